@@ -1,0 +1,165 @@
+"""Settings: the only reader of the environment and of `.env`."""
+
+from __future__ import annotations
+
+import fnmatch
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from roommate.errors import ConfigError
+from roommate.words import UserId
+
+REHEARSAL = "rehearsal"
+"""The name of the built-in model that needs no key."""
+
+CommaList = Annotated[tuple[str, ...], NoDecode]
+
+
+class Settings(BaseSettings):
+    """Everything an operator can set. The environment wins over `.env`; lists are comma-separated."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True)
+
+    vps_ip: str = Field(
+        "", description="Shortcut: derives homeserver http://IP:8008, bot @matrixbot:IP, admin @admin:IP"
+    )
+    matrix_homeserver: str = Field(
+        "", description="Client-server API of the homeserver, such as https://matrix.example.org"
+    )
+    matrix_user: str = Field("", description="The bot's Matrix id, such as @roommate:example.org")
+    matrix_password: SecretStr = Field(
+        SecretStr(""), description="Needed for the first login only; the token is kept in STATE_DIR"
+    )
+    matrix_admin_user: str = Field("", description="Matrix id of the person who runs this; the default operator")
+    operators: CommaList = Field((), description="Matrix ids of operators (default: MATRIX_ADMIN_USER)")
+    allowed_users: CommaList = Field(
+        (), description="Who may invite and prompt, as globs (default: everybody on the bot's homeserver)"
+    )
+    answer_everything: bool = Field(
+        False, description="Answer every message in rooms of more than two people, not only mentions and replies"
+    )
+
+    llm_model: str = Field(
+        REHEARSAL, description="A LiteLLM model name, such as gemini/gemini-2.5-flash; 'rehearsal' needs no key"
+    )
+    llm_api_key: SecretStr = Field(SecretStr(""), description="Key of the model's provider; never enters a container")
+    llm_api_base: str = Field("", description="Base URL of an own or compatible provider")
+    llm_context_tokens: int = Field(
+        0, ge=0, description="How many tokens the model reads; 0 asks LiteLLM, which knows most models"
+    )
+    llm_timeout_seconds: float = Field(120, gt=0, description="How long a model may be silent")
+
+    sandbox_image: str = Field(
+        "localhost/roommate:latest", description="Image of the rooms' containers; needs python3 in it"
+    )
+    podman_path: str = Field("podman", description="The podman program")
+    sandbox_cpus: float = Field(2, gt=0, description="CPUs of a container")
+    sandbox_memory_mb: int = Field(2048, ge=64, description="Memory of a container in MiB; there is no swap")
+    sandbox_pids: int = Field(512, ge=16, description="Processes and threads of a container")
+    workspace_quota_mb: int = Field(
+        10240, ge=0, description="Size of a room's workspace in MiB, where the host can limit it; 0 is no limit"
+    )
+    idle_stop_seconds: float = Field(1800, gt=0, description="A container without work for this long is stopped")
+
+    command_timeout_seconds: float = Field(
+        120, gt=0, description="How long a command may run when the model does not say"
+    )
+    coding_timeout_seconds: float = Field(1800, gt=0, description="The longest time a model may ask for")
+    max_agent_turns: int = Field(25, ge=1, description="Rounds of tool calls in one turn")
+
+    state_dir: Path = Field(
+        Path("~/.local/state/roommate"), description="Database, workspaces and sockets; back this up"
+    )
+    ipc_base_dir: Path = Field(Path(), description="Rooms' sockets (default: STATE_DIR/ipc); keep the path short")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
+    log_format: Literal["human", "json"] = Field("human", description="human or json")
+
+    @field_validator("operators", "allowed_users", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("state_dir", "ipc_base_dir", mode="after")
+    @classmethod
+    def _expand(cls, value: Path) -> Path:
+        return value.expanduser().absolute() if value != Path() else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _derive(cls, values: Any) -> Any:
+        """Fill what follows from something else; what is set stays."""
+        given = {key.lower(): value for key, value in dict(values).items() if value not in ("", None)}
+        if ip := given.get("vps_ip"):
+            given.setdefault("matrix_homeserver", f"http://{ip}:8008")
+            given.setdefault("matrix_user", f"@matrixbot:{ip}")
+            given.setdefault("matrix_admin_user", f"@admin:{ip}")
+        return given
+
+    @property
+    def bot(self) -> UserId:
+        return UserId(self.matrix_user)
+
+    @property
+    def server_name(self) -> str:
+        return self.matrix_user.partition(":")[2]
+
+    @property
+    def run_dir(self) -> Path:
+        return self.ipc_base_dir if self.ipc_base_dir != Path() else self.state_dir / "ipc"
+
+    def is_operator(self, user: str) -> bool:
+        return user in (self.operators or (self.matrix_admin_user,)) and bool(user)
+
+    def is_allowed(self, user: str) -> bool:
+        if self.is_operator(user):
+            return True
+        globs = self.allowed_users or (f"@*:{self.server_name}",)
+        return any(fnmatch.fnmatchcase(user, glob) for glob in globs)
+
+    def require_matrix(self) -> None:
+        """Raises ConfigError naming the first of the settings without which the daemon cannot start."""
+        for name, value in (("MATRIX_HOMESERVER", self.matrix_homeserver), ("MATRIX_USER", self.matrix_user)):
+            if not value:
+                raise ConfigError(f"{name} is not set: put it into .env (see .env.example) or run `scripts/demo`")
+        if not self.matrix_user.startswith("@") or not self.server_name:
+            raise ConfigError(f"MATRIX_USER is {self.matrix_user!r}: it must look like @roommate:example.org")
+        if not self.matrix_homeserver.startswith(("http://", "https://")):
+            raise ConfigError(
+                f"MATRIX_HOMESERVER is {self.matrix_homeserver!r}: it must start with http:// or https://"
+            )
+
+
+def load(env_file: Path | None = Path(".env"), **overrides: Any) -> Settings:
+    """Read the settings. Raises ConfigError with one line that names each wrong setting."""
+    try:
+        return Settings(_env_file=env_file, **overrides)
+    except ValidationError as error:
+        problems = "; ".join(_explain(problem["loc"], problem["msg"], problem["input"]) for problem in error.errors())
+        raise ConfigError(problems) from None
+
+
+def _explain(where: tuple[int | str, ...], message: str, given: object) -> str:
+    """One wrong setting in words. What was given is shown only where it cannot be a secret."""
+    if not where:
+        return message
+    name = str(where[0])
+    field = Settings.model_fields.get(name)
+    secret = field is None or field.annotation is SecretStr
+    return f"{name.upper()}: {message.lower()}" + ("" if secret else f" (it is {given!r})")
+
+
+def example() -> str:
+    """The text of `.env.example`: every setting with its meaning and its default."""
+    lines = ["# Roommate's settings. Copy to .env and change what you need; the environment wins over this file.", ""]
+    for name, field in Settings.model_fields.items():
+        default = field.get_default()
+        if isinstance(default, SecretStr):
+            default = default.get_secret_value()
+        shown = "" if default in (Path(), ()) else str(default).lower() if isinstance(default, bool) else str(default)
+        lines += [f"# {field.description}", f"#{name.upper()}={shown}", ""]
+    return "\n".join(lines)

@@ -1,0 +1,100 @@
+"""Every error Roommate raises on purpose, one tree. Borders map foreign errors into it with ``raise … from exc``.
+
+::
+
+    RoommateError
+    ├── ConfigError            a setting is missing or wrong; the process ends with exit code 78
+    ├── StateError             the state folder is unusable, from a newer version, or another daemon's
+    ├── MatrixError
+    │   ├── Transient          the homeserver is away or busy: try again after `retry_after` seconds
+    │   ├── Refused            the homeserver said no to this one thing: trying again changes nothing
+    │   └── TokenRevoked       the access token is dead; the process ends with exit code 77
+    ├── ModelError
+    │   ├── ModelAuth          the provider does not take the key
+    │   ├── ModelContext       the history is longer than the model can read
+    │   ├── ModelBusy          still 429, 5xx or unreachable after every retry
+    │   └── ModelRefused       the provider does not take this request
+    ├── SandboxError
+    │   ├── EngineError        Podman is not there or cannot do it
+    │   ├── ImageError         the image is missing or unfit (no python3)
+    │   └── HandLost           the room's hand died while a call was in flight
+    └── ToolError              what a tool tells the model when it could not do its work
+
+Every message is one line for a person, says what happened and, where there is a way, what to do about it.
+"""
+
+
+class RoommateError(Exception):
+    """The root; ``exit_code`` is what the process ends with when nothing can be done about it."""
+
+    exit_code = 1
+
+
+class ConfigError(RoommateError):
+    exit_code = 78  # EX_CONFIG of sysexits.h
+
+
+class StateError(RoommateError):
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h
+
+
+class MatrixError(RoommateError):
+    pass
+
+
+class Transient(MatrixError):
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        """Seconds the homeserver asked us to wait (from a 429), or None."""
+
+
+class Refused(MatrixError):
+    def __init__(self, message: str, errcode: str = "") -> None:
+        super().__init__(message)
+        self.errcode = errcode
+        """The Matrix error code, such as ``M_FORBIDDEN``."""
+
+
+class TokenRevoked(MatrixError):
+    exit_code = 77  # EX_NOPERM of sysexits.h
+
+
+class ModelError(RoommateError):
+    pass
+
+
+class ModelAuth(ModelError):
+    pass
+
+
+class ModelContext(ModelError):
+    pass
+
+
+class ModelBusy(ModelError):
+    pass
+
+
+class ModelRefused(ModelError):
+    pass
+
+
+class SandboxError(RoommateError):
+    pass
+
+
+class EngineError(SandboxError):
+    pass
+
+
+class ImageError(SandboxError):
+    pass
+
+
+class HandLost(SandboxError):
+    pass
+
+
+class ToolError(RoommateError):
+    pass

@@ -1,0 +1,173 @@
+"""The ports where packages meet: each says what one part needs of another, and daemon.py plugs them together."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from roommate.words import (
+    DirEntry,
+    Event,
+    Exit,
+    FileSlice,
+    Job,
+    JsonObject,
+    Outgoing,
+    Reply,
+    RoomId,
+    Step,
+    SyncBatch,
+    ToolCall,
+    ToolResult,
+    ToolSpec,
+)
+
+Emit = Callable[[Event], None]
+"""Takes a fact of a turn. Never blocks, never raises: what it leads to in chat happens elsewhere."""
+
+
+class Model(Protocol):
+    """Something that answers a history, perhaps with tool calls."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def context_tokens(self) -> int:
+        """How many tokens of prompt and history the model reads."""
+        ...
+
+    async def reply(self, system: str, history: Sequence[Step], tools: Sequence[ToolSpec], emit: Emit) -> Reply:
+        """One model call, streamed: emits TextDelta (and TextDropped when a retry starts the reply again).
+
+        `history` is valid: each call of an Answer has its ToolResult behind it. Raises ModelError; cancelling it
+        closes the connection at once.
+        """
+        ...
+
+
+class Hand(Protocol):
+    """The one bridge into a room's container: every path and process here is inside of it.
+
+    Raises HandLost when the container or the hand dies in mid-call (the next call brings it up again), ToolError for
+    what the caller did wrong (no such file, a folder, not permitted).
+    """
+
+    async def run(
+        self,
+        command: str | Sequence[str],
+        *,
+        cwd: str = "/workspace",
+        env: dict[str, str] | None = None,
+        stdin: bytes = b"",
+        timeout: float | None = None,
+        on_output: Callable[[bytes], Awaitable[None] | None] = lambda _: None,
+        spill_after: int | None = None,
+    ) -> Exit:
+        """Run a program, or a text with ``/bin/sh -c``; stdout and stderr come merged, as printed, to `on_output`.
+
+        An awaitable that `on_output` returns holds the process back. At `timeout` seconds, and when the caller is
+        cancelled, the process and all it started are killed. Past `spill_after` bytes the whole output also goes to a
+        file in the workspace, named in the Exit.
+        """
+        ...
+
+    async def read(self, path: str, offset: int = 0, limit: int = 1 << 20) -> FileSlice: ...
+
+    async def write(self, path: str, content: bytes) -> None:
+        """Replace a file whole, at once (a rename), keeping its mode; folders on the way are made."""
+        ...
+
+    async def list(self, path: str, pattern: str | None = None, limit: int = 1000) -> tuple[list[DirEntry], int]:
+        """Entries of a folder, or with a glob `pattern` (``**`` crosses folders) all below that match; and how many
+        there are in all. Sorted by path; ``.git`` and ``node_modules`` are not walked into."""
+        ...
+
+    async def start_job(self, command: str, *, cwd: str = "/workspace") -> Job:
+        """Start a background process. It outlives the call, the turn and the daemon, not the container."""
+        ...
+
+    async def job(self, job_id: str) -> Job: ...
+
+    async def jobs(self) -> Sequence[Job]: ...
+
+    async def stop_job(self, job_id: str) -> Job:
+        """SIGTERM to the whole process group, SIGKILL two seconds later; returns when it has ended."""
+        ...
+
+
+class Sandboxes(Protocol):
+    """The containers of all rooms."""
+
+    async def hand(self, room_id: RoomId) -> Hand:
+        """The room's hand; its container is made or started first where needed. Raises SandboxError."""
+        ...
+
+    async def describe(self, room_id: RoomId) -> str:
+        """One line for people: state, image, memory, processes, disk."""
+        ...
+
+    async def reset_workspace(self, room_id: RoomId) -> None:
+        """Delete every file of the room's workspace, on purpose; its container goes as well."""
+        ...
+
+    async def leave(self, room_id: RoomId) -> None:
+        """Remove the room's container; its workspace stays."""
+        ...
+
+
+class Tools(Protocol):
+    """What the model can do in one room."""
+
+    @property
+    def specs(self) -> Sequence[ToolSpec]: ...
+
+    async def call(self, call: ToolCall, emit: Emit) -> ToolResult:
+        """Do it. Never raises but for cancellation: whatever goes wrong is a result that says so (`ok` False)."""
+        ...
+
+
+class SyncLog(Protocol):
+    """Where intake keeps what it read."""
+
+    async def since(self) -> str | None: ...
+
+    async def joined_rooms(self) -> frozenset[RoomId]: ...
+
+    async def commit(self, batch: SyncBatch) -> None:
+        """Everything of the batch and its token, in one transaction; happenings already known are passed over."""
+        ...
+
+
+class OutboxLog(Protocol):
+    """Where the sender finds what must arrive."""
+
+    async def unsent(self) -> Sequence[Outgoing]:
+        """Oldest first; each room's rows in the order in which they were written."""
+        ...
+
+    async def uploaded(self, row: int, url: str) -> None: ...
+
+    async def sent(self, row: int, event_id: str) -> None: ...
+
+    async def failed(self, row: int, why: str) -> None:
+        """It can never arrive."""
+        ...
+
+
+class Progress(Protocol):
+    """Where a live message's newest look goes; only the newest counts and none is stored."""
+
+    def progress(self, room_id: RoomId, row: int, content: JsonObject) -> None: ...
+
+    def forget(self, row: int) -> None:
+        """The final edit is on its way: show no more progress of this row."""
+        ...
+
+    def wake(self) -> None:
+        """The outbox has new rows."""
+        ...
+
+    async def typing(self, room_id: RoomId, on: bool) -> None:
+        """Best effort; never raises."""
+        ...

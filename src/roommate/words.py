@@ -1,0 +1,340 @@
+"""The words every part of the house speaks: ids, what people do, what a turn does, what goes out."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NewType
+
+RoomId = NewType("RoomId", str)
+UserId = NewType("UserId", str)
+EventId = NewType("EventId", str)
+
+JsonObject = dict[str, Any]
+
+
+# ── What happens in Matrix: one sync, parsed ─────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A person wrote. ``attachment`` is the file name when it was a file, picture, sound or video."""
+
+    text: str
+    thread: EventId | None = None
+    reply_to: EventId | None = None
+    mentions: tuple[UserId, ...] = ()
+    attachment: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A person changed an earlier message (``m.replace``); ``text`` is the new text."""
+
+    target: EventId
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Redaction:
+    target: EventId
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    target: EventId
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An encrypted event that this daemon has no key for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Invite:
+    """The bot was invited; the happening's sender is who did it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """The bot is in a room that it was not in before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The bot is out of a room: it left, was kicked or banned (``reason`` says which, for people)."""
+
+    reason: str = ""
+
+
+Happening = Message | Edit | Redaction | Reaction | Unreadable | Invite | Arrived | Gone
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """One thing that happened in one room. ``event_id`` makes it unique; ``sent_at`` is ms since 1970."""
+
+    event_id: EventId
+    room_id: RoomId
+    sender: UserId
+    sent_at: int
+    what: Happening
+
+
+@dataclass(frozen=True, slots=True)
+class RoomState:
+    """What a sync said of a room. None means that it said nothing about this."""
+
+    room_id: RoomId
+    membership: str
+    """``join``, ``invite`` or ``leave``."""
+    joined: int | None = None
+    """Members who have joined, the bot included."""
+    encrypted: bool | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SyncBatch:
+    """One sync with its gaps filled: stored in ONE transaction, so that it counts wholly or not at all."""
+
+    next_batch: str
+    rooms: tuple[RoomState, ...]
+    happened: tuple[Incoming, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    homeserver: str
+    user_id: UserId
+    device_id: str
+    access_token: str = field(repr=False)
+
+
+# ── What goes out ────────────────────────────────────────────────────────────────────────────────
+
+
+class Rank(enum.IntEnum):
+    """Who goes first when the homeserver lets us send only so much."""
+
+    CARD = 0
+    ANSWER = 1
+    SIGN = 2
+    """The first sign of a live message, marks on queued messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """Something that must arrive. It becomes one row of the outbox, with its transaction id fixed there.
+
+    ``content`` is a whole Matrix event content, except for what is only known when it is sent: with ``edits`` (the
+    outbox id of an earlier row) it is the NEW content, and the sender wraps it into an ``m.replace`` of that row's
+    event; with ``redacts`` that row's event is redacted and ``content`` may hold a ``reason``; with ``upload`` the
+    bytes are uploaded first and the content's ``url`` is filled in. ``once`` names what may be sent once only.
+    """
+
+    room_id: RoomId
+    content: JsonObject
+    rank: Rank = Rank.ANSWER
+    event_type: str = "m.room.message"
+    edits: int | None = None
+    redacts: int | None = None
+    upload: bytes | None = field(default=None, repr=False)
+    once: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A row of the outbox that has not arrived yet."""
+
+    id: int
+    txn_id: str
+    draft: Draft
+    target: EventId | None = None
+    """The event id of the row that ``edits`` or ``redacts`` names; None when there is none or it never arrived."""
+
+
+# ── A conversation, as the model sees it ─────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """``arguments`` is the raw text that the model wrote: it may be anything, JSON or not."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    text: str
+    sender: UserId
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model said in one round; with ``calls`` it waits for their results."""
+
+    text: str
+    calls: tuple[ToolCall, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What a call gave. ``text`` is for the model; ``title`` is one short line for people (``exit 0 · 1.2 s``)."""
+
+    call_id: str
+    text: str
+    ok: bool = True
+    title: str = ""
+
+
+Step = Prompt | Answer | ToolResult
+"""A row of a turn. A turn is one Prompt, then rounds of one Answer and a ToolResult for each of its calls."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """A tool as the model sees it; ``parameters`` is a JSON Schema object."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What model calls took. ``cost`` is US dollars, None where the price is not known."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float | None = None
+
+    def __add__(self, other: Usage) -> Usage:
+        known = [cost for cost in (self.cost, other.cost) if cost is not None]
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            sum(known) if known else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One whole model call."""
+
+    text: str
+    calls: tuple[ToolCall, ...] = ()
+    usage: Usage = Usage()
+
+
+# ── What happens in a turn: one stream of facts, one place turns them into chat ──────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """The model said a piece more."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TextDropped:
+    """The reply that was being streamed is given up (a retry): what it said since the last Said does not count."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """The model's reply of this round is whole."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolStarted:
+    call: ToolCall
+
+
+@dataclass(frozen=True, slots=True)
+class ToolOutput:
+    """A running tool printed; ``text`` is the newest piece, already decoded."""
+
+    call_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFinished:
+    result: ToolResult
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something a person should know about this turn (resumed after a restart, older messages left out)."""
+
+    text: str
+
+
+Event = TextDelta | TextDropped | Said | ToolStarted | ToolOutput | ToolFinished | Spent | Note
+
+
+class Stop(enum.StrEnum):
+    """Why a turn ended."""
+
+    DONE = "done"
+    ROUNDS = "rounds"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+# ── What runs in a sandbox ───────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a process ended: ``code`` 0-255, or None with ``signal`` when a signal ended it. ``seconds`` is wall time."""
+
+    code: int | None
+    signal: int | None
+    timed_out: bool
+    seconds: float
+    spilled: str | None = None
+    """Path in the workspace that holds the whole output, when it was longer than the call keeps."""
+    out_of_memory: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FileSlice:
+    """A part of a file: ``size`` is the whole file's, in bytes; ``content`` starts at the asked offset."""
+
+    content: bytes
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class DirEntry:
+    """``kind`` is ``file``, ``dir``, ``link`` or ``other``; ``size`` in bytes."""
+
+    path: str
+    kind: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A background process of the room; ``exit`` is None while it runs. ``log`` is its output's path."""
+
+    id: str
+    command: str
+    log: str
+    exit: Exit | None
