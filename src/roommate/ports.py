@@ -154,6 +154,14 @@ class OutboxLog(Protocol):
         """It can never arrive."""
         ...
 
+    async def pace(self) -> float:
+        """Seconds between two events that this homeserver let us send in the long run; 0 where no limit was met yet."""
+        ...
+
+    async def learned(self, seconds: float) -> None:
+        """A 429 taught us the pace."""
+        ...
+
 
 class Progress(Protocol):
     """Where a live message's newest look goes; only the newest counts and none is stored."""
