@@ -1,0 +1,1 @@
+"""`roommate demo`: the whole of Roommate on one machine, with a homeserver of its own."""

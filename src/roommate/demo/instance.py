@@ -1,0 +1,132 @@
+"""What the folder of an embedded homeserver holds: its port and secrets, and the configuration made of them."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import socket
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from roommate.words import JsonObject
+
+MARK_KEY = "dev.roommate.instance"
+"""Where an instance's mark stands in its /.well-known/matrix/client."""
+
+Limits = Literal["default", "open"]
+"""``default`` keeps Synapse's own limit on messages (0.2 a second, a burst of 10); ``open`` has none at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """What makes one homeserver itself; random, kept in its folder (0600), never anywhere else."""
+
+    port: int
+    mark: str
+    """Served by this instance only: who answers it on the port is ours and no other server."""
+    registration_secret: str
+    macaroon_secret: str
+    form_secret: str
+    admin_password: str
+
+    @classmethod
+    def fresh(cls) -> Self:
+        return cls(free_port(), *(secrets.token_urlsafe(32) for _ in range(5)))
+
+    @classmethod
+    def kept(cls, folder: Path) -> Self | None:
+        """The instance of an earlier start in `folder`."""
+        try:
+            return cls(**json.loads((folder / "instance.json").read_text()))
+        except FileNotFoundError:
+            return None
+
+    def on_free_port(self) -> Self:
+        """Itself where its port is free, else the same on another."""
+        return self if is_free(self.port) else replace(self, port=free_port())
+
+    def write(self, folder: Path, server_name: str, limits: Limits) -> Path:
+        """Keep it in `folder`, with everything that Synapse reads. Returns Synapse's configuration file."""
+        config_file = folder / "homeserver.yaml"
+        _write_private(folder / "instance.json", asdict(self))
+        _write_private(folder / "log.yaml", _LOG_CONFIG)
+        _write_private(config_file, self._config(folder, server_name, limits))  # JSON is YAML
+        return config_file
+
+    def _config(self, folder: Path, server_name: str, limits: Limits) -> JsonObject:
+        listener = {
+            "type": "http",
+            "port": self.port,
+            "bind_addresses": ["127.0.0.1"],
+            "resources": [{"names": ["client"], "compress": False}],
+        }
+        return {
+            "server_name": server_name,
+            "public_baseurl": f"http://127.0.0.1:{self.port}/",
+            "extra_well_known_client_content": {MARK_KEY: self.mark},
+            "listeners": [listener],
+            "database": {"name": "sqlite3", "args": {"database": str(folder / "homeserver.db")}},
+            "media_store_path": str(folder / "media"),
+            "signing_key_path": str(folder / "signing.key"),
+            "log_config": str(folder / "log.yaml"),
+            "registration_shared_secret": self.registration_secret,
+            "macaroon_secret_key": self.macaroon_secret,
+            "form_secret": self.form_secret,
+            "bcrypt_rounds": 4,  # the accounts are as local as the folder that holds them
+            "report_stats": False,
+            "stats": {"enabled": False},
+            "presence": {"enabled": False},
+            "url_preview_enabled": False,
+            "trusted_key_servers": [],
+            "federation_domain_whitelist": [],
+            **_rate_limits(limits),
+        }
+
+
+def _rate_limits(limits: Limits) -> JsonObject:
+    """Everything but messages is free: logging in a fifth time within seconds would else wait 285 s."""
+    free = {"per_second": 1e6, "burst_count": 1_000_000}
+    opened: JsonObject = {
+        "rc_registration": free,
+        "rc_login": {"address": free, "account": free, "failed_attempts": free},
+        "rc_joins": {"local": free, "remote": free},
+        "rc_joins_per_room": free,
+        "rc_invites": {"per_room": free, "per_user": free, "per_issuer": free},
+        "rc_room_creation": free,
+        "rc_media_create": free,
+    }
+    return opened if limits == "default" else {**opened, "rc_message": free, "rc_admin_redaction": free}
+
+
+_LOG_CONFIG: Mapping[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"level": "WARNING", "handlers": ["stderr"]},
+}
+
+
+def _write_private(path: Path, content: Mapping[str, Any]) -> None:
+    path.touch(mode=0o600)
+    path.write_text(json.dumps(content, indent=1))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        # As Synapse binds: a port whose last connections still linger is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
