@@ -127,6 +127,16 @@ class Tools(Protocol):
         ...
 
 
+class Doors(Protocol):
+    """Into a room and out of it. Raises Transient or Refused."""
+
+    async def join(self, room_id: RoomId) -> None: ...
+
+    async def leave(self, room_id: RoomId, reason: str) -> None:
+        """Leave a room, or decline its invite; people see the reason."""
+        ...
+
+
 class SyncLog(Protocol):
     """Where intake keeps what it read."""
 

@@ -1,0 +1,10 @@
+"""What survives: SQLite, one file, and every line of SQL there is."""
+
+from roommate.store.cards import Card, Cards
+from roommate.store.database import Database
+from roommate.store.inbox import Inbox, Waiting
+from roommate.store.outbox import Outbox
+from roommate.store.rooms import RoomRow, Rooms
+from roommate.store.turns import Spending, Turn, Turns
+
+__all__ = ["Card", "Cards", "Database", "Inbox", "Outbox", "RoomRow", "Rooms", "Spending", "Turn", "Turns", "Waiting"]

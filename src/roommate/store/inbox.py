@@ -1,0 +1,157 @@
+"""The inbox: everything that happened in Matrix, stored before anything is done about it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from roommate.store import outbox
+from roommate.store.codec import decode, encode, tag
+from roommate.store.database import Database
+from roommate.words import Account, Draft, Edit, Incoming, Message, Redaction, RoomId, SyncBatch
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A row that nobody has dealt with; ``queued`` when people were told that it waits."""
+
+    seq: int
+    incoming: Incoming
+    queued: bool
+
+
+class Inbox:
+    """Implements ports.SyncLog, and gives rooms their work in order."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    async def account(self) -> Account | None:
+        """The login that is kept, None before the first."""
+
+        def work(c: sqlite3.Connection) -> Account | None:
+            row = c.execute("SELECT homeserver, user_id, device_id, access_token FROM sync").fetchone()
+            return Account(*row) if row[3] else None
+
+        return await self._db.run(work)
+
+    async def keep_account(self, account: Account | None) -> None:
+        """Keep a login; None forgets it, so that the next start logs in with the password."""
+        row = (account.homeserver, account.user_id, account.device_id, account.access_token) if account else (None,) * 4
+        await self._db.run(
+            lambda c: c.execute("UPDATE sync SET homeserver=?, user_id=?, device_id=?, access_token=?", row)
+        )
+
+    async def since(self) -> str | None:
+        return await self._db.run(lambda c: c.execute("SELECT since FROM sync").fetchone()[0])
+
+    async def joined_rooms(self) -> frozenset[RoomId]:
+        rows = await self._db.run(lambda c: c.execute("SELECT room_id FROM rooms WHERE membership='join'").fetchall())
+        return frozenset(RoomId(room) for (room,) in rows)
+
+    async def commit(self, batch: SyncBatch) -> None:
+        def work(c: sqlite3.Connection) -> None:
+            for room in batch.rooms:
+                c.execute(
+                    """INSERT INTO rooms (room_id, membership, joined, encrypted, name)
+                       VALUES (:id, :membership, coalesce(:joined, 0), coalesce(:encrypted, 0), :name)
+                       ON CONFLICT (room_id) DO UPDATE SET membership = :membership,
+                         joined = coalesce(:joined, joined), encrypted = coalesce(:encrypted, encrypted),
+                         name = coalesce(:name, name)""",
+                    {
+                        "id": room.room_id,
+                        "membership": room.membership,
+                        "joined": room.joined,
+                        "encrypted": room.encrypted,
+                        "name": room.name,
+                    },
+                )
+            for incoming in batch.happened:
+                _put(c, incoming)
+            c.execute("UPDATE sync SET since = ?", (batch.next_batch,))
+
+        await self._db.run(work)
+
+    async def rooms_with_work(self) -> Sequence[RoomId]:
+        """Rooms that have something waiting, or a turn that a crash left unfinished."""
+        rows = await self._db.run(
+            lambda c: c.execute(
+                """SELECT room_id FROM inbox WHERE state != 'done' UNION
+                   SELECT room_id FROM turns JOIN conversations ON conversation_id = conversations.id
+                   WHERE stop IS NULL"""
+            ).fetchall()
+        )
+        return [RoomId(room) for (room,) in rows]
+
+    async def waiting(self, room_id: RoomId) -> Sequence[Waiting]:
+        """What a room has to deal with, in order."""
+
+        def work(c: sqlite3.Connection) -> Sequence[Waiting]:
+            rows = c.execute(
+                """SELECT seq, event_id, room_id, sender, sent_at, kind, body, state FROM inbox
+                   WHERE room_id = ? AND state != 'done' ORDER BY seq""",
+                (room_id,),
+            )
+            return [
+                Waiting(seq, Incoming(event_id, room, sender, sent_at, decode(kind, body)), state == "queued")
+                for seq, event_id, room, sender, sent_at, kind, body, state in rows
+            ]
+
+        return await self._db.run(work)
+
+    async def done(self, seq: int, drafts: Sequence[Draft] = ()) -> bool:
+        """A row is dealt with, and this is what to say about it: together, so that it is said once.
+
+        False when the row was dealt with or redacted before: then nothing is said.
+        """
+
+        def work(c: sqlite3.Connection) -> bool:
+            if not take(c, seq):
+                return False
+            outbox.insert(c, drafts)
+            return True
+
+        return await self._db.run(work)
+
+    async def queue(self, seq: int, mark: Draft) -> None:
+        """A message has to wait for the running turn: mark it for people."""
+
+        def work(c: sqlite3.Connection) -> None:
+            if c.execute("UPDATE inbox SET state='queued' WHERE seq=? AND state='new'", (seq,)).rowcount:
+                outbox.insert(c, [mark])
+
+        await self._db.run(work)
+
+    async def drop_queued(self, room_id: RoomId) -> int:
+        """Forget the messages that wait for the running turn; gives how many."""
+        return await self._db.run(
+            lambda c: c.execute("UPDATE inbox SET state='done' WHERE room_id=? AND state='queued'", (room_id,)).rowcount
+        )
+
+
+def take(c: sqlite3.Connection, seq: int) -> bool:
+    """Make a row dealt with; False when it was already."""
+    return c.execute("UPDATE inbox SET state='done' WHERE seq=? AND state!='done'", (seq,)).rowcount == 1
+
+
+def _put(c: sqlite3.Connection, incoming: Incoming) -> None:
+    match incoming.what:
+        case Redaction(target):
+            # Only moderators can redact another's event, and the homeserver holds that: whoever did it, it is gone.
+            c.execute("UPDATE inbox SET state='done' WHERE event_id=? AND state!='done'", (target,))
+        case Edit(target, text):
+            row = c.execute(
+                "SELECT body FROM inbox WHERE event_id=? AND sender=? AND state!='done' AND kind='Message'",
+                (target, incoming.sender),
+            ).fetchone()
+            if row:
+                old: Message = decode("Message", row[0])
+                new = Message(text, old.thread, old.reply_to, old.mentions, old.attachment)
+                c.execute("UPDATE inbox SET body=? WHERE event_id=?", (encode(new), target))
+        case what:
+            c.execute(
+                """INSERT OR IGNORE INTO inbox (event_id, room_id, sender, sent_at, kind, body)
+                   VALUES (?, ?, ?, ?, ?, ?)""",
+                (incoming.event_id, incoming.room_id, incoming.sender, incoming.sent_at, tag(what), encode(what)),
+            )

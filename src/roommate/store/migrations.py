@@ -1,0 +1,116 @@
+"""The shape of the database, as numbered steps; ``PRAGMA user_version`` says how many a file has seen."""
+
+import sqlite3
+
+from roommate.errors import StateError
+
+STEPS = (
+    """
+    CREATE TABLE sync (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        since TEXT,
+        pace REAL NOT NULL DEFAULT 0,            -- seconds per event that the homeserver's 429s taught us
+        homeserver TEXT, user_id TEXT, device_id TEXT, access_token TEXT
+    );
+    INSERT INTO sync (id) VALUES (1);
+
+    CREATE TABLE rooms (
+        room_id TEXT PRIMARY KEY,
+        membership TEXT NOT NULL,                -- join, invite, leave
+        joined INTEGER NOT NULL DEFAULT 0,       -- members, the bot included
+        encrypted INTEGER NOT NULL DEFAULT 0,
+        name TEXT,
+        model TEXT                               -- chosen with !model
+    );
+
+    CREATE TABLE inbox (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        event_id TEXT NOT NULL UNIQUE,
+        room_id TEXT NOT NULL,
+        sender TEXT NOT NULL,
+        sent_at INTEGER NOT NULL,                -- ms since 1970, the homeserver's clock
+        kind TEXT NOT NULL,
+        body TEXT NOT NULL,                      -- JSON
+        state TEXT NOT NULL DEFAULT 'new'        -- new, queued (people see that it waits), done (or a turn has it)
+    );
+    CREATE INDEX inbox_waiting ON inbox (room_id, seq) WHERE state != 'done';
+
+    CREATE TABLE conversations (
+        id INTEGER PRIMARY KEY,
+        room_id TEXT NOT NULL,
+        thread TEXT NOT NULL,                    -- event id of the thread's root, '' for the room itself
+        cleared INTEGER NOT NULL DEFAULT 0,      -- turns up to this one are forgotten (!reset)
+        UNIQUE (room_id, thread)
+    );
+
+    CREATE TABLE outbox (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        room_id TEXT NOT NULL,
+        rank INTEGER NOT NULL,
+        txn_id TEXT NOT NULL UNIQUE,
+        once TEXT UNIQUE,
+        event_type TEXT NOT NULL,
+        content TEXT NOT NULL,                   -- JSON
+        edits INTEGER REFERENCES outbox (id),
+        redacts INTEGER REFERENCES outbox (id),
+        upload BLOB,
+        event_id TEXT,
+        failed TEXT,
+        state TEXT NOT NULL DEFAULT 'unsent'     -- unsent, sent, failed
+    );
+    CREATE INDEX outbox_unsent ON outbox (id) WHERE state = 'unsent';
+    CREATE INDEX outbox_events ON outbox (event_id);
+
+    CREATE TABLE turns (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        conversation_id INTEGER NOT NULL REFERENCES conversations (id),
+        inbox_seq INTEGER NOT NULL UNIQUE REFERENCES inbox (seq),
+        live INTEGER REFERENCES outbox (id),     -- the turn's live message
+        model TEXT NOT NULL,
+        stop TEXT,                               -- NULL while it runs
+        started REAL NOT NULL,                   -- seconds since 1970
+        ended REAL,
+        input_tokens INTEGER NOT NULL DEFAULT 0,
+        output_tokens INTEGER NOT NULL DEFAULT 0,
+        cost REAL                                -- US dollars
+    );
+    CREATE INDEX turns_of ON turns (conversation_id, id);
+    CREATE INDEX turns_running ON turns (id) WHERE stop IS NULL;
+
+    CREATE TABLE steps (
+        id INTEGER PRIMARY KEY,
+        turn_id INTEGER NOT NULL REFERENCES turns (id),
+        kind TEXT NOT NULL,
+        body TEXT NOT NULL                       -- JSON
+    );
+    CREATE INDEX steps_of ON steps (turn_id, id);
+
+    CREATE TABLE cards (
+        id INTEGER PRIMARY KEY,
+        room_id TEXT NOT NULL,
+        outbox_id INTEGER NOT NULL REFERENCES outbox (id),
+        what TEXT NOT NULL,                      -- what is asked, such as reset-workspace
+        verdict TEXT,                            -- NULL while it is open
+        decided_by TEXT,
+        expires REAL NOT NULL                    -- seconds since 1970
+    );
+
+    CREATE TABLE told (
+        room_id TEXT NOT NULL,
+        user_id TEXT NOT NULL,
+        PRIMARY KEY (room_id, user_id)
+    );
+    """,
+)
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring a file up to date, each step in a transaction of its own. Raises StateError for a newer file."""
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(STEPS):
+        raise StateError(
+            f"the database is of version {version}, this Roommate knows up to {len(STEPS)}: "
+            "install the newer Roommate again"
+        )
+    for number, script in enumerate(STEPS[version:], start=version + 1):
+        connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT;")

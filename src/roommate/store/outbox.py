@@ -1,0 +1,90 @@
+"""The outbox: what must arrive, each with the transaction id that makes a re-send the same event."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sqlite3
+from collections.abc import Iterable, Sequence
+
+from roommate.store.database import Database
+from roommate.words import Draft, EventId, Outgoing, Rank, RoomId
+
+
+class Outbox:
+    """Implements ports.OutboxLog."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    async def put(self, drafts: Sequence[Draft]) -> Sequence[int]:
+        """Write drafts; gives their row ids."""
+        return await self._db.run(lambda c: insert(c, drafts))
+
+    async def unsent(self) -> Sequence[Outgoing]:
+        def work(c: sqlite3.Connection) -> Sequence[Outgoing]:
+            rows = c.execute(
+                """SELECT o.id, o.txn_id, o.room_id, o.rank, o.event_type, o.content, o.edits, o.redacts, o.upload,
+                          o.once, target.event_id
+                   FROM outbox o LEFT JOIN outbox target ON target.id = coalesce(o.edits, o.redacts)
+                   WHERE o.state = 'unsent' ORDER BY o.id"""
+            )
+            return [
+                Outgoing(
+                    row,
+                    txn,
+                    Draft(RoomId(room), json.loads(content), Rank(rank), kind, edits, redacts, upload, once),
+                    EventId(target) if target else None,
+                )
+                for row, txn, room, rank, kind, content, edits, redacts, upload, once, target in rows
+            ]
+
+        return await self._db.run(work)
+
+    async def uploaded(self, row: int, url: str) -> None:
+        def work(c: sqlite3.Connection) -> None:
+            content = json.loads(c.execute("SELECT content FROM outbox WHERE id=?", (row,)).fetchone()[0])
+            c.execute("UPDATE outbox SET content=?, upload=NULL WHERE id=?", (json.dumps({**content, "url": url}), row))
+
+        await self._db.run(work)
+
+    async def sent(self, row: int, event_id: str) -> None:
+        await self._db.run(
+            lambda c: c.execute("UPDATE outbox SET state='sent', event_id=?, upload=NULL WHERE id=?", (event_id, row))
+        )
+
+    async def failed(self, row: int, why: str) -> None:
+        await self._db.run(
+            lambda c: c.execute("UPDATE outbox SET state='failed', failed=?, upload=NULL WHERE id=?", (why, row))
+        )
+
+    async def pace(self) -> float:
+        return await self._db.run(lambda c: float(c.execute("SELECT pace FROM sync").fetchone()[0]))
+
+    async def learned(self, seconds: float) -> None:
+        await self._db.run(lambda c: c.execute("UPDATE sync SET pace=?", (seconds,)))
+
+
+def insert(c: sqlite3.Connection, drafts: Iterable[Draft]) -> list[int]:
+    """Write drafts inside of somebody's transaction; one whose `once` is known is passed over and gives that row."""
+    rows = []
+    for draft in drafts:
+        written = c.execute(
+            """INSERT INTO outbox (room_id, rank, txn_id, once, event_type, content, edits, redacts, upload)
+               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (once) DO NOTHING RETURNING id""",
+            (
+                draft.room_id,
+                int(draft.rank),
+                f"roommate-{secrets.token_hex(12)}",
+                draft.once,
+                draft.event_type,
+                json.dumps(draft.content, ensure_ascii=False),
+                draft.edits,
+                draft.redacts,
+                draft.upload,
+            ),
+        ).fetchone()
+        if written is None:
+            written = c.execute("SELECT id FROM outbox WHERE once = ?", (draft.once,)).fetchone()
+        rows.append(int(written[0]))
+    return rows

@@ -1,0 +1,52 @@
+"""What is known of each room: membership, settings, and who was told that they are not on the list."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from roommate.store.database import Database
+from roommate.words import RoomId, UserId
+
+
+@dataclass(frozen=True, slots=True)
+class RoomRow:
+    room_id: RoomId
+    membership: str
+    joined: int
+    """Members, the bot included."""
+    encrypted: bool
+    name: str | None
+    model: str | None
+    """Chosen with ``!model``; None is the daemon's."""
+
+
+class Rooms:
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    async def get(self, room_id: RoomId) -> RoomRow:
+        """The room's row; one that no sync has spoken of yet counts as left."""
+
+        def work(c: sqlite3.Connection) -> RoomRow:
+            row = c.execute(
+                "SELECT membership, joined, encrypted, name, model FROM rooms WHERE room_id=?", (room_id,)
+            ).fetchone()
+            membership, joined, encrypted, name, model = row or ("leave", 0, 0, None, None)
+            return RoomRow(room_id, membership, joined, bool(encrypted), name, model)
+
+        return await self._db.run(work)
+
+    async def joined(self) -> Sequence[RoomId]:
+        rows = await self._db.run(lambda c: c.execute("SELECT room_id FROM rooms WHERE membership='join'").fetchall())
+        return [RoomId(room) for (room,) in rows]
+
+    async def set_model(self, room_id: RoomId, model: str | None) -> None:
+        await self._db.run(lambda c: c.execute("UPDATE rooms SET model=? WHERE room_id=?", (model, room_id)))
+
+    async def first_telling(self, room_id: RoomId, user: UserId) -> bool:
+        """True the first time that this is asked of a user in a room."""
+        return await self._db.run(
+            lambda c: c.execute("INSERT OR IGNORE INTO told VALUES (?, ?)", (room_id, user)).rowcount == 1
+        )

@@ -1,0 +1,188 @@
+"""Turns and their steps: each fact of a conversation is a row before anything follows from it."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from roommate.store import outbox
+from roommate.store.codec import decode, encode, tag
+from roommate.store.database import Database
+from roommate.store.inbox import take
+from roommate.words import Answer, Draft, EventId, Prompt, RoomId, Step, Stop, Usage, UserId
+
+
+MOST_TURNS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A turn that runs: the prompt it answers, and what is known of it so far."""
+
+    id: int
+    conversation_id: int
+    room_id: RoomId
+    thread: EventId | None
+    asked_by: UserId
+    prompt_event: EventId
+    model: str
+    live: int | None
+    """Outbox id of the live message, None before it was put up."""
+    started: float
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What a room's turns took."""
+
+    turns: int
+    usage: Usage
+
+
+class Turns:
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    async def begin(
+        self, seq: int, room_id: RoomId, thread: EventId | None, prompt: Prompt, model: str
+    ) -> tuple[Turn, Sequence[Sequence[Step]]] | None:
+        """Turn a waiting message into a turn, and give it with the conversation so far (this turn last).
+
+        None when the message was redacted in the meantime. The mark that showed it as queued is taken off.
+        """
+
+        def work(c: sqlite3.Connection) -> tuple[Turn, Sequence[Sequence[Step]]] | None:
+            if not take(c, seq):
+                return None
+            c.execute("INSERT OR IGNORE INTO conversations (room_id, thread) VALUES (?, ?)", (room_id, thread or ""))
+            [conversation] = c.execute(
+                "SELECT id FROM conversations WHERE room_id=? AND thread=?", (room_id, thread or "")
+            ).fetchone()
+            turn_id = c.execute(
+                "INSERT INTO turns (conversation_id, inbox_seq, model, started) VALUES (?, ?, ?, ?)",
+                (conversation, seq, model, time.time()),
+            ).lastrowid
+            assert turn_id is not None
+            _add(c, turn_id, prompt)
+            mark = c.execute("SELECT id FROM outbox WHERE once = ?", (mark_of(seq),)).fetchone()
+            if mark:
+                outbox.insert(c, [Draft(room_id, {}, event_type="m.room.redaction", redacts=mark[0])])
+            return _turn(c, turn_id), _conversation(c, conversation, turn_id)
+
+        return await self._db.run(work)
+
+    async def unfinished(self, room_id: RoomId) -> tuple[Turn, Sequence[Sequence[Step]]] | None:
+        """The turn that a crash or a restart left, with the conversation so far (this turn last)."""
+
+        def work(c: sqlite3.Connection) -> tuple[Turn, Sequence[Sequence[Step]]] | None:
+            row = c.execute(
+                """SELECT turns.id, conversation_id FROM turns JOIN conversations ON conversation_id = conversations.id
+                   WHERE stop IS NULL AND room_id = ? ORDER BY turns.id LIMIT 1""",
+                (room_id,),
+            ).fetchone()
+            return (_turn(c, row[0]), _conversation(c, row[1], row[0])) if row else None
+
+        return await self._db.run(work)
+
+    async def add(self, turn: Turn, step: Step, usage: Usage = Usage()) -> None:  # noqa: B008 - frozen
+        """A step is a fact. An Answer with calls is committed BEFORE they run: a crash finds what may have run."""
+
+        def work(c: sqlite3.Connection) -> None:
+            _add(c, turn.id, step)
+            _spend(c, turn.id, usage)
+
+        await self._db.run(work)
+
+    async def show(self, turn: Turn, draft: Draft) -> int:
+        """Put up the live message; gives its outbox id."""
+
+        def work(c: sqlite3.Connection) -> int:
+            [row] = outbox.insert(c, [draft])
+            c.execute("UPDATE turns SET live=? WHERE id=?", (row, turn.id))
+            return row
+
+        return await self._db.run(work)
+
+    async def end(self, turn: Turn, stop: Stop, last: Answer, usage: Usage, drafts: Sequence[Draft]) -> None:
+        """The turn's last step, how it ended and what people read of it: one transaction."""
+
+        def work(c: sqlite3.Connection) -> None:
+            _add(c, turn.id, last)
+            _spend(c, turn.id, usage)
+            c.execute("UPDATE turns SET stop=?, ended=? WHERE id=?", (stop, time.time(), turn.id))
+            outbox.insert(c, drafts)
+
+        await self._db.run(work)
+
+    async def clear(self, room_id: RoomId, thread: EventId | None) -> int:
+        """Forget a conversation; gives how many turns of it the model will not see any more."""
+
+        def work(c: sqlite3.Connection) -> int:
+            key = (room_id, thread or "")
+            row = c.execute("SELECT id, cleared FROM conversations WHERE room_id=? AND thread=?", key).fetchone()
+            if row is None:
+                return 0
+            [count, last] = c.execute(
+                "SELECT count(*), max(id) FROM turns WHERE conversation_id=? AND id>?", row
+            ).fetchone()
+            c.execute("UPDATE conversations SET cleared=coalesce(?, cleared) WHERE id=?", (last, row[0]))
+            return int(count)
+
+        return await self._db.run(work)
+
+    async def spending(self, room_id: RoomId) -> Spending:
+        def work(c: sqlite3.Connection) -> Spending:
+            count, *usage = c.execute(
+                """SELECT count(*), coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0), sum(cost)
+                   FROM turns JOIN conversations ON conversation_id = conversations.id WHERE room_id = ?""",
+                (room_id,),
+            ).fetchone()
+            return Spending(count, Usage(*usage))
+
+        return await self._db.run(work)
+
+
+def mark_of(seq: int) -> str:
+    """The `once` of the reaction that shows an inbox row as queued."""
+    return f"queued:{seq}"
+
+
+def _add(c: sqlite3.Connection, turn_id: int, step: Step) -> None:
+    c.execute("INSERT INTO steps (turn_id, kind, body) VALUES (?, ?, ?)", (turn_id, tag(step), encode(step)))
+
+
+def _spend(c: sqlite3.Connection, turn_id: int, usage: Usage) -> None:
+    c.execute(
+        """UPDATE turns SET input_tokens = input_tokens + ?, output_tokens = output_tokens + ?,
+             cost = CASE WHEN ? IS NULL THEN cost ELSE coalesce(cost, 0) + ? END WHERE id = ?""",
+        (usage.input_tokens, usage.output_tokens, usage.cost, usage.cost, turn_id),
+    )
+
+
+def _turn(c: sqlite3.Connection, turn_id: int) -> Turn:
+    row = c.execute(
+        """SELECT turns.id, conversation_id, conversations.room_id, nullif(thread, ''), sender, event_id, model, live,
+                  started, input_tokens, output_tokens, cost
+           FROM turns JOIN conversations ON conversation_id = conversations.id JOIN inbox ON inbox_seq = seq
+           WHERE turns.id = ?""",
+        (turn_id,),
+    ).fetchone()
+    return Turn(*row[:9], Usage(*row[9:]))
+
+
+def _conversation(c: sqlite3.Connection, conversation: int, last: int) -> Sequence[Sequence[Step]]:
+    """The newest turns of a conversation up to `last`: as many as any model may read, not the whole past."""
+    rows = c.execute(
+        """SELECT turn_id, kind, body FROM steps WHERE turn_id IN (
+             SELECT turns.id FROM turns JOIN conversations ON conversation_id = conversations.id
+             WHERE conversation_id = ? AND turns.id > cleared AND turns.id <= ? ORDER BY turns.id DESC LIMIT ?)
+           ORDER BY turn_id, id""",
+        (conversation, last, MOST_TURNS),
+    )
+    turns: dict[int, list[Step]] = {}
+    for turn_id, kind, body in rows:
+        turns.setdefault(turn_id, []).append(decode(kind, body))
+    return list(turns.values())
