@@ -8,6 +8,7 @@ from typing import Protocol
 from roommate.words import (
     DirEntry,
     Event,
+    EventId,
     Exit,
     FileSlice,
     Job,
@@ -154,6 +155,10 @@ class OutboxLog(Protocol):
 
     async def unsent(self) -> Sequence[Outgoing]:
         """Oldest first; each room's rows in the order in which they were written."""
+        ...
+
+    async def event_of(self, row: int) -> EventId | None:
+        """The event that a row became; None while it has not arrived. A live message of an earlier process needs it."""
         ...
 
     async def uploaded(self, row: int, url: str) -> None: ...
