@@ -222,13 +222,16 @@ class Usage:
         )
 
 
+NO_USAGE = Usage()
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """One whole model call."""
 
     text: str
     calls: tuple[ToolCall, ...] = ()
-    usage: Usage = Usage()
+    usage: Usage = NO_USAGE
 
 
 # ── What happens in a turn: one stream of facts, one place turns them into chat ──────────────────

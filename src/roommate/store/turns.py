@@ -11,8 +11,7 @@ from roommate.store import outbox
 from roommate.store.codec import decode, encode, tag
 from roommate.store.database import Database
 from roommate.store.inbox import take
-from roommate.words import Answer, Draft, EventId, Prompt, RoomId, Step, Stop, Usage, UserId
-
+from roommate.words import NO_USAGE, Answer, Draft, EventId, Prompt, RoomId, Step, Stop, Usage, UserId
 
 MOST_TURNS = 200
 
@@ -87,7 +86,7 @@ class Turns:
 
         return await self._db.run(work)
 
-    async def add(self, turn: Turn, step: Step, usage: Usage = Usage()) -> None:  # noqa: B008 - frozen
+    async def add(self, turn: Turn, step: Step, usage: Usage = NO_USAGE) -> None:
         """A step is a fact. An Answer with calls is committed BEFORE they run: a crash finds what may have run."""
 
         def work(c: sqlite3.Connection) -> None:
@@ -163,14 +162,14 @@ def _spend(c: sqlite3.Connection, turn_id: int, usage: Usage) -> None:
 
 
 def _turn(c: sqlite3.Connection, turn_id: int) -> Turn:
-    row = c.execute(
+    number, conversation, room, thread, sender, event, model, live, started, *usage = c.execute(
         """SELECT turns.id, conversation_id, conversations.room_id, nullif(thread, ''), sender, event_id, model, live,
                   started, input_tokens, output_tokens, cost
            FROM turns JOIN conversations ON conversation_id = conversations.id JOIN inbox ON inbox_seq = seq
            WHERE turns.id = ?""",
         (turn_id,),
     ).fetchone()
-    return Turn(*row[:9], Usage(*row[9:]))
+    return Turn(number, conversation, room, thread, sender, event, model, live, started, Usage(*usage))
 
 
 def _conversation(c: sqlite3.Connection, conversation: int, last: int) -> Sequence[Sequence[Step]]:

@@ -1,0 +1,139 @@
+"""A turn: ask the model, run the tools it asks for, repeat until it asks for none."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from roommate.agent.window import Window, fit
+
+from roommate.agent import prompt
+from roommate.agent.history import UNKNOWN, settled
+from roommate.errors import ModelContext
+from roommate.ports import Emit, Model, Tools
+from roommate.words import (
+    NO_USAGE,
+    Answer,
+    Note,
+    Reply,
+    Said,
+    Spent,
+    Step,
+    Stop,
+    ToolCall,
+    ToolFinished,
+    ToolResult,
+    ToolStarted,
+    Usage,
+)
+
+PARALLEL = 32
+"""Most calls of one reply that run at the same time."""
+
+SHRINKS = 3
+"""How often a history that is too long for the model is halved before the room is told."""
+
+
+class Journal(Protocol):
+    """Where the steps of a turn are kept; what it returned from is durable."""
+
+    async def add(self, step: Step, usage: Usage) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a turn ended. ``last`` is not yet in the journal: it belongs into the transaction that ends the turn."""
+
+    stop: Stop
+    last: Answer
+    usage: Usage = NO_USAGE
+
+
+async def run_turn(
+    conversation: Sequence[Sequence[Step]],
+    *,
+    room: str,
+    model: Model,
+    tools: Tools,
+    journal: Journal,
+    emit: Emit,
+    rounds: int,
+) -> Outcome:
+    """Run the newest turn of a conversation to its end; one that a restart interrupted goes on where it was.
+
+    `conversation` is all turns so far as stored, the one to run last; `room` is the room's name for the prompt. A call
+    whose result is not stored is never run again: its result becomes "unknown", and the model decides.
+
+    Raises ModelError when the model cannot be asked, and whatever the journal raises.
+    """
+    *past, stored = conversation
+    earlier = [settled(turn, "no result is known") for turn in past]
+    steps = settled(stored, UNKNOWN)
+    for lost in [step for step in steps if isinstance(step, ToolResult) and step not in stored]:
+        await journal.add(lost, NO_USAGE)
+        emit(ToolFinished(lost))
+    asked = sum(isinstance(step, Answer) for step in steps)
+    asking = _Asking(model, tools, room, emit)
+    for _ in range(asked, rounds):
+        reply = await asking.reply([*earlier, steps])
+        answer = Answer(reply.text, reply.calls)
+        emit(Said(reply.text))
+        emit(Spent(reply.usage))
+        if not reply.calls:
+            return Outcome(Stop.DONE, answer, reply.usage)
+        await journal.add(answer, reply.usage)
+        steps.append(answer)
+        steps.extend(await _run_calls(reply.calls, tools, journal, emit))
+    return Outcome(Stop.ROUNDS, Answer(f"I stopped after {rounds} rounds of tool calls. Write “continue” and I go on."))
+
+
+async def _run_calls(calls: Sequence[ToolCall], tools: Tools, journal: Journal, emit: Emit) -> list[ToolResult]:
+    """Run the calls of one reply in parallel; each result is durable before it counts."""
+    room_for = asyncio.Semaphore(PARALLEL)
+
+    async def run(call: ToolCall) -> ToolResult:
+        async with room_for:
+            emit(ToolStarted(call))
+            result = await tools.call(call, emit)
+            await journal.add(result, NO_USAGE)
+            emit(ToolFinished(result))
+            return result
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(run(call)) for call in calls]
+    return [task.result() for task in tasks]
+
+
+class _Asking:
+    """Asks the model with as much of the conversation as it can read."""
+
+    def __init__(self, model: Model, tools: Tools, room: str, emit: Emit) -> None:
+        self._model = model
+        self._tools = tools
+        self._room = room
+        self._emit = emit
+        self._budget = model.context_tokens
+        self._dropped = 0
+
+    async def reply(self, turns: Sequence[Sequence[Step]]) -> Reply:
+        for shrink in range(SHRINKS + 1):
+            window = self._window(turns)
+            try:
+                return await self._model.reply(
+                    prompt.system(self._room, window.dropped_turns), window.steps, self._tools.specs, self._emit
+                )
+            except ModelContext:
+                if shrink == SHRINKS:
+                    raise
+                self._budget //= 2
+        raise AssertionError("the loop returns or raises")
+
+    def _window(self, turns: Sequence[Sequence[Step]]) -> Window:
+        window = fit(turns, self._budget)
+        if window.dropped_turns > self._dropped:
+            self._dropped = window.dropped_turns
+            count = f"{self._dropped} oldest turns are" if self._dropped > 1 else "oldest turn is"
+            self._emit(Note(f"The conversation is longer than the model reads: its {count} left out."))
+        return window

@@ -1,0 +1,80 @@
+"""Commands: ``!name arguments``, also behind a mention of the bot; and who a message is meant for."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from roommate.words import Message, UserId
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What was said: the name without its ``!`` in lower case, the rest as it stands."""
+
+    name: str
+    argument: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A command as people see it in ``!help``."""
+
+    name: str
+    usage: str
+    does: str
+
+
+SPECS = (
+    Spec("help", "!help", "shows this"),
+    Spec("status", "!status", "says what runs, what waits, the model, the sandbox and the cost so far"),
+    Spec("stop", "!stop [all]", "stops the running turn at once; with `all` the waiting messages as well"),
+    Spec("reset", "!reset", "forgets the conversation; the files stay"),
+    Spec("reset", "!reset workspace", "deletes every file of this room, after asking you"),
+    Spec("model", "!model [NAME|default]", "shows the model, or sets this room's (operators)"),
+    Spec("ping", "!ping", "answers with how long your message took to get here"),
+)
+
+NAMES = tuple(dict.fromkeys(spec.name for spec in SPECS))
+
+_COMMAND = re.compile(r"!([A-Za-z][\w-]*)[ \t]*(.*)", re.DOTALL)
+
+
+def parse(text: str) -> Command | None:
+    """The command that a text is, None when it is none (``!`` alone and ``!!`` are talk)."""
+    match = _COMMAND.fullmatch(text.strip())
+    return Command(match[1].lower(), match[2].strip()) if match else None
+
+
+def suggestion(name: str) -> str | None:
+    """The command that somebody who wrote `name` most likely meant."""
+    close = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.5)
+    return close[0] if close else None
+
+
+def without_mention(text: str, names: Sequence[str]) -> str:
+    """The text without the bot's name in front (``Roommate: do it`` → ``do it``)."""
+    for name in sorted(filter(None, names), key=len, reverse=True):
+        match = re.match(rf"\s*@?{re.escape(name)}(?:[:,]+\s*|\s+|$)", text, re.IGNORECASE)
+        if match:
+            return text[match.end() :]
+    return text
+
+
+def names_of(bot: UserId, display_name: str = "") -> tuple[str, ...]:
+    """What people call the bot: its id, its local part, its display name."""
+    return (bot, bot[1:].partition(":")[0], display_name)
+
+
+def meant_for(message: Message, bot: UserId, *, people: int, to_us: bool, everything: bool) -> bool:
+    """Is a message for the bot? `people` is everybody in the room, the bot included; `to_us`: it replies to the bot."""
+    return (
+        people <= 2
+        or everything
+        or to_us
+        or bot in message.mentions
+        or parse(message.text) is not None
+        or without_mention(message.text, names_of(bot)) != message.text
+    )

@@ -1,0 +1,86 @@
+"""What the bot says in its own words: greetings, help, refusals, status. Markdown, short, always with a way on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from roommate.chat.commands import SPECS, suggestion
+from roommate.words import Usage
+
+QUEUED = "⏳"
+YES = "✅"
+NO = "❌"
+
+CANNOT_READ = (
+    "This room is encrypted, and I cannot read encrypted messages yet. Please invite me into a room without encryption."
+)
+TEXT_ONLY = "I can read text only: I did not open the file you sent. Paste what matters, or tell me where to find it."
+
+
+def greeting(model: str, *, encrypted: bool, rehearsal: bool) -> str:
+    if encrypted:
+        return f"Hello, I am Roommate, a coding bot. {CANNOT_READ}"
+    start = (
+        "I run on the built-in rehearsal model: write `run: python3 --version` to see me work."
+        if rehearsal
+        else f"I think with `{model}`. Tell me what to do, such as “write a script that counts words, and test it”."
+    )
+    return (
+        "Hello, I am Roommate, a coding bot. This room has a Linux container of its own now: I write files and run "
+        f"commands there, and you see my work as it happens. {start} `!stop` stops me, `!help` shows what else I "
+        "understand."
+    )
+
+
+def help_text() -> str:
+    rows = "\n".join(f"- `{spec.usage}` {spec.does}" for spec in SPECS)
+    return (
+        f"Write to me and I work in this room's container. In rooms of more than two, mention me. Commands:\n\n{rows}"
+    )
+
+
+def unknown_command(name: str) -> str:
+    meant = suggestion(name)
+    return f"I do not know `!{name}`." + (f" Did you mean `!{meant}`?" if meant else "") + " `!help` lists what I know."
+
+
+def not_allowed(operators: Sequence[str]) -> str:
+    who = f" ({', '.join(f'`{operator}`' for operator in operators)})" if any(operators) else ""
+    return f"I am sorry, I take no requests from you here: you are not on my list. The operator{who} can add you."
+
+
+def declined(operators: Sequence[str]) -> str:
+    return not_allowed(operators).replace("`", "")
+
+
+def reset_card() -> str:
+    return (
+        f"Delete **every file** of this room's workspace, and its container? This cannot be undone. {YES} deletes, "
+        f"{NO} keeps them. The question stands for an hour."
+    )
+
+
+def status(*, running: str | None, waiting: int, model: str, sandbox: str, turns: int, usage: Usage) -> str:
+    return "\n".join(
+        (
+            f"- turn: {running or 'none runs'}",
+            f"- waiting: {waiting}",
+            f"- model: `{model}`",
+            f"- sandbox: {sandbox}",
+            f"- so far: {turns} turn{'' if turns == 1 else 's'}, {spent(usage)}",
+        )
+    )
+
+
+def spent(usage: Usage) -> str:
+    """``1 234 tokens`` and the cost, where it is known."""
+    tokens = f"{usage.input_tokens + usage.output_tokens:,} tokens".replace(",", "\u2009")
+    return tokens if usage.cost is None else f"{tokens}, ${usage.cost:.4f}"
+
+
+def seconds(duration: float) -> str:
+    """``0.4 s``, ``12 s``, ``3 min 5 s``."""
+    if duration < 10:
+        return f"{duration:.1f} s"
+    minutes, rest = divmod(round(duration), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
