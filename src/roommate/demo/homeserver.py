@@ -61,6 +61,8 @@ class Synapse:
     @property
     def pid(self) -> int | None:
         """The process of this folder's homeserver, ours or left running by an earlier detached start; None if none."""
+        if self._child is not None:
+            return self._child.pid if self._child.returncode is None else None
         try:
             pid = int((self._folder / "pid").read_text())
             command = Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -99,9 +101,7 @@ class Synapse:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signum)
             await self._until_gone(pid)
-        if self._child is not None:
-            await self._child.wait()
-            self._child = None
+        self._child = None
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -1,0 +1,120 @@
+"""What every test can ask for: a real homeserver, people at their clients, the real daemon."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from roommate.demo.homeserver import Synapse
+from tests.harness import Daemon
+from tests.person import Person
+from tests.scripted_model import ScriptedModel
+
+_numbers = itertools.count(1)
+PASSWORD = "a test's password"
+
+
+@pytest.fixture(scope="session")
+async def homeserver() -> AsyncIterator[Synapse]:
+    """One Synapse for the whole run, with its default limit on messages."""
+    folder = Path(tempfile.mkdtemp(prefix="hs-"))
+    synapse = Synapse(folder)
+    try:
+        await synapse.start()
+        yield synapse
+    finally:
+        await synapse.stop()
+        shutil.rmtree(folder)
+
+
+async def register(homeserver: Synapse, name: str, *, limited: bool = False) -> str:
+    """A new account; returns its user id. Unless `limited` it may send as fast as it likes."""
+    account = await homeserver.register(f"{name}-{next(_numbers)}", PASSWORD)
+    if not limited:
+        await homeserver.lift_limit(account.user_id)
+    return account.user_id
+
+
+MakePerson = Callable[[str], Awaitable[Person]]
+
+
+@pytest.fixture
+async def person(homeserver: Synapse) -> AsyncIterator[MakePerson]:
+    """``await person("alice")``: a new person, logged in and looking."""
+    people: list[Person] = []
+
+    async def make(name: str) -> Person:
+        user_id = await register(homeserver, name)
+        people.append(await Person.at(homeserver.url, user_id, PASSWORD))
+        return people[-1]
+
+    yield make
+    for one in people:
+        await one.close()
+
+
+class MakeDaemon(Protocol):
+    async def __call__(
+        self, *, limited: bool = False, start: bool = True, model: ScriptedModel | None = None, **settings: str
+    ) -> Daemon: ...
+
+
+def _settings_of(model: ScriptedModel | None) -> dict[str, str]:
+    if model is None:
+        return {}
+    return {"LLM_MODEL": "openai/scripted", "LLM_API_BASE": model.url, "LLM_API_KEY": "scripted"}
+
+
+@pytest.fixture
+async def daemon(homeserver: Synapse) -> AsyncIterator[MakeDaemon]:
+    """``await daemon(MAX_AGENT_TURNS="3")``: a daemon of this test's own, with a new bot account.
+
+    It has the rehearsal model unless a `model` is given; `limited` leaves the homeserver's limit on its messages;
+    ``start=False`` gives it before its first start.
+    """
+    daemons: list[Daemon] = []
+
+    async def make(
+        *, limited: bool = False, start: bool = True, model: ScriptedModel | None = None, **settings: str
+    ) -> Daemon:
+        user_id = await register(homeserver, "bot", limited=limited)
+        one = Daemon(homeserver.url, user_id, PASSWORD, _settings_of(model) | settings)
+        daemons.append(one)
+        return await one.start() if start else one
+
+    yield make
+    for one in daemons:
+        if one.log.exists():
+            print(f"── {one.user_id} ──\n{one.log.read_text(errors='replace')[-20_000:]}")
+    for one in daemons:
+        await one.discard()
+
+
+@pytest.fixture(scope="session")
+async def model() -> AsyncIterator[ScriptedModel]:
+    """One model for the whole run: it does what the chat message says (see tests/scripted_model.py)."""
+    async with ScriptedModel() as scripted:
+        yield scripted
+
+
+@pytest.fixture(scope="session")
+async def _shared_daemon(homeserver: Synapse, model: ScriptedModel) -> AsyncIterator[Daemon]:
+    one = Daemon(homeserver.url, await register(homeserver, "bot"), PASSWORD, _settings_of(model))
+    try:
+        yield await one.start()
+    finally:
+        await one.discard()
+
+
+@pytest.fixture
+def bot(_shared_daemon: Daemon) -> Iterator[Daemon]:
+    """The daemon that ordinary tests share, with the scripted model. Do not kill it."""
+    read_before = len(_shared_daemon.log_text())
+    yield _shared_daemon
+    print(f"── {_shared_daemon.user_id} ──\n{_shared_daemon.log_text()[read_before:][-20_000:]}")

@@ -1,0 +1,151 @@
+"""The real `roommate run` as a process of its own, with its own state, that tests start, kill and read the log of."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Self
+
+from tests.person import Person, Shown
+
+ROOMMATE = Path(sys.executable).parent / "roommate"
+MARK = "ROOMMATE_TEST_DAEMON"
+"""Set in the daemon's environment and so in that of everything it starts: what is left over can be found."""
+
+_SETTINGS = ("MATRIX_", "LLM_", "SANDBOX_", "VPS_IP", "OPERATORS", "ALLOWED_USERS", "STATE_DIR", "IPC_", "LOG_")
+
+
+class Daemon:
+    """One bot with one state folder. `settings` are environment variables, such as ``MAX_AGENT_TURNS="3"``.
+
+    The state outlives the process: start, `kill9` and start again is a crash and a restart. `discard` ends all.
+    """
+
+    def __init__(self, homeserver: str, user_id: str, password: str, settings: dict[str, str]) -> None:
+        self.user_id = user_id
+        # Short, since sockets live below it and their paths may have 107 bytes at most.
+        self.folder = Path(tempfile.mkdtemp(prefix="rm-"))
+        self.state = self.folder / "state"
+        self.log = self.folder / "daemon.log"
+        self.mark = secrets.token_hex(8)
+        self.settings = {
+            "MATRIX_HOMESERVER": homeserver,
+            "MATRIX_USER": user_id,
+            "MATRIX_PASSWORD": password,
+            "STATE_DIR": str(self.state),
+            **settings,
+        }
+        self._process: asyncio.subprocess.Process | None = None
+        self._starts_at = 0
+
+    @property
+    def process(self) -> asyncio.subprocess.Process:
+        assert self._process is not None, "the daemon was not started"
+        return self._process
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    def log_text(self) -> str:
+        """What it said since its newest start."""
+        with self.log.open("rb") as log:
+            log.seek(self._starts_at)
+            return log.read().decode(errors="replace")
+
+    def rss(self) -> int:
+        """Resident memory in bytes."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    async def spawn(self) -> Self:
+        """Start the process and wait for nothing."""
+        assert not self.running, "the daemon runs already"
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)}
+        with self.log.open("ab") as log:
+            self._starts_at = log.tell()
+            self._process = await asyncio.create_subprocess_exec(
+                "setpriv", "--pdeathsig", "KILL", str(ROOMMATE), "run",
+                cwd=self.folder,
+                env={**kept, **self.settings, MARK: self.mark},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
+        return self
+
+    async def start(self, timeout: float = 30) -> Self:
+        """Start it, and wait until it says that it is ready."""
+        await self.spawn()
+        await self.wait_for_log("ready", timeout)
+        return self
+
+    async def wait_for_log(self, words: str, timeout: float = 15) -> None:
+        deadline = time.monotonic() + timeout
+        while words not in self.log_text():
+            assert self.running, f"the daemon ended with code {self.process.returncode}:\n{self.log_text()[-4000:]}"
+            assert time.monotonic() < deadline, f"no {words!r} after {timeout} s:\n{self.log_text()[-4000:]}"
+            await asyncio.sleep(0.01)
+
+    async def wait_for_exit(self, timeout: float = 10) -> int:
+        """Its exit code; negative for a signal."""
+        async with asyncio.timeout(timeout):
+            return await self.process.wait()
+
+    async def kill9(self) -> None:
+        """As bad luck does it."""
+        if self.running:
+            self.process.send_signal(signal.SIGKILL)
+        await self.wait_for_exit()
+
+    async def term(self, timeout: float = 10) -> int:
+        """As systemd does it. Returns the exit code."""
+        if self.running:
+            self.process.send_signal(signal.SIGTERM)
+        return await self.wait_for_exit(timeout)
+
+    async def discard(self) -> None:
+        """End it, remove its containers and its state. Fails when a process is left over."""
+        if self._process is not None:
+            await self.term()
+        left = {pid: command for pid, command in marked_processes(self.mark).items() if "conmon" not in command}
+        shutil.rmtree(self.folder)
+        assert not left, f"the daemon left processes behind: {left}"
+
+    async def room_with(self, *people: Person, name: str | None = None) -> str:
+        """A new room of these people (the first one makes it) that the bot has joined; returns its id."""
+        host, *others = people
+        room = await host.create_room([self.user_id, *(person.user_id for person in others)], name=name)
+        for person in others:
+            await person.join(room)
+        await host.wait_for_member(room, self.user_id)
+        return room
+
+    def said(self, person: Person, room: str) -> list[Shown]:
+        """The bot's messages in the room, as `person` sees them."""
+        return person.messages(room, self.user_id)
+
+
+def marked_processes(mark: str) -> dict[int, str]:
+    """Process id to command line of every living process that was started with this mark in its environment."""
+    wanted = f"{MARK}={mark}".encode()
+    found: dict[int, str] = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if wanted in (process / "environ").read_bytes().split(b"\0"):
+                found[int(process.name)] = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue  # it ended while we looked
+    return found
