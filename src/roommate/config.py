@@ -112,8 +112,12 @@ class Settings(BaseSettings):
     def run_dir(self) -> Path:
         return self.ipc_base_dir if self.ipc_base_dir != Path() else self.state_dir / "ipc"
 
+    @property
+    def operator_ids(self) -> tuple[str, ...]:
+        return self.operators or ((self.matrix_admin_user,) if self.matrix_admin_user else ())
+
     def is_operator(self, user: str) -> bool:
-        return user in (self.operators or (self.matrix_admin_user,)) and bool(user)
+        return user in self.operator_ids
 
     def is_allowed(self, user: str) -> bool:
         if self.is_operator(user):

@@ -45,7 +45,7 @@ def unknown_command(name: str) -> str:
 
 
 def not_allowed(operators: Sequence[str]) -> str:
-    who = f" ({', '.join(f'`{operator}`' for operator in operators)})" if any(operators) else ""
+    who = f" ({', '.join(f'`{operator}`' for operator in operators)})" if operators else ""
     return f"I am sorry, I take no requests from you here: you are not on my list. The operator{who} can add you."
 
 

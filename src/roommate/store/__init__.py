@@ -5,6 +5,19 @@ from roommate.store.database import Database
 from roommate.store.inbox import Inbox, Waiting
 from roommate.store.outbox import Outbox
 from roommate.store.rooms import RoomRow, Rooms
-from roommate.store.turns import Spending, Turn, Turns
+from roommate.store.turns import Spending, Turn, Turns, mark_of
 
-__all__ = ["Card", "Cards", "Database", "Inbox", "Outbox", "RoomRow", "Rooms", "Spending", "Turn", "Turns", "Waiting"]
+__all__ = [
+    "Card",
+    "Cards",
+    "Database",
+    "Inbox",
+    "Outbox",
+    "RoomRow",
+    "Rooms",
+    "Spending",
+    "Turn",
+    "Turns",
+    "Waiting",
+    "mark_of",
+]

@@ -94,12 +94,6 @@ STEPS = (
         decided_by TEXT,
         expires REAL NOT NULL                    -- seconds since 1970
     );
-
-    CREATE TABLE told (
-        room_id TEXT NOT NULL,
-        user_id TEXT NOT NULL,
-        PRIMARY KEY (room_id, user_id)
-    );
     """,
 )
 

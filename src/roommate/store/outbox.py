@@ -41,6 +41,15 @@ class Outbox:
 
         return await self._db.run(work)
 
+    async def event_of(self, row: int) -> EventId | None:
+        return await self._db.run(lambda c: c.execute("SELECT event_id FROM outbox WHERE id=?", (row,)).fetchone()[0])  # type: ignore[no-any-return]
+
+    async def is_ours(self, event_id: EventId) -> bool:
+        """Did the daemon send this event?"""
+        return await self._db.run(
+            lambda c: c.execute("SELECT 1 FROM outbox WHERE event_id=?", (event_id,)).fetchone() is not None
+        )
+
     async def uploaded(self, row: int, url: str) -> None:
         def work(c: sqlite3.Connection) -> None:
             content = json.loads(c.execute("SELECT content FROM outbox WHERE id=?", (row,)).fetchone()[0])

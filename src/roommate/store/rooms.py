@@ -1,4 +1,4 @@
-"""What is known of each room: membership, settings, and who was told that they are not on the list."""
+"""What is known of each room: membership, members, its own settings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from roommate.store.database import Database
-from roommate.words import RoomId, UserId
+from roommate.words import RoomId
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +44,3 @@ class Rooms:
 
     async def set_model(self, room_id: RoomId, model: str | None) -> None:
         await self._db.run(lambda c: c.execute("UPDATE rooms SET model=? WHERE room_id=?", (model, room_id)))
-
-    async def first_telling(self, room_id: RoomId, user: UserId) -> bool:
-        """True the first time that this is asked of a user in a room."""
-        return await self._db.run(
-            lambda c: c.execute("INSERT OR IGNORE INTO told VALUES (?, ?)", (room_id, user)).rowcount == 1
-        )

@@ -1,0 +1,41 @@
+"""What every room shares: the stores and ports of the daemon; and the turn that runs in a room."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from roommate.agent.turn import Outcome
+from roommate.config import Settings
+from roommate.ports import Doors, Model, Progress, Sandboxes, Tools
+from roommate.store import Cards, Inbox, Outbox, Rooms, Turn, Turns
+from roommate.words import RoomId, UserId
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What every room needs of the daemon."""
+
+    settings: Settings
+    inbox: Inbox
+    outbox: Outbox
+    turns: Turns
+    rooms: Rooms
+    cards: Cards
+    progress: Progress
+    doors: Doors
+    sandboxes: Sandboxes
+    model: Callable[[str], Model]
+    tools: Callable[[RoomId], Tools]
+
+
+@dataclass(slots=True)
+class Running:
+    """The turn that runs. Cancelling `work` stops it."""
+
+    turn: Turn
+    work: asyncio.Task[Outcome] | None = None
+    stopped_by: UserId | None = None
+    silent: bool = False
+    """The room is gone: nobody is there to read how it ended."""

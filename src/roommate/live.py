@@ -1,0 +1,87 @@
+"""The live message: the one message of a turn, put up when there is something to see, edited while the turn runs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from roommate.agent.turn import Outcome
+from roommate.chat.view import View
+from roommate.matrix import render
+from roommate.ports import Progress
+from roommate.store import Turn, Turns
+from roommate.words import Draft, Event, EventId, JsonObject, Rank
+
+HOLD = 0.06
+"""Seconds before a turn shows a message: an answer that comes sooner is one event instead of three."""
+
+TURN = "io.roommate.turn"
+"""Key in the content of a turn's message, with the turn's id and state: how a client knows that it is final."""
+
+
+class LiveMessage:
+    """Takes a turn's events and shows them; gives the drafts that end it."""
+
+    def __init__(self, turn: Turn, reply_to: EventId | None, turns: Turns, progress: Progress) -> None:
+        self._turn = turn
+        self._reply_to = reply_to
+        self._turns = turns
+        self._progress = progress
+        self._view = View(turn.started, turn.usage)
+        self._row = turn.live
+        self._putting_up = asyncio.Lock()
+        self._ended = False
+
+    def emit(self, event: Event) -> None:
+        self._view.apply(event)
+        if self._row is not None:
+            self._progress.progress(self._turn.room_id, self._row, self._look)
+
+    async def appear(self) -> None:
+        """Put the message up, after HOLD; to be cancelled when the turn ends sooner."""
+        await asyncio.sleep(HOLD)
+        async with self._putting_up:
+            if self._row is None and not self._ended:
+                self._row = await self._turns.show(self._turn, Draft(self._turn.room_id, self._look(), Rank.SIGN))
+        self._progress.wake()
+        self._progress.progress(self._turn.room_id, self._row or 0, self._look)
+
+    async def close(self, outcome: Outcome) -> Sequence[Draft]:
+        """What people read in the end: the answer in the live message, or as a message where none was put up yet."""
+        async with self._putting_up:
+            self._ended = True
+        head, whole = render.fit(outcome.last.text or "Done.")
+        content = render.content(
+            head,
+            mentions=[self._turn.asked_by],
+            thread=self._turn.thread,
+            reply_to=self._reply_to,
+            details=self._view.details(time.time(), answered=True),
+        )
+        content[TURN] = {"id": self._turn.id, "state": str(outcome.stop)}
+        if self._row is not None:
+            self._progress.forget(self._row)
+        drafts = [Draft(self._turn.room_id, content, edits=self._row)]
+        if whole is not None:
+            drafts.append(self._attachment(whole))
+        return drafts
+
+    def _look(self) -> JsonObject:
+        head, _ = render.fit(self._view.live(time.time()))
+        content = render.content(head, notice=True, thread=self._turn.thread, reply_to=self._reply_to)
+        content[TURN] = {"id": self._turn.id, "state": "running"}
+        return content
+
+    def _attachment(self, whole: bytes) -> Draft:
+        name = f"answer-{self._turn.id}.md"
+        content: JsonObject = {
+            "msgtype": "m.file",
+            "body": name,
+            "filename": name,
+            "info": {"mimetype": "text/markdown", "size": len(whole)},
+            "m.mentions": {},
+        }
+        if self._turn.thread:
+            content["m.relates_to"] = {"rel_type": "m.thread", "event_id": self._turn.thread}
+        return Draft(self._turn.room_id, content, upload=whole)

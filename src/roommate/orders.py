@@ -1,0 +1,130 @@
+"""What the commands do, and what a reaction to a card does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from roommate.chat import voice
+from roommate.chat.commands import Command
+from roommate.house import House, Running
+from roommate.store import RoomRow, Waiting
+from roommate.words import Draft, EventId, RoomId, UserId
+
+CARD_SECONDS = 3600
+RESET_WORKSPACE = "reset-workspace"
+
+
+class InRoom(Protocol):
+    """What a command may do to the room it is said in."""
+
+    room_id: RoomId
+    running: Running | None
+
+    async def stop_turn(self, by: UserId) -> bool: ...
+
+    def say(self, markdown: str, thread: EventId | None = None) -> Draft: ...
+
+
+Act = Callable[[Waiting, str, EventId | None, RoomRow], Awaitable[str | None]]
+"""Does a command, given its argument and thread, and gives what to answer; None when it dealt with the row itself."""
+
+
+class Orders:
+    def __init__(self, room: InRoom, house: House) -> None:
+        self._room = room
+        self._house = house
+        self._acts: dict[str, Act] = {
+            "help": self._help,
+            "status": self._status,
+            "stop": self._stop,
+            "reset": self._reset,
+            "model": self._model,
+            "ping": self._ping,
+        }
+
+    async def obey(self, waiting: Waiting, command: Command, thread: EventId | None, row: RoomRow) -> None:
+        """Do a command and answer it, together with its inbox row."""
+        act = self._acts.get(command.name)
+        text = await act(waiting, command.argument, thread, row) if act else voice.unknown_command(command.name)
+        if text is not None:
+            await self._house.inbox.done(waiting.seq, [self._room.say(text, thread)])
+        self._house.progress.wake()
+
+    async def decide(self, waiting: Waiting, target: EventId, key: str) -> None:
+        """A reaction: to an open card, by somebody who may, it decides; any other means nothing."""
+        sender = waiting.incoming.sender
+        verdict = {voice.YES: "yes", voice.NO: "no"}.get(key.rstrip("\ufe0f"))
+        card = await self._house.cards.open(self._room.room_id, target) if verdict else None
+        if card is None or verdict is None or not self._house.settings.is_allowed(sender):
+            await self._house.inbox.done(waiting.seq)
+            return
+        if card.expired:
+            verdict, text = "expired", "That question has expired: ask again with `!reset workspace`."
+        elif verdict == "no":
+            text = "Nothing was deleted."
+        else:
+            await self._room.stop_turn(sender)
+            await self._house.sandboxes.reset_workspace(self._room.room_id)
+            text = f"The workspace is empty now, as {sender} decided."
+        await self._house.cards.decide(card, waiting.seq, verdict, sender, self._room.say(text))
+        self._house.progress.wake()
+
+    async def _help(self, waiting: Waiting, argument: str, thread: EventId | None, row: RoomRow) -> str:
+        return voice.help_text()
+
+    async def _ping(self, waiting: Waiting, argument: str, thread: EventId | None, row: RoomRow) -> str:
+        late = max(0, time.time() * 1000 - waiting.incoming.sent_at)
+        return f"Pong: your message was here after {late:.0f} ms."
+
+    async def _status(self, waiting: Waiting, argument: str, thread: EventId | None, row: RoomRow) -> str:
+        house, running = self._house, self._room.running
+        spending = await house.turns.spending(self._room.room_id)
+        queue = await house.inbox.waiting(self._room.room_id)
+        runs = None
+        if running is not None:
+            turn = running.turn
+            runs = f"number {turn.id} for {turn.asked_by}, {voice.seconds(time.time() - turn.started)} so far"
+        return voice.status(
+            running=runs,
+            waiting=sum(item.queued for item in queue),
+            model=row.model or house.settings.llm_model,
+            sandbox=await house.sandboxes.describe(self._room.room_id),
+            turns=spending.turns,
+            usage=spending.usage,
+        )
+
+    async def _stop(self, waiting: Waiting, argument: str, thread: EventId | None, row: RoomRow) -> str:
+        if argument not in ("", "all"):
+            return "`!stop` stops the running turn, `!stop all` drops the waiting messages as well."
+        dropped = await self._house.inbox.drop_queued(self._room.room_id) if argument == "all" else 0
+        stopped = await self._room.stop_turn(waiting.incoming.sender)
+        queue = sum(item.queued for item in await self._house.inbox.waiting(self._room.room_id))
+        parts = ["Stopped." if stopped else "Nothing runs."]
+        if dropped:
+            parts.append(f"{dropped} waiting message{'' if dropped == 1 else 's'} dropped.")
+        if queue:
+            parts.append(f"{queue} waiting message{'' if queue == 1 else 's'} come next; `!stop all` drops them.")
+        return " ".join(parts)
+
+    async def _reset(self, waiting: Waiting, argument: str, thread: EventId | None, row: RoomRow) -> str | None:
+        if argument == "workspace":
+            draft = self._room.say(voice.reset_card(), thread)
+            await self._house.cards.ask(waiting.seq, RESET_WORKSPACE, draft, CARD_SECONDS)
+            return None
+        if argument:
+            return "`!reset` forgets the conversation, `!reset workspace` deletes the files."
+        await self._room.stop_turn(waiting.incoming.sender)
+        turns = await self._house.turns.clear(self._room.room_id, thread)
+        return f"Forgotten: {turns} turn{'' if turns == 1 else 's'} of this conversation. The files are still there."
+
+    async def _model(self, waiting: Waiting, argument: str, thread: EventId | None, row: RoomRow) -> str:
+        current = row.model or self._house.settings.llm_model
+        if not argument:
+            return f"This room's model is `{current}`."
+        if not self._house.settings.is_operator(waiting.incoming.sender):
+            return f"Only an operator can change the model; it is `{current}`."
+        chosen = None if argument == "default" else argument
+        await self._house.rooms.set_model(self._room.room_id, chosen)
+        return f"From the next turn on this room's model is `{chosen or self._house.settings.llm_model}`."
