@@ -1,0 +1,214 @@
+"""The store keeps what it took, once, in order, and gives it back after a crash."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roommate.errors import StateError
+from roommate.store import Cards, Database, Inbox, Outbox, Rooms, Turns, codec
+from roommate.store.migrations import STEPS, migrate
+from roommate.words import (
+    Answer,
+    Draft,
+    Edit,
+    EventId,
+    Incoming,
+    Message,
+    Prompt,
+    Redaction,
+    RoomId,
+    RoomState,
+    Stop,
+    SyncBatch,
+    ToolCall,
+    ToolResult,
+    Usage,
+    UserId,
+)
+
+ROOM = RoomId("!room")
+ALICE = UserId("@alice:x")
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    database = Database.open(tmp_path)
+    yield database
+    await database.close()
+
+
+def said(event: str, text: str, sender: UserId = ALICE) -> Incoming:
+    return Incoming(EventId(event), ROOM, sender, 1, Message(text))
+
+
+def batch(token: str, *happened: Incoming) -> SyncBatch:
+    return SyncBatch(token, (RoomState(ROOM, "join", joined=2),), happened)
+
+
+async def test_a_sync_is_stored_whole_and_known_events_are_passed_over(database: Database) -> None:
+    inbox = Inbox(database)
+    await inbox.commit(batch("s1", said("$1", "one"), said("$2", "two")))
+    await inbox.commit(batch("s2", said("$2", "two"), said("$3", "three")))
+    assert await inbox.since() == "s2"
+    texts = [waiting.incoming.what for waiting in await inbox.waiting(ROOM)]
+    assert texts == [Message("one"), Message("two"), Message("three")]
+
+
+async def test_an_edit_of_the_same_sender_changes_what_waits_and_a_redaction_drops_it(database: Database) -> None:
+    inbox = Inbox(database)
+    await inbox.commit(batch("s1", said("$1", "one"), said("$2", "two")))
+    mallory = UserId("@mallory:x")
+    await inbox.commit(
+        batch(
+            "s2",
+            Incoming(EventId("$e1"), ROOM, ALICE, 2, Edit(EventId("$1"), "ONE")),
+            Incoming(EventId("$e2"), ROOM, mallory, 2, Edit(EventId("$1"), "evil")),
+            Incoming(EventId("$e3"), ROOM, ALICE, 2, Redaction(EventId("$2"))),
+        )
+    )
+    assert [waiting.incoming.what for waiting in await inbox.waiting(ROOM)] == [Message("ONE")]
+
+
+async def test_an_inbox_row_is_done_once(database: Database) -> None:
+    inbox, outbox = Inbox(database), Outbox(database)
+    await inbox.commit(batch("s1", said("$1", "one")))
+    [waiting] = await inbox.waiting(ROOM)
+    drafts = [Draft(ROOM, {"body": "hello"})]
+    results = await asyncio.gather(*(inbox.done(waiting.seq, drafts) for _ in range(5)))
+    assert sorted(results) == [False, False, False, False, True]
+    assert len(await outbox.unsent()) == 1
+
+
+async def test_a_turn_takes_its_message_and_can_be_found_unfinished(database: Database) -> None:
+    inbox, turns, outbox = Inbox(database), Turns(database), Outbox(database)
+    await inbox.commit(batch("s1", said("$1", "one")))
+    [waiting] = await inbox.waiting(ROOM)
+    begun = await turns.begin(waiting.seq, ROOM, None, Prompt("one", ALICE), "rehearsal")
+    assert begun is not None
+    assert await turns.begin(waiting.seq, ROOM, None, Prompt("one", ALICE), "rehearsal") is None
+    turn, conversation = begun
+    assert conversation == [[Prompt("one", ALICE)]]
+    call = ToolCall("c1", "run_command", "{")
+    await turns.add(turn, Answer("I look.", (call,)), Usage(10, 2, 0.5))
+    await turns.add(turn, ToolResult("c1", "done", title="exit 0"))
+    live = await turns.show(turn, Draft(ROOM, {"body": "working"}))
+    found = await turns.unfinished(ROOM)
+    assert found is not None
+    assert found[0].live == live
+    assert found[0].usage == Usage(10, 2, 0.5)
+    assert found[1] == [[Prompt("one", ALICE), Answer("I look.", (call,)), ToolResult("c1", "done", title="exit 0")]]
+    assert await inbox.rooms_with_work() == [ROOM]
+    await turns.end(turn, Stop.DONE, Answer("All done."), Usage(5, 5), [Draft(ROOM, {"body": "All done."}, edits=live)])
+    assert await turns.unfinished(ROOM) is None
+    assert await inbox.rooms_with_work() == []
+    assert (await turns.spending(ROOM)).usage == Usage(15, 7, 0.5)
+    first, last = await outbox.unsent()
+    await outbox.sent(first.id, "$live")
+    [last] = await outbox.unsent()
+    assert last.target == "$live"
+
+
+async def test_a_cleared_conversation_is_not_seen_again(database: Database) -> None:
+    inbox, turns = Inbox(database), Turns(database)
+    await inbox.commit(batch("s1", said("$1", "one"), said("$2", "two")))
+    first, second = await inbox.waiting(ROOM)
+    begun = await turns.begin(first.seq, ROOM, None, Prompt("one", ALICE), "m")
+    assert begun
+    await turns.end(begun[0], Stop.DONE, Answer("1"), Usage(), [])
+    assert await turns.clear(ROOM, None) == 1
+    begun = await turns.begin(second.seq, ROOM, None, Prompt("two", ALICE), "m")
+    assert begun
+    assert begun[1] == [[Prompt("two", ALICE)]]
+
+
+async def test_what_may_be_sent_once_is_sent_once(database: Database) -> None:
+    outbox = Outbox(database)
+    [first] = await outbox.put([Draft(ROOM, {"body": "hi"}, once="greet")])
+    [again] = await outbox.put([Draft(ROOM, {"body": "hi"}, once="greet")])
+    assert first == again
+    assert len(await outbox.unsent()) == 1
+
+
+async def test_a_card_is_decided_once_and_not_from_another_room(database: Database) -> None:
+    inbox, outbox, cards = Inbox(database), Outbox(database), Cards(database)
+    await inbox.commit(batch("s1", said("$1", "!reset workspace"), said("$2", "✅"), said("$3", "✅")))
+    asked, yes, twice = await inbox.waiting(ROOM)
+    await cards.ask(asked.seq, "reset-workspace", Draft(ROOM, {"body": "?"}), 60)
+    [row] = await outbox.unsent()
+    await outbox.sent(row.id, "$card")
+    assert await cards.open(RoomId("!other"), EventId("$card")) is None
+    card = await cards.open(ROOM, EventId("$card"))
+    assert card is not None
+    assert not card.expired
+    assert await cards.decide(card, yes.seq, "yes", ALICE, Draft(ROOM, {"body": "ok"}))
+    assert not await cards.decide(card, twice.seq, "no", ALICE, Draft(ROOM, {"body": "no"}))
+    assert await cards.open(ROOM, EventId("$card")) is None
+
+
+async def test_a_failing_transaction_leaves_nothing_and_harms_no_other(database: Database) -> None:
+    rooms, inbox = Rooms(database), Inbox(database)
+
+    def fails(c: sqlite3.Connection) -> None:
+        c.execute("INSERT INTO rooms (room_id, membership) VALUES ('!half', 'join')")
+        raise ValueError("no")
+
+    results = await asyncio.gather(
+        inbox.commit(batch("s1")), database.run(fails), inbox.commit(batch("s2")), return_exceptions=True
+    )
+    assert isinstance(results[1], ValueError)
+    assert await inbox.since() == "s2"
+    assert await rooms.joined() == [ROOM]
+
+
+async def test_a_second_daemon_on_the_same_state_is_refused(tmp_path: Path, database: Database) -> None:
+    with pytest.raises(StateError, match="another Roommate runs"):
+        Database.open(tmp_path)
+
+
+async def test_everything_is_there_after_the_process_died(tmp_path: Path) -> None:
+    database = Database.open(tmp_path / "state")
+    await Inbox(database).commit(batch("s1", said("$1", "one")))
+    for name in ("roommate.db", "roommate.db-wal"):
+        (tmp_path / name).write_bytes((tmp_path / "state" / name).read_bytes())
+    copy = Database.open(tmp_path)
+    assert await Inbox(copy).since() == "s1"
+    assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "state" / "roommate.db").stat().st_mode & 0o777 == 0o600
+    await copy.close()
+    await database.close()
+
+
+def test_each_migration_goes_on_from_the_version_before() -> None:
+    for start in range(len(STEPS) + 1):
+        connection = sqlite3.connect(":memory:", isolation_level=None)
+        for number, script in enumerate(STEPS[:start], start=1):
+            connection.executescript(f"{script}; PRAGMA user_version = {number}")
+        migrate(connection)
+        assert connection.execute("PRAGMA user_version").fetchone()[0] == len(STEPS)
+
+
+def test_a_newer_database_is_refused() -> None:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection.execute(f"PRAGMA user_version = {len(STEPS) + 1}")
+    with pytest.raises(StateError, match="install the newer Roommate"):
+        migrate(connection)
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+@given(
+    st.one_of(
+        st.builds(Prompt, texts, texts.map(UserId)),
+        st.builds(Answer, texts, st.lists(st.builds(ToolCall, texts, texts, texts)).map(tuple)),
+        st.builds(ToolResult, texts, texts, st.booleans(), texts),
+        st.builds(Message, texts, st.none(), st.none(), st.lists(texts.map(UserId)).map(tuple), st.none() | texts),
+    )
+)
+def test_what_is_encoded_comes_back(value: object) -> None:
+    assert codec.decode(codec.tag(value), codec.encode(value)) == value
