@@ -57,6 +57,11 @@ class Room:
     def wake(self) -> None:
         self._woken.set()
 
+    @property
+    def woken(self) -> bool:
+        """Something came in that `run` has not looked at."""
+        return self._woken.is_set()
+
     async def run(self) -> None:
         """Until the bot is out of the room, and all of that is dealt with."""
         async with asyncio.TaskGroup() as group:

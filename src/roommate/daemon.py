@@ -1,0 +1,175 @@
+"""The daemon: builds every part, plugs them together, runs until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+
+from roommate import logs
+from roommate.agent.litellm_model import LiteLLMModel
+from roommate.agent.rehearsal import RehearsalModel
+from roommate.config import REHEARSAL, Settings
+from roommate.errors import RoommateError, TokenRevoked, Transient
+from roommate.house import House
+from roommate.matrix.homeserver import Homeserver
+from roommate.matrix.intake import Intake
+from roommate.matrix.sender import Sender
+from roommate.ports import Model
+from roommate.room import Room
+from roommate.sandbox.rooms import RoomSandboxes
+from roommate.store import Cards, Database, Inbox, Outbox, Rooms, Turns
+from roommate.tools import RoomTools
+from roommate.words import RoomId, SyncBatch
+
+log = logging.getLogger(__name__)
+
+STOP_SECONDS = 4
+"""Longest that closing may take; systemd and people wait no longer than five."""
+
+
+def main(settings: Settings) -> int:
+    """Run until SIGTERM or SIGINT; gives the exit code. What is wrong is one line on stderr."""
+    logs.configure(settings)
+    try:
+        settings.require_matrix()
+        asyncio.run(_until_signal(settings))
+    except* RoommateError as group:
+        error = _first(group)
+        log.critical("%s", error)
+        return error.exit_code
+    return 0
+
+
+async def _until_signal(settings: Settings) -> None:
+    daemon = asyncio.create_task(Daemon(settings).run())
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, daemon.cancel)
+    try:
+        await daemon
+    except asyncio.CancelledError:
+        log.info("stopped")
+
+
+def _first(group: BaseExceptionGroup[RoommateError]) -> RoommateError:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, RoommateError)
+    return error
+
+
+class Daemon:
+    """One running Roommate: holds the state folder, the login, and a task for every room that has something to do."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._started = time.monotonic()
+        self._rooms: dict[RoomId, Room] = {}
+        self._models: dict[str, Model] = {}
+
+    async def run(self) -> None:
+        """Until cancelled, or a part of it cannot go on (RoommateError in an ExceptionGroup)."""
+        database = Database.open(self._settings.state_dir)
+        homeserver = Homeserver(self._settings.matrix_homeserver, self._settings.bot)
+        sandboxes = RoomSandboxes(self._settings)
+        try:
+            inbox = Inbox(database)
+            await self._sign_in(homeserver, inbox)
+            await self._serve(database, inbox, homeserver, sandboxes)
+        finally:
+            async with asyncio.timeout(STOP_SECONDS):
+                await sandboxes.close()
+                await homeserver.close()
+                await database.close()
+
+    async def _sign_in(self, homeserver: Homeserver, inbox: Inbox) -> None:
+        """With the saved login, else with the password, as soon as the homeserver answers."""
+        delay = 1.0
+        saved = await inbox.account()
+        password = self._settings.matrix_password.get_secret_value()
+        while True:
+            try:
+                account = await homeserver.sign_in(password, saved)
+            except TokenRevoked:
+                if saved is None or not password:
+                    raise
+                log.warning("the saved login is dead: logging in anew with MATRIX_PASSWORD")
+                saved = None
+            except Transient as error:
+                log.warning("%s; trying again in %.0f s", error, delay)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 60)
+            else:
+                if account != saved:
+                    await inbox.keep_account(account)
+                return
+
+    async def _serve(self, database: Database, inbox: Inbox, homeserver: Homeserver, sandboxes: RoomSandboxes) -> None:
+        rooms, outbox = Rooms(database), Outbox(database)
+        sender = Sender(homeserver, outbox)
+        async with asyncio.TaskGroup() as group:
+
+            def stored(batch: SyncBatch) -> None:
+                for room_id in dict.fromkeys(incoming.room_id for incoming in batch.happened):
+                    self._wake(room_id, group, house)
+
+            intake = Intake(homeserver, inbox, stored)
+            house = House(
+                settings=self._settings,
+                inbox=inbox,
+                outbox=outbox,
+                turns=Turns(database),
+                rooms=rooms,
+                cards=Cards(database),
+                progress=sender,
+                doors=homeserver,
+                sandboxes=sandboxes,
+                model=self._model,
+                tools=lambda room_id: RoomTools(
+                    lambda: sandboxes.hand(room_id),
+                    command_timeout=self._settings.command_timeout_seconds,
+                    longest_timeout=self._settings.coding_timeout_seconds,
+                ),
+            )
+            group.create_task(sender.run())
+            group.create_task(intake.run())
+            for room_id in await inbox.rooms_with_work():
+                self._wake(room_id, group, house)
+            await intake.ready.wait()
+            log.info("ready after %.1f s as %s", time.monotonic() - self._started, self._settings.bot)
+            group.create_task(sandboxes.run(await rooms.joined()))
+            model = self._model(self._settings.llm_model)
+            if isinstance(model, LiteLLMModel):
+                await model.load()
+
+    def _wake(self, room_id: RoomId, group: asyncio.TaskGroup, house: House) -> None:
+        if room := self._rooms.get(room_id):
+            room.wake()
+        else:
+            self._rooms[room_id] = room = Room(room_id, house)
+            group.create_task(self._run_room(room, group, house))
+
+    async def _run_room(self, room: Room, group: asyncio.TaskGroup, house: House) -> None:
+        await room.run()
+        del self._rooms[room.room_id]
+        if room.woken:
+            self._wake(room.room_id, group, house)
+
+    def _model(self, name: str) -> Model:
+        if name not in self._models:
+            settings = self._settings
+            self._models[name] = (
+                RehearsalModel()
+                if name == REHEARSAL
+                else LiteLLMModel(
+                    name,
+                    api_key=settings.llm_api_key.get_secret_value(),
+                    api_base=settings.llm_api_base,
+                    context_tokens=settings.llm_context_tokens,
+                    timeout=settings.llm_timeout_seconds,
+                )
+            )
+        return self._models[name]

@@ -1,0 +1,69 @@
+"""What a text means: a command, talk, for the bot or not."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roommate.chat import commands, voice
+from roommate.chat.commands import Command
+from roommate.words import Message, UserId
+
+BOT = UserId("@roommate:example.org")
+
+
+@pytest.mark.parametrize(
+    ("text", "command"),
+    [
+        ("!ping", Command("ping", "")),
+        ("  !Reset workspace \n", Command("reset", "workspace")),
+        ("!model gemini/x", Command("model", "gemini/x")),
+        ("!", None),
+        ("!!", None),
+        ("! ping", None),
+        ("hello !ping", None),
+    ],
+)
+def test_parse(text: str, command: Command | None) -> None:
+    assert commands.parse(text) == command
+
+
+@given(st.text())
+def test_any_text_is_a_command_or_talk(text: str) -> None:
+    command = commands.parse(text)
+    assert command is None or text.strip().lower().startswith(f"!{command.name}")
+
+
+@pytest.mark.parametrize(
+    "text", ["@roommate:example.org: do it", "roommate: do it", "Roommate, do it", "@roommate do it", "ROOMMATE do it"]
+)
+def test_a_mention_in_front_is_taken_off(text: str) -> None:
+    assert commands.without_mention(text, commands.names_of(BOT)) == "do it"
+
+
+def test_a_word_that_only_begins_like_the_name_is_no_mention() -> None:
+    assert commands.without_mention("roommates are nice", commands.names_of(BOT)) == "roommates are nice"
+
+
+@pytest.mark.parametrize(
+    ("message", "people", "to_us", "meant"),
+    [
+        (Message("hello"), 2, False, True),
+        (Message("hello"), 3, False, False),
+        (Message("hello"), 3, True, True),
+        (Message("hello", mentions=(BOT,)), 3, False, True),
+        (Message("!ping"), 3, False, True),
+        (Message("roommate: hello"), 3, False, True),
+    ],
+)
+def test_who_a_message_is_for(message: Message, people: int, to_us: bool, meant: bool) -> None:
+    assert commands.meant_for(message, BOT, people=people, to_us=to_us, everything=False) is meant
+    assert commands.meant_for(message, BOT, people=people, to_us=to_us, everything=True)
+
+
+def test_a_slip_of_the_finger_is_understood() -> None:
+    assert "`!status`" in voice.unknown_command("stauts")
+    assert "mean" not in voice.unknown_command("zzzzzz")
+
+
+def test_help_names_every_command() -> None:
+    assert all(f"`{spec.usage}`" in voice.help_text() for spec in commands.SPECS)

@@ -1,0 +1,98 @@
+"""The look of a turn follows from its events."""
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from roommate.chat.view import LIVE_TEXT, View, block, label, span
+from roommate.words import (
+    Event,
+    Note,
+    Said,
+    Spent,
+    TextDelta,
+    TextDropped,
+    ToolCall,
+    ToolFinished,
+    ToolOutput,
+    ToolResult,
+    ToolStarted,
+    Usage,
+)
+
+CALL = ToolCall("c1", "run_command", '{"command": "pytest -q"}')
+
+
+def seen(*events: Event) -> View:
+    view = View(0)
+    for event in events:
+        view.apply(event)
+    return view
+
+
+def test_streamed_text_is_shown_and_a_dropped_reply_is_not() -> None:
+    view = seen(TextDelta("Hel"), TextDelta("lo"))
+    assert "Hello" in view.live(1)
+    view.apply(TextDropped("the provider was busy"))
+    assert "Hello" not in view.live(1)
+    assert "the provider was busy" in view.live(1)
+
+
+def test_a_tool_shows_its_command_its_output_while_it_runs_and_how_it_ended() -> None:
+    view = seen(Said("I look."), ToolStarted(CALL), ToolOutput("c1", "collecting\n"))
+    assert "▶ **run_command** `pytest -q`" in view.live(2)
+    assert "collecting" in view.live(2)
+    view.apply(ToolFinished(ToolResult("c1", "…", title="exit 0 · 1.2 s")))
+    assert "✔ **run_command** `pytest -q` — exit 0 · 1.2 s" in view.live(3)
+    assert "collecting" not in view.live(3)
+
+
+def test_the_end_sums_up_and_does_not_repeat_the_answer() -> None:
+    view = seen(Said("I look."), ToolStarted(CALL), ToolFinished(ToolResult("c1", "x", ok=False, title="exit 1")))
+    view.apply(Spent(Usage(1000, 234, 0.01)))
+    view.apply(Said("It fails."))
+    details = view.details(4.25, answered=True)
+    assert details is not None
+    summary, steps = details
+    assert summary == "1 step · 4.2 s · 1\u2009234 tokens, $0.0100"
+    assert "✘ **run_command**" in steps
+    assert "I look." in steps
+    assert "It fails." not in steps
+
+
+def test_a_plain_answer_has_no_details_but_a_note_is_kept() -> None:
+    assert seen(Said("Hi")).details(1, answered=True) is None
+    details = seen(Note("resumed"), Said("Hi")).details(1, answered=True)
+    assert details is not None
+    assert "resumed" in details[1]
+
+
+def test_a_long_text_shows_its_end() -> None:
+    shown = seen(TextDelta("a" * LIVE_TEXT), TextDelta("the end")).live(1)
+    assert shown.endswith("the end")
+    assert len(shown) < LIVE_TEXT + 200
+
+
+@given(st.text(), st.text())
+def test_any_call_has_a_label_of_one_short_line(name: str, arguments: str) -> None:
+    for text in (arguments, json.dumps({"command": arguments})):
+        shown = label(ToolCall("c", name.replace("\n", ""), text))
+        assert len(shown) < 200
+
+
+@given(st.text(st.sampled_from("`ab "), min_size=1, max_size=30).filter(str.strip))
+def test_a_code_span_holds_any_backticks(text: str) -> None:
+    [inline] = MarkdownIt().parseInline(span(text))
+    assert inline.children is not None
+    [code] = inline.children
+    assert code.type == "code_inline"
+    assert code.content.strip() == text.strip()
+
+
+@given(st.text(st.sampled_from("`ab\n"), max_size=30))
+def test_a_code_block_holds_any_fences(text: str) -> None:
+    [code] = MarkdownIt().parse(block(text))
+    assert code.type == "fence"
+    assert code.content == text + "\n"
