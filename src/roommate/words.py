@@ -341,3 +341,20 @@ class Job:
     command: str
     log: str
     exit: Exit | None
+
+
+# ── What doctor finds ────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at: ``what``, what was ``found``, and how to ``mend`` it when it is not ok.
+
+    What is not ``needed`` is a warning: Roommate works without it, less well or less safely.
+    """
+
+    what: str
+    ok: bool
+    found: str
+    mend: str = ""
+    needed: bool = True

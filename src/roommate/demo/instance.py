@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 
 from roommate.words import JsonObject
 
-MARK_KEY = "dev.roommate.instance"
+MARK_KEY = "io.roommate.instance"
 """Where an instance's mark stands in its /.well-known/matrix/client."""
 
 Limits = Literal["default", "open"]
