@@ -113,7 +113,9 @@ class Daemon:
         async with asyncio.TaskGroup() as group:
 
             def stored(batch: SyncBatch) -> None:
-                for room_id in dict.fromkeys(incoming.room_id for incoming in batch.happened):
+                concerned = [incoming.room_id for incoming in batch.happened]
+                concerned += [room.room_id for room in batch.rooms if room.joined == 1]  # the bot alone
+                for room_id in dict.fromkeys(concerned):
                     self._wake(room_id, group, house)
 
             intake = Intake(homeserver, inbox, stored)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -74,6 +75,8 @@ class Room:
                     row = await self._house.rooms.get(self.room_id)
                     for waiting in await self._house.inbox.waiting(self.room_id):
                         await self._survive(group, waiting, row)
+                    if row.membership == "join" and row.joined == 1:
+                        await self._leave_empty()
                 except StateError as error:  # a full disk, most likely: what is stored waits there for better times
                     log.error("%s: %s", self.room_id, error)
                     await asyncio.sleep(STATE_RETRY_SECONDS)
@@ -240,6 +243,12 @@ class Room:
         except Refused as error:  # the invite was taken back, most likely
             log.warning("%s: the invite of %s came to nothing: %s", self.room_id, inviter, error)
         await self._done(waiting)
+
+    async def _leave_empty(self) -> None:
+        """Everybody else has left: leave as well; the sync that says so cleans up."""
+        log.info("%s: everybody has left, leaving", self.room_id)
+        with contextlib.suppress(Refused):
+            await _patiently(lambda: self._house.doors.leave(self.room_id, "everybody has left"))
 
     async def _leave(self, waiting: Waiting, reason: str) -> None:
         """The bot is out: end what runs here, remove the container; the workspace stays."""

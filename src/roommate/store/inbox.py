@@ -74,12 +74,13 @@ class Inbox:
         await self._db.run(work)
 
     async def rooms_with_work(self) -> Sequence[RoomId]:
-        """Rooms that have something waiting, or a turn that a crash left unfinished."""
+        """Rooms that have something waiting, a turn that a crash left unfinished, or nobody but the bot in them."""
         rows = await self._db.run(
             lambda c: c.execute(
                 """SELECT room_id FROM inbox WHERE state != 'done' UNION
                    SELECT room_id FROM turns JOIN conversations ON conversation_id = conversations.id
-                   WHERE stop IS NULL"""
+                   WHERE stop IS NULL UNION
+                   SELECT room_id FROM rooms WHERE membership = 'join' AND joined = 1"""
             ).fetchall()
         )
         return [RoomId(room) for (room,) in rows]

@@ -1,0 +1,125 @@
+"""A conversation during which the daemon is killed with SIGKILL at random points; at the end everything must be there.
+
+`python -m tests.e2e.crash --points 200` runs it at length, on a homeserver of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from roommate.demo.homeserver import Synapse
+from tests.harness import Daemon
+from tests.person import Person
+from tests.scripted_model import ScriptedModel
+
+BURST = 10
+"""Most messages that wait at the same time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of the messages; all three lists are empty when the promise was kept."""
+
+    points: int
+    messages: int
+    lost: list[str]
+    doubled: list[str]
+    run_twice: list[str]
+    in_order: bool
+    unknown: int
+    """Calls whose result the crash took: the model was told so, and they were not run again."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.points} kills, {self.messages} messages: {len(self.lost)} lost, {len(self.doubled)} doubled, "
+            f"{len(self.run_twice)} commands run twice, {'in order' if self.in_order else 'OUT OF ORDER'}, "
+            f"{self.unknown} results unknown"
+        )
+
+
+def script(token: str) -> str:
+    """Two rounds of tools that leave a trace each, then an answer."""
+    trace = 'TOOL run_command {"command": "echo %s-%d >> trace.txt; sleep 0.05"}'
+    return "\n".join((trace % (token, 1), "---", "SAY next", trace % (token, 2), "---", f"SAY answer {token} END"))
+
+
+async def run(daemon: Daemon, person: Person, *, points: int, seed: int, quiet: bool = True) -> Verdict:
+    """Kill the daemon at `points` random moments; gives what became of the messages. `daemon` runs already."""
+    chance = random.Random(seed)
+    room = await daemon.room_with(person)
+    await person.ask(room, script("warm"), timeout=60)
+    sent: dict[str, str] = {}
+    for point in range(points):
+        open_tokens = len(sent) - len(_answers(person, room))
+        for _ in range(chance.randint(0 if open_tokens else 1, max(1, min(3, BURST - open_tokens)))):
+            token = f"tok{len(sent):04d}"
+            sent[token] = await person.say(room, script(token))
+            await asyncio.sleep(chance.choice((0, 0, 0.02)))
+        # Most kills hit a running turn, some the start, some a quiet moment.
+        await asyncio.sleep(chance.choice((chance.uniform(0, 0.1), chance.uniform(0, 0.6), chance.uniform(0, 2.5))))
+        await daemon.kill9()
+        await daemon.spawn()
+        if not quiet:
+            print(f"\r{point + 1}/{points} kills, {len(sent)} messages", end="", flush=True)
+    for token in sent:
+        await person.wait(lambda token=token: token in _answers(person, room), 90, f"the answer {token}")  # type: ignore[misc]
+    trace = Counter(
+        (await person.ask(room, 'TOOL run_command {"command": "cat trace.txt"}\n---\nECHO', 60)).body.split()
+    )
+    answers = _answers(person, room)
+    counts = Counter(answers)
+    return Verdict(
+        points=points,
+        messages=len(sent),
+        lost=[token for token in sent if token not in counts],
+        doubled=[token for token in sent if counts[token] > 1],
+        run_twice=[line for line, count in trace.items() if line.startswith("tok") and count > 1],
+        in_order=answers == sorted(answers),
+        unknown=2 * len(sent) - sum(line.startswith("tok") for line in trace),
+    )
+
+
+def _answers(person: Person, room: str) -> list[str]:
+    return [
+        word
+        for message in person.finals(room)
+        for word in message.body.split()
+        if word.startswith("tok") and "answer" in message.body
+    ]
+
+
+async def main(points: int, seed: int) -> int:
+    with tempfile.TemporaryDirectory(prefix="crash-") as folder:
+        synapse = Synapse(Path(folder), limits="open")
+        await synapse.start()
+        try:
+            async with ScriptedModel() as model:
+                bot = await synapse.register("bot", "secret")
+                alice = await synapse.register("alice", "secret")
+                settings = {"LLM_MODEL": "openai/scripted", "LLM_API_BASE": model.url, "LLM_API_KEY": "scripted"}
+                daemon = Daemon(synapse.url, bot.user_id, "secret", settings)
+                try:
+                    await daemon.start()
+                    async with await Person.at(synapse.url, alice.user_id, "secret") as person:
+                        verdict = await run(daemon, person, points=points, seed=seed, quiet=False)
+                finally:
+                    await daemon.discard()
+        finally:
+            await synapse.stop()
+    print(f"\n{verdict}")
+    return 0 if not (verdict.lost or verdict.doubled or verdict.run_twice) and verdict.in_order else 1
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--points", type=int, default=200, help="how often the daemon is killed")
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 30), help="of the random moments")
+    arguments = parser.parse_args()
+    print(f"seed {arguments.seed}")
+    raise SystemExit(asyncio.run(main(arguments.points, arguments.seed)))

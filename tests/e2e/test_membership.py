@@ -1,0 +1,98 @@
+"""Into a room, out of it and in again: the bot notices, cleans up, and loses no file."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from tests.conftest import MakeDaemon
+from tests.e2e.test_conversation import notice, tool
+from tests.harness import Daemon
+from tests.person import Person
+from tests.scripted_model import ScriptedModel
+
+MakePerson = Callable[[str], Awaitable[Person]]
+
+
+def containers(bot: Daemon) -> int:
+    """How many containers this daemon has, by the sockets of their engine's own bookkeeping: one conmon each."""
+    count = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes()
+            environment = (process / "environ").read_bytes()
+        except OSError:
+            continue
+        count += b"conmon" in command.split(b"\0")[0] and bot.mark.encode() in environment
+    return count
+
+
+async def test_a_kick_ends_the_turn_and_the_container_and_an_invite_brings_the_files_back(
+    daemon: MakeDaemon, person: MakePerson, model: ScriptedModel
+) -> None:
+    bot, alice = await daemon(model=model), await person("alice")
+    room = await bot.room_with(alice)
+    await alice.ask(room, tool("write_file", path="kept.txt", content="still here") + "\n---\nSAY ok")
+    assert containers(bot) == 1
+    await alice.say(room, tool("run_command", command="sleep 60") + "\n---\nSAY never")
+    await alice.wait(lambda: any("sleep 60" in m.body for m in bot.said(alice, room)), what="the command")
+    await alice.kick(room, bot.user_id, "enough")
+    async with asyncio.timeout(15):
+        while containers(bot):
+            await asyncio.sleep(0.05)
+    assert bot.running
+    await alice.invite(room, bot.user_id)
+    await alice.wait_for_member(room, bot.user_id)
+    answer = await alice.ask(room, tool("read_file", path="kept.txt") + "\n---\nECHO")
+    assert "still here" in answer.body
+    assert len([m for m in bot.said(alice, room) if "Hello, I am" in m.body]) == 2
+
+
+async def test_a_message_written_before_the_bot_has_joined_is_answered(bot: Daemon, person: MakePerson) -> None:
+    alice = await person("alice")
+    room = await alice.create_room()
+    await alice.say(room, "SAY too early")
+    await alice.invite(room, bot.user_id)
+    asked = await alice.say(room, "SAY right away")
+    assert (await alice.answer_to(asked)).body == "right away"
+    assert not [m for m in alice.finals(room) if "too early" in m.body]
+
+
+async def test_the_bot_leaves_when_everybody_has_left(
+    daemon: MakeDaemon, person: MakePerson, model: ScriptedModel
+) -> None:
+    bot, alice, bob = await daemon(model=model), await person("alice"), await person("bob")
+    room = await bot.room_with(alice, bob)
+    meant = await alice.say(room, tool("run_command", command="true") + "\n---\nSAY ok", mentions=[bot.user_id])
+    await alice.answer_to(meant)
+    await bob.leave(room)
+    await alice.leave(room)
+    async with asyncio.timeout(15):
+        while containers(bot):
+            await asyncio.sleep(0.05)
+
+
+async def test_a_room_it_was_kicked_from_while_it_was_down_is_given_up(
+    daemon: MakeDaemon, person: MakePerson, model: ScriptedModel
+) -> None:
+    bot, alice = await daemon(model=model), await person("alice")
+    room, other = await bot.room_with(alice), await bot.room_with(alice)
+    await alice.ask(room, tool("run_command", command="true") + "\n---\nSAY ok")
+    await bot.kill9()
+    await alice.kick(room, bot.user_id)
+    await bot.start()
+    assert (await alice.ask(other, "SAY here")).body == "here"
+    async with asyncio.timeout(15):
+        while containers(bot):
+            await asyncio.sleep(0.05)
+
+
+async def test_an_invite_that_came_while_it_was_down_is_taken(
+    daemon: MakeDaemon, person: MakePerson, model: ScriptedModel
+) -> None:
+    bot, alice = await daemon(model=model), await person("alice")
+    await bot.term()
+    room = await alice.create_room([bot.user_id])
+    asked = await alice.say(room, "SAY welcome back")
+    await bot.start()
+    assert (await alice.answer_to(asked)).body == "welcome back"
+    await notice(bot, alice, room, "Hello")
