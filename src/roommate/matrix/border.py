@@ -1,0 +1,75 @@
+"""Where the homeserver's world ends: every way in which a request fails, as one of our errors, in one place."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import aiohttp
+from nio import ErrorResponse
+
+from roommate.errors import MatrixError, Refused, TokenRevoked, Transient
+
+NETWORK_ERRORS = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
+"""What a request raises when the network, a proxy or garbage is in the way (ValueError: not JSON, not UTF-8)."""
+
+UNSAID_RETRY_SECONDS = 5.0
+"""How long to wait after a 429 that does not say: the pace of Synapse's own limit."""
+
+_DEAD_LOGIN = frozenset({"M_UNKNOWN_TOKEN", "M_MISSING_TOKEN", "M_USER_DEACTIVATED"})
+_PASSING = frozenset({"M_RESOURCE_LIMIT_EXCEEDED", "M_USER_LOCKED"})
+
+
+class NotMatrix(Transient):
+    """Without an error code of Matrix it was no homeserver that answered: a proxy, or a wrong address."""
+
+
+def lost(what: str, error: BaseException) -> MatrixError:
+    """The homeserver could not be asked; `error` is one of NETWORK_ERRORS, `what` completes "did not …"."""
+    if isinstance(error, aiohttp.InvalidURL):
+        return Refused(f"the homeserver cannot {what}: its URL is wrong ({error})")
+    return Transient(f"the homeserver did not {what}: {error or type(error).__name__}")
+
+
+def refusal(what: str, answer: ErrorResponse) -> MatrixError:
+    """The homeserver, or something before it, answered with an error. nio calls the Matrix error code `status_code`.
+
+    Codes: https://spec.matrix.org/v1.13/client-server-api/#standard-error-response
+    """
+    response = answer.transport_response
+    status = response.status if response is not None else 0
+    code = answer.status_code or ""
+    said = f"the homeserver did not {what}: {code or status} {answer.message}"
+    if code in _DEAD_LOGIN:
+        return TokenRevoked(f"the homeserver does not take the bot's login any more: {code} {answer.message}")
+    if status == 429 or code == "M_LIMIT_EXCEEDED":
+        return Transient(said, _retry_after(answer))
+    if status == 413:  # proxies limit the size of requests, too, without a word of Matrix
+        return Refused(said, code or "M_TOO_LARGE")
+    if status >= 500 or code in _PASSING:
+        return Transient(said)
+    return Refused(said, code) if code else NotMatrix(said)
+
+
+def _retry_after(answer: ErrorResponse) -> float:
+    """Seconds. The header came with spec v1.10 and may be a date (RFC 9110, 10.2.3); the field is older and finer."""
+    if answer.retry_after_ms is not None:
+        return max(0.0, float(answer.retry_after_ms) / 1000)
+    header = "" if answer.transport_response is None else answer.transport_response.headers.get("Retry-After", "")
+    return float(header) if header.isdecimal() else UNSAID_RETRY_SECONDS
+
+
+def back_off(failures: int, longest: float) -> float:
+    """Seconds to wait after that many failures in a row: from half a second, doubled, with jitter."""
+    return min(longest, 0.5 * 2.0 ** min(failures - 1, 16)) * random.uniform(0.8, 1.2)  # noqa: S311 — no secret
+
+
+def sendable(value: Any) -> Any:
+    """JSON as a homeserver takes it: half a surrogate pair, which Synapse answers with HTTP 500, is replaced."""
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+    return value

@@ -1,0 +1,85 @@
+"""What the homeserver lets the account send, as far as its refusals (HTTP 429) have taught us."""
+
+from __future__ import annotations
+
+import math
+
+BURST = 10.0
+"""Events that may go at once after a rest. Synapse's default; a wrong guess costs one refusal."""
+RESERVE = 4.0
+"""What progress leaves for answers: the beginning and the end of two turns."""
+SHOW_EVERY = 0.35
+"""Seconds between two looks of one live message where no limit holds them up."""
+PROBE_AFTER = 60.0
+PROBES = 3
+SHORTEST, LONGEST = 0.1, 30.0
+MARGIN = 0.02
+
+
+class Bucket:
+    """A token bucket. Times are seconds of one monotonic clock; ``pace`` is seconds per token, 0 for no limit known.
+
+    Without a known limit everything may go. A refusal says when the next token comes; the longest such wait is the
+    pace, and from then on nothing is asked in vain. But for this: when a minute has passed without a refusal, what
+    must arrive is tried beyond the bucket, one at a time, so that a limit which an admin has lifted is noticed.
+
+    Every `spend` is followed by one of `accepted`, `refused` and `unanswered`.
+    """
+
+    def __init__(self, pace: float, now: float) -> None:
+        self.pace = pace
+        self._tokens = BURST
+        self._at = now
+        self._closed_until = now
+        self._refused_at = now - PROBE_AFTER
+        self._probing = False
+        self._surplus = 0
+
+    def wait(self, now: float) -> float:
+        """Seconds until something that must arrive may go; 0 for now, infinite until an answer has come."""
+        missing = 1 - self._level(now)
+        if missing <= 1e-6:
+            return self._closed(now)
+        if now - self._refused_at >= PROBE_AFTER:
+            return math.inf if self._probing else self._closed(now)
+        return max(self._closed(now), missing * self.pace)
+
+    def wait_to_show(self, now: float, shown_at: float) -> float:
+        """Seconds until a live message last shown at `shown_at` may be shown again: seldomer as the bucket empties."""
+        level = self._level(now)
+        full = min(1.0, max(0.0, (level - RESERVE) / (BURST - RESERVE)))
+        every = SHOW_EVERY + max(0.0, self.pace - SHOW_EVERY) * (1 - full)
+        return max(self._closed(now), (RESERVE + 1 - level) * self.pace, shown_at + every - now)
+
+    def spend(self, now: float) -> None:
+        """An event is being sent."""
+        self._probing = self._probing or self._level(now) < 1 - 1e-6
+        self._tokens, self._at = max(0.0, self._level(now) - 1), now
+
+    def accepted(self) -> bool:
+        """It was let through. True when this shows that the limit is no more: ``pace`` is 0 then."""
+        self._surplus += self._probing
+        self._probing = False
+        if not self.pace or self._surplus < PROBES:
+            return False
+        self.pace, self._surplus = 0.0, 0
+        return True
+
+    def refused(self, asked_at: float, retry_after: float, now: float) -> bool:
+        """It was refused; `asked_at` is when it was sent. True when ``pace`` was learned anew, as is worth keeping."""
+        retry_after = min(max(retry_after, SHORTEST), LONGEST)
+        self._probing, self._surplus, self._refused_at = False, 0, now
+        self._closed_until = max(self._closed_until, asked_at + retry_after + MARGIN)
+        before, self.pace = self.pace, max(self.pace, retry_after)
+        self._tokens, self._at = 1 - self._closed(now) / self.pace, now
+        return self.pace > before * 1.02
+
+    def unanswered(self) -> None:
+        """It failed for another reason."""
+        self._probing = False
+
+    def _closed(self, now: float) -> float:
+        return max(0.0, self._closed_until - now)
+
+    def _level(self, now: float) -> float:
+        return min(BURST, self._tokens + (now - self._at) / self.pace) if self.pace else BURST

@@ -1,0 +1,218 @@
+"""The homeserver as the rest of the house knows it: a few calls that give a value or raise one of our errors."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Awaitable
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import aiohttp
+from nio import AsyncClient, AsyncClientConfig, ErrorResponse
+
+from roommate.errors import ConfigError, Refused, TokenRevoked, Transient
+from roommate.matrix.border import NETWORK_ERRORS, NotMatrix, lost, refusal, sendable
+from roommate.matrix.parse import Me, items, obj, text
+from roommate.words import Account, EventId, JsonObject, RoomId, UserId
+
+DEVICE_NAME = "Roommate"
+REQUEST_SECONDS = 30.0
+SYNC_GRACE_SECONDS = 30.0
+"""How much longer than it was asked to wait a homeserver may take to answer a sync."""
+PROMPT_SYNC_SECONDS = 300.0
+"""How long it may take for a sync without waiting: after a long absence there is much to put together."""
+KEEP_ALIVE_SECONDS = 50.0
+"""Shorter than the 60-75 s that homeservers and proxies keep an idle connection; a new one costs round trips."""
+UPLOAD_BYTES_PER_SECOND = 50_000
+CLIENT_API = "/_matrix/client/v3"
+
+
+class Homeserver:
+    """One account on one homeserver. After `sign_in` a call raises Transient, Refused or TokenRevoked, nothing else.
+
+    Syncs and history are taken as raw JSON, past nio's own parsing: that raises on some malformed events, which
+    would make every sync fail from then on, and it keeps every room in memory. Nothing here encrypts.
+    """
+
+    def __init__(self, url: str, user: UserId) -> None:
+        # nio would repeat a rate-limited or timed-out request by itself, for ever and out of order.
+        config = AsyncClientConfig(max_limit_exceeded=0, max_timeouts=0, request_timeout=REQUEST_SECONDS)
+        self._nio = AsyncClient(url.rstrip("/"), user, config=config)
+        self._token = ""
+        self._upload_limit: int | None = None
+        self.me = Me(user)
+        logging.getLogger("nio").setLevel(logging.ERROR)  # it logs whole events, and so what people write
+
+    async def sign_in(self, password: str, saved: Account | None) -> Account:
+        """Use the saved login, or log in with the password as a new device. Gives the login to save.
+
+        Raises ConfigError where a setting is wrong, Transient while the homeserver is away (call it again then),
+        TokenRevoked when the saved login is dead. A saved login of another account or homeserver is passed over.
+        """
+        url, user = self._nio.homeserver, self.me.user_id
+        if self._nio.client_session is None:
+            connector = aiohttp.TCPConnector(keepalive_timeout=KEEP_ALIVE_SECONDS)
+            self._nio.client_session = aiohttp.ClientSession(connector=connector)
+        if saved is not None and (saved.homeserver, saved.user_id) == (url, user):
+            account = saved
+            self._nio.restore_login(saved.user_id, saved.device_id, saved.access_token)
+            self._token = saved.access_token
+            await self._call("check the bot's login", "GET", f"{CLIENT_API}/account/whoami")
+        else:
+            account = await self._log_in(url, user, password)
+            self._token = account.access_token
+        self.me = Me(user, await self._display_name())
+        return account
+
+    async def close(self) -> None:
+        await self._nio.close()
+
+    # ── Reading ──────────────────────────────────────────────────────────────────────────────────
+
+    async def sync(self, since: str | None, timeout_ms: int) -> JsonObject:
+        """One sync as the homeserver answers it, but for ``next_batch``, which is a string. 0 ms: answer at once.
+
+        https://spec.matrix.org/v1.13/client-server-api/#get_matrixclientv3sync
+        """
+        query = {"timeout": timeout_ms, "filter": _lean(100 if since else 1)} | ({"since": since} if since else {})
+        patience = timeout_ms / 1000 + SYNC_GRACE_SECONDS if timeout_ms else PROMPT_SYNC_SECONDS
+        answer = await self._call("sync", "GET", f"{CLIENT_API}/sync?{urlencode(query)}", seconds=patience)
+        if not isinstance(answer.get("next_batch"), str):
+            raise Transient("the homeserver did not sync: there is no next_batch in its answer")
+        return answer
+
+    async def messages(self, room: RoomId, start: str, end: str | None, limit: int) -> tuple[list[Any], str | None]:
+        """A page of a room's history back from `start` to `end`, newest first; and where the next one starts, if any.
+
+        https://spec.matrix.org/v1.13/client-server-api/#get_matrixclientv3roomsroomidmessages
+        """
+        query = {"dir": "b", "from": start, "limit": limit} | ({"to": end} if end else {})
+        answer = await self._call("give the history", "GET", f"{_path(room)}/messages?{urlencode(query)}")
+        return items(answer.get("chunk")), text(answer.get("end"))
+
+    # ── Writing ──────────────────────────────────────────────────────────────────────────────────
+
+    async def send(self, room: RoomId, event_type: str, content: JsonObject, txn_id: str) -> EventId:
+        """Send an event. The same `txn_id` from the same login is the same event, however often it is sent."""
+        answer = await self._ask("send", self._nio.room_send(room, event_type, sendable(content), txn_id))
+        return EventId(answer.event_id)
+
+    async def redact(self, room: RoomId, event: EventId, reason: str | None, txn_id: str) -> EventId:
+        answer = await self._ask("redact", self._nio.room_redact(room, event, reason, txn_id))
+        return EventId(answer.event_id)
+
+    async def upload(self, content: bytes, content_type: str, name: str) -> str:
+        """Put a file into the media repository; gives its ``mxc://`` URI. Too large a file is Refused unsent."""
+        limit = await self.upload_limit()
+        if limit is not None and len(content) > limit:
+            raise Refused(f"the homeserver takes files of {limit:,} bytes at most, not {len(content):,}", "M_TOO_LARGE")
+        patience = REQUEST_SECONDS + len(content) / UPLOAD_BYTES_PER_SECOND
+        path = f"/_matrix/media/v3/upload?{urlencode({'filename': sendable(name)})}"
+        answer = await self._call("take a file", "POST", path, content, patience, content_type)
+        if (uri := text(answer.get("content_uri"))) is None:
+            raise Transient("the homeserver did not take a file: there is no content_uri in its answer")
+        return uri
+
+    async def upload_limit(self) -> int | None:
+        """The largest file that the homeserver takes, in bytes; None where it does not say."""
+        if self._upload_limit is None:
+            try:
+                answer = await self._ask("tell its upload limit", self._nio.content_repository_config())
+            except Refused:
+                return None
+            self._upload_limit = int(answer.upload_size) if answer.upload_size else None
+        return self._upload_limit
+
+    async def typing(self, room: RoomId, on: bool, timeout_ms: int) -> None:
+        await self._ask("show typing", self._nio.room_typing(room, on, timeout_ms))
+
+    async def join(self, room: RoomId) -> None:
+        await self._ask("let the bot join", self._nio.join(room))
+
+    async def leave(self, room: RoomId, reason: str = "") -> None:
+        """Leave a room, or decline its invitation; people see the reason."""
+        await self._call("let the bot leave", "POST", f"{_path(room)}/leave", {"reason": reason} if reason else {})
+
+    async def forget(self, room: RoomId) -> None:
+        await self._ask("forget the room", self._nio.room_forget(room))
+
+    # ── Asking ───────────────────────────────────────────────────────────────────────────────────
+
+    async def _ask(self, what: str, call: Awaitable[Any]) -> Any:
+        """nio's answer. nio returns a homeserver's errors and raises the network's: here both are raised."""
+        try:
+            answer = await call
+        except NETWORK_ERRORS as error:
+            raise lost(what, error) from error
+        if isinstance(answer, ErrorResponse):
+            self._nio.access_token = self._token  # nio forgets it at a soft logout, such as that of a locked account
+            raise refusal(what, answer)
+        return answer
+
+    async def _call(
+        self,
+        what: str,
+        method: str,
+        path: str,
+        body: JsonObject | bytes | None = None,
+        seconds: float = REQUEST_SECONDS,
+        content_type: str = "application/json",
+    ) -> JsonObject:
+        """What nio cannot ask, or cannot read as we need it: a request whose answer is a JSON object."""
+        sent = json.dumps(sendable(body)).encode() if isinstance(body, dict) else body
+        headers = {"Content-Type": content_type} | ({"Authorization": f"Bearer {self._token}"} if self._token else {})
+        try:
+            # A stream: bytes would be written at one go, however many.
+            data = None if sent is None else io.BytesIO(sent)
+            response = await self._nio.send(method, path, data, headers, timeout=seconds)
+            content = await response.read()
+        except NETWORK_ERRORS as error:
+            raise lost(what, error) from error
+        try:
+            answer = obj(json.loads(content))
+        except ValueError:
+            answer = {}  # something before the homeserver answered with a page of its own
+        if response.status >= 300:
+            failed = ErrorResponse.from_dict(answer)
+            failed.transport_response = response
+            raise refusal(what, failed)
+        return answer
+
+    async def _log_in(self, url: str, user: UserId, password: str) -> Account:
+        if not password:
+            raise ConfigError("MATRIX_PASSWORD is not set: it is needed for the first login")
+        try:
+            await self._call("tell its versions", "GET", "/_matrix/client/versions")
+            answer = await self._ask("log in", self._nio.login(password, DEVICE_NAME))
+        except NotMatrix as error:
+            raise ConfigError(f"MATRIX_HOMESERVER {url} is not the address of a homeserver: {error}") from error
+        except Refused as error:
+            if error.errcode == "M_FORBIDDEN":
+                raise ConfigError(f"MATRIX_PASSWORD is not the password of {user} on {url}") from error
+            raise ConfigError(f"MATRIX_HOMESERVER {url}: {error}") from error
+        except TokenRevoked as error:
+            raise ConfigError(f"MATRIX_USER {user} cannot log in: {error}") from error
+        if answer.user_id != user:
+            raise ConfigError(f"MATRIX_USER is {user}, but {url} calls that account {answer.user_id}")
+        return Account(url, user, answer.device_id, answer.access_token)
+
+    async def _display_name(self) -> str:
+        try:
+            return str((await self._ask("tell the bot's name", self._nio.get_displayname())).displayname or "")
+        except Refused:
+            return ""  # an account without a profile
+
+
+def _lean(limit: int) -> str:
+    """A sync filter: `limit` newest events of each timeline, little state, nothing else."""
+    nothing: JsonObject = {"types": []}
+    # Synapse counts members anew after a gap only where member events pass the filter.
+    state = {"types": ["m.room.name", "m.room.encryption", "m.room.member"], "lazy_load_members": True}
+    room = {"timeline": {"limit": limit}, "state": state, "ephemeral": nothing, "account_data": nothing}
+    return json.dumps({"presence": nothing, "account_data": nothing, "room": room})
+
+
+def _path(room: RoomId) -> str:
+    return f"{CLIENT_API}/rooms/{quote(room, safe='')}"

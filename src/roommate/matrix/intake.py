@@ -1,0 +1,189 @@
+"""Intake: one sync after the other becomes one batch each, stored whole with its token before anybody acts on it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from roommate.errors import Refused, Transient
+from roommate.matrix import parse
+from roommate.matrix.border import back_off
+from roommate.matrix.homeserver import Homeserver
+from roommate.matrix.parse import items, obj
+from roommate.ports import SyncLog
+from roommate.words import Incoming, JsonObject, RoomId, RoomState, SyncBatch
+
+LONG_POLL_MS = 30_000
+LONGEST_WAIT = 30.0
+PAGE = 250
+GAP_PAGES = 80
+"""How far a gap is filled: 20 000 events of one room. Older ones are given up, with a line in the log."""
+ARRIVAL_PAGES = 8
+
+_log = logging.getLogger(__name__)
+
+
+class Intake:
+    """Reads what happens in all rooms and stores it; runs nothing of it.
+
+    Without a token (the very first sync) what was said before is passed over; rooms and invitations count. `stored`
+    is called after each commit. A crash at any place repeats nothing and loses nothing: the log's token is the only
+    memory, and the log passes over what it knows.
+    """
+
+    def __init__(self, homeserver: Homeserver, log: SyncLog, stored: Callable[[SyncBatch], None]) -> None:
+        self._homeserver = homeserver
+        self._sync_log = log
+        self._stored = stored
+        self._synced_at: float | None = None
+        self.ready = asyncio.Event()
+        """Set once the first sync of this process is stored."""
+
+    @property
+    def silent_seconds(self) -> float | None:
+        """Seconds since the homeserver last answered a sync; None before the first. Healthy is below a minute."""
+        return None if self._synced_at is None else time.monotonic() - self._synced_at
+
+    async def run(self) -> None:
+        """Sync for ever. Raises TokenRevoked, and whatever the log raises; everything else is waited out."""
+        since = await self._sync_log.since()
+        joined = set(await self._sync_log.joined_rooms())
+        failures = 0
+        while True:
+            try:
+                # The first sync is not waited for: who waits for `ready` would wait until somebody writes.
+                answer = await self._homeserver.sync(since, LONG_POLL_MS if self.ready.is_set() and not failures else 0)
+                batch = await self._read(answer, since, joined)
+            except (Transient, Refused) as error:
+                failures += 1
+                seconds = max(back_off(failures, LONGEST_WAIT), getattr(error, "retry_after", None) or 0.0)
+                _log.log(logging.WARNING if failures == 1 else logging.DEBUG, "%s; trying again", error)
+                await asyncio.sleep(seconds)
+                continue
+            if failures:
+                _log.warning("the homeserver syncs again after %d failures", failures)
+            failures, self._synced_at = 0, time.monotonic()
+            if batch.next_batch != since:
+                await self._sync_log.commit(batch)
+                since = batch.next_batch
+                for room in batch.rooms:
+                    (joined.add if room.membership == "join" else joined.discard)(room.room_id)
+                self._stored(batch)
+            self.ready.set()
+
+    async def _read(self, answer: JsonObject, since: str | None, joined: set[RoomId]) -> SyncBatch:
+        """What a sync says, in our words. `joined` are the rooms the bot is known to be in."""
+        me = self._homeserver.me
+        sections = obj(answer.get("rooms"))
+        rooms: list[RoomState] = []
+        happened: list[Incoming] = []
+        for room_id, section in _rooms(sections.get("invite")):
+            events = items(obj(section.get("invite_state")).get("events"))
+            rooms.append(parse.room_state(room_id, "invite", events))
+            if invite := parse.invite(room_id, events, me, _name("invite", room_id, since)):
+                happened.append(invite)
+        for room_id, section in _rooms(sections.get("leave")):
+            rooms.append(RoomState(room_id, "leave"))
+            if room_id in joined:
+                events = _state(section) + _timeline(section)
+                happened.append(parse.gone(room_id, events, me, _name("gone", room_id, since)))
+        for room_id, section in _rooms(sections.get("join")):
+            events = _timeline(section)
+            state = parse.room_state(room_id, "join", _state(section) + events, section.get("summary"))
+            if since is None:
+                rooms.append(state)
+            elif room_id not in joined:
+                rooms.append(state)
+                happened.append(parse.arrived(room_id, events, me, _name("arrived", room_id, since)))
+                happened += self._parsed(room_id, await self._since_invited(room_id, section))
+            else:
+                if state != RoomState(room_id, "join"):
+                    rooms.append(state)
+                happened += await self._missed(room_id, section, since)
+                happened += self._parsed(room_id, events)
+        return SyncBatch(str(answer["next_batch"]), tuple(rooms), tuple(happened))
+
+    def _parsed(self, room_id: RoomId, events: Iterable[object]) -> list[Incoming]:
+        found = (parse.incoming(room_id, event, self._homeserver.me) for event in events)
+        return [incoming for incoming in found if incoming is not None]
+
+    async def _missed(self, room_id: RoomId, section: JsonObject, since: str) -> list[Incoming]:
+        """What happened between the last sync and the start of this one's timeline, oldest first.
+
+        Kept parsed, page by page. A homeserver that refuses its history (it was purged, or hidden from the bot) cannot
+        be asked for ever: then there is a gap, with a line in the log.
+        """
+        pages: list[list[Incoming]] = []
+        before = _gap_starts_at(section)
+        while before is not None:
+            if len(pages) == GAP_PAGES:
+                _log.error("%s: more than %d events while away; older ones are not answered", room_id, PAGE * GAP_PAGES)
+                break
+            try:
+                page, further = await self._homeserver.messages(room_id, before, since, PAGE)
+            except Refused as error:
+                _log.error("%s: what was said while away is not answered: %s", room_id, error)
+                break
+            pages.append(self._parsed(room_id, reversed(page)))
+            before = further if further != before else None
+        return [incoming for page in reversed(pages) for incoming in page]
+
+    async def _since_invited(self, room_id: RoomId, section: JsonObject) -> list[Any]:
+        """The events of a new room since the bot was invited, or joined uninvited: who invites and writes at once is
+        answered, older talk is not."""
+        events, before = _timeline(section), _gap_starts_at(section)
+        start = _start_of_stay(events, self._homeserver.me)
+        for _ in range(ARRIVAL_PAGES):
+            if start is not None or before is None:
+                break
+            try:
+                page, further = await self._homeserver.messages(room_id, before, None, PAGE)
+            except Refused:
+                break
+            events = page[::-1] + events
+            before = further if further != before else None
+            start = _start_of_stay(events, self._homeserver.me)
+        if start is None:  # its start is beyond what we read; whatever is older than the join never counts
+            joins = (i for i, event in enumerate(events) if parse.own_membership(event, self._homeserver.me) == "join")
+            start = max(joins, default=-1) + 1
+        return events[start:]
+
+
+def _start_of_stay(events: list[Any], me: parse.Me) -> int | None:
+    """Index of the first event that counts; None when it may be before all of `events`, which are oldest first."""
+    joined = False
+    for index in reversed(range(len(events))):
+        membership = parse.own_membership(events[index], me)
+        if membership == "invite":
+            return index + 1
+        if membership == "join" and not joined:
+            joined = True
+            if not parse.was_invited(events[index]):
+                return index + 1
+    return None
+
+
+def _gap_starts_at(section: JsonObject) -> str | None:
+    timeline = obj(section.get("timeline"))
+    return parse.text(timeline.get("prev_batch")) if timeline.get("limited") is True else None
+
+
+def _timeline(section: JsonObject) -> list[Any]:
+    return items(obj(section.get("timeline")).get("events"))
+
+
+def _state(section: JsonObject) -> list[Any]:
+    return items(obj(section.get("state")).get("events"))
+
+
+def _rooms(section: object) -> Iterable[tuple[RoomId, JsonObject]]:
+    return ((RoomId(room_id), obj(room)) for room_id, room in obj(section).items() if room_id.startswith("!"))
+
+
+def _name(what: str, room_id: RoomId, since: str | None) -> str:
+    """An id for what the homeserver gives none: the same when the same sync is read again."""
+    return f"$roommate-{what}-{hashlib.sha256(f'{room_id} {since}'.encode()).hexdigest()[:32]}"

@@ -1,0 +1,246 @@
+"""Raw Matrix events to our words: whatever JSON comes in, a value or None goes out, never an exception."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+from roommate.words import (
+    Arrived,
+    Edit,
+    EventId,
+    Gone,
+    Happening,
+    Incoming,
+    Invite,
+    JsonObject,
+    Message,
+    Reaction,
+    Redaction,
+    RoomId,
+    RoomState,
+    Unreadable,
+    UserId,
+)
+
+MAX_TEXT = 64 * 1024
+"""Bytes of UTF-8 that are kept of a text. No event is larger: https://spec.matrix.org/v1.13/client-server-api/#size-limits"""
+MAX_NAME = 255
+MAX_MENTIONS = 100
+
+_WRITTEN = frozenset({"m.text", "m.emote"})
+_ATTACHED = frozenset({"m.file", "m.image", "m.audio", "m.video"})
+_UNSTORABLE = re.compile("[\ud800-\udfff\0]")
+_UNFIT_FOR_ID = re.compile("[\0-\x20\x7f\ud800-\udfff]")
+_QUOTE = re.compile(r"> (?:\* )?<@[^\n]*\n(?:>[^\n]*\n)*\n?")
+_PILL = re.compile(r"""href\s*=\s*["']https?://matrix\.to/#/(?:@|%40)([^"'?/]+)""", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Me:
+    """Who the bot is, as people may call it."""
+
+    user_id: UserId
+    display_name: str = ""
+
+    def is_called_by(self, body: str) -> bool:
+        """Does `body` begin with the bot's id or a name of it, as people write who do not pick a pill?
+
+        A bare name needs a colon, a comma or nothing behind it: "Robin: run it" calls Robin, "Robin was here" does not.
+        """
+        start = body[: 2 * MAX_NAME].lstrip().casefold()
+        localpart = self.user_id[1:].partition(":")[0]
+        marked = {f"@{localpart}", f"@{self.display_name}", self.user_id} - {"@"}
+        bare = {localpart, self.display_name} - {""}
+        return any(
+            start.startswith(name) and not start[len(name) :][:1].isalnum() for name in map(str.casefold, marked)
+        ) or any(
+            start.startswith(name) and start[len(name) :].strip()[:1] in {"", ":", ","}
+            for name in map(str.casefold, bare)
+        )
+
+
+def incoming(room_id: RoomId, event: object, me: Me) -> Incoming | None:
+    """An event of a room's timeline, None when it is nothing for us: the bot's own, a notice, a state event, garbage.
+
+    Notices are never for a bot: https://spec.matrix.org/v1.13/client-server-api/#mnotice
+    """
+    raw = obj(event)
+    event_id, sender = _id(raw.get("event_id"), "$"), _id(raw.get("sender"), "@")
+    if event_id is None or sender is None or sender == me.user_id or "state_key" in raw:
+        return None
+    what = _happening(raw, me)
+    return None if what is None else Incoming(EventId(event_id), room_id, UserId(sender), _time(raw), what)
+
+
+def _happening(raw: JsonObject, me: Me) -> Happening | None:
+    content = obj(raw.get("content"))
+    match raw.get("type"):
+        case "m.room.message":
+            return _message(content, me)
+        case "m.room.encrypted":
+            return Unreadable()
+        case "m.reaction":
+            relation = obj(content.get("m.relates_to"))
+            target, key = _id(relation.get("event_id"), "$"), text(relation.get("key"), MAX_NAME)
+            if relation.get("rel_type") == "m.annotation" and target and key:
+                return Reaction(EventId(target), key)
+        case "m.room.redaction":
+            # Room versions before 11 have it at the top level, later ones in the content.
+            if target := _id(content.get("redacts"), "$") or _id(raw.get("redacts"), "$"):
+                return Redaction(EventId(target))
+    return None
+
+
+def _message(content: JsonObject, me: Me) -> Message | Edit | None:
+    relation = obj(content.get("m.relates_to"))
+    if relation.get("rel_type") == "m.replace":
+        target, new = _id(relation.get("event_id"), "$"), obj(content.get("m.new_content"))
+        body = text(new.get("body"))
+        return Edit(EventId(target), body) if target and body is not None and new.get("msgtype") in _WRITTEN else None
+    body = text(content.get("body"))
+    if body is None:
+        return None
+    attachment = None
+    if content.get("msgtype") in _ATTACHED:
+        # With a file name of its own, the body is a caption (spec v1.10); without, it is the file name.
+        attachment = text(content.get("filename"), MAX_NAME) or body[:MAX_NAME]
+        body = "" if attachment == body[:MAX_NAME] else body
+    elif content.get("msgtype") not in _WRITTEN:
+        return None
+    thread, reply_to = _relations(relation)
+    if "m.in_reply_to" in relation:
+        body = _QUOTE.sub("", body, count=1) if body.startswith(("> <@", "> * <@")) else body
+    return Message(body, thread, reply_to, _mentions(content, body, me), attachment)
+
+
+def _relations(relation: JsonObject) -> tuple[EventId | None, EventId | None]:
+    """Thread root and replied-to event. In a thread, a falling-back reply is only there for old clients."""
+    root = _id(relation.get("event_id"), "$") if relation.get("rel_type") == "m.thread" else None
+    reply = _id(obj(relation.get("m.in_reply_to")).get("event_id"), "$")
+    if root and relation.get("is_falling_back") is True:
+        reply = None
+    return EventId(root) if root else None, EventId(reply) if reply else None
+
+
+def _mentions(content: JsonObject, body: str, me: Me) -> tuple[UserId, ...]:
+    """Who is meant: ``m.mentions``; links to people where a client does not know that; the bot called by its name."""
+    if isinstance(given := content.get("m.mentions"), dict):
+        ids: Iterable[object] = items(given.get("user_ids"))
+    else:
+        rich = text(content.get("formatted_body")) or ""
+        ids = (f"@{unquote(html.unescape(who))}" for who in _PILL.findall(rich))
+    found = dict.fromkeys(user for one in ids if (user := _id(one, "@")))
+    if me.is_called_by(body):
+        found[me.user_id] = None
+    return tuple(UserId(user) for user in found)[:MAX_MENTIONS]
+
+
+# ── The bot's own membership ─────────────────────────────────────────────────────────────────────
+
+
+def own_membership(event: object, me: Me) -> str | None:
+    """``join``, ``leave``, … when `event` CHANGED the bot's membership; None for a new name or picture of it too."""
+    raw = obj(event)
+    if raw.get("type") != "m.room.member" or raw.get("state_key") != me.user_id:
+        return None
+    membership = obj(raw.get("content")).get("membership")
+    return membership if isinstance(membership, str) and membership != _membership_before(raw) else None
+
+
+def was_invited(event: object) -> bool:
+    """Was there an invitation right before this member event, as far as the homeserver tells?"""
+    return _membership_before(obj(event)) == "invite"
+
+
+def arrived(room_id: RoomId, events: Iterable[object], me: Me, else_id: str) -> Incoming:
+    """The bot is in; `events` is the timeline, which may hold its join. `else_id` names the fact where it does not."""
+    join = _newest_own(events, me, {"join"})
+    return Incoming(_event_id(join, else_id), room_id, me.user_id, _time(join), Arrived())
+
+
+def gone(room_id: RoomId, events: Iterable[object], me: Me, else_id: str) -> Incoming:
+    """The bot is out; `events` is what the room's ``leave`` section holds."""
+    out = _newest_own(events, me, {"leave", "ban"})
+    by = _id(out.get("sender"), "@") or me.user_id
+    content = obj(out.get("content"))
+    why = text(content.get("reason"), MAX_NAME)
+    deed = "banned" if content.get("membership") == "ban" else "kicked"
+    reason = "left" if by == me.user_id else f"{deed} by {by}" + (f": {why}" if why else "")
+    return Incoming(_event_id(out, else_id), room_id, UserId(by), _time(out), Gone(reason))
+
+
+def invite(room_id: RoomId, events: Iterable[object], me: Me, else_id: str) -> Incoming | None:
+    """Who invites the bot. The events are stripped state, which need not have ids. None when nobody is named."""
+    member = _newest_own(events, me, {"invite"})
+    if (by := _id(member.get("sender"), "@")) is None:
+        return None
+    return Incoming(_event_id(member, else_id), room_id, UserId(by), _time(member), Invite())
+
+
+def room_state(room_id: RoomId, membership: str, events: Iterable[object], summary: object = None) -> RoomState:
+    """What state events, in order, and a sync's room summary say of a room."""
+    joined = obj(summary).get("m.joined_member_count")
+    encrypted, name = None, None
+    for raw in map(obj, events):
+        if raw.get("type") == "m.room.encryption" and "state_key" in raw:
+            encrypted = True  # for good: a room cannot go back
+        elif raw.get("type") == "m.room.name" and "state_key" in raw:
+            name = text(obj(raw.get("content")).get("name"), MAX_NAME) or ""
+    return RoomState(room_id, membership, joined if _whole(joined) else None, encrypted, name)
+
+
+def _newest_own(events: Iterable[object], me: Me, memberships: set[str]) -> JsonObject:
+    newest: JsonObject = {}
+    for event in events:
+        if own_membership(event, me) in memberships:
+            newest = obj(event)
+    return newest
+
+
+def _membership_before(raw: JsonObject) -> object:
+    unsigned = obj(raw.get("unsigned"))
+    return obj(unsigned.get("prev_content") or raw.get("prev_content")).get("membership")
+
+
+# ── JSON that may be anything ────────────────────────────────────────────────────────────────────
+
+
+def obj(value: object) -> JsonObject:
+    return value if isinstance(value, dict) else {}
+
+
+def items(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def text(value: object, limit: int = MAX_TEXT) -> str | None:
+    """A string that can be stored and sent on: cut to `limit` bytes, what UTF-8 or SQLite cannot hold replaced."""
+    if not isinstance(value, str):
+        return None
+    cleaned = _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value[:limit])
+    return cleaned if len(cleaned) * 4 <= limit else cleaned.encode()[:limit].decode(errors="ignore")
+
+
+def _id(value: object, sigil: str) -> str | None:
+    """An id as Matrix has them: ``$`` event, ``@`` user; at most 255 bytes."""
+    if not isinstance(value, str) or not value.startswith(sigil) or not 1 < len(value) <= MAX_NAME:
+        return None
+    return None if _UNFIT_FOR_ID.search(value) or (sigil == "@" and ":" not in value) else value
+
+
+def _event_id(raw: JsonObject, else_id: str) -> EventId:
+    return EventId(_id(raw.get("event_id"), "$") or else_id)
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
+
+
+def _time(raw: JsonObject) -> int:
+    sent_at = raw.get("origin_server_ts")
+    return sent_at if isinstance(sent_at, int) and _whole(sent_at) else 0

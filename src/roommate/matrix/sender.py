@@ -1,0 +1,261 @@
+"""The sender: the only way out to Matrix, in order within a room, as fast as the homeserver lets the account."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
+
+from roommate.errors import MatrixError, Refused, Transient
+from roommate.matrix.border import back_off
+from roommate.matrix.bucket import Bucket
+from roommate.matrix.homeserver import Homeserver
+from roommate.ports import OutboxLog
+from roommate.words import EventId, JsonObject, Outgoing, RoomId
+
+IN_FLIGHT = 8
+LONGEST_WAIT = 15.0
+TYPING_MS = 30_000
+TYPING_SECONDS = 5.0
+KNOWN_EVENTS = 4096
+FALLBACK = 500
+"""Characters of an edit's text for clients that know no edits: with the new content it must fit into one event."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Live:
+    """A live message that is being worked on; `look` is what it has to show that was not shown yet."""
+
+    room_id: RoomId
+    look: Callable[[], JsonObject] | None = None
+    shown_at: float = 0.0
+
+
+class Sender:
+    """Implements ports.Progress; `run` sends.
+
+    A room has one request in flight, so that what people see is in order; rooms go at the same time. Rows are sent
+    until they arrive or are refused, each with its one transaction id. Progress goes when rows leave room for it.
+    """
+
+    def __init__(self, homeserver: Homeserver, log: OutboxLog) -> None:
+        self._homeserver = homeserver
+        self._outbox = log
+        self._bucket = Bucket(0.0, time.monotonic())
+        self._news = asyncio.Event()
+        self._unread = True
+        self._rows: dict[RoomId, deque[Outgoing]] = {}
+        self._known: set[int] = set()
+        """Rows that are waiting or in flight."""
+        self._settled: set[int] = set()
+        """Rows that came to an end while the outbox was being read."""
+        self._events: dict[int, EventId] = {}
+        self._live: dict[int, _Live] = {}
+        self._busy: set[RoomId] = set()
+        self._failures: dict[RoomId, tuple[int, float]] = {}
+        """How often in a row a room's request failed, and when to try again."""
+
+    # ── ports.Progress ───────────────────────────────────────────────────────────────────────────
+
+    def wake(self) -> None:
+        self._unread = True
+        self._news.set()
+
+    def progress(self, room_id: RoomId, row: int, look: Callable[[], JsonObject]) -> None:
+        live = self._live.setdefault(row, _Live(room_id))
+        if live.look is None:
+            self._news.set()
+        live.look = look
+
+    def forget(self, row: int) -> None:
+        self._live.pop(row, None)
+
+    async def typing(self, room_id: RoomId, on: bool) -> None:
+        with contextlib.suppress(MatrixError, TimeoutError):
+            async with asyncio.timeout(TYPING_SECONDS):
+                await self._homeserver.typing(room_id, on, TYPING_MS)
+
+    # ── The loop ─────────────────────────────────────────────────────────────────────────────────
+
+    async def run(self) -> None:
+        """Send for ever. Raises (in a group) TokenRevoked, and whatever the log raises."""
+        self._bucket = Bucket(await self._outbox.pace(), time.monotonic())
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                self._news.clear()
+                if self._unread:
+                    self._unread = False
+                    await self._read()
+                pause = self._start(tasks)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await self._news.wait()
+
+    async def _read(self) -> None:
+        self._settled.clear()
+        for row in await self._outbox.unsent():
+            if row.id in self._known or row.id in self._settled:
+                continue
+            self._known.add(row.id)
+            self._rows.setdefault(row.draft.room_id, deque()).append(row)
+            if row.draft.edits is not None:
+                self.forget(row.draft.edits)  # or older progress would be shown over it
+
+    def _start(self, tasks: asyncio.TaskGroup) -> float | None:
+        """Start every request that may go now. Gives the seconds until the next may; None when only news can tell."""
+        now = time.monotonic()
+        pauses = [again - now for _, again in self._failures.values() if again > now]
+        for room_id in sorted((room for room in self._rows if self._is_free(room, now)), key=self._precedence):
+            if len(self._busy) >= IN_FLIGHT:
+                return None
+            if wait := self._bucket.wait(now):
+                return min([wait, *pauses])
+            self._launch(tasks, room_id, now, self._send(self._rows[room_id][0]))
+        for row, live in sorted(self._live.items(), key=lambda item: item[1].shown_at):
+            if live.look is None or live.room_id in self._rows or not self._is_free(live.room_id, now):
+                continue
+            if len(self._busy) >= IN_FLIGHT:
+                return None
+            if wait := self._bucket.wait_to_show(now, live.shown_at):
+                pauses.append(wait)
+                continue
+            self._launch(tasks, live.room_id, now, self._show(row, live))
+        return min(pauses, default=None)
+
+    def _is_free(self, room_id: RoomId, now: float) -> bool:
+        return room_id not in self._busy and self._failures.get(room_id, (0, now))[1] <= now
+
+    def _precedence(self, room_id: RoomId) -> tuple[int, int]:
+        """A room's place: that of the most urgent row in it, for which those before it have to go, too."""
+        return min((int(row.draft.rank), row.id) for row in self._rows[room_id])
+
+    def _launch(
+        self, tasks: asyncio.TaskGroup, room_id: RoomId, now: float, request: Coroutine[None, None, None]
+    ) -> None:
+        self._busy.add(room_id)
+        self._bucket.spend(now)
+        tasks.create_task(self._request(room_id, now, request))
+
+    async def _request(self, room_id: RoomId, asked_at: float, request: Coroutine[None, None, None]) -> None:
+        """One request of a room, and what its outcome means for the next ones."""
+        try:
+            await request
+        except Transient as error:
+            await self._postpone(room_id, asked_at, error)
+        else:
+            self._failures.pop(room_id, None)
+            if self._bucket.accepted():
+                await self._outbox.learned(self._bucket.pace)
+        finally:
+            self._busy.discard(room_id)
+            self._news.set()
+
+    async def _postpone(self, room_id: RoomId, asked_at: float, error: Transient) -> None:
+        now = time.monotonic()
+        if error.retry_after is not None:
+            if self._bucket.refused(asked_at, error.retry_after, now):
+                _log.info("the homeserver lets the bot send one event every %.1f s", self._bucket.pace)
+                await self._outbox.learned(self._bucket.pace)
+            return
+        self._bucket.unanswered()
+        failures = self._failures.get(room_id, (0, now))[0] + 1
+        self._failures[room_id] = (failures, now + back_off(failures, LONGEST_WAIT))
+        _log.log(logging.WARNING if failures == 1 else logging.DEBUG, "%s: %s; trying again", room_id, error)
+
+    # ── The requests ─────────────────────────────────────────────────────────────────────────────
+
+    async def _send(self, row: Outgoing) -> None:
+        try:
+            event = await self._deliver(row)
+        except Refused as error:
+            _log.error("%s: %s", row.draft.room_id, error)
+            await self._outbox.failed(row.id, str(error))
+        else:
+            self._events[row.id] = event
+            if len(self._events) > KNOWN_EVENTS:
+                del self._events[next(iter(self._events))]
+            await self._outbox.sent(row.id, event)
+        rows = self._rows[row.draft.room_id]
+        rows.popleft()
+        if not rows:
+            del self._rows[row.draft.room_id]
+        self._known.discard(row.id)
+        self._settled.add(row.id)
+
+    async def _deliver(self, row: Outgoing) -> EventId:
+        draft = row.draft
+        if draft.redacts is not None:
+            target = row.target or await self._event_of(draft.redacts)
+            if target is None:
+                raise Refused("what was to be removed never arrived")
+            return await self._homeserver.redact(draft.room_id, target, draft.content.get("reason"), row.txn_id)
+        content = draft.content
+        if draft.upload is not None:
+            content = await self._upload(row, draft.upload)
+        if draft.edits is not None and (target := row.target or await self._event_of(draft.edits)) is not None:
+            try:
+                return await self._homeserver.send(draft.room_id, draft.event_type, edited(content, target), row.txn_id)
+            except Refused as error:
+                if error.errcode != "M_NOT_FOUND":
+                    raise
+                return await self._homeserver.send(draft.room_id, draft.event_type, content, f"{row.txn_id}-new")
+        return await self._homeserver.send(draft.room_id, draft.event_type, content, row.txn_id)
+
+    async def _upload(self, row: Outgoing, upload: bytes) -> JsonObject:
+        """Put the row's file into the media repository, once: a repeated row has its address, and no file any more."""
+        content = row.draft.content
+        kind = content.get("info", {}).get("mimetype", "application/octet-stream")
+        name = content.get("filename") or content.get("body") or "file"
+        url = await self._homeserver.upload(upload, kind, name)
+        await self._outbox.uploaded(row.id, url)
+        content = {**content, "url": url}
+        self._rows[row.draft.room_id][0] = replace(row, draft=replace(row.draft, content=content, upload=None))
+        return content
+
+    async def _show(self, row: int, live: _Live) -> None:
+        """Show the newest look of a live message. It is put back when it could not go and no newer one has come."""
+        look, live.look, live.shown_at = live.look, None, time.monotonic()
+        event = await self._event_of(row)
+        if look is None or event is None:
+            return  # never arrived: there is nothing to edit
+        try:
+            content = look()
+        except Exception:  # a look that cannot be drawn must not end the sending for all rooms
+            _log.exception("%s: a live message could not be drawn", live.room_id)
+            return
+        content = edited({**content, "m.mentions": {}}, event)
+        try:
+            await self._homeserver.send(
+                live.room_id, "m.room.message", content, f"roommate-look-{secrets.token_hex(8)}"
+            )
+        except Refused as error:
+            _log.warning("%s: a live message was not shown: %s", live.room_id, error)
+        except Transient:
+            if live.look is None and self._live.get(row) is live:
+                live.look = look
+            raise
+
+    async def _event_of(self, row: int) -> EventId | None:
+        return self._events.get(row) or await self._outbox.event_of(row)
+
+
+def edited(content: JsonObject, target: EventId) -> JsonObject:
+    """An edit that gives event `target` this content. Who is mentioned at the top is who gets notified.
+
+    https://spec.matrix.org/v1.13/client-server-api/#event-replacements
+    """
+    notice = content.get("msgtype") == "m.notice"
+    return {
+        "msgtype": "m.notice" if notice else "m.text",
+        "body": f"* {content.get('body', '')}"[:FALLBACK],
+        "m.mentions": content.get("m.mentions", {}),
+        "m.new_content": {key: value for key, value in content.items() if key != "m.relates_to"},
+        "m.relates_to": {"rel_type": "m.replace", "event_id": target},
+    }
