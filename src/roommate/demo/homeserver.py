@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import hmac
-import os
-import signal
 import sys
 import time
 from pathlib import Path
@@ -17,11 +14,11 @@ from typing import Self
 import aiohttp
 
 from roommate.demo.instance import MARK_KEY, Instance, Limits, is_free
+from roommate.demo.process import Background
 from roommate.errors import MatrixError, Refused
 from roommate.words import Account, JsonObject, UserId
 
 START_SECONDS = 60.0
-STOP_SECONDS = 5.0
 
 
 class Synapse:
@@ -44,9 +41,8 @@ class Synapse:
         self._server_name = server_name
         self._python = python
         self._limits = limits
-        self._detached = detached
+        self._process = Background(self._folder, "homeserver", detached=detached)
         self._instance: Instance | None = None
-        self._child: asyncio.subprocess.Process | None = None
         self._admin: Account | None = None
 
     @property
@@ -55,20 +51,9 @@ class Synapse:
         return f"http://127.0.0.1:{self._running_instance.port}"
 
     @property
-    def log(self) -> Path:
-        return self._folder / "homeserver.log"
-
-    @property
     def pid(self) -> int | None:
         """The process of this folder's homeserver, ours or left running by an earlier detached start; None if none."""
-        if self._child is not None:
-            return self._child.pid if self._child.returncode is None else None
-        try:
-            pid = int((self._folder / "pid").read_text())
-            command = Path(f"/proc/{pid}/cmdline").read_bytes()
-        except (OSError, ValueError):
-            return None
-        return pid if os.fsencode(self._config_file) in command else None
+        return self._process.pid
 
     async def start(self) -> None:
         """Start it, or take the one that already runs in this folder. Raises MatrixError when it does not come up."""
@@ -76,14 +61,14 @@ class Synapse:
         kept = Instance.kept(self._folder)
         if kept is not None and self.pid is not None:
             self._instance = kept
-            await self._until_ready(None)
+            await self._until_ready()
             return
         for _ in range(3):
             self._instance = (kept or Instance.fresh()).on_free_port()
-            self._instance.write(self._folder, self._server_name, self._limits)
-            self._child = await self._spawn()
+            config_file = self._instance.write(self._folder, self._server_name, self._limits)
+            await self._process.start([self._python, "-m", "synapse.app.homeserver", "-c", str(config_file)])
             try:
-                await self._until_ready(self._child)
+                await self._until_ready()
             except _PortTaken:
                 continue
             except BaseException:
@@ -93,15 +78,8 @@ class Synapse:
         raise MatrixError("the homeserver found no free port in three tries")
 
     async def stop(self) -> None:
-        """End it: SIGTERM, and SIGKILL if that is not enough. Its folder stays."""
-        pid = self.pid
-        for signum in (signal.SIGTERM, signal.SIGKILL):
-            if pid is None or self.pid != pid:
-                break
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signum)
-            await self._until_gone(pid)
-        self._child = None
+        """End it. Its folder stays."""
+        await self._process.stop()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -144,50 +122,22 @@ class Synapse:
         path = f"/_synapse/admin/v1/users/{user_id}/override_ratelimit"
         await self._call("POST", path, {"messages_per_second": 0, "burst_count": 0}, self._admin.access_token)
 
-    # ── the process ──────────────────────────────────────────────────────────────────────────────
-
-    @property
-    def _config_file(self) -> Path:
-        return self._folder / "homeserver.yaml"
-
     @property
     def _running_instance(self) -> Instance:
         if self._instance is None:
             raise MatrixError("the homeserver was not started")
         return self._instance
 
-    async def _spawn(self) -> asyncio.subprocess.Process:
-        # setpriv sets the death signal and becomes the homeserver: the process id stays. An own session keeps the
-        # terminal's Ctrl-C away, so that whoever started it ends things in order.
-        command = [self._python, "-m", "synapse.app.homeserver", "-c", str(self._config_file)]
-        if not self._detached:
-            command = ["setpriv", "--pdeathsig", "KILL", *command]
-        # Without compiled modules Synapse takes 2.6 s to start instead of 1.0.
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-        with self.log.open("ab") as log:
-            try:
-                child = await asyncio.create_subprocess_exec(
-                    *command,
-                    cwd=self._folder,
-                    env=environment,
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                )
-            except FileNotFoundError as error:
-                raise MatrixError(f"cannot start the homeserver: {error.filename} is not installed") from error
-        (self._folder / "pid").write_text(str(child.pid))
-        return child
-
-    async def _until_ready(self, child: asyncio.subprocess.Process | None) -> None:
+    async def _until_ready(self) -> None:
         """Wait until OUR instance answers. Raises _PortTaken when another server holds the port, else MatrixError."""
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if self.pid is None:
-                if child is not None and not is_free(self._running_instance.port):
+                if self._process.is_ours and not is_free(self._running_instance.port):
                     raise _PortTaken
-                raise MatrixError(f"the homeserver ended before it was ready: {self._last_words()}")
+                if "No module named 'synapse'" in self._process.said():
+                    raise MatrixError("Synapse is not installed: it comes with Roommate's extra `demo`")
+                raise MatrixError(f"the homeserver ended before it was ready: {self._process.last_words()}")
             try:
                 known = await self._call("GET", "/.well-known/matrix/client")
                 await self._call("GET", "/_matrix/client/versions")
@@ -196,18 +146,7 @@ class Synapse:
             if known.get(MARK_KEY) == self._running_instance.mark:
                 return
             await asyncio.sleep(0.03)
-        raise MatrixError(f"the homeserver was not ready after {START_SECONDS:.0f} s: {self._last_words()}")
-
-    async def _until_gone(self, pid: int) -> None:
-        deadline = time.monotonic() + STOP_SECONDS
-        while self.pid == pid and time.monotonic() < deadline:  # noqa: ASYNC110 — not always our child to wait for
-            await asyncio.sleep(0.02)
-
-    def _last_words(self) -> str:
-        lines = self.log.read_text(errors="replace").strip().splitlines()
-        if lines and "No module named 'synapse'" in lines[-1]:
-            return "Synapse is not installed; install the extra `demo`: pip install 'roommate[demo]'"
-        return f"{lines[-1] if lines else 'it said nothing'} (see {self.log})"
+        raise MatrixError(f"the homeserver was not ready after {START_SECONDS:.0f} s: {self._process.last_words()}")
 
     async def _call(self, method: str, path: str, body: JsonObject | None = None, token: str = "") -> JsonObject:
         headers = {"Authorization": f"Bearer {token}"} if token else {}

@@ -1,0 +1,117 @@
+"""What a person sees of a room: Matrix events folded into posts, each as its newest edit shows it."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from roommate.words import EventId, JsonObject, UserId
+
+TURN = "io.roommate.turn"
+"""Key in the content of a turn's message: its ``state`` is ``running`` until the message is final."""
+
+_SUMMARY = re.compile(r"<summary>(.*?)</summary>", re.DOTALL)
+# All that can move a cursor or start an escape sequence, and what reorders text for the eye.
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """One message. ``body`` is safe to print to a terminal."""
+
+    event_id: EventId
+    sender: UserId
+    body: str
+    msgtype: str
+    live: bool
+    """It still changes: a turn that runs."""
+    state: str = ""
+    """How its turn ended (``done``, ``rounds``, ``stopped``, ``failed``); empty where it is not of a turn."""
+    summary: str = ""
+    """How its turn went, in a line (``2 steps · 1.3 s``)."""
+    size: int | None = None
+    """Bytes, when it is a file; the body is its name then."""
+    edited: bool = False
+
+    @property
+    def is_card(self) -> bool:
+        """It asks for a ✅ or ❌."""
+        return "✅" in self.body and "❌" in self.body
+
+
+@dataclass(frozen=True, slots=True)
+class Reacted:
+    sender: UserId
+    key: str
+    post: Post
+
+
+class Timeline:
+    """Folds one room's events, oldest first; `posts` holds what there is to see, in order."""
+
+    def __init__(self) -> None:
+        self.posts: dict[EventId, Post] = {}
+        self.typing: frozenset[UserId] = frozenset()
+
+    def take(self, event: JsonObject) -> Post | Reacted | None:
+        """What this event made or changed; None where there is nothing to see. A taken back post is None as well."""
+        content = event.get("content")
+        if not isinstance(content, dict):
+            return None
+        relation = content.get("m.relates_to")
+        relation = relation if isinstance(relation, dict) else {}
+        match event.get("type"):
+            case "m.room.message" if relation.get("rel_type") == "m.replace":
+                return self._edit(event, content, relation)
+            case "m.room.message" if content:
+                post = _post(event, content)
+                self.posts[post.event_id] = post
+                return post
+            case "m.reaction" if target := self.posts.get(relation.get("event_id", "")):
+                return Reacted(event["sender"], _printable(relation.get("key", "")), target)
+            case "m.room.redaction":
+                self.posts.pop(content.get("redacts") or event.get("redacts", ""), None)
+            case "m.typing":
+                self.typing = frozenset(content.get("user_ids", ()))
+        return None
+
+    def _edit(self, event: JsonObject, content: JsonObject, relation: JsonObject) -> Post | None:
+        target = self.posts.get(relation.get("event_id", ""))
+        new = content.get("m.new_content")
+        if target is None or target.sender != event["sender"] or not isinstance(new, dict):
+            return None
+        post = replace(_post(event, new), event_id=target.event_id, edited=True)
+        if TURN not in new:
+            # Another bot's live message: a notice that is edited, until it becomes a text.
+            post = replace(post, live=post.msgtype == "m.notice")
+        self.posts[post.event_id] = post
+        return post
+
+    def newest_card(self, not_of: UserId) -> Post | None:
+        return next((post for post in reversed(self.posts.values()) if post.is_card and post.sender != not_of), None)
+
+
+def _post(event: Mapping[str, Any], content: JsonObject) -> Post:
+    turn = content.get(TURN)
+    state = str(turn.get("state", "")) if isinstance(turn, dict) else ""
+    about = content.get("info")
+    is_file = "url" in content or "file" in content
+    size = about.get("size") if isinstance(about, dict) else None
+    summary = _SUMMARY.search(str(content.get("formatted_body", "")))
+    return Post(
+        event_id=event["event_id"],
+        sender=event["sender"],
+        body=_printable(content.get("filename") or content.get("body", "") if is_file else content.get("body", "")),
+        msgtype=str(content.get("msgtype", "")),
+        live=state == "running",
+        state="" if state == "running" else state,
+        summary=_printable(html.unescape(re.sub(r"<[^>]*>", "", summary[1]))) if summary else "",
+        size=(size if isinstance(size, int) else 0) if is_file else None,
+    )
+
+
+def _printable(text: object) -> str:
+    return _UNPRINTABLE.sub("", str(text))
