@@ -1,0 +1,1 @@
+"""Rooms' containers, and the hand in each of them."""

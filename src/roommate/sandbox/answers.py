@@ -1,0 +1,97 @@
+"""What a hand may answer, checked: nothing that comes out of a container is believed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StringConstraints,
+    TypeAdapter,
+    model_validator,
+)
+
+from roommate.words import DirEntry, Exit, Job
+
+Count = Annotated[StrictInt, Field(ge=0, lt=1 << 63)]
+Name = Annotated[str, StringConstraints(max_length=4096)]
+Kept = Annotated[str, StringConstraints(pattern=r"^\.roommate/(output|jobs)/[A-Za-z0-9._-]{1,100}$")]
+
+
+class Answer(BaseModel):
+    """``error`` is what the caller did wrong, and then nothing else is there."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Refused(Answer):
+    error: Annotated[str, StringConstraints(max_length=2000)] | None = None
+
+
+class Done(Answer):
+    pass
+
+
+class Size(Answer):
+    size: Count
+
+
+class Total(Answer):
+    total: Count
+
+
+class Ended(Answer):
+    code: Annotated[StrictInt, Field(ge=0, le=255)] | None
+    signal: Annotated[StrictInt, Field(ge=1, le=64)] | None
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    timed_out: StrictBool
+    out_of_memory: StrictBool
+    spilled: Kept | None
+
+    @model_validator(mode="after")
+    def _one_end(self) -> Ended:
+        if (self.code is None) == (self.signal is None):
+            raise ValueError("a process ends with a code or by a signal")
+        return self
+
+    def word(self) -> Exit:
+        return Exit(
+            code=self.code,
+            signal=self.signal,
+            timed_out=self.timed_out,
+            seconds=self.seconds,
+            spilled=self.spilled,
+            out_of_memory=self.out_of_memory,
+        )
+
+
+class JobState(Answer):
+    id: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}$")]
+    command: Annotated[str, StringConstraints(max_length=500)]
+    log: Kept
+    exit: Ended | None
+
+    def word(self) -> Job:
+        return Job(self.id, self.command, self.log, self.exit.word() if self.exit else None)
+
+
+class JobStates(Answer):
+    jobs: Annotated[list[JobState], Field(max_length=1000)]
+
+
+_Kind = Literal["file", "dir", "link", "other"]
+ENTRIES: TypeAdapter[list[tuple[Name, _Kind, Count]]] = TypeAdapter(list[tuple[Name, _Kind, Count]])
+
+A = TypeVar("A", bound=Answer)
+
+
+def entries(text: bytes, limit: int) -> list[DirEntry]:
+    """Raises ValueError."""
+    found = [DirEntry(*entry) for entry in ENTRIES.validate_json(text)]
+    if len(found) > limit:
+        raise ValueError("more entries than were asked for")
+    return found

@@ -1,0 +1,249 @@
+"""The daemon's end of one connection to a hand: its calls, and the guard against what a container may send.
+
+Whoever is at the other end may be hostile. A frame that is too long, of a kind that does not belong here, for a call
+that was never made, or beyond the credit given (see `frames`) ends the connection; the calls in flight raise HandLost.
+So a connection keeps at most WINDOW bytes for each call, and a slow reader of output holds back that call alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+from pydantic import BaseModel, ValidationError
+
+from roommate.errors import HandLost
+from roommate.sandbox.inside.frames import (
+    CALL,
+    CHUNK,
+    COST,
+    CREDIT,
+    DATA,
+    END,
+    HELLO,
+    KILL,
+    RESULT,
+    WINDOW,
+    BadFrame,
+    Frames,
+    credit,
+    credited,
+    frame,
+)
+
+PATIENCE = 15.0
+"""Seconds beyond a call's own time in which a hand must have ended it, and in which one not wanted must be killed."""
+HELLO_WITHIN = 5.0
+
+Take = Callable[[bytes], Awaitable[None] | None]
+
+
+class _Hello(BaseModel):
+    version: int
+
+
+class Call:
+    """One call: input that waits for credit, output that waits for its reader, and the result."""
+
+    def __init__(self, connection: Connection, number: int, content: bytes | None, within: float | None) -> None:
+        self._connection = connection
+        self._number = number
+        self._loop = asyncio.get_running_loop()
+        self._waiter: asyncio.Future[None] | None = None
+        self._unsent = None if content is None else memoryview(content)
+        self._window = WINDOW
+        self._output = bytearray()
+        self._allowed = WINDOW
+        self._held = self._used = (
+            0  # credit that the output here took, and that of output which its reader has done with
+        )
+        self._reading = False
+        self._result: bytearray | None = None
+        self._lost: str | None = None
+        self._unwanted = False
+        self._deadline = None if within is None else self._loop.call_later(within + PATIENCE, self._overdue)
+
+    async def finish(self, take: Take) -> bytearray:
+        """Give all output to `take`, in order, then the result back. Raises HandLost, and what `take` raises.
+
+        Leaving early, by an error or by being cancelled, kills the call.
+        """
+        try:
+            while True:
+                if self._output:
+                    await self._hand_over(take)
+                elif self._lost is not None:
+                    raise HandLost(self._lost)
+                elif self._result is not None:
+                    return self._result
+                else:
+                    self._waiter = self._loop.create_future()
+                    await self._waiter
+        except BaseException:
+            self._abandon()
+            raise
+
+    async def _hand_over(self, take: Take) -> None:
+        piece, self._output = bytes(self._output), bytearray()
+        used, self._held = self._held, 0
+        self._reading = True
+        if (taken := take(piece)) is not None:
+            await taken
+        self._reading = False
+        self._used += used
+        if self._used >= WINDOW // 2 and self._result is None:
+            self._connection.write(credit(self._number, self._used))
+            self._allowed += self._used
+            self._used = 0
+
+    def input(self) -> bytes:
+        """The frames of input that there is credit for."""
+        frames = []
+        while self._unsent is not None and self._window > COST:
+            piece = self._unsent[: min(CHUNK, self._window - COST)]
+            if not piece:
+                self._unsent = None
+                frames.append(frame(END, self._number))
+            else:
+                self._unsent = self._unsent[len(piece) :]
+                self._window -= len(piece) + COST
+                frames.append(frame(DATA, self._number, piece))
+        return b"".join(frames)
+
+    def took(self, kind: int, payload: bytearray) -> bool:
+        """A frame of this call came; whether it was the last one. Raises BadFrame."""
+        if kind == DATA:
+            self._allowed -= len(payload) + COST
+            if self._allowed < 0 or not payload:
+                raise BadFrame("output beyond its credit")
+            if self._unwanted:
+                return False
+            self._output += payload
+            self._held += len(payload) + COST
+        elif kind == CREDIT:
+            self._window += credited(payload)
+            if self._window > WINDOW:
+                raise BadFrame("credit for what was never sent")
+            if frames := self.input():
+                self._connection.write(frames)
+            return False
+        elif kind == RESULT:
+            self._result = payload
+            self._end()
+        else:
+            raise BadFrame(f"no such kind of frame: {kind}")
+        self._wake()
+        return kind == RESULT
+
+    def lose(self, why: str) -> None:
+        self._lost = why
+        self._output.clear()
+        self._end()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _end(self) -> None:
+        self._unsent = None
+        if self._deadline is not None:
+            self._deadline.cancel()
+
+    def _abandon(self) -> None:
+        self._output.clear()
+        if self._result is None and self._lost is None:
+            self._end()
+            self._unwanted = True
+            self._connection.write(frame(KILL, self._number))
+            self._deadline = self._loop.call_later(PATIENCE, self._overdue)
+
+    def _overdue(self) -> None:
+        if self._output or self._reading:  # its reader is slow, and holds the hand back
+            self._deadline = self._loop.call_later(PATIENCE, self._overdue)
+        else:
+            self._connection.fail("the room's hand did not end a call in time")
+
+
+class Connection(asyncio.Protocol):
+    def __init__(self, arrived: Callable[[Connection, int], None], gone: Callable[[Connection, str], None]) -> None:
+        """`arrived` is told the protocol version that the hand speaks, `gone` why the connection ended."""
+        self._arrived, self._gone = arrived, gone
+        self._transport: asyncio.Transport | None = None
+        self._frames = Frames()
+        self._calls: dict[int, Call] = {}
+        self._number = 0
+        self._greeting: asyncio.TimerHandle | None = None
+        self._greeted = False
+        self._why: str | None = None
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._calls)
+
+    def call(self, request: bytes, content: bytes | None, within: float | None) -> Call:
+        """Start a call. `content` is its input (None: it takes none), `within` the seconds after which it ends itself.
+
+        Raises HandLost.
+        """
+        if self._why is not None:
+            raise HandLost(self._why)
+        self._number = self._number % 0xFFFFFFFF + 1
+        call = Call(self, self._number, content, within)
+        self._calls[self._number] = call
+        self.write(frame(CALL, self._number, request) + call.input())
+        return call
+
+    def write(self, data: bytes) -> None:
+        if self._transport is not None and self._why is None:
+            self._transport.write(data)
+
+    def fail(self, why: str) -> None:
+        """End the connection and every call on it."""
+        if self._why is None:
+            self._why = why
+            if self._greeting is not None:
+                self._greeting.cancel()
+            if self._transport is not None:
+                self._transport.abort()
+            calls, self._calls = self._calls, {}
+            for call in calls.values():
+                call.lose(why)
+            self._gone(self, why)
+
+    # ── asyncio.Protocol ──
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        loop = asyncio.get_running_loop()
+        self._greeting = loop.call_later(HELLO_WITHIN, self.fail, "whoever dialled in from the room said nothing")
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for kind, number, payload in self._frames.feed(data):
+                if self._why is not None:
+                    return
+                self._take(kind, number, payload)
+        except BadFrame as error:
+            self.fail(f"the room's hand broke the protocol: {error}")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.fail("the room's hand is gone: its container stopped or was killed")
+
+    def _take(self, kind: int, number: int, payload: bytearray) -> None:
+        if not self._greeted:
+            if kind != HELLO:
+                raise BadFrame("it did not say hello")
+            try:
+                hello = _Hello.model_validate_json(payload)
+            except ValidationError:
+                raise BadFrame("it did not say hello") from None
+            self._greeted = True
+            assert self._greeting is not None
+            self._greeting.cancel()
+            self._arrived(self, hello.version)
+        elif (call := self._calls.get(number)) is None:
+            raise BadFrame("a frame for no call")
+        elif call.took(kind, payload):
+            del self._calls[number]

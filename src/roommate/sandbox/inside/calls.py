@@ -1,0 +1,180 @@
+"""A call of the daemon, and the chief of them: run a command."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+from roommate.sandbox.inside.command import Command, explain
+from roommate.sandbox.inside.frames import CHUNK, COST, DATA, RESULT, WINDOW
+from roommate.sandbox.inside.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from roommate.sandbox.inside.hand import Hand
+
+SHELL = "/bin/bash" if os.access("/bin/bash", os.X_OK) else "/bin/sh"
+OUTPUT_CAP = 256 << 20
+
+
+class Call:
+    """One call of the daemon: what it may send, and whether anybody still wants it."""
+
+    def __init__(self, hand: Hand, number: int) -> None:
+        self.hand, self.number = hand, number
+        self.credit = WINDOW
+        self.owed = 0
+        self.unwanted = False
+        self.lost = False
+
+    def room(self) -> int:
+        """How much output may go out now. Not a few bytes each time credit comes: those cost as much as many."""
+        if self.unwanted:
+            return CHUNK
+        room = min(CHUNK, self.credit - COST)
+        return 0 if self.hand.stream.choked or room < 4096 else room
+
+    def send(self, chunk: bytes) -> None:
+        if not self.unwanted:
+            self.credit -= len(chunk) + COST
+            self.hand.stream.send(DATA, self.number, chunk)
+
+    def answer(self, result: dict[str, Any]) -> None:
+        if not self.lost:  # else the number may be a new connection's by now
+            self.hand.calls.pop(self.number, None)
+            text = json.dumps(result, ensure_ascii=False)
+            self.hand.stream.send(RESULT, self.number, text.encode("utf-8", "replace"))
+            self.lost = self.unwanted = True
+
+    def refuse(self, why: str) -> None:
+        self.answer({"error": why[:2000]})
+
+    def data(self, chunk: bytearray) -> None:
+        """Input came."""
+        self.owed += len(chunk) + COST
+
+    def fed(self) -> None:
+        """Input is used up."""
+        if self.owed and not self.lost:
+            self.hand.stream.credit(self.number, self.owed)
+        self.owed = 0
+
+    def end(self) -> None:
+        """The input is whole."""
+
+    def resume(self) -> None:
+        """There may be room again."""
+
+    def stop(self, lost: bool) -> None:
+        """Nobody wants this any more; `lost`: nor its answer."""
+        self.unwanted = True
+        self.lost = self.lost or lost
+
+
+class Outflow(Call):
+    """A call that sends what it has as fast as there is room, in turn with the others."""
+
+    def __init__(self, hand: Hand, number: int) -> None:
+        super().__init__(hand, number)
+        self.waiting = True
+
+    def piece(self, size: int) -> bytes:
+        """The next bytes, at most `size`; none at the end."""
+        raise NotImplementedError
+
+    def whole(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def resume(self) -> None:
+        if self.waiting and self.room():
+            self.waiting = False
+            self.hand.loop.soon(self.go_on)
+
+    def go_on(self) -> None:
+        self.waiting = True
+        if self.unwanted:
+            self.answer({})
+        elif room := self.room():
+            try:
+                chunk = self.piece(room)
+            except OSError as error:
+                self.refuse(explain(error, "read"))
+                return
+            if chunk:
+                self.send(chunk)
+                self.resume()
+            else:
+                self.answer(self.whole())
+
+    def stop(self, lost: bool) -> None:
+        super().stop(lost)
+        self.resume()
+
+
+class Run(Call):
+    """A command, with its output streamed, and kept in a file of the workspace when it is long."""
+
+    def __init__(self, hand: Hand, number: int, asked: dict[str, Any]) -> None:
+        super().__init__(hand, number)
+        self.spill_after: int | None = asked.get("spill_after")
+        self.early: list[bytes] = []
+        self.size = 0
+        self.record: Record | None = None
+        self.timed_out = False
+        command = asked["command"]
+        argv = [SHELL, "-c", command] if isinstance(command, str) else command
+        self.command = Command(hand, self, argv, hand.place(asked["cwd"]), asked["env"], asked["stdin"])
+        if asked["timeout"] is not None:
+            hand.loop.at(asked["timeout"], (self, "timeout"), self.timeout)
+
+    def take(self, chunk: bytes) -> None:
+        if self.spill_after is not None:
+            self.spill(chunk, self.spill_after)
+        self.send(chunk)
+
+    def spill(self, chunk: bytes, after: int) -> None:
+        self.size += len(chunk)
+        if self.record:
+            self.record.write(chunk)
+        else:
+            self.early.append(chunk)
+            if self.size > after:
+                try:
+                    name = f"{int(time.time())}-{self.number}.txt"
+                    self.record = Record(self.hand.workspace, "output", name, OUTPUT_CAP, turns=False, spare=set())
+                    for piece in self.early:
+                        self.record.write(piece)
+                except OSError:
+                    self.spill_after = None
+                self.early = []
+
+    def data(self, chunk: bytearray) -> None:
+        super().data(chunk)
+        self.command.feed(chunk)
+
+    def end(self) -> None:
+        self.command.feed_end()
+
+    def resume(self) -> None:
+        self.command.listen()
+
+    def timeout(self) -> None:
+        self.timed_out = True
+        self.command.kill()
+
+    def stop(self, lost: bool) -> None:
+        super().stop(lost)
+        self.command.kill()
+        self.command.listen()
+
+    def over(self) -> None:
+        self.hand.loop.forget((self, "timeout"))
+        self.spill_after = None
+        spilled = None
+        if self.record:
+            self.record.close()
+            spilled = self.record.shown or None
+        self.answer({**self.command.exit(), "timed_out": self.timed_out, "spilled": spilled})

@@ -1,0 +1,164 @@
+"""The hand: the one program that a room's container runs for the daemon, to do what tool calls ask of it."""
+
+# pathlib and contextlib would cost time and memory at every start.
+# ruff: noqa: PTH118, PTH123
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+
+from roommate.sandbox.inside.calls import Call, Run
+from roommate.sandbox.inside.command import Command, Refusal, explain
+from roommate.sandbox.inside.files import List, Read, Write
+from roommate.sandbox.inside.frames import CALL, CREDIT, DATA, END, HELLO, KILL, VERSION, credited, frame
+from roommate.sandbox.inside.jobs import Jobs
+from roommate.sandbox.inside.loop import Loop
+from roommate.sandbox.inside.stream import Stream
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+WORKSPACE = "/workspace"
+
+
+class Hand:
+    """All that runs for one room: the calls of the present connection, and the jobs, which outlive it."""
+
+    def __init__(self, path: str, workspace: str) -> None:
+        self.workspace = workspace
+        self.calls: dict[int, Call] = {}
+        self.commands: dict[int, Command] = {}
+        self.loop = Loop(self._reap)
+        self.stream = Stream(
+            self.loop,
+            path,
+            hello=frame(HELLO, 0, json.dumps({"version": VERSION}).encode()),
+            take=self._take,
+            lost=self._lost,
+            eased=self._eased,
+        )
+        self.jobs = Jobs(self)
+        self._prefix = os.urandom(4).hex()
+        self._count = 0
+        self._oom_counter = _oom_counter()
+
+    def serve(self) -> None:
+        self.stream.dial()
+        while True:
+            try:
+                self.stream.flush()
+                self.loop.turn()
+            except Exception:  # what it breaks ends with the connection; the jobs, and we, go on
+                sys.excepthook(*sys.exc_info())
+                self.stream.drop()
+
+    def place(self, path: str) -> str:
+        """Where a path of a call is: from the workspace on, wherever that is mounted."""
+        if path == WORKSPACE or path.startswith(WORKSPACE + "/"):
+            path = path[len(WORKSPACE) + 1 :]
+        return os.path.join(self.workspace, path)
+
+    def unique(self) -> str:
+        self._count += 1
+        return f"{self._prefix}-{self._count}"
+
+    def oom_kills(self) -> int:
+        """How often the kernel killed for want of memory in this container; 0 where it does not say."""
+        try:
+            return _count(self._oom_counter) if self._oom_counter else 0
+        except OSError:
+            return 0
+
+    def _take(self, kind: int, number: int, payload: bytearray) -> None:
+        if kind == CALL:
+            self._start(number, json.loads(payload))
+        elif call := self.calls.get(number):  # else it ended while this was on its way
+            if kind == DATA:
+                call.data(payload)
+            elif kind == END:
+                call.end()
+            elif kind == KILL:
+                call.stop(lost=False)
+            elif kind == CREDIT:
+                call.credit += credited(payload)
+                call.resume()
+
+    def _start(self, number: int, asked: dict[str, Any]) -> None:
+        op = asked["op"]
+        what = str(asked.get("path", op))
+        try:
+            if op in ("run", "read", "write", "list"):
+                kind = {"run": Run, "read": Read, "write": Write, "list": List}[op]
+                self.calls[number] = kind(self, number, asked)
+            else:
+                call = self.calls[number] = Call(self, number)
+                self.jobs.answer(op, asked, call)
+        except Refusal as error:
+            Call(self, number).refuse(str(error))
+        except OSError as error:
+            Call(self, number).refuse(explain(error, what))
+        except ValueError as error:  # a NUL byte or a lone surrogate in a path
+            Call(self, number).refuse(f"{what[:200]!a}: {error}")
+
+    def _lost(self) -> None:
+        calls = list(self.calls.values())
+        self.calls.clear()
+        for call in calls:
+            call.stop(lost=True)
+
+    def _eased(self) -> None:
+        for call in list(self.calls.values()):
+            call.resume()
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if command := self.commands.pop(pid, None):
+                command.reaped(status)
+
+
+def _oom_counter() -> str | None:
+    """The file that counts out-of-memory kills: memory.events (cgroup v2) or memory.oom_control (v1)."""
+    try:
+        with open("/proc/self/cgroup", encoding="ascii", errors="replace") as file:
+            groups = dict(line.strip().split(":", 2)[1:] for line in file)
+    except OSError:
+        groups = {}
+    v1, v2 = groups.get("memory", ""), groups.get("", "")
+    for path in (
+        f"/sys/fs/cgroup/memory{v1}/memory.oom_control",
+        "/sys/fs/cgroup/memory/memory.oom_control",
+        f"/sys/fs/cgroup{v2}/memory.events",
+        "/sys/fs/cgroup/memory.events",
+    ):
+        try:
+            _count(path)
+        except (OSError, LookupError):
+            continue
+        return path
+    return None
+
+
+def _count(path: str) -> int:
+    with open(path, "rb", buffering=0) as file:
+        words = file.read(4096).split()
+    return int(words[words.index(b"oom_kill") + 1])
+
+
+def main() -> None:
+    for fd in range(3):  # who started us may have closed them, and then a pipe would get their number
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open("/dev/null", os.O_RDWR)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    Hand(sys.argv[1], os.path.realpath(sys.argv[2] if len(sys.argv) > 2 else WORKSPACE)).serve()
