@@ -65,7 +65,8 @@ class Hand(Protocol):
         on_output: Callable[[bytes], Awaitable[None] | None] = lambda _: None,
         spill_after: int | None = None,
     ) -> Exit:
-        """Run a program, or a text with the shell (bash where there is one, else sh); stdout and stderr come merged, as printed, to `on_output`.
+        """Run a program, or a text with the shell (bash where the image has it, else sh); stdout and stderr come
+        merged, as printed, to `on_output`.
 
         An awaitable that `on_output` returns holds the process back. At `timeout` seconds, and when the caller is
         cancelled, the process and all it started are killed. Past `spill_after` bytes the whole output also goes to a
