@@ -146,6 +146,7 @@ class Daemon:
             model = self._model(self._settings.llm_model)
             if isinstance(model, LiteLLMModel):
                 await model.load()
+                log.info("the model library is loaded")
 
     def _wake(self, room_id: RoomId, group: asyncio.TaskGroup, house: House) -> None:
         if room := self._rooms.get(room_id):

@@ -1,0 +1,39 @@
+"""The daemon's own cost: how long it takes to be ready, and its memory with and without the model library and rooms."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from bench.stage import Figure, Stage, figure
+
+MIB = 1 << 20
+ROOMS = 20
+
+
+async def measure(stage: Stage, rounds: int) -> list[Figure]:
+    daemon = await stage.daemon(scripted=False)  # its first start logs in and learns about Podman
+    room = await daemon.room_with(stage.person)
+    await stage.person.ask(room, "run: true", 60)
+    starts = []
+    for _ in range(max(3, rounds // 8)):
+        await daemon.term()
+        began = time.monotonic()
+        await daemon.start()
+        starts.append(time.monotonic() - began)
+    before = daemon.rss() / MIB
+    loaded = await stage.daemon()
+    await loaded.wait_for_log("model library", 60)
+    rooms = [await loaded.room_with(stage.person) for _ in range(ROOMS)]
+    await stage.person.ask(rooms[0], "SAY warm", 60)
+    await asyncio.sleep(1)
+    after = loaded.rss() / MIB
+    for room in rooms:
+        await stage.person.ask(room, 'TOOL run_command {"command": "true"}\n---\nSAY warm', 60)
+    each = (loaded.rss() / MIB - after) / ROOMS
+    return [
+        figure("start to ready", starts, goal=2000),
+        figure("memory before the model library", [before], "MiB", goal=120),
+        figure("memory with the model library", [after], "MiB", goal=220),
+        figure("memory of the daemon for one more room", [each], "MiB"),
+    ]

@@ -1,0 +1,107 @@
+"""The stage that everything is measured on: one homeserver, one scripted model, one person, daemons and an echo bot."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import statistics
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from roommate.demo.homeserver import Synapse
+from tests.harness import Daemon
+from tests.person import Person
+from tests.scripted_model import ScriptedModel
+
+PASSWORD = "a benchmark's password"
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measured thing. `value` and `p95` in `unit`; `ratio` against `baseline` of the same run; `goal` to reach."""
+
+    name: str
+    value: float
+    unit: str
+    p95: float | None = None
+    baseline: str = ""
+    ratio: float | None = None
+    goal: str = ""
+    met: bool | None = None
+
+
+def figure(name: str, samples: Sequence[float], unit: str = "ms", *, goal: float | None = None) -> Figure:
+    """The median and the 95th percentile of samples in seconds (for ms) or in the unit itself."""
+    scaled = sorted(sample * 1000 if unit == "ms" else sample for sample in samples)
+    median = statistics.median(scaled)
+    p95 = scaled[min(len(scaled) - 1, round(len(scaled) * 0.95))]
+    if goal is None:
+        return Figure(name, median, unit, p95)
+    return Figure(name, median, unit, p95, goal=f"≤ {goal:g} {unit}", met=median <= goal)
+
+
+@dataclass(slots=True)
+class Stage:
+    synapse: Synapse
+    model: ScriptedModel
+    person: Person
+    daemons: list[Daemon] = field(default_factory=list)
+    _accounts: int = 0
+
+    async def account(self, name: str) -> str:
+        self._accounts += 1
+        account = await self.synapse.register(f"{name}-{self._accounts}", PASSWORD)
+        return account.user_id
+
+    async def daemon(self, *, scripted: bool = True, start: bool = True) -> Daemon:
+        settings = {"LLM_MODEL": "openai/scripted", "LLM_API_BASE": self.model.url, "LLM_API_KEY": "k"}
+        daemon = Daemon(self.synapse.url, await self.account("bot"), PASSWORD, settings if scripted else {})
+        self.daemons.append(daemon)
+        return await daemon.start() if start else daemon
+
+    async def warm_room(self, daemon: Daemon) -> str:
+        """A room whose container runs and whose model is loaded."""
+        room = await daemon.room_with(self.person)
+        await self.person.ask(room, 'TOOL run_command {"command": "true"}\n---\nSAY warm', 60)
+        await self.person.ask(room, "SAY warm", 60)
+        return room
+
+    @contextlib.asynccontextmanager
+    async def echo_bot(self) -> AsyncIterator[str]:
+        """A room with the baseline bot in it."""
+        user = await self.account("echo")
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "bench.echo", self.synapse.url, user, PASSWORD, stdout=asyncio.subprocess.PIPE
+        )
+        try:
+            assert process.stdout is not None
+            await process.stdout.readline()
+            room = await self.person.create_room([user])
+            await self.person.wait_for_member(room, user)
+            await self.person.ask(room, "warm")
+            yield room
+        finally:
+            process.kill()
+            await process.wait()
+
+
+@contextlib.asynccontextmanager
+async def stage() -> AsyncIterator[Stage]:
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        synapse = Synapse(Path(folder), limits="open")
+        await synapse.start()
+        try:
+            async with ScriptedModel() as model:
+                account = await synapse.register("person", PASSWORD)
+                async with await Person.at(synapse.url, account.user_id, PASSWORD) as person:
+                    built = Stage(synapse, model, person)
+                    try:
+                        yield built
+                    finally:
+                        for daemon in built.daemons:
+                            await daemon.discard()
+        finally:
+            await synapse.stop()
