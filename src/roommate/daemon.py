@@ -18,6 +18,7 @@ from roommate.matrix.intake import Intake
 from roommate.matrix.sender import Sender
 from roommate.ports import Model
 from roommate.room import Room
+from roommate.sandbox.posture import Limits
 from roommate.sandbox.rooms import RoomSandboxes
 from roommate.store import Cards, Database, Inbox, Outbox, Rooms, Turns
 from roommate.tools import RoomTools
@@ -40,6 +41,24 @@ def main(settings: Settings) -> int:
         log.critical("%s", error)
         return error.exit_code
     return 0
+
+
+def sandboxes_of(settings: Settings) -> RoomSandboxes:
+    """The rooms' containers, as these settings want them."""
+    return RoomSandboxes(
+        state=settings.state_dir,
+        run=settings.run_dir,
+        image=settings.sandbox_image,
+        daemon=settings.bot,
+        podman=settings.podman_path,
+        limits=Limits(
+            memory_mb=settings.sandbox_memory_mb,
+            cpus=settings.sandbox_cpus,
+            pids=settings.sandbox_pids,
+            workspace_mb=settings.workspace_quota_mb,
+        ),
+        idle_seconds=settings.idle_stop_seconds,
+    )
 
 
 async def _until_signal(settings: Settings) -> None:
@@ -74,7 +93,7 @@ class Daemon:
         """Until cancelled, or a part of it cannot go on (RoommateError in an ExceptionGroup)."""
         database = Database.open(self._settings.state_dir)
         homeserver = Homeserver(self._settings.matrix_homeserver, self._settings.bot)
-        sandboxes = RoomSandboxes(self._settings)
+        sandboxes = sandboxes_of(self._settings)
         try:
             inbox = Inbox(database)
             await self._sign_in(homeserver, inbox)

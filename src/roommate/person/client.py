@@ -7,9 +7,9 @@ import contextlib
 import itertools
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self
 from urllib.parse import quote
 
 import aiohttp
@@ -17,8 +17,6 @@ import aiohttp
 from roommate.errors import MatrixError, Refused, TokenRevoked, Transient
 from roommate.person.timeline import Post, Timeline
 from roommate.words import Account, EventId, JsonObject, RoomId, UserId
-
-T = TypeVar("T")
 
 PATIENCE_SECONDS = 60.0
 """How long a request is tried again while the homeserver is away, or has had too much of us."""
@@ -78,7 +76,7 @@ class Client:
 
     async def follow(
         self, room: RoomId, back: int = 0, on_away: Callable[[MatrixError | None], None] = lambda _: None
-    ) -> AsyncIterator[JsonObject]:
+    ) -> AsyncGenerator[JsonObject]:
         """The room's events for ever: the last `back` ones, then what happens, with ``m.typing`` among it.
 
         Yields an empty object after each sync, the first one included. While the homeserver is away it keeps trying;
@@ -104,36 +102,31 @@ class Client:
                     yield event
             yield {}
 
-    async def first(
-        self, room: RoomId, wanted: Callable[[Post], T | None], act: Callable[[], object] = lambda: None, back: int = 0
-    ) -> T:
-        """Look at the room from now on (and at its last `back` events) until `wanted` gives something.
+    async def ask(self, room: RoomId, act: Callable[[Timeline], Coroutine[Any, Any, object]], back: int = 0) -> Post:
+        """Do something in the room, and wait for what somebody else says after it in the end. Raises MatrixError.
 
-        `act` is called once we look: what it leads to cannot be missed.
+        `act` is started when we look already, and is given the room's last `back` events.
         """
         timeline = Timeline()
+        acting: asyncio.Task[object] | None = None
         acted = False
-        async with contextlib.aclosing(self.follow(room, back)) as events:
-            async for event in events:
-                if not event and not acted:
-                    acted = True
-                    act()
-                post = timeline.take(event)
-                if isinstance(post, Post) and (found := wanted(post)) is not None:
-                    return found
+        try:
+            async with contextlib.aclosing(self.follow(room, back)) as events:
+                async for event in events:
+                    if not event:
+                        acting = acting or asyncio.create_task(act(timeline))
+                        if acting.done():
+                            acting.result()
+                        continue
+                    mine = event.get("sender") == self.account.user_id
+                    acted = acted or (mine and acting is not None)
+                    seen = timeline.take(event)
+                    if acted and isinstance(seen, Post) and not mine and not seen.live:
+                        return seen
+        finally:
+            if acting is not None:
+                acting.cancel()
         raise MatrixError("the homeserver has nothing more to say")
-
-    async def ask(self, room: RoomId, text: str) -> Post:
-        """Say it, and wait for what others say to it in the end."""
-        said: list[EventId] = []
-
-        def answer(post: Post) -> Post | None:
-            if post.sender == self.account.user_id:
-                said.append(post.event_id)
-            return post if said and post.sender != self.account.user_id and not post.live else None
-
-        async with asyncio.TaskGroup() as group:
-            return await self.first(room, answer, lambda: group.create_task(self.say(room, text)))
 
     async def call(self, method: str, path: str, body: JsonObject | None = None) -> JsonObject:
         """One call of the client-server API below ``/_matrix/client/v3/``, tried again with patience.

@@ -1,0 +1,5 @@
+"""`python -m roommate` is `roommate`."""
+
+from roommate.cli import main
+
+main()

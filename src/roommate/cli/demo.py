@@ -1,0 +1,83 @@
+"""`roommate demo`: start it all, show how long it takes, then chat; or say one thing and print the answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import TypeVar
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from roommate import config
+from roommate.cli import person, plain
+from roommate.cli.intent import Say
+from roommate.cli.steps import Steps
+from roommate.config import REHEARSAL
+from roommate.demo.run import Demo
+from roommate.errors import Transient
+from roommate.person import Client
+
+T = TypeVar("T")
+
+
+async def run(folder: Path, *, once: str, keep: bool, stop: bool, reset: bool, timeout: float) -> int:
+    """One demo from its start to its end; gives the exit code. Raises RoommateError."""
+    settings = config.load()
+    console = Console(stderr=True, highlight=False)
+    demo = Demo(folder, settings, keep=keep)
+    with demo.alone():
+        if stop:
+            await demo.stop()
+            return 0
+        if reset:
+            await demo.reset()
+        left = False
+        try:
+            await demo.start(Steps(console).step)
+            if not once:
+                console.print(_introduction(demo, settings.llm_model))
+            async with Client(demo.me) as client:
+                talk = _ask(client, demo, once, timeout) if once else person.talk(client, demo.room)
+                code = await _while_it_runs(demo, talk)
+            left = True
+        finally:
+            if not (keep and left):
+                await demo.stop()
+        if keep:
+            console.print("It all goes on. `roommate demo` takes you back to it, `roommate demo --stop` ends it.")
+        return code or 0
+
+
+async def _ask(client: Client, demo: Demo, text: str, timeout: float) -> int:
+    try:
+        async with asyncio.timeout(timeout):
+            answer = await plain.answer(client, demo.room, Say(text))
+    except TimeoutError:
+        raise Transient(f"no answer after {timeout:.0f} s; the daemon's log is {demo.log}") from None
+    typer.echo(plain.text_of(answer))
+    return plain.exit_code(answer)
+
+
+async def _while_it_runs(demo: Demo, work: Awaitable[T]) -> T:
+    """Do something that makes no sense any more once a server has ended. Raises StateError then."""
+    async with asyncio.TaskGroup() as group:
+        watch = group.create_task(demo.watch())
+        done = await work
+        watch.cancel()
+    return done
+
+
+def _introduction(demo: Demo, model: str) -> str:
+    start = (
+        "The model is the built-in rehearsal; try [bold]run: python3 --version[/]. LLM_MODEL and LLM_API_KEY in .env "
+        "set a real one."
+        if model == REHEARSAL
+        else f"The model is {escape(model)}. Tell it what to do."
+    )
+    return (
+        f"\n{start}\n[dim]Or with Element: choose the homeserver [/]{demo.url}[dim], sign in as [/]me[dim] with the "
+        f"password [/]{escape(demo.password)}\n"
+    )

@@ -1,0 +1,62 @@
+"""`roommate chat` and `roommate send`: being in a room as oneself."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import typer
+
+from roommate.cli import plain
+from roommate.cli.accounts import account_for, forget
+from roommate.cli.intent import Say
+from roommate.errors import TokenRevoked
+from roommate.person import Client
+from roommate.words import Account, RoomId
+
+
+async def chat(room: str, homeserver: str, user: str) -> None:
+    """Chat until the person leaves. Raises RoommateError."""
+    account = await account_for(homeserver, user)
+    try:
+        async with Client(account) as client:
+            await talk(client, await client.enter(room))
+    except TokenRevoked:
+        forget(account)
+        raise
+
+
+async def talk(client: Client, room: RoomId) -> None:
+    """At a terminal with live messages, else line by line."""
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        from roommate.cli.chat import TerminalChat
+
+        await TerminalChat(client, room).run()
+    else:
+        await plain.talk(client, room, sys.stdin, sys.stdout)
+
+
+async def send(room: str, text: str, *, wait: bool, homeserver: str, user: str, as_json: bool) -> int:
+    """Say it; print the answer with `wait`. The exit code: 1 when the turn failed. Raises RoommateError."""
+    account = await account_for(homeserver, user)
+    try:
+        return await _send(account, room, text, wait=wait, as_json=as_json)
+    except TokenRevoked:
+        forget(account)
+        raise
+
+
+async def _send(account: Account, room: str, text: str, *, wait: bool, as_json: bool) -> int:
+    async with Client(account) as client:
+        room_id = await client.enter(room)
+        if not wait:
+            event_id = await client.say(room_id, text)
+            typer.echo(json.dumps({"event_id": event_id}) if as_json else event_id)
+            return 0
+        answer = await plain.answer(client, room_id, Say(text))
+    if as_json:
+        found = {"event_id": answer.event_id, "sender": answer.sender, "body": answer.body, "state": answer.state}
+        typer.echo(json.dumps(found, ensure_ascii=False))
+    else:
+        typer.echo(plain.text_of(answer))
+    return plain.exit_code(answer)
