@@ -33,14 +33,15 @@ STOP_SECONDS = 4
 def main(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT; gives the exit code. What is wrong is one line on stderr."""
     logs.configure(settings)
+    code = 0
     try:
         settings.require_matrix()
         asyncio.run(_until_signal(settings))
     except* RoommateError as group:
         error = _first(group)
         log.critical("%s", error)
-        return error.exit_code
-    return 0
+        code = error.exit_code
+    return code
 
 
 def sandboxes_of(settings: Settings) -> RoomSandboxes:

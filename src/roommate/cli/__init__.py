@@ -23,12 +23,14 @@ INTERRUPTED = 130  # what a shell says of a program that Ctrl-C ended
 
 def main() -> None:
     """The console script. Whatever Roommate raises on purpose is one line on stderr and its exit code."""
+    code = 0
     try:
         app()
     except* RoommateError as group:
         error = _first(group)
         typer.echo(f"roommate: {error}", err=True)
-        sys.exit(error.exit_code)
+        code = error.exit_code
+    sys.exit(code)
 
 
 @app.callback(invoke_without_command=True)

@@ -39,6 +39,9 @@ class Background:
         except (OSError, ValueError):
             return None
 
+    def runs(self) -> bool:
+        return self.pid is not None
+
     @property
     def is_ours(self) -> bool:
         """We started it, and did not only find it running."""

@@ -131,7 +131,7 @@ class Demo:
         """Raises StateError when one of the servers ends; else returns never."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            if self._daemon.pid is None:
+            if not self._daemon.runs():
                 raise StateError(f"the daemon has ended: {self._daemon.last_words()}")
             if self._homeserver.pid is None:
                 raise StateError("the homeserver has ended")
@@ -152,7 +152,7 @@ class Demo:
                 self._keep(bot=bot.user_id, user_id=me.user_id, device_id=me.device_id, access_token=me.access_token)
 
     async def _start_daemon(self) -> None:
-        if self._daemon.pid is not None:
+        if self._daemon.runs():
             return
         environment = {
             "MATRIX_HOMESERVER": self.url,
@@ -166,7 +166,7 @@ class Demo:
         await self._daemon.start([sys.executable, "-m", "roommate", "run"], environment)
         deadline = time.monotonic() + READY_SECONDS
         while "ready" not in self._daemon.said():
-            if self._daemon.pid is None:
+            if not self._daemon.runs():
                 raise StateError(f"the daemon did not start: {self._daemon.last_words()}")
             if time.monotonic() > deadline:
                 raise StateError(f"the daemon was not ready after {READY_SECONDS:.0f} s: {self._daemon.last_words()}")

@@ -12,7 +12,6 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 from roommate.config import REHEARSAL, Settings
 from roommate.errors import ConfigError
