@@ -1,0 +1,272 @@
+"""One room's container and its hand: brought up when a call needs it, stopped, removed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from roommate.errors import EngineError, HandLost, SandboxError
+from roommate.sandbox.engine import Engine
+from roommate.sandbox.ground import Foundation, Ground
+from roommate.sandbox.hand import HandHost, program
+from roommate.sandbox.posture import HOME, RUN, WORKSPACE, Limits, Mount, digest, spec
+from roommate.sandbox.service import check_socket_path
+from roommate.sandbox.workspace import Workspace
+from roommate.words import JsonObject, RoomId
+
+log = logging.getLogger(__name__)
+
+ROOM, DAEMON, STATE, MADE = (f"io.roommate.{what}" for what in ("room", "daemon", "state", "made"))
+"""Labels of a container: its room, its daemon with that one's state folder, and the digest of how it was made."""
+
+_COMMAND = ("/bin/sh", "-c", f"while :; do python3 -I -S {RUN}/hand.py {RUN}/hand.sock; sleep 0.2; done")
+_HOSTS = "127.0.0.1 localhost room\n::1 localhost\n"
+_STARTABLE = ("created", "configured", "exited", "stopped")
+_DIAL_SECONDS = 15
+_REDIAL_SECONDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the containers of all rooms have in common. `state` keeps the rooms' files, `run` has their sockets."""
+
+    daemon: str
+    image: str
+    state: Path
+    run: Path
+    limits: Limits
+    at_once: asyncio.Semaphore
+    """How many may be brought up at the same time."""
+
+    @property
+    def prefix(self) -> str:
+        """Of the containers' names: two daemons on one host never clash."""
+        return "roommate-" + _short(f"{self.daemon}\0{self.state}", 8)
+
+
+class RoomContainer:
+    """Made on first use; whatever state it is found in, `hand` brings it up."""
+
+    def __init__(self, room_id: RoomId, plan: Plan, foundation: Foundation) -> None:
+        self.room_id = room_id
+        self.asked = 0.0
+        """When somebody wanted the hand last, as loop.time()."""
+        self.up = False
+        """It was brought up and not stopped by us since."""
+        of_room = _short(room_id, 16)
+        self.name = f"{plan.prefix}-{of_room}"
+        self.files = Workspace(plan.state / "rooms" / of_room)
+        self._run = plan.run / of_room
+        self._plan = plan
+        self._foundation = foundation
+        self._hand: HandHost | None = None
+        self._rising: asyncio.Task[HandHost] | None = None
+        self._lock = asyncio.Lock()
+        """Held by whoever changes the container."""
+
+    async def hand(self) -> HandHost:
+        """The hand, dialled in. Raises SandboxError."""
+        self.asked = asyncio.get_running_loop().time()
+        if self.up and self._hand is not None and await _here(self._hand):
+            return self._hand
+        if self._rising is None:
+            self._rising = asyncio.create_task(self._rise(), name=f"rise {self.name}")
+            self._rising.add_done_callback(self._risen)
+        # Who stops waiting (a `!stop`) does not stop it for the others.
+        return await asyncio.shield(self._rising)
+
+    async def adopt(self) -> None:
+        """The container runs, started by a daemon before us: let its hand dial in."""
+        async with self._lock:
+            await self._listen()
+            self.asked = asyncio.get_running_loop().time()
+            self.up = True
+
+    async def rest(self, since: float) -> None:
+        """Stop it, unless it was used after `since` (loop.time()) or something runs in the background."""
+        async with self._lock:
+            if not self.up or self.used > since:
+                return
+            if await self._works():
+                self.asked = asyncio.get_running_loop().time()
+                return
+            self.up = False
+            ground = await self._foundation.ground()
+            await ground.engine.stop(self.name)
+            await asyncio.to_thread(self.files.release)
+            log.info("stopped the container of %s, which was idle", self.room_id)
+
+    async def remove(self, *, files: bool = False) -> None:
+        """Remove it; its `files` only where that is wanted."""
+        async with self._lock:
+            self.up = False
+            ground = await self._foundation.ground()
+            await ground.engine.remove(self.name)
+            await self._hang_up()
+            await asyncio.to_thread(shutil.rmtree, self._run, ignore_errors=True)
+            await asyncio.to_thread(self.files.delete if files else self.files.release)
+
+    async def close(self) -> None:
+        """Let go of it; it stays as it is."""
+        if self._rising is not None:
+            self._rising.cancel()
+            await asyncio.gather(self._rising, return_exceptions=True)
+        await self._hang_up()
+
+    @property
+    def used(self) -> float:
+        """When it was used last, as loop.time(); a call in flight is use."""
+        if self._hand is None:
+            return self.asked
+        return asyncio.get_running_loop().time() if self._hand.busy else max(self.asked, self._hand.last_used)
+
+    @property
+    def rising(self) -> bool:
+        return self._rising is not None
+
+    async def describe(self) -> str:
+        """One line for people. Raises SandboxError."""
+        ground = await self._foundation.ground()
+        found = await ground.engine.find(self.name)
+        if found is None:
+            return f"none yet, made of {self._plan.image} when it is needed"
+        words = [found.state, self._plan.image]
+        if found.state == "running" and (load := await ground.engine.load(self.name)):
+            words.append(f"{size(load.memory)} of {size(load.memory_limit)} memory")
+            words.append(f"{load.processes} processes")
+        if usage := await asyncio.to_thread(self.files.usage):
+            words.append(f"{size(usage[0])} of {size(usage[1])} disk")
+        return " · ".join(words)
+
+    async def _rise(self) -> HandHost:
+        async with self._lock, self._plan.at_once:
+            hand = await self._bring_up(await self._foundation.ground())
+            self.up = True
+            return hand
+
+    def _risen(self, task: asyncio.Task[HandHost]) -> None:
+        self._rising = None
+        if not task.cancelled():
+            task.exception()  # everybody who waited may have gone away
+
+    async def _bring_up(self, ground: Ground) -> HandHost:
+        engine = ground.engine
+        hand = await self._listen()
+        found = await engine.find(self.name)
+        if found is not None and found.state == "running":
+            with contextlib.suppress(HandLost):  # the container is there, so the hand may be on its way
+                await hand.connected(_REDIAL_SECONDS)
+                return hand
+            log.warning("the hand of %s does not dial in: starting its container again", self.room_id)
+            await engine.stop(self.name)
+        made = self._spec(await self._foundation.image(), ground)
+        workspace_mb = 0 if ground.host.quota else self._plan.limits.workspace_mb
+        await asyncio.to_thread(self.files.prepare, ground.host.owner, workspace_mb)
+        as_it_should_be = found is not None and found.labels.get(MADE) == made["labels"][MADE]
+        if found is None or not (as_it_should_be and await self._start(engine, found.state)):
+            await engine.remove(self.name)
+            await engine.create(made)
+            try:
+                await engine.start(self.name)
+            except EngineError:
+                self._foundation.doubt()
+                raise
+        await hand.connected(_DIAL_SECONDS)
+        return hand
+
+    async def _start(self, engine: Engine, state: str) -> bool:
+        """Start a container that is there; False when it must be made anew."""
+        if state not in (*_STARTABLE, "running"):
+            return False
+        try:
+            await engine.start(self.name)
+        except EngineError as problem:
+            log.warning("making the container of %s anew: %s", self.room_id, problem)
+            return False
+        return True
+
+    async def _works(self) -> bool:
+        """Does something run in the background? It keeps the container up."""
+        if self._hand is None or not await _here(self._hand):
+            return False
+        try:
+            return any(job.exit is None for job in await self._hand.jobs())
+        except SandboxError:
+            return False
+
+    async def _listen(self) -> HandHost:
+        """Listen for the hand, with its program beside the socket."""
+        if self._hand is not None and not self._socket.exists():  # somebody tidied up
+            await self._hang_up()
+        if self._hand is None:
+            check_socket_path(self._socket)
+            try:
+                await asyncio.to_thread(self._lay_out)
+            except OSError as exc:
+                raise EngineError(f"{self._run} cannot be written: {exc.strerror or exc}") from exc
+            hand = HandHost(self._socket)
+            await hand.open()
+            self._hand = hand
+        return self._hand
+
+    async def _hang_up(self) -> None:
+        hand, self._hand = self._hand, None
+        if hand is not None:
+            await hand.close()
+
+    def _lay_out(self) -> None:
+        """What the container sees of the host besides its files, all of it read-only."""
+        self._run.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._run.mkdir(mode=0o755, exist_ok=True)
+        for name, content in (("hand.py", program()), ("hosts", _HOSTS.encode())):
+            fresh = self._run / f".{name}"
+            fresh.write_bytes(content)
+            fresh.chmod(0o644)
+            fresh.replace(self._run / name)
+
+    def _spec(self, image: str, ground: Ground) -> JsonObject:
+        plan = self._plan
+        made = spec(
+            name=self.name,
+            image=image,
+            command=_COMMAND,
+            labels={ROOM: self.room_id, DAEMON: plan.daemon, STATE: str(plan.state)},
+            mounts=(
+                Mount(self.files.workspace, WORKSPACE, writable=True),
+                Mount(self.files.home, HOME, writable=True),
+                Mount(self._run, RUN),  # the folder, since a mounted file would stay the old one when it is replaced
+                Mount(self._run / "hosts", "/etc/hosts"),
+            ),
+            limits=plan.limits,
+            host=ground.host,
+            seccomp=ground.seccomp,
+        )
+        made["labels"][MADE] = digest(made, ground.seccomp)
+        return made
+
+    @property
+    def _socket(self) -> Path:
+        return self._run / "hand.sock"
+
+
+def size(count: int) -> str:
+    """Bytes for people."""
+    mebibytes = count / (1 << 20)
+    return f"{mebibytes:.0f} MiB" if mebibytes < 1024 else f"{mebibytes / 1024:.1f} GiB"
+
+
+def _short(text: str, length: int) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+async def _here(hand: HandHost) -> bool:
+    try:
+        await hand.connected(0)
+    except HandLost:
+        return False
+    return True

@@ -1,0 +1,79 @@
+"""What an operator should know of the sandboxes: what works on this host, what does not, how to mend it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+
+from roommate.errors import ImageError, SandboxError
+from roommate.sandbox.container import Plan, size
+from roommate.sandbox.ground import Ground
+from roommate.sandbox.posture import Host
+from roommate.words import Check
+
+_LITTLE_SPACE = 2 << 30
+_CGROUP_V2 = "boot with systemd.unified_cgroup_hierarchy=1, or run the daemon as root"
+
+
+def failed(problem: SandboxError) -> Check:
+    """Nothing can run; the problem's own words say what to do."""
+    if isinstance(problem, ImageError):
+        return Check("image", False, str(problem), "make it with `scripts/demo`, or set SANDBOX_IMAGE")
+    return Check("podman", False, str(problem), "see `podman run --rm IMAGE true` for more")
+
+
+async def examine(ground: Ground, plan: Plan) -> list[Check]:
+    """Raises nothing for what is wrong with the host; SandboxError when Podman goes away meanwhile."""
+    host = ground.host
+    image = await ground.engine.image(plan.image)
+    free = (await asyncio.to_thread(shutil.disk_usage, plan.state)).free
+    who = "rootless" if host.rootless else "as root"
+    return [
+        Check("podman", True, f"Podman {host.podman}, {host.runtime}, {who}, {host.setup}, cgroup {host.cgroup}"),
+        Check("image", True, f"{plan.image}, {size(image.size)}, has python3"),
+        _storage(host),
+        _user_namespace(host),
+        _limit(host, "memory", host.memory, f"{plan.limits.memory_mb} MiB, no swap"),
+        _limit(host, "CPU", host.cpu, f"{plan.limits.cpus:g} CPUs"),
+        _limit(host, "process", host.pids, f"{plan.limits.pids} processes and threads"),
+        _seccomp(host),
+        _quota(host, plan),
+        Check("disk", free > _LITTLE_SPACE, f"{size(free)} free in {plan.state}", "make room there", needed=False),
+    ]
+
+
+def _storage(host: Host) -> Check:
+    mend = 'put driver = "overlay" into [storage] of ~/.config/containers/storage.conf, then `podman system reset`'
+    return Check("storage driver", host.driver != "vfs", host.driver, mend, needed=False)
+
+
+def _user_namespace(host: Host) -> Check:
+    if not host.userns:
+        mend = "let root use 65536 more user ids (/proc/self/uid_map), or run the daemon as an ordinary user"
+        return Check("user namespace", False, "none: user ids in a room are the host's", mend, needed=False)
+    found = f"user 1000 of a room is {host.owner} here"
+    return Check("user namespace", True, found if host.owner != os.getuid() else f"{found}, which is the daemon's own")
+
+
+def _limit(host: Host, name: str, holds: bool, asked: str) -> Check:
+    if holds:
+        return Check(f"{name} limit", True, asked)
+    instead = {"memory": ", each process is limited by itself", "process": ", limited by user instead"}.get(name, "")
+    mend = _CGROUP_V2 if host.rootless else "enable the cgroup controller of that name"
+    return Check(f"{name} limit", False, f"not applied by this host{instead}", mend, needed=False)
+
+
+def _seccomp(host: Host) -> Check:
+    if host.seccomp:
+        return Check("seccomp", True, f"our profile, derived from {host.seccomp}")
+    mend = "install the package golang-github-containers-common, which has Podman's default profile"
+    return Check("seccomp", False, "no default profile to derive ours from; Podman's own is used", mend, needed=False)
+
+
+def _quota(host: Host, plan: Plan) -> Check:
+    if not plan.limits.workspace_mb:
+        return Check("workspace limit", True, "none is wanted (WORKSPACE_QUOTA_MB=0)")
+    if host.quota:
+        return Check("workspace limit", False, f"none: {host.quota}", "run the daemon as root", needed=False)
+    return Check("workspace limit", True, f"{plan.limits.workspace_mb} MiB for each room")

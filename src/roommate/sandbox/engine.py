@@ -1,0 +1,183 @@
+"""Podman, as much of it as rooms need: create, start, stop, remove, look. The one owner of the library `podman`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from roommate.errors import EngineError, ImageError
+from roommate.sandbox.service import Service
+from roommate.words import JsonObject
+
+log = logging.getLogger(__name__)
+
+_CALL_SECONDS = 60
+_THREADS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """`size` in bytes."""
+
+    id: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """`state` is Podman's word: created, running, paused, exited, stopping, removing and more."""
+
+    name: str
+    state: str
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a container uses now: `memory` and `memory_limit` in bytes, `processes` with their threads."""
+
+    memory: int
+    memory_limit: int
+    processes: int
+
+
+class Engine:
+    """Calls of Podman's API, each in a thread, since the library blocks.
+
+    A call that is cancelled is carried out all the same. Every method raises EngineError when Podman is not there, went
+    away in mid-call (it is started again by the next call), or refuses.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="podman")
+        self._socket: Path | None = None
+        self._client: Any = None
+        self._connecting = asyncio.Lock()
+
+    async def close(self) -> None:
+        """Containers stay as they are."""
+        await self._service.close()  # first: it ends the calls that threads wait for
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def facts(self) -> JsonObject:
+        """`podman info`: host, store and version. A fifth of a second."""
+        found: JsonObject = (await self._ask("GET", "/info")).json()
+        return found
+
+    async def image(self, name: str) -> Image:
+        """Raises ImageError when it is not there."""
+        answer = await self._ask("GET", f"/images/{name}/json", fine=(404,))
+        if answer.status_code == 404:
+            raise ImageError(f"the image {name} is not there: run `scripts/demo`, which makes it, or set SANDBOX_IMAGE")
+        found = answer.json()
+        return Image(found["Id"], found["Size"])
+
+    async def create(self, spec: JsonObject) -> list[str]:
+        """Make a container of a SpecGenerator object; returns Podman's warnings."""
+        # podman-py's own create() knows neither id mappings nor a seccomp file nor tmpfs options.
+        answer = await self._ask("POST", "/containers/create", body=spec)
+        return list(answer.json().get("Warnings") or ())
+
+    async def start(self, name: str) -> None:
+        await self._ask("POST", f"/containers/{name}/start", fine=(304,))
+
+    async def unpause(self, name: str) -> None:
+        await self._ask("POST", f"/containers/{name}/unpause")
+
+    async def stop(self, name: str, grace: int = 2) -> None:
+        """SIGTERM, and SIGKILL after `grace` seconds. Fine when it does not run or is gone."""
+        await self._ask("POST", f"/containers/{name}/stop", {"timeout": grace}, fine=(304, 404))
+
+    async def wait(self, name: str) -> int:
+        """Until it has ended; its exit code."""
+        answer = await self._ask("POST", f"/containers/{name}/wait", {"condition": "stopped"})
+        return int(answer.text)
+
+    async def remove(self, name: str) -> None:
+        """Kill and remove it. Fine when it is gone already; what it wrote into mounted folders stays."""
+        problem = ""
+        how = {"force": "true", "timeout": 0, "v": "true"}
+        answer = await self._ask("DELETE", f"/containers/{name}", how, fine=(404, 500))
+        if answer.status_code == 500:
+            problem = _message(answer)
+        elif answer.status_code == 200:
+            problem = "; ".join(str(one["Err"]) for one in answer.json() or () if one.get("Err"))
+        # With a user namespace Podman at times reports a busy shm of a container that it did remove.
+        if problem and await self.find(name) is not None:
+            raise EngineError(f"Podman cannot remove {name}: {problem}")
+
+    async def find(self, name: str) -> Container | None:
+        answer = await self._ask("GET", f"/containers/{name}/json", fine=(404,))
+        if answer.status_code == 404:
+            return None
+        found = answer.json()
+        return Container(name, found["State"]["Status"], found["Config"].get("Labels") or {})
+
+    async def list(self, label: str, value: str) -> list[Container]:
+        filters = json.dumps({"label": [f"{label}={value}"]})
+        answer = await self._ask("GET", "/containers/json", {"all": "true", "filters": filters})
+        return [Container(one["Names"][0], one["State"], one.get("Labels") or {}) for one in answer.json() or ()]
+
+    async def load(self, name: str) -> Load | None:
+        """None where Podman cannot tell: rootless on cgroup v1."""
+        answer = await self._ask("GET", "/containers/stats", {"stream": "false", "containers": name}, fine=(404, 409))
+        stats = answer.json().get("Stats") if answer.status_code == 200 else None
+        return Load(stats[0]["MemUsage"], stats[0]["MemLimit"], stats[0]["PIDs"]) if stats else None
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        body: JsonObject | None = None,
+        fine: tuple[int, ...] = (),
+    ) -> Any:
+        """One call; gives the response (of the library requests). A status from 400 on raises unless it is `fine`."""
+        loop = asyncio.get_running_loop()
+        async with self._connecting:
+            socket = await self._service.ready()
+            if self._client is None:
+                self._client = await loop.run_in_executor(self._threads, _connect, socket)
+        answer = await loop.run_in_executor(self._threads, _call, self._client, method, path, params, body)
+        if answer.status_code >= 400 and answer.status_code not in fine:
+            message = _message(answer)
+            log.debug("%s %s: %d %s", method, path, answer.status_code, message)
+            raise (ImageError if _is_about_image(message) else EngineError)(f"Podman refuses: {message}")
+        return answer
+
+
+def _connect(socket: Path) -> Any:
+    from podman import PodmanClient  # a third of a second and 18 MB: never on the way to a ready daemon
+
+    return PodmanClient(base_url=f"unix://{socket}", timeout=_CALL_SECONDS, max_pool_size=_THREADS).api
+
+
+def _call(client: Any, method: str, path: str, params: Mapping[str, Any] | None, body: JsonObject | None) -> Any:
+    from podman.errors import PodmanError
+
+    ask = {"GET": client.get, "POST": client.post, "DELETE": client.delete}[method]
+    given = {} if body is None else {"data": json.dumps(body), "headers": {"Content-Type": "application/json"}}
+    try:
+        return ask(path, params=params, **given)
+    except (PodmanError, OSError) as exc:  # requests' errors are OSErrors; a refusal of Podman comes as a response
+        raise EngineError("Podman's service went away in mid-call; it is started again by the next one") from exc
+
+
+def _message(answer: Any) -> str:
+    try:
+        body = answer.json()
+    except ValueError:
+        body = {}
+    return str(body.get("message") or answer.text or f"status {answer.status_code}").strip().splitlines()[0]
+
+
+def _is_about_image(message: str) -> bool:
+    return "no such image" in message or "image not known" in message

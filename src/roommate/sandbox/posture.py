@@ -1,0 +1,172 @@
+"""What a room's container may and may not: the one place that says it, as the object that Podman makes it from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import resource
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from roommate.words import JsonObject
+
+USER = 1000
+"""Who works in a room, as seen in it."""
+IDS = 65536
+"""How many user and group ids a room's user namespace has."""
+
+WORKSPACE = "/workspace"
+HOME = "/home/room"
+RUN = "/run/room"
+
+_MIB = 1 << 20
+_CPU_PERIOD = 100_000  # microseconds
+_OPEN_FILES = 65536
+_TASKS = 16384
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one room may use; ``_mb`` is MiB. There is no swap. `workspace_mb` 0 is no limit for the workspace."""
+
+    memory_mb: int = 2048
+    cpus: float = 2.0
+    pids: int = 512
+    workspace_mb: int = 10240
+    tmp_mb: int = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What this host gives, as a real container showed it (see probe.py). Stored as JSON."""
+
+    setup: str
+    """Name of the configuration of Podman that works here."""
+    podman: str
+    runtime: str
+    rootless: bool
+    cgroup: str
+    """``v1`` or ``v2``."""
+    first_id: int | None
+    """Host id of id 0 in the rooms' user namespace; None without one, and rootless, where Podman maps."""
+    userns: bool
+    memory: bool
+    cpu: bool
+    pids: bool
+    """Whether the limit really holds."""
+    seccomp: str
+    """Path of the host's default profile, empty when ours could not be used."""
+    quota: str
+    """Why workspaces cannot be limited here; empty when they can."""
+    driver: str
+    """Podman's storage driver."""
+
+    @property
+    def owner(self) -> int:
+        """Host id of who works in a room: owns its files and its socket."""
+        if self.rootless:
+            return os.getuid()
+        return USER if self.first_id is None else self.first_id + USER
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    source: Path
+    target: str
+    writable: bool = False
+
+
+def spec(
+    *,
+    name: str,
+    image: str,
+    command: Sequence[str],
+    labels: Mapping[str, str],
+    mounts: Sequence[Mount],
+    limits: Limits,
+    host: Host,
+    seccomp: Path | None,
+) -> JsonObject:
+    """The container as a SpecGenerator object of Podman's API (libpod, POST containers/create)."""
+    made: JsonObject = {
+        "name": name,
+        "image": image,
+        "entrypoint": list(command),
+        "command": [],
+        "init": True,  # without it zombies fill the pids limit, and stopping takes ten seconds
+        "stop_timeout": 2,
+        "labels": dict(labels),
+        "hostname": "room",
+        "env": {"HOME": HOME},
+        "httpproxy": False,
+        "user": f"{USER}:{USER}",
+        "work_dir": WORKSPACE,
+        "log_configuration": {"driver": "none"},
+        "cap_drop": ["all"],
+        "no_new_privileges": True,
+        "read_only_filesystem": True,
+        "read_write_tmpfs": False,  # else /run and /var/tmp become tmpfs of half the memory each
+        "netns": {"nsmode": "none"},
+        "cgroupns": {"nsmode": "private"},
+        "use_image_resolve_conf": True,
+        "shm_size": 64 * _MIB,
+        "mounts": [_tmpfs("/tmp", limits.tmp_mb), *(_bind(mount) for mount in mounts)],  # noqa: S108
+        "resource_limits": {
+            "memory": {"limit": limits.memory_mb * _MIB, "swap": limits.memory_mb * _MIB},
+            "cpu": {"quota": int(limits.cpus * _CPU_PERIOD), "period": _CPU_PERIOD},
+            "pids": {"limit": limits.pids},
+        },
+        "r_limits": _rlimits(limits, host),
+        **_user_namespace(host),
+    }
+    if seccomp is not None:
+        made["seccomp_profile_path"] = str(seccomp)
+    return made
+
+
+def digest(made: JsonObject, seccomp: Path | None) -> str:
+    """Says whether a container that is there was made as it would be made now."""
+    profile = seccomp.read_bytes() if seccomp else b""
+    return hashlib.sha256(json.dumps(made, sort_keys=True).encode() + profile).hexdigest()[:32]
+
+
+def _user_namespace(host: Host) -> JsonObject:
+    if not host.userns:
+        return {}
+    if host.rootless:
+        # Who works in the room is, outside of it, who runs the daemon: both own the workspace. Since Podman 4.3.
+        return {"userns": {"nsmode": "keep-id", "value": f"uid={USER},gid={USER}"}}
+    mapping = [{"container_id": 0, "host_id": host.first_id, "size": IDS}]
+    return {
+        "userns": {"nsmode": "private"},
+        "idmappings": {"HostUIDMapping": False, "HostGIDMapping": False, "UIDMap": mapping, "GIDMap": mapping},
+    }
+
+
+def _rlimits(limits: Limits, host: Host) -> list[JsonObject]:
+    """Limits of a process, never above our own: raising them takes a capability that a root in a container lacks."""
+    tasks, data = _TASKS, None
+    if host.userns and not host.pids:
+        tasks = limits.pids  # counted by user, which is by room: each has a user namespace of its own
+    if not host.memory:
+        data = limits.memory_mb * _MIB  # of one process only, but it stops the usual accident
+    wanted = {"nofile": _OPEN_FILES, "nproc": tasks, "data": data, "core": 1}  # core 1: nor to a program, see core(5)
+    made = []
+    for name, most in wanted.items():
+        if most is not None:
+            hard = resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}"))[1]
+            limit = most if hard == resource.RLIM_INFINITY else min(most, hard)
+            made.append({"type": name, "soft": limit, "hard": limit})
+    return made
+
+
+def _tmpfs(target: str, megabytes: int) -> JsonObject:
+    options = ["rw", "exec", "nosuid", "nodev", f"size={megabytes}m", "mode=1777"]
+    return {"type": "tmpfs", "source": "tmpfs", "destination": target, "options": options}
+
+
+def _bind(mount: Mount) -> JsonObject:
+    options = ["rbind", "rw" if mount.writable else "ro", "nosuid", "nodev"]
+    return {"type": "bind", "source": str(mount.source), "destination": mount.target, "options": options}

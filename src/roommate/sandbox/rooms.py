@@ -1,0 +1,141 @@
+"""The containers of all rooms: found again after a restart, stopped when idle, removed when a room is left."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+from roommate.errors import SandboxError
+from roommate.sandbox import doctor
+from roommate.sandbox.container import DAEMON, ROOM, STATE, Plan, RoomContainer
+from roommate.sandbox.ground import Foundation
+from roommate.sandbox.hand import HandHost
+from roommate.sandbox.posture import Limits
+from roommate.sandbox.probe import Probe
+from roommate.words import Check, RoomId
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 4
+"""Containers that are brought up at the same time; more only slow each other down."""
+
+
+class RoomSandboxes:
+    """`ports.Sandboxes` on Podman. Nothing happens before something is asked, or `run` runs.
+
+    `state` keeps the rooms' files (``rooms/``) and what was learned of the host. `run_dir` gets the sockets: its path
+    must be short. `daemon` tells this daemon's containers from those of others.
+    """
+
+    def __init__(
+        self,
+        *,
+        state: Path,
+        run_dir: Path,
+        image: str,
+        daemon: str,
+        podman: str = "podman",
+        limits: Limits,
+        idle_seconds: float,
+    ) -> None:
+        self._plan = Plan(daemon, image, state, run_dir, limits, asyncio.Semaphore(_AT_ONCE))
+        self._foundation = Foundation(Probe(podman=podman, state=state, run=run_dir, limits=limits), state, image)
+        self._idle_seconds = idle_seconds
+        self._rooms: dict[RoomId, RoomContainer] = {}
+        self._risen = asyncio.Event()
+        """A container came up, so that there is something new to stop some day."""
+
+    # ── ports.Sandboxes ──
+
+    async def hand(self, room_id: RoomId) -> HandHost:
+        """The room's hand. Ask for each call: this is what brings a container up again. Raises SandboxError."""
+        room = self._room(room_id)
+        was_up = room.up
+        hand = await room.hand()
+        if not was_up:
+            self._risen.set()
+        return hand
+
+    async def describe(self, room_id: RoomId) -> str:
+        try:
+            return await self._room(room_id).describe()
+        except SandboxError as problem:
+            return f"not available: {problem}"
+
+    async def reset_workspace(self, room_id: RoomId) -> None:
+        """Raises SandboxError."""
+        await self._room(room_id).remove(files=True)
+
+    async def leave(self, room_id: RoomId) -> None:
+        """Raises SandboxError; the container is then removed by the next `reconcile`."""
+        await self._room(room_id).remove()
+        self._rooms.pop(room_id, None)
+
+    # ── The daemon's side ──
+
+    async def run(self, joined: Iterable[RoomId]) -> None:
+        """Find the containers of the rooms again; then, until cancelled, stop what is idle.
+
+        When Podman does not work, that is a line in the log here and an error for whoever asks for a hand.
+        """
+        try:
+            await self.reconcile(joined)
+            await self._foundation.image()
+        except SandboxError as problem:
+            log.warning("sandboxes: %s", problem)
+        while True:
+            await self._stop_idle()
+
+    async def reconcile(self, joined: Iterable[RoomId]) -> None:
+        """Keep the containers of these rooms, running ones running; remove those of others. No file is deleted."""
+        rooms = frozenset(joined)
+        ground = await self._foundation.ground()
+        for container in await ground.engine.list(DAEMON, self._plan.daemon):
+            if container.labels.get(STATE) != str(self._plan.state):
+                continue  # of a daemon with the same name and another state
+            room = self._room(RoomId(container.labels.get(ROOM, "")))
+            if room.room_id in rooms:
+                if container.state == "running" and not room.up:
+                    await room.adopt()
+                    self._risen.set()
+            elif not room.up and not room.rising:  # else it was joined since we looked
+                log.info("removing the container of %s, which is no room of ours any more", room.room_id)
+                await self.leave(room.room_id)
+
+    async def close(self) -> None:
+        """Let go of everything. Containers, and what runs in them, stay as they are."""
+        for room in self._rooms.values():
+            await room.close()
+        await self._foundation.close()
+
+    async def check(self) -> list[Check]:
+        """What doctor wants to know; a host on which nothing works is an answer, too."""
+        try:
+            ground = await self._foundation.ground()
+            await self._foundation.image()
+        except SandboxError as problem:
+            return [doctor.failed(problem)]
+        return await doctor.examine(ground, self._plan)
+
+    def _room(self, room_id: RoomId) -> RoomContainer:
+        if room_id not in self._rooms:
+            self._rooms[room_id] = RoomContainer(room_id, self._plan, self._foundation)
+        return self._rooms[room_id]
+
+    async def _stop_idle(self) -> None:
+        """One round: wait until something may have been idle for long enough, and stop it."""
+        loop = asyncio.get_running_loop()
+        due = [room.used + self._idle_seconds for room in self._rooms.values() if room.up]
+        try:
+            async with asyncio.timeout_at(min(due) if due else None):
+                await self._risen.wait()
+                self._risen.clear()
+        except TimeoutError:
+            for room in list(self._rooms.values()):
+                try:
+                    await room.rest(loop.time() - self._idle_seconds)
+                except SandboxError as problem:
+                    room.asked = loop.time()  # tried again when it is due again
+                    log.warning("the idle container of %s was not stopped: %s", room.room_id, problem)

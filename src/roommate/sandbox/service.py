@@ -1,0 +1,124 @@
+"""Podman's API service as a child of ours: started when somebody asks, again when it died, gone with the daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import asyncio.subprocess
+import os
+import re
+import secrets
+import shutil
+import socket
+from pathlib import Path
+
+from roommate.errors import EngineError
+
+SOCKET_PATH_BYTES = 107
+"""Longest path of a Unix socket on Linux, see unix(7)."""
+
+_START_SECONDS = 15
+_SECRET = re.compile(r"KEY|TOKEN|PASS|SECRET|CREDENTIAL", re.IGNORECASE)
+
+
+class Service:
+    """One ``podman system service``. `conf` is a containers.conf of our own, None the host's configuration."""
+
+    def __init__(self, podman: str, folder: Path, conf: str | None) -> None:
+        self._podman = podman
+        self._folder = folder
+        self._conf = conf
+        # A name of its own for each: a doctor beside a running daemon must not take its socket away.
+        self._socket = folder / f"podman-{secrets.token_hex(4)}.sock"
+        self._log = self._socket.with_suffix(".log")
+        self._process: asyncio.subprocess.Process | None = None
+        self._starting = asyncio.Lock()
+
+    async def ready(self) -> Path:
+        """The socket on which the service answers; it is started first when it does not run.
+
+        Raises EngineError. The service ends when the thread that called this ends (prctl(2), PR_SET_PDEATHSIG): call
+        it where the event loop of the daemon's main thread runs.
+        """
+        async with self._starting:
+            if self._process is None or self._process.returncode is not None:
+                await self._start()
+        return self._socket
+
+    async def close(self) -> None:
+        process, self._process = self._process, None
+        if process is not None and process.returncode is None:
+            process.terminate()
+            try:
+                async with asyncio.timeout(2):
+                    await process.wait()
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+        for path in (self._socket, self._log, self._conf_file):
+            path.unlink(missing_ok=True)
+
+    async def _start(self) -> None:
+        check_socket_path(self._socket)
+        if shutil.which(self._podman) is None:
+            raise EngineError(f"Podman is not there (PODMAN_PATH is {self._podman!r}): apt install podman")
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _forget_dead(self._folder)
+        environment = {name: value for name, value in os.environ.items() if not _SECRET.search(name)}
+        if self._conf is not None:
+            self._conf_file.write_text(self._conf)
+            environment["CONTAINERS_CONF"] = str(self._conf_file)
+        # No other way holds when we are killed with -9: the kernel itself ends the service then.
+        command = ["setpriv", "--pdeathsig", "TERM", self._podman, "system", "service", "--time=0"]
+        with self._log.open("wb") as log:
+            try:
+                self._process = await asyncio.create_subprocess_exec(
+                    *command, f"unix://{self._socket}", stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
+                    env=environment, start_new_session=True,
+                )  # fmt: skip
+            except FileNotFoundError as exc:
+                raise EngineError("setpriv is not installed: apt install util-linux") from exc
+        await self._answering(self._process)
+
+    async def _answering(self, process: asyncio.subprocess.Process) -> None:
+        for _ in range(_START_SECONDS * 100):
+            if _listens(self._socket):
+                return
+            if process.returncode is not None:
+                raise EngineError(f"Podman's service does not start: {self._last_words()}")
+            await asyncio.sleep(0.01)  # it says nowhere when it listens; this is a few rounds, once
+        process.kill()
+        raise EngineError(f"Podman's service did not answer within {_START_SECONDS} s: {self._last_words()}")
+
+    def _last_words(self) -> str:
+        lines = [line for line in self._log.read_text(errors="replace").splitlines() if line.strip()]
+        return lines[-1].strip() if lines else "it said nothing"
+
+    @property
+    def _conf_file(self) -> Path:
+        return self._socket.with_suffix(".conf")
+
+
+def check_socket_path(path: Path) -> None:
+    """Raises EngineError where the kernel would refuse the path, which it does in words that help nobody."""
+    if (length := len(os.fsencode(path))) > SOCKET_PATH_BYTES:
+        raise EngineError(
+            f"the path of a socket may have {SOCKET_PATH_BYTES} bytes, {path} has {length}: "
+            "set IPC_BASE_DIR to a short folder such as /run/roommate"
+        )
+
+
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
+def _forget_dead(folder: Path) -> None:
+    """Remove what a service of a daemon that was killed left behind."""
+    for path in folder.glob("podman-*.sock"):
+        if not _listens(path):
+            for left in (path, path.with_suffix(".log"), path.with_suffix(".conf")):
+                left.unlink(missing_ok=True)

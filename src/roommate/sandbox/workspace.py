@@ -1,0 +1,181 @@
+"""A room's files on the host: a folder, or where the host can limit it, a file system of its own in a sparse file."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import stat
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from roommate.errors import EngineError
+
+log = logging.getLogger(__name__)
+
+_MIB = 1 << 20
+_PATH = os.pathsep.join(("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin"))
+_PROGRAM_SECONDS = 600  # e2fsck of a large damaged disk takes its time
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """The folder of one room below STATE_DIR. All methods block: call them in a thread.
+
+    ``files/`` holds ``workspace/`` and ``home/``, the two folders that the container sees. With a limit, ``files/`` is
+    where ``disk.img`` is mounted, an ext4 file system in a sparse file. Nothing here is deleted but by `delete`.
+    """
+
+    folder: Path
+
+    @property
+    def workspace(self) -> Path:
+        return self.folder / "files" / "workspace"
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "files" / "home"
+
+    @property
+    def _files(self) -> Path:
+        return self.folder / "files"
+
+    @property
+    def _disk(self) -> Path:
+        return self.folder / "disk.img"
+
+    def prepare(self, owner: int, megabytes: int) -> None:
+        """Make the room's folders ready to be mounted, for the host id `owner`; `megabytes` 0 is no limit.
+
+        A room that has its files in a plain folder keeps them there, a room with a disk keeps its disk. Raises
+        EngineError when the host's disk is full, or the room's disk cannot be mounted.
+        """
+        try:
+            self._files.mkdir(mode=0o755, parents=True, exist_ok=True)
+            if self._disk.exists() or (megabytes and not any(self._files.iterdir())):
+                self._mount(megabytes)
+            for folder in (self.workspace, self.home):
+                folder.mkdir(mode=0o755, exist_ok=True)
+                if folder.stat().st_uid != owner:
+                    _give(folder, owner)
+        except OSError as exc:
+            raise EngineError(f"the room's files cannot be made ready in {self.folder}: {exc.strerror or exc}") from exc
+
+    def release(self) -> None:
+        """Unmount the disk, if there is one. A disk that is in use still is found again by the next `prepare`."""
+        if self._files.is_mount():
+            try:
+                _run("umount", str(self._files))
+            except EngineError as problem:
+                log.warning("%s", problem)
+
+    def delete(self) -> None:
+        """Delete every file of the room, on purpose. Its container must be gone."""
+        if self._files.is_mount():
+            _run("umount", "--lazy", str(self._files))
+        try:
+            if self.folder.exists():
+                _remove_tree(self.folder)
+        except OSError as exc:
+            raise EngineError(f"the room's files in {self.folder} cannot be deleted: {exc.strerror or exc}") from exc
+
+    def usage(self) -> tuple[int, int] | None:
+        """Bytes used and bytes in all of the room's disk; None when it has none or it is not mounted."""
+        if not self._files.is_mount():
+            return None
+        disk = os.statvfs(self._files)
+        return (disk.f_blocks - disk.f_bfree) * disk.f_frsize, disk.f_blocks * disk.f_frsize
+
+    def _mount(self, megabytes: int) -> None:
+        if self._files.is_mount():
+            return
+        if os.geteuid() != 0:
+            raise EngineError(
+                f"the room's files are in {self._disk}, which only root can mount: run the daemon as root"
+            )
+        # A container that outlived the daemon may hold the disk where we see no mount (a mount namespace of systemd).
+        # The same block device mounted twice is one file system; two devices on one file would destroy it.
+        device = _run("losetup", "--noheadings", "--output", "NAME", "--associated", str(self._disk)).split()
+        if not device:
+            if not self._disk.exists():
+                _make_disk(self._disk, megabytes)
+            elif self._disk.stat().st_size < megabytes * _MIB:  # the limit was raised
+                _run("e2fsck", "-f", "-p", str(self._disk), fine=(1,))
+                os.truncate(self._disk, megabytes * _MIB)
+                _run("resize2fs", str(self._disk))
+            else:
+                _run("e2fsck", "-p", str(self._disk), fine=(1,))
+            device = [_run("losetup", "--find", "--show", str(self._disk)).strip()]
+        _run("mount", "-t", "ext4", "-o", "nosuid,nodev,noatime,discard", device[0], str(self._files))
+        _run("losetup", "--detach", device[0])  # takes effect when nobody has it mounted any more
+
+
+def quota_problem(folder: Path) -> str:
+    """Why no disk can be mounted below `folder`, found out by trying; empty when it works."""
+    if os.geteuid() != 0:
+        return "only root can mount a disk for each room"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    trial = Workspace(Path(tempfile.mkdtemp(prefix="quota-", dir=folder)))
+    try:
+        trial.prepare(owner=0, megabytes=8)
+        return "" if trial.usage() else "the disk was not mounted"
+    except EngineError as problem:
+        return str(problem)
+    finally:
+        trial.delete()
+
+
+def _make_disk(disk: Path, megabytes: int) -> None:
+    """A sparse file with ext4 in it: no room kept for root, tables written when they are needed."""
+    fresh = disk.with_suffix(".new")
+    with fresh.open("wb") as file:
+        file.truncate(megabytes * _MIB)
+    lazy = "lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0"
+    _run("mkfs.ext4", "-q", "-F", "-m", "0", "-E", lazy, str(fresh))
+    fresh.replace(disk)
+
+
+def _give(folder: Path, owner: int) -> None:
+    """Give a folder and all in it to `owner`: it is new, or the rooms' user ids on this host have changed."""
+    for _, folders, files, at in os.fwalk(folder):
+        for name in (*folders, *files):
+            os.chown(name, owner, owner, dir_fd=at, follow_symlinks=False)
+        os.fchown(at, owner, owner)
+
+
+def _remove_tree(folder: Path) -> None:
+    def open_up(remove: Callable[..., Any], path: str, _: object) -> None:
+        """A room may have locked us out of its own folders, where we are not root."""
+        parent = Path(path).parent
+        for place in (parent, Path(path)):
+            with contextlib.suppress(OSError):
+                if stat.S_ISDIR(place.lstat().st_mode):
+                    place.chmod(0o700)
+        if remove is os.unlink or remove is os.rmdir:
+            remove(path)
+        else:
+            shutil.rmtree(path)
+
+    shutil.rmtree(folder, onerror=open_up)
+
+
+def _run(*command: str, fine: tuple[int, ...] = ()) -> str:
+    """What a program printed. Raises EngineError when it fails."""
+    environment = {"PATH": _PATH, "LANG": "C.UTF-8"}
+    try:
+        done = subprocess.run(
+            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_PROGRAM_SECONDS
+        )
+    except FileNotFoundError as exc:
+        raise EngineError(f"{command[0]} is not installed: apt install e2fsprogs mount") from exc
+    except subprocess.TimeoutExpired as exc:
+        raise EngineError(f"{command[0]} did not end: {' '.join(command)}") from exc
+    if done.returncode != 0 and done.returncode not in fine:
+        lines = (done.stderr or done.stdout).strip().splitlines()
+        raise EngineError(f"{command[0]} failed: {lines[-1] if lines else f'exit code {done.returncode}'}")
+    return done.stdout
