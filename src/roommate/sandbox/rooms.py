@@ -25,7 +25,7 @@ _AT_ONCE = 4
 class RoomSandboxes:
     """`ports.Sandboxes` on Podman. Nothing happens before something is asked, or `run` runs.
 
-    `state` keeps the rooms' files (``rooms/``) and what was learned of the host. `run_dir` gets the sockets: its path
+    `state` keeps the rooms' files (``rooms/``) and what was learned of the host. `run` gets the sockets: its path
     must be short. `daemon` tells this daemon's containers from those of others.
     """
 
@@ -33,15 +33,15 @@ class RoomSandboxes:
         self,
         *,
         state: Path,
-        run_dir: Path,
+        run: Path,
         image: str,
         daemon: str,
         podman: str = "podman",
         limits: Limits,
         idle_seconds: float,
     ) -> None:
-        self._plan = Plan(daemon, image, state, run_dir, limits, asyncio.Semaphore(_AT_ONCE))
-        self._foundation = Foundation(Probe(podman=podman, state=state, run=run_dir, limits=limits), state, image)
+        self._plan = Plan(daemon, image, state, run, limits, asyncio.Semaphore(_AT_ONCE))
+        self._foundation = Foundation(Probe(podman=podman, state=state, run=run, limits=limits), state, image)
         self._idle_seconds = idle_seconds
         self._rooms: dict[RoomId, RoomContainer] = {}
         self._risen = asyncio.Event()
