@@ -31,6 +31,7 @@ class Bucket:
         self._tokens = BURST
         self._at = now
         self._closed_until = now
+        self._accepted_at = -math.inf
         self._refused_at = now - PROBE_AFTER
         self._probing = False
         self._surplus = 0
@@ -56,8 +57,9 @@ class Bucket:
         self._probing = self._probing or self._level(now) < 1 - 1e-6
         self._tokens, self._at = max(0.0, self._level(now) - 1), now
 
-    def accepted(self) -> bool:
-        """It was let through. True when this shows that the limit is no more: ``pace`` is 0 then."""
+    def accepted(self, asked_at: float) -> bool:
+        """What was sent at `asked_at` was let through. True when this shows that the limit is no more: pace 0."""
+        self._accepted_at = max(self._accepted_at, asked_at)
         self._surplus += self._probing
         self._probing = False
         if not self.pace or self._surplus < PROBES:
@@ -66,11 +68,15 @@ class Bucket:
         return True
 
     def refused(self, asked_at: float, retry_after: float, now: float) -> bool:
-        """It was refused; `asked_at` is when it was sent. True when ``pace`` was learned anew, as is worth keeping."""
+        """What was sent at `asked_at` was refused. True when ``pace`` was learned anew, as is worth keeping."""
+        # From the last token to the next is a pace at least. (Much longer, and somebody else has used this account.)
+        apart = asked_at + retry_after - self._accepted_at
         retry_after = min(max(retry_after, SHORTEST), LONGEST)
         self._probing, self._surplus, self._refused_at = False, 0, now
         self._closed_until = max(self._closed_until, asked_at + retry_after + MARGIN)
         before, self.pace = self.pace, max(self.pace, retry_after)
+        if apart < 2 * self.pace:
+            self.pace = max(self.pace, apart)
         self._tokens, self._at = 1 - self._closed(now) / self.pace, now
         return self.pace > before * 1.02
 

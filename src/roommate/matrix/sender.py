@@ -151,7 +151,7 @@ class Sender:
             await self._postpone(room_id, asked_at, error)
         else:
             self._failures.pop(room_id, None)
-            if self._bucket.accepted():
+            if self._bucket.accepted(asked_at):
                 await self._outbox.learned(self._bucket.pace)
         finally:
             self._busy.discard(room_id)

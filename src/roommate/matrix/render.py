@@ -1,0 +1,168 @@
+"""Markdown to the content of a message: safe HTML for clients that show it, and a body that reads well without."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any
+
+from roommate.words import EventId, JsonObject, UserId
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+
+LIMIT = 40_000
+"""Bytes of JSON in UTF-8 that a content may have: the event stays below 65 536, encrypted or wrapped in an edit."""
+RELATIONS = 800
+"""What of the limit is left for mentions, thread and reply."""
+DETAILS = 6_000
+"""Characters of details that are shown, and bytes of their HTML beyond which only the summary is."""
+MOST_CELLS = 10_000
+
+# What Markdown can become, all of it in https://spec.matrix.org/v1.13/client-server-api/#mroommessage-msgtypes
+_TAGS = frozenset(
+    {"a", "blockquote", "br", "code", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "ol", "p", "pre", "s"}
+    | {"strong", "table", "tbody", "td", "th", "thead", "tr", "ul"}
+)
+_ATTRIBUTES = {"a": {"href"}, "code": {"class"}, "ol": {"start"}}
+_SCHEMES = {"http", "https", "mailto", "matrix"}
+_TO_A_PERSON = re.compile(r"#/(?:user/)?(?:@|%40)|^matrix:/*u(?:ser)?/", re.IGNORECASE)
+_LANGUAGE = re.compile(r"language-[\w+#.-]{1,40}")
+_TERMINAL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]{0,200}(?:\x07|\x1b\\)?)|[\0-\x08\x0b-\x1f\x7f-\x9f]")
+_MARKUP = re.compile(r"<(?!/?p>|br>)")
+_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
+
+
+def content(
+    markdown: str,
+    *,
+    notice: bool = False,
+    mentions: Sequence[UserId] = (),
+    thread: EventId | None = None,
+    reply_to: EventId | None = None,
+    details: tuple[str, str] | None = None,
+) -> JsonObject:
+    """The content of an ``m.room.message``. Only who is in `mentions` is notified, whatever the text says.
+
+    `details` is a summary and Markdown that clients show when somebody opens it; without HTML the summary is what is
+    read. Use `fit` first for a text of any length.
+    """
+    text = clean(markdown)
+    rich, body = _html(text), text
+    is_plain = not _MARKUP.search(rich) and not re.search(r"[\\&]", text)
+    if details is not None:
+        summary, inner = clean(details[0]), _html(clean(details[1])[:DETAILS])
+        if len(inner.encode()) > 2 * DETAILS:
+            inner = ""
+        rich += f"<details><summary>{html.escape(summary)}</summary>{inner}</details>"
+        body, is_plain = f"{body}\n\n{summary}".lstrip("\n"), False
+    message: JsonObject = {"msgtype": "m.notice" if notice else "m.text", "body": body}
+    if not is_plain:
+        message |= {"format": "org.matrix.custom.html", "formatted_body": rich}
+    message["m.mentions"] = {"user_ids": list(mentions)} if mentions else {}
+    if relation := _relation(thread, reply_to):
+        message["m.relates_to"] = relation
+    return message
+
+
+def fit(markdown: str, limit: int = LIMIT) -> tuple[str, bytes | None]:
+    """What of a text one message can hold, and the whole as UTF-8 where that is not all of it.
+
+    With it, `content` gives at most `limit` bytes of JSON, `details` aside. A cut is made between paragraphs or lines
+    where there are any, and closes an open code block.
+    """
+    text = clean(markdown)
+    room = limit - RELATIONS
+    if len(text) <= room and _size(text) <= room:
+        return text, None
+    length = room // 2
+    while (size := _size(head := _cut(text, length))) > room:
+        length = int(length * min(0.8, 0.95 * room / size))
+    return head, text.encode()
+
+
+def clean(text: str) -> str:
+    """Text without what no homeserver or client takes: halves of surrogate pairs, control codes, terminal colours."""
+    if not text.isascii():
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    text = text.replace("\r\n", "\n")
+    return _TERMINAL.sub("", text) if _TERMINAL.search(text) else text
+
+
+def _size(text: str) -> int:
+    return len(json.dumps(content(text), ensure_ascii=False).encode())
+
+
+def _cut(text: str, length: int) -> str:
+    """The first `length` characters or somewhat less, ended where a reader would."""
+    head = text[:length]
+    for between in ("\n\n", "\n", " "):
+        end = head.rfind(between)
+        if end > length * 0.7:
+            head = head[:end]
+            break
+    fence = ""
+    for line in head.splitlines():
+        if mark := _FENCE.match(line):
+            run, info = mark.groups()
+            if not fence:
+                fence = run if run[0] == "~" or "`" not in info else ""
+            elif run.startswith(fence) and not info.strip():
+                fence = ""
+    return f"{head}\n{fence}\n\n…" if fence else f"{head}\n\n…"
+
+
+def _relation(thread: EventId | None, reply_to: EventId | None) -> JsonObject:
+    """https://spec.matrix.org/v1.13/client-server-api/#fallback-for-unthreaded-clients"""
+    reply = {"m.in_reply_to": {"event_id": reply_to or thread}}
+    if thread is not None:
+        return {"rel_type": "m.thread", "event_id": thread, "is_falling_back": reply_to is None, **reply}
+    return reply if reply_to is not None else {}
+
+
+@lru_cache(maxsize=4)
+def _html(text: str) -> str:
+    """Rendered and sanitised. Remembered, since what was measured is sent next."""
+    lines = text.split("\n")
+    cells = (max(line.count("|") for line in lines) + 1) * len(lines)
+    return _sanitiser()(_parser(tables=cells <= MOST_CELLS).render(text)).rstrip("\n")
+
+
+@cache
+def _parser(tables: bool) -> MarkdownIt:
+    """Without `tables` a wide header cannot make thousands of short rows wide as well."""
+    from markdown_it import MarkdownIt  # 70 ms, not needed to start
+
+    parser = MarkdownIt("commonmark", {"html": False, "breaks": True, "linkify": False}).enable("strikethrough")
+    parser.add_render_rule("image", _image)
+    return parser.enable("table") if tables else parser
+
+
+def _image(_renderer: Any, tokens: Sequence[Any], index: int, _options: Mapping[str, Any], _env: Any) -> str:
+    """A link instead of a picture: clients show pictures of the media repository only."""
+    token = tokens[index]
+    address = html.escape(str(token.attrs.get("src", "")))
+    return f'<a href="{address}">{html.escape(token.content) or address}</a>'
+
+
+@cache
+def _sanitiser() -> Callable[[str], str]:
+    import nh3
+
+    return nh3.Cleaner(
+        tags=set(_TAGS),
+        attributes=_ATTRIBUTES,
+        attribute_filter=_attribute,
+        url_schemes=_SCHEMES,
+        url_relative="deny",
+        link_rel=None,
+    ).clean
+
+
+def _attribute(tag: str, _name: str, value: str) -> str | None:
+    if tag == "a":  # clients show a link to a person as a mention, and mentions are ours to give
+        return None if _TO_A_PERSON.search(value) else value
+    return value if tag != "code" or _LANGUAGE.fullmatch(value) else None

@@ -1,0 +1,120 @@
+"""The bucket learns a homeserver's limit: tried against a homeserver's own arithmetic, on a clock of the test."""
+
+from __future__ import annotations
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roommate.matrix.bucket import BURST, LONGEST, Bucket
+
+
+class Server:
+    """Counts as Synapse does: a leaky bucket of `burst` events that loses one every `pace` seconds."""
+
+    def __init__(self, pace: float, burst: int) -> None:
+        self.pace, self.burst = pace, burst
+        self.level, self.at = 0.0, 0.0
+
+    def ask(self, now: float) -> float:
+        """Seconds to wait, 0 when it was let through."""
+        if not self.pace:
+            return 0.0
+        self.level = max(0.0, self.level - (now - self.at) / self.pace)
+        self.at = now
+        if self.level > self.burst - 1:
+            return (self.level - self.burst + 1) * self.pace
+        self.level += 1
+        return 0.0
+
+
+def drive(bucket: Bucket, server: Server, events: int, now: float = 0.0) -> tuple[float, int]:
+    """Send so many events as fast as the bucket lets us. Gives the time it is then, and how often we were refused."""
+    sent = refusals = 0
+    while sent < events:
+        now += bucket.wait(now)
+        bucket.spend(now)
+        if wait := server.ask(now):
+            refusals += 1
+            bucket.refused(now, wait, now)
+        else:
+            sent += 1
+            bucket.accepted(now)
+        now += 0.02
+    return now, refusals
+
+
+def test_the_default_limit_of_synapse_is_learned() -> None:
+    bucket, server = Bucket(0.0, 0.0), Server(5.0, 10)
+    now, refusals = drive(bucket, server, 10)
+    assert (now < 1, refusals) == (True, 0)
+    now, refusals = drive(bucket, server, 20, now)
+    assert 4.9 < bucket.pace <= 5.0
+    assert now < 105
+    assert refusals <= 4  # the first two teach, one a minute probes
+
+
+def test_a_remembered_pace_spares_the_first_refusals() -> None:
+    _, refusals = drive(Bucket(5.0, 0.0), Server(5.0, 10), 15)
+    assert refusals <= 1
+
+
+def test_a_lifted_limit_is_noticed() -> None:
+    bucket, server = Bucket(0.0, 0.0), Server(5.0, 10)
+    now, _ = drive(bucket, server, 15)
+    server.pace = 0.0
+    now, refusals = drive(bucket, server, 100, now)
+    assert (bucket.pace, refusals) == (0.0, 0)
+    assert now < 160
+
+
+def test_probes_are_made_one_at_a_time() -> None:
+    bucket = Bucket(5.0, 0.0)
+    for _ in range(int(BURST)):
+        assert bucket.wait(0.0) == 0
+        bucket.spend(0.0)
+        bucket.accepted(0.0)
+    assert bucket.wait(0.0) == 0
+    bucket.spend(0.0)
+    assert bucket.wait(0.0) == math.inf
+    bucket.unanswered()
+    assert bucket.wait(0.0) == 0
+
+
+def test_progress_leaves_a_reserve_for_answers() -> None:
+    bucket, server = Bucket(5.0, 0.0), Server(5.0, 10)
+    now, shown_at, shown = 0.0, -100.0, 0
+    while now < 30:
+        now += bucket.wait_to_show(now, shown_at)
+        bucket.spend(now)
+        assert not server.ask(now)
+        shown, shown_at = shown + 1, now
+        bucket.accepted(now)
+        # An answer and a sign can go at any moment.
+        assert bucket.wait(now) == 0
+    assert shown >= 10
+
+
+def test_progress_is_quick_where_no_limit_is_known() -> None:
+    bucket = Bucket(0.0, 0.0)
+    assert bucket.wait_to_show(10.0, 0.0) == 0
+    assert 0.3 < bucket.wait_to_show(10.0, 10.0) < 0.4
+
+
+@given(
+    st.floats(0, 20),
+    st.integers(1, 30),
+    st.lists(st.tuples(st.floats(0, 50), st.integers(1, 15)), max_size=8),
+    st.floats(0, 20),
+)
+def test_nothing_waits_for_ever_and_few_are_refused(
+    pace: float, burst: int, bursts: list[tuple[float, int]], remembered: float
+) -> None:
+    bucket, server, now = Bucket(remembered, 0.0), Server(pace, burst), 0.0
+    for rest, events in bursts:
+        began = now = now + rest
+        now, refusals = drive(bucket, server, events, now)
+        slowest = max(pace, remembered, 0.1) + 0.2
+        assert now - began <= events * slowest + LONGEST
+        assert refusals <= events + 2
