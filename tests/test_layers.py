@@ -1,0 +1,127 @@
+"""The shape of the house: imports point downwards, each third-party library has one owner, one reads the settings."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "roommate"
+
+LAYERS: tuple[frozenset[str], ...] = (
+    frozenset({"cli", "__main__"}),
+    frozenset({"demo"}),
+    frozenset({"daemon"}),
+    frozenset({"room", "orders", "live", "house"}),
+    frozenset({"matrix", "chat", "agent", "tools", "sandbox", "store", "ops", "person"}),
+    frozenset({"logs"}),
+    frozenset({"ports"}),
+    frozenset({"config"}),
+    frozenset({"words", "errors", "__init__"}),
+)
+"""From the top. A module imports from lower layers, and within its layer only its `SIBLINGS`."""
+
+SIBLINGS = ({"room", "orders", "live", "house"}, {"cli", "__main__"}, {"__init__"})
+
+OWNERS = {
+    "aiohttp": {"matrix", "demo", "person"},
+    "litellm": {"agent"},
+    "markdown_it": {"matrix"},
+    "nh3": {"matrix"},
+    "nio": {"matrix"},
+    "podman": {"sandbox"},
+    "prompt_toolkit": {"cli"},
+    "pydantic_settings": {"config"},
+    "rich": {"cli"},
+    "sqlite3": {"store"},
+    "synapse": set[str](),  # a process of its own, never imported
+    "typer": {"cli"},
+    "watchfiles": {"spool"},
+}
+
+ENVIRONMENT = {"config", "demo", "sandbox", "agent"}
+"""Who may touch os.environ: the settings, and who hands an environment to a process or to LiteLLM."""
+
+
+def modules() -> Iterator[tuple[str, Path, ast.Module]]:
+    """(name of the top module or package, file, tree) of every source file of ours."""
+    for path in sorted(SOURCE.rglob("*.py")):
+        top = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+        yield top, path, ast.parse(path.read_text())
+
+
+def imported(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            if node.module == "roommate":
+                yield from ((node.lineno, f"roommate.{alias.name}") for alias in node.names)
+            else:
+                yield node.lineno, node.module
+
+
+def layer_of(top: str) -> int:
+    found = [number for number, layer in enumerate(LAYERS) if top in layer]
+    assert found, f"{top} has no place in LAYERS yet"
+    return found[0]
+
+
+def test_imports_point_downwards() -> None:
+    wrong = []
+    for top, path, tree in modules():
+        for line, name in imported(tree):
+            if not name.startswith("roommate."):
+                continue
+            target = name.split(".")[1]
+            if target == top or not ((SOURCE / target).exists() or (SOURCE / f"{target}.py").exists()):
+                continue  # within a package; or a name of roommate/__init__.py
+            together = any({top, target} <= siblings for siblings in SIBLINGS)
+            if not together and layer_of(target) <= layer_of(top):
+                wrong.append(f"{path.relative_to(SOURCE)}:{line} imports {name}")
+    assert not wrong, wrong
+
+
+def test_a_library_has_one_owner() -> None:
+    wrong = [
+        f"{path.relative_to(SOURCE)}:{line} imports {name}"
+        for top, path, tree in modules()
+        for line, name in imported(tree)
+        if top not in OWNERS.get(name.split(".")[0], {top})
+    ]
+    assert not wrong, wrong
+
+
+def test_one_module_reads_the_environment() -> None:
+    wrong = [
+        f"{path.relative_to(SOURCE)}:{node.lineno}"
+        for top, path, tree in modules()
+        if top not in ENVIRONMENT
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv", "environb"}
+        if isinstance(node.value, ast.Name) and node.value.id == "os"
+    ]
+    assert not wrong, wrong
+
+
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("roommate.cli", ["asyncio", "nio", "litellm", "podman", "pydantic", "prompt_toolkit", "aiohttp", "sqlite3"]),
+        ("roommate.person", ["nio", "litellm", "podman", "pydantic", "sqlite3"]),
+        ("roommate.daemon", ["litellm", "synapse", "typer", "rich", "prompt_toolkit"]),
+    ],
+)
+def test_a_start_loads_only_what_it_needs(module: str, heavy: list[str]) -> None:
+    program = f"import sys, {module}; print(*sorted(set({heavy!r}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_every_source_file_says_its_job() -> None:
+    silent = [str(path.relative_to(SOURCE)) for _, path, tree in modules() if not ast.get_docstring(tree)]
+    assert not silent
