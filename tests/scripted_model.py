@@ -389,7 +389,6 @@ class ScriptedModel:
 
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
         await response.prepare(request)
-        asked.ended = "whole"
         async with contextlib.aclosing(_chunks(asked, actions)) as chunks:
             async for chunk in chunks:
                 if chunk is None:
@@ -400,6 +399,7 @@ class ScriptedModel:
                 asked.first_byte_at = asked.first_byte_at or time.monotonic()
                 await response.write(chunk)
         await response.write_eof()
+        asked.ended = "whole"
         return response
 
 
