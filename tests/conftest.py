@@ -14,7 +14,10 @@ import pytest
 from roommate.demo.homeserver import Synapse
 from tests.harness import Daemon
 from tests.person import Person
+from tests.sandbox_image import image
 from tests.scripted_model import ScriptedModel
+
+__all__ = ["image"]  # a fixture
 
 _numbers = itertools.count(1)
 PASSWORD = "a test's password"
@@ -65,14 +68,15 @@ class MakeDaemon(Protocol):
     ) -> Daemon: ...
 
 
-def _settings_of(model: ScriptedModel | None) -> dict[str, str]:
-    if model is None:
-        return {}
-    return {"LLM_MODEL": "openai/scripted", "LLM_API_BASE": model.url, "LLM_API_KEY": "scripted"}
+def _settings_of(image: str, model: ScriptedModel | None) -> dict[str, str]:
+    settings = {"SANDBOX_IMAGE": image}
+    if model is not None:
+        settings |= {"LLM_MODEL": "openai/scripted", "LLM_API_BASE": model.url, "LLM_API_KEY": "scripted"}
+    return settings
 
 
 @pytest.fixture
-async def daemon(homeserver: Synapse) -> AsyncIterator[MakeDaemon]:
+async def daemon(homeserver: Synapse, image: str) -> AsyncIterator[MakeDaemon]:
     """``await daemon(MAX_AGENT_TURNS="3")``: a daemon of this test's own, with a new bot account.
 
     It has the rehearsal model unless a `model` is given; `limited` leaves the homeserver's limit on its messages;
@@ -84,7 +88,7 @@ async def daemon(homeserver: Synapse) -> AsyncIterator[MakeDaemon]:
         *, limited: bool = False, start: bool = True, model: ScriptedModel | None = None, **settings: str
     ) -> Daemon:
         user_id = await register(homeserver, "bot", limited=limited)
-        one = Daemon(homeserver.url, user_id, PASSWORD, _settings_of(model) | settings)
+        one = Daemon(homeserver.url, user_id, PASSWORD, _settings_of(image, model) | settings)
         daemons.append(one)
         return await one.start() if start else one
 
@@ -104,8 +108,8 @@ async def model() -> AsyncIterator[ScriptedModel]:
 
 
 @pytest.fixture(scope="session")
-async def _shared_daemon(homeserver: Synapse, model: ScriptedModel) -> AsyncIterator[Daemon]:
-    one = Daemon(homeserver.url, await register(homeserver, "bot"), PASSWORD, _settings_of(model))
+async def _shared_daemon(homeserver: Synapse, image: str, model: ScriptedModel) -> AsyncIterator[Daemon]:
+    one = Daemon(homeserver.url, await register(homeserver, "bot"), PASSWORD, _settings_of(image, model))
     try:
         yield await one.start()
     finally:

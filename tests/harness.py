@@ -120,9 +120,16 @@ class Daemon:
         """End it, remove its containers and its state. Fails when a process is left over."""
         if self._process is not None:
             await self.term()
-        left = {pid: command for pid, command in marked_processes(self.mark).items() if "conmon" not in command}
+        # A container's monitor belongs to the container, which outlives the daemon on purpose.
+        left = {pid: line for pid, line in marked_processes(self.mark).items() if "conmon" not in line}
+        if containers := await _output("podman", "ps", "-aq", "--filter", f"label=io.roommate.state={self.state}"):
+            await _output("podman", "rm", "--force", "--time", "0", "--ignore", *containers.split())
+        for line in Path("/proc/self/mounts").read_text().splitlines():
+            if (mounted := line.split()[1]).startswith(f"{self.folder}/"):
+                await _output("umount", "--lazy", mounted)
         shutil.rmtree(self.folder)
         assert not left, f"the daemon left processes behind: {left}"
+        assert not (left := marked_processes(self.mark)), f"the daemon's containers left processes behind: {left}"
 
     async def room_with(self, *people: Person, name: str | None = None) -> str:
         """A new room of these people (the first one makes it) that the bot has joined; returns its id."""
@@ -136,6 +143,15 @@ class Daemon:
     def said(self, person: Person, room: str) -> list[Shown]:
         """The bot's messages in the room, as `person` sees them."""
         return person.messages(room, self.user_id)
+
+
+async def _output(*command: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, err = await process.communicate()
+    assert process.returncode == 0, f"{' '.join(command)}: {err.decode()}"
+    return out.decode().strip()
 
 
 def marked_processes(mark: str) -> dict[int, str]:
