@@ -14,7 +14,7 @@ from nio import AsyncClient, AsyncClientConfig, ErrorResponse
 
 from roommate.errors import ConfigError, Refused, TokenRevoked, Transient
 from roommate.matrix.border import NETWORK_ERRORS, NotMatrix, lost, refusal, sendable
-from roommate.matrix.parse import Me, items, obj, text
+from roommate.matrix.parse import MAX_NAME, Me, items, obj, text
 from roommate.words import Account, EventId, JsonObject, RoomId, UserId
 
 DEVICE_NAME = "Roommate"
@@ -200,9 +200,10 @@ class Homeserver:
 
     async def _display_name(self) -> str:
         try:
-            return str((await self._ask("tell the bot's name", self._nio.get_displayname())).displayname or "")
+            answer = await self._call("tell the bot's name", "GET", f"{CLIENT_API}/profile/{quote(self.me.user_id)}")
         except Refused:
             return ""  # an account without a profile
+        return text(answer.get("displayname"), MAX_NAME) or ""
 
 
 def _lean(limit: int) -> str:
