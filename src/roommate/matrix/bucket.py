@@ -20,8 +20,9 @@ class Bucket:
     """A token bucket. Times are seconds of one monotonic clock; ``pace`` is seconds per token, 0 for no limit known.
 
     Without a known limit everything may go. A refusal says when the next token comes; the longest such wait is the
-    pace, and from then on nothing is asked in vain. But for this: when a minute has passed without a refusal, what
-    must arrive is tried beyond the bucket, one at a time, so that a limit which an admin has lifted is noticed.
+    pace, and from then on nothing is asked in vain. The last token is spent by one at a time, so that nobody else takes
+    it while the most urgent one is being refused. When a minute has passed without a refusal, what must arrive is tried
+    beyond the bucket: a limit that an admin has lifted is noticed.
 
     Every `spend` is followed by one of `accepted`, `refused` and `unanswered`.
     """
@@ -33,16 +34,17 @@ class Bucket:
         self._closed_until = now
         self._accepted_at = -math.inf
         self._refused_at = now - PROBE_AFTER
+        self._doubtful = False
         self._probing = False
         self._surplus = 0
 
     def wait(self, now: float) -> float:
         """Seconds until something that must arrive may go; 0 for now, infinite until an answer has come."""
+        if self._doubtful:
+            return math.inf
         missing = 1 - self._level(now)
-        if missing <= 1e-6:
+        if missing <= 1e-6 or now - self._refused_at >= PROBE_AFTER:
             return self._closed(now)
-        if now - self._refused_at >= PROBE_AFTER:
-            return math.inf if self._probing else self._closed(now)
         return max(self._closed(now), missing * self.pace)
 
     def wait_to_show(self, now: float, shown_at: float) -> float:
@@ -54,14 +56,15 @@ class Bucket:
 
     def spend(self, now: float) -> None:
         """An event is being sent."""
-        self._probing = self._probing or self._level(now) < 1 - 1e-6
-        self._tokens, self._at = max(0.0, self._level(now) - 1), now
+        level = self._level(now)
+        self._doubtful, self._probing = level < 2, level < 1 - 1e-6
+        self._tokens, self._at = max(0.0, level - 1), now
 
     def accepted(self, asked_at: float) -> bool:
         """What was sent at `asked_at` was let through. True when this shows that the limit is no more: pace 0."""
         self._accepted_at = max(self._accepted_at, asked_at)
         self._surplus += self._probing
-        self._probing = False
+        self._doubtful = self._probing = False
         if not self.pace or self._surplus < PROBES:
             return False
         self.pace, self._surplus = 0.0, 0
@@ -72,7 +75,7 @@ class Bucket:
         # From the last token to the next is a pace at least. (Much longer, and somebody else has used this account.)
         apart = asked_at + retry_after - self._accepted_at
         retry_after = min(max(retry_after, SHORTEST), LONGEST)
-        self._probing, self._surplus, self._refused_at = False, 0, now
+        self._doubtful, self._surplus, self._refused_at = False, 0, now
         self._closed_until = max(self._closed_until, asked_at + retry_after + MARGIN)
         before, self.pace = self.pace, max(self.pace, retry_after)
         if apart < 2 * self.pace:
@@ -82,7 +85,7 @@ class Bucket:
 
     def unanswered(self) -> None:
         """It failed for another reason."""
-        self._probing = False
+        self._doubtful = self._probing = False
 
     def _closed(self, now: float) -> float:
         return max(0.0, self._closed_until - now)

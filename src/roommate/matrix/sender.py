@@ -8,8 +8,9 @@ import logging
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from roommate.errors import MatrixError, Refused, Transient
 from roommate.matrix.border import back_off
@@ -117,7 +118,7 @@ class Sender:
                 return None
             if wait := self._bucket.wait(now):
                 return min([wait, *pauses])
-            self._launch(tasks, room_id, now, self._send(self._rows[room_id][0]))
+            self._launch(tasks, room_id, now, partial(self._send, self._rows[room_id][0]))
         for row, live in sorted(self._live.items(), key=lambda item: item[1].shown_at):
             if live.look is None or live.room_id in self._rows or not self._is_free(live.room_id, now):
                 continue
@@ -126,7 +127,7 @@ class Sender:
             if wait := self._bucket.wait_to_show(now, live.shown_at):
                 pauses.append(wait)
                 continue
-            self._launch(tasks, live.room_id, now, self._show(row, live))
+            self._launch(tasks, live.room_id, now, partial(self._show, row, live))
         return min(pauses, default=None)
 
     def _is_free(self, room_id: RoomId, now: float) -> bool:
@@ -137,16 +138,16 @@ class Sender:
         return min((int(row.draft.rank), row.id) for row in self._rows[room_id])
 
     def _launch(
-        self, tasks: asyncio.TaskGroup, room_id: RoomId, now: float, request: Coroutine[None, None, None]
+        self, tasks: asyncio.TaskGroup, room_id: RoomId, now: float, request: Callable[[], Awaitable[None]]
     ) -> None:
         self._busy.add(room_id)
         self._bucket.spend(now)
         tasks.create_task(self._request(room_id, now, request))
 
-    async def _request(self, room_id: RoomId, asked_at: float, request: Coroutine[None, None, None]) -> None:
+    async def _request(self, room_id: RoomId, asked_at: float, request: Callable[[], Awaitable[None]]) -> None:
         """One request of a room, and what its outcome means for the next ones."""
         try:
-            await request
+            await request()
         except Transient as error:
             await self._postpone(room_id, asked_at, error)
         else:

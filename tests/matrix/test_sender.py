@@ -1,0 +1,310 @@
+"""The sender against the real homeserver: in order, once, within the limit, whatever crashes."""
+
+from __future__ import annotations
+
+import asyncio
+
+import aiohttp
+import pytest
+
+from roommate.demo.homeserver import Synapse
+from roommate.matrix import render
+from roommate.words import Draft, JsonObject, Rank, RoomId, UserId
+from tests.conftest import PASSWORD, MakePerson
+from tests.matrix.conftest import MakeLine
+from tests.matrix.line import Crash, Line, text
+from tests.person import Person
+
+
+async def room_of(line: Line, *people: Person) -> str:
+    room = await people[0].create_room([line.user_id])
+    await line.homeserver.join(RoomId(room))
+    await people[0].wait_for_member(room, line.user_id)
+    return room
+
+
+async def limit(homeserver: Synapse, user_id: str, per_second: int, burst: int) -> None:
+    """Synapse's limit for one account, other than its default of 0.2 a second and 10 at once."""
+    admin = await homeserver.register("limits-admin", PASSWORD, admin=True)
+    url = f"{homeserver.url}/_synapse/admin/v1/users/{user_id}/override_ratelimit"
+    body = {"messages_per_second": per_second, "burst_count": burst}
+    async with (
+        aiohttp.ClientSession(headers={"Authorization": f"Bearer {admin.access_token}"}) as http,
+        http.post(url, json=body) as answer,
+    ):
+        assert answer.status == 200, await answer.text()
+
+
+def bodies(person: Person, room: str, bot: str) -> list[str]:
+    return [shown.body for shown in person.messages(room, bot)]
+
+
+async def all_said(person: Person, room: str, bot: str, wanted: list[str], timeout: float = 15) -> None:
+    await person.wait(lambda: len(bodies(person, room, bot)) >= len(wanted), timeout, f"{wanted}")
+    assert bodies(person, room, bot) == wanted
+
+
+async def test_rows_arrive_in_order_and_rooms_do_not_wait_for_each_other(line: MakeLine, person: MakePerson) -> None:
+    bot, alice = await line(), await person("alice")
+    rooms = [await room_of(bot, alice) for _ in range(3)]
+    for number in range(20):
+        for room in rooms:
+            await bot.say(room, f"{number}")
+    for room in rooms:
+        await all_said(alice, room, bot.user_id, [str(number) for number in range(20)])
+    assert await bot.outbox.unsent() == []
+
+
+async def test_what_was_written_while_down_is_sent_at_the_start(line: MakeLine, person: MakePerson) -> None:
+    bot, alice = await line(), await person("alice")
+    room = await room_of(bot, alice)
+    await bot.crash()
+    await bot.open()
+    await bot.say(room, "one", "two")
+    await bot.crash()
+    await bot.connect()
+    await all_said(alice, room, bot.user_id, ["one", "two"])
+
+
+async def test_a_crash_before_the_arrival_is_known_repeats_nothing(line: MakeLine, person: MakePerson) -> None:
+    bot, alice = await line(), await person("alice")
+    room = await room_of(bot, alice)
+    bot.outbox.crash = True
+    (row,) = await bot.say(room, "once")
+    with pytest.RaisesGroup(Crash):
+        await asyncio.wait_for(bot._tasks[1], 10)
+    await all_said(alice, room, bot.user_id, ["once"])
+    assert await bot.fate(row) == ("unsent", None)
+    await bot.crash()
+    await bot.connect()
+    await bot.say(room, "twice")
+    await all_said(alice, room, bot.user_id, ["once", "twice"])
+    assert await bot.fate(row) == ("sent", alice.messages(room, bot.user_id)[0].event_id)
+
+
+async def test_a_final_edit_tells_whom_it_answers(line: MakeLine, person: MakePerson) -> None:
+    bot, alice = await line(), await person("alice")
+    room = RoomId(await room_of(bot, alice))
+    (row,) = await bot.put(Draft(room, render.content("*working*", notice=True)))
+    final = render.content("**Done**", mentions=[UserId(alice.user_id)])
+    await bot.put(Draft(room, final, edits=row))
+    await alice.wait(lambda: [m for m in alice.messages(room, bot.user_id) if m.edits])
+    (shown,) = alice.messages(room, bot.user_id)
+    assert shown.content == final
+    edit = alice.seen[-1]
+    assert edit.content["m.mentions"] == {"user_ids": [alice.user_id]}
+    assert edit.content["body"] == "* **Done**"
+
+
+async def test_an_edit_of_what_never_arrived_is_a_message_of_its_own(line: MakeLine, person: MakePerson) -> None:
+    bot, alice = await line(), await person("alice")
+    room = RoomId(await room_of(bot, alice))
+    (lost,) = await bot.put(Draft(room, text("x" * 70_000)))
+    await bot.put(Draft(room, text("the answer"), edits=lost), Draft(room, {}, redacts=lost))
+    (after,) = await bot.say(room, "after")
+    await all_said(alice, room, bot.user_id, ["the answer", "after"])
+    state, why = await bot.fate(lost)
+    assert (state, "M_TOO_LARGE" in (why or "")) == ("failed", True)
+    assert (await bot.fate(after))[0] == "sent"
+
+
+async def test_reactions_are_sent_and_taken_back(line: MakeLine, person: MakePerson) -> None:
+    bot, alice = await line(), await person("alice")
+    room = RoomId(await room_of(bot, alice))
+    said = await alice.say(room, "queue me")
+    mark = {"m.relates_to": {"rel_type": "m.annotation", "event_id": said, "key": "⏳"}}
+    (row,) = await bot.put(Draft(room, mark, Rank.SIGN, "m.reaction"))
+    await alice.wait(lambda: alice.reactions(room, said) == [(bot.user_id, "⏳")])
+    await bot.put(Draft(room, {"reason": "done"}, Rank.SIGN, redacts=row))
+    await alice.wait(lambda: alice.reactions(room, said) == [])
+
+
+async def test_a_refused_row_does_not_hold_up_others(line: MakeLine, person: MakePerson) -> None:
+    bot, alice = await line(), await person("alice")
+    foreign, room = await alice.create_room(), await room_of(bot, alice)
+    (refused,) = await bot.say(foreign, "may I?")
+    await bot.say(room, "hello")
+    await all_said(alice, room, bot.user_id, ["hello"])
+    async with asyncio.timeout(5):
+        while (await bot.fate(refused))[0] == "unsent":
+            await asyncio.sleep(0.01)
+    state, why = await bot.fate(refused)
+    assert (state, "M_FORBIDDEN" in (why or "")) == ("failed", True)
+
+
+# ── uploads ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def file(room: str, content: bytes) -> Draft:
+    about = {"msgtype": "m.file", "body": "all.txt", "info": {"mimetype": "text/plain"}}
+    return Draft(RoomId(room), about, upload=content)
+
+
+async def test_a_file_is_uploaded_and_then_sent(line: MakeLine, person: MakePerson) -> None:
+    bot, alice = await line(), await person("alice")
+    room = await room_of(bot, alice)
+    content = bytes(range(256)) * 8000
+    await bot.put(file(room, content))
+    await bot.say(room, "there it is")
+    await all_said(alice, room, bot.user_id, ["all.txt", "there it is"])
+    assert await alice.download(alice.messages(room, bot.user_id)[0].content["url"]) == content
+
+
+async def test_a_file_is_uploaded_once_whatever_crashes(line: MakeLine, person: MakePerson) -> None:
+    bot, alice = await line(), await person("alice")
+    room = await room_of(bot, alice)
+    bot.outbox.crash = True
+    await bot.put(file(room, b"whole"))
+    await all_said(alice, room, bot.user_id, ["all.txt"])
+    (kept,) = await bot.outbox.unsent()
+    assert (kept.draft.upload, kept.draft.content["url"][:6]) == (None, "mxc://")
+    await bot.crash()
+    await bot.connect()
+    await bot.say(room, "next")
+    await all_said(alice, room, bot.user_id, ["all.txt", "next"])
+
+
+async def test_a_file_too_large_is_refused_in_words(line: MakeLine, person: MakePerson) -> None:
+    bot, alice = await line(), await person("alice")
+    room = await room_of(bot, alice)
+    most = await bot.homeserver.upload_limit()
+    assert most is not None
+    (row,) = await bot.put(file(room, bytes(most + 1)))
+    await bot.say(room, "sorry")
+    await all_said(alice, room, bot.user_id, ["sorry"])
+    assert f"files of {most:,} bytes at most" in ((await bot.fate(row))[1] or "")
+
+
+# ── live messages ────────────────────────────────────────────────────────────────────────────────
+
+
+class Look:
+    """What a turn has to show; counts how often it was drawn."""
+
+    def __init__(self) -> None:
+        self.now = 0
+        self.drawn = 0
+
+    def __call__(self) -> JsonObject:
+        self.drawn += 1
+        return text(f"step {self.now}", notice=True)
+
+
+async def work(bot: Line, room: str, row: int, look: Look, steps: int, pause: float = 0.01) -> None:
+    for _ in range(steps):
+        look.now += 1
+        bot.sender.progress(RoomId(room), row, look)
+        await asyncio.sleep(pause)
+
+
+async def test_progress_is_coalesced_and_the_final_edit_is_the_last(line: MakeLine, person: MakePerson) -> None:
+    bot, alice = await line(), await person("alice")
+    room, look = RoomId(await room_of(bot, alice)), Look()
+    (row,) = await bot.put(Draft(room, text("begin", notice=True), Rank.SIGN))
+    await work(bot, room, row, look, 200)
+    bot.sender.forget(row)
+    await bot.put(Draft(room, text("the answer"), edits=row))
+    await alice.wait(lambda: bodies(alice, room, bot.user_id) == ["the answer"])
+    await bot.say(room, "after")
+    await alice.wait(lambda: "after" in bodies(alice, room, bot.user_id))
+    shown = alice.messages(room, bot.user_id)[0]
+    assert shown.looks[-1] == "the answer"
+    steps = [int(look.split()[1]) for look in shown.looks[1:-1]]
+    assert steps == sorted(set(steps))
+    assert 4 <= len(steps) == look.drawn <= 9  # 2 s and more, one every 0.35 s
+    assert all(seen.content["m.mentions"] == {} for seen in alice.seen if seen.relation.get("rel_type") == "m.replace")
+
+
+async def test_a_look_before_the_first_sign_has_arrived_waits_for_it(line: MakeLine, person: MakePerson) -> None:
+    bot, alice = await line(), await person("alice")
+    room, look = RoomId(await room_of(bot, alice)), Look()
+    (row,) = await bot.outbox.put([Draft(room, text("begin"), Rank.SIGN)])
+    bot.sender.progress(room, row, look)
+    bot.sender.wake()
+    await alice.wait(lambda: bodies(alice, room, bot.user_id) == ["step 0"])
+
+
+async def test_progress_goes_on_after_a_restart(line: MakeLine, person: MakePerson) -> None:
+    bot, alice = await line(), await person("alice")
+    room, look = RoomId(await room_of(bot, alice)), Look()
+    (row,) = await bot.put(Draft(room, text("begin"), Rank.SIGN))
+    await alice.wait(lambda: bodies(alice, room, bot.user_id) == ["begin"])
+    await bot.crash()
+    await bot.connect()
+    bot.sender.progress(room, row, look)
+    await alice.wait(lambda: bodies(alice, room, bot.user_id) == ["step 0"])
+
+
+async def test_a_look_that_cannot_be_drawn_hurts_nobody(line: MakeLine, person: MakePerson) -> None:
+    bot, alice = await line(), await person("alice")
+    room = RoomId(await room_of(bot, alice))
+
+    def broken() -> JsonObject:
+        raise ZeroDivisionError
+
+    (row,) = await bot.put(Draft(room, text("begin")))
+    bot.sender.progress(room, row, broken)
+    await asyncio.sleep(0.1)
+    await bot.say(room, "fine")
+    await all_said(alice, room, bot.user_id, ["begin", "fine"])
+
+
+async def test_typing_is_shown_and_never_fails(line: MakeLine, person: MakePerson) -> None:
+    bot, alice = await line(), await person("alice")
+    room = RoomId(await room_of(bot, alice))
+    await bot.sender.typing(room, True)
+    await alice.wait(lambda: bot.user_id in alice.typing.get(room, set()))
+    await bot.sender.typing(room, False)
+    await alice.wait(lambda: bot.user_id not in alice.typing[room])
+    await bot.sender.typing(RoomId("!nowhere:localhost"), True)
+
+
+# ── the homeserver's limit ───────────────────────────────────────────────────────────────────────
+
+
+async def test_the_default_limit_delays_and_loses_nothing(line: MakeLine, person: MakePerson) -> None:
+    bot, alice = await line(limited=True), await person("alice")
+    one, two = await room_of(bot, alice), await room_of(bot, alice)
+    # Of a burst of ten, the two joins took two.
+    await bot.say(one, *(f"{number}" for number in range(5)))
+    await bot.say(two, *(f"{number}" for number in range(4)))
+    await all_said(alice, one, bot.user_id, [str(number) for number in range(5)], timeout=30)
+    await all_said(alice, two, bot.user_id, [str(number) for number in range(4)], timeout=30)
+    assert 4 < await bot.outbox.pace() <= 5.1
+
+
+async def test_a_card_goes_before_what_waits_in_other_rooms(
+    line: MakeLine, person: MakePerson, homeserver: Synapse
+) -> None:
+    bot, alice = await line(limited=True), await person("alice")
+    await limit(homeserver, bot.user_id, 2, 4)
+    busy, asking = await room_of(bot, alice), await room_of(bot, alice)
+    await bot.say(busy, *(f"{number}" for number in range(8)))
+    await alice.wait(lambda: len(bodies(alice, busy, bot.user_id)) >= 4)
+    await bot.say(asking, "a line first", rank=Rank.SIGN)
+    await bot.say(asking, "may I?", rank=Rank.CARD)
+    await all_said(alice, busy, bot.user_id, [str(number) for number in range(8)])
+    await all_said(alice, asking, bot.user_id, ["a line first", "may I?"])
+    assert alice.messages(asking, bot.user_id)[1].at < alice.messages(busy, bot.user_id)[-1].at
+
+
+async def test_under_a_limit_progress_yields_and_answers_arrive(
+    line: MakeLine, person: MakePerson, homeserver: Synapse
+) -> None:
+    bot, alice = await line(limited=True), await person("alice")
+    await limit(homeserver, bot.user_id, 2, 10)
+    rooms = [await room_of(bot, alice) for _ in range(4)]
+    rows = [(await bot.put(Draft(RoomId(room), text("begin", notice=True), Rank.SIGN)))[0] for room in rooms]
+    looks = [Look() for _ in rooms]
+    async with asyncio.TaskGroup() as turns:
+        for room, row, look in zip(rooms, rows, looks, strict=True):
+            turns.create_task(work(bot, room, row, look, 400))
+    for room, row in zip(rooms, rows, strict=True):
+        bot.sender.forget(row)
+        await bot.put(Draft(RoomId(room), text("the answer"), edits=row))
+    for room in rooms:
+        await alice.wait(lambda room=room: bodies(alice, room, bot.user_id) == ["the answer"])  # type: ignore[misc]
+    assert await bot.outbox.pace() > 0.3
+    shown = [alice.messages(room, bot.user_id)[0].edits for room in rooms]
+    assert min(shown) >= 2  # each room got its share
+    assert sum(shown) <= 10 + 2 * 6 + 8
