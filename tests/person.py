@@ -6,7 +6,6 @@ Nothing of Roommate is used here, so that a test sees what a person would see. S
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import json
 import time
@@ -136,8 +135,7 @@ class Person:
     async def close(self) -> None:
         if self._sync is not None:
             self._sync.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._sync
+            await asyncio.wait([self._sync])
         await self._http.close()
 
     async def __aenter__(self) -> Self:

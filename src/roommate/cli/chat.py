@@ -62,7 +62,7 @@ class TerminalChat:
 
     def _layout(self) -> Layout:
         live = Window(FormattedTextControl(self._draw_live), dont_extend_height=True)
-        status = Window(FormattedTextControl(self._draw_status), height=1)
+        status = Window(FormattedTextControl(self._draw_status), height=2, dont_extend_height=True)
         prompt = BeforeInput("› ", style="bold ansicyan")
         line = Window(
             BufferControl(self._buffer, input_processors=[prompt]),
@@ -84,13 +84,13 @@ class TerminalChat:
 
     def _draw_status(self) -> StyleAndTextTuples:
         if self._away is not None:
-            return [("ansired", f"{self._away} — trying again")]
+            return [("ansired", f"\n{self._away} — trying again")]
         busy = {post.sender for post in self._live.values()} | (self._timeline.typing - {self._me})
         if busy:
             frame = FRAMES[int(time.monotonic() / FRAME_SECONDS) % len(FRAMES)]
             names = ", ".join(look.name_of(user) for user in sorted(busy))
-            return [("ansigreen", f"{frame} {names} at work"), ("ansibrightblack", "   !stop stops")]
-        return [("ansibrightblack", "Enter sends · Alt-Enter new line · !help · /help · Ctrl-C leaves")]
+            return [("ansigreen", f"\n{frame} {names} at work"), ("ansibrightblack", "   !stop stops")]
+        return [("ansibrightblack", "\nEnter sends · Alt-Enter new line · !help · /help · Ctrl-C leaves")]
 
     async def _print(self, *looks: RenderableType) -> None:
         await run_in_terminal(lambda: self._console.print(*looks, sep="\n"))
@@ -162,7 +162,7 @@ class TerminalChat:
             case Tell(text):
                 self._soon(Text(text, "dim"))
             case Say(text) as say:
-                self._soon(Text.assemble(("› ", "bold cyan"), (text, "cyan")))
+                self._soon(look.own_look(text))
                 self._outbox.put_nowait(say)
             case React() as react:
                 self._outbox.put_nowait(react)

@@ -20,19 +20,26 @@ def name_of(user: str) -> str:
 
 
 def post_look(post: Post, me: UserId) -> RenderableType:
-    """A message, as it is printed or drawn while it lives."""
+    """A message, as it is printed or drawn while it lives; an empty line comes first."""
     if post.sender == me:
-        return Text.assemble(("› ", "bold cyan"), (post.body, "cyan"))
+        return own_look(post.body)
     color = _COLORS[sum(post.sender.encode()) % len(_COLORS)]
-    head = Text.assemble(("● ", color), (name_of(post.sender), f"bold {color}"))
+    head = Text.assemble("\n", ("● ", color), (name_of(post.sender), f"bold {color}"))
     if post.edited and not post.live and not post.state:
         head.append(" (edited)", "dim")
     if post.size is not None:
         return Group(head, Padding(Text(f"📎 {post.body} ({file_size(post.size)})"), (0, 2)))
-    parts: list[RenderableType] = [head, Padding(Markdown(post.body, hyperlinks=False), (0, 2))]
+    parts: list[RenderableType] = [head]
+    parts += [Padding(Text(step, "dim"), (0, 2)) for step in post.steps]
+    parts.append(Padding(Markdown(post.body, hyperlinks=False), (0, 2)))
     if post.summary:
         parts.append(Padding(Text(post.summary, "dim"), (0, 2)))
     return Group(*parts)
+
+
+def own_look(text: str) -> RenderableType:
+    """What the person says."""
+    return Text.assemble("\n", ("› ", "bold cyan"), (text, "cyan"))
 
 
 def reaction_look(reaction: Reacted) -> RenderableType:

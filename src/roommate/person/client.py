@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import secrets
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from types import TracebackType
@@ -83,9 +84,13 @@ class Client:
         `on_away` is told why, and None when it is back.
         """
         since = ""
+        # Synapse answers a first sync that it was asked before with what it said then, for two minutes
+        # (sync_response_cache_duration): so no two are alike.
+        alone = secrets.token_hex(8)
         while True:
             limit = back if not since else 200
-            about = {"room": {"rooms": [room], "timeline": {"limit": limit}}, "presence": {"types": []}}
+            rooms = {"rooms": [room], "timeline": {"limit": limit}}
+            about = {"room": rooms, "presence": {"types": []}, "io.roommate.alone": alone}
             wait = LONG_POLL_SECONDS * 1000 if since else 0
             path = f"sync?timeout={wait}&filter={quote(json.dumps(about))}" + (f"&since={since}" if since else "")
             try:
@@ -108,24 +113,19 @@ class Client:
         `act` is started when we look already, and is given the room's last `back` events.
         """
         timeline = Timeline()
-        acting: asyncio.Task[object] | None = None
-        acted = False
-        try:
-            async with contextlib.aclosing(self.follow(room, back)) as events:
-                async for event in events:
-                    if not event:
-                        acting = acting or asyncio.create_task(act(timeline))
-                        if acting.done():
-                            acting.result()
-                        continue
-                    mine = event.get("sender") == self.account.user_id
-                    acted = acted or (mine and acting is not None)
-                    seen = timeline.take(event)
-                    if acted and isinstance(seen, Post) and not mine and not seen.live:
-                        return seen
-        finally:
-            if acting is not None:
-                acting.cancel()
+        acting = acted = False
+        async with asyncio.TaskGroup() as group, contextlib.aclosing(self.follow(room, back)) as events:
+            async for event in events:
+                if not event:
+                    if not acting:
+                        acting = True
+                        group.create_task(act(timeline))
+                    continue
+                mine = event.get("sender") == self.account.user_id
+                acted = acted or (mine and acting)
+                seen = timeline.take(event)
+                if acted and isinstance(seen, Post) and not mine and not seen.live:
+                    return seen
         raise MatrixError("the homeserver has nothing more to say")
 
     async def call(self, method: str, path: str, body: JsonObject | None = None) -> JsonObject:

@@ -13,7 +13,9 @@ from roommate.words import EventId, JsonObject, UserId
 TURN = "io.roommate.turn"
 """Key in the content of a turn's message: its ``state`` is ``running`` until the message is final."""
 
-_SUMMARY = re.compile(r"<summary>(.*?)</summary>", re.DOTALL)
+_DETAILS = re.compile(r"<details>\s*<summary>(.*?)</summary>(.*)</details>", re.DOTALL)
+_LINE_END = re.compile(r"</(?:p|li|pre|h\d)>|<br ?/?>")
+_STEP_MARKS = ("✔", "✘", "ℹ")
 # All that can move a cursor or start an escape sequence, and what reorders text for the eye.
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
@@ -32,6 +34,8 @@ class Post:
     """How its turn ended (``done``, ``rounds``, ``stopped``, ``failed``); empty where it is not of a turn."""
     summary: str = ""
     """How its turn went, in a line (``2 steps · 1.3 s``)."""
+    steps: tuple[str, ...] = ()
+    """What its turn did, a line for each."""
     size: int | None = None
     """Bytes, when it is a file; the body is its name then."""
     edited: bool = False
@@ -97,20 +101,37 @@ class Timeline:
 def _post(event: Mapping[str, Any], content: JsonObject) -> Post:
     turn = content.get(TURN)
     state = str(turn.get("state", "")) if isinstance(turn, dict) else ""
-    about = content.get("info")
-    is_file = "url" in content or "file" in content
-    size = about.get("size") if isinstance(about, dict) else None
-    summary = _SUMMARY.search(str(content.get("formatted_body", "")))
+    body = _printable(content.get("body", ""))
+    size = None
+    if "url" in content or "file" in content:
+        about = content.get("info")
+        size = about.get("size", 0) if isinstance(about, dict) else 0
+        body = _printable(content.get("filename") or body)
+    summary, steps = _details(str(content.get("formatted_body", "")))
     return Post(
         event_id=event["event_id"],
         sender=event["sender"],
-        body=_printable(content.get("filename") or content.get("body", "") if is_file else content.get("body", "")),
+        body=body.removesuffix(summary).rstrip() if summary else body,
         msgtype=str(content.get("msgtype", "")),
         live=state == "running",
         state="" if state == "running" else state,
-        summary=_printable(html.unescape(re.sub(r"<[^>]*>", "", summary[1]))) if summary else "",
-        size=(size if isinstance(size, int) else 0) if is_file else None,
+        summary=summary,
+        steps=steps,
+        size=size if isinstance(size, int) else None,
     )
+
+
+def _details(rich: str) -> tuple[str, tuple[str, ...]]:
+    """The summary and the steps of what a client folds away."""
+    found = _DETAILS.search(rich)
+    if found is None:
+        return "", ()
+    lines = _printable(_text(_LINE_END.sub("\n", found[2]))).splitlines()
+    return _printable(_text(found[1])), tuple(line for line in lines if line.startswith(_STEP_MARKS))
+
+
+def _text(rich: str) -> str:
+    return html.unescape(re.sub(r"<[^>]*>", "", rich))
 
 
 def _printable(text: object) -> str:
