@@ -32,9 +32,8 @@ from roommate.sandbox.inside.frames import (
     frame,
 )
 
-PATIENCE = 15.0
-"""Seconds beyond a call's own time in which a hand must have ended it, and in which one not wanted must be killed."""
 HELLO_WITHIN = 5.0
+"""Seconds in which whoever dials in has to greet."""
 
 Take = Callable[[bytes], Awaitable[None] | None]
 
@@ -62,7 +61,7 @@ class Call:
         self._result: bytearray | None = None
         self._lost: str | None = None
         self._unwanted = False
-        self._deadline = None if within is None else self._loop.call_later(within + PATIENCE, self._overdue)
+        self._deadline = None if within is None else self._loop.call_later(within + connection.patience, self._overdue)
 
     async def finish(self, take: Take) -> bytearray:
         """Give all output to `take`, in order, then the result back. Raises HandLost, and what `take` raises.
@@ -157,18 +156,24 @@ class Call:
             self._end()
             self._unwanted = True
             self._connection.write(frame(KILL, self._number))
-            self._deadline = self._loop.call_later(PATIENCE, self._overdue)
+            self._deadline = self._loop.call_later(self._connection.patience, self._overdue)
 
     def _overdue(self) -> None:
         if self._output or self._reading:  # its reader is slow, and holds the hand back
-            self._deadline = self._loop.call_later(PATIENCE, self._overdue)
+            self._deadline = self._loop.call_later(self._connection.patience, self._overdue)
         else:
             self._connection.fail("the room's hand did not end a call in time")
 
 
 class Connection(asyncio.Protocol):
-    def __init__(self, arrived: Callable[[Connection, int], None], gone: Callable[[Connection, str], None]) -> None:
-        """`arrived` is told the protocol version that the hand speaks, `gone` why the connection ended."""
+    def __init__(
+        self, arrived: Callable[[Connection, int], None], gone: Callable[[Connection, str], None], patience: float
+    ) -> None:
+        """`arrived` is told the protocol version that the hand speaks, `gone` why the connection ended.
+
+        `patience` is how many seconds beyond a call's own time the hand has to end it, and to kill one not wanted.
+        """
+        self.patience = patience
         self._arrived, self._gone = arrived, gone
         self._transport: asyncio.Transport | None = None
         self._frames = Frames()

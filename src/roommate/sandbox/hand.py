@@ -55,14 +55,15 @@ class HandHost:
     """`ports.Hand` for one room. Listens on `socket`; the newest hand that dials in there is the room's.
 
     The socket is open to everybody (0666): the folder it is in is the wall. `owner` is the uid and gid it is given.
-    `lost` is set while a hand that was there is gone; calls raise HandLost then.
+    `lost` is set while a hand that was there is gone; calls raise HandLost then. A hand that is `patience` seconds late
+    with the end of a call is taken for dead.
     """
 
-    def __init__(self, socket: Path, *, owner: tuple[int, int] | None = None) -> None:
+    def __init__(self, socket: Path, *, owner: tuple[int, int] | None = None, patience: float = 15.0) -> None:
         self.lost = asyncio.Event()
         self.last_used = 0.0
         """When a call began or ended last, as loop.time(); calls in flight are `busy`."""
-        self._socket, self._owner = socket, owner
+        self._socket, self._owner, self._patience = socket, owner, patience
         self._listener: sockets.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
         self._dialled: set[Connection] = set()
@@ -129,7 +130,7 @@ class HandHost:
             await asyncio.sleep(ACCEPT_PAUSE)
 
     def _dialled_in(self) -> Connection:
-        connection = Connection(self._arrived, self._gone)
+        connection = Connection(self._arrived, self._gone, self._patience)
         self._dialled.add(connection)
         return connection
 

@@ -105,7 +105,7 @@ class Command:
                 file_actions=actions,
                 setsid=True,
                 setsigmask=(),
-                setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),  # Python ignores these two
+                setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),  # these two Python ignores, and so do we
             )
         except (OSError, ValueError) as error:
             for fd in ours:

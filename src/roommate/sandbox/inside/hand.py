@@ -160,5 +160,8 @@ def main() -> None:
             os.fstat(fd)
         except OSError:
             os.open("/dev/null", os.O_RDWR)
+    for number in signal.valid_signals():  # what our starter ignores, commands would ignore
+        if number not in (signal.SIGPIPE, signal.SIGXFSZ) and signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     Hand(sys.argv[1], os.path.realpath(sys.argv[2] if len(sys.argv) > 2 else WORKSPACE)).serve()

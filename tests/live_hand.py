@@ -1,0 +1,108 @@
+"""The hand's inside program as a plain process of this machine, with a temporary folder as the room's workspace."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from roommate.sandbox.hand import HandHost, program
+
+MARK = "ROOMMATE_TEST_HAND"
+"""Set in the environment of the hand and so in that of all it starts: what a test leaves behind can be found."""
+
+
+class LiveHand:
+    """`host` is the daemon's end, `workspace` the folder; `start` and `kill` are the container's life."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="rh-"))
+        self.socket = self.folder / "hand.sock"
+        self.workspace = self.folder / "workspace"
+        self.workspace.mkdir()
+        (self.folder / "hand.py").write_bytes(program())
+        self.host = HandHost(self.socket)
+        self._mark = secrets.token_hex(8)
+        self.pid = 0
+
+    async def start(self, python: str = sys.executable, largest_file: int | None = None) -> None:
+        """`largest_file` bytes is the most that a file may have: beyond it writing fails, as on a full disk."""
+
+        def limit() -> None:
+            if largest_file is not None:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+
+        process = await asyncio.create_subprocess_exec(
+            python,
+            "-I",
+            "-S",
+            str(self.folder / "hand.py"),
+            str(self.socket),
+            str(self.workspace),
+            env={**os.environ, MARK: self._mark},
+            preexec_fn=limit,
+        )
+        self.pid = process.pid
+        self._process = process
+        await self.host.connected(10)
+
+    async def kill(self) -> None:
+        self._process.kill()
+        await self._process.wait()
+
+    async def restart_host(self) -> None:
+        """What a restart of the daemon does to the hand."""
+        await self.host.close()
+        self.host = HandHost(self.socket)
+        await self.host.open()
+        await self.host.connected(10)
+
+    def left(self) -> list[int]:
+        """The processes that the hand started and that are alive."""
+        return [pid for pid in _marked(f"{MARK}={self._mark}\0".encode()) if pid != self.pid]
+
+    async def discard(self) -> None:
+        await self.host.close()
+        if self.pid:
+            await self.kill()
+        for pid in self.left():
+            os.kill(pid, signal.SIGKILL)
+        shutil.rmtree(self.folder)
+
+
+@asynccontextmanager
+async def live_hand(python: str = sys.executable, largest_file: int | None = None) -> AsyncIterator[LiveHand]:
+    hand = LiveHand()
+    try:
+        await hand.host.open()
+        await hand.start(python, largest_file)
+        yield hand
+    finally:
+        await hand.discard()
+
+
+async def until(happened: Callable[[], object], seconds: float = 10) -> None:
+    """Wait for it; fails when it has not happened after so many seconds."""
+    async with asyncio.timeout(seconds):
+        while not happened():
+            await asyncio.sleep(0.01)
+
+
+def _marked(mark: bytes) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if mark in (entry / "environ").read_bytes() and b") Z " not in (entry / "stat").read_bytes():
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+    return found

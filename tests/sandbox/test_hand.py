@@ -1,0 +1,511 @@
+"""The hand's two ends against each other, on this machine; the container around it is tested elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from roommate.errors import HandLost, SandboxError, ToolError
+from roommate.sandbox.hand import HandHost
+from roommate.sandbox.inside.frames import WINDOW
+from roommate.words import DirEntry, Exit
+from tests.live_hand import LiveHand, live_hand, until
+
+
+@pytest.fixture
+async def hand() -> AsyncIterator[LiveHand]:
+    async with live_hand() as live:
+        yield live
+
+
+async def output(hand: LiveHand, *args: object, **options: object) -> tuple[bytes, Exit]:
+    printed = bytearray()
+    ended = await hand.host.run(*args, on_output=printed.extend, **options)  # type: ignore[arg-type]
+    return bytes(printed), ended
+
+
+# ── Running ──────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_command_prints_and_ends(hand: LiveHand) -> None:
+    printed, ended = await output(hand, "echo one; echo two >&2; echo three; exit 7")
+    assert printed == b"one\ntwo\nthree\n"
+    assert (ended.code, ended.signal, ended.timed_out, ended.out_of_memory, ended.spilled) == (
+        7,
+        None,
+        False,
+        False,
+        None,
+    )
+    assert 0 < ended.seconds < 5
+
+
+async def test_a_program_gets_its_arguments_as_they_are(hand: LiveHand) -> None:
+    assert (await output(hand, ["printf", "%s|", "a b", "$HOME", "*", "ä"]))[0] == "a b|$HOME|*|ä|".encode()
+
+
+async def test_environment_and_folder(hand: LiveHand) -> None:
+    (hand.workspace / "sub").mkdir()
+    printed, _ = await output(hand, "echo $COLOUR; pwd; cat /dev/stdin", env={"COLOUR": "blue"}, cwd="/workspace/sub")
+    assert printed.decode().splitlines() == ["blue", str(hand.workspace / "sub")]
+    assert (await output(hand, ["pwd"]))[0].decode().strip() == str(hand.workspace)
+    assert (await output(hand, ["pwd"], cwd="sub"))[0].decode().strip() == str(hand.workspace / "sub")
+    assert (await output(hand, ["pwd"], cwd="/"))[0] == b"/\n"
+
+
+async def test_a_signal_is_no_exit_code(hand: LiveHand) -> None:
+    ended = await hand.host.run("kill -SEGV $$")
+    assert (ended.code, ended.signal) == (None, signal.SIGSEGV)
+
+
+async def test_children_start_with_ordinary_signals(hand: LiveHand) -> None:
+    printed, ended = await output(hand, "grep -E 'Sig(Ign|Blk)' /proc/self/status; yes | head -1")
+    blocked, ignored = (int(line.split()[1], 16) for line in printed.splitlines()[:2])
+    assert blocked == 0
+    assert ignored & ~(0b11 << 31) == 0, "beyond 32 and 33, which are the C library's own"
+    assert ended.code == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "cwd", "says"),
+    [
+        (["no-such-program"], "/workspace", "no-such-program: no such file"),
+        (["true"], "/workspace/no-such-folder", "no-such-folder: no such file"),
+        (["true"], "/etc/passwd", "not a folder"),
+        (["/etc/passwd"], "/workspace", "/etc/passwd: permission denied"),
+        ("echo a\0b", "/workspace", "null"),
+        (["true", "\ud800"], "/workspace", "Unicode"),
+        (["true", "x" * 200_000], "/workspace", "too long"),
+        ("x" * 300_000, "/workspace", "too long"),
+    ],
+)
+async def test_what_cannot_start_says_why(hand: LiveHand, command: str | list[str], cwd: str, says: str) -> None:
+    with pytest.raises(ToolError, match=says):
+        await hand.host.run(command, cwd=cwd)
+    assert (await hand.host.run(["true"])).code == 0
+    assert not hand.host.busy
+
+
+async def test_input_of_any_size_comes_back(hand: LiveHand) -> None:
+    sent = os.urandom(3_000_000)
+    printed, ended = await output(hand, ["cat"], stdin=sent)
+    assert ended.code == 0
+    assert printed == sent
+
+
+async def test_input_that_nobody_reads_holds_nothing_up(hand: LiveHand) -> None:
+    async with asyncio.timeout(5):
+        assert (await hand.host.run("exec 0<&-; sleep 0.1; exit 5", stdin=bytes(3_000_000))).code == 5
+        assert (await hand.host.run(["true"], stdin=bytes(3_000_000))).code == 0
+
+
+async def test_fifty_at_once(hand: LiveHand) -> None:
+    got = await asyncio.gather(*(output(hand, f"sleep 0.3; echo {n}; exit {n}") for n in range(50)))
+    assert [(int(printed), ended.code) for printed, ended in got] == [(n, n) for n in range(50)]
+    assert max(ended.seconds for _, ended in got) < 10
+
+
+async def test_much_output_is_whole_and_nobody_keeps_it(hand: LiveHand) -> None:
+    count = 0
+
+    def take(piece: bytes) -> None:
+        nonlocal count
+        assert len(piece) <= WINDOW
+        count += len(piece)
+
+    assert (await hand.host.run(["head", "-c", "100000000", "/dev/zero"], on_output=take)).code == 0
+    assert count == 100_000_000
+    status = Path(f"/proc/{hand.pid}/status").read_text()
+    peak = int(status.partition("VmHWM:")[2].split()[0])
+    assert peak < 40_000, f"the hand took {peak} kB"
+
+
+async def test_a_slow_reader_holds_back_its_own_process_only(hand: LiveHand) -> None:
+    go_on = asyncio.Event()
+    got = bytearray()
+
+    async def slow(piece: bytes) -> None:
+        got.extend(piece)
+        await go_on.wait()
+
+    command = "for i in $(seq 100); do head -c 50000 /dev/zero; echo $i > progress; done"
+    slow_one = asyncio.ensure_future(hand.host.run(command, on_output=slow))
+    await until(lambda: got)
+    for _ in range(20):
+        printed, _ = await output(hand, ["head", "-c", "1000000", "/dev/zero"])
+        assert len(printed) == 1_000_000
+    await asyncio.sleep(0.1)
+    progress = int((hand.workspace / "progress").read_text())
+    assert progress * 50_000 < 2 * WINDOW + (1 << 17), "it went on although nobody read"
+    assert not slow_one.done()
+    go_on.set()
+    assert (await slow_one).code == 0
+    assert len(got) == 5_000_000
+
+
+async def test_a_timeout_counts_while_output_is_held_back(hand: LiveHand) -> None:
+    stopped = asyncio.Event()
+
+    async def slow(_: bytes) -> None:
+        await stopped.wait()
+
+    running = asyncio.ensure_future(hand.host.run(["yes"], on_output=slow, timeout=0.3))
+    await until(lambda: hand.left())
+    await until(lambda: not hand.left())
+    stopped.set()
+    ended = await running
+    assert (ended.timed_out, ended.signal) == (True, signal.SIGTERM)
+
+
+async def test_a_reader_that_fails_ends_the_command(hand: LiveHand) -> None:
+    def take(_: bytes) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await hand.host.run("echo; sleep 60", on_output=take)
+    await until(lambda: not hand.left())
+    await until(lambda: not hand.host.busy)
+
+
+FAMILY = """
+(trap '' TERM; sleep 61) &
+setsid sleep 62 &
+setsid sh -c 'trap "" TERM; (env -i sleep 63; true) & wait' &
+sh -c 'setsid sleep 64 & exit'
+sleep 65 &
+touch started
+wait
+"""
+
+
+async def test_a_timeout_kills_all_that_was_started(hand: LiveHand) -> None:
+    ended = await hand.host.run(FAMILY, timeout=0.5)
+    assert ended.timed_out
+    assert ended.signal == signal.SIGTERM
+    assert not hand.left()
+
+
+async def test_a_timeout_leaves_time_to_clean_up(hand: LiveHand) -> None:
+    command = "trap 'sleep 0.2; echo cleaned; exit 9' TERM; sleep 60 & wait"
+    printed, ended = await output(hand, command, timeout=0.2)
+    assert printed == b"cleaned\n"
+    assert (ended.code, ended.timed_out) == (9, True)
+
+
+async def test_being_cancelled_kills_all_that_was_started(hand: LiveHand) -> None:
+    running = asyncio.ensure_future(hand.host.run(FAMILY))
+    await until((hand.workspace / "started").exists)
+    began = time.monotonic()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert time.monotonic() - began < 0.5, "who cancels does not wait for the dying"
+    await until(lambda: not hand.left())
+    await until(lambda: not hand.host.busy)
+    assert (await hand.host.run(["true"])).code == 0
+
+
+async def test_a_fork_bomb_is_killed(hand: LiveHand) -> None:
+    """Kept small by its own count, as there is no limit of processes around it here."""
+    bomb = "f() { [ $1 -gt 0 ] && { f $(($1-1)) & f $(($1-1)) & }; sleep 60; }; f 6"
+    assert (await hand.host.run(["sh", "-c", bomb], timeout=0.5)).timed_out
+    assert not hand.left()
+
+
+async def test_what_is_left_in_the_background_does_not_hold_the_call(hand: LiveHand) -> None:
+    command = "(sleep 2; echo late; echo later; touch survived) & echo done"
+    printed, ended = await output(hand, command)
+    assert printed == b"done\n"
+    assert ended.code == 0
+    assert ended.seconds < 0.5
+    await until((hand.workspace / "survived").exists, 5)
+
+
+async def test_a_chatty_background_process_does_not_hold_the_call_either(hand: LiveHand) -> None:
+    async def slow(_: bytes) -> None:
+        await asyncio.sleep(0.05)
+
+    async with asyncio.timeout(8):
+        assert (await hand.host.run("yes & echo $! > pid", on_output=slow)).code == 0
+    os.kill(int((hand.workspace / "pid").read_text()), signal.SIGKILL)
+
+
+# ── The whole output in a file ───────────────────────────────────────────────────────────────────
+
+
+async def test_long_output_is_in_a_file_as_well(hand: LiveHand) -> None:
+    printed, ended = await output(hand, "seq 20000", spill_after=1000)
+    assert ended.spilled is not None
+    assert ended.spilled.startswith(".roommate/output/")
+    assert (hand.workspace / ended.spilled).read_bytes() == printed
+    assert len(printed) > 100_000
+    assert (hand.workspace / ".roommate/.gitignore").read_text() == "*\n"
+
+
+async def test_short_output_is_not(hand: LiveHand) -> None:
+    assert (await hand.host.run("echo short", spill_after=1000)).spilled is None
+    assert not (hand.workspace / ".roommate").exists()
+
+
+async def test_a_file_that_cannot_be_made_breaks_nothing(hand: LiveHand) -> None:
+    (hand.workspace / ".roommate").write_text("in the way")
+    printed, ended = await output(hand, "seq 20000", spill_after=1000)
+    assert (ended.code, ended.spilled) == (0, None)
+    assert printed.endswith(b"20000\n")
+    with pytest.raises(ToolError):
+        await hand.host.start_job("true")
+
+
+async def test_a_full_disk_breaks_nothing() -> None:
+    async with live_hand(largest_file=50_000) as hand:
+        printed, ended = await output(hand, "seq 20000", spill_after=1000)
+        assert (ended.code, ended.spilled) == (0, None)
+        assert printed.endswith(b"20000\n")
+        assert not list((hand.workspace / ".roommate/output").iterdir()), "half of it under the name of the whole"
+        with pytest.raises(ToolError, match="large"):
+            await hand.host.write("big", bytes(60_000))
+        assert {path.name for path in hand.workspace.iterdir()} == {".roommate"}
+        job = await hand.host.start_job("seq 20000; echo more")
+        await until(lambda: not hand.left())
+        ended_job = (await hand.host.job(job.id)).exit
+        assert ended_job is not None
+        assert ended_job.code == 0
+
+
+# ── Files ────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_what_is_written_is_read(hand: LiveHand) -> None:
+    content = os.urandom(2_500_000)
+    await hand.host.write("new/folder/file.bin", content)
+    assert (hand.workspace / "new/folder/file.bin").read_bytes() == content
+    whole = await hand.host.read("/workspace/new/folder/file.bin", limit=10_000_000)
+    assert (whole.content, whole.size) == (content, len(content))
+    part = await hand.host.read("new/folder/file.bin", offset=1_000_000, limit=5)
+    assert (part.content, part.size) == (content[1_000_000:1_000_005], len(content))
+    beyond = await hand.host.read("new/folder/file.bin", offset=9_000_000)
+    assert (beyond.content, beyond.size) == (b"", len(content))
+    await hand.host.write("new/folder/file.bin", b"")
+    assert (await hand.host.read("new/folder/file.bin")).size == 0
+    assert [path.name for path in (hand.workspace / "new/folder").iterdir()] == ["file.bin"]
+
+
+async def test_writing_keeps_the_mode_and_follows_links(hand: LiveHand) -> None:
+    script = hand.workspace / "script"
+    script.write_text("old")
+    script.chmod(0o751)
+    (hand.workspace / "link").symlink_to("script")
+    (hand.workspace / "dangling").symlink_to("target")
+    await hand.host.write("link", b"new")
+    await hand.host.write("dangling", b"made")
+    assert script.read_text() == "new"
+    assert script.stat().st_mode & 0o7777 == 0o751
+    assert (hand.workspace / "link").is_symlink()
+    assert (hand.workspace / "target").read_text() == "made"
+
+
+async def test_files_of_proc_are_read(hand: LiveHand) -> None:
+    got = await hand.host.read("/proc/self/status")
+    assert got.content.startswith(b"Name:")
+    assert got.size == len(got.content)
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("missing", "no such file"),
+        ("folder", "is a folder"),
+        ("fifo", "not a regular file"),
+        ("/dev/zero", "not a regular file"),
+        ("socket", "No such device|not a regular file"),
+        ("file/below", "not a folder"),
+        ("loop", "symbolic links"),
+        ("a\0b", "null"),
+        ("\ud800", "Unicode"),
+        ("\udc80", "Unicode"),
+        ("n" * 300, "too long"),
+    ],
+)
+async def test_what_is_no_file_is_refused_at_once(hand: LiveHand, path: str, says: str) -> None:
+    (hand.workspace / "folder").mkdir()
+    (hand.workspace / "file").touch()
+    (hand.workspace / "loop").symlink_to("loop")
+    os.mkfifo(hand.workspace / "fifo")
+    os.mknod(hand.workspace / "socket", 0o140644)
+    async with asyncio.timeout(5):
+        with pytest.raises(ToolError, match=says):
+            await hand.host.read(path)
+        if path not in ("missing", "loop"):
+            with pytest.raises(ToolError):
+                await hand.host.write(path, b"x")
+        if path != "folder":
+            with pytest.raises(ToolError):
+                await hand.host.list(path)
+
+
+async def test_a_write_given_up_leaves_nothing(hand: LiveHand) -> None:
+    (hand.workspace / "file").write_text("old")
+    writing = asyncio.ensure_future(hand.host.write("file", bytes(50_000_000)))
+    await until(lambda: len(list(hand.workspace.iterdir())) == 2)
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    await until(lambda: [path.name for path in hand.workspace.iterdir()] == ["file"])
+    assert (hand.workspace / "file").read_text() == "old"
+
+
+async def test_listing(hand: LiveHand) -> None:
+    for path in ("b.py", "a.txt", "src/x.py", "src/deep/y.py", ".git/config.py", "node_modules/m.py", ".hidden"):
+        (hand.workspace / path).parent.mkdir(parents=True, exist_ok=True)
+        (hand.workspace / path).write_text("12345")
+    (hand.workspace / "link").symlink_to("src")
+    Path(os.fsdecode(os.fsencode(hand.workspace) + b"/bad\xff")).touch()
+    entries, total = await hand.host.list(".")
+    assert total == len(entries) == 8
+    assert [entry.path for entry in entries] == sorted(entry.path for entry in entries)
+    kinds = {entry.path: entry.kind for entry in entries}
+    assert kinds["link"] == "link"
+    assert kinds["src"] == "dir"
+    assert "bad\ufffd" in kinds
+    assert DirEntry("a.txt", "file", 5) in entries
+    entries, total = await hand.host.list("/workspace", "*.py")
+    assert ([entry.path for entry in entries], total) == (["b.py", "src/deep/y.py", "src/x.py"], 3)
+    assert [entry.path for entry in (await hand.host.list("src", "*/*.py"))[0]] == ["deep/y.py"]
+
+
+async def test_a_long_list_is_cut_and_counted_and_holds_nobody_up(hand: LiveHand) -> None:
+    for folder in range(30):
+        (hand.workspace / f"{folder:03}").mkdir()
+        for number in range(100):
+            (hand.workspace / f"{folder:03}/{number:03}").touch()
+    listing = asyncio.ensure_future(hand.host.list(".", "*", limit=150))
+    while not listing.done():
+        assert (await hand.host.run(["true"])).seconds < 1
+    entries, total = await listing
+    assert total == 3030
+    assert len(entries) == 150
+    assert [entry.path for entry in entries[:3]] == ["000", "000/000", "000/001"]
+
+
+# ── Background jobs ──────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_job_runs_on_and_writes_its_log(hand: LiveHand) -> None:
+    (hand.workspace / "sub").mkdir()
+    job = await hand.host.start_job("pwd; echo err >&2; sleep 60", cwd="sub")
+    assert (job.exit, job.command) == (None, "pwd; echo err >&2; sleep 60")
+    log = hand.workspace / job.log
+    await until(lambda: log.read_text() == f"{hand.workspace}/sub\nerr\n")
+    assert await hand.host.job(job.id) == job
+    assert await hand.host.jobs() == [job]
+    stopped = await hand.host.stop_job(job.id)
+    assert stopped.exit is not None
+    assert stopped.exit.signal == signal.SIGTERM
+    assert not hand.left()
+    assert await hand.host.stop_job(job.id) == stopped
+    assert (hand.workspace / ".roommate/.gitignore").read_text() == "*\n"
+
+
+async def test_a_job_that_will_not_go_is_killed(hand: LiveHand) -> None:
+    job = await hand.host.start_job(FAMILY)
+    await until((hand.workspace / "started").exists)
+    first, second = await asyncio.gather(hand.host.stop_job(job.id), hand.host.stop_job(job.id))
+    assert first == second
+    assert not hand.left()
+
+
+async def test_a_job_outlives_the_daemon_and_a_call_does_not(hand: LiveHand) -> None:
+    job = await hand.host.start_job("sleep 0.5; echo finished; exit 3")
+    calling = asyncio.ensure_future(hand.host.run("touch running; sleep 60"))
+    await until((hand.workspace / "running").exists)
+    await hand.restart_host()
+    with pytest.raises(HandLost):
+        await calling
+    await until(lambda: not hand.left())
+    after = await hand.host.job(job.id)
+    assert after.exit is not None
+    assert after.exit.code == 3
+    assert (hand.workspace / job.log).read_text() == "finished\n"
+
+
+async def test_jobs_have_names_of_their_own_even_after_the_container_died(hand: LiveHand) -> None:
+    first = await hand.host.start_job("echo first")
+    await until(lambda: not hand.left())
+    await hand.kill()
+    await until(lambda: hand.host.lost.is_set())
+    await hand.start()
+    with pytest.raises(ToolError, match="no background job"):
+        await hand.host.job(first.id)
+    second = await hand.host.start_job("echo second")
+    await until(lambda: (hand.workspace / second.log).read_text() == "second\n")
+    assert (hand.workspace / first.log).read_text() == "first\n"
+
+
+async def test_a_job_that_cannot_start_leaves_nothing(hand: LiveHand) -> None:
+    with pytest.raises(ToolError, match="no such file"):
+        await hand.host.start_job("true", cwd="nowhere")
+    assert not await hand.host.jobs()
+    assert not list((hand.workspace / ".roommate/jobs").iterdir())
+
+
+async def test_jobs_have_a_limit(hand: LiveHand) -> None:
+    for _ in range(64):
+        await hand.host.start_job("sleep 60")
+    with pytest.raises(ToolError, match="stop one first"):
+        await hand.host.start_job("sleep 60")
+    await asyncio.gather(*(hand.host.stop_job(job.id) for job in await hand.host.jobs()))
+    assert not hand.left()
+    assert (await hand.host.start_job("true")).id == "65"
+
+
+# ── Life and death ───────────────────────────────────────────────────────────────────────────────
+
+
+async def test_the_death_of_the_hand_ends_its_calls(hand: LiveHand) -> None:
+    calls = [asyncio.ensure_future(hand.host.run("echo; sleep 60")) for _ in range(3)]
+    await until(lambda: len(hand.left()) >= 3)
+    busy = hand.host.busy
+    await hand.kill()
+    assert busy
+    for call in calls:
+        with pytest.raises(HandLost, match="gone"):
+            await call
+    assert hand.host.lost.is_set()
+    assert not hand.host.busy
+    with pytest.raises(HandLost):
+        await hand.host.run(["true"])
+    with pytest.raises(HandLost, match=r"waited 0.01 s"):
+        await hand.host.connected(0.01)
+    await hand.start()
+    assert not hand.host.lost.is_set()
+    assert (await hand.host.run(["true"])).code == 0
+
+
+async def test_it_says_when_it_was_used(hand: LiveHand) -> None:
+    loop = asyncio.get_running_loop()
+    before = loop.time()
+    running = asyncio.ensure_future(hand.host.run(["sleep", "0.2"]))
+    await asyncio.sleep(0.1)
+    busy = hand.host.busy
+    assert busy
+    assert before <= hand.host.last_used < loop.time()
+    await running
+    assert not hand.host.busy
+    assert hand.host.last_used >= before + 0.2
+
+
+async def test_a_stale_socket_is_replaced_and_an_impossible_one_said(tmp_path: Path) -> None:
+    (tmp_path / "hand.sock").touch()
+    host = HandHost(tmp_path / "hand.sock", owner=(os.getuid(), os.getgid()))
+    await host.open()
+    assert (tmp_path / "hand.sock").stat().st_mode & 0o777 == 0o666
+    await host.close()
+    assert not (tmp_path / "hand.sock").exists()
+    with pytest.raises(SandboxError, match="IPC_BASE_DIR"):
+        await HandHost(tmp_path / ("x" * 120) / "hand.sock").open()

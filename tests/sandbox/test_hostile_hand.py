@@ -1,0 +1,291 @@
+"""A container that lies: whatever comes over the hand's stream, the daemon ends the connection and goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import socket
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from roommate.errors import HandLost, ToolError
+from roommate.sandbox.hand import HandHost
+from roommate.sandbox.inside.frames import (
+    CALL,
+    CHUNK,
+    COST,
+    CREDIT,
+    DATA,
+    HELLO,
+    KILL,
+    MAX_FRAME,
+    RESULT,
+    VERSION,
+    WINDOW,
+    Frames,
+    credit,
+    frame,
+)
+from tests.live_hand import until
+
+GREETING = frame(HELLO, 0, json.dumps({"version": VERSION}).encode())
+ENDED = {"code": 0, "signal": None, "seconds": 0.1, "timed_out": False, "out_of_memory": False, "spilled": None}
+
+
+class Liar:
+    """Something in the container that speaks over the socket as it likes."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+        self._frames = Frames()
+        self._got: list[tuple[int, int, bytearray]] = []
+
+    async def heard(self) -> tuple[int, int, bytearray]:
+        while not self._got:
+            piece = await self.reader.read(1 << 16)
+            assert piece, "the daemon hung up"
+            self._got += self._frames.feed(piece)
+        return self._got.pop(0)
+
+    async def hung_up(self) -> bool:
+        try:
+            async with asyncio.timeout(5):
+                while await self.reader.read(1 << 16):
+                    pass
+        except ConnectionError:
+            pass
+        return True
+
+
+@pytest.fixture
+async def host() -> AsyncIterator[HandHost]:
+    folder = Path(tempfile.mkdtemp(prefix="rh-"))
+    host = HandHost(folder / "hand.sock", patience=0.2)
+    await host.open()
+    try:
+        yield host
+    finally:
+        await host.close()
+        shutil.rmtree(folder)
+
+
+async def dial(host: HandHost, greeting: bytes = GREETING) -> Liar:
+    reader, writer = await asyncio.open_unix_connection(str(host._socket))
+    writer.write(greeting)
+    return Liar(reader, writer)
+
+
+async def asked(host: HandHost, call: Any) -> tuple[Liar, asyncio.Future[Any], int]:
+    """A liar that has dialled in and been asked: itself, what the asker gets, and the call's number."""
+    liar = await dial(host)
+    await host.connected(5)
+    asking = asyncio.ensure_future(call)
+    kind, number, _ = await liar.heard()
+    assert kind == CALL
+    return liar, asking, number
+
+
+@pytest.mark.parametrize(
+    "greeting",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\x00" * 100,
+        frame(RESULT, 1, b"{}"),
+        frame(HELLO, 0, b"{"),
+        frame(HELLO, 0, b'{"version": "x"}'),
+        frame(HELLO, 0, b"[" * 100_000),
+    ],
+)
+async def test_who_does_not_greet_is_shown_out(host: HandHost, greeting: bytes) -> None:
+    liar = await dial(host, greeting)
+    assert await liar.hung_up()
+    with pytest.raises(HandLost):
+        await host.run(["true"])
+    await dial(host)
+    await host.connected(5)
+
+
+async def test_another_version_is_said(host: HandHost) -> None:
+    liar = await dial(host, frame(HELLO, 0, b'{"version": 99}'))
+    assert await liar.hung_up()
+    with pytest.raises(HandLost, match="version 99"):
+        await host.connected(0.1)
+
+
+NONSENSE = {
+    "garbage": b"\xff" * 50,
+    "too long": frame(DATA, 1, b"")[:5] + (MAX_FRAME + 1).to_bytes(4, "big"),
+    "a kind for the hand": frame(KILL, 1),
+    "a call": frame(CALL, 1, b"{}"),
+    "hello again": GREETING,
+    "of no call": frame(DATA, 77, b"x"),
+    "the end of no call": frame(RESULT, 77, b"{}"),
+    "empty output": frame(DATA, 1, b""),
+    "credit for nothing": credit(1, 1),
+    "half a credit": frame(CREDIT, 1, b"\0"),
+    "no JSON": frame(RESULT, 1, b"{"),
+    "no object": frame(RESULT, 1, b"[]"),
+    "deep JSON": frame(RESULT, 1, b"[" * 100_000),
+    "no result": frame(RESULT, 1, b"{}"),
+    "a code too big": frame(RESULT, 1, json.dumps({**ENDED, "code": 256}).encode()),
+    "a code that is text": frame(RESULT, 1, json.dumps({**ENDED, "code": "0"}).encode()),
+    "two ends": frame(RESULT, 1, json.dumps({**ENDED, "signal": 9}).encode()),
+    "no end": frame(RESULT, 1, json.dumps({**ENDED, "code": None}).encode()),
+    "no time": frame(RESULT, 1, json.dumps({**ENDED, "seconds": float("nan")}).encode()),
+    "a path elsewhere": frame(RESULT, 1, json.dumps({**ENDED, "spilled": ".roommate/output/../../x"}).encode()),
+    "a long error": frame(RESULT, 1, json.dumps({"error": "x" * 5000}).encode()),
+}
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE.values(), ids=NONSENSE.keys())
+async def test_nonsense_ends_the_connection_and_nothing_else(host: HandHost, nonsense: bytes) -> None:
+    got = bytearray()
+    liar, asking, number = await asked(host, host.run(["true"], on_output=got.extend))
+    assert number == 1
+    liar.writer.write(nonsense)
+    with pytest.raises(HandLost, match="broke the protocol"):
+        await asking
+    assert await liar.hung_up()
+    assert len(got) <= WINDOW
+    honest, asking, number = await asked(host, host.run(["true"]))
+    honest.writer.write(frame(RESULT, number, json.dumps(ENDED).encode()))
+    assert (await asking).code == 0
+
+
+@pytest.mark.parametrize("size", [1, 1000, CHUNK], ids=["tiny frames cost more than their bytes", "some", "large"])
+async def test_nobody_sends_beyond_the_credit(host: HandHost, size: int) -> None:
+    blocked = asyncio.Event()
+
+    async def never(_: bytes) -> None:
+        await blocked.wait()
+
+    liar, asking, number = await asked(host, host.run(["true"], on_output=never))
+    liar.writer.write(frame(DATA, number, bytes(size)) * (WINDOW // (COST + size)))
+    await asyncio.sleep(0.05)
+    assert not liar.reader.at_eof()
+    liar.writer.write(frame(DATA, number, bytes(size)))
+    assert await liar.hung_up()
+    blocked.set()
+    with pytest.raises(HandLost):
+        await asking
+
+
+async def test_more_of_a_file_than_was_asked_for(host: HandHost) -> None:
+    liar, asking, number = await asked(host, host.read("x", limit=10))
+    liar.writer.write(frame(DATA, number, b"x" * 11))
+    with pytest.raises(HandLost, match="more of a file"):
+        await asking
+    assert await liar.hung_up()
+
+
+@pytest.mark.parametrize(
+    "listing",
+    [
+        b"",
+        b"{}",
+        b'[["a","file",-1]]',
+        b'[["a","door",1]]',
+        b'[["a","file",1],["b","file",1],["c","file",1]]',
+        b'["\\ud800"]',
+    ],
+)
+async def test_a_list_that_is_none(host: HandHost, listing: bytes) -> None:
+    liar, asking, number = await asked(host, host.list(".", limit=2))
+    liar.writer.write((frame(DATA, number, listing) if listing else b"") + frame(RESULT, number, b'{"total": 1}'))
+    with pytest.raises(HandLost, match="a list that is none"):
+        await asking
+
+
+async def test_a_list_without_end(host: HandHost) -> None:
+    liar, asking, number = await asked(host, host.list("."))
+
+    async def flood() -> None:
+        try:
+            while True:
+                liar.writer.write(frame(DATA, number, bytes(CHUNK - COST)) * 2)
+                while (await liar.heard())[0] != CREDIT:
+                    pass
+        except (AssertionError, ConnectionError):
+            pass
+
+    async with asyncio.timeout(20):
+        await flood()
+        with pytest.raises(HandLost):
+            await asking
+
+
+async def test_an_error_is_only_text(host: HandHost) -> None:
+    liar, asking, number = await asked(host, host.read("x"))
+    liar.writer.write(frame(RESULT, number, b'{"error": "no such thing"}'))
+    with pytest.raises(ToolError, match="no such thing"):
+        await asking
+
+
+async def test_a_hand_that_does_not_answer_in_time_is_dead(host: HandHost) -> None:
+    liar, asking, _ = await asked(host, host.run(["true"], timeout=0.1))
+    with pytest.raises(HandLost, match="in time"):
+        await asking
+    assert await liar.hung_up()
+    assert host.lost.is_set()
+
+
+async def test_a_hand_that_does_not_kill_is_dead(host: HandHost) -> None:
+    liar, asking, number = await asked(host, host.run(["true"]))
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert host.busy
+    assert (await liar.heard())[:2] == (KILL, number)
+    assert await liar.hung_up()
+    assert not host.busy
+
+
+async def test_a_slow_reader_is_not_taken_for_a_dead_hand(host: HandHost) -> None:
+    got = []
+
+    async def slow(piece: bytes) -> None:
+        got.append(piece)
+        await asyncio.sleep(0.7)
+
+    liar, asking, number = await asked(host, host.run(["true"], timeout=0.1, on_output=slow))
+    liar.writer.write(frame(DATA, number, b"x"))
+    await until(lambda: got)
+    await asyncio.sleep(0.6)
+    liar.writer.write(frame(RESULT, number, json.dumps(ENDED).encode()))
+    assert (await asking).code == 0
+
+
+async def test_the_newest_hand_is_the_rooms(host: HandHost) -> None:
+    older, asking, _ = await asked(host, host.run(["true"]))
+    newer = await dial(host)
+    with pytest.raises(HandLost, match="took this one's place"):
+        await asking
+    assert await older.hung_up()
+    assert not host.lost.is_set()
+    again = asyncio.ensure_future(host.run(["true"]))
+    _, number, _ = await newer.heard()
+    newer.writer.write(frame(RESULT, number, json.dumps(ENDED).encode()))
+    assert (await again).code == 0
+
+
+async def test_dialling_for_fun_is_slowed_down(host: HandHost) -> None:
+    dialled = []
+    end = asyncio.get_running_loop().time() + 0.5
+    while asyncio.get_running_loop().time() < end:
+        other = socket.socket(socket.AF_UNIX)
+        other.setblocking(False)
+        try:
+            other.connect(str(host._socket))
+            other.send(GREETING)
+            dialled.append(other)
+        except BlockingIOError:  # nobody took the ones before
+            other.close()
+        await asyncio.sleep(0.001)
+    assert 2 <= len(dialled) <= 25
+    for other in dialled:
+        other.close()
