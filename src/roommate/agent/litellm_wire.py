@@ -142,10 +142,10 @@ class Wire:
 
 async def connect(name: str, api_key: str, api_base: str) -> Wire:
     """Import LiteLLM, in a thread as it takes 3 s of CPU, and look the model up. Later times cost next to nothing."""
-    return await asyncio.to_thread(lambda: Wire(_imported(), name, api_key, api_base))
+    return await asyncio.to_thread(lambda: Wire(import_litellm(), name, api_key, api_base))
 
 
-def _imported() -> ModuleType:
+def import_litellm() -> ModuleType:
     """LiteLLM, with everything switched off that looks around, reports, counts or prints."""
     os.environ.update(_SWITCHES)
     with _gently() if "litellm" not in sys.modules else contextlib.nullcontext():

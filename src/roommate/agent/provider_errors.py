@@ -100,7 +100,7 @@ def provider_message(text: str, api_key: str = "") -> str:
         text = shorter
     if len(api_key) > 4:
         text = text.replace(api_key, "…")
-    text = " ".join(_SECRET.sub("…", _NOISE.sub(" ", text)).split())
+    text = " ".join(_NOISE.sub(" ", _SECRET.sub("…", text)).split())
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
