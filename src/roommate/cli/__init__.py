@@ -43,8 +43,8 @@ def _root(
         raise typer.Exit
 
 
-@app.command()
-def run() -> None:
+@app.command("run")
+def _run_command() -> None:
     """Run the daemon in the foreground until SIGTERM or Ctrl-C."""
     from roommate import config, daemon
 
@@ -56,16 +56,16 @@ User = Annotated[str, typer.Option(help="Your Matrix id; needed the first time, 
 Room = Annotated[str, typer.Argument(help="A room id (!…) or an alias (#…:server).")]
 
 
-@app.command()
-def chat(room: Room, homeserver: Homeserver = "", user: User = "") -> None:
+@app.command("chat")
+def _chat_command(room: Room, homeserver: Homeserver = "", user: User = "") -> None:
     """Chat in a room, as yourself. Without a terminal: say each line of stdin, and print its answer."""
     from roommate.cli import person
 
     _run(person.chat(room, homeserver, user))
 
 
-@app.command()
-def send(
+@app.command("send")
+def _send_command(
     room: Room,
     text: Annotated[str, typer.Argument(help="What to say; `-` reads it from stdin.")],
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the answer and print it.")] = False,
@@ -80,8 +80,8 @@ def send(
     raise typer.Exit(_run(person.send(room, said, wait=wait, homeserver=homeserver, user=user, as_json=as_json)))
 
 
-@app.command()
-def demo(
+@app.command("demo")
+def _demo_command(
     once: Annotated[str, typer.Option(metavar="TEXT", help="Say this, print the answer, and end.")] = "",
     keep: Annotated[bool, typer.Option("--keep", help="Leave homeserver and daemon running when you go.")] = False,
     stop: Annotated[bool, typer.Option("--stop", help="End what --keep left running, and nothing else.")] = False,
@@ -90,21 +90,21 @@ def demo(
     timeout: Annotated[float, typer.Option(help="With --once: seconds to wait for the answer.")] = 300,
 ) -> None:
     """Everything on this machine: a homeserver, the daemon, a room, and a chat in it."""
-    from roommate.cli import demo as command
+    from roommate.cli import demo
 
-    raise typer.Exit(_run(command.run(folder, once=once, keep=keep, stop=stop, reset=reset, timeout=timeout)))
+    raise typer.Exit(_run(demo.run(folder, once=once, keep=keep, stop=stop, reset=reset, timeout=timeout)))
 
 
-@app.command()
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+@app.command("doctor")
+def _doctor_command(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Look at everything that Roommate needs, and say how to mend what is not right."""
-    from roommate.cli import doctor as command
+    from roommate.cli import doctor
 
-    raise typer.Exit(_run(command.run(as_json)))
+    raise typer.Exit(_run(doctor.run(as_json)))
 
 
 @image_app.command("build")
-def image_build(
+def _image_build_command(
     name: Annotated[str, typer.Option(help="Name of the image (default: SANDBOX_IMAGE).")] = "",
 ) -> None:
     """Make the rooms' image, unless it is there already, made from the same recipe. Prints its id."""

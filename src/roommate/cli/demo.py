@@ -47,7 +47,9 @@ async def run(folder: Path, *, once: str, keep: bool, stop: bool, reset: bool, t
             if not (keep and left):
                 await demo.stop()
         if keep:
-            console.print("It all goes on. `roommate demo` takes you back to it, `roommate demo --stop` ends it.")
+            console.print(
+                "It all goes on: [bold]scripts/demo[/] takes you back to it, [bold]scripts/demo --stop[/] ends it."
+            )
         return code or 0
 
 

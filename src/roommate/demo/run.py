@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Self
 
 from roommate.config import Settings
+from roommate.daemon import sandboxes_of
 from roommate.demo.homeserver import Synapse
 from roommate.demo.process import Background
 from roommate.errors import StateError
 from roommate.person import Client
 from roommate.sandbox import image
+from roommate.sandbox.workspace import Workspace
 from roommate.words import Account, RoomId, UserId
 
 READY_SECONDS = 60.0
@@ -64,6 +66,7 @@ class Demo:
         self._settings = settings
         self._homeserver = Synapse(self._folder / "homeserver", detached=keep)
         self._daemon = Background(self._folder, "daemon", detached=keep)
+        self._state = self._folder / "state"
         self._kept_file = self._folder / "demo.json"
         self._kept = Kept.read(self._kept_file)
 
@@ -116,15 +119,23 @@ class Demo:
     async def stop(self) -> None:
         """End the daemon, its containers and the homeserver. What they know stays in the folder."""
         await self._daemon.stop()
+        if (self._state / "rooms").exists() and self._kept.bot:
+            settings = self._settings.model_copy(update={"state_dir": self._state, "matrix_user": self._kept.bot})
+            sandboxes = sandboxes_of(settings)
+            try:
+                await sandboxes.reconcile(())
+            finally:
+                await sandboxes.close()
         await self._homeserver.stop()
 
     async def reset(self) -> None:
         """End everything and forget it."""
         await self.stop()
+        for room in (self._state / "rooms").glob("*"):
+            await asyncio.to_thread(Workspace(room).delete)
         for path in self._folder.iterdir():
-            if path.name == "lock":
-                continue
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if path.name != "lock":
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
         self._kept = Kept.read(self._kept_file)
 
     async def watch(self) -> None:
@@ -159,9 +170,9 @@ class Demo:
             "MATRIX_USER": self._kept.bot,
             "MATRIX_PASSWORD": self._kept.bot_password,
             "MATRIX_ADMIN_USER": self._kept.user_id,
-            "STATE_DIR": str(self._folder / "state"),
+            "STATE_DIR": str(self._state),
             # The demo has its own people and places, whatever .env says: empty is as good as not set.
-            **dict.fromkeys(("VPS_IP", "OPERATORS", "ALLOWED_USERS", "IPC_BASE_DIR", "LOG_FORMAT"), ""),
+            **dict.fromkeys(("VPS_IP", "OPERATORS", "ALLOWED_USERS"), ""),
         }
         await self._daemon.start([sys.executable, "-m", "roommate", "run"], environment)
         deadline = time.monotonic() + READY_SECONDS
