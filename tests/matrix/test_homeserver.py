@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from roommate.demo.instance import free_port
 from roommate.errors import ConfigError, Refused, Transient
 from roommate.matrix.homeserver import DEVICE_NAME, Homeserver
 from roommate.matrix.intake import Intake
-from roommate.words import Account, RoomId, SyncBatch, UserId
+from roommate.words import Account, JsonObject, RoomId, SyncBatch, UserId
 from tests.conftest import PASSWORD, MakePerson, register
 from tests.matrix.conftest import MakeLine
 from tests.matrix.line import Line, texts
@@ -129,14 +130,25 @@ class Memory:
         self.batches.append(batch)
 
 
-async def batches(serve: Serve, syncs: list[tuple[int, str]]) -> list[str]:
-    """What intake stores of these answers (status, body), one after the other."""
-    left, memory = list(syncs), Memory()
+async def batches(
+    serve: Serve, syncs: list[tuple[int, str]], pages: Sequence[tuple[int, str]] = ()
+) -> tuple[list[SyncBatch], int]:
+    """What intake stores of these answers (status, body) to syncs and questions for history; how often it synced.
+
+    After the last of the syncs there is no news.
+    """
+    last = json.loads(syncs[-1][1])["next_batch"]
+    left, history, memory, asked = list(syncs), list(pages), Memory(), 0
 
     async def answer(request: web.Request) -> web.Response:
-        if not request.path.endswith("/sync"):
-            return web.json_response({})
-        status, body = left.pop(0) if left else (200, await asyncio.sleep(60, "{}"))
+        nonlocal asked
+        if request.path.endswith("/messages"):
+            status, body = history.pop(0)
+        elif request.path.endswith("/sync"):
+            asked += 1
+            status, body = left.pop(0) if left else (200, json.dumps({"next_batch": last}))
+        else:
+            status, body = 200, "{}"
         return web.Response(status=status, text=body, content_type="application/json")
 
     url = await serve(answer)
@@ -144,13 +156,14 @@ async def batches(serve: Serve, syncs: list[tuple[int, str]]) -> list[str]:
     await here.sign_in("", Account(url, BOT, "D", "t"))
     running = asyncio.create_task(Intake(here, memory, lambda _: None).run())
     async with asyncio.timeout(30):
-        while left or len(memory.batches) < sum('next_batch"' in body for _, body in syncs):
+        while not memory.batches or memory.batches[-1].next_batch != last:
             assert not running.done(), running.exception()
             await asyncio.sleep(0.01)
+    await asyncio.sleep(1)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await here.close()
-    return [batch.next_batch for batch in memory.batches]
+    return memory.batches, asked
 
 
 async def test_nonsense_in_a_sync_is_passed_over(serve: Serve) -> None:
@@ -161,7 +174,8 @@ async def test_nonsense_in_a_sync_is_passed_over(serve: Serve) -> None:
         '{"next_batch": "d", "rooms": {"leave": {"!r:m": {"timeline": {"events": {}}}, "": 1}}}',
         '{"next_batch": "e", "rooms": {"join": {"!r:m": {"timeline": {"limited": true, "prev_batch": {}}}}}}',
     ]
-    assert await batches(serve, [(200, each) for each in nonsense]) == ["a", "b", "c", "d", "e"]
+    stored, _ = await batches(serve, [(200, each) for each in nonsense])
+    assert [batch.next_batch for batch in stored] == ["a", "b", "c", "d", "e"]
 
 
 async def test_intake_outlives_every_failure_and_does_not_spin(serve: Serve) -> None:
@@ -172,8 +186,39 @@ async def test_intake_outlives_every_failure_and_does_not_spin(serve: Serve) -> 
         (429, '{"errcode": "M_LIMIT_EXCEEDED", "error": "slow down", "retry_after_ms": 100}'),
         (200, '{"next_batch": "fine"}'),
     ]
-    assert await batches(serve, answers) == ["fine"]
+    stored, asked = await batches(serve, answers)
+    assert [batch.next_batch for batch in stored] == ["fine"]
     assert time.monotonic() - began > 2.5  # waits of 0.5, 1 and 2 s, less the jitter
+    assert asked <= 7  # and where it is told at once that there is no news, it takes its time, too
+
+
+def joined(next_batch: str, *texts: str, limited: bool = False) -> tuple[int, str]:
+    timeline = {"events": [written(text) for text in texts], "limited": limited, "prev_batch": "p"}
+    return 200, json.dumps({"next_batch": next_batch, "rooms": {"join": {"!r:m": {"timeline": timeline}}}})
+
+
+def written(text: str) -> JsonObject:
+    content = {"msgtype": "m.text", "body": text}
+    return {"type": "m.room.message", "event_id": f"${text}", "sender": "@alice:m", "content": content}
+
+
+async def test_a_gap_that_could_not_be_read_is_read_again_with_its_sync(serve: Serve) -> None:
+    gap = joined("b", "five", limited=True)
+    pages = [
+        (200, json.dumps({"chunk": [written("four")], "end": "q"})),
+        (502, "oops"),
+        (200, json.dumps({"chunk": [written("four"), written("three")], "end": "q"})),
+        (200, json.dumps({"chunk": [written("two")]})),
+    ]
+    stored, _ = await batches(serve, [joined("a", "one"), gap, gap], pages)
+    assert [batch.next_batch for batch in stored] == ["a", "b"]
+    assert texts(list(stored[1].happened)) == ["two", "three", "four", "five"]
+
+
+async def test_a_history_that_is_refused_leaves_a_gap_and_not_a_deaf_bot(serve: Serve) -> None:
+    pages = [(403, '{"errcode": "M_FORBIDDEN", "error": "hidden"}')]
+    stored, _ = await batches(serve, [joined("a", "one"), joined("b", "five", limited=True)], pages)
+    assert texts(list(stored[1].happened)) == ["five"]
 
 
 async def test_an_address_without_a_homeserver_is_a_wrong_setting(serve: Serve) -> None:

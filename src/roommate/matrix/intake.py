@@ -18,7 +18,8 @@ from roommate.ports import SyncLog
 from roommate.words import Incoming, JsonObject, RoomId, RoomState, SyncBatch
 
 LONG_POLL_MS = 30_000
-LONGEST_WAIT = 30.0
+LONGEST_WAIT = 10.0
+SHORTEST_POLL = 0.5
 PAGE = 250
 GAP_PAGES = 80
 """How far a gap is filled: 20 000 events of one room. Older ones are given up, with a line in the log."""
@@ -54,14 +55,16 @@ class Intake:
         joined = set(await self._sync_log.joined_rooms())
         failures = 0
         while True:
+            # The first one, and the first after a failure, is not to wait until somebody writes.
+            patience = LONG_POLL_MS if self.ready.is_set() and not failures else 0
+            asked_at = time.monotonic()
             try:
-                # The first sync is not waited for: who waits for `ready` would wait until somebody writes.
-                answer = await self._homeserver.sync(since, LONG_POLL_MS if self.ready.is_set() and not failures else 0)
+                answer = await self._homeserver.sync(since, patience)
                 batch = await self._read(answer, since, joined)
             except (Transient, Refused) as error:
                 failures += 1
                 seconds = max(back_off(failures, LONGEST_WAIT), getattr(error, "retry_after", None) or 0.0)
-                _log.log(logging.WARNING if failures == 1 else logging.DEBUG, "%s; trying again", error)
+                _log.warning("%s; trying again in %.1f s", error, seconds)
                 await asyncio.sleep(seconds)
                 continue
             if failures:
@@ -73,6 +76,8 @@ class Intake:
                 for room in batch.rooms:
                     (joined.add if room.membership == "join" else joined.discard)(room.room_id)
                 self._stored(batch)
+            elif patience and time.monotonic() - asked_at < SHORTEST_POLL:
+                await asyncio.sleep(SHORTEST_POLL)  # something answers at once instead of waiting for news
             self.ready.set()
 
     async def _read(self, answer: JsonObject, since: str | None, joined: set[RoomId]) -> SyncBatch:

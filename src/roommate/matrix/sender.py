@@ -20,7 +20,7 @@ from roommate.ports import OutboxLog
 from roommate.words import EventId, JsonObject, Outgoing, RoomId
 
 IN_FLIGHT = 8
-LONGEST_WAIT = 15.0
+LONGEST_WAIT = 10.0
 TYPING_MS = 30_000
 TYPING_SECONDS = 5.0
 KNOWN_EVENTS = 4096
@@ -237,7 +237,7 @@ class Sender:
                 live.room_id, "m.room.message", content, f"roommate-look-{secrets.token_hex(8)}"
             )
         except Refused as error:
-            _log.warning("%s: a live message was not shown: %s", live.room_id, error)
+            _log.debug("%s: a live message was not shown: %s", live.room_id, error)
         except Transient:
             if live.look is None and self._live.get(row) is live:
                 live.look = look
