@@ -189,4 +189,4 @@ class TerminalChat:
             await self._print(Text("There is no question to answer.", "dim"))
             return
         await self._client.react(self._room, card.event_id, key)
-        await self._print(Text(f"  {key} on “{card.body.splitlines()[0]}”", "dim"))
+        await self._print(look.reaction_look(Reacted(self._me, key, card)))

@@ -43,7 +43,7 @@ def own_look(text: str) -> RenderableType:
 
 
 def reaction_look(reaction: Reacted) -> RenderableType:
-    words = " ".join(reaction.post.body.split())
+    words = " ".join(reaction.post.body.replace("*", "").split())
     words = words if len(words) <= 50 else words[:49] + "…"
     return Text(f"  {reaction.key} {name_of(reaction.sender)} on “{words}”", "dim")
 

@@ -1,0 +1,123 @@
+"""`roommate demo`: the whole path, twice; what stays and what does not; what is said when a part of it dies."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness import ROOMMATE
+from tests.terminal import Terminal
+
+
+@pytest.fixture
+def folder(image: str) -> Iterator[Path]:
+    """The demo's, with a path that is short enough for sockets."""
+    made = Path(tempfile.mkdtemp(prefix="rd-"))
+    yield made
+    assert processes_of(made) == {}
+    assert str(made) not in Path("/proc/self/mounts").read_text()
+    shutil.rmtree(made)
+
+
+def processes_of(folder: Path) -> dict[int, str]:
+    """Who works in the folder, as the command line says."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if str(folder) in command:
+            found[int(process.name)] = command
+    return found
+
+
+def environment(image: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MATRIX_", "LLM_", "STATE_"))}
+    return {**kept, "SANDBOX_IMAGE": image}
+
+
+async def demo(folder: Path, image: str, *arguments: str) -> tuple[int, str, str]:
+    """Exit code, stdout, stderr."""
+    process = await asyncio.create_subprocess_exec(
+        ROOMMATE,
+        "demo",
+        "--folder",
+        folder,
+        *arguments,
+        cwd=folder,
+        env=environment(image),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(120):
+        out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+async def test_the_whole_path_without_a_terminal(folder: Path, image: str) -> None:
+    code, out, err = await demo(folder, image, "--once", "run: python3 --version && echo kept >file")
+    assert code == 0, err
+    assert "Python 3." in out
+    assert "✔" not in out
+    assert [step for step in ("sandbox image", "homeserver", "daemon", "room") if f"✔ {step}" not in err] == []
+    assert processes_of(folder) == {}
+
+    code, out, err = await demo(folder, image, "--keep", "--once", "run: cat file")
+    assert code == 0, err
+    assert "kept" in out
+    running = processes_of(folder)
+    assert any("synapse" in command for command in running.values())
+
+    code, out, err = await demo(folder, image, "--keep", "--once", "run: cat file")
+    assert code == 0, err
+    assert {pid for pid, command in running.items() if "synapse" in command} <= processes_of(folder).keys()
+
+    code, out, err = await demo(folder, image, "--stop")
+    assert (code, out) == (0, ""), err
+    assert processes_of(folder) == {}
+
+    code, out, err = await demo(folder, image, "--reset", "--once", "run: cat file")
+    assert code == 0, err
+    assert "No such file" in out
+
+
+async def test_the_whole_path_in_a_terminal(folder: Path, image: str) -> None:
+    command = [str(ROOMMATE), "demo", "--folder", str(folder)]
+    async with Terminal(*command, environment=environment(image)) as terminal:
+        await terminal.see("choose the homeserver http://127.0.0.1:", timeout=60)
+        await terminal.see("I am Roommate")
+        terminal.type("run: seq -s+ 3 5\r")
+        await terminal.see("3+4+5")
+        code, _, err = await demo(folder, image, "--once", "run: true")
+        assert (code, err) == (75, f"roommate: a demo runs already in {folder}: end that one first\n")
+        terminal.type("\x03")
+        assert await terminal.ended() == 0
+    assert processes_of(folder) == {}
+
+
+async def test_a_dead_daemon_ends_the_chat_and_says_so(folder: Path, image: str) -> None:
+    command = [str(ROOMMATE), "demo", "--folder", str(folder)]
+    async with Terminal(*command, environment=environment(image)) as terminal:
+        await terminal.see("I am Roommate", timeout=60)
+        os.kill(int((folder / "daemon.pid").read_text().split()[0]), signal.SIGKILL)
+        await terminal.see("roommate: the daemon has ended")
+        assert await terminal.ended() == 75
+
+
+async def test_nothing_outlives_a_killed_demo(folder: Path, image: str) -> None:
+    command = [str(ROOMMATE), "demo", "--folder", str(folder)]
+    async with Terminal(*command, environment=environment(image)) as terminal:
+        await terminal.see("I am Roommate", timeout=60)
+    async with asyncio.timeout(5):  # leaving the terminal killed it
+        while processes_of(folder):
+            await asyncio.sleep(0.02)
