@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ctypes
 import gc
+import importlib
 import logging
 import os
 import sys
@@ -29,6 +30,14 @@ _SWITCHES = {
     # SDK: 1.5 ms a call, 15 MB and 0.3 s at the first call.
     "EXPERIMENTAL_OPENAI_BASE_LLM_HTTP_HANDLER": "True",
 }
+
+_IMPORTED_BY_THE_FIRST_CALL = (
+    "litellm.proxy.openai_files_endpoints.common_utils",
+    "litellm.llms.vertex_ai.vertex_ai_partner_models.anthropic.transformation",
+    "litellm._service_logger",
+    "anyio._backends._asyncio",
+)
+"""What would stop the event loop for 0.15 s in the first call; here it is only a matter of time, never of working."""
 
 
 @dataclass(slots=True)
@@ -151,6 +160,10 @@ def import_litellm() -> ModuleType:
     with _gently() if "litellm" not in sys.modules else contextlib.nullcontext():
         import litellm
         import litellm.main
+
+        for late in _IMPORTED_BY_THE_FIRST_CALL:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(late)
     litellm.suppress_debug_info = True
     litellm.disable_token_counter = True
     litellm.disable_streaming_logging = True

@@ -82,17 +82,20 @@ def _assistant(text: str, calls: Sequence[ToolCall]) -> JsonObject:
     }
 
 
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse)
+
+
 def as_object(text: str) -> JsonObject | None:
     """The JSON object that a model wrote as a call's arguments; None where it is not one."""
     try:
-        arguments = json.loads(text, parse_constant=_refuse)
+        arguments = _DECODER.decode(text)
     except (ValueError, RecursionError):
         return None
     return arguments if isinstance(arguments, dict) else None
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not JSON")
 
 
 def _arguments(text: str) -> str:

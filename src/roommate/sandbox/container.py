@@ -164,7 +164,7 @@ class RoomContainer:
                 return hand
             log.warning("the hand of %s does not dial in: starting its container again", self.room_id)
             await engine.stop(self.name)
-        made = self._spec(await self._foundation.image(), ground)
+        made = self._spec((await self._foundation.image()).id, ground)
         workspace_mb = 0 if ground.host.quota else self._plan.limits.workspace_mb
         await asyncio.to_thread(self.files.prepare, ground.host.owner, workspace_mb)
         as_it_should_be = found is not None and found.labels.get(MADE) == made["labels"][MADE]

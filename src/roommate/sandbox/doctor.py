@@ -8,7 +8,7 @@ import shutil
 
 from roommate.errors import ImageError, SandboxError
 from roommate.sandbox.container import Plan, size
-from roommate.sandbox.ground import Ground
+from roommate.sandbox.ground import Foundation
 from roommate.sandbox.posture import Host
 from roommate.words import Check
 
@@ -23,15 +23,14 @@ def failed(problem: SandboxError) -> Check:
     return Check("podman", False, str(problem), "see `podman run --rm IMAGE true` for more")
 
 
-async def examine(ground: Ground, plan: Plan) -> list[Check]:
-    """Raises nothing for what is wrong with the host; SandboxError when Podman goes away meanwhile."""
-    host = ground.host
-    image = await ground.engine.image(plan.image)
+async def examine(foundation: Foundation, plan: Plan) -> list[Check]:
+    """Raises SandboxError when no container can run."""
+    host = (await foundation.ground()).host
     free = (await asyncio.to_thread(shutil.disk_usage, plan.state)).free
     who = "rootless" if host.rootless else "as root"
     return [
         Check("podman", True, f"Podman {host.podman}, {host.runtime}, {who}, {host.setup}, cgroup {host.cgroup}"),
-        Check("image", True, f"{plan.image}, {size(image.size)}, has python3"),
+        await _image(foundation, plan),
         _storage(host),
         _user_namespace(host),
         _limit(host, "memory", host.memory, f"{plan.limits.memory_mb} MiB, no swap"),
@@ -41,6 +40,14 @@ async def examine(ground: Ground, plan: Plan) -> list[Check]:
         _quota(host, plan),
         Check("disk", free > _LITTLE_SPACE, f"{size(free)} free in {plan.state}", "make room there", needed=False),
     ]
+
+
+async def _image(foundation: Foundation, plan: Plan) -> Check:
+    try:
+        image = await foundation.image()
+    except ImageError as problem:
+        return failed(problem)
+    return Check("image", True, f"{plan.image}, {size(image.size)}, has python3")
 
 
 def _storage(host: Host) -> Check:

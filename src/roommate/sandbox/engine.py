@@ -88,9 +88,6 @@ class Engine:
     async def start(self, name: str) -> None:
         await self._ask("POST", f"/containers/{name}/start", fine=(304,))
 
-    async def unpause(self, name: str) -> None:
-        await self._ask("POST", f"/containers/{name}/unpause")
-
     async def stop(self, name: str, grace: int = 2) -> None:
         """SIGTERM, and SIGKILL after `grace` seconds. Fine when it does not run or is gone."""
         await self._ask("POST", f"/containers/{name}/stop", {"timeout": grace}, fine=(304, 404))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roommate.sandbox import seccomp
-from roommate.sandbox.engine import Engine
+from roommate.sandbox.engine import Engine, Image
 from roommate.sandbox.posture import Host
 from roommate.sandbox.probe import Probe
 
@@ -46,10 +46,10 @@ class Foundation:
                 self._ground = Ground(self._probe.engine(host), host, self._profile if ours else None)
             return self._ground
 
-    async def image(self) -> str:
-        """The id of the rooms' image. Raises ImageError when it is missing or no hand can run in it."""
+    async def image(self) -> Image:
+        """The rooms' image. Raises ImageError when it is missing or no hand can run in it."""
         ground = await self.ground()
-        return (await self._probe.fit(ground.engine, ground.host, self._image)).id
+        return await self._probe.fit(ground.engine, ground.host, self._image)
 
     def doubt(self) -> None:
         """A container did not start: the next daemon looks at the host anew."""

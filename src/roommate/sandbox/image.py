@@ -27,6 +27,11 @@ _SLIM = (
     "path-exclude=/usr/share/doc/*",
     "path-include=/usr/share/doc/*/copyright",
 )
+# Proxies, certificates, passwords and names of this site have no business in a room.
+_FORGET = (
+    'rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1/etc/resolv.conf" "$1/etc/hostname"',
+    r'sed -i -E "s|://[^/@ ]*@|://|" "$1/etc/apt/sources.list"',
+)
 # What apt must know to reach this host's mirrors. It is used while bootstrapping and never stays in the image.
 _APT_OPTION = re.compile(r"Acquire::(https?|Retries|Check-Valid-Until|Check-Date|ForceIPv[46])\b")
 _KEPT_ENV = re.compile(r"PATH|HOME|TMPDIR|USER|LOGNAME|(https?|no|all)_proxy|XDG_RUNTIME_DIR", re.IGNORECASE)
@@ -42,19 +47,18 @@ async def build(name: str, *, containerfile: Path = CONTAINERFILE, podman: str =
     Raises EngineError when Podman is missing, ImageError when the image cannot be made.
     """
     recipe = await asyncio.to_thread(_read, containerfile)
-    inputs = _digest(recipe, *_SLIM)
+    inputs = _digest(recipe, *_SLIM, *_FORGET)
     if found := await _made_from(podman, name, inputs):
         say(f"image {name} is up to date")
         return found
-    old = await _output(podman, "image", "ls", "--quiet", "--no-trunc", name)
     base = await _base(podman, recipe, say)
     say(f"building {name}")
     # Isolation "chroot" needs neither an OCI runtime nor cgroups, which is what differs most between hosts.
     command = [podman, "build", "--isolation=chroot", "--layers=false", "--pull=never", "--quiet"]
     command += ["--build-arg", f"BASE={base}", "--label", f"{INPUTS}={inputs}", "--tag", name]
     await _run([*command, "-"], f"building {name}", recipe)
-    if old:  # refused while a container still uses it, and then it stays until the next build
-        await _output(podman, "image", "rm", old.split()[0])
+    # What it replaces; what a container still uses stays until the next build.
+    await _output(podman, "image", "prune", "--force", "--filter", f"label={INPUTS}")
     made = await _made_from(podman, name, inputs)
     if made is None:
         raise ImageError(f"{name} was built, but Podman does not show it")
@@ -77,7 +81,7 @@ async def _base(podman: str, recipe: str, say: Say) -> str:
         raise ImageError("the Containerfile has no line ARG BASE=…")
     if await _output(podman, "image", "ls", "--quiet", wanted[1]):
         return wanted[1]
-    inputs = _digest(" ".join(packages(recipe)), *_SLIM)
+    inputs = _digest(" ".join(packages(recipe)), *_SLIM, *_FORGET)
     if await _made_from(podman, BASE_OF_PACKAGES, inputs):
         return BASE_OF_PACKAGES
     say(f"asking the registry for {wanted[1]}")
@@ -103,9 +107,7 @@ async def _bootstrap(podman: str, wanted: Sequence[str], inputs: str) -> None:
     command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(wanted)}"]
     command += [f"--dpkgopt={option}" for option in _SLIM]
     command += [f"--aptopt={option}" for option in await _apt_options()]
-    # Proxies, certificates and passwords of this site have no business in a room.
-    command.append('--customize-hook=rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap"')
-    command.append(r'--customize-hook=sed -i -E "s|://[^/@ ]*@|://|" "$1/etc/apt/sources.list"')
+    command += [f"--customize-hook={hook}" for hook in _FORGET]
     importing = [podman, "import", "--quiet", "--change", f"LABEL {INPUTS}={inputs}", "-", BASE_OF_PACKAGES]
     reader, writer = os.pipe()
     try:

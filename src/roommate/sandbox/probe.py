@@ -242,13 +242,14 @@ def _fields(text: str, separator: str | None) -> Iterator[list[str]]:
 
 
 def _facts_of(workspace: Path, image: str, code: int) -> JsonObject:
-    said = (workspace / "said").read_text(errors="replace")[:1000] if (workspace / "said").exists() else ""
-    last = said.strip().splitlines()[-1] if said.strip() else f"exit code {code}"
-    if code == 127:
-        missing = "python3" if said else "/bin/sh"
-        raise ImageError(f"the image {image} has no {missing}, which a room's hand needs")
+    script_ran = (workspace / "said").exists()
+    if code == 127 or (code in (1, 126) and not script_ran):  # what an init says differs
+        raise ImageError(
+            f"the image {image} has no {'python3' if script_ran else '/bin/sh'}, which a room's hand needs"
+        )
     if code != 0:
-        raise EngineError(f"a trial container of {image} failed: {last}")
+        said = (workspace / "said").read_text(errors="replace")[:1000] if script_ran else ""
+        raise EngineError(f"a trial container of {image} ended with {code}: {said.strip() or 'it said nothing'}")
     facts: JsonObject = json.loads((workspace / "facts.json").read_bytes()[:10_000])
     if tuple(facts["python"]) < PYTHON:
         has, needed = (".".join(map(str, version)) for version in (facts["python"], PYTHON))

@@ -113,11 +113,9 @@ class RoomSandboxes:
     async def check(self) -> list[Check]:
         """What doctor wants to know; a host on which nothing works is an answer, too."""
         try:
-            ground = await self._foundation.ground()
-            await self._foundation.image()
+            return await doctor.examine(self._foundation, self._plan)
         except SandboxError as problem:
             return [doctor.failed(problem)]
-        return await doctor.examine(ground, self._plan)
 
     def _room(self, room_id: RoomId) -> RoomContainer:
         if room_id not in self._rooms:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import shutil
@@ -63,8 +64,10 @@ class Workspace:
                 folder.mkdir(mode=0o755, exist_ok=True)
                 if folder.stat().st_uid != owner:
                     _give(folder, owner)
-        except OSError as exc:
-            raise EngineError(f"the room's files cannot be made ready in {self.folder}: {exc.strerror or exc}") from exc
+        except (OSError, EngineError) as exc:
+            why = (exc.strerror if isinstance(exc, OSError) else None) or str(exc)
+            full = "the disk is full: " if os.strerror(errno.ENOSPC) in why else ""
+            raise EngineError(f"{full}the room's files cannot be made ready in {self.folder}: {why}") from exc
 
     def release(self) -> None:
         """Unmount the disk, if there is one. A disk that is in use still is found again by the next `prepare`."""

@@ -42,7 +42,7 @@ class Outbox:
         return await self._db.run(work)
 
     async def event_of(self, row: int) -> EventId | None:
-        return await self._db.run(lambda c: c.execute("SELECT event_id FROM outbox WHERE id=?", (row,)).fetchone()[0])  # type: ignore[no-any-return]
+        return await self._db.run(lambda c: c.execute("SELECT event_id FROM outbox WHERE id=?", (row,)).fetchone()[0])
 
     async def is_ours(self, event_id: EventId) -> bool:
         """Did the daemon send this event?"""

@@ -23,6 +23,16 @@ if TYPE_CHECKING:
     from typing import Any
 
 WORKSPACE = "/workspace"
+UNATTENDED = {
+    "TERM": "dumb",
+    "PAGER": "cat",
+    "GIT_PAGER": "cat",
+    "GIT_TERMINAL_PROMPT": "0",
+    "DEBIAN_FRONTEND": "noninteractive",
+    "PYTHONUNBUFFERED": "1",
+}
+"""What commands find in their environment where the image says nothing else: nobody sits there to page or to answer, but
+people watch the output come."""
 
 
 class Hand:
@@ -164,4 +174,6 @@ def main() -> None:
         if number not in (signal.SIGPIPE, signal.SIGXFSZ) and signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for name, value in UNATTENDED.items():
+        os.environ.setdefault(name, value)
     Hand(sys.argv[1], os.path.realpath(sys.argv[2] if len(sys.argv) > 2 else WORKSPACE)).serve()

@@ -1,0 +1,163 @@
+"""A model's arguments: the one border where what it wrote becomes a type, or a result that says what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
+
+from roommate.errors import ToolError
+from roommate.words import ToolCall, ToolSpec
+
+
+class Arguments(BaseModel):
+    """The docstring of each is what the model reads about the tool. Numbers may come as text, as some models write them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+
+
+def _one_text(value: object) -> object:
+    """Some models write a command as a list of words."""
+    if isinstance(value, list) and value and all(isinstance(word, str) for word in value):
+        return shlex.join(value)
+    return value
+
+
+Text = Annotated[str, Field(min_length=1)]
+Line = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class RunCommand(Arguments):
+    """Run a shell command in the room's container and get its output and exit code."""
+
+    command: Annotated[Text, BeforeValidator(_one_text)] = Field(description="The command, as typed into a shell")
+    timeout: Seconds | None = Field(None, description="Seconds until it is killed")
+    cwd: Text | None = Field(None, description="Folder to run it in; default: the workspace")
+    background: bool = Field(False, description="True for servers and watchers: go on at once while it runs")
+
+
+class ReadFile(Arguments):
+    """Read a text file."""
+
+    path: Text = Field(description="Path, relative to the workspace")
+    offset: Line | None = Field(None, description="First line to read, from 1")
+    limit: Annotated[int, Field(ge=1)] | None = Field(None, description="How many lines to read")
+
+
+class WriteFile(Arguments):
+    """Create a file or replace it whole. To change a part of a file use edit_file."""
+
+    path: Text = Field(description="Path, relative to the workspace; folders on the way are made")
+    content: str = Field(description="The whole new content")
+
+
+class EditFile(Arguments):
+    """Replace one piece of text in a file."""
+
+    path: Text = Field(description="Path, relative to the workspace")
+    old: Text = Field(description="The text to replace, exactly as in the file; it must be there once only")
+    new: str = Field(description="The text to put there")
+
+
+class ListFiles(Arguments):
+    """List a folder, or find files by name."""
+
+    path: Text | None = Field(None, description="Folder; default: the workspace")
+    glob: Text | None = Field(None, description="Find everything below that matches, such as *.py or src/**/test_*")
+
+
+class Search(Arguments):
+    """Search in the content of files for a regular expression."""
+
+    pattern: Text = Field(description="Regular expression")
+    path: Text | None = Field(None, description="File or folder to search in; default: the workspace")
+    glob: Text | None = Field(None, description="Only files with such a name, such as *.py")
+
+
+class ReadBackground(Arguments):
+    """See whether a background command still runs, and the end of its output."""
+
+    id: Text = Field(description="The id that run_command gave")
+    wait: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
+        None, description="Seconds to wait for it to end first"
+    )
+
+
+class StopBackground(Arguments):
+    """Stop a background command."""
+
+    id: Text = Field(description="The id that run_command gave")
+
+
+TOOLS: dict[str, type[Arguments]] = {
+    "run_command": RunCommand,
+    "read_file": ReadFile,
+    "write_file": WriteFile,
+    "edit_file": EditFile,
+    "list_files": ListFiles,
+    "search": Search,
+    "read_background": ReadBackground,
+    "stop_background": StopBackground,
+}
+
+
+def specs() -> tuple[ToolSpec, ...]:
+    return tuple(ToolSpec(name, (kind.__doc__ or "").strip(), parameters(kind)) for name, kind in TOOLS.items())
+
+
+def parameters(kind: type[Arguments]) -> dict[str, Any]:
+    """The JSON Schema of a tool's arguments, with those words only that every provider understands."""
+    schema = kind.model_json_schema()
+    properties = {}
+    for name, wanted in schema["properties"].items():
+        given = next((one for one in wanted.get("anyOf", ()) if one["type"] != "null"), wanted)
+        properties[name] = {"type": given["type"], "description": wanted["description"]}
+    return {"type": "object", "properties": properties, "required": schema.get("required", [])}
+
+
+def parse(call: ToolCall) -> Arguments:
+    """Raises ToolError, whose text tells the model what is wrong and what is right."""
+    kind = TOOLS.get(call.name)
+    if kind is None:
+        raise ToolError(f"there is no tool {_short(call.name)}; the tools are {', '.join(TOOLS)}")
+    given = _load(call.arguments.encode("utf-8", "replace"), call.name)
+    if isinstance(given, str):  # JSON within JSON
+        given = _load(given.encode("utf-8", "replace"), call.name)
+    if not isinstance(given, dict):
+        raise _wrong(call.name, f"the arguments are not a JSON object but {_short(json.dumps(given))}")
+    try:
+        return kind.model_validate({name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        raise _wrong(call.name, "; ".join(_explain(one) for one in error.errors(include_url=False)[:5])) from None
+
+
+def _load(text: bytes, name: str) -> Any:
+    if not text.strip():
+        return {}
+    try:
+        return from_json(text, allow_inf_nan=False)
+    except ValueError as error:
+        raise _wrong(name, f"the arguments are not valid JSON ({error})") from None
+
+
+def _wrong(name: str, problem: str) -> ToolError:
+    wanted = json.dumps(parameters(TOOLS[name]), ensure_ascii=False)
+    return ToolError(f"{name} was not run: {problem}.\nIts arguments are one JSON object of this schema: {wanted}")
+
+
+def _explain(problem: Any) -> str:
+    name = ".".join(str(part) for part in problem["loc"][:1])
+    if problem["type"] == "missing":
+        return f"`{name}` is missing"
+    if problem["type"] == "extra_forbidden":
+        return f"there is no argument {_short(name)}"
+    return f"`{name}`: {problem['msg'].removeprefix('Input ').lower()}, not {_short(json.dumps(problem['input'], default=str))}"
+
+
+def _short(text: str) -> str:
+    text = text.encode("utf-8", "replace").decode()
+    return f"`{text}`" if len(text) <= 80 else f"`{text[:79]}…`"

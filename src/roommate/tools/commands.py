@@ -1,0 +1,119 @@
+"""The tools that run things: run_command, read_background, stop_background."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+from roommate.ports import Emit, Hand
+from roommate.tools.arguments import ReadBackground, RunCommand, StopBackground
+from roommate.tools.bounded import Bounded
+from roommate.tools.live_output import LiveOutput
+from roommate.tools.outcome import Outcome, counted
+from roommate.tools.plain import shown
+from roommate.words import Exit, Job
+
+WORKSPACE = "/workspace"
+FIRST_LOOK = 0.5
+"""Seconds for which a new background command is watched: most that cannot work end at once."""
+LONGEST_WAIT = 120.0
+LOOK_EVERY = 0.1
+
+
+async def run(
+    call_id: str, asked: RunCommand, hand: Hand, emit: Emit, *, default: float, longest: float, keep: int
+) -> Outcome:
+    """Times are seconds; `keep` is how many bytes of output the model gets."""
+    if asked.background:
+        return await _start(asked, hand, keep)
+    timeout = min(asked.timeout or default, longest)
+    printed = Bounded(keep)
+    live = LiveOutput(call_id, emit)
+
+    def take(piece: bytes) -> None:
+        printed.add(piece)
+        live.add(piece)
+
+    try:
+        ended = await hand.run(
+            asked.command, cwd=asked.cwd or WORKSPACE, timeout=timeout, on_output=take, spill_after=keep
+        )
+    finally:
+        live.close()
+    text = shown(printed.excerpt(), ended.spilled or "")
+    how = ending(ended)
+    advice = ""
+    if ended.timed_out:
+        advice = f" after {timeout:g} s; give it more time (timeout, at most {longest:g}) or run it with background true"
+    return Outcome(_with_status(text, how + advice), how, ok=ended.code == 0 and not ended.timed_out)
+
+
+async def read(asked: ReadBackground, hand: Hand, keep: int) -> Outcome:
+    job = await hand.job(asked.id)
+    job = await _wait(job, hand, min(asked.wait or 0, LONGEST_WAIT))
+    text, how = await _log(job, hand, keep), state(job)
+    return Outcome(_with_status(text, f"background {job.id}: {how}; log in {job.log}"), how)
+
+
+async def stop(asked: StopBackground, hand: Hand, keep: int) -> Outcome:
+    job = await hand.stop_job(asked.id)
+    text, how = await _log(job, hand, keep), state(job)
+    return Outcome(_with_status(text, f"background {job.id}: {how}; log in {job.log}"), how)
+
+
+def ending(ended: Exit) -> str:
+    """How a process ended, in one line: ``exit code 1 · 0.2 s``."""
+    if ended.timed_out:
+        how = "timed out and was killed"
+    elif ended.signal is not None:
+        how = f"killed by {_signal_name(ended.signal)}"
+    else:
+        how = f"exit code {ended.code}"
+    memory = " · the room's memory ran out meanwhile" if ended.out_of_memory else ""
+    return f"{how} · {ended.seconds:.1f} s{memory}"
+
+
+def state(job: Job) -> str:
+    return "still running" if job.exit is None else f"ended with {ending(job.exit)}"
+
+
+async def _start(asked: RunCommand, hand: Hand, keep: int) -> Outcome:
+    job = await hand.start_job(asked.command, cwd=asked.cwd or WORKSPACE)
+    job = await _wait(job, hand, FIRST_LOOK)
+    text = await _log(job, hand, keep)
+    if job.exit is not None:
+        return Outcome(_with_status(text, state(job)), state(job), ok=job.exit.code == 0)
+    status = f"runs in the background with id {job.id}; see its output with read_background, end it with stop_background"
+    return Outcome(_with_status(text, status), f"in the background, id {job.id}")
+
+
+async def _wait(job: Job, hand: Hand, seconds: float) -> Job:
+    """The job when it has ended, or after so many seconds."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    while job.exit is None and (left := until - loop.time()) > 0:
+        await asyncio.sleep(min(LOOK_EVERY, left))
+        job = await hand.job(job.id)
+    return job
+
+
+async def _log(job: Job, hand: Hand, keep: int) -> str:
+    """The end of a job's output."""
+    size = (await hand.read(job.log, limit=0)).size
+    end = await hand.read(job.log, max(0, size - keep), keep)
+    newest = Bounded(2 * keep)
+    newest.add(end.content)
+    text = shown(newest.excerpt())
+    return f"… {counted(size - keep, 'byte')} before this are in {job.log} …\n{text}" if size > keep else text
+
+
+def _with_status(text: str, status: str) -> str:
+    text = text.rstrip()
+    return f"{text}\n[{status}]" if text else f"(no output)\n[{status}]"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return f"{signal.Signals(number).name} ({number})"
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,124 @@
+"""What a room's container may and may not, seen from inside; and seccomp and limits as they are written."""
+
+from __future__ import annotations
+
+import platform
+
+import pytest
+
+from roommate.sandbox.posture import Limits
+from roommate.sandbox.rooms import RoomSandboxes
+from tests.sandbox.conftest import ROOM, SMALL, sh
+
+
+async def look(lodge: RoomSandboxes, command: str) -> str:
+    said = await sh(await lodge.hand(ROOM), command)
+    assert said.exit.code == 0, said
+    return said.text
+
+
+async def test_nobody_has_capabilities_or_gets_privileges(lodge: RoomSandboxes) -> None:
+    status = await look(lodge, "cat /proc/self/status")
+    lines = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    assert {lines[f"Cap{which}"] for which in ("Inh", "Prm", "Eff", "Bnd", "Amb")} == {"0" * 16}
+    assert lines["NoNewPrivs"] == "1"
+    assert lines["Seccomp"] == "2"
+    assert lines["Uid"].split() == ["1000"] * 4
+
+
+async def test_its_users_are_nobody_on_the_host(lodge: RoomSandboxes) -> None:
+    inside, outside, count = (await look(lodge, "cat /proc/self/uid_map")).split()
+    assert (inside, count) == ("0", "65536")
+    assert int(outside) >= 100_000
+
+
+async def test_the_root_is_read_only_and_the_rest_is_small(lodge: RoomSandboxes) -> None:
+    for place in ("/x", "/etc/x", "/usr/x", "/run/x", "/var/tmp/x", "/run/room/x", "/etc/hosts"):
+        said = await sh(await lodge.hand(ROOM), f"echo > {place}")
+        assert said.exit.code != 0, place
+    for place in ("/workspace/x", "/home/room/x", "/tmp/x"):
+        await look(lodge, f"echo > {place} && rm {place}")
+    assert (await look(lodge, "df -m --output=size /tmp | tail -1")).strip() == str(SMALL.tmp_mb)
+    mounts = await look(lodge, "cat /proc/self/mounts")
+    for line in mounts.splitlines():
+        where, options = line.split()[1], line.split()[3]
+        if where in ("/workspace", "/home/room", "/run/room", "/tmp"):
+            assert {"nosuid", "nodev"} <= set(options.split(",")), line
+        if "rw" in options.split(",") and not where.startswith(("/proc", "/dev", "/sys")):
+            assert where in ("/workspace", "/home/room", "/tmp"), line
+
+
+async def test_there_is_no_network(lodge: RoomSandboxes) -> None:
+    assert (await look(lodge, "ls /sys/class/net")).split() == ["lo"]
+    assert (await look(lodge, "cat /proc/net/route | wc -l")).strip() == "1"  # the headline
+
+
+async def test_nothing_of_the_host_shows(lodge: RoomSandboxes) -> None:
+    assert (await look(lodge, "cat /etc/hosts")) == "127.0.0.1 localhost room\n::1 localhost\n"
+    assert (await look(lodge, "cat /etc/resolv.conf; hostname")).strip() == "room"
+    names = {line.partition("=")[0] for line in (await look(lodge, "env")).splitlines()}
+    wanted = {"PATH", "HOME", "LANG", "HOSTNAME", "TERM", "container", "PWD", "ROOMMATE_CALL"}
+    assert names <= wanted | {"SHLVL", "_", "OLDPWD"}, names
+
+
+NUMBERS = {
+    "x86_64": {"clone": 56, "ptrace": 101, "keyctl": 250},
+    "aarch64": {"clone": 220, "ptrace": 117, "keyctl": 219},
+}[platform.machine()]
+CALL = """python3 -c '
+import ctypes, sys
+returned = ctypes.CDLL(None, use_errno=True).syscall({})
+print(returned, ctypes.get_errno())
+sys.exit(0 if returned != -1 or ctypes.get_errno() not in (1, 38) else 3)'"""
+SOCKET = """python3 -c '
+import socket, sys
+try: socket.socket({}, {})
+except OSError as error: sys.exit(3 if error.errno in (1, 38) else 0)'"""
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "unshare --user --map-root-user --mount true || exit 3",
+        CALL.format(f"{NUMBERS['clone']}, 0x10000011, 0, 0, 0, 0"),  # CLONE_NEWUSER and SIGCHLD
+        CALL.format(f"{NUMBERS['ptrace']}, 0, 0, 0, 0"),  # PTRACE_TRACEME
+        CALL.format(f"{NUMBERS['keyctl']}, 0, -3, 1"),  # KEYCTL_GET_KEYRING_ID of the session
+        SOCKET.format(40, 1),  # AF_VSOCK: to the machine's host
+        SOCKET.format(38, 5),  # AF_ALG
+    ],
+    ids=["unshare", "clone", "ptrace", "keyctl", "vsock", "alg"],
+)
+async def test_the_filter_refuses(lodge: RoomSandboxes, attempt: str) -> None:
+    """With EPERM or ENOSYS; what the kernel itself refuses it refuses otherwise."""
+    said = await sh(await lodge.hand(ROOM), attempt)
+    assert said.exit.code == 3, said
+
+
+async def test_work_is_possible(lodge: RoomSandboxes) -> None:
+    """The filter and the read-only root are in nobody's way."""
+    work = """
+    set -e
+    cd "$(mktemp -d -p /workspace)"
+    git init -q . && echo text > file && git add file && git commit -qm first && git log --oneline | grep -q first
+    rg -q text && jq -n 1 >/dev/null && ps aux >/dev/null && find . | xargs -P4 -n1 true
+    python3 -m venv --without-pip venv && venv/bin/python -c "import asyncio, threading, multiprocessing as m
+    if __name__ == '__main__':
+        threading.Thread(target=print).start(); asyncio.run(asyncio.sleep(0)); print(m.Pool(2).map(abs, [-1, 2]))"
+    bash -c 'exec 3<>/dev/shm/x; rm /dev/shm/x; diff <(echo a) <(echo a)'
+    """
+    said = await sh(await lodge.hand(ROOM), work.replace("\n    ", "\n"), timeout=60)
+    assert said.exit.code == 0, said
+    assert "[1, 2]" in said.text
+
+
+async def test_limits_hold_inside(lodge: RoomSandboxes) -> None:
+    found = await look(
+        lodge,
+        "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes memory.max pids/pids.max pids.max"
+        " cpu/cpu.cfs_quota_us cpu.max 2>/dev/null; true",
+    )
+    assert found.split()[:3] == [str(SMALL.memory_mb << 20), str(SMALL.pids), str(int(SMALL.cpus * 100_000))]
+
+
+def test_what_an_operator_sets_is_what_a_room_gets_by_default() -> None:
+    assert Limits() == Limits(memory_mb=2048, cpus=2.0, pids=512, workspace_mb=10240, tmp_mb=512)

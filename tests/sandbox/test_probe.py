@@ -1,0 +1,98 @@
+"""What is learned of the host, remembered, and learned again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from roommate.errors import EngineError
+from roommate.sandbox.probe import free_ids
+from tests.sandbox.conftest import ROOM, Make, sh
+from tests.sandbox_image import containers, podman
+
+
+def memory(place: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((place / "state" / "host.json").read_text())
+    return found
+
+
+def test_what_was_learned_here(host_memory: Path) -> None:
+    host = json.loads(host_memory.read_text())["host"]
+    assert host["userns"] and host["memory"] and host["cpu"] and host["pids"]
+    assert host["seccomp"].endswith("seccomp.json")
+    assert host["quota"] == ""
+
+
+@pytest.mark.parametrize("other", ["{", '{"key": "of another kernel", "host": {"setup": "x"}, "image": ""}'])
+async def test_it_is_learned_again_when_it_does_not_fit(make: Make, place: Path, other: str) -> None:
+    known = memory(place)
+    (place / "state" / "host.json").write_text(other)
+    assert (await (await make().hand(ROOM)).run("true")).code == 0
+    assert memory(place) == known
+
+
+async def test_what_is_remembered_is_not_asked_again(make: Make, place: Path) -> None:
+    known = memory(place)
+    known["host"]["podman"] = "remembered"
+    (place / "state" / "host.json").write_text(json.dumps(known))
+    sandboxes = make()
+    await sandboxes.hand(ROOM)
+    assert "Podman remembered" in (await sandboxes.check())[0].found
+
+
+async def test_a_configuration_that_stopped_working_is_forgotten(make: Make, place: Path) -> None:
+    known = memory(place)
+    known["host"]["first_id"] = 4_294_950_000  # no kernel maps ids up there
+    (place / "state" / "host.json").write_text(json.dumps(known))
+    sandboxes = make()
+    with pytest.raises(EngineError):
+        await sandboxes.hand(ROOM)
+    await sandboxes.close()
+    assert (await (await make().hand(ROOM)).run("true")).code == 0
+
+
+async def test_without_a_user_namespace_it_works_and_is_said(make: Make, place: Path) -> None:
+    known = memory(place)
+    known["host"] |= {"userns": False, "first_id": None}
+    (place / "state" / "host.json").write_text(json.dumps(known))
+    sandboxes = make()
+    hand = await sandboxes.hand(ROOM)
+    assert (await sh(hand, "cat /proc/self/uid_map")).text.split() == ["0", "0", "4294967295"]
+    await hand.write("/workspace/file", b"kept")
+    (check,) = [check for check in await sandboxes.check() if not check.ok]
+    assert (check.what, check.needed) == ("user namespace", False)
+    await sandboxes.close()
+    podman("stop", "--time", "0", *containers(place / "state"))
+
+    known["host"] |= {"userns": True, "first_id": 1_500_000_000}
+    (place / "state" / "host.json").write_text(json.dumps(known))
+    hand = await make().hand(ROOM)
+    assert (await hand.read("/workspace/file")).content == b"kept", "the files changed their owner with the ids"
+    assert (await sh(hand, "cat /proc/self/uid_map")).text.split()[1] == "1500000000"
+    await hand.write("/workspace/file", b"changed")
+
+
+WHOLE = "         0          0 4294967295\n"
+
+
+@pytest.mark.parametrize(
+    ("subuid", "uid_map", "first"),
+    [
+        ("", WHOLE, 1_000_000_000),
+        ("somebody:100000:65536\n", WHOLE, 1_000_000_000),
+        ("# a comment\nsomebody:1000000000:65536\n", WHOLE, 1_000_065_536),
+        ("", "0 100000 65536\n", None),  # root of a container
+        ("", "0 100000 10000000\n", 1 << 20),
+        ("somebody:2000000:1000\n", "0 100000 10000000\n", 2_001_000),
+    ],
+)
+def test_rooms_get_ids_that_nobody_has(tmp_path: Path, subuid: str, uid_map: str, first: int | None) -> None:
+    (tmp_path / "subuid").write_text(subuid)
+    (tmp_path / "uid_map").write_text(uid_map)
+    assert free_ids(tmp_path / "subuid", tmp_path / "uid_map") == first
+    (tmp_path / "subuid").unlink()
+    if not subuid:
+        assert free_ids(tmp_path / "subuid", tmp_path / "uid_map") == first

@@ -1,0 +1,298 @@
+"""The life of rooms' containers: first use, idle, restarts, kills, leaving; with real ones."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from roommate.errors import EngineError, HandLost, ImageError
+from roommate.sandbox.rooms import RoomSandboxes
+from roommate.words import RoomId
+from tests.sandbox.conftest import ROOM, Make, pid_of, services, sh
+from tests.sandbox_image import containers, podman, remove_containers
+
+SECONDS = 10
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(SECONDS):
+        while not true():
+            await asyncio.sleep(0.02)
+
+
+def state_of(place: Path) -> str:
+    (name,) = containers(place / "state")
+    return podman("inspect", "--format", "{{.State.Status}}", name)
+
+
+def started_at(place: Path) -> str:
+    (name,) = containers(place / "state")
+    return podman("inspect", "--format", "{{.State.StartedAt}}", name)
+
+
+async def test_many_who_ask_at_once_get_one_container(make: Make, place: Path) -> None:
+    sandboxes = make()
+    hands = await asyncio.gather(*(sandboxes.hand(ROOM) for _ in range(10)))
+    assert len({id(hand) for hand in hands}) == 1
+    assert len(containers(place / "state")) == 1
+
+
+async def test_who_stops_waiting_stops_nobody_else(make: Make) -> None:
+    sandboxes = make()
+    impatient = asyncio.create_task(sandboxes.hand(ROOM))
+    patient = asyncio.create_task(sandboxes.hand(ROOM))
+    await asyncio.sleep(0.01)
+    impatient.cancel()
+    assert (await (await patient).run("true")).code == 0
+
+
+async def test_an_idle_container_stops_and_comes_back(make: Make, place: Path) -> None:
+    sandboxes = make(idle_seconds=0.3)
+    life = asyncio.create_task(sandboxes.run([ROOM]))
+    hand = await sandboxes.hand(ROOM)
+    await hand.write("/workspace/file", b"kept")
+    await until(lambda: state_of(place) == "exited")
+    assert "exited" in await sandboxes.describe(ROOM)
+    assert (await (await sandboxes.hand(ROOM)).read("/workspace/file")).content == b"kept"
+    await until(lambda: state_of(place) == "exited")
+    life.cancel()
+
+
+async def test_a_call_and_a_job_keep_a_container_up(make: Make, place: Path) -> None:
+    sandboxes = make(idle_seconds=0.3)
+    life = asyncio.create_task(sandboxes.run([ROOM]))
+    hand = await sandboxes.hand(ROOM)
+    assert (await hand.run("sleep 1")).code == 0
+    job = await hand.start_job("sleep 1000")
+    await asyncio.sleep(1)
+    assert state_of(place) == "running"
+    assert (await hand.stop_job(job.id)).exit is not None
+    await until(lambda: state_of(place) == "exited")
+    life.cancel()
+
+
+async def test_a_new_daemon_finds_containers_and_their_jobs(make: Make, place: Path) -> None:
+    before = make()
+    job = await (await before.hand(ROOM)).start_job("echo started; sleep 1000")
+    started = started_at(place)
+    await before.close()
+    after = make()
+    await after.reconcile([ROOM])
+    hand = await after.hand(ROOM)
+    assert [(one.id, one.exit) for one in await hand.jobs()] == [(job.id, None)]
+    assert started_at(place) == started
+
+
+async def test_a_daemon_killed_with_9_takes_its_podman_service_along_and_leaves_the_container(
+    make: Make, place: Path, image: str
+) -> None:
+    script = f"""
+import asyncio
+from pathlib import Path
+from tests.sandbox.conftest import ROOM, at
+async def main():
+    hand = await at(Path({str(place)!r}), {image!r}).hand(ROOM)
+    await hand.start_job("sleep 1000")
+    print("up", flush=True)
+    await asyncio.sleep(1000)
+asyncio.run(main())
+"""
+    daemon = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[2]
+    )
+    assert daemon.stdout is not None
+    assert await daemon.stdout.readline() == b"up\n"
+    assert len(services(place / "run")) == 1
+    started = started_at(place)
+    daemon.kill()
+    await daemon.wait()
+    await until(lambda: services(place / "run") == [])
+    assert state_of(place) == "running"
+    after = make()
+    await after.reconcile([ROOM])
+    assert [job.exit for job in await (await after.hand(ROOM)).jobs()] == [None]
+    assert started_at(place) == started
+
+
+async def test_a_container_killed_in_mid_call_is_lost_and_comes_back(make: Make, place: Path) -> None:
+    sandboxes = make()
+    hand = await sandboxes.hand(ROOM)
+    await hand.write("/workspace/file", b"kept")
+    call = asyncio.create_task(hand.run("sleep 1000"))
+    await asyncio.sleep(0.1)
+    os.kill(pid_of(place / "state"), signal.SIGKILL)
+    with pytest.raises(HandLost):
+        async with asyncio.timeout(SECONDS):
+            await call
+    again = await sandboxes.hand(ROOM)
+    assert (await again.read("/workspace/file")).content == b"kept"
+
+
+async def test_a_hand_killed_in_the_container_comes_back_in_the_same_one(make: Make, place: Path) -> None:
+    sandboxes = make()
+    hand = await sandboxes.hand(ROOM)
+    started = started_at(place)
+    with pytest.raises(HandLost):
+        await hand.run("pkill -9 -x python3; sleep 5")
+    again = await sandboxes.hand(ROOM)
+    assert (await again.run("true")).code == 0
+    assert started_at(place) == started
+
+
+async def test_a_paused_or_removed_container_is_made_anew(make: Make, place: Path) -> None:
+    sandboxes = make()
+    await (await sandboxes.hand(ROOM)).write("/workspace/file", b"kept")
+    await sandboxes.close()
+    (name,) = containers(place / "state")
+    podman("pause", name)
+    sandboxes = make()
+    assert (await (await sandboxes.hand(ROOM)).read("/workspace/file")).content == b"kept"
+    await asyncio.to_thread(remove_containers, place / "state")
+    assert (await (await sandboxes.hand(ROOM)).read("/workspace/file")).content == b"kept"
+
+
+async def test_podman_s_service_is_started_again(make: Make, place: Path) -> None:
+    sandboxes = make()
+    hand = await sandboxes.hand(ROOM)
+    (service,) = services(place / "run")
+    os.kill(service, signal.SIGSTOP)
+    asked = asyncio.create_task(sandboxes.describe(ROOM))
+    await asyncio.sleep(0.2)
+    os.kill(service, signal.SIGKILL)
+    async with asyncio.timeout(SECONDS):
+        assert "Podman's service went away" in await asked
+    assert (await hand.run("true")).code == 0, "what runs does not need it"
+    assert "running" in await sandboxes.describe(ROOM)
+    assert services(place / "run") != [service]
+
+
+async def test_leaving_keeps_the_files_and_resetting_deletes_them(make: Make, place: Path) -> None:
+    sandboxes = make()
+    await (await sandboxes.hand(ROOM)).write("/workspace/file", b"kept")
+    await sandboxes.leave(ROOM)
+    assert containers(place / "state") == []
+    assert (await (await sandboxes.hand(ROOM)).read("/workspace/file")).content == b"kept"
+    await sandboxes.reset_workspace(ROOM)
+    assert containers(place / "state") == []
+    assert (await sh(await sandboxes.hand(ROOM), "ls -A")).text == ""
+    await sandboxes.leave(ROOM)
+    assert list((place / "run").iterdir()) == [
+        path for path in (place / "run").iterdir() if path.name.startswith("podman-")
+    ]
+
+
+async def test_reconcile_removes_the_containers_of_other_rooms_and_no_file(make: Make, place: Path) -> None:
+    left = RoomId("!left:example.org")
+    before = make()
+    for room in (ROOM, left):
+        await (await before.hand(room)).write("/workspace/file", room.encode())
+    await before.close()
+    after = make()
+    await after.reconcile([ROOM])
+    assert len(containers(place / "state")) == 1
+    for room in (ROOM, left):
+        assert (await (await after.hand(room)).read("/workspace/file")).content == room.encode()
+
+
+async def test_reconcile_leaves_other_daemons_alone(make: Make, place: Path) -> None:
+    mine, other = make(), make(daemon="@other:example.org")
+    await asyncio.gather(mine.hand(ROOM), other.hand(RoomId("!theirs:example.org")))
+    await mine.reconcile([])
+    assert len(containers(place / "state")) == 2, "the one is in use, the other is not ours"
+
+
+async def test_a_container_made_otherwise_is_made_anew_when_it_starts(make: Make, place: Path) -> None:
+    before = make()
+    await before.hand(ROOM)
+    await before.close()
+    after = make(image="localhost/roommate:other")
+    podman("tag", "localhost/roommate:test", "localhost/roommate:other")
+    try:
+        first = containers(place / "state")
+        podman("stop", "--time", "0", *first)
+        old = podman("inspect", "--format", "{{.Id}}", *first)
+        podman("build", "--isolation=chroot", "--quiet", "--tag", "localhost/roommate:other", str(_context(place)))
+        assert (await (await after.hand(ROOM)).run("test -e /new")).code == 0
+        assert podman("inspect", "--format", "{{.Id}}", *first) != old
+        assert "roommate:other" in await after.describe(ROOM)
+    finally:
+        await after.close()
+        remove_containers(place / "state")
+        podman("rmi", "--force", "localhost/roommate:other")
+
+
+def _context(place: Path, *lines: str) -> Path:
+    folder = place / "context"
+    folder.mkdir()
+    (folder / "Containerfile").write_text(
+        "\n".join(["FROM localhost/roommate:test", "USER root", *(lines or ("RUN touch /new",))])
+    )
+    return folder
+
+
+async def test_a_missing_image_is_said_and_used_once_it_is_there(make: Make, place: Path) -> None:
+    name = "localhost/roommate:late"
+    sandboxes = make(image=name)
+    with pytest.raises(ImageError, match=r"localhost/roommate:late is not there: run `scripts/demo`"):
+        await sandboxes.hand(ROOM)
+    assert [check.what for check in await sandboxes.check() if not check.ok] == ["image"]
+    podman("tag", "localhost/roommate:test", name)
+    try:
+        assert (await (await sandboxes.hand(ROOM)).run("true")).code == 0
+        await sandboxes.leave(ROOM)
+    finally:
+        podman("untag", name, name)
+
+
+@pytest.mark.parametrize(
+    ("missing", "line"), [("python3", "RUN rm /usr/bin/python3*"), ("/bin/sh", "RUN rm /bin/sh /bin/dash /bin/bash")]
+)
+async def test_an_image_that_no_hand_runs_in_is_refused(make: Make, place: Path, missing: str, line: str) -> None:
+    name = "localhost/roommate:unfit"
+    podman("build", "--isolation=chroot", "--quiet", "--tag", name, str(_context(place, line)))
+    try:
+        with pytest.raises(ImageError, match=f"the image {name} has no {missing}"):
+            await make(image=name).hand(ROOM)
+    finally:
+        podman("rmi", "--force", name)
+
+
+async def test_a_socket_path_that_is_too_long_is_said(make: Make, place: Path, image: str) -> None:
+    deep = place / ("d" * 90)
+    sandboxes = make(deep)
+    with pytest.raises(EngineError, match="IPC_BASE_DIR"):
+        await sandboxes.hand(ROOM)
+
+
+async def test_without_podman_it_says_so(make: Make, place: Path) -> None:
+    sandboxes = make(podman="no-podman-here")
+    with pytest.raises(EngineError, match="apt install podman"):
+        await sandboxes.hand(ROOM)
+    (check,) = await sandboxes.check()
+    assert (check.what, check.ok, check.needed) == ("podman", False, True)
+    assert "not available" in await sandboxes.describe(ROOM)
+
+
+async def test_what_doctor_says_of_a_good_host(lodge: RoomSandboxes) -> None:
+    checks = {check.what: check for check in await lodge.check()}
+    assert [check.what for check in checks.values() if not check.ok] == []
+    assert {"podman", "image", "user namespace", "memory limit", "CPU limit", "process limit", "seccomp"} <= set(checks)
+    assert {"workspace limit", "storage driver", "disk"} <= set(checks)
+
+
+async def test_describe_is_one_line_for_people(lodge: RoomSandboxes) -> None:
+    room = RoomId("!never:example.org")
+    assert "none yet" in await lodge.describe(room)
+    await lodge.hand(ROOM)
+    line = await lodge.describe(ROOM)
+    assert line.startswith("running · localhost/roommate:test · ")
+    assert "processes" in line
+    assert "of 256 MiB memory" in line
+    assert "disk" in line
+    assert "\n" not in line

@@ -1,0 +1,214 @@
+"""The same sandboxes for an ordinary user, with rootless Podman: the suite makes one, for real."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import roommate
+from tests.sandbox_image import podman
+
+LIBRARIES = (
+    *("podman", "requests", "urllib3", "certifi", "idna", "charset_normalizer"),
+    *("pydantic", "pydantic_core", "annotated_types", "typing_extensions", "typing_inspection"),
+)
+
+SCENARIO = """
+import asyncio, dataclasses, json, os, sys
+from pathlib import Path
+from roommate.errors import SandboxError
+from roommate.sandbox.posture import Limits
+from roommate.sandbox.rooms import RoomSandboxes
+
+def new():
+    limits = Limits(memory_mb=256, cpus=1, pids=64, workspace_mb=64, tmp_mb=32)
+    home = Path.home()
+    return RoomSandboxes(state=home / "state", run=home / "ipc", image="localhost/roommate:test",
+                         daemon="@bot:example.org", limits=limits, idle_seconds=600)
+
+async def sh(hand, command, timeout=20):
+    printed = bytearray()
+    ended = await hand.run(command, timeout=timeout, on_output=printed.extend)
+    return [ended.code, ended.timed_out, printed.decode()]
+
+async def main():
+    found = {}
+    sandboxes = new()
+    found["checks"] = [dataclasses.asdict(check) for check in await sandboxes.check()]
+    one, other = [await sandboxes.hand(room) for room in ("!one:x", "!other:x")]
+    found["describe"] = await sandboxes.describe("!one:x")
+    found["status"] = await sh(one, "cat /proc/self/status")
+    found["ids"] = await sh(one, "cat /proc/self/uid_map")
+    found["interfaces"] = await sh(one, "ls /sys/class/net")
+    found["read only"] = await sh(one, "echo > /x || echo > /etc/x || echo > /run/room/x")
+    found["unshare"] = await sh(one, "unshare --user true")
+    found["git"] = await sh(one, "git init -q r && cd r && touch f && git add f && git commit -qm x && git log")
+    await one.write("/workspace/mine", b"secret")
+    found["other"] = await sh(other, "cat /workspace/mine")
+    found["owners"] = sorted({path.stat().st_uid for path in Path.home().glob("state/rooms/*/files/workspace/*")})
+    bomb = asyncio.create_task(sh(one, "bomb() { bomb | bomb & }; bomb; sleep 60", 2))
+    await asyncio.sleep(0.5)
+    found["beside"] = await sh(other, "echo fine")
+    found["bomb"] = await bomb
+    found["hog"] = await sh(one, "python3 -c 'bytearray(512 << 20)'")
+    await one.start_job("sleep 1000")
+    await sandboxes.close()
+
+    sandboxes = new()
+    await sandboxes.reconcile(["!one:x"])
+    one = await sandboxes.hand("!one:x")
+    found["jobs"] = [job.exit for job in await one.jobs()]
+    await one.run("mkdir locked && touch locked/file && chmod 0 locked")
+    await sandboxes.reset_workspace("!one:x")
+    found["after reset"] = await sh(await sandboxes.hand("!one:x"), "ls -A")
+    await sandboxes.leave("!one:x")
+    await sandboxes.leave("!other:x")
+    await sandboxes.close()
+    found["rooms"] = len(list(Path.home().glob("state/rooms/*")))
+    print(json.dumps(found))
+
+asyncio.run(main())
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Ordinary:
+    """A user without any right, with ids of its own to give to containers."""
+
+    name: str
+    uid: int
+    home: Path
+
+    def run(self, *command: str) -> str:
+        environment = {"HOME": str(self.home), "XDG_RUNTIME_DIR": str(self.home / "run"), "PATH": os.environ["PATH"]}
+        environment["PYTHONPATH"] = str(self.home / "lib")
+        done = subprocess.run(
+            ("setpriv", f"--reuid={self.name}", f"--regid={self.name}", "--init-groups", "--", *command),
+            env=environment, cwd=self.home, capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{command[:3]} as {self.name}: {done.stdout[-2000:]}{done.stderr[-4000:]}"
+        return done.stdout
+
+    def processes(self) -> list[int]:
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if process.stat().st_uid == self.uid and "State:\tZ" not in (process / "status").read_text():
+                    found.append(int(process.name))
+        return found
+
+
+@pytest.fixture(scope="module")
+def ordinary(image: str) -> Iterator[Ordinary]:
+    """Gone after the tests, with all it has and runs."""
+    if os.geteuid() != 0:
+        pytest.fail("this test makes an ordinary user and so needs root: sudo scripts/test")
+    home = Path(tempfile.mkdtemp(prefix="rl-"))
+    name = f"roommate-{os.getpid()}"
+    subprocess.run(("useradd", "--home-dir", home, "--no-create-home", "--shell", "/bin/sh", name), check=True)
+    try:
+        uid = int(subprocess.run(("id", "-u", name), capture_output=True, text=True, check=True).stdout)
+        assert f"{name}:" in Path("/etc/subuid").read_text(), "useradd gave no subordinate ids (see subuid(5))"
+        ordinary = Ordinary(name, uid, home)
+        _furnish(home, image)
+        subprocess.run(("chown", "-R", f"{name}:", home), check=True)
+        home.chmod(0o700)
+        ordinary.run("podman", "load", "--quiet", "--input", str(home / "image.tar"))
+        yield ordinary
+        for process in ordinary.processes():  # Podman's pause process is one that always stays
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        deadline = time.monotonic() + 10
+        while ordinary.processes():
+            assert time.monotonic() < deadline, "the ordinary user's processes do not end"
+            time.sleep(0.02)
+    finally:
+        subprocess.run(("userdel", "--force", name), check=True, capture_output=True)
+        shutil.rmtree(home)
+
+
+def _furnish(home: Path, image: str) -> None:
+    """What the user needs and may not read at root's: the code, its libraries, the image."""
+    (home / "run").mkdir(mode=0o700)
+    (home / ".config" / "containers").mkdir(parents=True)
+    (home / ".config" / "containers" / "storage.conf").write_text('[storage]\ndriver = "overlay"\n')
+    site = Path(str(distribution("podman").locate_file("")))
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(Path(roommate.__file__).parent, home / "lib" / "roommate", ignore=ignore)
+    for library in LIBRARIES:
+        if (site / library).is_dir():
+            shutil.copytree(site / library, home / "lib" / library, ignore=ignore)
+        else:
+            shutil.copy(site / f"{library}.py", home / "lib")
+    podman("save", "--quiet", "--output", str(home / "image.tar"), image)
+
+
+def python_for(user: Ordinary) -> str:
+    """A Python of our own version that the user may run: ours may be in root's home."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    for python in (sys.executable, f"/usr/bin/python{version}", f"/usr/local/bin/python{version}"):
+        with contextlib.suppress(AssertionError):
+            user.run(python, "-c", "import encodings.idna, json, asyncio")
+            return python
+    pytest.fail(f"no Python {version} that an ordinary user may run: install python{version}")
+
+
+@pytest.fixture(scope="module")
+def found(ordinary: Ordinary) -> Any:
+    """What the scenario saw, run once as the ordinary user."""
+    return json.loads(ordinary.run(python_for(ordinary), "-c", SCENARIO).splitlines()[-1])
+
+
+def test_the_posture_is_the_same(found: Any) -> None:
+    lines = dict(line.split(":\t", 1) for line in found["status"][2].splitlines() if ":\t" in line)
+    assert {lines[f"Cap{which}"] for which in ("Inh", "Prm", "Eff", "Bnd", "Amb")} == {"0" * 16}
+    assert (lines["NoNewPrivs"], lines["Seccomp"]) == ("1", "2")
+    assert found["ids"][2].splitlines()[1].split() == ["1000", "0", "1"], "the room's user is the daemon's"
+    assert found["interfaces"][2].split() == ["lo"]
+    assert found["read only"][0] != 0
+    assert found["unshare"][0] != 0
+
+
+def test_rooms_work_and_are_apart(found: Any, ordinary: Ordinary) -> None:
+    assert found["git"][0] == 0
+    assert found["other"][0] == 1
+    assert found["owners"] == [ordinary.uid]
+    assert found["describe"].startswith("running · ")
+
+
+def test_what_the_host_does_not_give_is_said_and_helped(found: Any) -> None:
+    """Here limits hold by cgroup v2, or, where they are ignored, by what a process may do."""
+    checks = {check["what"]: check for check in found["checks"]}
+    assert [check for check in checks.values() if check["needed"] and not check["ok"]] == []
+    assert "rootless" in checks["podman"]["found"]
+    assert not checks["workspace limit"]["ok"]
+    if "cgroup v1" in checks["podman"]["found"]:
+        assert not checks["memory limit"]["ok"]
+        assert not checks["process limit"]["ok"]
+        assert all(checks[f"{name} limit"]["mend"] for name in ("memory", "CPU", "process"))
+    assert found["beside"] == [0, False, "fine\n"]
+    assert found["bomb"][1], "the fork bomb ended at its timeout"
+    assert found["hog"][0] != 0, "256 MiB is the limit, 512 were taken"
+
+
+def test_jobs_outlive_the_daemon(found: Any) -> None:
+    assert found["jobs"] == [None]
+
+
+def test_a_reset_deletes_what_a_room_locked(found: Any) -> None:
+    assert found["after reset"] == [0, False, ""]
+    assert found["rooms"] == 2
