@@ -133,7 +133,8 @@ def _get(url: str, token: str) -> tuple[int, JsonObject]:
     except urllib.error.HTTPError as error:
         status, text = error.code, error.read(1 << 16)
     except (OSError, ValueError) as error:
-        return 0, {"error": str(getattr(error, "reason", error))}
+        reason = getattr(error, "reason", error)
+        return 0, {"error": str(getattr(reason, "strerror", None) or reason).lower()}
     try:
         answer = json.loads(text)
     except ValueError:

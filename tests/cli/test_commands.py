@@ -1,0 +1,107 @@
+"""The commands around the daemon: what they print, where, and with which exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+from roommate import __version__
+from roommate.chat.commands import SPECS
+from roommate.demo.homeserver import Synapse
+from tests.conftest import PASSWORD, MakeDaemon
+from tests.harness import ROOMMATE
+from tests.person import Person
+
+
+async def roommate(cwd: Path, *arguments: str, **settings: str) -> tuple[int, str, str]:
+    """Exit code, stdout, stderr; with no other settings than these."""
+    process = await asyncio.create_subprocess_exec(
+        ROOMMATE,
+        *arguments,
+        cwd=cwd,
+        env={"HOME": str(cwd), "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", **settings},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(60):
+        out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+async def test_version_and_help(tmp_path: Path) -> None:
+    assert await roommate(tmp_path, "--version") == (0, f"{__version__}\n", "")
+    code, out, _ = await roommate(tmp_path, "--help")
+    assert code == 0
+    assert [name for name in ("run", "demo", "chat", "send", "doctor", "image") if name not in out] == []
+    assert (await roommate(tmp_path, "dance"))[0] == 2
+
+
+async def test_a_wrong_setting_is_one_line_and_78(tmp_path: Path) -> None:
+    code, out, err = await roommate(tmp_path, "run")
+    assert (code, out) == (78, "")
+    assert "MATRIX_HOMESERVER is not set" in err
+    assert err.count("\n") == 1
+
+    (tmp_path / ".env").write_text("MAX_AGENT_TURNS=many\nMATRIX_PASSWORD=secret\n")
+    code, out, err = await roommate(tmp_path, "run", MATRIX_USER="roommate")
+    assert (code, out) == (78, "")
+    assert err.startswith("roommate: MAX_AGENT_TURNS: ")
+    assert err.count("\n") == 1
+    assert "secret" not in err
+
+
+async def test_doctor_finds_what_is_wrong(tmp_path: Path, image: str) -> None:
+    state, sockets = tmp_path / "state", Path(tempfile.mkdtemp(prefix="rm-"))
+    state.mkdir(mode=0o755)
+    settings = {
+        "MATRIX_HOMESERVER": "http://127.0.0.1:1",
+        "MATRIX_USER": "@bot:localhost",
+        "STATE_DIR": str(state),
+        "IPC_BASE_DIR": str(sockets),
+        "SANDBOX_IMAGE": image,
+    }
+    code, out, _ = await roommate(tmp_path, "doctor", "--json", **settings)
+    assert code == 1
+    checks = {check["what"]: check for check in json.loads(out)}
+    assert [name for name, check in checks.items() if not check["ok"] and check["needed"]] == [
+        "state folder",
+        "homeserver",
+    ]
+    assert "chmod 700" in checks["state folder"]["mend"]
+    assert "connection refused" in checks["homeserver"]["found"]
+    assert checks["image"]["ok"]
+
+    code, out, _ = await roommate(tmp_path, "doctor", **settings)
+    assert code == 1
+    assert "✘ homeserver" in out
+    assert "→ " in out
+    shutil.rmtree(sockets)
+
+
+async def test_doctor_knows_the_login(homeserver: Synapse, daemon: MakeDaemon, tmp_path: Path) -> None:
+    one = await daemon()
+
+    async def found() -> dict[str, str]:
+        _, out, _ = await roommate(tmp_path, "doctor", "--json", **one.settings)
+        return {check["what"]: check["found"] for check in json.loads(out)}
+
+    checks = await found()
+    assert "a daemon runs on it" in checks["state folder"]
+    assert checks["homeserver"].startswith(f"{homeserver.url} speaks Matrix v1.")
+    await one.term()
+    assert (await found())["login"].startswith(f"{one.user_id}, device ")
+    async with await Person.at(homeserver.url, one.user_id, PASSWORD) as somebody:
+        await somebody.call("POST", "logout/all", {})
+    assert (await found())["login"] == "the homeserver does not take the token any more"
+
+
+def test_the_document_knows_every_command() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
+    described = set(re.findall(r"^\| `!(\w+)", text, re.MULTILINE))
+    assert described == {spec.name for spec in SPECS}
