@@ -1,4 +1,4 @@
-"""A model's arguments: the one border where what it wrote becomes a type, or a result that says what is wrong with it."""
+"""A model's arguments: here what it wrote becomes a type, or an error that tells it what is wrong."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from roommate.words import ToolCall, ToolSpec
 
 
 class Arguments(BaseModel):
-    """The docstring of each is what the model reads about the tool. Numbers may come as text, as some models write them."""
+    """The docstring of each is what the model reads about the tool. Numbers may be text: some models write them so."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
 
@@ -155,7 +155,8 @@ def _explain(problem: Any) -> str:
         return f"`{name}` is missing"
     if problem["type"] == "extra_forbidden":
         return f"there is no argument {_short(name)}"
-    return f"`{name}`: {problem['msg'].removeprefix('Input ').lower()}, not {_short(json.dumps(problem['input'], default=str))}"
+    given = json.dumps(problem["input"], default=str)
+    return f"`{name}`: {problem['msg'].lower()}, and it is {_short(given)}"
 
 
 def _short(text: str) -> str:

@@ -21,16 +21,20 @@ class Excerpt:
 
 
 class Bounded:
-    """`add` what comes, see the `excerpt` at any time. Never holds more than three times `keep` bytes."""
+    """`add` what comes, see the `excerpt` at any time. `head` and `tail` are how many bytes of each are kept."""
 
-    def __init__(self, keep: int) -> None:
-        """`keep` is how many bytes an excerpt has at most: half of them head, half tail."""
-        self._head_room = keep // 2
-        self._tail_room = keep - keep // 2
+    def __init__(self, head: int, tail: int) -> None:
+        self._head_room = head
+        self._tail_room = tail
         self._head = bytearray()
         self._tail = bytearray()
         self._size = 0
         self._lines = 0
+
+    @property
+    def lines(self) -> int:
+        """Ends of lines that came."""
+        return self._lines
 
     def add(self, piece: bytes) -> None:
         self._size += len(piece)
@@ -38,9 +42,10 @@ class Bounded:
         if room := self._head_room - len(self._head):
             self._head += piece[:room]
             piece = piece[room:]
-        self._tail += piece[-self._tail_room :] if self._tail_room else b""
-        if len(self._tail) > 2 * self._tail_room:
-            del self._tail[: -self._tail_room]
+        if self._tail_room:
+            self._tail += piece[-self._tail_room :]
+            if len(self._tail) > 2 * self._tail_room:
+                del self._tail[: -self._tail_room]
 
     def excerpt(self) -> Excerpt:
         if self._size <= self._head_room + self._tail_room:

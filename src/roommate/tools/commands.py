@@ -7,9 +7,9 @@ import signal
 
 from roommate.ports import Emit, Hand
 from roommate.tools.arguments import ReadBackground, RunCommand, StopBackground
-from roommate.tools.bounded import Bounded
+from roommate.tools.bounded import Bounded, Excerpt
 from roommate.tools.live_output import LiveOutput
-from roommate.tools.outcome import Outcome, counted
+from roommate.tools.outcome import Outcome
 from roommate.tools.plain import shown
 from roommate.words import Exit, Job
 
@@ -27,7 +27,7 @@ async def run(
     if asked.background:
         return await _start(asked, hand, keep)
     timeout = min(asked.timeout or default, longest)
-    printed = Bounded(keep)
+    printed = Bounded(keep // 2, keep // 2)
     live = LiveOutput(call_id, emit)
 
     def take(piece: bytes) -> None:
@@ -44,7 +44,9 @@ async def run(
     how = ending(ended)
     advice = ""
     if ended.timed_out:
-        advice = f" after {timeout:g} s; give it more time (timeout, at most {longest:g}) or run it with background true"
+        advice = (
+            f" after {timeout:g} s; give it more time (timeout, at most {longest:g}) or run it with background true"
+        )
     return Outcome(_with_status(text, how + advice), how, ok=ended.code == 0 and not ended.timed_out)
 
 
@@ -83,7 +85,9 @@ async def _start(asked: RunCommand, hand: Hand, keep: int) -> Outcome:
     text = await _log(job, hand, keep)
     if job.exit is not None:
         return Outcome(_with_status(text, state(job)), state(job), ok=job.exit.code == 0)
-    status = f"runs in the background with id {job.id}; see its output with read_background, end it with stop_background"
+    status = (
+        f"runs in the background with id {job.id}; see its output with read_background, end it with stop_background"
+    )
     return Outcome(_with_status(text, status), f"in the background, id {job.id}")
 
 
@@ -100,11 +104,9 @@ async def _wait(job: Job, hand: Hand, seconds: float) -> Job:
 async def _log(job: Job, hand: Hand, keep: int) -> str:
     """The end of a job's output."""
     size = (await hand.read(job.log, limit=0)).size
-    end = await hand.read(job.log, max(0, size - keep), keep)
-    newest = Bounded(2 * keep)
-    newest.add(end.content)
-    text = shown(newest.excerpt())
-    return f"… {counted(size - keep, 'byte')} before this are in {job.log} …\n{text}" if size > keep else text
+    before = max(0, size - keep)
+    end = (await hand.read(job.log, before, keep)).content
+    return shown(Excerpt(b"", end, size, left_out=before, left_out_lines=0), job.log)
 
 
 def _with_status(text: str, status: str) -> str:

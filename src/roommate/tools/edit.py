@@ -25,14 +25,15 @@ def replace_once(content: bytes, old: str, new: str, path: str) -> tuple[bytes, 
     if before not in content and b"\r\n" in content and b"\r" not in before:
         before, after = before.replace(b"\n", b"\r\n"), after.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
     places = _places(content, before)
+    many = max(len(places), content.count(before))
     if not places:
         raise ToolError(f"old is not in {path}: it must match exactly, with all its spaces.{_near(content, old)}")
     if len(places) > 1:
-        lines = [content.count(b"\n", 0, place) + 1 for place in places[:PLACES]]
-        more = f" and {len(places) - PLACES} more" if len(places) > PLACES else ""
+        lines = [content.count(b"\n", 0, place) + 1 for place in places]
+        more = f" and {many - len(places)} more" if many > len(places) else ""
         shown = "\n".join(_lines(content, line, 1) for line in lines)
         raise ToolError(
-            f"old is {len(places)} times in {path}, at lines {', '.join(map(str, lines))}{more}: "
+            f"old is {many} times in {path}, at lines {', '.join(map(str, lines))}{more}: "
             f"give more of what is around the one you mean.\n{shown}"
         )
     (place,) = places
@@ -40,9 +41,10 @@ def replace_once(content: bytes, old: str, new: str, path: str) -> tuple[bytes, 
 
 
 def _places(content: bytes, piece: bytes) -> list[int]:
-    places = []
+    """The first PLACES; they may overlap."""
+    places: list[int] = []
     place = content.find(piece)
-    while place >= 0:
+    while place >= 0 and len(places) < PLACES:
         places.append(place)
         place = content.find(piece, place + 1)
     return places

@@ -21,5 +21,134 @@ LONGEST_LINE = 2000
 ENTRIES = 500
 SEARCH_SECONDS = 60.0
 RIPGREP = ("rg", "--line-number", "--no-heading", "--with-filename", "--color=never", "--sort=path")
-RIPGREP_LIMITS = ("--max-columns=300", "--max-columns-preview", "--no-messages")
+RIPGREP_LIMITS = ("--max-columns=300", "--max-columns-preview")
 GREP = ("grep", "-rnIE", "--color=never", "--exclude-dir=.git", "--exclude-dir=node_modules", "--exclude-dir=.roommate")
+
+
+async def read(asked: ReadFile, hand: Hand, keep: int) -> Outcome:
+    """The lines as they are, without numbers: what a model copies into edit_file must match, and small models copy
+    numbers too. What is not shown, and how to get it, is said in a last line."""
+    first = max(1, asked.offset or 1)
+    room = asked.limit or LINES
+    lines: list[bytes] = []
+    used = number = offset = 0
+    rest = b""
+    total: int | None = None
+    while total is None and offset < LONGEST_READ:
+        got = await hand.read(asked.path, offset, SLICE)
+        if offset == 0 and is_binary(got.content[:8192]):
+            text = f"{asked.path} is a binary file of {got.size} bytes; it starts with {start_of_binary(got.content)}"
+            return Outcome(text, f"binary, {size(got.size)}", ok=False)
+        offset += len(got.content)
+        ended = not got.content or offset >= got.size
+        here = (rest + got.content).split(b"\n")
+        rest = here.pop()[: LONGEST_LINE + 1]
+        if ended and rest:
+            here.append(rest)
+        for line in here[max(0, first - 1 - number) :][: room - len(lines)]:
+            if used > keep:
+                break
+            lines.append(line)
+            used += min(len(line), LONGEST_LINE) + 1
+        number += len(here)
+        if ended:
+            total = number
+        elif len(lines) == room or used > keep:
+            break
+    return _read(asked.path, first, lines, total)
+
+
+def _read(path: str, first: int, lines: list[bytes], total: int | None) -> Outcome:
+    if total == 0:
+        return Outcome("(the file is empty)", "empty")
+    if not lines:
+        where = (
+            f"it has {counted(total, 'line')}" if total is not None else "it is too long to look that far: use sed -n"
+        )
+        return Outcome(f"there is no line {first} in {path}: {where}", "no such line", ok=False)
+    last = first + len(lines) - 1
+    text = "\n".join(plain(_cut(line)) for line in lines)
+    if first > 1 or last != total:
+        of = f" of {total}" if total is not None else ""
+        more = f"; go on with offset {last + 1}" if last != total else ""
+        text += f"\n[lines {first}-{last}{of}{more}]"
+    return Outcome(text, counted(len(lines), "line"))
+
+
+def _cut(line: bytes) -> bytes:
+    return line if len(line) <= LONGEST_LINE else line[:LONGEST_LINE] + "… [this line is longer]".encode()
+
+
+async def write(asked: WriteFile, hand: Hand) -> Outcome:
+    content = asked.content.encode("utf-8", "replace")
+    await hand.write(asked.path, content)
+    what = f"{counted(len(asked.content.splitlines()), 'line')}, {size(len(content))}"
+    return Outcome(f"wrote {asked.path}: {what}", what)
+
+
+async def edit(asked: EditFile, hand: Hand) -> Outcome:
+    got = await hand.read(asked.path, limit=LARGEST_EDIT)
+    if got.size > LARGEST_EDIT:
+        raise ToolError(f"{asked.path} has {size(got.size)}, too much for edit_file: use a command such as sed")
+    content, line = replace_once(got.content, asked.old, asked.new, asked.path)
+    await hand.write(asked.path, content)
+    change = f"line {line}: −{len(asked.old.splitlines())} +{len(asked.new.splitlines())}"
+    return Outcome(f"edited {asked.path}, {change}", change)
+
+
+async def list_files(asked: ListFiles, hand: Hand, keep: int) -> Outcome:
+    folder = asked.path or "."
+    entries, total = await hand.list(folder, asked.glob, ENTRIES)
+    lines: list[str] = []
+    used = 0
+    for entry in entries:
+        line = _entry(folder, entry)
+        used += len(line.encode()) + 1
+        if used > keep:
+            break
+        lines.append(line)
+    if total > len(lines):
+        lines.append(f"… and {total - len(lines)} more: narrow it with path or glob")
+    found = "1 entry" if total == 1 else f"{total} entries"
+    return Outcome("\n".join(lines) or ("nothing matches" if asked.glob else "the folder is empty"), found)
+
+
+def _entry(folder: str, entry: DirEntry) -> str:
+    path = entry.path if folder in (".", "./") else f"{folder.rstrip('/')}/{entry.path}"
+    path = plain(path.encode("utf-8", "replace")).replace("\n", "?")
+    if entry.kind == "file":
+        return f"{path}  {size(entry.size)}"
+    return path + {"dir": "/", "link": " (link)"}.get(entry.kind, " (special file)")
+
+
+async def search(asked: Search, hand: Hand, keep: int) -> Outcome:
+    where = asked.path or "."
+    globs = ("--glob", asked.glob) if asked.glob else ()
+    found = Bounded(keep, 0)
+    try:
+        with_ripgrep = (*RIPGREP, *RIPGREP_LIMITS, *globs, "--regexp", asked.pattern, "--", where)
+        ended = await hand.run(with_ripgrep, timeout=SEARCH_SECONDS, on_output=found.add)
+    except ToolError as error:
+        if not str(error).startswith(f"{RIPGREP[0]}: no such file"):
+            raise
+        include = (f"--include={asked.glob}",) if asked.glob else ()
+        with_grep = (*GREP, *include, "-e", asked.pattern, "--", where)
+        ended = await hand.run(with_grep, timeout=SEARCH_SECONDS, on_output=found.add)
+    excerpt = found.excerpt()
+    text = "\n".join(_short(line) for line in plain(excerpt.head).splitlines())
+    if ended.code == 1 and not excerpt.size:
+        return Outcome("no matches (hidden files and those in .gitignore are not searched)", "no matches")
+    if excerpt.left_out:
+        text += f"\n… {counted(excerpt.left_out_lines, 'line')} more: narrow it with path, glob or pattern"
+    if ended.timed_out:
+        return Outcome(
+            f"{text}\n[stopped after {SEARCH_SECONDS:g} s: narrow it]", "stopped: it took too long", ok=False
+        )
+    if ended.code != 0:
+        return Outcome(f"{text}\n[the search failed, exit code {ended.code}]", "failed", ok=False)
+    return Outcome(text, counted(found.lines, "line"))
+
+
+def _short(line: str) -> str:
+    line = line.removeprefix("./")
+    return line if len(line) <= LONGEST_LINE else line[:LONGEST_LINE] + "…"

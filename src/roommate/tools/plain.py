@@ -1,4 +1,4 @@
-"""Bytes that a program printed, as text that is safe to show: no control characters, no escape sequences, no surrogates."""
+"""Bytes that a program printed, as text that is safe to show: no control characters, escapes or surrogates."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def shown(excerpt: Excerpt, whole: str = "") -> str:
     """The excerpt for a model; `whole` names the file that has all of it."""
     if is_binary(excerpt.head + excerpt.tail):
         where = f", all of it in {whole}" if whole else ""
-        return f"[binary output, {excerpt.size} bytes{where}; it starts with {start_of_binary(excerpt.head)}]"
+        return f"[binary output, {excerpt.size} bytes{where}; it starts with {start_of_binary(excerpt.head + excerpt.tail)}]"
     if not excerpt.left_out:
         return plain(excerpt.head + excerpt.tail)
     lines = f" ({excerpt.left_out_lines} lines)" if excerpt.left_out_lines else ""
     where = f", whole output in {whole}" if whole else ""
     head, tail = plain(excerpt.head), plain(excerpt.tail)
-    newline = "" if head.endswith("\n") else "\n"
+    newline = "\n" if head and not head.endswith("\n") else ""
     return f"{head}{newline}… {excerpt.left_out} bytes{lines} left out{where} …\n{tail}"

@@ -1,0 +1,108 @@
+"""What a model can do in one room: the tools, over the room's hand."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+from roommate.errors import SandboxError, ToolError
+from roommate.ports import Emit, Hand
+from roommate.tools import commands, files
+from roommate.tools.arguments import (
+    Arguments,
+    EditFile,
+    ListFiles,
+    ReadBackground,
+    ReadFile,
+    RunCommand,
+    Search,
+    StopBackground,
+    WriteFile,
+    parse,
+    specs,
+)
+from roommate.tools.outcome import Outcome
+from roommate.tools.plain import plain
+from roommate.words import ToolCall, ToolResult, ToolSpec
+
+log = logging.getLogger(__name__)
+
+LONGEST_TITLE = 120
+
+
+class RoomTools:
+    """Implements ports.Tools. Calls may run at the same time; those that write files take turns."""
+
+    def __init__(
+        self,
+        hand: Callable[[], Awaitable[Hand]],
+        *,
+        command_timeout: float,
+        longest_timeout: float,
+        keep: int = 16384,
+    ) -> None:
+        """`hand` brings up the room's hand where needed. Times are seconds: how long a command runs where the model
+        does not say, and the most that it may ask for. `keep` is how many bytes of output the model gets."""
+        self._hand = hand
+        self._command_timeout, self._longest_timeout, self._keep = command_timeout, longest_timeout, keep
+        self._specs = specs()
+        self._writing = asyncio.Lock()
+
+    @property
+    def specs(self) -> Sequence[ToolSpec]:
+        return self._specs
+
+    async def call(self, call: ToolCall, emit: Emit) -> ToolResult:
+        hand: Hand | None = None
+        try:
+            asked = parse(call)
+            hand = await self._hand()
+            outcome = await self._do(call.id, asked, hand, emit)
+        except ToolError as error:
+            outcome = _failed(str(error))
+        except SandboxError as error:
+            if hand is None:
+                outcome = _failed(f"the room's sandbox cannot be used: {error}")
+            else:
+                outcome = _failed(f"the sandbox was lost while this ran; whether it was done is not known: {error}")
+        except Exception as error:  # a turn must survive whatever a tool does
+            log.exception("tool %s failed", call.name)
+            outcome = _failed(f"an error within Roommate ({type(error).__name__}); it is in the log of the daemon")
+        return ToolResult(call.id, outcome.text, outcome.ok, outcome.title)
+
+    async def _do(self, call_id: str, asked: Arguments, hand: Hand, emit: Emit) -> Outcome:
+        match asked:
+            case RunCommand():
+                return await commands.run(
+                    call_id,
+                    asked,
+                    hand,
+                    emit,
+                    default=self._command_timeout,
+                    longest=self._longest_timeout,
+                    keep=self._keep,
+                )
+            case ReadFile():
+                return await files.read(asked, hand, self._keep)
+            case WriteFile():
+                async with self._writing:
+                    return await files.write(asked, hand)
+            case EditFile():
+                async with self._writing:  # two edits of one file must not both start from the same content
+                    return await files.edit(asked, hand)
+            case ListFiles():
+                return await files.list_files(asked, hand, self._keep)
+            case Search():
+                return await files.search(asked, hand, self._keep)
+            case ReadBackground():
+                return await commands.read(asked, hand, self._keep)
+            case StopBackground():
+                return await commands.stop(asked, hand, self._keep)
+        raise AssertionError(asked)
+
+
+def _failed(text: str) -> Outcome:
+    text = plain(text.encode("utf-8", "replace"))
+    title = text.partition("\n")[0]
+    return Outcome(text, title if len(title) <= LONGEST_TITLE else title[: LONGEST_TITLE - 1] + "…", ok=False)
