@@ -423,3 +423,24 @@ async def test_litellm_is_late_quiet_and_light_and_leaves_the_environment_alone(
         run, [sys.executable, "-c", PROGRAM, talk.server.url], cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "[] None\n", "")
+
+
+HASTY = """
+import asyncio, atexit, sys
+from roommate.agent.litellm_model import LiteLLMModel
+
+async def main():
+    loading = asyncio.create_task(LiteLLMModel("openai/m").load())
+    while "litellm" not in sys.modules:
+        await asyncio.sleep(0.01)
+    loading.cancel()
+
+asyncio.run(main())
+print(hasattr(sys.modules["litellm"], "acompletion"))
+"""
+
+
+async def test_the_end_of_the_process_does_not_wait_for_the_import() -> None:
+    run: Callable[..., Any] = subprocess.run
+    done = await asyncio.to_thread(run, [sys.executable, "-c", HASTY], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "False\n", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import ctypes
 import gc
@@ -10,6 +11,7 @@ import importlib
 import logging
 import os
 import sys
+import threading
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -150,8 +152,21 @@ class Wire:
 
 
 async def connect(name: str, api_key: str, api_base: str) -> Wire:
-    """Import LiteLLM, in a thread as it takes 3 s of CPU, and look the model up. Later times cost next to nothing."""
-    return await asyncio.to_thread(lambda: Wire(import_litellm(), name, api_key, api_base))
+    """Import LiteLLM, which takes 3 s of CPU, and look the model up; the second time costs next to nothing.
+
+    In a daemon thread: the end of the process must not wait for an import.
+    """
+    done = concurrent.futures.Future[Wire]()
+
+    def work() -> None:
+        done.set_running_or_notify_cancel()
+        try:
+            done.set_result(Wire(import_litellm(), name, api_key, api_base))
+        except Exception as error:
+            done.set_exception(error)
+
+    threading.Thread(target=work, name="litellm", daemon=True).start()
+    return await asyncio.wrap_future(done)
 
 
 def import_litellm() -> ModuleType:
