@@ -73,9 +73,9 @@ def test_details_are_collapsed_and_the_body_has_their_summary() -> None:
 
 def test_endless_details_leave_room_for_the_answer() -> None:
     head, _ = render.fit("x " * 50_000)
-    for inner in ("step\n\n" * 10_000, "&" * 100_000):
-        content = render.content(head, details=("many steps", inner))
-        assert size(content) < render.LIMIT + 20_000
+    for inner in ("step\n\n" * 10_000, "&" * 100_000, '"' * 100_000, "- \n" * 100_000):
+        content = render.content(head, details=("many steps" + "!" * 10_000, inner))
+        assert size(content) < render.LIMIT + 15_000
         assert "many steps" in content["formatted_body"]
 
 

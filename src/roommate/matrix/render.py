@@ -19,7 +19,8 @@ LIMIT = 40_000
 RELATIONS = 800
 """What of the limit is left for mentions, thread and reply."""
 DETAILS = 6_000
-"""Characters of details that are shown, and bytes of their HTML beyond which only the summary is."""
+"""Characters of details that are shown; where their HTML takes more than twice as many bytes, only the summary is."""
+SUMMARY = 300
 MOST_CELLS = 10_000
 
 # What Markdown can become, all of it in https://spec.matrix.org/v1.13/client-server-api/#mroommessage-msgtypes
@@ -54,8 +55,8 @@ def content(
     rich, body = _html(text), text
     is_plain = not _MARKUP.search(rich) and not re.search(r"[\\&]", text)
     if details is not None:
-        summary, inner = clean(details[0]), _html(clean(details[1])[:DETAILS])
-        if len(inner.encode()) > 2 * DETAILS:
+        summary, inner = clean(details[0])[:SUMMARY], _html(clean(details[1])[:DETAILS])
+        if len(json.dumps(inner, ensure_ascii=False).encode()) > 2 * DETAILS:
             inner = ""
         rich += f"<details><summary>{html.escape(summary)}</summary>{inner}</details>"
         body, is_plain = f"{body}\n\n{summary}".lstrip("\n"), False
