@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import platform
+from pathlib import Path
 
 import pytest
 
 from roommate.sandbox.posture import Limits
 from roommate.sandbox.rooms import RoomSandboxes
-from tests.sandbox.conftest import ROOM, SMALL, sh
+from tests.sandbox.conftest import ROOM, SMALL, Make, services, sh
 
 
 async def look(lodge: RoomSandboxes, command: str) -> str:
@@ -56,9 +57,19 @@ async def test_there_is_no_network(lodge: RoomSandboxes) -> None:
 async def test_nothing_of_the_host_shows(lodge: RoomSandboxes) -> None:
     assert (await look(lodge, "cat /etc/hosts")) == "127.0.0.1 localhost room\n::1 localhost\n"
     assert (await look(lodge, "cat /etc/resolv.conf; hostname")).strip() == "room"
-    names = {line.partition("=")[0] for line in (await look(lodge, "env")).splitlines()}
-    wanted = {"PATH", "HOME", "LANG", "HOSTNAME", "TERM", "container", "PWD", "ROOMMATE_CALL"}
-    assert names <= wanted | {"SHLVL", "_", "OLDPWD"}, names
+
+
+async def test_the_daemon_s_environment_stays_with_it(make: Make, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LLM_API_KEY", "MATRIX_PASSWORD", "https_proxy", "SOMETHING_ELSE"):
+        monkeypatch.setenv(name, "canary")
+    hand = await make().hand(ROOM)
+    said = await sh(hand, "env; cat /proc/*/environ")
+    assert "HOME=/home/room" in said.text
+    assert "canary" not in said.text
+    (service,) = services(place / "run")
+    environment = Path(f"/proc/{service}/environ").read_text()
+    assert "LLM_API_KEY" not in environment
+    assert "MATRIX_PASSWORD" not in environment
 
 
 NUMBERS = {

@@ -113,11 +113,8 @@ def spec(
         "use_image_resolve_conf": True,
         "shm_size": 64 * _MIB,
         "mounts": [_tmpfs("/tmp", limits.tmp_mb), *(_bind(mount) for mount in mounts)],  # noqa: S108
-        "resource_limits": {
-            "memory": {"limit": limits.memory_mb * _MIB, "swap": limits.memory_mb * _MIB},
-            "cpu": {"quota": int(limits.cpus * _CPU_PERIOD), "period": _CPU_PERIOD},
-            "pids": {"limit": limits.pids},
-        },
+        "image_volume_mode": "ignore",  # an image's volumes would be writable, without a limit
+        "resource_limits": _resources(limits, host),
         "r_limits": _rlimits(limits, host),
         **_user_namespace(host),
     }
@@ -143,6 +140,18 @@ def _user_namespace(host: Host) -> JsonObject:
         "userns": {"nsmode": "private"},
         "idmappings": {"HostUIDMapping": False, "HostGIDMapping": False, "UIDMap": mapping, "GIDMap": mapping},
     }
+
+
+def _resources(limits: Limits, host: Host) -> JsonObject:
+    """Some hosts refuse a container with a limit that they cannot give, so only those are asked for that hold."""
+    asked: JsonObject = {}
+    if host.memory:
+        asked["memory"] = {"limit": limits.memory_mb * _MIB, "swap": limits.memory_mb * _MIB}
+    if host.cpu:
+        asked["cpu"] = {"quota": int(limits.cpus * _CPU_PERIOD), "period": _CPU_PERIOD}
+    if host.pids:
+        asked["pids"] = {"limit": limits.pids}
+    return asked
 
 
 def _rlimits(limits: Limits, host: Host) -> list[JsonObject]:

@@ -41,6 +41,9 @@ SETUPS: dict[str, str | None] = {
 }
 """Configurations of Podman (containers.conf), tried in this order; the first one is the host's."""
 
+# Of memory, CPU and processes. systemd gives an ordinary user the memory and pids controllers, often not cpu.
+_ASKED = ((True, True, True), (True, False, True), (False, False, False))
+
 # What the container itself sees. It is the same that a room sees, and no path of the host must be guessed.
 _FACTS = """
 import json, os, sys
@@ -199,29 +202,27 @@ class Probe:
 
 
 def _candidates(setup: str, facts: JsonObject, quota: str) -> Iterator[Host]:
-    """With a user namespace, then, where that is a choice, without."""
-    host, store, security = facts["host"], facts["store"], facts["host"]["security"]
+    """From the best to the least: first without some limits, then without a user namespace, where that is a choice."""
+    host, security = facts["host"], facts["host"]["security"]
     rootless = bool(security["rootless"])
-    seccomp_path = security["seccompProfilePath"] if security["seccompEnabled"] else ""
-    base = Host(
-        setup=setup,
-        podman=facts["version"]["Version"],
-        runtime=host["ociRuntime"]["name"],
-        rootless=rootless,
-        cgroup=host["cgroupVersion"],
-        first_id=None if rootless else free_ids(),
-        userns=True,
-        memory=True,
-        cpu=True,
-        pids=True,
-        seccomp=seccomp_path,
-        quota=quota,
-        driver=store["graphDriverName"],
-    )
-    if rootless or base.first_id is not None:
-        yield base
-    if not rootless:
-        yield dataclasses.replace(base, first_id=None, userns=False)
+    first_id = None if rootless else free_ids()
+    for userns in (True,) if rootless else (True, False) if first_id is not None else (False,):
+        for memory, cpu, pids in _ASKED:
+            yield Host(
+                setup=setup,
+                podman=facts["version"]["Version"],
+                runtime=host["ociRuntime"]["name"],
+                rootless=rootless,
+                cgroup=host["cgroupVersion"],
+                first_id=first_id if userns else None,
+                userns=userns,
+                memory=memory,
+                cpu=cpu,
+                pids=pids,
+                seccomp=security["seccompProfilePath"] if security["seccompEnabled"] else "",
+                quota=quota,
+                driver=facts["store"]["graphDriverName"],
+            )
 
 
 def free_ids(subuid: Path = Path("/etc/subuid"), uid_map: Path = Path("/proc/self/uid_map")) -> int | None:
