@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import re
 import tempfile
 from collections import Counter
 from dataclasses import dataclass
@@ -20,6 +21,10 @@ from tests.scripted_model import ScriptedModel
 
 BURST = 10
 """Most messages that wait at the same time."""
+
+ANSWER = re.compile(r"answer (tok\d{4}) END")
+TRACE = re.compile(r"tok\d{4}-\d")
+SHOW_TRACE = 'TOOL run_command {"command": "cat trace.txt"}\n---\nECHO'
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +66,21 @@ async def run(daemon: Daemon, person: Person, *, points: int, seed: int, quiet: 
             token = f"tok{len(sent):04d}"
             sent[token] = await person.say(room, script(token))
             await asyncio.sleep(chance.choice((0, 0, 0.02)))
-        # Most kills hit a running turn, some the start, some a quiet moment.
-        await asyncio.sleep(chance.choice((chance.uniform(0, 0.1), chance.uniform(0, 0.6), chance.uniform(0, 2.5))))
+        # Some kills hit the start, most a running turn, some a quiet moment.
+        if chance.random() < 0.7:
+            answered = len(_answers(person, room))
+            running = lambda answered=answered: len(_answers(person, room)) > answered or _works(person, room)  # noqa: E731
+            await person.wait(running, 60, "a turn that runs")
+            await asyncio.sleep(chance.uniform(0, 0.4))
+        else:
+            await asyncio.sleep(chance.uniform(0, 1.5))
         await daemon.kill9()
         await daemon.spawn()
         if not quiet:
             print(f"\r{point + 1}/{points} kills, {len(sent)} messages", end="", flush=True)
     for token in sent:
         await person.wait(lambda token=token: token in _answers(person, room), 90, f"the answer {token}")  # type: ignore[misc]
-    trace = Counter(
-        (await person.ask(room, 'TOOL run_command {"command": "cat trace.txt"}\n---\nECHO', 60)).body.split()
-    )
+    trace = Counter(TRACE.findall((await person.ask(room, SHOW_TRACE, 60)).body))
     answers = _answers(person, room)
     counts = Counter(answers)
     return Verdict(
@@ -79,19 +88,20 @@ async def run(daemon: Daemon, person: Person, *, points: int, seed: int, quiet: 
         messages=len(sent),
         lost=[token for token in sent if token not in counts],
         doubled=[token for token in sent if counts[token] > 1],
-        run_twice=[line for line, count in trace.items() if line.startswith("tok") and count > 1],
+        run_twice=[line for line, count in trace.items() if count > 1],
         in_order=answers == sorted(answers),
-        unknown=2 * len(sent) - sum(line.startswith("tok") for line in trace),
+        unknown=sum(message.html.count("the daemon restarted while this ran") for message in person.finals(room)),
     )
 
 
+def _works(person: Person, room: str) -> bool:
+    """Somebody is at work: the newest message of another is not final."""
+    others = [message for message in person.messages(room) if message.sender != person.user_id]
+    return bool(others) and others[-1].content.get("io.roommate.turn", {}).get("state") == "running"
+
+
 def _answers(person: Person, room: str) -> list[str]:
-    return [
-        word
-        for message in person.finals(room)
-        for word in message.body.split()
-        if word.startswith("tok") and "answer" in message.body
-    ]
+    return [token for message in person.finals(room) for token in ANSWER.findall(message.body)]
 
 
 async def main(points: int, seed: int) -> int:

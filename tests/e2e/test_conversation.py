@@ -312,7 +312,7 @@ async def test_a_bad_tool_call_is_a_result_and_the_next_turn_is_good(bot: Daemon
     alice = await person("alice")
     room = await bot.room_with(alice)
     answer = await alice.ask(room, f"{bad}\n---\nSAY survived")
-    assert answer.body == "survived"
+    assert answer.body.startswith("survived")
     good = await alice.ask(room, tool("run_command", command="echo good") + "\n---\nECHO")
     assert "good" in good.body
 
@@ -361,6 +361,6 @@ async def test_two_rooms_work_at_the_same_time_and_see_nothing_of_each_other(bot
     secret = tool("write_file", path="secret.txt", content="hush") + "\n---\nDELAY 1\nSAY written"
     look = tool("run_command", command="cat secret.txt; ls /workspace; ps aux | wc -l") + "\n---\nECHO"
     first, second = await asyncio.gather(alice.ask(mine, secret), bob.ask(other, look))
-    assert first.body == "written"
+    assert first.body.startswith("written")
     assert "hush" not in second.body
     assert second.changed_at < first.changed_at
