@@ -27,6 +27,7 @@ class Steps:
         try:
             yield lambda text: self._show(title, text)
         except BaseException:
+            self._running[title] = ""  # what went wrong is said by whoever catches it
             self._end(title, "[red]✘[/]", began)
             raise
         self._end(title, "[green]✔[/]", began)
@@ -35,7 +36,7 @@ class Steps:
         self._running[title] = text
         if not self._console.is_terminal:
             if text:
-                self._console.print(f"  {title}: {text}", markup=False, highlight=False)
+                self._console.print(f"  {title}: {text}", markup=False, highlight=False, soft_wrap=True)
             return
         line = escape(" · ".join(f"{name}: {said}" if said else name for name, said in self._running.items()))
         if self._status is None:
@@ -49,4 +50,4 @@ class Steps:
             self._status.stop()
             self._status = None
         took = f"{time.monotonic() - began:.1f} s"
-        self._console.print(f"{mark} {title} [dim]{took}  {escape(said)}[/]", highlight=False)
+        self._console.print(f"{mark} {title} [dim]{took}  {escape(said)}[/]", highlight=False, soft_wrap=True)
