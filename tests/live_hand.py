@@ -55,8 +55,9 @@ class LiveHand:
         await self.host.connected(10)
 
     async def kill(self) -> None:
-        self._process.kill()
-        await self._process.wait()
+        if self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
 
     async def restart_host(self) -> None:
         """What a restart of the daemon does to the hand."""

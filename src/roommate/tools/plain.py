@@ -40,7 +40,8 @@ def shown(excerpt: Excerpt, whole: str = "") -> str:
     """The excerpt for a model; `whole` names the file that has all of it."""
     if is_binary(excerpt.head + excerpt.tail):
         where = f", all of it in {whole}" if whole else ""
-        return f"[binary output, {excerpt.size} bytes{where}; it starts with {start_of_binary(excerpt.head + excerpt.tail)}]"
+        start = start_of_binary(excerpt.head + excerpt.tail)
+        return f"[binary output, {excerpt.size} bytes{where}; it starts with {start}]"
     if not excerpt.left_out:
         return plain(excerpt.head + excerpt.tail)
     lines = f" ({excerpt.left_out_lines} lines)" if excerpt.left_out_lines else ""
