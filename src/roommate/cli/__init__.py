@@ -122,7 +122,10 @@ def _image_build_command(
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
     import asyncio  # a third of what `roommate --version` would take
+    import logging
 
+    # What the daemon logs is not what a command says.
+    logging.getLogger("roommate").addHandler(logging.NullHandler())
     try:
         return asyncio.run(work)
     except KeyboardInterrupt:
