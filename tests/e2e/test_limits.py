@@ -14,11 +14,11 @@ async def test_under_the_default_limits_every_answer_arrives_once_and_in_order(
 ) -> None:
     bot, alice = await daemon(model=model, limited=True), await person("alice")
     room = await bot.room_with(alice)
-    # Ten events are free, then one each five seconds: the greeting, twelve answers and the marks do not fit in.
-    asked = [await alice.say(room, f"SAY number {number}.") for number in range(12)]
-    await alice.wait(lambda: len(alice.finals(room)) >= 12, 120, "12 answers")
-    assert [m.body for m in alice.finals(room)] == [f"number {number}." for number in range(12)]
-    assert len(asked) == 12
+    # Ten events are free, then one each five seconds: the greeting, eight answers and their marks do not fit in.
+    for number in range(8):
+        await alice.say(room, f"SAY number {number}.")
+    await alice.wait(lambda: len(alice.finals(room)) >= 8, 60, "8 answers")
+    assert [m.body for m in alice.finals(room)] == [f"number {number}." for number in range(8)]
 
 
 async def test_a_long_stream_under_the_default_limits_ends_whole(

@@ -281,7 +281,7 @@ async def test_a_card_goes_before_what_waits_in_other_rooms(
     busy, asking = await room_of(bot, alice), await room_of(bot, alice)
     await bot.say(busy, *(f"{number}" for number in range(8)))
     await alice.wait(lambda: len(bodies(alice, busy, bot.user_id)) >= 4)
-    await bot.say(asking, "a line first", rank=Rank.SIGN)
+    await bot.say(asking, "a line first")
     await bot.say(asking, "may I?", rank=Rank.CARD)
     await all_said(alice, busy, bot.user_id, [str(number) for number in range(8)])
     await all_said(alice, asking, bot.user_id, ["a line first", "may I?"])

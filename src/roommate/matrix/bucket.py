@@ -47,12 +47,16 @@ class Bucket:
             return self._closed(now)
         return max(self._closed(now), missing * self.pace)
 
+    def wait_for_sign(self, now: float) -> float:
+        """Seconds until there is something to spare for what is good to see, but need not arrive."""
+        return max(self._closed(now), (RESERVE + 1 - self._level(now)) * self.pace)
+
     def wait_to_show(self, now: float, shown_at: float) -> float:
         """Seconds until a live message last shown at `shown_at` may be shown again: seldomer as the bucket empties."""
         level = self._level(now)
         full = min(1.0, max(0.0, (level - RESERVE) / (BURST - RESERVE)))
         every = SHOW_EVERY + max(0.0, self.pace - SHOW_EVERY) * (1 - full)
-        return max(self._closed(now), (RESERVE + 1 - level) * self.pace, shown_at + every - now)
+        return max(self.wait_for_sign(now), shown_at + every - now)
 
     def spend(self, now: float) -> None:
         """An event is being sent."""

@@ -17,7 +17,7 @@ from roommate.matrix.border import back_off
 from roommate.matrix.bucket import Bucket
 from roommate.matrix.homeserver import Homeserver
 from roommate.ports import OutboxLog
-from roommate.words import EventId, JsonObject, Outgoing, RoomId
+from roommate.words import EventId, JsonObject, Outgoing, Rank, RoomId
 
 IN_FLIGHT = 8
 LONGEST_WAIT = 10.0
@@ -44,6 +44,8 @@ class Sender:
 
     A room has one request in flight, so that what people see is in order; rooms go at the same time. Rows are sent
     until they arrive or are refused, each with its one transaction id. Progress goes when rows leave room for it.
+    Signs (rank SIGN) give way to the rows behind them while the homeserver holds us back, and one that is edited or
+    redacted before it was sent is not sent at all.
     """
 
     def __init__(self, homeserver: Homeserver, log: OutboxLog) -> None:
@@ -55,6 +57,7 @@ class Sender:
         self._rows: dict[RoomId, deque[Outgoing]] = {}
         self._known: set[int] = set()
         """Rows that are waiting or in flight."""
+        self._sending: set[int] = set()
         self._settled: set[int] = set()
         """Rows that came to an end while the outbox was being read."""
         self._events: dict[int, EventId] = {}
@@ -108,6 +111,27 @@ class Sender:
             self._rows.setdefault(row.draft.room_id, deque()).append(row)
             if row.draft.edits is not None:
                 self.forget(row.draft.edits)  # or older progress would be shown over it
+            await self._supersede(row)
+
+    async def _supersede(self, row: Outgoing) -> None:
+        """Take out the waiting sign that `row` edits or redacts: nobody has seen it, so nobody needs to see it go."""
+        rows = self._rows[row.draft.room_id]
+        target = row.draft.edits or row.draft.redacts
+        sign = next((other for other in rows if other.id == target and other.draft.rank == Rank.SIGN), None)
+        if sign is None or sign.id in self._sending:
+            return
+        for gone in (sign, row) if row.draft.redacts else (sign,):
+            self._settle(gone)
+            await self._outbox.failed(gone.id, "superseded before it was sent")
+
+    def _settle(self, row: Outgoing) -> None:
+        """A row has come to its end."""
+        rows = self._rows[row.draft.room_id]
+        rows.remove(next(other for other in rows if other.id == row.id))
+        if not rows:
+            del self._rows[row.draft.room_id]
+        self._known.discard(row.id)
+        self._settled.add(row.id)
 
     def _start(self, tasks: asyncio.TaskGroup) -> float | None:
         """Start every request that may go now. Gives the seconds until the next may; None when only news can tell."""
@@ -116,10 +140,15 @@ class Sender:
         for room_id in sorted((room for room in self._rows if self._is_free(room, now)), key=self._precedence):
             if len(self._busy) >= IN_FLIGHT:
                 return None
-            if wait := self._bucket.wait(now):
+            row = self._next(room_id, now)
+            if row.draft.rank == Rank.SIGN:
+                if wait := self._bucket.wait_for_sign(now):
+                    pauses.append(wait)
+                    continue
+            elif wait := self._bucket.wait(now):
                 return min([wait, *pauses])
-            self._launch(tasks, room_id, now, partial(self._send, self._rows[room_id][0]))
-        for row, live in sorted(self._live.items(), key=lambda item: item[1].shown_at):
+            self._launch(tasks, room_id, now, partial(self._send, row))
+        for live_row, live in sorted(self._live.items(), key=lambda item: item[1].shown_at):
             if live.look is None or live.room_id in self._rows or not self._is_free(live.room_id, now):
                 continue
             if len(self._busy) >= IN_FLIGHT:
@@ -127,8 +156,15 @@ class Sender:
             if wait := self._bucket.wait_to_show(now, live.shown_at):
                 pauses.append(wait)
                 continue
-            self._launch(tasks, live.room_id, now, partial(self._show, row, live))
+            self._launch(tasks, live.room_id, now, partial(self._show, live_row, live))
         return min(pauses, default=None)
+
+    def _next(self, room_id: RoomId, now: float) -> Outgoing:
+        """The room's oldest row; while there is nothing to spare for signs, the oldest that must arrive."""
+        rows = self._rows[room_id]
+        if self._bucket.wait_for_sign(now):
+            return next((row for row in rows if row.draft.rank < Rank.SIGN), rows[0])
+        return rows[0]
 
     def _is_free(self, room_id: RoomId, now: float) -> bool:
         return room_id not in self._busy and self._failures.get(room_id, (0, now))[1] <= now
@@ -173,6 +209,7 @@ class Sender:
     # ── The requests ─────────────────────────────────────────────────────────────────────────────
 
     async def _send(self, row: Outgoing) -> None:
+        self._sending.add(row.id)
         try:
             event = await self._deliver(row)
         except Refused as error:
@@ -183,12 +220,9 @@ class Sender:
             if len(self._events) > KNOWN_EVENTS:
                 del self._events[next(iter(self._events))]
             await self._outbox.sent(row.id, event)
-        rows = self._rows[row.draft.room_id]
-        rows.popleft()
-        if not rows:
-            del self._rows[row.draft.room_id]
-        self._known.discard(row.id)
-        self._settled.add(row.id)
+        finally:
+            self._sending.discard(row.id)
+        self._settle(row)
 
     async def _deliver(self, row: Outgoing) -> EventId:
         draft = row.draft
@@ -217,7 +251,9 @@ class Sender:
         url = await self._homeserver.upload(upload, kind, name)
         await self._outbox.uploaded(row.id, url)
         content = {**content, "url": url}
-        self._rows[row.draft.room_id][0] = replace(row, draft=replace(row.draft, content=content, upload=None))
+        rows = self._rows[row.draft.room_id]
+        at = next(index for index, other in enumerate(rows) if other.id == row.id)
+        rows[at] = replace(row, draft=replace(row.draft, content=content, upload=None))
         return content
 
     async def _show(self, row: int, live: _Live) -> None:

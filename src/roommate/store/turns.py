@@ -11,7 +11,7 @@ from roommate.store import outbox
 from roommate.store.codec import decode, encode, tag
 from roommate.store.database import Database
 from roommate.store.inbox import take
-from roommate.words import NO_USAGE, Answer, Draft, EventId, Prompt, RoomId, Step, Stop, Usage, UserId
+from roommate.words import NO_USAGE, Answer, Draft, EventId, Prompt, Rank, RoomId, Step, Stop, Usage, UserId
 
 MOST_TURNS = 200
 
@@ -68,7 +68,7 @@ class Turns:
             _add(c, turn_id, prompt)
             mark = c.execute("SELECT id FROM outbox WHERE once = ?", (mark_of(seq),)).fetchone()
             if mark:
-                outbox.insert(c, [Draft(room_id, {}, event_type="m.room.redaction", redacts=mark[0])])
+                outbox.insert(c, [Draft(room_id, {}, Rank.SIGN, event_type="m.room.redaction", redacts=mark[0])])
             return _turn(c, turn_id), _conversation(c, conversation, turn_id)
 
         return await self._db.run(work)
