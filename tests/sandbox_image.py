@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from roommate.sandbox.container import STATE
 from roommate.sandbox.image import build
+from roommate.sandbox.posture import STATE
 
 NAME = "localhost/roommate:test"
 

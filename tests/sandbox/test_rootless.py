@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 import roommate
+from tests.sandbox.conftest import services
 from tests.sandbox_image import podman
 
 LIBRARIES = (
@@ -85,6 +86,21 @@ asyncio.run(main())
 """
 
 
+KILLED = """
+import asyncio, os, signal
+from pathlib import Path
+from roommate.sandbox.service import Service
+
+async def main():
+    await Service("podman", Path.home() / "ipc", None).ready()
+    ours = bytes(Path.home() / "ipc")
+    print(sum(ours in path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline")), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Ordinary:
     """A user without any right, with ids of its own to give to containers."""
@@ -93,14 +109,14 @@ class Ordinary:
     uid: int
     home: Path
 
-    def run(self, *command: str) -> str:
+    def run(self, *command: str, code: int = 0) -> str:
         environment = {"HOME": str(self.home), "XDG_RUNTIME_DIR": str(self.home / "run"), "PATH": os.environ["PATH"]}
         environment["PYTHONPATH"] = str(self.home / "lib")
         done = subprocess.run(
             ("setpriv", f"--reuid={self.name}", f"--regid={self.name}", "--init-groups", "--", *command),
             env=environment, cwd=self.home, capture_output=True, text=True, check=False, timeout=120,
         )  # fmt: skip
-        assert done.returncode == 0, f"{command[:3]} as {self.name}: {done.stdout[-2000:]}{done.stderr[-4000:]}"
+        assert done.returncode == code, f"{command[:3]} as {self.name}: {done.stdout[-2000:]}{done.stderr[-4000:]}"
         return done.stdout
 
     def processes(self) -> list[int]:
@@ -212,3 +228,11 @@ def test_jobs_outlive_the_daemon(found: Any) -> None:
 def test_a_reset_deletes_what_a_room_locked(found: Any) -> None:
     assert found["after reset"] == [0, False, ""]
     assert found["rooms"] == 2
+
+
+def test_podman_s_service_dies_with_a_daemon_that_is_killed(ordinary: Ordinary) -> None:
+    assert int(ordinary.run(python_for(ordinary), "-c", KILLED, code=-signal.SIGKILL)) >= 1
+    deadline = time.monotonic() + 10
+    while services(ordinary.home / "ipc"):
+        assert time.monotonic() < deadline, "Podman's service lives on"
+        time.sleep(0.02)

@@ -14,15 +14,15 @@ from roommate.errors import EngineError, HandLost, SandboxError
 from roommate.sandbox.engine import Engine
 from roommate.sandbox.ground import Foundation, Ground
 from roommate.sandbox.hand import HandHost, program
-from roommate.sandbox.posture import HOME, RUN, WORKSPACE, Limits, Mount, digest, spec
+from roommate.sandbox.posture import HOME, RUN, STATE, WORKSPACE, Limits, Mount, digest, spec
 from roommate.sandbox.service import check_socket_path
 from roommate.sandbox.workspace import Workspace
 from roommate.words import JsonObject, RoomId
 
 log = logging.getLogger(__name__)
 
-ROOM, DAEMON, STATE, MADE = (f"io.roommate.{what}" for what in ("room", "daemon", "state", "made"))
-"""Labels of a container: its room, its daemon with that one's state folder, and the digest of how it was made."""
+ROOM, DAEMON, MADE = "io.roommate.room", "io.roommate.daemon", "io.roommate.made"
+"""Labels of a container: its room, its daemon, and the digest of how it was made."""
 
 _COMMAND = ("/bin/sh", "-c", f"while :; do python3 -I -S {RUN}/hand.py {RUN}/hand.sock; sleep 0.2; done")
 _HOSTS = "127.0.0.1 localhost room\n::1 localhost\n"

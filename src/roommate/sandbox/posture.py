@@ -17,6 +17,9 @@ USER = 1000
 IDS = 65536
 """How many user and group ids a room's user namespace has."""
 
+STATE = "io.roommate.state"
+"""Label of each container: the state folder of the daemon that it belongs to."""
+
 WORKSPACE = "/workspace"
 HOME = "/home/room"
 RUN = "/run/room"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from roommate.errors import SandboxError
 from roommate.sandbox import doctor
-from roommate.sandbox.container import DAEMON, ROOM, STATE, Plan, RoomContainer
+from roommate.sandbox.container import DAEMON, ROOM, Plan, RoomContainer
 from roommate.sandbox.ground import Foundation
 from roommate.sandbox.hand import HandHost
-from roommate.sandbox.posture import Limits
+from roommate.sandbox.posture import STATE, Limits
 from roommate.sandbox.probe import Probe
 from roommate.words import Check, RoomId
 

@@ -1,0 +1,109 @@
+"""One container as a room's would be, run to see what this host and this image really give."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import secrets
+import shutil
+from pathlib import Path
+
+from roommate.errors import EngineError, ImageError
+from roommate.sandbox import seccomp
+from roommate.sandbox.engine import Engine
+from roommate.sandbox.posture import HOME, RUN, STATE, WORKSPACE, Host, Limits, Mount, spec
+from roommate.sandbox.workspace import Workspace
+from roommate.words import JsonObject
+
+PYTHON = (3, 9)
+"""The oldest Python that the hand runs on."""
+
+# What the container itself sees. It is the same that a room sees, and no path of the host must be guessed.
+_FACTS = """
+import json, os, sys
+def read(*paths):
+    for path in paths:
+        try:
+            with open("/sys/fs/cgroup/" + path) as file:
+                return file.read().split()
+        except OSError:
+            pass
+    return ["max"]
+with open("/proc/self/status") as file:
+    status = dict(line.rstrip().split(":", 1) for line in file)
+with open("/proc/self/uid_map") as file:
+    mapped = file.read().split()
+quota = read("cpu.max", "cpu/cpu.cfs_quota_us", "cpu,cpuacct/cpu.cfs_quota_us")
+facts = {
+    "python": sys.version_info[:2],
+    "seccomp": status["Seccomp"].strip() == "2",
+    "userns": mapped[:3] != ["0", "0", "4294967295"],
+    "memory": read("memory.max", "memory/memory.limit_in_bytes")[0],
+    "cpu": quota[0],
+    "pids": read("pids.max", "pids/pids.max")[0],
+}
+with open("facts.json", "w") as file:
+    json.dump(facts, file)
+"""
+_SCRIPT = 'exec 2>said; exec python3 -I -S -c "$0"'
+
+
+async def trial(engine: Engine, host: Host, image: str, state: Path, limits: Limits) -> Host:
+    """Run a container as a room's would be; returns `host` with what it really gives."""
+    folder = state / f"probe-{secrets.token_hex(4)}"
+    name = f"roommate-{folder.name}"
+    files = Workspace(folder)
+    profile = state / "seccomp.json"
+    try:
+        await asyncio.to_thread(files.prepare, host.owner, 0)
+        ours = bool(host.seccomp) and await asyncio.to_thread(seccomp.write, Path(host.seccomp), profile)
+        made = spec(
+            name=name,
+            image=image,
+            command=["/bin/sh", "-c", _SCRIPT, _FACTS],
+            labels={STATE: str(state)},
+            mounts=[
+                Mount(files.workspace, WORKSPACE, writable=True),
+                Mount(files.home, HOME, writable=True),
+                Mount(files.home, RUN),
+            ],
+            limits=limits,
+            host=host,
+            seccomp=profile if ours else None,
+        )
+        await engine.create(made)
+        await engine.start(name)
+        code = await engine.wait(name)
+        facts = await asyncio.to_thread(_facts_of, files.workspace, image, code)
+    finally:
+        await engine.remove(name)
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+    return dataclasses.replace(
+        host,
+        userns=facts["userns"],
+        memory=_holds(facts["memory"], limits.memory_mb << 20),
+        cpu=_holds(facts["cpu"], int(limits.cpus * 100_000)),
+        pids=_holds(facts["pids"], limits.pids),
+        seccomp=host.seccomp if ours and facts["seccomp"] else "",
+    )
+
+
+def _facts_of(workspace: Path, image: str, code: int) -> JsonObject:
+    script_ran = (workspace / "said").exists()
+    if code == 127 or (code in (1, 126) and not script_ran):  # what an init says differs
+        raise ImageError(
+            f"the image {image} has no {'python3' if script_ran else '/bin/sh'}, which a room's hand needs"
+        )
+    if code != 0:
+        said = (workspace / "said").read_text(errors="replace")[:1000] if script_ran else ""
+        raise EngineError(f"a trial container of {image} ended with {code}: {said.strip() or 'it said nothing'}")
+    facts: JsonObject = json.loads((workspace / "facts.json").read_bytes()[:10_000])
+    if tuple(facts["python"]) < PYTHON:
+        has, needed = (".".join(map(str, version)) for version in (facts["python"], PYTHON))
+        raise ImageError(f"the image {image} has Python {has}, and a room's hand needs {needed} or newer")
+    return facts
+
+
+def _holds(shown: str, asked: int) -> bool:
+    return shown.isdigit() and int(shown) <= asked
