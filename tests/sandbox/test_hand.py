@@ -14,7 +14,7 @@ import pytest
 from roommate.errors import HandLost, SandboxError, ToolError
 from roommate.sandbox.hand import HandHost
 from roommate.sandbox.inside.frames import WINDOW
-from roommate.words import DirEntry, Exit
+from roommate.words import DirEntry, Exit, Job
 from tests.live_hand import LiveHand, live_hand, until
 
 
@@ -28,6 +28,13 @@ async def output(hand: LiveHand, *args: object, **options: object) -> tuple[byte
     printed = bytearray()
     ended = await hand.host.run(*args, on_output=printed.extend, **options)  # type: ignore[arg-type]
     return bytes(printed), ended
+
+
+async def end_of(hand: LiveHand, job: Job) -> Job:
+    async with asyncio.timeout(10):
+        while (now := await hand.host.job(job.id)).exit is None:
+            await asyncio.sleep(0.01)
+    return now
 
 
 # ── Running ──────────────────────────────────────────────────────────────────────────────────────
@@ -272,10 +279,9 @@ async def test_a_full_disk_breaks_nothing() -> None:
             await hand.host.write("big", bytes(60_000))
         assert {path.name for path in hand.workspace.iterdir()} == {".roommate"}
         job = await hand.host.start_job("seq 20000; echo more")
-        await until(lambda: not hand.left())
-        ended_job = (await hand.host.job(job.id)).exit
-        assert ended_job is not None
-        assert ended_job.code == 0
+        how = (await end_of(hand, job)).exit
+        assert how is not None
+        assert how.code == 0
 
 
 # ── Files ────────────────────────────────────────────────────────────────────────────────────────
@@ -427,16 +433,16 @@ async def test_a_job_outlives_the_daemon_and_a_call_does_not(hand: LiveHand) -> 
     await hand.restart_host()
     with pytest.raises(HandLost):
         await calling
-    await until(lambda: not hand.left())
-    after = await hand.host.job(job.id)
+    after = await end_of(hand, job)
     assert after.exit is not None
     assert after.exit.code == 3
-    assert (hand.workspace / job.log).read_text() == "finished\n"
+    await until(lambda: (hand.workspace / job.log).read_text() == "finished\n")
+    assert not hand.left()
 
 
 async def test_jobs_have_names_of_their_own_even_after_the_container_died(hand: LiveHand) -> None:
     first = await hand.host.start_job("echo first")
-    await until(lambda: not hand.left())
+    await until(lambda: (hand.workspace / first.log).read_text() == "first\n")
     await hand.kill()
     await until(lambda: hand.host.lost.is_set())
     await hand.start()

@@ -73,7 +73,7 @@ async def test_how_a_command_ended_is_said(room: Room) -> None:
     late = await room.call("run_command", command="echo begun; sleep 60", timeout=0.3)
     assert not late.ok
     assert late.text.startswith(
-        "begun\n[timed out and was killed · 0.3 s after 0.3 s; give it more time (timeout, at most 20)"
+        "begun\n[timed out after 0.3 s and was killed; to let it run longer give it a timeout (at most 20)"
     )
     missing = await room.call("run_command", command="no-such-program")
     assert "exit code 127" in missing.text
@@ -170,20 +170,20 @@ async def test_a_background_command(room: Room) -> None:
     assert "\n2000\n[" in waited.text
     assert len(waited.text) < KEEP + 300
     stopped = await room.call("stop_background", id="1")
-    assert "[background 1: ended with killed by SIGTERM (15) · " in stopped.text
+    assert "[background 1: ended: killed by SIGTERM (15) · " in stopped.text
     assert not room.hand.left()
 
 
 async def test_a_background_command_that_fails_at_once_says_so(room: Room) -> None:
     failed = await room.call("run_command", command="echo no port; exit 4", background=True)
     assert not failed.ok
-    assert failed.text.startswith("no port\n[ended with exit code 4 · ")
+    assert failed.text.startswith("no port\n[ended: exit code 4 · ")
 
 
 async def test_waiting_ends_with_the_command(room: Room) -> None:
     await room.call("run_command", command="sleep 0.7; echo done; exit 2", background=True)
     ended = await room.call("read_background", id="1", wait=100)
-    assert ended.text.startswith("done\n[background 1: ended with exit code 2 · ")
+    assert ended.text.startswith("done\n[background 1: ended: exit code 2 · ")
 
 
 async def test_an_unknown_background_command(room: Room) -> None:

@@ -44,9 +44,7 @@ async def run(
     how = ending(ended)
     advice = ""
     if ended.timed_out:
-        advice = (
-            f" after {timeout:g} s; give it more time (timeout, at most {longest:g}) or run it with background true"
-        )
+        advice = f"; to let it run longer give it a timeout (at most {longest:g}) or background true"
     return Outcome(_with_status(text, how + advice), how, ok=ended.code == 0 and not ended.timed_out)
 
 
@@ -65,18 +63,15 @@ async def stop(asked: StopBackground, hand: Hand, keep: int) -> Outcome:
 
 def ending(ended: Exit) -> str:
     """How a process ended, in one line: ``exit code 1 · 0.2 s``."""
-    if ended.timed_out:
-        how = "timed out and was killed"
-    elif ended.signal is not None:
-        how = f"killed by {_signal_name(ended.signal)}"
-    else:
-        how = f"exit code {ended.code}"
     memory = " · the room's memory ran out meanwhile" if ended.out_of_memory else ""
+    if ended.timed_out:
+        return f"timed out after {ended.seconds:.1f} s and was killed{memory}"
+    how = f"exit code {ended.code}" if ended.signal is None else f"killed by {_signal_name(ended.signal)}"
     return f"{how} · {ended.seconds:.1f} s{memory}"
 
 
 def state(job: Job) -> str:
-    return "still running" if job.exit is None else f"ended with {ending(job.exit)}"
+    return "still running" if job.exit is None else f"ended: {ending(job.exit)}"
 
 
 async def _start(asked: RunCommand, hand: Hand, keep: int) -> Outcome:
