@@ -75,8 +75,14 @@ def _settings_of(image: str, model: ScriptedModel | None) -> dict[str, str]:
     return settings
 
 
+@pytest.fixture(scope="session")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where daemons leave what they found out about this machine."""
+    return tmp_path_factory.mktemp("learned") / "host.json"
+
+
 @pytest.fixture
-async def daemon(homeserver: Synapse, image: str) -> AsyncIterator[MakeDaemon]:
+async def daemon(homeserver: Synapse, image: str, learned: Path) -> AsyncIterator[MakeDaemon]:
     """``await daemon(MAX_AGENT_TURNS="3")``: a daemon of this test's own, with a new bot account.
 
     It has the rehearsal model unless a `model` is given; `limited` leaves the homeserver's limit on its messages;
@@ -88,7 +94,7 @@ async def daemon(homeserver: Synapse, image: str) -> AsyncIterator[MakeDaemon]:
         *, limited: bool = False, start: bool = True, model: ScriptedModel | None = None, **settings: str
     ) -> Daemon:
         user_id = await register(homeserver, "bot", limited=limited)
-        one = Daemon(homeserver.url, user_id, PASSWORD, _settings_of(image, model) | settings)
+        one = Daemon(homeserver.url, user_id, PASSWORD, _settings_of(image, model) | settings, learned)
         daemons.append(one)
         return await one.start() if start else one
 
@@ -108,8 +114,8 @@ async def model() -> AsyncIterator[ScriptedModel]:
 
 
 @pytest.fixture(scope="session")
-async def _shared_daemon(homeserver: Synapse, image: str, model: ScriptedModel) -> AsyncIterator[Daemon]:
-    one = Daemon(homeserver.url, await register(homeserver, "bot"), PASSWORD, _settings_of(image, model))
+async def _shared_daemon(homeserver: Synapse, image: str, model: ScriptedModel, learned: Path) -> AsyncIterator[Daemon]:
+    one = Daemon(homeserver.url, await register(homeserver, "bot"), PASSWORD, _settings_of(image, model), learned)
     try:
         yield await one.start()
     finally:

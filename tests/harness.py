@@ -26,14 +26,18 @@ class Daemon:
     """One bot with one state folder. `settings` are environment variables, such as ``MAX_AGENT_TURNS="3"``.
 
     The state outlives the process: start, `kill9` and start again is a crash and a restart. `discard` ends all.
+    What a daemon finds out about this machine takes seconds: the file `learned` hands it from one to the next.
     """
 
-    def __init__(self, homeserver: str, user_id: str, password: str, settings: dict[str, str]) -> None:
+    def __init__(
+        self, homeserver: str, user_id: str, password: str, settings: dict[str, str], learned: Path | None = None
+    ) -> None:
         self.user_id = user_id
         # Short, since sockets live below it and their paths may have 107 bytes at most.
         self.folder = Path(tempfile.mkdtemp(prefix="rm-"))
         self.state = self.folder / "state"
         self.log = self.folder / "daemon.log"
+        self._learned = learned
         self.mark = secrets.token_hex(8)
         self.settings = {
             "MATRIX_HOMESERVER": homeserver,
@@ -72,6 +76,9 @@ class Daemon:
     async def spawn(self) -> Self:
         """Start the process and wait for nothing."""
         assert not self.running, "the daemon runs already"
+        if self._learned and self._learned.exists() and not self.state.exists():
+            self.state.mkdir(mode=0o700)
+            shutil.copy(self._learned, self.state / "host.json")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)}
         with self.log.open("ab") as log:
             self._starts_at = log.tell()
@@ -120,6 +127,8 @@ class Daemon:
         """End it, remove its containers and its state. Fails when a process is left over."""
         if self._process is not None:
             await self.term()
+        if self._learned and (self.state / "host.json").exists():
+            shutil.copy(self.state / "host.json", self._learned)
         # A container's monitor belongs to the container, which outlives the daemon on purpose.
         left = {pid: line for pid, line in marked_processes(self.mark).items() if "conmon" not in line}
         if containers := await _output("podman", "ps", "-aq", "--filter", f"label=io.roommate.state={self.state}"):
