@@ -28,7 +28,8 @@ _COMMAND = ("/bin/sh", "-c", f"while :; do python3 -I -S {RUN}/hand.py {RUN}/han
 _HOSTS = "127.0.0.1 localhost room\n::1 localhost\n"
 _STARTABLE = ("created", "configured", "exited", "stopped")
 _DIAL_SECONDS = 15
-_REDIAL_SECONDS = 3
+_REDIAL_SECONDS = 0.25
+_REDIALS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +159,14 @@ class RoomContainer:
         engine = ground.engine
         hand = await self._listen()
         found = await engine.find(self.name)
-        if found is not None and found.state == "running":
-            with contextlib.suppress(HandLost):  # the container is there, so the hand may be on its way
+        for _ in range(_REDIALS):  # the container runs, so the hand may be on its way; or Podman knows no better yet
+            if found is None or found.state != "running":
+                break
+            with contextlib.suppress(HandLost):
                 await hand.connected(_REDIAL_SECONDS)
                 return hand
+            found = await engine.find(self.name)
+        else:
             log.warning("the hand of %s does not dial in: starting its container again", self.room_id)
             await engine.stop(self.name)
         made = self._spec((await self._foundation.image()).id, ground)
