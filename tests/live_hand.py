@@ -32,8 +32,9 @@ class LiveHand:
         self.host = HandHost(self.socket)
         self._mark = secrets.token_hex(8)
         self.pid = 0
+        self.python = sys.executable
 
-    async def start(self, python: str = sys.executable, largest_file: int | None = None) -> None:
+    async def start(self, largest_file: int | None = None) -> None:
         """`largest_file` bytes is the most that a file may have: beyond it writing fails, as on a full disk."""
 
         def limit() -> None:
@@ -41,7 +42,7 @@ class LiveHand:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
 
         process = await asyncio.create_subprocess_exec(
-            python,
+            self.python,
             "-I",
             "-S",
             str(self.folder / "hand.py"),
@@ -82,9 +83,10 @@ class LiveHand:
 @asynccontextmanager
 async def live_hand(python: str = sys.executable, largest_file: int | None = None) -> AsyncIterator[LiveHand]:
     hand = LiveHand()
+    hand.python = python
     try:
         await hand.host.open()
-        await hand.start(python, largest_file)
+        await hand.start(largest_file)
         yield hand
     finally:
         await hand.discard()
