@@ -32,9 +32,11 @@ class LiveMessage:
         self._row = turn.live
         self._putting_up = asyncio.Lock()
         self._ended = False
+        self._unseen = False
 
     def emit(self, event: Event) -> None:
         self._view.apply(event)
+        self._unseen = True
         if self._row is not None:
             self._progress.progress(self._turn.room_id, self._row, self._look)
 
@@ -42,10 +44,14 @@ class LiveMessage:
         """Put the message up, after HOLD; to be cancelled when the turn ends sooner."""
         await asyncio.sleep(HOLD)
         async with self._putting_up:
-            if self._row is None and not self._ended:
+            if self._ended:
+                return
+            self._unseen = self._row is not None  # one of before a restart shows what was then
+            if self._row is None:
                 self._row = await self._turns.show(self._turn, Draft(self._turn.room_id, self._look(), Rank.SIGN))
-        self._progress.wake()
-        self._progress.progress(self._turn.room_id, self._row or 0, self._look)
+                self._progress.wake()
+        if self._unseen:
+            self._progress.progress(self._turn.room_id, self._row, self._look)
 
     async def close(self, outcome: Outcome) -> Sequence[Draft]:
         """What people read in the end: the answer in the live message, or as a message where none was put up yet."""

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 from tests.conftest import MakeDaemon
 from tests.e2e.test_conversation import notice, tool
@@ -13,17 +12,10 @@ from tests.scripted_model import ScriptedModel
 MakePerson = Callable[[str], Awaitable[Person]]
 
 
-def containers(bot: Daemon) -> int:
-    """How many containers this daemon has, by the sockets of their engine's own bookkeeping: one conmon each."""
-    count = 0
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (process / "cmdline").read_bytes()
-            environment = (process / "environ").read_bytes()
-        except OSError:
-            continue
-        count += b"conmon" in command.split(b"\0")[0] and bot.mark.encode() in environment
-    return count
+async def no_container(bot: Daemon) -> None:
+    async with asyncio.timeout(15):
+        while await bot.containers():
+            await asyncio.sleep(0.1)
 
 
 async def test_a_kick_ends_the_turn_and_the_container_and_an_invite_brings_the_files_back(
@@ -32,13 +24,11 @@ async def test_a_kick_ends_the_turn_and_the_container_and_an_invite_brings_the_f
     bot, alice = await daemon(model=model), await person("alice")
     room = await bot.room_with(alice)
     await alice.ask(room, tool("write_file", path="kept.txt", content="still here") + "\n---\nSAY ok")
-    assert containers(bot) == 1
+    assert len(await bot.containers()) == 1
     await alice.say(room, tool("run_command", command="sleep 60") + "\n---\nSAY never")
     await alice.wait(lambda: any("sleep 60" in m.body for m in bot.said(alice, room)), what="the command")
     await alice.kick(room, bot.user_id, "enough")
-    async with asyncio.timeout(15):
-        while containers(bot):
-            await asyncio.sleep(0.05)
+    await no_container(bot)
     assert bot.running
     await alice.invite(room, bot.user_id)
     await alice.wait_for_member(room, bot.user_id)
@@ -66,9 +56,7 @@ async def test_the_bot_leaves_when_everybody_has_left(
     await alice.answer_to(meant)
     await bob.leave(room)
     await alice.leave(room)
-    async with asyncio.timeout(15):
-        while containers(bot):
-            await asyncio.sleep(0.05)
+    await no_container(bot)
 
 
 async def test_a_room_it_was_kicked_from_while_it_was_down_is_given_up(
@@ -81,9 +69,7 @@ async def test_a_room_it_was_kicked_from_while_it_was_down_is_given_up(
     await alice.kick(room, bot.user_id)
     await bot.start()
     assert (await alice.ask(other, "SAY here")).body == "here"
-    async with asyncio.timeout(15):
-        while containers(bot):
-            await asyncio.sleep(0.05)
+    await no_container(bot)
 
 
 async def test_an_invite_that_came_while_it_was_down_is_taken(
