@@ -9,6 +9,7 @@ import fcntl
 import os
 import pty
 import re
+import signal
 import struct
 import termios
 import time
@@ -132,6 +133,10 @@ class Terminal:
         async with asyncio.timeout(timeout):
             while termios.tcgetattr(self._ours)[3] & termios.ECHO:
                 await asyncio.sleep(0.01)
+
+    def hang_up(self) -> None:
+        """As who closes the window does."""
+        self._process.send_signal(signal.SIGHUP)
 
     async def ended(self, timeout: float = 15) -> int:
         """The exit code."""

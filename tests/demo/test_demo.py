@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,8 @@ def folder(image: str) -> Iterator[Path]:
     made = Path(tempfile.mkdtemp(prefix="rd-"))
     yield made
     assert processes_of(made) == {}
+    listed = ["podman", "ps", "-aq", "--filter", f"label=io.roommate.state={made}/state"]
+    assert subprocess.run(listed, capture_output=True, text=True, check=True).stdout == ""
     assert str(made) not in Path("/proc/self/mounts").read_text()
     shutil.rmtree(made)
 
@@ -112,6 +115,16 @@ async def test_a_dead_daemon_ends_the_chat_and_says_so(folder: Path, image: str)
         os.kill(int((folder / "daemon.pid").read_text().split()[0]), signal.SIGKILL)
         await terminal.see("roommate: the daemon has ended")
         assert await terminal.ended() == 75
+
+
+async def test_a_closed_terminal_ends_everything(folder: Path, image: str) -> None:
+    command = [str(ROOMMATE), "demo", "--folder", str(folder)]
+    async with Terminal(*command, environment=environment(image)) as terminal:
+        await terminal.see("I am Roommate", timeout=60)
+        terminal.type("run: seq -s+ 3 5\r")
+        await terminal.see("3+4+5")
+        terminal.hang_up()
+        assert await terminal.ended() == 130
 
 
 async def test_nothing_outlives_a_killed_demo(folder: Path, image: str) -> None:

@@ -18,7 +18,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 image_app = typer.Typer(no_args_is_help=True, help="The image of the rooms' containers.")
 app.add_typer(image_app, name="image")
 
-INTERRUPTED = 130  # what a shell says of a program that Ctrl-C ended
+INTERRUPTED = 130  # as a shell says of a program that Ctrl-C ended; the same for SIGTERM and a closed terminal
 
 
 def main() -> None:
@@ -123,12 +123,21 @@ def _image_build_command(
 def _run(work: Coroutine[Any, Any, T]) -> T:
     import asyncio  # a third of what `roommate --version` would take
     import logging
+    import signal
 
     # What the daemon logs is not what a command says.
     logging.getLogger("roommate").addHandler(logging.NullHandler())
+
+    async def until_signal() -> T:
+        # Whoever closes the terminal, or ends us, means all that we started, like Ctrl-C.
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, lambda: task and task.cancel())
+        return await work
+
     try:
-        return asyncio.run(work)
-    except KeyboardInterrupt:
+        return asyncio.run(until_signal())
+    except (KeyboardInterrupt, asyncio.CancelledError):
         raise typer.Exit(INTERRUPTED) from None
 
 

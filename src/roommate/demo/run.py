@@ -160,6 +160,7 @@ class Demo:
             await self._homeserver.start()
             say(self.url)
             if not self._kept.user_id:
+                self._keep()  # the passwords first: they must be known when this ends in the middle
                 bot = await self._homeserver.register("roommate", self._kept.bot_password)
                 await self._homeserver.lift_limit(bot.user_id)
                 me = await self._homeserver.register("me", self._kept.password)
