@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from roommate.demo.homeserver import Synapse
+from roommate.sandbox import image
 from tests.harness import Daemon
 from tests.person import Person
+from tests.sandbox_image import NAME as IMAGE
 from tests.scripted_model import ScriptedModel
 
 PASSWORD = "a benchmark's password"
@@ -46,6 +48,7 @@ def figure(name: str, samples: Sequence[float], unit: str = "ms", *, goal: float
 @dataclass(slots=True)
 class Stage:
     synapse: Synapse
+    image: str
     model: ScriptedModel
     person: Person
     daemons: list[Daemon] = field(default_factory=list)
@@ -57,8 +60,10 @@ class Stage:
         return account.user_id
 
     async def daemon(self, *, scripted: bool = True, start: bool = True) -> Daemon:
-        settings = {"LLM_MODEL": "openai/scripted", "LLM_API_BASE": self.model.url, "LLM_API_KEY": "k"}
-        daemon = Daemon(self.synapse.url, await self.account("bot"), PASSWORD, settings if scripted else {})
+        settings = {"SANDBOX_IMAGE": self.image}
+        if scripted:
+            settings |= {"LLM_MODEL": "openai/scripted", "LLM_API_BASE": self.model.url, "LLM_API_KEY": "k"}
+        daemon = Daemon(self.synapse.url, await self.account("bot"), PASSWORD, settings)
         self.daemons.append(daemon)
         return await daemon.start() if start else daemon
 
@@ -91,13 +96,14 @@ class Stage:
 @contextlib.asynccontextmanager
 async def stage() -> AsyncIterator[Stage]:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        await image.build(IMAGE, say=lambda line: print(line, file=sys.stderr))
         synapse = Synapse(Path(folder), limits="open")
         await synapse.start()
         try:
             async with ScriptedModel() as model:
                 account = await synapse.register("person", PASSWORD)
                 async with await Person.at(synapse.url, account.user_id, PASSWORD) as person:
-                    built = Stage(synapse, model, person)
+                    built = Stage(synapse, IMAGE, model, person)
                     try:
                         yield built
                     finally:
