@@ -6,7 +6,6 @@ The other end is in `inside`; `program` gives its text. The stream's frames and 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import socket as sockets
 from collections.abc import Awaitable, Callable, Sequence
@@ -104,8 +103,7 @@ class HandHost:
         """Hang up and stop listening. What runs in the background in the container goes on."""
         if self._accepting is not None:
             self._accepting.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._accepting
+            await asyncio.wait([self._accepting])
             self._accepting = None
         if self._listener is not None:
             self._listener.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shlex
 from typing import Annotated, Any
@@ -105,6 +106,7 @@ TOOLS: dict[str, type[Arguments]] = {
 }
 
 
+@functools.cache  # it takes 2 ms, and every turn asks
 def specs() -> tuple[ToolSpec, ...]:
     return tuple(ToolSpec(name, (kind.__doc__ or "").strip(), parameters(kind)) for name, kind in TOOLS.items())
 

@@ -74,7 +74,7 @@ class Write(Call):
             mode = stat.S_IMODE(status.st_mode)
         except FileNotFoundError:
             os.makedirs(os.path.dirname(self.path), exist_ok=True)
-        self.draft = os.path.join(os.path.dirname(self.path), f".{hand.unique()}.tmp")
+        self.draft = os.path.join(os.path.dirname(self.path), f".roommate-{hand.unique()}.tmp")
         self.fd = os.open(self.draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         if mode is not None:
             os.fchmod(self.fd, mode)

@@ -31,7 +31,7 @@ UNATTENDED = {
     "DEBIAN_FRONTEND": "noninteractive",
     "PYTHONUNBUFFERED": "1",
 }
-"""What commands find in their environment where the image says nothing else: nobody sits there to page or to answer, but
+"""What commands find in their environment unless the image says otherwise: nobody is there to page or to answer, but
 people watch the output come."""
 
 

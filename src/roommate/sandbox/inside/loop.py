@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
 
+LONGEST_WAIT = 3600.0
+"""Seconds; epoll takes no more than some weeks at once."""
+
+
 class Loop:
     def __init__(self, reap: Callable[[], None]) -> None:
         """`reap` is called when children may have ended."""
@@ -55,11 +59,11 @@ class Loop:
         self._soon.append(handler)
 
     def turn(self) -> None:
-        wait: float | None = None
+        wait = LONGEST_WAIT
         if self._soon:
             wait = 0
         elif self._timers:
-            wait = max(0, min(when for when, _ in self._timers.values()) - time.monotonic())
+            wait = min(wait, max(0, min(when for when, _ in self._timers.values()) - time.monotonic()))
         for fd, _ in self._poll.poll(wait):
             if handler := self._watched.get(fd):
                 handler()
