@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
-
-from roommate.agent.window import Window, fit
 
 from roommate.agent import prompt
 from roommate.agent.history import UNKNOWN, settled
+from roommate.agent.window import Window, fit
 from roommate.errors import ModelContext
 from roommate.ports import Emit, Model, Tools
 from roommate.words import (
@@ -37,9 +37,9 @@ SHRINKS = 3
 
 
 class Journal(Protocol):
-    """Where the steps of a turn are kept; what it returned from is durable."""
+    """Where the steps of a turn are kept, in the order in which they are added; what it returned from is durable."""
 
-    async def add(self, step: Step, usage: Usage) -> None: ...
+    def add(self, step: Step, usage: Usage) -> Coroutine[None, None, None]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,28 +76,37 @@ async def run_turn(
         emit(ToolFinished(lost))
     asked = sum(isinstance(step, Answer) for step in steps)
     asking = _Asking(model, tools, room, emit)
-    for _ in range(asked, rounds):
-        reply = await asking.reply([*earlier, steps])
-        answer = Answer(reply.text, reply.calls)
-        emit(Said(reply.text))
-        emit(Spent(reply.usage))
-        if not reply.calls:
-            return Outcome(Stop.DONE, answer, reply.usage)
-        await journal.add(answer, reply.usage)
-        steps.append(answer)
-        steps.extend(await _run_calls(reply.calls, tools, journal, emit))
+    async with asyncio.TaskGroup() as storing:
+        for _ in range(asked, rounds):
+            reply = await asking.reply([*earlier, steps])
+            answer = Answer(reply.text, reply.calls)
+            emit(Said(reply.text))
+            emit(Spent(reply.usage))
+            if not reply.calls:
+                return Outcome(Stop.DONE, answer, reply.usage)
+            await journal.add(answer, reply.usage)
+            steps.append(answer)
+            results = await _run_calls(reply.calls, tools, emit, partial(_store, storing, journal))
+            steps.extend(results)
     return Outcome(Stop.ROUNDS, Answer(f"I stopped after {rounds} rounds of tool calls. Write “continue” and I go on."))
 
 
-async def _run_calls(calls: Sequence[ToolCall], tools: Tools, journal: Journal, emit: Emit) -> list[ToolResult]:
-    """Run the calls of one reply in parallel; each result is durable before it counts."""
+def _store(storing: asyncio.TaskGroup, journal: Journal, result: ToolResult) -> None:
+    """Store a result while the model is asked with it: what the model makes of it is stored behind it."""
+    storing.create_task(journal.add(result, NO_USAGE))
+
+
+async def _run_calls(
+    calls: Sequence[ToolCall], tools: Tools, emit: Emit, store: Callable[[ToolResult], None]
+) -> list[ToolResult]:
+    """Run the calls of one reply in parallel."""
     room_for = asyncio.Semaphore(PARALLEL)
 
     async def run(call: ToolCall) -> ToolResult:
         async with room_for:
             emit(ToolStarted(call))
             result = await tools.call(call, emit)
-            await journal.add(result, NO_USAGE)
+            store(result)
             emit(ToolFinished(result))
             return result
 

@@ -73,6 +73,7 @@ class Service:
             try:
                 self._process = await asyncio.create_subprocess_exec(
                     *command, f"unix://{self._socket}", stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
+                    cwd=self._socket.parent,  # conmon leaves a file `oom` there when a container runs out of memory
                     env=environment, start_new_session=True,
                 )  # fmt: skip
             except FileNotFoundError as exc:
