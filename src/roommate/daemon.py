@@ -7,7 +7,7 @@ import logging
 import signal
 import time
 
-from roommate import logs
+from roommate import errors, logs
 from roommate.agent.litellm_model import LiteLLMModel
 from roommate.agent.rehearsal import RehearsalModel
 from roommate.config import REHEARSAL, Settings
@@ -38,7 +38,7 @@ def main(settings: Settings) -> int:
         settings.require_matrix()
         asyncio.run(_until_signal(settings))
     except* RoommateError as group:
-        error = _first(group)
+        error = errors.first(group)
         log.critical("%s", error)
         code = error.exit_code
     return code
@@ -71,14 +71,6 @@ async def _until_signal(settings: Settings) -> None:
         await daemon
     except asyncio.CancelledError:
         log.info("stopped")
-
-
-def _first(group: BaseExceptionGroup[RoommateError]) -> RoommateError:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, RoommateError)
-    return error
 
 
 class Daemon:

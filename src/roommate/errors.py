@@ -98,3 +98,12 @@ class HandLost(SandboxError):
 
 class ToolError(RoommateError):
     pass
+
+
+def first(group: BaseExceptionGroup[RoommateError]) -> RoommateError:
+    """The first error of a group, however deep the task groups it went through."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, RoommateError)
+    return error

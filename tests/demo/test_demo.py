@@ -67,6 +67,13 @@ async def demo(folder: Path, image: str, *arguments: str) -> tuple[int, str, str
     return process.returncode, out.decode(), err.decode()
 
 
+async def until_settled(folder: Path) -> None:
+    """The daemon has found out what Podman can do here, in trial containers that a kill would leave behind."""
+    async with asyncio.timeout(60):
+        while "rooms run with" not in (folder / "daemon.log").read_text():
+            await asyncio.sleep(0.02)
+
+
 async def test_the_whole_path_without_a_terminal(folder: Path, image: str) -> None:
     code, out, err = await demo(folder, image, "--once", "run: python3 --version && echo kept >file")
     assert code == 0, err
@@ -112,6 +119,7 @@ async def test_a_dead_daemon_ends_the_chat_and_says_so(folder: Path, image: str)
     command = [str(ROOMMATE), "demo", "--folder", str(folder)]
     async with Terminal(*command, environment=environment(image)) as terminal:
         await terminal.see("I am Roommate", timeout=60)
+        await until_settled(folder)
         os.kill(int((folder / "daemon.pid").read_text().split()[0]), signal.SIGKILL)
         await terminal.see("roommate: the daemon has ended")
         assert await terminal.ended() == 75
@@ -131,6 +139,7 @@ async def test_nothing_outlives_a_killed_demo(folder: Path, image: str) -> None:
     command = [str(ROOMMATE), "demo", "--folder", str(folder)]
     async with Terminal(*command, environment=environment(image)) as terminal:
         await terminal.see("I am Roommate", timeout=60)
+        await until_settled(folder)
     async with asyncio.timeout(5):  # leaving the terminal killed it
         while processes_of(folder):
             await asyncio.sleep(0.02)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from roommate import __version__
+from roommate import __version__, errors
 from roommate.errors import RoommateError
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ def main() -> None:
     try:
         app()
     except* RoommateError as group:
-        error = _first(group)
+        error = errors.first(group)
         typer.echo(f"roommate: {error}", err=True)
         code = error.exit_code
     sys.exit(code)
@@ -139,11 +139,3 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(until_signal())
     except (KeyboardInterrupt, asyncio.CancelledError):
         raise typer.Exit(INTERRUPTED) from None
-
-
-def _first(group: BaseExceptionGroup[RoommateError]) -> RoommateError:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, RoommateError)
-    return error

@@ -68,7 +68,8 @@ class Background:
                 )
             except FileNotFoundError as error:
                 raise StateError(f"cannot start the {self._name}: {error.filename} is not installed") from error
-        self._pid_file.write_text(f"{self._child.pid} {_born(self._child.pid)}")
+        with contextlib.suppress(OSError, ValueError):  # it has ended already
+            self._pid_file.write_text(f"{self._child.pid} {_born(self._child.pid)}")
 
     async def stop(self, patience: float = 5.0) -> None:
         """End it: SIGTERM, and SIGKILL when it still runs after `patience` seconds."""

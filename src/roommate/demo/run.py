@@ -119,7 +119,7 @@ class Demo:
     async def stop(self) -> None:
         """End the daemon, its containers and the homeserver. What they know stays in the folder."""
         await self._daemon.stop()
-        if (self._state / "rooms").exists() and self._kept.bot:
+        if self._state.exists():
             settings = self._settings.model_copy(update={"state_dir": self._state, "matrix_user": self._kept.bot})
             sandboxes = sandboxes_of(settings)
             try:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from roommate.errors import Refused, Transient
+from roommate.errors import Refused, StateError, Transient
 from roommate.matrix import parse
 from roommate.matrix.border import back_off
 from roommate.matrix.homeserver import Homeserver
@@ -50,7 +50,7 @@ class Intake:
         return None if self._synced_at is None else time.monotonic() - self._synced_at
 
     async def run(self) -> None:
-        """Sync for ever. Raises TokenRevoked, and whatever the log raises; everything else is waited out."""
+        """Sync for ever. Raises TokenRevoked; everything else is waited out."""
         since = await self._sync_log.since()
         joined = set(await self._sync_log.joined_rooms())
         failures = 0
@@ -61,7 +61,9 @@ class Intake:
             try:
                 answer = await self._homeserver.sync(since, patience)
                 batch = await self._read(answer, since, joined)
-            except (Transient, Refused) as error:
+                if batch.next_batch != since:
+                    await self._sync_log.commit(batch)
+            except (Transient, Refused, StateError) as error:  # a full disk (StateError) may have room later
                 failures += 1
                 seconds = max(back_off(failures, LONGEST_WAIT), getattr(error, "retry_after", None) or 0.0)
                 _log.warning("%s; trying again in %.1f s", error, seconds)
@@ -71,7 +73,6 @@ class Intake:
                 _log.warning("the homeserver syncs again after %d failures", failures)
             failures, self._synced_at = 0, time.monotonic()
             if batch.next_batch != since:
-                await self._sync_log.commit(batch)
                 since = batch.next_batch
                 for room in batch.rooms:
                     (joined.add if room.membership == "join" else joined.discard)(room.room_id)

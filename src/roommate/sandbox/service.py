@@ -59,8 +59,7 @@ class Service:
 
     async def _start(self) -> None:
         check_socket_path(self._socket)
-        if shutil.which(self._podman) is None:
-            raise EngineError(f"Podman is not there (PODMAN_PATH is {self._podman!r}): apt install podman")
+        podman = self._program()
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _forget_dead(self._folder)
         environment = {name: value for name, value in os.environ.items() if not _SECRET.search(name)}
@@ -68,7 +67,7 @@ class Service:
             self._conf_file.write_text(self._conf)
             environment["CONTAINERS_CONF"] = str(self._conf_file)
         # No other way holds when we are killed with -9: the kernel itself ends the service then.
-        command = ["setpriv", "--pdeathsig", "TERM", self._podman, "system", "service", "--time=0"]
+        command = ["setpriv", "--pdeathsig", "TERM", podman, "system", "service", "--time=0"]
         with self._log.open("wb") as log:
             try:
                 self._process = await asyncio.create_subprocess_exec(
@@ -79,6 +78,12 @@ class Service:
             except FileNotFoundError as exc:
                 raise EngineError("setpriv is not installed: apt install util-linux") from exc
         await self._answering(self._process)
+
+    def _program(self) -> str:
+        podman = shutil.which(self._podman)
+        if podman is None:
+            raise EngineError(f"Podman is not there (PODMAN_PATH is {self._podman!r}): apt install podman")
+        return str(Path(podman).absolute())
 
     async def _answering(self, process: asyncio.subprocess.Process) -> None:
         for _ in range(_START_SECONDS * 100):
