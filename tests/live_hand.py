@@ -32,7 +32,6 @@ class LiveHand:
         self.host = HandHost(self.socket)
         self._mark = secrets.token_hex(8)
         self.pid = 0
-        self.python = sys.executable
 
     async def start(self, largest_file: int | None = None) -> None:
         """`largest_file` bytes is the most that a file may have: beyond it writing fails, as on a full disk."""
@@ -42,7 +41,7 @@ class LiveHand:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
 
         process = await asyncio.create_subprocess_exec(
-            self.python,
+            sys.executable,
             "-I",
             "-S",
             str(self.folder / "hand.py"),
@@ -81,9 +80,8 @@ class LiveHand:
 
 
 @asynccontextmanager
-async def live_hand(python: str = sys.executable, largest_file: int | None = None) -> AsyncIterator[LiveHand]:
+async def live_hand(largest_file: int | None = None) -> AsyncIterator[LiveHand]:
     hand = LiveHand()
-    hand.python = python
     try:
         await hand.host.open()
         await hand.start(largest_file)
