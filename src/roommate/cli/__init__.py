@@ -1,141 +1,24 @@
-"""`roommate`: every command, each of which imports what it needs when it runs. stdout is data, stderr is for people."""
+"""`roommate` on the command line: the console script, and how an error ends the process."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Coroutine
-from pathlib import Path
-from typing import Annotated, Any, TypeVar
-
-import typer
 
 from roommate import __version__, errors
-from roommate.errors import RoommateError
-
-T = TypeVar("T")
-
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-image_app = typer.Typer(no_args_is_help=True, help="The image of the rooms' containers.")
-app.add_typer(image_app, name="image")
-
-INTERRUPTED = 130  # as a shell says of a program that Ctrl-C ended; the same for SIGTERM and a closed terminal
 
 
 def main() -> None:
     """The console script. Whatever Roommate raises on purpose is one line on stderr and its exit code."""
+    if sys.argv[1:] == ["--version"]:  # a tenth of the time: Typer needs pydantic to read options
+        sys.stdout.write(f"{__version__}\n")
+        return
+    from roommate.cli.app import app
+
     code = 0
     try:
         app()
-    except* RoommateError as group:
+    except* errors.RoommateError as group:
         error = errors.first(group)
-        typer.echo(f"roommate: {error}", err=True)
+        sys.stderr.write(f"roommate: {error}\n")
         code = error.exit_code
     sys.exit(code)
-
-
-@app.callback(invoke_without_command=True)
-def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
-) -> None:
-    """A coding bot for Matrix: every room gets a container of its own."""
-    if version:
-        typer.echo(__version__)
-        raise typer.Exit
-
-
-@app.command("run")
-def _run_command() -> None:
-    """Run the daemon in the foreground until SIGTERM or Ctrl-C."""
-    from roommate import config, daemon
-
-    raise typer.Exit(daemon.main(config.load()))
-
-
-Homeserver = Annotated[str, typer.Option(help="Such as https://matrix.example.org; needed the first time.")]
-User = Annotated[str, typer.Option(help="Your Matrix id; needed the first time, or when you have several.")]
-Room = Annotated[str, typer.Argument(help="A room id (!…) or an alias (#…:server).")]
-
-
-@app.command("chat")
-def _chat_command(room: Room, homeserver: Homeserver = "", user: User = "") -> None:
-    """Chat in a room, as yourself. Without a terminal: say each line of stdin, and print its answer."""
-    from roommate.cli import person
-
-    _run(person.chat(room, homeserver, user))
-
-
-@app.command("send")
-def _send_command(
-    room: Room,
-    text: Annotated[str, typer.Argument(help="What to say; `-` reads it from stdin.")],
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for the answer and print it.")] = False,
-    homeserver: Homeserver = "",
-    user: User = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: the event id, and the answer.")] = False,
-) -> None:
-    """Say something in a room, as yourself. With --wait the exit code is 1 when the turn failed."""
-    from roommate.cli import person
-
-    said = sys.stdin.read() if text == "-" else text
-    raise typer.Exit(_run(person.send(room, said, wait=wait, homeserver=homeserver, user=user, as_json=as_json)))
-
-
-@app.command("demo")
-def _demo_command(
-    once: Annotated[str, typer.Option(metavar="TEXT", help="Say this, print the answer, and end.")] = "",
-    keep: Annotated[bool, typer.Option("--keep", help="Leave homeserver and daemon running when you go.")] = False,
-    stop: Annotated[bool, typer.Option("--stop", help="End what --keep left running, and nothing else.")] = False,
-    reset: Annotated[bool, typer.Option("--reset", help="Begin from nothing: forget accounts, rooms, files.")] = False,
-    folder: Annotated[Path, typer.Option(help="Where the demo keeps its state.")] = Path(".roommate"),
-    timeout: Annotated[float, typer.Option(help="With --once: seconds to wait for the answer.")] = 300,
-) -> None:
-    """Everything on this machine: a homeserver, the daemon, a room, and a chat in it."""
-    from roommate.cli import demo
-
-    raise typer.Exit(_run(demo.run(folder, once=once, keep=keep, stop=stop, reset=reset, timeout=timeout)))
-
-
-@app.command("doctor")
-def _doctor_command(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Look at everything that Roommate needs, and say how to mend what is not right."""
-    from roommate.cli import doctor
-
-    raise typer.Exit(_run(doctor.run(as_json)))
-
-
-@image_app.command("build")
-def _image_build_command(
-    name: Annotated[str, typer.Option(help="Name of the image (default: SANDBOX_IMAGE).")] = "",
-) -> None:
-    """Make the rooms' image, unless it is there already, made from the same recipe. Prints its id."""
-    from rich.console import Console
-
-    from roommate import config
-    from roommate.cli.steps import Steps
-    from roommate.sandbox import image
-
-    settings = config.load()
-    with Steps(Console(stderr=True)).step("image") as say:
-        made = _run(image.build(name or settings.sandbox_image, podman=settings.podman_path, say=say))
-    typer.echo(made)
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    import asyncio  # a third of what `roommate --version` would take
-    import logging
-    import signal
-
-    # What the daemon logs is not what a command says.
-    logging.getLogger("roommate").addHandler(logging.NullHandler())
-
-    async def until_signal() -> T:
-        # Whoever closes the terminal, or ends us, means all that we started, like Ctrl-C.
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, lambda: task and task.cancel())
-        return await work
-
-    try:
-        return asyncio.run(until_signal())
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        raise typer.Exit(INTERRUPTED) from None
