@@ -13,13 +13,17 @@ import time
 from pathlib import Path
 from typing import Self
 
+from roommate.config import Settings
 from tests.person import Person, Shown
 
 ROOMMATE = Path(sys.executable).parent / "roommate"
 MARK = "ROOMMATE_TEST_DAEMON"
 """Set in the daemon's environment and so in that of everything it starts: what is left over can be found."""
 
-_SETTINGS = ("MATRIX_", "LLM_", "SANDBOX_", "VPS_IP", "OPERATORS", "ALLOWED_USERS", "STATE_DIR", "IPC_", "LOG_")
+
+def no_settings() -> dict[str, str]:
+    """Our environment without anything that Roommate would read."""
+    return {name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields}
 
 
 class Daemon:
@@ -79,13 +83,12 @@ class Daemon:
         if self._learned and self._learned.exists() and not self.state.exists():
             self.state.mkdir(mode=0o700)
             shutil.copy(self._learned, self.state / "host.json")
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)}
         with self.log.open("ab") as log:
             self._starts_at = log.tell()
             self._process = await asyncio.create_subprocess_exec(
                 "setpriv", "--pdeathsig", "KILL", str(ROOMMATE), "run",
                 cwd=self.folder,
-                env={**kept, **self.settings, MARK: self.mark},
+                env={**no_settings(), **self.settings, MARK: self.mark},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import ROOMMATE
+from tests.harness import ROOMMATE, no_settings
 from tests.terminal import Terminal
 
 
@@ -43,8 +43,7 @@ def processes_of(folder: Path) -> dict[int, str]:
 
 
 def environment(image: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MATRIX_", "LLM_", "STATE_"))}
-    return {**kept, "SANDBOX_IMAGE": image}
+    return {**no_settings(), "SANDBOX_IMAGE": image}
 
 
 async def demo(folder: Path, image: str, *arguments: str) -> tuple[int, str, str]:
