@@ -111,7 +111,10 @@ def test_one_module_reads_the_environment() -> None:
 @pytest.mark.parametrize(
     ("module", "heavy"),
     [
-        ("roommate.cli.app", ["asyncio", "nio", "litellm", "podman", "pydantic", "prompt_toolkit", "aiohttp", "sqlite3"]),
+        (
+            "roommate.cli.app",
+            ["asyncio", "nio", "litellm", "podman", "pydantic", "prompt_toolkit", "aiohttp", "sqlite3"],
+        ),
         ("roommate.person", ["nio", "litellm", "podman", "pydantic", "sqlite3"]),
         ("roommate.daemon", ["litellm", "synapse", "typer", "rich", "prompt_toolkit"]),
     ],
