@@ -99,6 +99,10 @@ async def test_the_whole_path_without_a_terminal(folder: Path, image: str) -> No
     assert code == 0, err
     assert "No such file" in out
 
+    code, out, err = await demo(folder, image, "--reset", "--stop")
+    assert (code, out) == (0, ""), err
+    assert [path.name for path in folder.iterdir()] == ["lock"]
+
 
 async def test_the_whole_path_in_a_terminal(folder: Path, image: str) -> None:
     command = [str(ROOMMATE), "demo", "--folder", str(folder)]

@@ -29,11 +29,11 @@ async def run(folder: Path, *, once: str, keep: bool, stop: bool, reset: bool, t
     console = Console(stderr=True, highlight=False)
     demo = Demo(folder, settings, keep=keep)
     with demo.alone():
+        if reset:
+            await demo.reset()
         if stop:
             await demo.stop()
             return 0
-        if reset:
-            await demo.reset()
         left = False
         try:
             await demo.start(Steps(console).step)
