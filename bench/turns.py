@@ -19,7 +19,7 @@ async def measure(stage: Stage, rounds: int) -> list[Figure]:
     figures = await _plain(stage, room, rounds)
     figures.append(await _first_sign(stage.person, daemon, room, rounds))
     figures.append(await _stream(stage, room, max(5, rounds // 4)))
-    figures += await _tool_steps(stage.person, room, max(3, rounds // 8))
+    figures += await _tool_steps(stage.person, await stage.warm_room(daemon), max(3, rounds // 8))
     figures.append(await _parallel(stage.person, room))
     figures.append(await _cold(stage.person, daemon, max(3, rounds // 8)))
     figures.append(await _rooms_at_once(stage.person, daemon))

@@ -15,6 +15,7 @@ from typing import Self
 
 from roommate.config import Settings
 from tests.person import Person, Shown
+from tests.sandbox_image import containers, remove_containers
 
 ROOMMATE = Path(sys.executable).parent / "roommate"
 MARK = "ROOMMATE_TEST_DAEMON"
@@ -126,9 +127,9 @@ class Daemon:
             self.process.send_signal(signal.SIGTERM)
         return await self.wait_for_exit(timeout)
 
-    async def containers(self) -> list[str]:
-        """The ids of its containers, running or not."""
-        return (await _output("podman", "ps", "-aq", "--filter", f"label=io.roommate.state={self.state}")).split()
+    def containers(self) -> list[str]:
+        """The names of its containers, running or not."""
+        return containers(self.state)
 
     async def discard(self) -> None:
         """End it, remove its containers and its state. Fails when a process is left over."""
@@ -138,8 +139,7 @@ class Daemon:
             shutil.copy(self.state / "host.json", self._learned)
         # A container's monitor belongs to the container, which outlives the daemon on purpose.
         left = {pid: line for pid, line in marked_processes(self.mark).items() if "conmon" not in line}
-        if containers := await self.containers():
-            await _output("podman", "rm", "--force", "--time", "0", "--ignore", *containers)
+        remove_containers(self.state)
         for line in Path("/proc/self/mounts").read_text().splitlines():
             if (mounted := line.split()[1]).startswith(f"{self.folder}/"):
                 await _output("umount", "--lazy", mounted)

@@ -37,5 +37,7 @@ class Running:
     turn: Turn
     work: asyncio.Task[Outcome] | None = None
     stopped_by: UserId | None = None
+    typing: bool = False
+    """People see the bot as typing."""
     silent: bool = False
     """The room is gone: nobody is there to read how it ended."""

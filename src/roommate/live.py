@@ -11,13 +11,10 @@ from roommate.chat.view import View
 from roommate.matrix import render
 from roommate.ports import Progress
 from roommate.store import Turn, Turns
-from roommate.words import Draft, Event, EventId, JsonObject, Rank
+from roommate.words import TURN, Draft, Event, EventId, JsonObject, Rank
 
 HOLD = 0.06
 """Seconds before a turn shows a message: an answer that comes sooner is one event instead of three."""
-
-TURN = "io.roommate.turn"
-"""Key in the content of a turn's message, with the turn's id and state: how a client knows that it is final."""
 
 
 class LiveMessage:
@@ -65,7 +62,7 @@ class LiveMessage:
             reply_to=self._reply_to,
             details=self._view.details(time.time(), answered=True),
         )
-        content[TURN] = {"id": self._turn.id, "state": str(outcome.stop)}
+        content[TURN] = self._about(str(outcome.stop))
         if self._row is not None:
             self._progress.forget(self._row)
         drafts = [Draft(self._turn.room_id, content, edits=self._row)]
@@ -76,8 +73,11 @@ class LiveMessage:
     def _look(self) -> JsonObject:
         head, _ = render.fit(self._view.live(time.time()))
         content = render.content(head, notice=True, thread=self._turn.thread, reply_to=self._reply_to)
-        content[TURN] = {"id": self._turn.id, "state": "running"}
+        content[TURN] = self._about("running")
         return content
+
+    def _about(self, state: str) -> JsonObject:
+        return {"id": self._turn.id, "state": state, "prompt": self._turn.prompt_event}
 
     def _attachment(self, whole: bytes) -> Draft:
         name = f"answer-{self._turn.id}.md"

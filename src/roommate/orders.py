@@ -10,7 +10,7 @@ from roommate.chat import voice
 from roommate.chat.commands import Command
 from roommate.house import House, Running
 from roommate.store import RoomRow, Waiting
-from roommate.words import Draft, EventId, RoomId, UserId
+from roommate.words import CARD, Draft, EventId, RoomId, UserId
 
 CARD_SECONDS = 3600
 RESET_WORKSPACE = "reset-workspace"
@@ -111,6 +111,7 @@ class Orders:
     async def _reset(self, waiting: Waiting, argument: str, thread: EventId | None, row: RoomRow) -> str | None:
         if argument == "workspace":
             draft = self._room.say(voice.reset_card(), thread)
+            draft.content[CARD] = {"what": RESET_WORKSPACE}
             await self._house.cards.ask(waiting.seq, RESET_WORKSPACE, draft, CARD_SECONDS)
             return None
         if argument:

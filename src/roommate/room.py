@@ -38,6 +38,9 @@ from roommate.words import (
 
 log = logging.getLogger(__name__)
 
+TYPING_AFTER = 0.015
+"""Seconds of work before the bot is shown as typing: an answer that comes sooner is not slowed down by it."""
+
 TYPING_SECONDS = 20
 """How often the typing notice is renewed; the homeserver takes it off 30 s after the last."""
 
@@ -186,7 +189,7 @@ class Room:
             log.info("%s: turn %d goes on after a restart", self.room_id, turn.id)
             live.emit(Note("The daemon restarted; this turn goes on where it was."))
         async with asyncio.TaskGroup() as group:
-            signs = [group.create_task(live.appear()), group.create_task(self._typing())]
+            signs = [group.create_task(live.appear()), group.create_task(self._typing(running))]
             running.work = group.create_task(self._work(turn, conversation, live))
             await asyncio.wait([running.work])
             for sign in signs:
@@ -200,7 +203,8 @@ class Room:
         self.running = None
         self.wake()
         house.progress.wake()
-        await house.progress.typing(self.room_id, False)
+        if running.typing:
+            await house.progress.typing(self.room_id, False)
 
     async def _work(self, turn: Turn, conversation: Sequence[Sequence[Step]], live: LiveMessage) -> Outcome:
         house = self._house
@@ -224,7 +228,10 @@ class Room:
                 Answer(f"⚠️ Something went wrong inside of Roommate; its log has it under turn {turn.id}. Write again."),
             )
 
-    async def _typing(self) -> None:
+    async def _typing(self, running: Running) -> None:
+        """The first sign of life, until cancelled."""
+        await asyncio.sleep(TYPING_AFTER)
+        running.typing = True
         while True:
             await self._house.progress.typing(self.room_id, True)
             await asyncio.sleep(TYPING_SECONDS)

@@ -113,6 +113,15 @@ class Account:
     access_token: str = field(repr=False)
 
 
+# ── Keys of ours in the content of what goes out: clients that know them see more ─────────────────
+
+TURN = "io.roommate.turn"
+"""Of a turn's message: ``id``; ``state``, ``running`` or at last a Stop; ``prompt``, the event that it answers."""
+
+CARD = "io.roommate.card"
+"""Of a card: ``what`` it asks. ✅ and ❌ mean something here."""
+
+
 # ── What goes out ────────────────────────────────────────────────────────────────────────────────
 
 

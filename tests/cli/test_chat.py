@@ -18,6 +18,7 @@ from tests.person import JsonObject, Person
 from tests.terminal import Terminal
 
 TURN = "io.roommate.turn"
+CARD = "io.roommate.card"
 
 
 @pytest.fixture
@@ -35,6 +36,10 @@ async def room_of(bot: Person, person: MakePerson) -> tuple[Person, str]:
 
 def live(body: str) -> JsonObject:
     return {"msgtype": "m.notice", "body": body, TURN: {"id": 1, "state": "running"}}
+
+
+def card(body: str) -> dict[str, object]:
+    return {"msgtype": "m.notice", "body": body, CARD: {"what": "a test"}}
 
 
 def final(body: str, state: str = "done") -> JsonObject:
@@ -75,7 +80,7 @@ async def test_a_chat_in_a_terminal(homeserver: Synapse, bot: Person, person: Ma
         await terminal.see("› half a thought")
         assert "one, two" not in terminal.screen.text
         terminal.type("\x15")
-        question = await bot.say(room, "Delete it? ✅ deletes, ❌ keeps.", msgtype="m.notice")
+        question = await bot.send(room, "m.room.message", card("Delete it? ✅ deletes, ❌ keeps."))
         await terminal.see("✅ deletes")
         terminal.type("/no\r")
         await bot.wait(lambda: bot.reactions(room, question) == [(me.user_id, "❌")])
@@ -162,8 +167,8 @@ async def test_a_chat_in_a_pipe(homeserver: Synapse, bot: Person, person: MakePe
         await answer(bot, room, me.user_id, final("first answer"))
         before = len(bot.messages(room, me.user_id))
         await bot.wait(lambda: len(bot.messages(room, me.user_id)) > before)
-        card = await bot.say(room, "Sure? ✅ or ❌", msgtype="m.notice")
-        await bot.wait(lambda: bot.reactions(room, card) == [(me.user_id, "✅")])
+        asked = await bot.send(room, "m.room.message", card("Sure? ✅ or ❌"))
+        await bot.wait(lambda: bot.reactions(room, asked) == [(me.user_id, "✅")])
         await bot.say(room, "It is done.", msgtype="m.notice")
 
     (code, out, err), _ = await asyncio.gather(

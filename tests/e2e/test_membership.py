@@ -14,7 +14,7 @@ MakePerson = Callable[[str], Awaitable[Person]]
 
 async def no_container(bot: Daemon) -> None:
     async with asyncio.timeout(15):
-        while await bot.containers():
+        while bot.containers():
             await asyncio.sleep(0.1)
 
 
@@ -24,7 +24,7 @@ async def test_a_kick_ends_the_turn_and_the_container_and_an_invite_brings_the_f
     bot, alice = await daemon(model=model), await person("alice")
     room = await bot.room_with(alice)
     await alice.ask(room, tool("write_file", path="kept.txt", content="still here") + "\n---\nSAY ok")
-    assert len(await bot.containers()) == 1
+    assert len(bot.containers()) == 1
     await alice.say(room, tool("run_command", command="sleep 60") + "\n---\nSAY never")
     await alice.wait(lambda: any("sleep 60" in m.body for m in bot.said(alice, room)), what="the command")
     await alice.kick(room, bot.user_id, "enough")

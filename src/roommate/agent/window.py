@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from roommate.agent.messages import as_object
 from roommate.words import Answer, Prompt, Step, ToolCall, ToolResult
@@ -108,6 +109,7 @@ def tokens(steps: Iterable[Step]) -> int:
     return sum(STEP_TOKENS + sum(text_tokens(text) for text in _texts(step)) for step in steps)
 
 
+@lru_cache(maxsize=2048)  # a history is counted at every round, and only its end is new
 def text_tokens(text: str) -> int:
     """A guess at the tokens of a text: words are cheap, digits, capitals and signs are not."""
     content = text.encode("utf-8", "surrogatepass")

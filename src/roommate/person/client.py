@@ -113,7 +113,8 @@ class Client:
         `act` is started when we look already, and is given the room's last `back` events.
         """
         timeline = Timeline()
-        acting = acted = False
+        acting = False
+        acts: set[str] = set()
         async with asyncio.TaskGroup() as group, contextlib.aclosing(self.follow(room, back)) as events:
             async for event in events:
                 if not event:
@@ -122,9 +123,10 @@ class Client:
                         group.create_task(act(timeline))
                     continue
                 mine = event.get("sender") == self.account.user_id
-                acted = acted or (mine and acting)
+                if mine and acting:
+                    acts.add(event.get("event_id", ""))
                 seen = timeline.take(event)
-                if acted and isinstance(seen, Post) and not mine and not seen.live:
+                if acts and isinstance(seen, Post) and not mine and not seen.live and seen.answers in {"", *acts}:
                     return seen
         raise MatrixError("the homeserver has nothing more to say")
 

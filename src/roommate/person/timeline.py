@@ -8,10 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from roommate.words import EventId, JsonObject, UserId
-
-TURN = "io.roommate.turn"
-"""Key in the content of a turn's message: its ``state`` is ``running`` until the message is final."""
+from roommate.words import CARD, TURN, EventId, JsonObject, UserId
 
 _DETAILS = re.compile(r"<details>\s*<summary>(.*?)</summary>(.*)</details>", re.DOTALL)
 _LINE_END = re.compile(r"</(?:p|li|pre|h\d)>|<br ?/?>")
@@ -39,11 +36,10 @@ class Post:
     size: int | None = None
     """Bytes, when it is a file; the body is its name then."""
     edited: bool = False
-
-    @property
-    def is_card(self) -> bool:
-        """It asks for a ✅ or ❌."""
-        return "✅" in self.body and "❌" in self.body
+    answers: str = ""
+    """The event that its turn answers; empty where it is not of a turn."""
+    is_card: bool = False
+    """It asks for a ✅ or ❌."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +96,8 @@ class Timeline:
 
 def _post(event: Mapping[str, Any], content: JsonObject) -> Post:
     turn = content.get(TURN)
-    state = str(turn.get("state", "")) if isinstance(turn, dict) else ""
+    turn = turn if isinstance(turn, dict) else {}
+    state = str(turn.get("state", ""))
     body = _printable(content.get("body", ""))
     size = None
     if "url" in content or "file" in content:
@@ -118,6 +115,8 @@ def _post(event: Mapping[str, Any], content: JsonObject) -> Post:
         summary=summary,
         steps=steps,
         size=size if isinstance(size, int) else None,
+        answers=str(turn.get("prompt", "")),
+        is_card=CARD in content,
     )
 
 

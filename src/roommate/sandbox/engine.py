@@ -75,7 +75,7 @@ class Engine:
         """Raises ImageError when it is not there."""
         answer = await self._ask("GET", f"/images/{name}/json", fine=(404,))
         if answer.status_code == 404:
-            raise ImageError(f"the image {name} is not there: run `scripts/demo`, which makes it, or set SANDBOX_IMAGE")
+            raise ImageError(f"the image {name} is not there: run `roommate image build`, or set SANDBOX_IMAGE")
         found = answer.json()
         return Image(found["Id"], found["Size"])
 

@@ -11,7 +11,7 @@ import select
 import signal
 import time
 
-from roommate.sandbox.inside.family import MARK, Family
+from roommate.sandbox.inside.family import MARK, Family, sweep
 from roommate.sandbox.inside.frames import CHUNK
 
 TYPE_CHECKING = False
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 GRACE = 1.0
 """Seconds from SIGTERM to SIGKILL; also how long others may hold the output open when the process has ended."""
+SPAWNS = 30
+SWEPT = b"[too many processes ran in this room: those that earlier commands had left behind were ended]\n"
 KILLS = 40
 """Rounds of SIGKILL, 50 ms apart, after which a family that is still there is given up (stuck in the kernel)."""
 
@@ -78,7 +80,7 @@ class Command:
         self._oom_kills = hand.oom_kills()
         self._started = time.monotonic()
         self._pid = self._spawn(argv, cwd, {**os.environ, **env, MARK: mark}, stdin)
-        self._family = Family(self._pid, mark)
+        self.family = Family(self._pid, mark)
         hand.commands[self._pid] = self
         self.listen()
 
@@ -98,15 +100,7 @@ class Command:
         try:
             os.chdir(cwd)  # there is one thread here, and every other path is a full one
             what = argv[0]
-            pid = os.posix_spawnp(
-                argv[0],
-                argv,
-                env,
-                file_actions=actions,
-                setsid=True,
-                setsigmask=(),
-                setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),  # these two Python ignores, and so do we
-            )
+            pid = self._start(argv, env, actions)
         except (OSError, ValueError) as error:
             for fd in ours:
                 os.close(fd)
@@ -124,6 +118,32 @@ class Command:
         except OSError:
             pass
         return pid
+
+    def _start(self, argv: list[str], env: dict[str, str], actions: list[tuple[Any, ...]]) -> int:
+        """Where the room's processes are at their limit, those go that earlier commands left behind."""
+        swept = False
+        for patience in range(SPAWNS):
+            try:
+                pid = os.posix_spawnp(
+                    argv[0],
+                    argv,
+                    env,
+                    file_actions=actions,
+                    setsid=True,
+                    setsigmask=(),
+                    setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),  # these two Python ignores, and so do we
+                )
+            except BlockingIOError:
+                spared = set().union(*(command.family.members() for command in self._hand.commands.values()))
+                swept = sweep(spared) or swept
+                if not swept or patience == SPAWNS - 1:
+                    raise
+                time.sleep(0.01)  # until init has reaped them
+                continue
+            if swept:
+                self._owner.take(SWEPT)
+            return pid
+        raise AssertionError("the loop returns or raises")
 
     # ── Output ──
 
@@ -222,16 +242,16 @@ class Command:
             self._killing = True
             self._kills = 0
             self._patience = time.monotonic() + grace
-            self._family.signal(signal.SIGTERM, self.status is not None)
+            self.family.signal(signal.SIGTERM, self.status is not None)
             self._loop.soon(self._see_them_gone)
 
     def _see_them_gone(self) -> None:
         reaped = self.status is not None
         if time.monotonic() < self._patience:
-            left = self._family.alive(reaped)
+            left = self.family.alive(reaped)
         else:
             self._kills += 1
-            left = self._family.signal(signal.SIGKILL, reaped) and self._kills < KILLS
+            left = self.family.signal(signal.SIGKILL, reaped) and self._kills < KILLS
         if left:
             self._loop.at(0.05, (self, "kill"), self._see_them_gone)
         else:

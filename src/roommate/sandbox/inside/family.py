@@ -1,11 +1,12 @@
 """Which processes a command started: what must be killed with it."""
 
 # pathlib and contextlib would cost time and memory at every start.
-# ruff: noqa: PTH123, PTH208, SIM105
+# ruff: noqa: PTH116, PTH123, PTH208, SIM105
 
 from __future__ import annotations
 
 import os
+import signal
 
 MARK = "ROOMMATE_CALL"
 """Variable in the environment of all that a command starts."""
@@ -33,16 +34,14 @@ class Family:
                 os.killpg(self._leader, number)  # all at once, so that a fork bomb cannot outrun us
             except OSError:
                 pass
-        for pid, group in members.items():
-            if group != self._leader:
-                try:
-                    os.kill(pid, number)
-                except OSError:
-                    pass
+        _signal({pid for pid, group in members.items() if group != self._leader}, number)
         return bool(members)
 
     def alive(self, reaped: bool) -> bool:
         return bool(self._members(reaped))
+
+    def members(self) -> set[int]:
+        return set(self._members(False))
 
     def _members(self, reaped: bool) -> dict[int, int]:
         """Pid to process group."""
@@ -66,6 +65,35 @@ class Family:
                 return self._mark in file.read(1 << 20)
         except OSError:
             return False
+
+
+def sweep(spared: set[int]) -> bool:
+    """Kill what belongs to nobody any more: all but us, those we descend from, and `spared`; whether there was any.
+
+    All are stopped before one is killed, so that a fork bomb cannot outrun us. Where process 1 is not our own user's
+    this is no container of ours, and nothing is done.
+    """
+    if os.stat("/proc/1").st_uid != os.getuid() or os.getuid() == 0:
+        return False
+    table = _processes()
+    line = os.getpid()
+    while line in table:
+        spared = spared | {line}
+        line = table[line][0]
+    found: set[int] = set()
+    while fresh := {pid for pid in _processes() if pid not in spared} - found:
+        found |= fresh
+        _signal(fresh, signal.SIGSTOP)
+    _signal(found, signal.SIGKILL)
+    return bool(found)
+
+
+def _signal(pids: set[int], number: int) -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except OSError:
+            pass
 
 
 def _processes() -> dict[int, tuple[int, int, int, int]]:
