@@ -61,8 +61,8 @@ class Stage:
 
     async def daemon(self, *, scripted: bool = True, start: bool = True) -> Daemon:
         settings = {"SANDBOX_IMAGE": self.image}
-        if scripted:
-            settings |= {"LLM_MODEL": "openai/scripted", "LLM_API_BASE": self.model.url, "LLM_API_KEY": "k"}
+        if scripted:  # under a name whose price LiteLLM knows, as most people's is
+            settings |= {"LLM_MODEL": "openai/gpt-4o-mini", "LLM_API_BASE": self.model.url, "LLM_API_KEY": "k"}
         daemon = Daemon(self.synapse.url, await self.account("bot"), PASSWORD, settings)
         self.daemons.append(daemon)
         return await daemon.start() if start else daemon

@@ -83,12 +83,12 @@ async def _stream(stage: Stage, room: str, rounds: int) -> Figure:
 
 
 async def _tool_steps(person: Person, room: str, rounds: int) -> list[Figure]:
-    """What one more step (model call, tool call, two commits) adds to a turn."""
-    steps, samples = 20, []
-    for _ in range(rounds):
-        short = await _asked(person, room, f"{TRUE}\n---\nSAY end")
-        long = await _asked(person, room, "\n---\n".join([TRUE] * (steps + 1)) + "\n---\nSAY end")
-        samples.append((long - short) / steps)
+    """What one more step (model call, tool call, two commits) adds to a turn that shows a live message."""
+
+    async def turn(steps: int) -> float:
+        return await _asked(person, room, "\n---\n".join([TRUE] * steps) + "\n---\nSAY end")
+
+    samples = [(await turn(24) - await turn(8)) / 16 for _ in range(rounds)]
     return [figure("tool step of a turn", samples, goal=10)]
 
 
