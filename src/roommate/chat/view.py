@@ -115,7 +115,9 @@ class View:
         if not tools and not self._notes:
             return None
         steps = f"{len(tools)} step{'' if len(tools) == 1 else 's'}"
-        summary = f"{steps} · {seconds(now - self._began)} · {spent(self._usage)}"
+        summary = f"{steps} · {seconds(now - self._began)}"
+        if self._usage != NO_USAGE:
+            summary += f" · {spent(self._usage)}"
         said = self._done[:-1] if answered and self._done and isinstance(self._done[-1], str) else self._done
         rows = [f"ℹ️ {note}" for note in self._notes]
         rows += [item if isinstance(item, str) else item.line() for item in said]

@@ -73,8 +73,11 @@ def status(*, running: str | None, waiting: int, model: str, sandbox: str, turns
 
 
 def spent(usage: Usage) -> str:
-    """``1 234 tokens`` and the cost, where it is known."""
-    tokens = f"{usage.input_tokens + usage.output_tokens:,} tokens".replace(",", "\u2009")
+    """``1 234 tokens`` and the cost, where it is known; ``nothing spent`` for the rehearsal."""
+    count = usage.input_tokens + usage.output_tokens
+    if not count:
+        return "nothing spent"
+    tokens = f"{count:,} tokens".replace(",", "\u2009")
     return tokens if usage.cost is None else f"{tokens}, ${usage.cost:.4f}"
 
 
