@@ -1,0 +1,54 @@
+"""What README and docs tell people to type works, and what they point to is there."""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from roommate.config import Settings
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)#]+)(#[^)]*)?\)")
+ENDLESS = {"scripts/demo", "scripts/test", ".venv/bin/roommate run", ".venv/bin/roommate doctor"}
+"""They run for long, or look at a configuration that a clone does not have: here they show their help."""
+
+
+def commands() -> list[str]:
+    lines = [line for page in PAGES for tag, text in BLOCK.findall(page.read_text()) if tag == "sh"
+             for line in text.splitlines() if line.strip()]  # fmt: skip
+    return list(dict.fromkeys(lines))
+
+
+@pytest.mark.parametrize("line", commands())
+def test_a_shell_line_works(line: str, image: str, tmp_path: Path) -> None:
+    arguments = shlex.split(line)
+    if line in ENDLESS:
+        arguments.append("--help")
+    elif arguments[0] == "scripts/demo":
+        arguments += ["--folder", str(tmp_path / "demo")]
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    if "python3 --version" in line:
+        assert "Python 3." in done.stdout
+
+
+def test_every_block_says_what_it_is() -> None:
+    tags = {tag for page in PAGES for tag, _ in BLOCK.findall(page.read_text())}
+    assert tags <= {"sh", "text"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target, _ in LINK.findall(page.read_text()):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), f"{page.name} points to {target}"
+
+
+def test_the_settings_that_the_docs_name_exist() -> None:
+    text = "".join(page.read_text() for page in PAGES)
+    named = set(re.findall(r"`([A-Z]+_[A-Z_]+)\b", text))
+    assert named <= {name.upper() for name in Settings.model_fields}
