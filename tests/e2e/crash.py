@@ -54,15 +54,22 @@ def script(token: str) -> str:
     return "\n".join((trace % (token, 1), "---", "SAY next", trace % (token, 2), "---", f"SAY answer {token} END"))
 
 
-async def run(daemon: Daemon, person: Person, *, points: int, seed: int, quiet: bool = True) -> Verdict:
-    """Kill the daemon at `points` random moments; gives what became of the messages. `daemon` runs already."""
+async def run(daemon: Daemon, person: Person, *, points: int, seed: int, burst: int = 0, quiet: bool = True) -> Verdict:
+    """Kill the daemon at `points` random moments; gives what became of the messages. `daemon` runs already.
+
+    With a `burst` so many messages are sent at once first, and no others.
+    """
     chance = random.Random(seed)
     room = await daemon.room_with(person)
     await person.ask(room, script("warm"), timeout=60)
     sent: dict[str, str] = {}
+    for _ in range(burst):
+        token = f"tok{len(sent):04d}"
+        sent[token] = await person.say(room, script(token))
     for point in range(points):
         open_tokens = len(sent) - len(_answers(person, room))
-        for _ in range(chance.randint(0 if open_tokens else 1, max(1, min(3, BURST - open_tokens)))):
+        more = chance.randint(0 if open_tokens else 1, max(1, min(3, BURST - open_tokens)))
+        for _ in range(0 if burst else more):
             token = f"tok{len(sent):04d}"
             sent[token] = await person.say(room, script(token))
             await asyncio.sleep(chance.choice((0, 0, 0.02)))

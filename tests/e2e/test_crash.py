@@ -25,6 +25,14 @@ async def test_kill_9_at_random_points(daemon: MakeDaemon, person: MakePerson, m
     assert verdict.in_order, (seed, verdict)
 
 
+async def test_kills_in_a_burst_of_ten(daemon: MakeDaemon, person: MakePerson, model: ScriptedModel) -> None:
+    seed = int.from_bytes(os.urandom(3))
+    verdict = await crash.run(await daemon(model=model), await person("alice"), points=3, seed=seed, burst=10)
+    assert verdict.messages == 10
+    assert (verdict.lost, verdict.doubled, verdict.run_twice) == ([], [], []), (seed, verdict)
+    assert verdict.in_order, (seed, verdict)
+
+
 async def test_a_turn_goes_on_after_a_kill_and_its_running_call_is_not_run_again(
     daemon: MakeDaemon, person: MakePerson, model: ScriptedModel
 ) -> None:
