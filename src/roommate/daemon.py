@@ -18,6 +18,7 @@ from roommate.matrix.homeserver import Homeserver
 from roommate.matrix.intake import Intake
 from roommate.matrix.sender import Sender
 from roommate.ports import Model
+from roommate.questions import Questions
 from roommate.room import Room
 from roommate.sandbox.posture import Limits
 from roommate.sandbox.rooms import RoomSandboxes
@@ -124,7 +125,7 @@ class Daemon:
                 return
 
     async def _serve(self, database: Database, inbox: Inbox, homeserver: Homeserver, sandboxes: RoomSandboxes) -> None:
-        rooms, outbox = Rooms(database), Outbox(database)
+        rooms, outbox, cards = Rooms(database), Outbox(database), Cards(database)
         sender = Sender(homeserver, outbox)
         async with asyncio.TaskGroup() as group:
 
@@ -141,7 +142,8 @@ class Daemon:
                 outbox=outbox,
                 turns=Turns(database),
                 rooms=rooms,
-                cards=Cards(database),
+                cards=cards,
+                questions=Questions(cards, sender, {}),
                 progress=sender,
                 doors=homeserver,
                 sandboxes=sandboxes,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from roommate.agent.turn import Outcome
 from roommate.config import Settings
 from roommate.ports import Doors, Model, Progress, Sandboxes, Tools
+from roommate.questions import Questions
 from roommate.store import Cards, Inbox, Outbox, Rooms, Turn, Turns
 from roommate.words import RoomId, UserId
 
@@ -23,6 +24,7 @@ class House:
     turns: Turns
     rooms: Rooms
     cards: Cards
+    questions: Questions
     progress: Progress
     doors: Doors
     sandboxes: Sandboxes

@@ -9,10 +9,12 @@ from typing import Protocol
 from roommate.chat import voice
 from roommate.chat.commands import Command
 from roommate.house import House, Running
-from roommate.store import RoomRow, Waiting
-from roommate.words import CARD, Draft, EventId, RoomId, UserId
+from roommate.questions import Decide
+from roommate.store import Card, RoomRow, Waiting
+from roommate.words import Draft, EventId, Question, RoomId, UserId
 
 CARD_SECONDS = 3600
+EXPIRED = "expired"
 RESET_WORKSPACE = "reset-workspace"
 
 
@@ -43,6 +45,7 @@ class Orders:
             "model": self._model,
             "ping": self._ping,
         }
+        self._deciders: dict[str, Decide] = {RESET_WORKSPACE: self._reset_workspace}
 
     async def obey(self, waiting: Waiting, command: Command, thread: EventId | None, row: RoomRow) -> None:
         """Do a command and answer it, together with its inbox row."""
@@ -54,22 +57,30 @@ class Orders:
 
     async def decide(self, waiting: Waiting, target: EventId, key: str) -> None:
         """A reaction: to an open card, by somebody who may, it decides; any other means nothing."""
-        sender = waiting.incoming.sender
-        verdict = {voice.YES: "yes", voice.NO: "no"}.get(key.rstrip("\ufe0f"))
-        card = await self._house.cards.open(self._room.room_id, target) if verdict else None
-        if card is None or verdict is None or not self._house.settings.is_allowed(sender):
-            await self._house.inbox.done(waiting.seq)
+        house, sender, choice = self._house, waiting.incoming.sender, key.replace("\ufe0f", "")
+        card = await house.cards.open(self._room.room_id, target)
+        if card is None or choice not in card.choices or not self._may_decide(card, sender):
+            await house.inbox.done(waiting.seq)
             return
         if card.expired:
-            verdict, text = "expired", "That question has expired: ask again with `!reset workspace`."
-        elif verdict == "no":
-            text = "Nothing was deleted."
+            choice, text = EXPIRED, "That question has expired: nothing was done."
         else:
-            await self._room.stop_turn(sender)
-            await self._house.sandboxes.reset_workspace(self._room.room_id)
-            text = f"The workspace is empty now, as {sender} decided."
-        await self._house.cards.decide(card, waiting.seq, verdict, sender, self._room.say(text))
-        self._house.progress.wake()
+            decide = self._deciders.get(card.what) or house.questions.deciders[card.what]
+            text = await decide(card, choice, sender)
+        if await house.cards.decide(card, waiting.seq, choice, sender, self._room.say(text)):
+            house.questions.chosen(card, choice)
+        house.progress.wake()
+
+    def _may_decide(self, card: Card, who: UserId) -> bool:
+        settings = self._house.settings
+        return settings.is_operator(who) if card.operators_only else settings.is_allowed(who)
+
+    async def _reset_workspace(self, card: Card, choice: str, by: UserId) -> str:
+        if choice == voice.NO:
+            return "Nothing was deleted."
+        await self._room.stop_turn(by)
+        await self._house.sandboxes.reset_workspace(self._room.room_id)
+        return f"The workspace is empty now, as {by} decided."
 
     async def _help(self, waiting: Waiting, argument: str, thread: EventId | None, row: RoomRow) -> str:
         return voice.help_text()
@@ -110,9 +121,8 @@ class Orders:
 
     async def _reset(self, waiting: Waiting, argument: str, thread: EventId | None, row: RoomRow) -> str | None:
         if argument == "workspace":
-            draft = self._room.say(voice.reset_card(), thread)
-            draft.content[CARD] = {"what": RESET_WORKSPACE}
-            await self._house.cards.ask(waiting.seq, RESET_WORKSPACE, draft, CARD_SECONDS)
+            question = Question(RESET_WORKSPACE, voice.reset_card(), seconds=CARD_SECONDS)
+            await self._house.questions.answer_with(waiting.seq, self._room.room_id, question, thread)
             return None
         if argument:
             return "`!reset` forgets the conversation, `!reset workspace` deletes the files."

@@ -14,6 +14,7 @@ from roommate.words import (
     Job,
     JsonObject,
     Outgoing,
+    Question,
     Reply,
     RoomId,
     Step,
@@ -136,6 +137,18 @@ class Doors(Protocol):
 
     async def leave(self, room_id: RoomId, reason: str) -> None:
         """Leave a room, or decline its invite; people see the reason."""
+        ...
+
+
+class Ask(Protocol):
+    """Ask the people of a room."""
+
+    async def __call__(self, room_id: RoomId, question: Question) -> str:
+        """Put up a card, and wait for the choice: a reaction's key without U+FE0F. Waits for ever: bound it yourself.
+
+        A card with the same `what` and `subject` that is still open is not put up again. It survives who asked: the
+        choice then goes to whoever deals with that `what`.
+        """
         ...
 
 

@@ -155,6 +155,22 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """What a card asks the people of a room. They choose with a reaction of one of the `choices`."""
+
+    what: str
+    """Its kind, such as ``reset-workspace``: who deals with the choice."""
+    text: str
+    """Markdown: all that somebody must know to decide."""
+    subject: str = ""
+    """What it is about, for who deals with the choice. A room has one open question of a kind and subject."""
+    choices: tuple[str, ...] = ("✅", "❌")
+    operators_only: bool = False
+    seconds: float = 86_400
+    """How long it stays open."""
+
+
+@dataclass(frozen=True, slots=True)
 class Outgoing:
     """A row of the outbox that has not arrived yet."""
 

@@ -20,6 +20,7 @@ from roommate.words import (
     Incoming,
     Message,
     Prompt,
+    Question,
     Redaction,
     RoomId,
     RoomState,
@@ -138,16 +139,26 @@ async def test_a_card_is_decided_once_and_not_from_another_room(database: Databa
     inbox, outbox, cards = Inbox(database), Outbox(database), Cards(database)
     await inbox.commit(batch("s1", said("$1", "!reset workspace"), said("$2", "✅"), said("$3", "✅")))
     asked, yes, twice = await inbox.waiting(ROOM)
-    await cards.ask(asked.seq, "reset-workspace", Draft(ROOM, {"body": "?"}), 60)
+    question = Question("reset-workspace", "?", seconds=60)
+    await cards.put(question, Draft(ROOM, {"body": "?"}), asked.seq)
     [row] = await outbox.unsent()
     await outbox.sent(row.id, "$card")
     assert await cards.open(RoomId("!other"), EventId("$card")) is None
     card = await cards.open(ROOM, EventId("$card"))
     assert card is not None
     assert not card.expired
+    assert card.choices == ("✅", "❌")
     assert await cards.decide(card, yes.seq, "yes", ALICE, Draft(ROOM, {"body": "ok"}))
     assert not await cards.decide(card, twice.seq, "no", ALICE, Draft(ROOM, {"body": "no"}))
     assert await cards.open(ROOM, EventId("$card")) is None
+
+
+async def test_one_question_on_a_subject_is_open_at_a_time(database: Database) -> None:
+    cards, outbox = Cards(database), Outbox(database)
+    asks = [Question("egress", "May it?", subject=host) for host in ("a:443", "b:443", "a:443")]
+    first, other, again = [await cards.put(question, Draft(ROOM, {"body": "?"})) for question in asks]
+    assert first == again != other
+    assert len(await outbox.unsent()) == 2
 
 
 async def test_a_failing_transaction_leaves_nothing_and_harms_no_other(database: Database) -> None:

@@ -1,4 +1,4 @@
-"""Cards: questions that wait for a person's ✅ or ❌, over restarts, until they expire."""
+"""Cards: questions that wait for a person's reaction, over restarts, until they expire."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from roommate.store import outbox
 from roommate.store.database import Database
 from roommate.store.inbox import take
-from roommate.words import Draft, EventId, RoomId, UserId
+from roommate.words import Draft, EventId, Question, RoomId, UserId
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
     id: int
     room_id: RoomId
-    outbox_id: int
     what: str
+    subject: str
+    choices: tuple[str, ...]
+    operators_only: bool
     expired: bool
 
 
@@ -25,32 +27,55 @@ class Cards:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    async def ask(self, seq: int, what: str, draft: Draft, seconds: float) -> None:
-        """Put up a card for what an inbox row asks; it is open for so many seconds."""
+    async def put(self, question: Question, draft: Draft, seq: int | None = None) -> int:
+        """Put up a card and give its id; the one that is open on the same subject instead, where there is one.
 
-        def work(c: sqlite3.Connection) -> None:
-            if take(c, seq):
-                [row] = outbox.insert(c, [draft])
-                c.execute(
-                    "INSERT INTO cards (room_id, outbox_id, what, expires) VALUES (?, ?, ?, ?)",
-                    (draft.room_id, row, what, time.time() + seconds),
-                )
+        With `seq` it answers that inbox row.
+        """
 
-        await self._db.run(work)
+        def work(c: sqlite3.Connection) -> int:
+            if seq is not None:
+                take(c, seq)
+            same = c.execute(
+                """SELECT id FROM cards WHERE room_id=? AND what=? AND subject=? AND verdict IS NULL AND expires>?""",
+                (draft.room_id, question.what, question.subject, time.time()),
+            ).fetchone()
+            if same and seq is None:
+                return int(same[0])
+            [row] = outbox.insert(c, [draft])
+            card = c.execute(
+                """INSERT INTO cards (room_id, outbox_id, what, subject, choices, operators_only, expires)
+                   VALUES (?, ?, ?, ?, ?, ?, ?)""",
+                (
+                    draft.room_id,
+                    row,
+                    question.what,
+                    question.subject,
+                    " ".join(question.choices).replace("\ufe0f", ""),
+                    question.operators_only,
+                    time.time() + question.seconds,
+                ),
+            ).lastrowid
+            assert card is not None
+            return card
+
+        return await self._db.run(work)
 
     async def open(self, room_id: RoomId, event_id: EventId) -> Card | None:
         """The undecided card that this event shows."""
 
         def work(c: sqlite3.Connection) -> Card | None:
             row = c.execute(
-                """SELECT cards.id, outbox.id, what, expires FROM cards JOIN outbox ON outbox_id = outbox.id
+                """SELECT cards.id, what, subject, choices, operators_only, expires
+                   FROM cards JOIN outbox ON outbox_id = outbox.id
                    WHERE outbox.event_id = ? AND cards.room_id = ? AND verdict IS NULL""",
                 (event_id, room_id),
             ).fetchone()
             if row is None:
                 return None
-            card, message, what, expires = row
-            return Card(card, room_id, message, what, expires < time.time())
+            card, what, subject, choices, operators_only, expires = row
+            known = tuple(choices.split(" "))
+            return Card(card, room_id, what, subject, known, bool(operators_only), expires < time.time())
 
         return await self._db.run(work)
 

@@ -95,6 +95,11 @@ STEPS = (
         expires REAL NOT NULL                    -- seconds since 1970
     );
     """,
+    """
+    ALTER TABLE cards ADD COLUMN subject TEXT NOT NULL DEFAULT '';
+    ALTER TABLE cards ADD COLUMN choices TEXT NOT NULL DEFAULT '✅ ❌';
+    ALTER TABLE cards ADD COLUMN operators_only INTEGER NOT NULL DEFAULT 0;
+    """,
 )
 
 
