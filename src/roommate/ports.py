@@ -167,8 +167,8 @@ class SyncLog(Protocol):
 class OutboxLog(Protocol):
     """Where the sender finds what must arrive."""
 
-    async def unsent(self) -> Sequence[Outgoing]:
-        """Oldest first; each room's rows in the order in which they were written."""
+    async def unsent(self, after: int = 0) -> Sequence[Outgoing]:
+        """Rows behind row `after`, in the order in which they were written: none comes before one that was given."""
         ...
 
     async def event_of(self, row: int) -> EventId | None:

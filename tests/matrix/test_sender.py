@@ -82,6 +82,19 @@ async def test_a_crash_before_the_arrival_is_known_repeats_nothing(line: MakeLin
     assert await bot.fate(row) == ("sent", alice.messages(room, bot.user_id)[0].event_id)
 
 
+async def test_a_sign_that_arrived_at_a_crash_is_edited_and_not_left_behind(line: MakeLine, person: MakePerson) -> None:
+    bot, alice = await line(), await person("alice")
+    room = await room_of(bot, alice)
+    bot.outbox.crash = True
+    [live] = await bot.say(room, "working", rank=Rank.SIGN)
+    await alice.wait(lambda: bodies(alice, room, bot.user_id) == ["working"])
+    await bot.crash()
+    await bot.open()
+    await bot.outbox.put([Draft(RoomId(room), text("done"), edits=live)])
+    bot.run(bot.sender.run())
+    await alice.wait(lambda: bodies(alice, room, bot.user_id) == ["done"], what="one message, edited")
+
+
 async def test_a_final_edit_tells_whom_it_answers(line: MakeLine, person: MakePerson) -> None:
     bot, alice = await line(), await person("alice")
     room = RoomId(await room_of(bot, alice))

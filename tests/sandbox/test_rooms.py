@@ -157,6 +157,34 @@ async def test_a_paused_or_removed_container_is_made_anew(make: Make, place: Pat
     assert (await (await sandboxes.hand(ROOM)).read("/workspace/file")).content == b"kept"
 
 
+@pytest.mark.parametrize("how", ["kill -9 -1", "pkill -STOP -x python3; kill -STOP -1"])
+async def test_a_room_that_turns_on_its_hand_works_again(make: Make, how: str) -> None:
+    """Commands are the hand's own user and may kill or stop it, and all else: that costs this room some seconds."""
+    sandboxes = make()
+    hand = await sandboxes.hand(ROOM)
+    await hand.write("/workspace/file", b"kept")
+    async with asyncio.timeout(30):
+        with pytest.raises(HandLost):
+            await hand.run(how, timeout=100)
+        assert (await (await sandboxes.hand(ROOM)).read("/workspace/file")).content == b"kept"
+
+
+async def test_what_kills_every_hand_goes_with_its_container(make: Make, place: Path) -> None:
+    sandboxes = make()
+    hand = await sandboxes.hand(ROOM)
+    started = started_at(place)
+    await hand.run("setsid sh -c 'while :; do pkill -9 -x python3; sleep 0.02; done' >/dev/null 2>&1 &")
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                assert (await (await sandboxes.hand(ROOM)).run("sleep 0.3; true")).code == 0
+            except HandLost:
+                continue
+            break
+    assert started_at(place) != started
+    assert (await sh(await sandboxes.hand(ROOM), "pgrep -f pkill || echo none")).text == "none\n"
+
+
 async def test_podman_s_service_is_started_again(make: Make, place: Path) -> None:
     sandboxes = make()
     hand = await sandboxes.hand(ROOM)
@@ -185,6 +213,53 @@ async def test_leaving_keeps_the_files_and_resetting_deletes_them(make: Make, pl
     assert list((place / "run").iterdir()) == [
         path for path in (place / "run").iterdir() if path.name.startswith("podman-")
     ]
+
+
+async def test_a_call_that_comes_with_the_idle_stop_is_done(make: Make) -> None:
+    """Either before the stop or after it, never in its middle."""
+    sandboxes = make(idle_seconds=0.05)
+    life = asyncio.create_task(sandboxes.run([ROOM]))
+    async with asyncio.timeout(60):
+        for number in range(30):
+            hand = await sandboxes.hand(ROOM)
+            assert (await hand.run("true")).code == 0
+            await asyncio.sleep(0.048 + number % 5 * 0.002)
+    life.cancel()
+
+
+async def test_a_call_that_comes_with_leaving_gets_a_container_that_is_known(make: Make, place: Path) -> None:
+    sandboxes = make()
+    await sandboxes.hand(ROOM)
+    leaving = asyncio.create_task(sandboxes.leave(ROOM))
+    await asyncio.sleep(0.01)
+    async with asyncio.timeout(SECONDS):
+        asked = asyncio.create_task(sandboxes.hand(ROOM))
+        await leaving
+        assert await sandboxes.hand(ROOM) is await asked
+    assert len(containers(place / "state")) == 1
+
+
+async def test_a_probe_that_was_killed_leaves_nothing_for_long(make: Make, place: Path, image: str) -> None:
+    state = place / "state"
+    (state / "probe-0123abcd" / "files").mkdir(parents=True)
+    label = f"--label=io.roommate.state={state}"
+    podman("create", "--name", f"roommate-probe-{place.name}", label, image, "true")
+    await make().reconcile([])
+    assert containers(state) == []
+    assert list(state.glob("probe-*")) == []
+
+
+async def test_a_daemon_that_ends_while_it_looks_at_the_host_leaves_nothing(make: Make, place: Path) -> None:
+    (place / "state" / "host.json").unlink()
+    sandboxes = make()
+    for delay in (0.3, 0.6, 0.9):
+        life = asyncio.create_task(sandboxes.run([]))
+        await asyncio.sleep(delay)
+        life.cancel()
+        await asyncio.wait([life])
+        await sandboxes.close()
+        assert containers(place / "state") == []
+        sandboxes = make()
 
 
 async def test_reconcile_removes_the_containers_of_other_rooms_and_no_file(make: Make, place: Path) -> None:
@@ -239,7 +314,7 @@ def _context(place: Path, *lines: str) -> Path:
 async def test_a_missing_image_is_said_and_used_once_it_is_there(make: Make, place: Path) -> None:
     name = "localhost/roommate:late"
     sandboxes = make(image=name)
-    with pytest.raises(ImageError, match=r"localhost/roommate:late is not there: run `scripts/demo`"):
+    with pytest.raises(ImageError, match=r"localhost/roommate:late is not there: run `roommate image build`"):
         await sandboxes.hand(ROOM)
     assert [check.what for check in await sandboxes.check() if not check.ok] == ["image"]
     podman("tag", "localhost/roommate:test", name)

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Protocol
 
 from roommate.agent import prompt
-from roommate.agent.history import UNKNOWN, settled
+from roommate.agent.history import ENDED, UNKNOWN, settled
 from roommate.agent.window import Window, fit
 from roommate.errors import ModelContext
 from roommate.ports import Emit, Model, Tools
@@ -69,26 +69,54 @@ async def run_turn(
     Raises ModelError when the model cannot be asked, and whatever the journal raises.
     """
     *past, stored = conversation
-    earlier = [settled(turn, "no result is known") for turn in past]
+    earlier = [settled(turn, ENDED) for turn in past]
     steps = settled(stored, UNKNOWN)
     for lost in [step for step in steps if isinstance(step, ToolResult) and step not in stored]:
         await journal.add(lost, NO_USAGE)
-        emit(ToolFinished(lost))
-    asked = sum(isinstance(step, Answer) for step in steps)
+    _tell(steps, emit)
     asking = _Asking(model, tools, room, emit)
-    async with asyncio.TaskGroup() as storing:
-        for _ in range(asked, rounds):
-            reply = await asking.reply([*earlier, steps])
-            answer = Answer(reply.text, reply.calls)
-            emit(Said(reply.text))
-            emit(Spent(reply.usage))
-            if not reply.calls:
-                return Outcome(Stop.DONE, answer, reply.usage)
-            await journal.add(answer, reply.usage)
-            steps.append(answer)
-            results = await _run_calls(reply.calls, tools, emit, partial(_store, storing, journal))
-            steps.extend(results)
-    return Outcome(Stop.ROUNDS, Answer(f"I stopped after {rounds} rounds of tool calls. Write “continue” and I go on."))
+    try:
+        async with asyncio.TaskGroup() as storing:
+            return await _go_on(earlier, steps, asking, tools, journal, storing, emit, rounds)
+    except ExceptionGroup as group:  # one thing went wrong: callers know errors, not how the turn is built
+        raise group.exceptions[0] from None
+
+
+def _tell(steps: Sequence[Step], emit: Emit) -> None:
+    """What happened before a restart, once more: people go on seeing it."""
+    for step in steps:
+        if isinstance(step, Answer):
+            emit(Said(step.text))
+            for call in step.calls:
+                emit(ToolStarted(call))
+        elif isinstance(step, ToolResult):
+            emit(ToolFinished(step))
+
+
+async def _go_on(
+    earlier: Sequence[Sequence[Step]],
+    steps: list[Step],
+    asking: _Asking,
+    tools: Tools,
+    journal: Journal,
+    storing: asyncio.TaskGroup,
+    emit: Emit,
+    rounds: int,
+) -> Outcome:
+    """The rounds that are left. What `storing` stores is stored when the caller leaves it."""
+    asked = sum(isinstance(step, Answer) for step in steps)
+    for _ in range(asked, rounds):
+        reply = await asking.reply([*earlier, steps])
+        answer = Answer(reply.text, reply.calls)
+        emit(Said(reply.text))
+        emit(Spent(reply.usage))
+        if not reply.calls:
+            return Outcome(Stop.DONE, answer, reply.usage)
+        await journal.add(answer, reply.usage)
+        steps.append(answer)
+        steps.extend(await _run_calls(reply.calls, tools, emit, partial(_store, storing, journal)))
+    times = f"{rounds} rounds" if rounds > 1 else "one round"
+    return Outcome(Stop.ROUNDS, Answer(f"I stopped after {times} of tool calls. Write “continue” and I go on."))
 
 
 def _store(storing: asyncio.TaskGroup, journal: Journal, result: ToolResult) -> None:

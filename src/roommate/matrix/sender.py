@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from roommate.errors import MatrixError, Refused, Transient
+from roommate.errors import MatrixError, Refused, StateError, Transient
 from roommate.matrix.border import back_off
 from roommate.matrix.bucket import Bucket
 from roommate.matrix.homeserver import Homeserver
@@ -45,7 +45,7 @@ class Sender:
     A room has one request in flight, so that what people see is in order; rooms go at the same time. Rows are sent
     until they arrive or are refused, each with its one transaction id. Progress goes when rows leave room for it.
     Signs (rank SIGN) give way to the rows behind them while the homeserver holds us back, and one that is edited or
-    redacted before it was sent is not sent at all.
+    redacted before anything of it was sent is not sent at all.
     """
 
     def __init__(self, homeserver: Homeserver, log: OutboxLog) -> None:
@@ -53,13 +53,13 @@ class Sender:
         self._outbox = log
         self._bucket = Bucket(0.0, time.monotonic())
         self._news = asyncio.Event()
-        self._unread = True
+        self._unread = False
         self._rows: dict[RoomId, deque[Outgoing]] = {}
-        self._known: set[int] = set()
-        """Rows that are waiting or in flight."""
-        self._sending: set[int] = set()
-        self._settled: set[int] = set()
-        """Rows that came to an end while the outbox was being read."""
+        """What waits or is in flight."""
+        self._read_to = 0
+        """The newest row that was read."""
+        self._tried: set[int] = set()
+        """Waiting rows that may have arrived: a request of theirs went out, and no refusal came back."""
         self._events: dict[int, EventId] = {}
         self._live: dict[int, _Live] = {}
         self._busy: set[RoomId] = set()
@@ -91,6 +91,7 @@ class Sender:
     async def run(self) -> None:
         """Send for ever. Raises (in a group) TokenRevoked, and whatever the log raises."""
         self._bucket = Bucket(await self._outbox.pace(), time.monotonic())
+        await self._read(tried=True)
         async with asyncio.TaskGroup() as tasks:
             while True:
                 self._news.clear()
@@ -102,27 +103,29 @@ class Sender:
                     async with asyncio.timeout(pause):
                         await self._news.wait()
 
-    async def _read(self) -> None:
-        self._settled.clear()
-        for row in await self._outbox.unsent():
-            if row.id in self._known or row.id in self._settled:
-                continue
-            self._known.add(row.id)
+    async def _read(self, tried: bool = False) -> None:
+        """Take in new rows; `tried` ones may have been sent by an earlier process."""
+        for row in await self._outbox.unsent(self._read_to):
+            self._read_to = row.id
             self._rows.setdefault(row.draft.room_id, deque()).append(row)
             if row.draft.edits is not None:
                 self.forget(row.draft.edits)  # or older progress would be shown over it
+            if tried:
+                self._tried.add(row.id)
             await self._supersede(row)
 
     async def _supersede(self, row: Outgoing) -> None:
         """Take out the waiting sign that `row` edits or redacts: nobody has seen it, so nobody needs to see it go."""
+        if (target := row.draft.edits or row.draft.redacts) is None:
+            return
         rows = self._rows[row.draft.room_id]
-        target = row.draft.edits or row.draft.redacts
         sign = next((other for other in rows if other.id == target and other.draft.rank == Rank.SIGN), None)
-        if sign is None or sign.id in self._sending:
+        if sign is None or sign.id in self._tried:
             return
         for gone in (sign, row) if row.draft.redacts else (sign,):
             self._settle(gone)
-            await self._outbox.failed(gone.id, "superseded before it was sent")
+            with contextlib.suppress(StateError):  # then the next start finds it out again
+                await self._outbox.failed(gone.id, "superseded before it was sent")
 
     def _settle(self, row: Outgoing) -> None:
         """A row has come to its end."""
@@ -130,8 +133,7 @@ class Sender:
         rows.remove(next(other for other in rows if other.id == row.id))
         if not rows:
             del self._rows[row.draft.room_id]
-        self._known.discard(row.id)
-        self._settled.add(row.id)
+        self._tried.discard(row.id)
 
     def _start(self, tasks: asyncio.TaskGroup) -> float | None:
         """Start every request that may go now. Gives the seconds until the next may; None when only news can tell."""
@@ -184,22 +186,26 @@ class Sender:
         """One request of a room, and what its outcome means for the next ones."""
         try:
             await request()
-        except Transient as error:
+        except (Transient, StateError) as error:  # what arrived and could not be noted is the same event once more
             await self._postpone(room_id, asked_at, error)
         else:
             self._failures.pop(room_id, None)
             if self._bucket.accepted(asked_at):
-                await self._outbox.learned(self._bucket.pace)
+                await self._learned()
         finally:
             self._busy.discard(room_id)
             self._news.set()
 
-    async def _postpone(self, room_id: RoomId, asked_at: float, error: Transient) -> None:
+    async def _learned(self) -> None:
+        with contextlib.suppress(StateError):  # it is learned again
+            await self._outbox.learned(self._bucket.pace)
+
+    async def _postpone(self, room_id: RoomId, asked_at: float, error: Transient | StateError) -> None:
         now = time.monotonic()
-        if error.retry_after is not None:
+        if isinstance(error, Transient) and error.retry_after is not None:
             if self._bucket.refused(asked_at, error.retry_after, now):
                 _log.info("the homeserver lets the bot send one event every %.1f s", self._bucket.pace)
-                await self._outbox.learned(self._bucket.pace)
+                await self._learned()
             return
         self._bucket.unanswered()
         failures = self._failures.get(room_id, (0, now))[0] + 1
@@ -209,9 +215,13 @@ class Sender:
     # ── The requests ─────────────────────────────────────────────────────────────────────────────
 
     async def _send(self, row: Outgoing) -> None:
-        self._sending.add(row.id)
+        self._tried.add(row.id)
         try:
             event = await self._deliver(row)
+        except Transient as error:
+            if error.retry_after is not None:
+                self._tried.discard(row.id)
+            raise
         except Refused as error:
             _log.error("%s: %s", row.draft.room_id, error)
             await self._outbox.failed(row.id, str(error))
@@ -220,8 +230,6 @@ class Sender:
             if len(self._events) > KNOWN_EVENTS:
                 del self._events[next(iter(self._events))]
             await self._outbox.sent(row.id, event)
-        finally:
-            self._sending.discard(row.id)
         self._settle(row)
 
     async def _deliver(self, row: Outgoing) -> EventId:

@@ -2,10 +2,10 @@
 
 from roommate.store.cards import Card, Cards
 from roommate.store.database import Database
-from roommate.store.inbox import Inbox, Waiting
+from roommate.store.inbox import Inbox, Waiting, mark_of
 from roommate.store.outbox import Outbox
 from roommate.store.rooms import RoomRow, Rooms
-from roommate.store.turns import Spending, Turn, Turns, mark_of
+from roommate.store.turns import Spending, Turn, Turns
 
 __all__ = [
     "Card",

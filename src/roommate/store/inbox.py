@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from roommate.store import outbox
 from roommate.store.codec import decode, encode, tag
 from roommate.store.database import Database
-from roommate.words import Account, Draft, Edit, Incoming, Message, Redaction, RoomId, SyncBatch
+from roommate.words import Account, Draft, Edit, Incoming, Message, Rank, Redaction, RoomId, SyncBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,8 @@ class Inbox:
                     """INSERT INTO rooms (room_id, membership, joined, encrypted, name)
                        VALUES (:id, :membership, coalesce(:joined, 0), coalesce(:encrypted, 0), :name)
                        ON CONFLICT (room_id) DO UPDATE SET membership = :membership,
-                         joined = coalesce(:joined, joined), encrypted = coalesce(:encrypted, encrypted),
-                         name = coalesce(:name, name)""",
+                         joined = coalesce(:joined, iif(membership = :membership, joined, 0)),
+                         encrypted = coalesce(:encrypted, encrypted), name = coalesce(:name, name)""",
                     {
                         "id": room.room_id,
                         "membership": room.membership,
@@ -85,14 +85,15 @@ class Inbox:
         )
         return [RoomId(room) for (room,) in rows]
 
-    async def waiting(self, room_id: RoomId) -> Sequence[Waiting]:
-        """What a room has to deal with, in order."""
+    async def waiting(self, room_id: RoomId, *, queued: bool = True, most: int = 1 << 62) -> Sequence[Waiting]:
+        """What a room has to deal with, in order: with what is `queued` or without, the `most` oldest of it."""
 
         def work(c: sqlite3.Connection) -> Sequence[Waiting]:
             rows = c.execute(
-                """SELECT seq, event_id, room_id, sender, sent_at, kind, body, state FROM inbox
-                   WHERE room_id = ? AND state != 'done' ORDER BY seq""",
-                (room_id,),
+                f"""SELECT seq, event_id, room_id, sender, sent_at, kind, body, state FROM inbox
+                    WHERE room_id = ? AND state != 'done' {"" if queued else "AND state = 'new'"}
+                    ORDER BY seq LIMIT ?""",  # noqa: S608 — one of two texts of ours
+                (room_id, most),
             )
             return [
                 Waiting(seq, Incoming(event_id, room, sender, sent_at, decode(kind, body)), state == "queued")
@@ -116,7 +117,7 @@ class Inbox:
         return await self._db.run(work)
 
     async def queue(self, seq: int, mark: Draft) -> None:
-        """A message has to wait for the running turn: mark it for people."""
+        """A message has to wait for its turn: mark it for people."""
 
         def work(c: sqlite3.Connection) -> None:
             if c.execute("UPDATE inbox SET state='queued' WHERE seq=? AND state='new'", (seq,)).rowcount:
@@ -124,23 +125,41 @@ class Inbox:
 
         await self._db.run(work)
 
+    async def count_queued(self, room_id: RoomId) -> int:
+        """How many messages wait for their turn."""
+        query = "SELECT count(*) FROM inbox WHERE room_id=? AND state='queued' AND state!='done'"
+        return await self._db.run(lambda c: int(c.execute(query, (room_id,)).fetchone()[0]))
+
     async def drop_queued(self, room_id: RoomId) -> int:
-        """Forget the messages that wait for the running turn; gives how many."""
-        return await self._db.run(
-            lambda c: c.execute("UPDATE inbox SET state='done' WHERE room_id=? AND state='queued'", (room_id,)).rowcount
-        )
+        """Forget the messages that wait for their turn; gives how many."""
+
+        def work(c: sqlite3.Connection) -> int:
+            rows = c.execute("SELECT seq FROM inbox WHERE room_id=? AND state='queued' AND state!='done'", (room_id,))
+            return sum(take(c, seq) for (seq,) in rows.fetchall())
+
+        return await self._db.run(work)
 
 
 def take(c: sqlite3.Connection, seq: int) -> bool:
-    """Make a row dealt with; False when it was already."""
-    return c.execute("UPDATE inbox SET state='done' WHERE seq=? AND state!='done'", (seq,)).rowcount == 1
+    """Make a row dealt with, and take off the mark that showed it as queued; False when it was dealt with before."""
+    if not c.execute("UPDATE inbox SET state='done' WHERE seq=? AND state!='done'", (seq,)).rowcount:
+        return False
+    if mark := c.execute("SELECT id, room_id FROM outbox WHERE once = ?", (mark_of(seq),)).fetchone():
+        outbox.insert(c, [Draft(mark[1], {}, Rank.SIGN, event_type="m.room.redaction", redacts=mark[0])])
+    return True
+
+
+def mark_of(seq: int) -> str:
+    """The `once` of the reaction that shows an inbox row as queued."""
+    return f"queued:{seq}"
 
 
 def _put(c: sqlite3.Connection, incoming: Incoming) -> None:
     match incoming.what:
         case Redaction(target):
             # Only moderators can redact another's event, and the homeserver holds that: whoever did it, it is gone.
-            c.execute("UPDATE inbox SET state='done' WHERE event_id=? AND state!='done'", (target,))
+            if row := c.execute("SELECT seq FROM inbox WHERE event_id=?", (target,)).fetchone():
+                take(c, row[0])
         case Edit(target, text):
             row = c.execute(
                 "SELECT body FROM inbox WHERE event_id=? AND sender=? AND state!='done' AND kind='Message'",
@@ -149,7 +168,8 @@ def _put(c: sqlite3.Connection, incoming: Incoming) -> None:
             if row:
                 old: Message = decode("Message", row[0])
                 new = Message(text, old.thread, old.reply_to, old.mentions, old.attachment)
-                c.execute("UPDATE inbox SET body=? WHERE event_id=?", (encode(new), target))
+                # New again, for it may be a command now, which does not wait.
+                c.execute("UPDATE inbox SET body=?, state='new' WHERE event_id=?", (encode(new), target))
         case what:
             c.execute(
                 """INSERT OR IGNORE INTO inbox (event_id, room_id, sender, sent_at, kind, body)

@@ -21,13 +21,14 @@ class Outbox:
         """Write drafts; gives their row ids."""
         return await self._db.run(lambda c: insert(c, drafts))
 
-    async def unsent(self) -> Sequence[Outgoing]:
+    async def unsent(self, after: int = 0) -> Sequence[Outgoing]:
         def work(c: sqlite3.Connection) -> Sequence[Outgoing]:
             rows = c.execute(
                 """SELECT o.id, o.txn_id, o.room_id, o.rank, o.event_type, o.content, o.edits, o.redacts, o.upload,
                           o.once, target.event_id
                    FROM outbox o LEFT JOIN outbox target ON target.id = coalesce(o.edits, o.redacts)
-                   WHERE o.state = 'unsent' ORDER BY o.id"""
+                   WHERE o.state = 'unsent' AND o.id > ? ORDER BY o.id""",
+                (after,),
             )
             return [
                 Outgoing(
@@ -58,9 +59,9 @@ class Outbox:
         await self._db.run(work)
 
     async def sent(self, row: int, event_id: str) -> None:
-        await self._db.run(
-            lambda c: c.execute("UPDATE outbox SET state='sent', event_id=?, upload=NULL WHERE id=?", (event_id, row))
-        )
+        """It arrived, and the homeserver keeps what it says: the row only tells that the event is ours."""
+        query = "UPDATE outbox SET state='sent', event_id=?, content='{}', upload=NULL WHERE id=?"
+        await self._db.run(lambda c: c.execute(query, (event_id, row)))
 
     async def failed(self, row: int, why: str) -> None:
         await self._db.run(

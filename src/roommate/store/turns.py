@@ -11,7 +11,7 @@ from roommate.store import outbox
 from roommate.store.codec import decode, encode, tag
 from roommate.store.database import Database
 from roommate.store.inbox import take
-from roommate.words import NO_USAGE, Answer, Draft, EventId, Prompt, Rank, RoomId, Step, Stop, Usage, UserId
+from roommate.words import NO_USAGE, Answer, Draft, EventId, Prompt, RoomId, Step, Stop, Usage, UserId
 
 MOST_TURNS = 200
 
@@ -46,11 +46,11 @@ class Turns:
         self._db = database
 
     async def begin(
-        self, seq: int, room_id: RoomId, thread: EventId | None, prompt: Prompt, model: str
+        self, seq: int, room_id: RoomId, thread: EventId | None, prompt: Prompt, default_model: str
     ) -> tuple[Turn, Sequence[Sequence[Step]]] | None:
         """Turn a waiting message into a turn, and give it with the conversation so far (this turn last).
 
-        None when the message was redacted in the meantime. The mark that showed it as queued is taken off.
+        None when the message was redacted in the meantime. The model is the room's own, where it has one.
         """
 
         def work(c: sqlite3.Connection) -> tuple[Turn, Sequence[Sequence[Step]]] | None:
@@ -61,14 +61,12 @@ class Turns:
                 "SELECT id FROM conversations WHERE room_id=? AND thread=?", (room_id, thread or "")
             ).fetchone()
             turn_id = c.execute(
-                "INSERT INTO turns (conversation_id, inbox_seq, model, started) VALUES (?, ?, ?, ?)",
-                (conversation, seq, model, time.time()),
+                """INSERT INTO turns (conversation_id, inbox_seq, model, started)
+                   VALUES (?, ?, coalesce((SELECT model FROM rooms WHERE room_id = ?), ?), ?)""",
+                (conversation, seq, room_id, default_model, time.time()),
             ).lastrowid
             assert turn_id is not None
             _add(c, turn_id, prompt)
-            mark = c.execute("SELECT id FROM outbox WHERE once = ?", (mark_of(seq),)).fetchone()
-            if mark:
-                outbox.insert(c, [Draft(room_id, {}, Rank.SIGN, event_type="m.room.redaction", redacts=mark[0])])
             return _turn(c, turn_id), _conversation(c, conversation, turn_id)
 
         return await self._db.run(work)
@@ -142,11 +140,6 @@ class Turns:
             return Spending(count, Usage(*usage))
 
         return await self._db.run(work)
-
-
-def mark_of(seq: int) -> str:
-    """The `once` of the reaction that shows an inbox row as queued."""
-    return f"queued:{seq}"
 
 
 def _add(c: sqlite3.Connection, turn_id: int, step: Step) -> None:
