@@ -1,8 +1,8 @@
-"""The daemon's end of one connection to a hand: its calls, and the guard against what a container may send.
+"""The daemon's end of one connection to a hand: calls, tunnels, and the guard against what a container may send.
 
 Whoever is at the other end may be hostile. A frame that is too long, of a kind that does not belong here, for a call
 that was never made, or beyond the credit given (see `frames`) ends the connection; the calls in flight raise HandLost.
-So a connection keeps at most WINDOW bytes for each call, and a slow reader of output holds back that call alone.
+So a connection keeps at most WINDOW bytes for each call and tunnel, and a slow reader holds back only what it reads.
 """
 
 from __future__ import annotations
@@ -23,14 +23,21 @@ from roommate.sandbox.inside.frames import (
     END,
     HELLO,
     KILL,
+    LISTEN,
+    OPEN,
     RESULT,
+    TUNNEL,
+    TUNNELS,
     WINDOW,
     BadFrame,
     Frames,
     credit,
     credited,
     frame,
+    port_bytes,
+    port_of,
 )
+from roommate.sandbox.tunnel import Tunnel
 
 HELLO_WITHIN = 5.0
 """Seconds in which whoever dials in has to greet."""
@@ -167,17 +174,24 @@ class Call:
 
 class Connection(asyncio.Protocol):
     def __init__(
-        self, arrived: Callable[[Connection, int], None], gone: Callable[[Connection, str], None], patience: float
+        self,
+        arrived: Callable[[Connection, int], None],
+        opened: Callable[[int, Tunnel], None],
+        gone: Callable[[Connection, str], None],
+        patience: float,
     ) -> None:
-        """`arrived` is told the protocol version that the hand speaks, `gone` why the connection ended.
+        """`arrived` is told the protocol version that the hand speaks, `opened` the port of each new tunnel, `gone`
+        why the connection ended.
 
         `patience` is how many seconds beyond a call's own time the hand has to end it, and to kill one not wanted.
         """
         self.patience = patience
-        self._arrived, self._gone = arrived, gone
+        self._arrived, self._opened, self._gone = arrived, opened, gone
         self._transport: asyncio.Transport | None = None
         self._frames = Frames()
         self._calls: dict[int, Call] = {}
+        self._tunnels: dict[int, Tunnel] = {}
+        self._ports: set[int] = set()
         self._number = 0
         self._greeting: asyncio.TimerHandle | None = None
         self._greeted = False
@@ -194,11 +208,16 @@ class Connection(asyncio.Protocol):
         """
         if self._why is not None:
             raise HandLost(self._why)
-        self._number = self._number % 0xFFFFFFFF + 1
+        self._number = self._number % (TUNNEL - 1) + 1
         call = Call(self, self._number, content, within)
         self._calls[self._number] = call
         self.write(frame(CALL, self._number, request) + call.input())
         return call
+
+    def listen(self, port: int) -> None:
+        """Have connections to this port of the container's 127.0.0.1 become tunnels."""
+        self._ports.add(port)
+        self.write(frame(LISTEN, 0, port_bytes(port)))
 
     def write(self, data: bytes) -> None:
         if self._transport is not None and self._why is None:
@@ -212,9 +231,10 @@ class Connection(asyncio.Protocol):
                 self._greeting.cancel()
             if self._transport is not None:
                 self._transport.abort()
-            calls, self._calls = self._calls, {}
-            for call in calls.values():
-                call.lose(why)
+            lost: list[Call | Tunnel] = [*self._calls.values(), *self._tunnels.values()]
+            self._calls, self._tunnels = {}, {}
+            for one in lost:
+                one.lose(why)
             self._gone(self, why)
 
     # ── asyncio.Protocol ──
@@ -248,7 +268,19 @@ class Connection(asyncio.Protocol):
             assert self._greeting is not None
             self._greeting.cancel()
             self._arrived(self, hello.version)
+        elif kind == OPEN:
+            self._open(number, port_of(payload))
+        elif (tunnel := self._tunnels.get(number)) is not None:
+            if tunnel.took(kind, payload):
+                del self._tunnels[number]
         elif (call := self._calls.get(number)) is None:
             raise BadFrame("a frame for no call")
         elif call.took(kind, payload):
             del self._calls[number]
+
+    def _open(self, number: int, port: int) -> None:
+        if number < TUNNEL or number in self._tunnels or port not in self._ports or len(self._tunnels) >= TUNNELS:
+            raise BadFrame("a tunnel that cannot be")
+        tunnel = Tunnel(number, send=self.write, fail=self.fail, patience=self.patience)
+        self._tunnels[number] = tunnel
+        self._opened(port, tunnel)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import socket as sockets
 from collections.abc import Awaitable, Callable, Sequence
 from os import chown
@@ -19,7 +20,10 @@ from roommate.errors import HandLost, SandboxError, ToolError
 from roommate.sandbox.answers import Answer, Done, Ended, JobState, JobStates, Refused, Size, Total, entries
 from roommate.sandbox.connection import Connection, Take
 from roommate.sandbox.inside.frames import MAX_FRAME, VERSION
+from roommate.sandbox.tunnel import Tunnel
 from roommate.words import DirEntry, Exit, FileSlice, Job
+
+log = logging.getLogger(__name__)
 
 ACCEPT_PAUSE = 0.05
 """Seconds between two that dial in, so that a container that dials for fun cannot keep the daemon busy."""
@@ -27,7 +31,20 @@ FILE_TIME = 60.0
 """Seconds that reading, writing or listing may take in all."""
 LIST_BYTES = 16 << 20
 
-_MODULES = ("frames", "loop", "family", "record", "command", "calls", "globs", "files", "jobs", "stream", "hand")
+_MODULES = (
+    "frames",
+    "loop",
+    "family",
+    "record",
+    "command",
+    "calls",
+    "globs",
+    "files",
+    "jobs",
+    "tunnels",
+    "stream",
+    "hand",
+)
 _LOADER = """\
 # The hand, all its modules in one file. Run as: python3 -I -S hand.py SOCKET [WORKSPACE]
 import sys
@@ -67,6 +84,8 @@ class HandHost:
         self._accepting: asyncio.Task[None] | None = None
         self._dialled: set[Connection] = set()
         self._connection: Connection | None = None
+        self._served: dict[int, Callable[[Tunnel], Awaitable[None]]] = {}
+        self._handlers: set[asyncio.Task[None]] = set()
         self._here = asyncio.Event()
         self._why = "the room's hand has not dialled in"
 
@@ -111,6 +130,19 @@ class HandHost:
             self._socket.unlink(missing_ok=True)
         for connection in list(self._dialled):
             connection.fail("the daemon has let go of this room")
+        for handler in self._handlers:
+            handler.cancel()
+        if self._handlers:
+            await asyncio.wait(self._handlers)
+
+    def serve(self, port: int, handler: Callable[[Tunnel], Awaitable[None]]) -> None:
+        """From now on each connection to this port of 127.0.0.1 in the container, a tunnel, gets its `handler`.
+
+        The tunnel is closed when its handler returns. A handler that raises harms nobody but its tunnel.
+        """
+        self._served[port] = handler
+        if self._connection is not None:
+            self._connection.listen(port)
 
     @property
     def busy(self) -> bool:
@@ -128,7 +160,7 @@ class HandHost:
             await asyncio.sleep(ACCEPT_PAUSE)
 
     def _dialled_in(self) -> Connection:
-        connection = Connection(self._arrived, self._gone, self._patience)
+        connection = Connection(self._arrived, self._opened, self._gone, self._patience)
         self._dialled.add(connection)
         return connection
 
@@ -140,8 +172,25 @@ class HandHost:
         older, self._connection = self._connection, connection
         if older is not None:
             older.fail("another hand dialled in and took this one's place")
+        for port in self._served:
+            connection.listen(port)
         self.lost.clear()
         self._here.set()
+
+    def _opened(self, port: int, tunnel: Tunnel) -> None:
+        task = asyncio.get_running_loop().create_task(self._handle(port, tunnel), name=f"tunnel to {port}")
+        self._handlers.add(task)
+        task.add_done_callback(self._handlers.discard)
+
+    async def _handle(self, port: int, tunnel: Tunnel) -> None:
+        try:
+            await self._served[port](tunnel)
+        except HandLost:
+            pass  # the process in the room, or the room, went away
+        except Exception:  # a room must survive whatever one connection does
+            log.exception("%s: a tunnel to port %d failed", self._socket, port)
+        finally:
+            tunnel.close()
 
     def _gone(self, connection: Connection, why: str) -> None:
         self._dialled.discard(connection)

@@ -13,10 +13,23 @@ import sys
 from roommate.sandbox.inside.calls import Call, Run
 from roommate.sandbox.inside.command import Command, Refusal, explain
 from roommate.sandbox.inside.files import List, Read, Write
-from roommate.sandbox.inside.frames import CALL, CREDIT, DATA, END, HELLO, KILL, VERSION, credited, frame
+from roommate.sandbox.inside.frames import (
+    CALL,
+    CREDIT,
+    DATA,
+    END,
+    HELLO,
+    KILL,
+    LISTEN,
+    VERSION,
+    credited,
+    frame,
+    port_of,
+)
 from roommate.sandbox.inside.jobs import Jobs
 from roommate.sandbox.inside.loop import Loop
 from roommate.sandbox.inside.stream import Stream
+from roommate.sandbox.inside.tunnels import Tunnels
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +49,7 @@ people watch the output come."""
 
 
 class Hand:
-    """All that runs for one room: the calls of the present connection, and the jobs, which outlive it."""
+    """All that runs for one room: the calls and tunnels of the present connection, and the jobs, which outlive it."""
 
     def __init__(self, path: str, workspace: str) -> None:
         self.workspace = workspace
@@ -52,6 +65,7 @@ class Hand:
             eased=self._eased,
         )
         self.jobs = Jobs(self)
+        self.tunnels = Tunnels(self)
         self._prefix = os.urandom(4).hex()
         self._count = 0
         self._oom_counter = _oom_counter()
@@ -86,6 +100,8 @@ class Hand:
     def _take(self, kind: int, number: int, payload: bytearray) -> None:
         if kind == CALL:
             self._start(number, json.loads(payload))
+        elif kind == LISTEN:
+            self.tunnels.listen(port_of(payload))
         elif call := self.calls.get(number):  # else it ended while this was on its way
             if kind == DATA:
                 call.data(payload)
@@ -115,6 +131,7 @@ class Hand:
             Call(self, number).refuse(f"{what[:200]!a}: {error}")
 
     def _lost(self) -> None:
+        self.tunnels.close()
         calls = list(self.calls.values())
         self.calls.clear()
         for call in calls:
