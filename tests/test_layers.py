@@ -17,7 +17,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"demo"}),
     frozenset({"daemon"}),
     frozenset({"room", "orders", "questions", "live", "house"}),
-    frozenset({"matrix", "chat", "agent", "tools", "sandbox", "store", "ops", "person"}),
+    frozenset({"matrix", "chat", "agent", "coders", "tools", "sandbox", "store", "ops", "person"}),
     frozenset({"logs"}),
     frozenset({"ports"}),
     frozenset({"config"}),
