@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from roommate.words import (
+    AgentReport,
     DirEntry,
     Event,
     EventId,
@@ -117,6 +118,34 @@ class Sandboxes(Protocol):
     async def leave(self, room_id: RoomId) -> None:
         """Remove the room's container; its workspace stays."""
         ...
+
+
+class Agents(Protocol):
+    """The coding agents of one room."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Those that can be asked, as far as is known: there is a key for them."""
+        ...
+
+    async def work(self, role: str, task: str, agent: str, *, hand: Hand, call_id: str, emit: Emit) -> AgentReport:
+        """Give a task to the agent of this name, or with "" to the first that is there for this role: ``plan``,
+        ``review``, ``implement``, ``ask``. Emits ToolOutput and ToolStep. Raises ToolError when there is none."""
+        ...
+
+
+class AgentLog(Protocol):
+    """Where a room's choice of coding agents, and its sessions with them, are kept."""
+
+    async def preferred(self, room_id: RoomId, role: str) -> tuple[str, ...]:
+        """Empty where the room has chosen none."""
+        ...
+
+    async def session(self, room_id: RoomId, agent: str) -> str:
+        """The one to go on with; empty for none."""
+        ...
+
+    async def keep_session(self, room_id: RoomId, agent: str, session: str) -> None: ...
 
 
 class Tools(Protocol):

@@ -297,6 +297,22 @@ class ToolOutput:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolStep:
+    """What runs within a tool call took a step of its own: a coding agent called one of its tools.
+
+    A later event with the same `key` takes its place. Every text is a stranger's.
+    """
+
+    call_id: str
+    key: str
+    what: str
+    subject: str = ""
+    diff: str = ""
+    ok: bool | None = None
+    """None while it runs."""
+
+
+@dataclass(frozen=True, slots=True)
 class ToolFinished:
     result: ToolResult
 
@@ -313,7 +329,7 @@ class Note:
     text: str
 
 
-Event = TextDelta | TextDropped | Said | ToolStarted | ToolOutput | ToolFinished | Spent | Note
+Event = TextDelta | TextDropped | Said | ToolStarted | ToolOutput | ToolStep | ToolFinished | Spent | Note
 
 
 class Stop(enum.StrEnum):
@@ -366,6 +382,20 @@ class Job:
     command: str
     log: str
     exit: Exit | None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentReport:
+    """What became of a task that a coding agent was given."""
+
+    agent: str
+    ok: bool
+    text: str
+    """What it said in the end, or what went wrong."""
+    how: str
+    """For people, in a few words: ``3 calls · 12 s``."""
+    transcript: str = ""
+    """Path in the workspace of all that it said and did."""
 
 
 # ── What doctor finds ────────────────────────────────────────────────────────────────────────────

@@ -1,5 +1,6 @@
 """What survives: SQLite, one file, and every line of SQL there is."""
 
+from roommate.store.agents import Agents
 from roommate.store.cards import Card, Cards
 from roommate.store.database import Database
 from roommate.store.inbox import Inbox, Waiting, mark_of
@@ -8,6 +9,7 @@ from roommate.store.rooms import RoomRow, Rooms
 from roommate.store.turns import Spending, Turn, Turns
 
 __all__ = [
+    "Agents",
     "Card",
     "Cards",
     "Database",

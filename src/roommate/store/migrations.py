@@ -100,6 +100,21 @@ STEPS = (
     ALTER TABLE cards ADD COLUMN choices TEXT NOT NULL DEFAULT '✅ ❌';
     ALTER TABLE cards ADD COLUMN operators_only INTEGER NOT NULL DEFAULT 0;
     """,
+    """
+    ALTER TABLE rooms ADD COLUMN prompt TEXT;    -- what operators tell the model here, with !prompt
+    CREATE TABLE agents_preferred (              -- which coding agents a room asks first
+        room_id TEXT NOT NULL,
+        role TEXT NOT NULL,                      -- plan, implement
+        agents TEXT NOT NULL,                    -- names, with a space between them
+        PRIMARY KEY (room_id, role)
+    ) WITHOUT ROWID;
+    CREATE TABLE agent_sessions (                -- what a coding agent goes on with
+        room_id TEXT NOT NULL,
+        agent TEXT NOT NULL,
+        session TEXT NOT NULL,
+        PRIMARY KEY (room_id, agent)
+    ) WITHOUT ROWID;
+    """,
 )
 
 

@@ -1,0 +1,51 @@
+"""Which coding agents a room asks first, and the sessions that it has with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from roommate.store.database import Database
+from roommate.words import RoomId
+
+
+class Agents:
+    """`ports.AgentLog`."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    async def preferred(self, room_id: RoomId, role: str) -> tuple[str, ...]:
+        row = await self._db.run(
+            lambda c: c.execute(
+                "SELECT agents FROM agents_preferred WHERE room_id=? AND role=?", (room_id, role)
+            ).fetchone()
+        )
+        return tuple(row[0].split()) if row else ()
+
+    async def prefer(self, room_id: RoomId, role: str, agents: Sequence[str]) -> None:
+        """No agents at all: as the operator of the daemon has set it."""
+        await self._db.run(
+            lambda c: c.execute(
+                "INSERT OR REPLACE INTO agents_preferred (room_id, role, agents) VALUES (?, ?, ?)",
+                (room_id, role, " ".join(agents)),
+            )
+        )
+
+    async def session(self, room_id: RoomId, agent: str) -> str:
+        row = await self._db.run(
+            lambda c: c.execute(
+                "SELECT session FROM agent_sessions WHERE room_id=? AND agent=?", (room_id, agent)
+            ).fetchone()
+        )
+        return row[0] if row else ""
+
+    async def keep_session(self, room_id: RoomId, agent: str, session: str) -> None:
+        await self._db.run(
+            lambda c: c.execute(
+                "INSERT OR REPLACE INTO agent_sessions (room_id, agent, session) VALUES (?, ?, ?)",
+                (room_id, agent, session),
+            )
+        )
+
+    async def forget_sessions(self, room_id: RoomId) -> None:
+        await self._db.run(lambda c: c.execute("DELETE FROM agent_sessions WHERE room_id=?", (room_id,)))

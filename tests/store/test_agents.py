@@ -1,0 +1,31 @@
+"""A room's coding agents and its sessions with them outlive the daemon."""
+
+from pathlib import Path
+
+from roommate.store import Agents, Database
+from roommate.words import RoomId
+
+ROOM, OTHER = RoomId("!room"), RoomId("!other")
+
+
+async def test_what_a_room_has_chosen_and_its_sessions_are_kept(tmp_path: Path) -> None:
+    database = Database.open(tmp_path)
+    agents = Agents(database)
+    assert await agents.preferred(ROOM, "plan") == ()
+    assert await agents.session(ROOM, "gemini") == ""
+    await agents.prefer(ROOM, "plan", ["claude", "gemini"])
+    await agents.keep_session(ROOM, "gemini", "one")
+    await agents.keep_session(ROOM, "gemini", "two")
+    await agents.keep_session(OTHER, "gemini", "theirs")
+    await database.close()
+    database = Database.open(tmp_path)
+    agents = Agents(database)
+    assert await agents.preferred(ROOM, "plan") == ("claude", "gemini")
+    assert await agents.preferred(ROOM, "implement") == ()
+    assert await agents.session(ROOM, "gemini") == "two"
+    await agents.prefer(ROOM, "plan", [])
+    assert await agents.preferred(ROOM, "plan") == ()
+    await agents.forget_sessions(ROOM)
+    assert await agents.session(ROOM, "gemini") == ""
+    assert await agents.session(OTHER, "gemini") == "theirs"
+    await database.close()
