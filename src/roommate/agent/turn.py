@@ -60,11 +60,13 @@ async def run_turn(
     journal: Journal,
     emit: Emit,
     rounds: int,
+    around: prompt.Surroundings = prompt.NOTHING_AROUND,
 ) -> Outcome:
     """Run the newest turn of a conversation to its end; one that a restart interrupted goes on where it was.
 
-    `conversation` is all turns so far as stored, the one to run last; `room` is the room's name for the prompt. A call
-    whose result is not stored is never run again: its result becomes "unknown", and the model decides.
+    `conversation` is all turns so far as stored, the one to run last; `room` is the room's name for the prompt, and
+    `around` what else that says of it. A call whose result is not stored is never run again: its result becomes
+    "unknown", and the model decides.
 
     Raises ModelError when the model cannot be asked, and whatever the journal raises.
     """
@@ -74,7 +76,7 @@ async def run_turn(
     for lost in [step for step in steps if isinstance(step, ToolResult) and step not in stored]:
         await journal.add(lost, NO_USAGE)
     _tell(steps, emit)
-    asking = _Asking(model, tools, room, emit)
+    asking = _Asking(model, tools, room, around, emit)
     try:
         async with asyncio.TaskGroup() as storing:
             return await _go_on(earlier, steps, asking, tools, journal, storing, emit, rounds)
@@ -146,10 +148,11 @@ async def _run_calls(
 class _Asking:
     """Asks the model with as much of the conversation as it can read."""
 
-    def __init__(self, model: Model, tools: Tools, room: str, emit: Emit) -> None:
+    def __init__(self, model: Model, tools: Tools, room: str, around: prompt.Surroundings, emit: Emit) -> None:
         self._model = model
         self._tools = tools
         self._room = room
+        self._around = around
         self._emit = emit
         self._budget = model.context_tokens
         self._dropped = 0
@@ -158,9 +161,8 @@ class _Asking:
         for shrink in range(SHRINKS + 1):
             window = self._window(turns)
             try:
-                return await self._model.reply(
-                    prompt.system(self._room, window.dropped_turns), window.steps, self._tools.specs, self._emit
-                )
+                system = prompt.system(self._room, window.dropped_turns, self._around)
+                return await self._model.reply(system, window.steps, self._tools.specs, self._emit)
             except ModelContext:
                 if shrink == SHRINKS:
                     raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from roommate.chat.voice import seconds, spent
 from roommate.words import (
@@ -20,6 +20,7 @@ from roommate.words import (
     ToolOutput,
     ToolResult,
     ToolStarted,
+    ToolStep,
     Usage,
 )
 
@@ -30,8 +31,12 @@ LIVE_OUTPUT_LINES = 8
 LIVE_OUTPUT_TEXT = 1200
 LIVE_STEPS = 12
 LABEL = 100
+LIVE_WITHIN = 5
+"""Steps within a running tool that a live message shows: its newest."""
 
-_SUBJECTS = ("command", "path", "pattern", "id", "glob")
+_MARKS = {None: "▶", True: "✔", False: "✘"}
+
+_SUBJECTS = ("command", "path", "pattern", "id", "glob", "task")
 
 
 @dataclass(slots=True)
@@ -39,6 +44,21 @@ class _Tool:
     call: ToolCall
     output: str = ""
     result: ToolResult | None = None
+    steps: dict[str, ToolStep] = field(default_factory=dict)
+    """The newest steps within it, by key."""
+
+    def step(self, step: ToolStep) -> None:
+        self.steps[step.key] = step
+        while len(self.steps) > LIVE_WITHIN:
+            del self.steps[next(iter(self.steps))]
+
+    def within(self) -> list[str]:
+        """Its steps as Markdown: a list, then the newest diff."""
+        steps = self.steps.values()
+        lines = [f"- {_MARKS[step.ok]} **{stranger(step.what)}** {_subject(step.subject)}" for step in steps]
+        diffs = [step.diff for step in steps if step.diff]
+        newest = block("\n".join(diffs[-1].splitlines()[:LIVE_OUTPUT_LINES]), "diff") if diffs else ""
+        return [part for part in ("\n".join(lines), newest) if part]
 
     def line(self) -> str:
         if self.result is None:
@@ -76,10 +96,14 @@ class View:
             case ToolOutput(call_id, text):
                 if tool := self._running.get(call_id):
                     tool.output = (tool.output + text)[-LIVE_OUTPUT_TEXT:]
+            case ToolStep(call_id):
+                if tool := self._running.get(call_id):
+                    tool.step(event)
             case ToolFinished(result):
                 if ended := self._running.pop(result.call_id, None):
                     ended.result = result
                     ended.output = ""
+                    ended.steps.clear()
             case Spent(usage):
                 self._usage += usage
             case Note(text):
@@ -100,6 +124,7 @@ class View:
                 parts.append(_end(item, LIVE_TEXT // 8))
             else:
                 parts.append(item.line())
+                parts += item.within()
                 if item.output:
                     parts.append(block("\n".join(item.output.splitlines()[-LIVE_OUTPUT_LINES:])))
         if self._text:
@@ -133,11 +158,18 @@ def label(call: ToolCall) -> str:
     subject = ""
     if isinstance(arguments, dict):
         subject = next((str(arguments[key]) for key in _SUBJECTS if arguments.get(key)), "")
-    subject = " ".join(subject.split())
-    if len(subject) > LABEL:
-        subject = subject[: LABEL - 1] + "…"
     name = call.name.replace("`", "'")[:40]
-    return f"**{name}**" + (f" {span(subject)}" if subject else "")
+    return f"**{name}** {_subject(subject)}".rstrip()
+
+
+def stranger(text: str) -> str:
+    """A name that a stranger gave, with nothing in it that means something in Markdown."""
+    return re.sub(r"[^\w .-]", "", text).replace("_", " ")[:40] or "?"
+
+
+def _subject(text: str) -> str:
+    text = " ".join(text.split())
+    return span(text if len(text) <= LABEL else text[: LABEL - 1] + "…") if text else ""
 
 
 def span(text: str) -> str:
@@ -147,11 +179,11 @@ def span(text: str) -> str:
     return f"{fence} {text} {fence}" if longest else f"`{text}`"
 
 
-def block(text: str) -> str:
+def block(text: str, language: str = "") -> str:
     """Text as a Markdown code block, whatever fences it holds."""
     longest = max((len(run) for run in re.findall(r"`{3,}", text)), default=2)
     fence = "`" * (longest + 1)
-    return f"{fence}\n{text}\n{fence}"
+    return f"{fence}{language}\n{text}\n{fence}"
 
 
 def _end(text: str, most: int) -> str:

@@ -94,6 +94,37 @@ class StopBackground(Arguments):
     id: Text = Field(description="The id that run_command gave")
 
 
+class Delegated(Arguments):
+    """What a coding agent is given; it knows the workspace, and what it was told before, but not this conversation."""
+
+    task: Text = Field(description="What to do, with all that the agent must know: it does not see this conversation")
+    agent: Text | None = Field(None, description="gemini, qwen, claude, codex or opencode; default: the room's choice")
+
+
+class Plan(Delegated):
+    """Ask a coding agent for a plan: it looks at the workspace and changes nothing. Takes minutes."""
+
+
+class Review(Delegated):
+    """Have a coding agent review the changes in the workspace. Takes minutes."""
+
+
+class Implement(Delegated):
+    """Have a coding agent carry a task out: it writes code in the workspace, runs and tests it. Takes minutes."""
+
+
+class AskAgent(Delegated):
+    """Talk to a coding agent, in the session that this room has with it."""
+
+
+AGENT_TOOLS: dict[str, type[Arguments]] = {
+    "plan": Plan,
+    "review": Review,
+    "implement": Implement,
+    "ask_agent": AskAgent,
+}
+"""Given to a model where there are coding agents."""
+
 TOOLS: dict[str, type[Arguments]] = {
     "run_command": RunCommand,
     "read_file": ReadFile,
@@ -107,8 +138,9 @@ TOOLS: dict[str, type[Arguments]] = {
 
 
 @functools.cache  # it takes 2 ms, and every turn asks
-def specs() -> tuple[ToolSpec, ...]:
-    return tuple(ToolSpec(name, (kind.__doc__ or "").strip(), parameters(kind)) for name, kind in TOOLS.items())
+def specs(*, agents: bool = False) -> tuple[ToolSpec, ...]:
+    tools = {**TOOLS, **AGENT_TOOLS} if agents else TOOLS
+    return tuple(ToolSpec(name, (kind.__doc__ or "").strip(), parameters(kind)) for name, kind in tools.items())
 
 
 def parameters(kind: type[Arguments]) -> dict[str, Any]:
@@ -123,7 +155,7 @@ def parameters(kind: type[Arguments]) -> dict[str, Any]:
 
 def parse(call: ToolCall) -> Arguments:
     """Raises ToolError, whose text tells the model what is wrong and what is right."""
-    kind = TOOLS.get(call.name)
+    kind = TOOLS.get(call.name) or AGENT_TOOLS.get(call.name)
     if kind is None:
         raise ToolError(f"there is no tool {_short(call.name)}; the tools are {', '.join(TOOLS)}")
     given = _load(call.arguments.encode("utf-8", "replace"), call.name)
@@ -147,7 +179,7 @@ def _load(text: bytes, name: str) -> Any:
 
 
 def _wrong(name: str, problem: str) -> ToolError:
-    wanted = json.dumps(parameters(TOOLS[name]), ensure_ascii=False)
+    wanted = json.dumps(parameters({**TOOLS, **AGENT_TOOLS}[name]), ensure_ascii=False)
     return ToolError(f"{name} was not run: {problem}.\nIts arguments are one JSON object of this schema: {wanted}")
 
 

@@ -7,10 +7,11 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from roommate.errors import SandboxError, ToolError
-from roommate.ports import Emit, Hand
-from roommate.tools import commands, files
+from roommate.ports import Agents, Emit, Hand
+from roommate.tools import commands, delegation, files
 from roommate.tools.arguments import (
     Arguments,
+    Delegated,
     EditFile,
     ListFiles,
     ReadBackground,
@@ -41,17 +42,18 @@ class RoomTools:
         command_timeout: float,
         longest_timeout: float,
         keep: int = 16384,
+        agents: Agents | None = None,
     ) -> None:
         """`hand` brings up the room's hand where needed. Times are seconds: how long a command runs where the model
         does not say, and the most that it may ask for. `keep` is how many bytes of output the model gets."""
         self._hand = hand
         self._command_timeout, self._longest_timeout, self._keep = command_timeout, longest_timeout, keep
-        self._specs = specs()
+        self._agents = agents
         self._writing = asyncio.Lock()
 
     @property
     def specs(self) -> Sequence[ToolSpec]:
-        return self._specs
+        return specs(agents=self._agents is not None and bool(self._agents.names))
 
     async def call(self, call: ToolCall, emit: Emit) -> ToolResult:
         hand: Hand | None = None
@@ -95,6 +97,8 @@ class RoomTools:
                 return await files.list_files(asked, hand, self._keep)
             case Search():
                 return await files.search(asked, hand, self._keep)
+            case Delegated():
+                return await delegation.delegate(call_id, asked, self._agents, hand, emit, keep=self._keep)
             case ReadBackground():
                 return await commands.read(asked, hand, self._keep)
             case StopBackground():
