@@ -16,6 +16,7 @@ from roommate.sandbox import image
 from tests.harness import Daemon
 from tests.person import Person
 from tests.sandbox_image import NAME as IMAGE
+from tests.sandbox_image import printed
 from tests.scripted_model import ScriptedModel
 
 PASSWORD = "a benchmark's password"
@@ -96,7 +97,7 @@ class Stage:
 @contextlib.asynccontextmanager
 async def stage() -> AsyncIterator[Stage]:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        await image.build(IMAGE, say=lambda line: print(line, file=sys.stderr))
+        await image.build(IMAGE, stage="base", step=printed)
         synapse = Synapse(Path(folder), limits="open")
         await synapse.start()
         try:

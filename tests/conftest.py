@@ -14,10 +14,10 @@ import pytest
 from roommate.demo.homeserver import Synapse
 from tests.harness import Daemon
 from tests.person import Person
-from tests.sandbox_image import image
+from tests.sandbox_image import agents_image, image
 from tests.scripted_model import ScriptedModel
 
-__all__ = ["image"]  # a fixture
+__all__ = ["agents_image", "image"]  # fixtures
 
 _numbers = itertools.count(1)
 PASSWORD = "a test's password"

@@ -1,11 +1,14 @@
-"""The rooms' image, made once and then found again, as the fixture `image`; and the end of what daemons leave."""
+"""The rooms' images, made once and then found again, as the fixtures `image` and `agents_image`; and the end of what
+daemons leave."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import subprocess
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,16 +16,33 @@ import pytest
 from roommate.sandbox.image import build
 from roommate.sandbox.posture import STATE
 
-NAME = "localhost/roommate:test"
+NAME = "localhost/roommate:test-base"
+AGENTS_NAME = "localhost/roommate:test-agents"
 
 
 @pytest.fixture(scope="session")
 async def image() -> str:
-    """The name of the rooms' image. The first run on a machine makes it (a minute), others find it."""
-    with (Path(tempfile.gettempdir()) / "roommate-test-image.lock").open("w") as lock:
+    """The name of the rooms' small image. The first run on a machine makes it (a minute), others find it."""
+    return await _made(NAME, "base")
+
+
+@pytest.fixture(scope="session")
+async def agents_image() -> str:
+    """The name of the image with browser and coding agents: the first run on a machine makes it, in several minutes."""
+    return await _made(AGENTS_NAME, "agents")
+
+
+async def _made(name: str, stage: str) -> str:
+    with (Path(tempfile.gettempdir()) / f"{name.replace('/', '-')}.lock").open("w") as lock:
         await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_EX)  # one suite at a time makes it
-        await build(NAME, say=print)
-    return NAME
+        await build(name, stage=stage, step=printed)
+    return name
+
+
+@contextlib.contextmanager
+def printed(title: str) -> Iterator[Callable[[str], None]]:
+    """Steps of a build as lines that pytest captures."""
+    yield lambda text: print(f"{title}: {text}")
 
 
 def podman(*arguments: str) -> str:

@@ -13,7 +13,8 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#]+)(#[^)]*)?\)")
-ENDLESS = {"scripts/demo", "scripts/test", ".venv/bin/roommate run", ".venv/bin/roommate doctor"}
+ENDLESS = {"scripts/demo", "scripts/test", ".venv/bin/roommate run", ".venv/bin/roommate doctor",
+           ".venv/bin/roommate image build --stage agents"}  # fmt: skip
 """They run for long, or look at a configuration that a clone does not have: here they show their help."""
 
 

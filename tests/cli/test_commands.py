@@ -84,6 +84,18 @@ async def test_doctor_finds_what_is_wrong(tmp_path: Path, image: str) -> None:
     shutil.rmtree(sockets)
 
 
+async def test_the_images_are_shown(tmp_path: Path, image: str) -> None:
+    code, out, _ = await roommate(tmp_path, "image", "ls", "--json")
+    assert code == 0
+    shown = {one["name"]: one for one in json.loads(out)}[image]
+    assert (shown["stage"], shown["agents"]) == ("base", {})
+    assert shown["size"] > 100_000_000
+    code, out, _ = await roommate(tmp_path, "image", "ls", SANDBOX_IMAGE=image, COLUMNS="200")
+    assert re.search(rf"{re.escape(image)} ← SANDBOX_IMAGE +base", out)
+    code, _, err = await roommate(tmp_path, "image", "build", "--stage", "attic", SANDBOX_IMAGE=image)
+    assert (code, "there is no stage 'attic'" in err) == (1, True)
+
+
 async def test_doctor_knows_the_login(homeserver: Synapse, daemon: MakeDaemon, tmp_path: Path) -> None:
     one = await daemon()
 

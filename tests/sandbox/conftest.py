@@ -17,9 +17,9 @@ from roommate.ports import Hand
 from roommate.sandbox.posture import Limits
 from roommate.sandbox.rooms import RoomSandboxes
 from roommate.words import Exit, RoomId
-from tests.sandbox_image import image, podman, remove_rooms
+from tests.sandbox_image import agents_image, image, podman, remove_rooms
 
-__all__ = ["image"]
+__all__ = ["agents_image", "image"]
 
 SMALL = Limits(memory_mb=256, cpus=1.0, pids=64, workspace_mb=64, tmp_mb=32)
 ROOM = RoomId("!one:example.org")

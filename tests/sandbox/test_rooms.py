@@ -15,6 +15,7 @@ from roommate.errors import EngineError, HandLost, ImageError
 from roommate.sandbox.rooms import RoomSandboxes
 from roommate.words import RoomId
 from tests.sandbox.conftest import ROOM, Make, pid_of, services, sh
+from tests.sandbox_image import NAME as BASE
 from tests.sandbox_image import containers, podman, remove_containers
 
 SECONDS = 10
@@ -287,7 +288,7 @@ async def test_a_container_made_otherwise_is_made_anew_when_it_starts(make: Make
     await before.hand(ROOM)
     await before.close()
     after = make(image="localhost/roommate:other")
-    podman("tag", "localhost/roommate:test", "localhost/roommate:other")
+    podman("tag", BASE, "localhost/roommate:other")
     try:
         first = containers(place / "state")
         podman("stop", "--time", "0", *first)
@@ -302,12 +303,31 @@ async def test_a_container_made_otherwise_is_made_anew_when_it_starts(make: Make
         podman("rmi", "--force", "localhost/roommate:other")
 
 
+async def test_a_newer_image_is_taken_after_the_next_idle_stop(make: Make, place: Path) -> None:
+    name = "localhost/roommate:newer"
+    podman("tag", BASE, name)
+    sandboxes = make(image=name, idle_seconds=1.0)
+    life = asyncio.create_task(sandboxes.run([ROOM]))
+    try:
+        hand = await sandboxes.hand(ROOM)
+        await hand.write("/workspace/file", b"kept")
+        podman("build", "--isolation=chroot", "--quiet", "--tag", name, str(_context(place)))
+        assert (await (await sandboxes.hand(ROOM)).run("test -e /new")).code == 1, "who works is not disturbed"
+        await until(lambda: state_of(place) == "exited")
+        again = await sandboxes.hand(ROOM)
+        assert (await again.run("test -e /new")).code == 0
+        assert (await again.read("/workspace/file")).content == b"kept"
+    finally:
+        life.cancel()
+        await sandboxes.close()
+        remove_containers(place / "state")
+        podman("rmi", "--force", name)
+
+
 def _context(place: Path, *lines: str) -> Path:
     folder = place / "context"
     folder.mkdir()
-    (folder / "Containerfile").write_text(
-        "\n".join(["FROM localhost/roommate:test", "USER root", *(lines or ("RUN touch /new",))])
-    )
+    (folder / "Containerfile").write_text("\n".join([f"FROM {BASE}", "USER root", *(lines or ("RUN touch /new",))]))
     return folder
 
 
@@ -317,7 +337,7 @@ async def test_a_missing_image_is_said_and_used_once_it_is_there(make: Make, pla
     with pytest.raises(ImageError, match=r"localhost/roommate:late is not there: run `roommate image build`"):
         await sandboxes.hand(ROOM)
     assert [check.what for check in await sandboxes.check() if not check.ok] == ["image"]
-    podman("tag", "localhost/roommate:test", name)
+    podman("tag", BASE, name)
     try:
         assert (await (await sandboxes.hand(ROOM)).run("true")).code == 0
         await sandboxes.leave(ROOM)
@@ -356,7 +376,9 @@ async def test_without_podman_it_says_so(make: Make, place: Path) -> None:
 
 async def test_what_doctor_says_of_a_good_host(lodge: RoomSandboxes) -> None:
     checks = {check.what: check for check in await lodge.check()}
-    assert [check.what for check in checks.values() if not check.ok] == []
+    assert [check.what for check in checks.values() if not check.ok] == ["coding agents"], "the small image has none"
+    assert "stage base" in checks["image"].found
+    assert "--stage agents" in checks["coding agents"].mend
     assert {"podman", "image", "user namespace", "memory limit", "CPU limit", "process limit", "seccomp"} <= set(checks)
     assert {"workspace limit", "storage driver", "disk"} <= set(checks)
 
@@ -366,7 +388,7 @@ async def test_describe_is_one_line_for_people(lodge: RoomSandboxes) -> None:
     assert "none yet" in await lodge.describe(room)
     await lodge.hand(ROOM)
     line = await lodge.describe(ROOM)
-    assert line.startswith("running · localhost/roommate:test · ")
+    assert line.startswith(f"running · {BASE} · ")
     assert "processes" in line
     assert "of 256 MiB memory" in line
     assert "disk" in line

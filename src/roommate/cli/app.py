@@ -93,18 +93,23 @@ def _doctor_command(as_json: Annotated[bool, typer.Option("--json", help="Print 
 @image_app.command("build")
 def _image_build_command(
     name: Annotated[str, typer.Option(help="Name of the image (default: SANDBOX_IMAGE).")] = "",
+    stage: Annotated[
+        str, typer.Option(help="base, core, browser or agents (default: what the image has now; a new one: base).")
+    ] = "",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Make it anew, with the newest packages.")] = False,
 ) -> None:
     """Make the rooms' image, unless it is there already, made from the same recipe. Prints its id."""
-    from rich.console import Console
+    from roommate.cli import image
 
-    from roommate import config
-    from roommate.cli.steps import Steps
-    from roommate.sandbox import image
+    typer.echo(_run(image.build(name, stage, fresh=fresh)))
 
-    settings = config.load()
-    with Steps(Console(stderr=True)).step("image") as say:
-        made = _run(image.build(name or settings.sandbox_image, podman=settings.podman_path, say=say))
-    typer.echo(made)
+
+@image_app.command("ls")
+def _image_ls_command(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Show the images that were made: stage, size, age, coding agents."""
+    from roommate.cli import image
+
+    _run(image.show(as_json))
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

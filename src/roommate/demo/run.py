@@ -149,10 +149,10 @@ class Demo:
 
     async def _make_image(self, step: Step) -> None:
         name = self._settings.sandbox_image
-        with step("sandbox image") as say:
-            if name.startswith("localhost/"):
-                await image.build(name, podman=self._settings.podman_path, say=say)
-            else:
+        if name.startswith("localhost/"):
+            await image.build(name, podman=self._settings.podman_path, step=step)
+        else:
+            with step("sandbox image") as say:
                 say(f"{name}, as SANDBOX_IMAGE says")  # somebody else's: not ours to make
 
     async def _start_homeserver(self, step: Step) -> None:

@@ -9,6 +9,7 @@ import shutil
 from roommate.errors import ImageError, SandboxError
 from roommate.sandbox.container import Plan, size
 from roommate.sandbox.ground import Foundation
+from roommate.sandbox.image import STAGE, agents_of
 from roommate.sandbox.posture import Host
 from roommate.words import Check
 
@@ -19,7 +20,7 @@ _CGROUP_V2 = "boot with systemd.unified_cgroup_hierarchy=1, or run the daemon as
 def failed(problem: SandboxError) -> Check:
     """Nothing can run; the problem's own words say what to do."""
     if isinstance(problem, ImageError):
-        return Check("image", False, str(problem), "make it with `scripts/demo`, or set SANDBOX_IMAGE")
+        return Check("image", False, str(problem), "make it with `roommate image build`, or set SANDBOX_IMAGE")
     return Check("podman", False, str(problem), "see `podman run --rm IMAGE true` for more")
 
 
@@ -30,7 +31,7 @@ async def examine(foundation: Foundation, plan: Plan) -> list[Check]:
     who = "rootless" if host.rootless else "as root"
     return [
         Check("podman", True, f"Podman {host.podman}, {host.runtime}, {who}, {host.setup}, cgroup {host.cgroup}"),
-        await _image(foundation, plan),
+        *await _image(foundation, plan),
         _storage(host),
         _user_namespace(host),
         _limit(host, "memory", host.memory, f"{plan.limits.memory_mb} MiB, no swap"),
@@ -42,12 +43,18 @@ async def examine(foundation: Foundation, plan: Plan) -> list[Check]:
     ]
 
 
-async def _image(foundation: Foundation, plan: Plan) -> Check:
+async def _image(foundation: Foundation, plan: Plan) -> list[Check]:
     try:
         image = await foundation.image()
     except ImageError as problem:
-        return failed(problem)
-    return Check("image", True, f"{plan.image}, {size(image.size)}, has python3")
+        return [failed(problem)]
+    stage = f", stage {image.labels[STAGE]}" if STAGE in image.labels else ""
+    agents = ", ".join(f"{name} {version}" for name, version in agents_of(image.labels).items())
+    mend = "make an image that has them: `roommate image build --stage agents`"
+    return [
+        Check("image", True, f"{plan.image}{stage}, {size(image.size)}, has python3"),
+        Check("coding agents", bool(agents), agents or "none in the image, as its labels say", mend, needed=False),
+    ]
 
 
 def _storage(host: Host) -> Check:

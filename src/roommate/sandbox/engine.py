@@ -27,6 +27,7 @@ class Image:
 
     id: str
     size: int
+    labels: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Engine:
         if answer.status_code == 404:
             raise ImageError(f"the image {name} is not there: run `roommate image build`, or set SANDBOX_IMAGE")
         found = answer.json()
-        return Image(found["Id"], found["Size"])
+        return Image(found["Id"], found["Size"], found.get("Labels") or {})
 
     async def create(self, spec: JsonObject) -> list[str]:
         """Make a container of a SpecGenerator object; returns Podman's warnings."""

@@ -1,212 +1,196 @@
-"""Making the rooms' image: from a registry's base where one answers, else from the host's own Debian packages."""
+"""Making the rooms' image stage by stage, each found again as long as nothing changed that it is made from."""
 
 from __future__ import annotations
 
 import asyncio
-import asyncio.subprocess
-import hashlib
+import json
 import os
-import platform
 import re
-import shutil
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 
-from roommate.errors import EngineError, ImageError
+from roommate.errors import ImageError
+from roommate.sandbox import apt, debian, site
+from roommate.sandbox.debian import INPUTS
+from roommate.sandbox.programs import follow, output, run
+from roommate.sandbox.recipe import Stage, digest, stages
+from roommate.sandbox.site import Site
 
 CONTAINERFILE = Path(__file__).parents[3] / "Containerfile"
 """Of the checkout that this module is part of; a wheel carries none."""
 
-BASE_OF_PACKAGES = "localhost/roommate-base"
-INPUTS = "io.roommate.inputs"
-"""Label of an image: the digest of what it was made from."""
+STAGE, AGENT = "io.roommate.stage", "io.roommate.agent."
+"""Labels of an image: its stage, and the version of each coding agent in it."""
 
-_SLIM = (
-    "path-exclude=/usr/share/man/*",
-    "path-exclude=/usr/share/locale/*",
-    "path-exclude=/usr/share/doc/*",
-    "path-include=/usr/share/doc/*/copyright",
-)
-# Proxies, certificates, passwords and names of this site have no business in a room.
-_FORGET = (
-    'rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1/etc/resolv.conf" "$1/etc/hostname"',
-    r'sed -i -E "s|://[^/@ ]*@|://|" "$1/etc/apt/sources.list"',
-)
-# What apt must know to reach this host's mirrors. It is used while bootstrapping and never stays in the image.
-_APT_OPTION = re.compile(r"Acquire::(https?|Retries|Check-Valid-Until|Check-Date|ForceIPv[46])\b")
-_KEPT_ENV = re.compile(r"PATH|HOME|TMPDIR|USER|LOGNAME|(https?|no|all)_proxy|XDG_RUNTIME_DIR", re.IGNORECASE)
-_PULL_SECONDS = 300
+_STEP = re.compile(r"STEP \d+/\d+: RUN : ([^;]+);")
+"""A RUN of the Containerfile says in its first words what it does."""
+_PODMANS = ("STEP ", "Error: ", "error building at STEP", "subprocess exited with status ")
+_UNFINISHED = ".unfinished"
 
-Say = Callable[[str], None]
+Step = Callable[[str], AbstractContextManager[Callable[[str], None]]]
+"""``with step("sandbox image: core") as say:`` shows that a step runs, what it says, and how long it took."""
 
 
-async def build(name: str, *, containerfile: Path = CONTAINERFILE, podman: str = "podman", say: Say) -> str:
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An image of ours. `size` in bytes with all that is below it, `made` in seconds since 1970."""
+
+    name: str
+    id: str
+    stage: str
+    size: int
+    made: int
+    agents: Mapping[str, str]
+    """The coding agents in it and their versions."""
+    current: bool
+    """It is what a build would make now."""
+
+
+async def build(
+    name: str,
+    *,
+    stage: str = "",
+    fresh: bool = False,
+    containerfile: Path = CONTAINERFILE,
+    podman: str = "podman",
+    step: Step,
+) -> str:
     """Make the image `name` unless it is there already, made from the same inputs; returns its id.
 
-    `say` gets a line for each step. Nothing is installed: where no registry answers, mmdebstrap must be there.
-    Raises EngineError when Podman is missing, ImageError when the image cannot be made.
+    Without a `stage` it stays at the stage that it has; a new one is of the first. `fresh` makes every stage anew, with
+    the distribution's newest packages. Raises EngineError when Podman is missing, ImageError when it cannot be made.
     """
+    here = await _site()
     recipe = await asyncio.to_thread(_read, containerfile)
-    inputs = _digest(recipe, *_SLIM, *_FORGET)
-    if found := await _made_from(podman, name, inputs):
-        say(f"image {name} is up to date")
-        return found
-    base = await _base(podman, recipe, say)
-    say(f"building {name}")
-    # Isolation "chroot" needs neither an OCI runtime nor cgroups, which is what differs most between hosts.
-    command = [podman, "build", "--isolation=chroot", "--layers=false", "--pull=never", "--quiet"]
-    command += ["--build-arg", f"BASE={base}", "--label", f"{INPUTS}={inputs}", "--tag", name]
-    await _run([*command, "-"], f"building {name}", recipe)
-    # What it replaces; what a container still uses stays until the next build.
-    await _output(podman, "image", "prune", "--force", "--filter", f"label={INPUTS}")
-    made = await _made_from(podman, name, inputs)
-    if made is None:
-        raise ImageError(f"{name} was built, but Podman does not show it")
-    say(f"image {name} is ready")
-    return made
+    known = _stages(recipe, here)
+    with step("sandbox image") as say:
+        wanted = _up_to(known, stage or await _stage_of(podman, name) or known[0].name)
+        say(f"{name}, stage {wanted[-1].name}")
+        if not fresh and (made := await _made_from(podman, name, wanted[-1])):
+            say(f"{name}, stage {wanted[-1].name}, is up to date")
+            return made
+    missing, parent = (wanted, "") if fresh else await _newest(podman, wanted)
+    # A finished stage has a name until all is done: it must not be tidied away, and a failed build goes on from there.
+    unfinished = name + _UNFINISHED
+    for one in missing:
+        with step(f"sandbox image: {one.name}") as say:
+            on = parent or await debian.base(podman, recipe, _inputs_of_base(recipe), say)
+            await _build(podman, one, on, unfinished, here, fresh, say)
+            parent = await _made_from(podman, unfinished, one) or ""
+            if not parent:
+                raise ImageError(f"{one.name} was built, but Podman does not show it")
+    await run([podman, "tag", parent, name], f"naming {name}")
+    await output(podman, "untag", unfinished, unfinished)
+    await _tidy(podman)
+    return parent
 
 
-def packages(recipe: str) -> list[str]:
-    """The package list of a Containerfile: the one source for both ways to a base."""
-    listed = re.search(r'^ARG PACKAGES="([^"]+)"$', recipe, re.MULTILINE)
-    if listed is None:
-        raise ImageError('the Containerfile has no line ARG PACKAGES="…"')
-    return listed[1].split()
+async def made(*, containerfile: Path = CONTAINERFILE, podman: str = "podman") -> list[Made]:
+    """All images of ours that have a name, newest first. Raises EngineError, ImageError."""
+    listed = await output(podman, "image", "ls", "--format", "json", "--filter", f"label={STAGE}")
+    here = {one.inputs for one in _stages(await asyncio.to_thread(_read, containerfile), await _site())}
+    found = []
+    for image in json.loads(listed or "[]"):
+        labels = image.get("Labels") or {}
+        for name in image.get("Names") or ():
+            if name.endswith(_UNFINISHED):
+                continue
+            found.append(
+                Made(
+                    name=name,
+                    id=image["Id"],
+                    stage=labels[STAGE],
+                    size=image["Size"],
+                    made=image["Created"],
+                    agents=agents_of(labels),
+                    current=labels.get(INPUTS) in here,
+                )
+            )
+    return sorted(found, key=lambda one: -one.made)
 
 
-async def _base(podman: str, recipe: str, say: Say) -> str:
-    """The image to build on: the Containerfile's own base when it is here or can be pulled, else ours."""
-    wanted = re.search(r"^ARG BASE=(\S+)$", recipe, re.MULTILINE)
-    if wanted is None:
-        raise ImageError("the Containerfile has no line ARG BASE=…")
-    if await _output(podman, "image", "ls", "--quiet", wanted[1]):
-        return wanted[1]
-    inputs = _digest(" ".join(packages(recipe)), *_SLIM, *_FORGET)
-    if await _made_from(podman, BASE_OF_PACKAGES, inputs):
-        return BASE_OF_PACKAGES
-    say(f"asking the registry for {wanted[1]}")
-    try:
-        async with asyncio.timeout(_PULL_SECONDS):
-            await _run([podman, "pull", "--quiet", wanted[1]], f"pulling {wanted[1]}")
-        return wanted[1]
-    except (ImageError, TimeoutError):
-        say(
-            "no registry can be reached: making the base from this host's packages with mmdebstrap, about half a minute"
-        )
-    await _bootstrap(podman, packages(recipe), inputs)
-    return BASE_OF_PACKAGES
+def agents_of(labels: Mapping[str, str]) -> dict[str, str]:
+    """The coding agents in an image and their versions, as its labels say."""
+    return {name.removeprefix(AGENT): labels[name] for name in sorted(labels) if name.startswith(AGENT)}
 
 
-async def _bootstrap(podman: str, wanted: Sequence[str], inputs: str) -> None:
-    if shutil.which("mmdebstrap") is None:
-        raise ImageError("no image registry can be reached and mmdebstrap is missing: apt install mmdebstrap")
-    codename = platform.freedesktop_os_release().get("VERSION_CODENAME", "")
-    sources = await asyncio.to_thread(lambda: "\n".join(apt_sources(Path("/etc/apt"), codename)))
-    if not sources:
-        raise ImageError(f"/etc/apt has no package source for {codename or 'this system'}: the base cannot be made")
-    command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(wanted)}"]
-    command += [f"--dpkgopt={option}" for option in _SLIM]
-    command += [f"--aptopt={option}" for option in await _apt_options()]
-    command += [f"--customize-hook={hook}" for hook in _FORGET]
-    importing = [podman, "import", "--quiet", "--change", f"LABEL {INPUTS}={inputs}", "-", BASE_OF_PACKAGES]
-    reader, writer = os.pipe()
-    try:
-        debian = await _start([*command, codename, "-", "-"], stdin=asyncio.subprocess.PIPE, stdout=writer)
-        os.close(writer)
-        writer = -1
-        image = await _start(importing, stdin=reader)
-    finally:
-        for descriptor in (reader, writer):
-            if descriptor >= 0:
-                os.close(descriptor)
-    (_, problem), (_, refusal) = await asyncio.gather(_communicate(debian, sources), _communicate(image))
-    if debian.returncode != 0:
-        await _output(podman, "image", "rm", BASE_OF_PACKAGES)
-        raise ImageError(f"mmdebstrap could not make the base: {_last_line(problem)}")
-    if image.returncode != 0:
-        raise ImageError(f"podman could not import the base: {_last_line(refusal)}")
+async def _build(
+    podman: str, stage: Stage, parent: str, name: str, here: Site, fresh: bool, say: Callable[[str], None]
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="roommate-build-") as place:
+        folder = Path(place) / "site"
+        # Its name changes with what of it stays in the image, so that no older layer is taken for the same.
+        script = f"{digest(*here.stays.values())[:8]}.sh"
+        await asyncio.to_thread(here.lay_out, folder, script)
+        # Isolation "chroot" needs neither an OCI runtime nor cgroups, which is what differs most between hosts.
+        command = [podman, "build", "--isolation=chroot", "--layers", "--pull=never"]
+        command += ["--no-cache"] if fresh else []
+        command += ["--volume", f"{folder}:{site.MOUNT}:ro", "--build-arg", f"SITE={site.MOUNT}/{script}"]
+        command += ["--tag", name, "-"]
+
+        def show(line: str) -> None:
+            if found := _STEP.match(line):
+                say(found[1])
+
+        code, last = await follow(command, stage.on(parent, STAGE, INPUTS), show)
+    if code != 0:
+        # Podman's own last lines only name the command; the one before them says what was wrong.
+        said = [line for line in last if line.strip() and not line.startswith(_PODMANS)]
+        raise ImageError(f"building stage {stage.name} failed: {said[-1] if said else last[-1] if last else code}")
 
 
-def apt_sources(folder: Path, codename: str) -> Iterator[str]:
-    """The host's own package sources for its release, in the one-line style of sources.list(5)."""
-    lists = [folder / "sources.list", *sorted((folder / "sources.list.d").glob("*.list"))]
-    for path in lists:
-        for line in path.read_text(errors="replace").splitlines() if path.is_file() else ():
-            parts = re.fullmatch(r"deb\s+(?:\[[^]]*\]\s+)?\S+\s+(\S+).*", line.strip())
-            if parts and _is_of(parts[1], codename):
-                yield line.strip()
-    for path in sorted((folder / "sources.list.d").glob("*.sources")):
-        for stanza in re.split(r"\n\s*\n", path.read_text(errors="replace")):
-            yield from _one_line_style(stanza, codename)
+async def _site() -> Site:
+    options, codename = await apt.options(), apt.codename()
+    return await asyncio.to_thread(site.read, Path("/"), os.environ, codename, options)
 
 
-def _one_line_style(stanza: str, codename: str) -> Iterator[str]:
-    """A deb822 stanza as lines. A key that is written out in it does not fit in a line: then the host's keys count."""
-    lines = [line for line in stanza.splitlines() if not line.startswith("#")]
-    fields = {name.lower(): value.strip() for name, colon, value in (line.partition(":") for line in lines) if colon}
-    if fields.get("enabled", "yes").lower() == "no" or "deb" not in fields.get("types", "").split():
-        return
-    options = [f"signed-by={fields['signed-by']}"] if fields.get("signed-by", "").startswith("/") else []
-    options += ["trusted=yes"] if fields.get("trusted", "").lower() == "yes" else []
-    shown = f"[{' '.join(options)}] " if options else ""
-    for uri in fields.get("uris", "").split():
-        for suite in fields.get("suites", "").split():
-            if _is_of(suite, codename):
-                yield f"deb {shown}{uri} {suite} {fields.get('components', '')}".rstrip()
+def _stages(recipe: str, here: Site) -> list[Stage]:
+    return stages(recipe, *debian.HOW, *here.stays.values())
 
 
-def _is_of(suite: str, codename: str) -> bool:
-    return bool(codename) and (suite == codename or suite.startswith(f"{codename}-"))
+def _up_to(known: Sequence[Stage], name: str) -> list[Stage]:
+    names = [stage.name for stage in known]
+    if name not in names:
+        raise ImageError(f"there is no stage {name!r}: the Containerfile has {', '.join(names)}")
+    return list(known[: names.index(name) + 1])
 
 
-async def _apt_options() -> list[str]:
-    shown = await _output("apt-config", "dump", "--format", '%F "%v";%n', "Acquire")
-    return [line for line in shown.splitlines() if _APT_OPTION.match(line) and not line.endswith(' "";')]
+async def _newest(podman: str, wanted: Sequence[Stage]) -> tuple[list[Stage], str]:
+    """The stages that are still to be made, and the image to make them on; empty when there is none yet."""
+    for count in range(len(wanted), 0, -1):
+        label = f"label={INPUTS}={wanted[count - 1].inputs}"
+        found = await output(podman, "image", "ls", "--all", "--no-trunc", "--quiet", "--filter", label)
+        if found:
+            return list(wanted[count:]), found.split()[0].removeprefix("sha256:")
+    return list(wanted), ""
 
 
-async def _made_from(podman: str, name: str, inputs: str) -> str | None:
-    shown = await _output(podman, "image", "inspect", "--format", f'{{{{.Id}}}} {{{{index .Labels "{INPUTS}"}}}}', name)
+async def _stage_of(podman: str, name: str) -> str:
+    form = f'{{{{index .Labels "{STAGE}"}}}}'
+    return (await output(podman, "image", "inspect", "--format", form, name)).strip()
+
+
+async def _made_from(podman: str, name: str, stage: Stage) -> str | None:
+    shown = await output(podman, "image", "inspect", "--format", f'{{{{.Id}}}} {{{{index .Labels "{INPUTS}"}}}}', name)
     image, _, label = shown.strip().partition(" ")
-    return image if label == inputs else None
+    return image if label == stage.inputs else None
 
 
-async def _output(*command: str) -> str:
-    """What a command prints; empty when it fails."""
-    process = await _start(command)
-    printed, _ = await _communicate(process)
-    return printed.decode(errors="replace") if process.returncode == 0 else ""
+async def _tidy(podman: str) -> None:
+    """Remove what was replaced; what a container still uses stays until the next build."""
+    form = f'{{{{.Id}}}} {{{{index .Labels "{INPUTS}"}}}}'
+    ours = ("--filter", "dangling=true", "--filter", f"label={INPUTS}")
+    for line in (await output(podman, "image", "ls", *ours, "--no-trunc", "--format", form)).splitlines():
+        image, _, inputs = line.partition(" ")
+        if inputs:  # without them it is a layer of a build that runs, or that goes on later
+            await output(podman, "image", "rm", image)
 
 
-async def _run(command: Sequence[str], doing: str, stdin: str = "") -> None:
-    process = await _start(command, stdin=asyncio.subprocess.PIPE)
-    _, problem = await _communicate(process, stdin)
-    if process.returncode != 0:
-        raise ImageError(f"{doing} failed: {_last_line(problem)}")
-
-
-async def _start(
-    command: Sequence[str], *, stdin: int = asyncio.subprocess.DEVNULL, stdout: int = asyncio.subprocess.PIPE
-) -> asyncio.subprocess.Process:
-    try:
-        return await asyncio.create_subprocess_exec(
-            *command, stdin=stdin, stdout=stdout, stderr=asyncio.subprocess.PIPE, env=_environment()
-        )
-    except FileNotFoundError as exc:
-        raise EngineError(f"{command[0]} is not installed: apt install {Path(command[0]).name}") from exc
-
-
-async def _communicate(process: asyncio.subprocess.Process, stdin: str | None = None) -> tuple[bytes, bytes]:
-    """What the process wrote to stdout and stderr; when we are cancelled it ends as well."""
-    try:
-        return await process.communicate(None if stdin is None else stdin.encode())
-    finally:
-        if process.returncode is None:
-            process.terminate()
-            await process.wait()
-
-
-def _environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if _KEPT_ENV.fullmatch(name)} | {"LANG": "C.UTF-8"}
+def _inputs_of_base(recipe: str) -> str:
+    return digest(" ".join(debian.packages(recipe)), *debian.HOW)
 
 
 def _read(containerfile: Path) -> str:
@@ -214,12 +198,3 @@ def _read(containerfile: Path) -> str:
         return containerfile.read_text()
     except OSError as exc:
         raise ImageError(f"{containerfile} cannot be read: {exc.strerror}") from exc
-
-
-def _digest(*inputs: str) -> str:
-    return hashlib.sha256("\0".join(inputs).encode()).hexdigest()[:32]
-
-
-def _last_line(stderr: bytes) -> str:
-    lines = [line for line in stderr.decode(errors="replace").splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "it said nothing"
