@@ -16,8 +16,8 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"cli", "__main__"}),
     frozenset({"demo"}),
     frozenset({"daemon"}),
-    frozenset({"room", "orders", "questions", "live", "house"}),
-    frozenset({"matrix", "chat", "agent", "coders", "tools", "sandbox", "store", "ops", "person"}),
+    frozenset({"room", "orders", "questions", "egress", "live", "house"}),
+    frozenset({"matrix", "chat", "agent", "coders", "tools", "sandbox", "store", "broker", "ops", "person"}),
     frozenset({"logs"}),
     frozenset({"ports"}),
     frozenset({"config"}),
@@ -25,10 +25,10 @@ LAYERS: tuple[frozenset[str], ...] = (
 )
 """From the top. A module imports from lower layers, and within its layer only its `SIBLINGS`."""
 
-SIBLINGS = ({"room", "orders", "questions", "live", "house"}, {"cli", "__main__"}, {"__init__"})
+SIBLINGS = ({"room", "orders", "questions", "egress", "live", "house"}, {"cli", "__main__"}, {"__init__"})
 
 OWNERS = {
-    "aiohttp": {"matrix", "demo", "person"},
+    "aiohttp": {"matrix", "demo", "person", "broker"},
     "litellm": {"agent"},
     "markdown_it": {"matrix"},
     "nh3": {"matrix"},

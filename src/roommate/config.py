@@ -15,6 +15,14 @@ from roommate.words import UserId
 REHEARSAL = "rehearsal"
 """The name of the built-in model that needs no key."""
 
+PROVIDERS = ("gemini", "dashscope", "openai", "anthropic", "openrouter")
+"""Of models for the coding agents in the rooms."""
+
+EGRESS_PRESETS = ("none", "registries", "github", "all")
+
+AGENTS = ("gemini", "qwen", "claude", "codex", "opencode")
+"""The coding agents that rooms may have."""
+
 CommaList = Annotated[tuple[str, ...], NoDecode]
 
 
@@ -52,6 +60,26 @@ class Settings(BaseSettings):
     )
     llm_timeout_seconds: float = Field(120, gt=0, description="How long a model may be silent")
 
+    gemini_api_key: SecretStr = Field(
+        SecretStr(""), description="Keys for the coding agents in the rooms: added on the way out, never in a container"
+    )
+    dashscope_api_key: SecretStr = Field(SecretStr(""), description="The same, for Qwen models")
+    openai_api_key: SecretStr = Field(SecretStr(""), description="The same, for OpenAI")
+    anthropic_api_key: SecretStr = Field(SecretStr(""), description="The same, for Claude models")
+    openrouter_api_key: SecretStr = Field(SecretStr(""), description="The same, for OpenRouter")
+    gemini_api_base: str = Field("", description="Base URL of a provider that is compatible with this one")
+    dashscope_api_base: str = Field("", description="The same; compatible with OpenAI")
+    openai_api_base: str = Field("", description="The same")
+    anthropic_api_base: str = Field("", description="The same")
+    openrouter_api_base: str = Field("", description="The same")
+
+    egress_presets: CommaList = Field(
+        ("registries",), description="Where rooms may connect to without asking: none, registries, github or all"
+    )
+    egress_internal_hosts: CommaList = Field(
+        (), description="Hosts that rooms may connect to although their addresses are private, such as a mirror"
+    )
+
     sandbox_image: str = Field(
         "localhost/roommate:latest", description="Image of the rooms' containers; needs python3 in it"
     )
@@ -77,7 +105,7 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
     log_format: Literal["human", "json"] = Field("human", description="human or json")
 
-    @field_validator("operators", "allowed_users", mode="before")
+    @field_validator("operators", "allowed_users", "egress_presets", "egress_internal_hosts", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -99,6 +127,21 @@ class Settings(BaseSettings):
             given.setdefault("matrix_user", f"@matrixbot:{ip}")
             given.setdefault("matrix_admin_user", f"@admin:{ip}")
         return given
+
+    @field_validator("egress_presets", mode="after")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := set(value) - set(EGRESS_PRESETS):
+            raise ValueError(f"{', '.join(sorted(unknown))}: there are {', '.join(EGRESS_PRESETS)}")
+        return value
+
+    @property
+    def provider_keys(self) -> dict[str, str]:
+        return {name: getattr(self, f"{name}_api_key").get_secret_value() for name in PROVIDERS}
+
+    @property
+    def provider_bases(self) -> dict[str, str]:
+        return {name: getattr(self, f"{name}_api_base") for name in PROVIDERS}
 
     @property
     def bot(self) -> UserId:
@@ -164,6 +207,8 @@ def example() -> str:
         default = field.get_default()
         if isinstance(default, SecretStr):
             default = default.get_secret_value()
+        if isinstance(default, tuple):
+            default = ",".join(default)
         shown = "" if default in (Path(), ()) else str(default).lower() if isinstance(default, bool) else str(default)
         lines += [f"# {field.description}", f"#{name.upper()}={shown}", ""]
     return "\n".join(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import signal
@@ -11,6 +12,8 @@ import time
 from roommate import errors, logs
 from roommate.agent.litellm_model import LiteLLMModel
 from roommate.agent.rehearsal import RehearsalModel
+from roommate.broker import Addresses, Broker, Gate, Gateway, Registries, providers
+from roommate.broker.gate import QUESTION
 from roommate.config import REHEARSAL, Settings
 from roommate.errors import RoommateError, TokenRevoked, Transient
 from roommate.house import House
@@ -22,7 +25,7 @@ from roommate.questions import Questions
 from roommate.room import Room
 from roommate.sandbox.posture import Limits
 from roommate.sandbox.rooms import RoomSandboxes
-from roommate.store import Cards, Database, Inbox, Outbox, Rooms, Turns
+from roommate.store import AgentUsages, Cards, Database, Egress, Inbox, Outbox, Rooms, Turns
 from roommate.tools import RoomTools
 from roommate.words import RoomId, SyncBatch
 
@@ -127,7 +130,18 @@ class Daemon:
     async def _serve(self, database: Database, inbox: Inbox, homeserver: Homeserver, sandboxes: RoomSandboxes) -> None:
         rooms, outbox, cards = Rooms(database), Outbox(database), Cards(database)
         sender = Sender(homeserver, outbox)
-        async with asyncio.TaskGroup() as group:
+        questions = Questions(cards, sender, {})
+        egress, agent_usages = Egress(database), AgentUsages(database)
+        gate = Gate(egress, questions, registries=Registries(sandboxes.in_image), presets=self._settings.egress_presets)
+        questions.deciders[QUESTION] = lambda card, choice, by: gate.decide(card.room_id, card.subject, choice, by)
+        broker = Broker(
+            gate,
+            Addresses(internal=self._settings.egress_internal_hosts),
+            Gateway(providers(self._settings.provider_keys, self._settings.provider_bases), agent_usages),
+        )
+        sandboxes.attach(broker.attach)
+        async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as group:
+            stack.push_async_callback(broker.close)
 
             def stored(batch: SyncBatch) -> None:
                 concerned = [incoming.room_id for incoming in batch.happened]
@@ -143,7 +157,10 @@ class Daemon:
                 turns=Turns(database),
                 rooms=rooms,
                 cards=cards,
-                questions=Questions(cards, sender, {}),
+                questions=questions,
+                egress=egress,
+                gate=gate,
+                agent_usages=agent_usages,
                 progress=sender,
                 doors=homeserver,
                 sandboxes=sandboxes,

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from roommate.agent.turn import Outcome
+from roommate.broker import Gate
 from roommate.config import Settings
 from roommate.ports import Doors, Model, Progress, Sandboxes, Tools
 from roommate.questions import Questions
-from roommate.store import Cards, Inbox, Outbox, Rooms, Turn, Turns
+from roommate.store import AgentUsages, Cards, Egress, Inbox, Outbox, Rooms, Turn, Turns
 from roommate.words import RoomId, UserId
 
 
@@ -25,6 +26,9 @@ class House:
     rooms: Rooms
     cards: Cards
     questions: Questions
+    egress: Egress
+    gate: Gate
+    agent_usages: AgentUsages
     progress: Progress
     doors: Doors
     sandboxes: Sandboxes

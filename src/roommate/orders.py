@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from roommate import egress
 from roommate.chat import voice
 from roommate.chat.commands import Command
 from roommate.house import House, Running
@@ -43,6 +44,7 @@ class Orders:
             "stop": self._stop,
             "reset": self._reset,
             "model": self._model,
+            "egress": self._egress,
             "ping": self._ping,
         }
         self._deciders: dict[str, Decide] = {RESET_WORKSPACE: self._reset_workspace}
@@ -104,6 +106,7 @@ class Orders:
             sandbox=await house.sandboxes.describe(self._room.room_id),
             turns=spending.turns,
             usage=spending.usage,
+            agents=await house.agent_usages.of(self._room.room_id),
         )
 
     async def _stop(self, waiting: Waiting, argument: str, thread: EventId | None, row: RoomRow) -> str:
@@ -129,6 +132,9 @@ class Orders:
         await self._room.stop_turn(waiting.incoming.sender)
         turns = await self._house.turns.clear(self._room.room_id, thread)
         return f"Forgotten: {turns} turn{'' if turns == 1 else 's'} of this conversation. The files are still there."
+
+    async def _egress(self, waiting: Waiting, argument: str, thread: EventId | None, row: RoomRow) -> str:
+        return await egress.obey(argument, room_id=self._room.room_id, by=waiting.incoming.sender, house=self._house)
 
     async def _model(self, waiting: Waiting, argument: str, thread: EventId | None, row: RoomRow) -> str:
         current = row.model or self._house.settings.llm_model

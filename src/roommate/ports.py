@@ -7,6 +7,7 @@ from typing import Protocol
 
 from roommate.words import (
     AgentReport,
+    Destination,
     DirEntry,
     Event,
     EventId,
@@ -23,6 +24,8 @@ from roommate.words import (
     ToolCall,
     ToolResult,
     ToolSpec,
+    Usage,
+    UserId,
 )
 
 Emit = Callable[[Event], None]
@@ -98,6 +101,54 @@ class Hand(Protocol):
     async def stop_job(self, job_id: str) -> Job:
         """SIGTERM to the whole process group, SIGKILL two seconds later; returns when it has ended."""
         ...
+
+
+class Tunnel(Protocol):
+    """A connection that a process of a room made to a port where the daemon serves. One task reads, one writes."""
+
+    async def read(self) -> bytes:
+        """What came since, b"" when no more comes. Raises HandLost when the other side is gone."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Returns when all of it is on its way. Raises HandLost."""
+        ...
+
+    def end(self) -> None:
+        """No more is written."""
+        ...
+
+
+class Serves(Protocol):
+    """Where tunnels come from: a room's hand."""
+
+    def serve(self, port: int, handler: Callable[[Tunnel], Awaitable[None]]) -> None:
+        """Each connection to this port of 127.0.0.1 in the container gets the handler; at its end it is closed."""
+        ...
+
+
+class EgressLog(Protocol):
+    """Where a room's own rules about its way out are kept."""
+
+    async def rules(self, room_id: RoomId) -> Sequence[Destination]: ...
+
+    async def add(self, room_id: RoomId, rule: Destination, by: UserId) -> None: ...
+
+    async def remove(self, room_id: RoomId, rule: Destination) -> bool:
+        """False when there is none such."""
+        ...
+
+    async def presets(self, room_id: RoomId) -> tuple[str, ...] | None:
+        """None where the room has chosen none."""
+        ...
+
+    async def set_presets(self, room_id: RoomId, presets: Sequence[str]) -> None: ...
+
+
+class UsageLog(Protocol):
+    """Where it is counted what the coding agents of a room use of models."""
+
+    async def count(self, room_id: RoomId, agent: str, model: str, usage: Usage) -> None: ...
 
 
 class Sandboxes(Protocol):

@@ -251,6 +251,16 @@ NO_USAGE = Usage()
 
 
 @dataclass(frozen=True, slots=True)
+class AgentUsage:
+    """What a coding agent in a room used of one model; empty is a name that nobody said."""
+
+    agent: str
+    model: str
+    requests: int
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """One whole model call."""
 
@@ -372,6 +382,21 @@ class DirEntry:
     path: str
     kind: str
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where rooms connect to: ``host`` a name, an address, ``*.example.org`` for all below it, ``*`` for any.
+
+    ``port`` 0 stands for the web's, 80 and 443.
+    """
+
+    host: str
+    port: int = 0
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}" if self.port else host
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,9 @@ SPECS = (
     Spec("reset", "!reset", "forgets the conversation; the files stay"),
     Spec("reset", "!reset workspace", "deletes every file of this room, after asking you"),
     Spec("model", "!model [NAME|default]", "shows the model, or sets this room's (operators)"),
+    Spec("egress", "!egress", "shows where the container may connect to"),
+    Spec("egress", "!egress add|remove HOST[:PORT]", "changes that (operators)"),
+    Spec("egress", "!egress preset none|registries|github|all", "sets what is allowed without asking (operators)"),
     Spec("ping", "!ping", "answers with how long your message took to get here"),
 )
 

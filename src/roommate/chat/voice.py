@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from roommate.chat.commands import SPECS, suggestion
-from roommate.words import Usage
+from roommate.words import AgentUsage, Usage
 
 QUEUED = "⏳"
 YES = "✅"
@@ -60,7 +60,16 @@ def reset_card() -> str:
     )
 
 
-def status(*, running: str | None, waiting: int, model: str, sandbox: str, turns: int, usage: Usage) -> str:
+def status(
+    *,
+    running: str | None,
+    waiting: int,
+    model: str,
+    sandbox: str,
+    turns: int,
+    usage: Usage,
+    agents: Sequence[AgentUsage] = (),
+) -> str:
     return "\n".join(
         (
             f"- turn: {running or 'none runs'}",
@@ -68,6 +77,7 @@ def status(*, running: str | None, waiting: int, model: str, sandbox: str, turns
             f"- model: `{model}`",
             f"- sandbox: {sandbox}",
             f"- so far: {turns} turn{'' if turns == 1 else 's'}, {spent(usage)}",
+            *(f"- {one.agent} with `{one.model or 'a model'}`: {spent(one.usage)}" for one in agents),
         )
     )
 

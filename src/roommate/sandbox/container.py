@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import logging
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +44,8 @@ class Plan:
     limits: Limits
     at_once: asyncio.Semaphore
     """How many may be brought up at the same time."""
+    attached: list[Callable[[RoomId, HandHost], None]]
+    """Who is told of each room's hand before it is listened for."""
 
     @property
     def prefix(self) -> str:
@@ -215,6 +218,8 @@ class RoomContainer:
             except OSError as exc:
                 raise EngineError(f"{self._run} cannot be written: {exc.strerror or exc}") from exc
             hand = HandHost(self._socket)
+            for attach in self._plan.attached:
+                attach(self.room_id, hand)
             await hand.open()
             self._hand = hand
         return self._hand

@@ -24,6 +24,15 @@ WORKSPACE = "/workspace"
 HOME = "/home/room"
 RUN = "/run/room"
 
+PROXY = "http://127.0.0.1:3128"
+"""The room's way out, see broker/proxy.py."""
+ENVIRONMENT = {
+    "HOME": HOME,
+    **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), PROXY),
+    **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost"),
+    "NODE_USE_ENV_PROXY": "1",  # without it Node's own fetch knows of no proxy
+}
+
 _MIB = 1 << 20
 _CPU_PERIOD = 100_000  # microseconds
 _OPEN_FILES = 65536
@@ -102,7 +111,7 @@ def spec(
         "stop_timeout": 2,
         "labels": dict(labels),
         "hostname": "room",
-        "env": {"HOME": HOME},
+        "env": dict(ENVIRONMENT),
         "httpproxy": False,
         "user": f"{USER}:{USER}",
         "work_dir": WORKSPACE,

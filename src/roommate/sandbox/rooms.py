@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from roommate.errors import SandboxError
 from roommate.sandbox import doctor
+from roommate.sandbox.aside import run_aside
 from roommate.sandbox.container import DAEMON, ROOM, Plan, RoomContainer
 from roommate.sandbox.ground import Foundation
 from roommate.sandbox.hand import HandHost
@@ -40,7 +41,7 @@ class RoomSandboxes:
         limits: Limits,
         idle_seconds: float,
     ) -> None:
-        self._plan = Plan(daemon, image, state, run, limits, asyncio.Semaphore(_AT_ONCE))
+        self._plan = Plan(daemon, image, state, run, limits, asyncio.Semaphore(_AT_ONCE), [])
         self._foundation = Foundation(Probe(podman=podman, state=state, run=run, limits=limits), state, image)
         self._idle_seconds = idle_seconds
         self._rooms: dict[RoomId, RoomContainer] = {}
@@ -74,6 +75,15 @@ class RoomSandboxes:
         self._rooms.pop(room_id, None)
 
     # ── The daemon's side ──
+
+    def attach(self, attach: Callable[[RoomId, HandHost], None]) -> None:
+        """From now on give each room's hand to `attach` before it is listened for."""
+        self._plan.attached.append(attach)
+
+    async def in_image(self, script: str) -> str:
+        """What a shell script prints in a container of the image that no room has had. Raises SandboxError."""
+        image, ground = await self._foundation.image(), await self._foundation.ground()
+        return await run_aside(ground, image.id, script, state=self._plan.state, limits=self._plan.limits)
 
     async def run(self, joined: Iterable[RoomId]) -> None:
         """Find the containers of the rooms again; then, until cancelled, stop what is idle.

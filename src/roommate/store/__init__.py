@@ -3,16 +3,19 @@
 from roommate.store.agents import Agents
 from roommate.store.cards import Card, Cards
 from roommate.store.database import Database
+from roommate.store.egress import AgentUsages, Egress
 from roommate.store.inbox import Inbox, Waiting, mark_of
 from roommate.store.outbox import Outbox
 from roommate.store.rooms import RoomRow, Rooms
 from roommate.store.turns import Spending, Turn, Turns
 
 __all__ = [
+    "AgentUsages",
     "Agents",
     "Card",
     "Cards",
     "Database",
+    "Egress",
     "Inbox",
     "Outbox",
     "RoomRow",

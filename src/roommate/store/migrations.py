@@ -115,6 +115,28 @@ STEPS = (
         PRIMARY KEY (room_id, agent)
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE egress (                        -- where a room may connect to, besides its presets
+        room_id TEXT NOT NULL,
+        host TEXT NOT NULL,
+        port INTEGER NOT NULL,                   -- 0: 80 and 443
+        added_by TEXT NOT NULL,
+        PRIMARY KEY (room_id, host, port)
+    ) WITHOUT ROWID;
+    CREATE TABLE egress_presets (
+        room_id TEXT PRIMARY KEY,
+        presets TEXT NOT NULL                    -- names, with a space between them
+    ) WITHOUT ROWID;
+    CREATE TABLE agent_usage (                   -- what coding agents use through the model gateway
+        room_id TEXT NOT NULL,
+        agent TEXT NOT NULL,
+        model TEXT NOT NULL,
+        requests INTEGER NOT NULL,
+        input_tokens INTEGER NOT NULL,
+        output_tokens INTEGER NOT NULL,
+        PRIMARY KEY (room_id, agent, model)
+    ) WITHOUT ROWID;
+    """,
 )
 
 

@@ -1,0 +1,95 @@
+"""From a host's name to a connection that leads out, and nowhere near this machine or its network."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import socket
+from collections.abc import Awaitable, Callable, Collection
+
+Resolve = Callable[[str, int], Awaitable[list[str]]]
+
+CONNECT_SECONDS = 10.0
+_BUFFER = 1 << 18
+_WITH_IPV4_INSIDE = {"64:ff9b::/96": 0, "2002::/16": 80}
+"""Networks whose addresses lead to an IPv4 address (RFC 6052, RFC 3056), and how many bits stand behind it."""
+_METADATA = {ipaddress.ip_address("168.63.129.16")}
+"""Addresses of clouds that tell a machine its secrets, where they are not link-local or private anyway."""
+
+
+class Unreachable(Exception):
+    """`refused`: it is there, most likely, and nobody in a room may go there."""
+
+    def __init__(self, why: str, *, refused: bool = False) -> None:
+        super().__init__(why)
+        self.refused = refused
+
+
+class Addresses:
+    """Resolves a name once, looks at what came, and connects to that very address: it cannot change in between."""
+
+    def __init__(
+        self, *, internal: Collection[str] = (), loopback: bool = False, resolve: Resolve | None = None
+    ) -> None:
+        """`internal` names hosts that may have private addresses: a mirror in one's own network. `loopback` is for
+        tests: this machine itself counts as the world outside."""
+        self._internal = frozenset(internal)
+        self._loopback = loopback
+        self._resolve = resolve or _resolve
+
+    async def connect(self, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Raises Unreachable."""
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                return await self._connect(host, port)
+        except TimeoutError:
+            raise Unreachable(f"{host}:{port} did not answer in {CONNECT_SECONDS:.0f} s") from None
+        except (OSError, UnicodeError) as error:
+            number = getattr(error, "errno", None) or 0  # the resolver's own are below 0, and say what they mean
+            why = os.strerror(number) if number > 0 else str(error)
+            raise Unreachable(f"{host}:{port} cannot be reached: {why}") from error
+
+    async def _connect(self, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        found = await self._resolve(host, port)
+        for address in found:
+            if not self._may(host, address):
+                raise Unreachable(f"{host} has the address {address}, which no room may connect to", refused=True)
+        failed = OSError(f"{host} has no address")
+        for address in found[:4]:
+            try:
+                reader, writer = await asyncio.open_connection(address, port, limit=_BUFFER)
+            except OSError as error:
+                failed = error
+                continue
+            ours, theirs = (writer.get_extra_info(name)[0] for name in ("sockname", "peername"))
+            if ours == theirs and not self._loopback:
+                writer.transport.abort()
+                raise Unreachable(f"{host} is the machine that this runs on", refused=True)
+            return reader, writer
+        raise failed
+
+    def _may(self, host: str, address: str) -> bool:
+        ip = inner(address)
+        if self._loopback and ip.is_loopback:
+            return True
+        private = host in self._internal and ip.is_private
+        never = ip.is_loopback or ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip in _METADATA
+        return not never and (ip.is_global or private) and not (ip.is_reserved and not private)
+
+
+def inner(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """The address that this one leads to in the end."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped is not None:
+            return ip.ipv4_mapped
+        for network, behind in _WITH_IPV4_INSIDE.items():
+            if ip in ipaddress.ip_network(network):
+                return ipaddress.IPv4Address((int(ip) >> behind) & 0xFFFFFFFF)
+    return ip
+
+
+async def _resolve(host: str, port: int) -> list[str]:
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))

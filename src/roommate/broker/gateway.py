@@ -1,0 +1,210 @@
+"""The model gateway: what coding agents ask of a provider goes through here, where the key is added."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import logging
+import re
+import socket
+from collections.abc import Mapping
+
+import aiohttp
+from aiohttp import web
+from yarl import URL
+
+from roommate.broker.providers import Provider
+from roommate.broker.usage import Counter
+from roommate.errors import StateError
+from roommate.ports import Tunnel, UsageLog
+from roommate.words import RoomId
+
+log = logging.getLogger(__name__)
+
+BODY_BYTES = 32 << 20
+ANSWER_BYTES = 256 << 20
+AT_ONCE = 32
+"""Requests of one room."""
+SILENT_SECONDS = 600.0
+"""A model may think for long before it says something."""
+TOTAL_SECONDS = 3600.0
+
+_ASKED = re.compile(r"/([a-z]+)(?:\+([a-z][a-z0-9-]{0,30}))?(/[^?#]*)")
+_MODEL = re.compile(rb'"model"\s*:\s*"([\w./:@-]{1,100})"')
+_AGENT = re.compile(r"[A-Za-z][\w-]{0,30}")
+_GOES = re.compile(
+    r"accept|content-(type|encoding)|user-agent|http-referer|x-title|(anthropic|openai)-.*|x-goog-api-client"
+)
+_COMES = re.compile(r"content-type|retry-after(-ms)?|(x-)?request-id|(anthropic|x)-ratelimit-.*|openai-.*")
+_SECRET_QUERY = ("key", "api_key", "access_token", "token")
+
+
+class Gateway:
+    """Of all rooms. A room's ``http://127.0.0.1:PORT/PROVIDER/…`` is that provider's API; with ``PROVIDER+AGENT`` an
+    agent says who it is, else its User-Agent does. Whatever key a request has is dropped."""
+
+    def __init__(self, providers: Mapping[str, Provider], log: UsageLog) -> None:
+        self._providers = dict(providers)
+        self._log = log
+        self._session: aiohttp.ClientSession | None = None
+        self._servers: dict[RoomId, web.Server] = {}
+        self._running: dict[RoomId, int] = {}
+
+    async def serve(self, room_id: RoomId, tunnel: Tunnel) -> None:
+        """One connection, with as many requests as it likes. Raises HandLost."""
+        if room_id not in self._servers:
+            handler = functools.partial(self._handle, room_id)
+            self._servers[room_id] = web.Server(handler, access_log=None, keepalive_timeout=75)
+        ours, theirs = socket.socketpair()  # aiohttp's server wants a transport of the event loop's own
+        loop = asyncio.get_running_loop()
+        ours.setblocking(False)
+        transport, _ = await loop.connect_accepted_socket(self._servers[room_id], ours)
+        reader, writer = await asyncio.open_connection(sock=theirs, limit=1 << 18)
+        up, down = loop.create_task(_up(tunnel, writer)), loop.create_task(_down(reader, tunnel))
+        try:
+            # An agent that has hung up, or half of it, wants no answer any more.
+            done, _ = await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        except ConnectionError:
+            pass
+        finally:
+            for task in (up, down):
+                task.cancel()
+            await asyncio.gather(up, down, return_exceptions=True)
+            transport.abort()
+            writer.transport.abort()
+
+    async def close(self) -> None:
+        for server in self._servers.values():
+            await server.shutdown(1)
+        if self._session is not None:
+            await self._session.close()
+
+    async def _handle(self, room_id: RoomId, request: web.BaseRequest) -> web.StreamResponse:
+        asked = _ASKED.fullmatch(request.rel_url.raw_path)
+        provider = self._providers.get(asked[1]) if asked else None
+        if asked is None or provider is None:
+            there = ", ".join(f"/{name}" for name in sorted(self._providers)) or "none: the operator has set no key"
+            return _error(404, f"there is no such provider here; there are: {there}")
+        path = provider.paths.fullmatch(f"{request.method} {asked[3]}")
+        if path is None:
+            return _error(403, f"{request.method} {asked[3]} of {provider.name} is not let through")
+        if self._running.get(room_id, 0) >= AT_ONCE:
+            return _error(429, f"this room has {AT_ONCE} requests to models running: wait for one to end")
+        body = await _body(request)
+        if body is None:
+            return _error(413, f"a request may have {BODY_BYTES >> 20} MiB")
+        agent = asked[2] or _agent(request.headers.get("User-Agent", ""))
+        groups = path.groupdict()
+        named = _MODEL.search(body)
+        model = groups.get("model") or (named[1].decode() if named else "")
+        url = URL(provider.base + (groups.get("post") or groups.get("get") or ""), encoded=True)
+        self._running[room_id] = self._running.get(room_id, 0) + 1
+        try:
+            return await self._forward(room_id, provider, request, url, body, agent, model)
+        except aiohttp.ClientError as error:
+            log.warning("%s: %s did not answer: %s", room_id, provider.name, type(error).__name__)
+            return _error(502, f"{provider.name} cannot be reached ({type(error).__name__})")
+        except TimeoutError:
+            return _error(504, f"{provider.name} did not answer in time")
+        finally:
+            self._running[room_id] -= 1
+
+    async def _forward(
+        self,
+        room_id: RoomId,
+        provider: Provider,
+        request: web.BaseRequest,
+        url: URL,
+        body: bytes,
+        agent: str,
+        model: str,
+    ) -> web.StreamResponse:
+        headers = {name: value for name, value in request.headers.items() if _GOES.fullmatch(name.lower())}
+        headers |= {provider.header: provider.credential, "Accept-Encoding": "identity"}
+        query = [(name, value) for name, value in request.query.items() if name.lower() not in _SECRET_QUERY]
+        counter, size = Counter(), 0
+        async with self._upstream().request(
+            request.method, url, params=query, headers=headers, data=body or None, allow_redirects=False
+        ) as answer:
+            kept = {name: value for name, value in answer.headers.items() if _COMES.fullmatch(name.lower())}
+            if answer.status >= 300:
+                return await _refused(provider, answer, kept)
+            response = web.StreamResponse(status=answer.status, headers=kept)
+            try:
+                await response.prepare(request)
+                async for piece in answer.content.iter_any():
+                    size += len(piece)
+                    if size > ANSWER_BYTES:
+                        raise ConnectionAbortedError("an answer without an end")
+                    await response.write(piece)
+                    counter.feed(piece)
+                await response.write_eof()
+            except (aiohttp.ClientError, TimeoutError) as error:  # the half that is out cannot be taken back
+                raise ConnectionAbortedError(f"{provider.name} broke off") from error
+            finally:
+                if request.method == "POST":
+                    await self._count(room_id, agent, model, counter)
+        return response
+
+    async def _count(self, room_id: RoomId, agent: str, model: str, counter: Counter) -> None:
+        try:
+            await self._log.count(room_id, agent, model, counter.usage())
+        except StateError as error:
+            log.warning("%s: what %s used was not counted: %s", room_id, agent, error)
+
+    def _upstream(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            timeout = aiohttp.ClientTimeout(total=TOTAL_SECONDS, sock_connect=10, sock_read=SILENT_SECONDS)
+            connector = aiohttp.TCPConnector(limit=200, keepalive_timeout=60)
+            self._session = aiohttp.ClientSession(
+                timeout=timeout,
+                connector=connector,
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                read_bufsize=1 << 18,
+            )
+        return self._session
+
+
+async def _up(tunnel: Tunnel, writer: asyncio.StreamWriter) -> None:
+    while piece := await tunnel.read():
+        writer.write(piece)
+        await writer.drain()
+
+
+async def _down(reader: asyncio.StreamReader, tunnel: Tunnel) -> None:
+    while piece := await reader.read(1 << 16):
+        await tunnel.write(piece)
+
+
+async def _body(request: web.BaseRequest) -> bytes | None:
+    """None when it is too long."""
+    body = bytearray()
+    async for piece in request.content.iter_any():
+        body += piece
+        if len(body) > BODY_BYTES:
+            return None
+    return bytes(body)
+
+
+async def _refused(provider: Provider, answer: aiohttp.ClientResponse, headers: dict[str, str]) -> web.Response:
+    """An error of the provider, without our key, should it say it."""
+    text = await answer.content.read(1 << 16)
+    text = text.replace(provider.key.encode(), b"[key]")
+    headers = {name: value.replace(provider.key, "[key]") for name, value in headers.items()}
+    status = answer.status if answer.status >= 400 else 502
+    return web.Response(status=status, body=text, headers=headers)
+
+
+def _error(status: int, why: str) -> web.Response:
+    """In the shape that every provider's client shows: ``error.message``."""
+    text = json.dumps({"error": {"message": f"Roommate: {why}", "type": "roommate", "code": status}})
+    return web.Response(status=status, text=text, content_type="application/json")
+
+
+def _agent(user_agent: str) -> str:
+    match = _AGENT.match(user_agent)
+    return match[0].lower() if match else "unknown"

@@ -1,0 +1,204 @@
+"""The HTTP proxy that is a room's only way out: CONNECT and plain HTTP (RFC 9110, section 9.3.6; RFC 9112, 3.2.2)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from roommate.broker.addresses import Addresses, Unreachable
+from roommate.broker.gate import Gate
+from roommate.broker.rules import host_name
+from roommate.ports import Tunnel
+from roommate.words import RoomId
+
+log = logging.getLogger(__name__)
+
+_LINE = re.compile(rb"([A-Z]{1,20}) ([\x21-\x7e]+) HTTP/1\.[01]")
+_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[\t\x20-\x7e\x80-\xff]*")
+_PIECE = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of one connection. `idle_seconds` without a byte in either direction end it, after twice as much at most."""
+
+    head_bytes: int = 16384
+    head_seconds: float = 15.0
+    idle_seconds: float = 300.0
+    total_seconds: float = 4 * 3600.0
+    total_bytes: int = 8 << 30
+    connections: int = 64
+    """At once, of one room."""
+
+
+class Refusal(Exception):
+    def __init__(self, status: str, why: str) -> None:
+        super().__init__(why)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Where to, and what to say there first: nothing for CONNECT."""
+
+    host: str
+    port: int
+    head: bytes
+
+
+class EgressProxy:
+    """Of all rooms. It sees where a connection leads and how much goes through, and nothing of what TLS covers."""
+
+    def __init__(self, gate: Gate, addresses: Addresses, limits: Limits = Limits()) -> None:
+        self._gate, self._addresses, self._limits = gate, addresses, limits
+        self._open: dict[RoomId, int] = {}
+
+    async def serve(self, room_id: RoomId, tunnel: Tunnel) -> None:
+        """One connection, from its first byte to its end. Raises HandLost."""
+        try:
+            head, rest = await self._head(tunnel)
+            asked = parse(head)
+            if self._open.get(room_id, 0) >= self._limits.connections:
+                raise Refusal("503 Service Unavailable", "this room has too many connections open")
+            self._open[room_id] = self._open.get(room_id, 0) + 1
+            try:
+                await self._let_out(room_id, tunnel, asked, rest)
+            finally:
+                self._open[room_id] -= 1
+        except Refusal as refusal:
+            text = f"Roommate: {refusal}\n".encode()
+            head = f"HTTP/1.1 {refusal.status}\r\nContent-Type: text/plain; charset=utf-8\r\n".encode()
+            await tunnel.write(head + b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(text) + text)
+
+    async def _head(self, tunnel: Tunnel) -> tuple[bytes, bytes]:
+        """The head of the request, and what came behind it."""
+        held = bytearray()
+        try:
+            async with asyncio.timeout(self._limits.head_seconds):
+                while (end := held.find(b"\r\n\r\n")) < 0:
+                    if len(held) > self._limits.head_bytes:
+                        break
+                    piece = await tunnel.read()
+                    if not piece:
+                        raise Refusal("400 Bad Request", "the request has no end")
+                    held += piece
+        except TimeoutError:
+            raise Refusal("408 Request Timeout", "the request took too long to come") from None
+        if end < 0 or end > self._limits.head_bytes:
+            raise Refusal("431 Request Header Fields Too Large", "the request's head is too long")
+        return bytes(held[:end]), bytes(held[end + 4 :])
+
+    async def _let_out(self, room_id: RoomId, tunnel: Tunnel, asked: Asked, rest: bytes) -> None:
+        if why := await self._gate.refusal(room_id, asked.host, asked.port):
+            log.info("%s: not let out to %s:%d", room_id, asked.host, asked.port)
+            raise Refusal("403 Forbidden", why)
+        try:
+            reader, writer = await self._addresses.connect(asked.host, asked.port)
+        except Unreachable as error:
+            log.info("%s: %s", room_id, error)
+            raise Refusal("403 Forbidden" if error.refused else "502 Bad Gateway", str(error)) from error
+        try:
+            if asked.head:
+                writer.write(asked.head)
+            else:
+                await tunnel.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            writer.write(rest)
+            await _Relay(tunnel, reader, writer, self._limits).run()
+        except OSError:
+            pass  # the other end hung up
+        finally:
+            writer.transport.abort()
+
+
+class _Relay:
+    """Two directions, until the other side has said all, or a limit is met."""
+
+    def __init__(
+        self, tunnel: Tunnel, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limits: Limits
+    ) -> None:
+        self._tunnel, self._reader, self._writer, self._limits = tunnel, reader, writer, limits
+        self._moved = 0
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._limits.total_seconds
+        up, down = loop.create_task(self._up()), loop.create_task(self._down())
+        waiting = {up, down}
+        try:
+            while not down.done() and (left := until - loop.time()) > 0 and self._moved < self._limits.total_bytes:
+                before = self._moved
+                done, waiting = await asyncio.wait(
+                    waiting, timeout=min(left, self._limits.idle_seconds), return_when=asyncio.FIRST_COMPLETED
+                )
+                if not done and before == self._moved:
+                    return
+                for task in done:
+                    task.result()
+        finally:
+            for task in (up, down):
+                task.cancel()
+            await asyncio.gather(up, down, return_exceptions=True)
+
+    async def _up(self) -> None:
+        while piece := await self._tunnel.read():
+            self._count(piece)
+            self._writer.write(piece)
+            await self._writer.drain()
+        if self._writer.can_write_eof():
+            self._writer.write_eof()
+
+    async def _down(self) -> None:
+        while piece := await self._reader.read(_PIECE):
+            self._count(piece)
+            await self._tunnel.write(piece)
+
+    def _count(self, piece: bytes) -> None:
+        self._moved += len(piece)
+        if self._moved > self._limits.total_bytes:
+            raise ConnectionAbortedError("more bytes than one connection may carry")
+
+
+def parse(head: bytes) -> Asked:
+    """Raises Refusal."""
+    line, *fields = head.split(b"\r\n")
+    match = _LINE.fullmatch(line)
+    if match is None or not all(_FIELD.fullmatch(field) for field in fields):
+        raise Refusal("400 Bad Request", "this is no HTTP request")
+    method, target = match[1], match[2].decode()
+    if method == b"CONNECT":
+        host, _, digits = target.rpartition(":")
+        port = int(digits) if digits.isdigit() and len(digits) < 6 else 0
+        return Asked(_host(host), _port(port), b"")
+    try:
+        url = urlsplit(target)
+        host, port = url.hostname or "", url.port or 80
+    except ValueError:
+        raise Refusal("400 Bad Request", "the request's address is wrong") from None
+    if url.scheme != "http" or not host:
+        raise Refusal("400 Bad Request", "this is a proxy: ask for http://HOST/…, or CONNECT")
+    path = (url.path or "/") + (f"?{url.query}" if url.query else "")
+    named = url.netloc.rpartition("@")[2]
+    dropped = (b"host", b"connection", b"keep-alive", b"upgrade")
+    kept = [field for field in fields if not _name(field).startswith(b"proxy-") and _name(field) not in dropped]
+    lines = [b"%s %s HTTP/1.1" % (method, path.encode()), b"Host: " + named.encode(), *kept, b"Connection: close"]
+    return Asked(_host(host), _port(port), b"\r\n".join(lines) + b"\r\n\r\n")
+
+
+def _name(field: bytes) -> bytes:
+    return field.partition(b":")[0].lower()
+
+
+def _host(text: str) -> str:
+    host = host_name(text)
+    if not host or host.startswith("*"):
+        raise Refusal("400 Bad Request", "this is no name of a host")
+    return host
+
+
+def _port(port: int) -> int:
+    if not 0 < port < 65536:
+        raise Refusal("400 Bad Request", "this is no port")
+    return port

@@ -1,0 +1,88 @@
+"""What a room's container may reach, and what the coding agents in it have used of models."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from roommate.store.database import Database
+from roommate.words import AgentUsage, Destination, RoomId, Usage, UserId
+
+
+class Egress:
+    """`ports.EgressLog`."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    async def rules(self, room_id: RoomId) -> Sequence[Destination]:
+        """By host."""
+        rows = await self._db.run(
+            lambda c: c.execute(
+                "SELECT host, port FROM egress WHERE room_id=? ORDER BY host, port", (room_id,)
+            ).fetchall()
+        )
+        return [Destination(host, port) for host, port in rows]
+
+    async def add(self, room_id: RoomId, rule: Destination, by: UserId) -> None:
+        await self._db.run(
+            lambda c: c.execute(
+                "INSERT OR IGNORE INTO egress (room_id, host, port, added_by) VALUES (?, ?, ?, ?)",
+                (room_id, rule.host, rule.port, by),
+            )
+        )
+
+    async def remove(self, room_id: RoomId, rule: Destination) -> bool:
+        removed: int = await self._db.run(
+            lambda c: (
+                c.execute(
+                    "DELETE FROM egress WHERE room_id=? AND host=? AND port=?", (room_id, rule.host, rule.port)
+                ).rowcount
+            )
+        )
+        return removed > 0
+
+    async def presets(self, room_id: RoomId) -> tuple[str, ...] | None:
+        row = await self._db.run(
+            lambda c: c.execute("SELECT presets FROM egress_presets WHERE room_id=?", (room_id,)).fetchone()
+        )
+        return tuple(row[0].split()) if row else None
+
+    async def set_presets(self, room_id: RoomId, presets: Sequence[str]) -> None:
+        await self._db.run(
+            lambda c: c.execute(
+                "INSERT OR REPLACE INTO egress_presets (room_id, presets) VALUES (?, ?)", (room_id, " ".join(presets))
+            )
+        )
+
+
+class AgentUsages:
+    """`ports.UsageLog`."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    async def count(self, room_id: RoomId, agent: str, model: str, usage: Usage) -> None:
+        def work(c: sqlite3.Connection) -> None:
+            c.execute(
+                """INSERT INTO agent_usage (room_id, agent, model, requests, input_tokens, output_tokens)
+                   VALUES (?, ?, ?, 1, ?, ?) ON CONFLICT (room_id, agent, model) DO UPDATE SET
+                   requests = requests + 1, input_tokens = input_tokens + excluded.input_tokens,
+                   output_tokens = output_tokens + excluded.output_tokens""",
+                (room_id, agent, model, usage.input_tokens, usage.output_tokens),
+            )
+
+        await self._db.run(work)
+
+    async def of(self, room_id: RoomId) -> Sequence[AgentUsage]:
+        """By agent and model."""
+        rows = await self._db.run(
+            lambda c: c.execute(
+                """SELECT agent, model, requests, input_tokens, output_tokens FROM agent_usage WHERE room_id=?
+                   ORDER BY agent, model""",
+                (room_id,),
+            ).fetchall()
+        )
+        return [
+            AgentUsage(agent, model, requests, Usage(read, written)) for agent, model, requests, read, written in rows
+        ]

@@ -1,0 +1,263 @@
+"""The model gateway: what comes to a provider, what comes back, what is counted, and where a key never is."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from yarl import URL
+
+from roommate.broker.gateway import BODY_BYTES, Gateway
+from roommate.broker.providers import KINDS, providers
+from roommate.broker.usage import Counter
+from roommate.words import Usage
+from tests.broker.conftest import ROOM, Memory, free_port
+from tests.live_hand import LiveHand, until
+
+KEY = "sk-canary-7d1f"
+GEMINI, STREAM = "/gemini", "/v1beta/models/g:streamGenerateContent"
+
+
+class Upstream:
+    """A provider on the loopback: keeps what it was asked; answers what `answer` says."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, dict[str, str], bytes]] = []
+        self.answer: Any = {"usage": {"prompt_tokens": 7, "completion_tokens": 3}}
+        self.status = 200
+        self.go_on = asyncio.Event()
+        self.hung_up = asyncio.Event()
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append((request.method, request.path_qs, dict(request.headers), await request.read()))
+        if not isinstance(self.answer, list):
+            return web.json_response(
+                self.answer, status=self.status, headers={"Set-Cookie": "a=b", "X-Request-Id": "r1"}
+            )
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        try:
+            for piece in self.answer:
+                await response.write(piece)
+                await self.go_on.wait()
+                self.go_on.clear()
+        except (ConnectionError, asyncio.CancelledError):
+            self.hung_up.set()
+            raise
+        return response
+
+
+class Ways:
+    """A gateway to that provider under all its names, for the room behind `url`."""
+
+    def __init__(self, hand: LiveHand, upstream: Upstream, base: str) -> None:
+        self.upstream, self.memory, self.base = upstream, Memory(), base
+        self.gateway = Gateway(providers(dict.fromkeys(KINDS, KEY), dict.fromkeys(KINDS, base)), self.memory)
+        port = free_port()
+        hand.host.serve(port, functools.partial(self.gateway.serve, ROOM))
+        self.url = f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture
+async def ways(hand: LiveHand) -> AsyncIterator[Ways]:
+    upstream = Upstream()
+    app = web.Application(client_max_size=64 << 20)
+    app.router.add_route("*", "/{path:.*}", upstream.serve)
+    runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    ways = Ways(hand, upstream, f"http://127.0.0.1:{runner.addresses[0][1]}/base")
+    assert (await hand.host.run(["true"])).code == 0  # so that its ports are open
+    yield ways
+    await ways.gateway.close()
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
+        yield session
+
+
+@pytest.mark.parametrize(
+    ("method", "asked", "comes_to", "header"),
+    [
+        ("POST", f"{GEMINI}{STREAM}?alt=sse&key=mine", f"/base{STREAM}?alt=sse", "x-goog-api-key"),
+        ("POST", "/gemini/v1/models/g-2:generateContent", "/base/v1/models/g-2:generateContent", "x-goog-api-key"),
+        ("POST", f"{GEMINI}/v1/models/g:countTokens", "/base/v1/models/g:countTokens", "x-goog-api-key"),
+        ("POST", "/openai/v1/chat/completions", "/base/chat/completions", "Authorization"),
+        ("POST", "/openai+codex/responses", "/base/responses", "Authorization"),
+        ("GET", "/openai/v1/models", "/base/models", "Authorization"),
+        ("GET", "/openai/v1/models/a.b:c/d", "/base/models/a.b:c/d", "Authorization"),
+        ("POST", "/anthropic/v1/messages?beta=true", "/base/v1/messages?beta=true", "x-api-key"),
+        ("POST", "/anthropic/v1/messages/count_tokens", "/base/v1/messages/count_tokens", "x-api-key"),
+        ("POST", "/openrouter/api/v1/chat/completions", "/base/chat/completions", "Authorization"),
+        ("POST", "/dashscope/compatible-mode/v1/chat/completions", "/base/chat/completions", "Authorization"),
+        ("POST", "/dashscope/v1/chat/completions", "/base/chat/completions", "Authorization"),
+    ],
+)  # fmt: skip
+async def test_a_request_arrives_with_our_key_and_no_other(
+    ways: Ways, client: aiohttp.ClientSession, method: str, asked: str, comes_to: str, header: str
+) -> None:
+    mine = dict.fromkeys(
+        ("Authorization", "x-api-key", "x-goog-api-key", "api-key", "Cookie", "X-Forwarded-For"), "mine"
+    )
+    mine |= {"anthropic-version": "2023-06-01", "User-Agent": "some-cli/1.0", "Content-Type": "application/json"}
+    body = b"" if method == "GET" else b'{"model": "m-1"}'
+    async with client.request(method, ways.url + asked, headers=mine, data=body or None) as answer:
+        assert answer.status == 200
+        assert await answer.json() == ways.upstream.answer
+        assert "Set-Cookie" not in answer.headers
+        assert answer.headers["X-Request-Id"] == "r1"
+    ((came_method, path, headers, came_body),) = ways.upstream.asked
+    assert (came_method, path, came_body) == (method, comes_to, body)
+    assert headers[header].endswith(KEY)
+    assert "mine" not in str(headers)
+    assert headers["anthropic-version"] == "2023-06-01"
+    assert headers["Host"] == ways.base.split("/")[2]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/", 404),
+        ("POST", "/nobody/v1/chat/completions", 404),
+        ("GET", "/openai/v1/files", 403),
+        ("POST", "/openai/v1/images/generations", 403),
+        ("DELETE", "/openai/v1/models/x", 403),
+        ("GET", "/openai/v1/models/../files", 403),
+        ("POST", "/openai/v1/%2e%2e/chat/completions", 403),
+        ("POST", "/gemini/v1beta/models/../files:generateContent", 403),
+        ("POST", "/gemini/upload/v1beta/files", 403),
+        ("POST", "/gemini/v1beta/tunedModels/x:generateContent", 403),
+        ("POST", "/anthropic/v1/organizations", 403),
+        ("POST", "/anthropic/v1/messages/batches", 403),
+    ],
+)
+async def test_other_paths_are_not_let_through(
+    ways: Ways, client: aiohttp.ClientSession, method: str, path: str, status: int
+) -> None:
+    async with client.request(method, URL(f"{ways.url}{path}", encoded=True)) as answer:
+        assert answer.status == status
+        assert "Roommate: " in (await answer.json())["error"]["message"]
+    assert ways.upstream.asked == []
+
+
+async def test_a_stream_passes_piece_by_piece_and_is_counted(ways: Ways, client: aiohttp.ClientSession) -> None:
+    pieces = [
+        b'data: {"message":{"usage":{"input_tokens":25,"cache_read_input_tokens":100,"output_tokens":1}}}\n\n',
+        b'data: {"type":"content_block_delta","delta":{"text":"say \\"output_tokens\\": 999"}}\n\n',
+        b'data: {"type":"message_delta","usage":{"output_tokens":15}}\n\n',
+    ]
+    ways.upstream.answer = pieces
+    got = []
+    url = f"{ways.url}/anthropic+claude/v1/messages"
+    async with client.post(url, json={"model": "claude-x", "stream": True}) as answer:
+        assert answer.headers["Content-Type"] == "text/event-stream"
+        async for piece in answer.content.iter_any():
+            got.append(piece)
+            ways.upstream.go_on.set()
+    assert got == pieces
+    await until(lambda: ways.memory.counted)
+    assert ways.memory.counted == [("claude", "claude-x", Usage(125, 15))]
+
+
+async def test_who_hangs_up_ends_the_request_at_the_provider(ways: Ways, client: aiohttp.ClientSession) -> None:
+    ways.upstream.answer = [b"data: 1\n\n"] * 10
+    async with client.post(f"{ways.url}/openai/v1/chat/completions", json={}) as answer:
+        await answer.content.readany()
+        answer.close()
+    async with asyncio.timeout(5):
+        while not ways.upstream.hung_up.is_set():
+            ways.upstream.go_on.set()
+            await asyncio.sleep(0.02)
+
+
+async def test_an_error_of_the_provider_comes_through_without_the_key(
+    ways: Ways, client: aiohttp.ClientSession
+) -> None:
+    ways.upstream.status, ways.upstream.answer = 401, {"error": {"message": f"Incorrect API key provided: {KEY}"}}
+    async with client.post(f"{ways.url}/openai/v1/chat/completions", json={}) as answer:
+        assert answer.status == 401
+        assert await answer.json() == {"error": {"message": "Incorrect API key provided: [key]"}}
+    assert ways.memory.counted == []
+
+
+async def test_a_redirect_is_not_followed(ways: Ways, client: aiohttp.ClientSession) -> None:
+    ways.upstream.status = 307
+    async with client.post(f"{ways.url}/openai/v1/chat/completions", json={}, allow_redirects=False) as answer:
+        assert answer.status == 502
+    assert len(ways.upstream.asked) == 1
+
+
+async def test_a_body_has_an_end(ways: Ways, client: aiohttp.ClientSession) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(BODY_BYTES // (1 << 20) + 2):
+            yield bytes(1 << 20)
+
+    try:
+        async with client.post(f"{ways.url}/openai/v1/responses", data=endless()) as answer:
+            assert answer.status == 413
+    except aiohttp.ClientConnectionError:
+        pass  # it was told while it still spoke
+    assert ways.upstream.asked == []
+
+
+async def test_a_provider_that_is_away_is_said(hand: LiveHand, client: aiohttp.ClientSession) -> None:
+    gateway = Gateway(providers({"openai": KEY}, {"openai": f"http://127.0.0.1:{free_port()}/v1"}), Memory())
+    port = free_port()
+    hand.host.serve(port, functools.partial(gateway.serve, ROOM))
+    assert (await hand.host.run(["true"])).code == 0
+    async with client.post(f"http://127.0.0.1:{port}/openai/v1/responses", json={}) as answer:
+        assert answer.status == 502
+        assert "cannot be reached" in (await answer.json())["error"]["message"]
+    async with client.post(f"http://127.0.0.1:{port}/anthropic/v1/messages", json={}) as answer:
+        assert answer.status == 404
+        assert "/openai" in (await answer.json())["error"]["message"]
+    await gateway.close()
+
+
+@pytest.mark.parametrize(
+    ("said", "usage"),
+    [
+        (
+            {"usageMetadata": {"promptTokenCount": 10, "candidatesTokenCount": 4, "thoughtsTokenCount": 6}},
+            Usage(10, 10),
+        ),
+        ({"usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}}, Usage(5, 2)),
+        (
+            {"usage": {"input_tokens": 5, "output_tokens": 2, "output_tokens_details": {"reasoning_tokens": 1}}},
+            Usage(5, 2),
+        ),
+        ({"text": '"prompt_tokens": 77'}, Usage()),
+        ({}, Usage()),
+    ],
+)
+def test_every_api_tells_its_tokens(said: dict[str, Any], usage: Usage) -> None:
+    whole, bytewise = Counter(), Counter()
+    whole.feed(json.dumps(said).encode())
+    for byte in json.dumps(said).encode():
+        bytewise.feed(bytes([byte]))
+    assert whole.usage() == bytewise.usage() == usage
+
+
+def test_a_long_stream_is_counted_by_its_ends() -> None:
+    counter = Counter()
+    counter.feed(b'{"input_tokens": 12}')
+    for _ in range(100):
+        counter.feed(bytes(50_000))
+    counter.feed(b'{"output_tokens": 34}')
+    assert counter.usage() == Usage(12, 34)
+    assert len(counter._head) + len(counter._tail) < 1 << 20
+
+
+def test_a_provider_says_no_key_when_it_is_shown() -> None:
+    assert KEY not in repr(providers(dict.fromkeys(KINDS, KEY), {}))
+    assert set(providers({"openai": KEY, "gemini": ""}, {})) == {"openai"}

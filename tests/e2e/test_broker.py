@@ -1,0 +1,138 @@
+"""The way out of a room as people and programs meet it; and that no key is anywhere but in the daemon."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from tests.conftest import MakeDaemon, MakePerson
+from tests.e2e.test_conversation import notice
+from tests.e2e.test_sandbox import run
+from tests.harness import Daemon, marked_processes
+from tests.sandbox_image import podman
+from tests.scripted_model import ScriptedModel
+
+CANARY = "canary-5c0ff33d"
+KEYS = {f"{name}_API_KEY": f"{name.lower()}-{CANARY}" for name in ("GEMINI", "OPENAI", "ANTHROPIC")}
+
+
+class Provider:
+    """Answers every request; `shown` is what it was shown as keys."""
+
+    def __init__(self) -> None:
+        self.shown: list[str] = []
+        self.url = ""
+
+    async def serve(self, request: web.Request) -> web.Response:
+        self.shown += [value for value in request.headers.values() if CANARY in value]
+        return web.json_response({"said": "hello", "usage": {"prompt_tokens": 1200, "completion_tokens": 34}})
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[Provider]:
+    provider = Provider()
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", provider.serve)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    provider.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield provider
+    await runner.cleanup()
+
+
+async def test_people_decide_where_a_room_connects_to(
+    daemon: MakeDaemon, person: MakePerson, model: ScriptedModel
+) -> None:
+    alice = await person("alice")
+    bot = await daemon(model=model, OPERATORS=alice.user_id)
+    room = await bot.room_with(alice)
+    asked = await alice.say(room, run("curl -sS http://one.invalid/"))
+    await alice.react(room, (await notice(bot, alice, room, "wants to connect to `one.invalid`")).event_id, "❌")
+    assert "people here refused it" in (await alice.answer_to(asked)).body
+    await alice.say(room, "!egress")
+    assert "invalid" not in (await notice(bot, alice, room, "preset `registries`")).body
+    await alice.say(room, "!egress add Three.invalid:8443")
+    await notice(bot, alice, room, "may connect to `three.invalid:8443` now")
+
+    asked = await alice.say(room, run("curl -sS http://two.invalid/"))
+    await alice.react(room, (await notice(bot, alice, room, "wants to connect to `two.invalid`")).event_id, "♾️")
+    assert "two.invalid:80 cannot be reached" in (await alice.answer_to(asked)).body, "it was let out"
+    await bot.kill9()
+    await bot.start()
+    await alice.say(room, "!egress")
+    await notice(bot, alice, room, "- `three.invalid:8443`\n- `two.invalid:80`")
+    assert "two.invalid:80 cannot be reached" in (await alice.ask(room, run("curl -sS http://two.invalid/"))).body
+
+    await alice.say(room, "!egress remove two.invalid:80")
+    await notice(bot, alice, room, "`two.invalid:80` is not among")
+    await alice.say(room, "!egress preset all")
+    await notice(bot, alice, room, "preset `all`: every host")
+    assert "four.invalid:80 cannot be reached" in (await alice.ask(room, run("curl -sS http://four.invalid/"))).body
+    await alice.say(room, "!egress add http://x/")
+    await notice(bot, alice, room, "is no host")
+    await alice.say(room, "!egress preset everything")
+    await notice(bot, alice, room, "Operators change it")
+
+
+async def test_only_operators_change_it(bot: Daemon, person: MakePerson) -> None:
+    alice = await person("alice")
+    room = await bot.room_with(alice)
+    await alice.say(room, "!egress preset all")
+    await notice(bot, alice, room, "Only an operator")
+
+
+async def test_a_key_is_nowhere_but_with_its_provider(
+    daemon: MakeDaemon, person: MakePerson, model: ScriptedModel, provider: Provider
+) -> None:
+    """Not in an environment, a file, a process list, a log, a message or what the model reads."""
+    bases = {name.replace("_KEY", "_BASE"): f"{provider.url}/v1" for name in KEYS}
+    bot, alice = await daemon(model=model, start=False), await person("alice")
+    bot.settings |= KEYS | bases
+    await bot.start()
+    room = await bot.room_with(alice)
+    at = "http://127.0.0.1:8080"
+    asks = (
+        f"curl -sS {at}/openai+codex/v1/chat/completions -H 'Authorization: Bearer own' -d '{{\"model\": \"gpt-x\"}}'",
+        f"curl -sS {at}/gemini/v1beta/models/g:generateContent -d '{{}}'",
+        f"curl -sS {at}/anthropic/v1/messages -d '{{}}'",
+        f"curl -sS {at}/dashscope/v1/models",
+    )
+    said = (await alice.ask(room, run("; ".join(asks)))).body
+    assert said.count("hello") == 3
+    assert "no such provider" in said
+    shown = [f"Bearer {KEYS['OPENAI_API_KEY']}", KEYS["GEMINI_API_KEY"], KEYS["ANTHROPIC_API_KEY"]]
+    assert provider.shown == shown
+    await alice.say(room, "!status")
+    await notice(bot, alice, room, "codex with `gpt-x`: 1\u2009234 tokens")
+
+    pattern = CANARY[:-1] + f"[{CANARY[-1]}]"  # finds the canary and not itself
+    files = f"grep -rlE '{pattern}' / --exclude-dir=proc --exclude-dir=sys 2>/dev/null"
+    processes = f"cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' | grep -E '{pattern}'"
+    looked = (await alice.ask(room, run(f"{files}; {processes}; env | grep -E '{pattern}'; echo looked"), 120)).body
+    assert looked.strip().splitlines()[0].endswith("looked") or looked.strip() == "looked", looked
+    assert CANARY not in looked
+    [container] = bot.containers()
+    places = {
+        "the container's configuration": podman("inspect", container),
+        "the log": bot.log_text(),
+        "messages": repr([shown.looks for shown in alice.messages(room)]),
+        "the model's prompts": repr(model.asked),
+        "process list": repr(marked_processes(bot.mark)),
+        "environment of what the daemon starts": repr(environments(bot)),
+        "files": repr([path for path in files_of(bot.state) if CANARY.encode() in path.read_bytes()]),
+    }
+    assert [name for name, text in places.items() if CANARY in text] == []
+    assert places["files"] == "[]"
+
+
+def environments(bot: Daemon) -> list[bytes]:
+    return [Path(f"/proc/{pid}/environ").read_bytes() for pid in marked_processes(bot.mark) if pid != bot.pid]
+
+
+def files_of(state: Path) -> list[Path]:
+    """All but the disks, which are mounted beside themselves."""
+    return [path for path in state.rglob("*") if path.is_file() and path.suffix != ".img"]
