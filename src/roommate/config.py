@@ -95,7 +95,16 @@ class Settings(BaseSettings):
     command_timeout_seconds: float = Field(
         120, gt=0, description="How long a command may run when the model does not say"
     )
-    coding_timeout_seconds: float = Field(1800, gt=0, description="The longest time a model may ask for")
+    coding_timeout_seconds: float = Field(
+        1800, gt=0, description="How long a coding agent may work on a task, and the longest time a model may ask for"
+    )
+    plan_agent: CommaList = Field(
+        ("gemini",), description="Coding agents that plan and review, in order of preference; rooms choose with !agents"
+    )
+    implement_agent: CommaList = Field(("qwen",), description="Coding agents that implement, the same way")
+    agent_models: CommaList = Field(
+        (), description="Models of coding agents, such as gemini=gemini-2.5-pro,qwen=qwen3-coder-plus"
+    )
     max_agent_turns: int = Field(25, ge=1, description="Rounds of tool calls in one turn")
 
     state_dir: Path = Field(
@@ -110,6 +119,18 @@ class Settings(BaseSettings):
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("plan_agent", "implement_agent", "agent_models", mode="before")
+    @classmethod
+    def _split_agents(cls, value: Any) -> Any:
+        return cls._split(value)
+
+    @field_validator("plan_agent", "implement_agent", "agent_models", mode="after")
+    @classmethod
+    def _known_agents(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := {name.partition("=")[0] for name in value} - set(AGENTS):
+            raise ValueError(f"there is no agent {', '.join(sorted(unknown))}: there are {', '.join(AGENTS)}")
         return value
 
     @field_validator("state_dir", "ipc_base_dir", mode="after")
@@ -150,6 +171,11 @@ class Settings(BaseSettings):
     @property
     def server_name(self) -> str:
         return self.matrix_user.partition(":")[2]
+
+    @property
+    def models_of_agents(self) -> dict[str, str]:
+        """By agent, where one is set."""
+        return {name: model for name, _, model in (one.partition("=") for one in self.agent_models) if model}
 
     @property
     def run_dir(self) -> Path:

@@ -10,10 +10,12 @@ import signal
 import time
 
 from roommate import errors, logs
+from roommate.agent.direct import DIRECT, DirectModel
 from roommate.agent.litellm_model import LiteLLMModel
 from roommate.agent.rehearsal import RehearsalModel
 from roommate.broker import Addresses, Broker, Gate, Gateway, Registries, providers
 from roommate.broker.gate import QUESTION
+from roommate.coders import Choice, RoomAgents
 from roommate.config import REHEARSAL, Settings
 from roommate.errors import RoommateError, TokenRevoked, Transient
 from roommate.house import House
@@ -25,7 +27,7 @@ from roommate.questions import Questions
 from roommate.room import Room
 from roommate.sandbox.posture import Limits
 from roommate.sandbox.rooms import RoomSandboxes
-from roommate.store import AgentUsages, Cards, Database, Egress, Inbox, Outbox, Rooms, Turns
+from roommate.store import Agents, AgentUsages, Cards, Database, Egress, Inbox, Outbox, Rooms, Turns
 from roommate.tools import RoomTools
 from roommate.words import RoomId, SyncBatch
 
@@ -67,6 +69,16 @@ def sandboxes_of(settings: Settings) -> RoomSandboxes:
             workspace_mb=settings.workspace_quota_mb,
         ),
         idle_seconds=settings.idle_stop_seconds,
+    )
+
+
+def choice_of(settings: Settings) -> Choice:
+    """The coding agents, as these settings want them."""
+    return Choice(
+        keyed=[name for name, key in settings.provider_keys.items() if key],
+        preferred={"plan": settings.plan_agent, "implement": settings.implement_agent},
+        models=settings.models_of_agents,
+        seconds=settings.coding_timeout_seconds,
     )
 
 
@@ -149,6 +161,11 @@ class Daemon:
                 for room_id in dict.fromkeys(concerned):
                     self._wake(room_id, group, house)
 
+            agent_log, choice = Agents(database), choice_of(self._settings)
+
+            def agents(room_id: RoomId) -> RoomAgents:
+                return RoomAgents(room_id, choice, agent_log)
+
             intake = Intake(homeserver, inbox, stored)
             house = House(
                 settings=self._settings,
@@ -169,7 +186,10 @@ class Daemon:
                     lambda: sandboxes.hand(room_id),
                     command_timeout=self._settings.command_timeout_seconds,
                     longest_timeout=self._settings.coding_timeout_seconds,
+                    agents=agents(room_id),
                 ),
+                agent_log=agent_log,
+                agents=agents,
             )
             group.create_task(sender.run())
             group.create_task(intake.run())
@@ -202,6 +222,8 @@ class Daemon:
             self._models[name] = (
                 RehearsalModel()
                 if name == REHEARSAL
+                else DirectModel(name)
+                if name.startswith(DIRECT)
                 else LiteLLMModel(
                     name,
                     api_key=settings.llm_api_key.get_secret_value(),

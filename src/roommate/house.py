@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from roommate.agent.turn import Outcome
 from roommate.broker import Gate
+from roommate.coders import RoomAgents
 from roommate.config import Settings
 from roommate.ports import Doors, Model, Progress, Sandboxes, Tools
 from roommate.questions import Questions
-from roommate.store import AgentUsages, Cards, Egress, Inbox, Outbox, Rooms, Turn, Turns
+from roommate.store import Agents, AgentUsages, Cards, Egress, Inbox, Outbox, Rooms, Turn, Turns
 from roommate.words import RoomId, UserId
 
 
@@ -34,6 +35,8 @@ class House:
     sandboxes: Sandboxes
     model: Callable[[str], Model]
     tools: Callable[[RoomId], Tools]
+    agent_log: Agents
+    agents: Callable[[RoomId], RoomAgents]
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from roommate import egress
+from roommate import agents, egress
 from roommate.chat import voice
 from roommate.chat.commands import Command
 from roommate.house import House, Running
@@ -45,6 +45,9 @@ class Orders:
             "reset": self._reset,
             "model": self._model,
             "egress": self._egress,
+            "ask": self._ask,
+            "agents": self._agents,
+            "prompt": self._prompt,
             "ping": self._ping,
         }
         self._deciders: dict[str, Decide] = {RESET_WORKSPACE: self._reset_workspace}
@@ -131,10 +134,22 @@ class Orders:
             return "`!reset` forgets the conversation, `!reset workspace` deletes the files."
         await self._room.stop_turn(waiting.incoming.sender)
         turns = await self._house.turns.clear(self._room.room_id, thread)
+        await self._house.agent_log.forget_sessions(self._room.room_id)
         return f"Forgotten: {turns} turn{'' if turns == 1 else 's'} of this conversation. The files are still there."
 
     async def _egress(self, waiting: Waiting, argument: str, thread: EventId | None, row: RoomRow) -> str:
         return await egress.obey(argument, room_id=self._room.room_id, by=waiting.incoming.sender, house=self._house)
+
+    async def _ask(self, waiting: Waiting, argument: str, thread: EventId | None, row: RoomRow) -> str:
+        return agents.ASK_USAGE  # one that says it right is a turn
+
+    async def _agents(self, waiting: Waiting, argument: str, thread: EventId | None, row: RoomRow) -> str:
+        by = waiting.incoming.sender
+        return await agents.obey_agents(argument, room_id=self._room.room_id, by=by, house=self._house)
+
+    async def _prompt(self, waiting: Waiting, argument: str, thread: EventId | None, row: RoomRow) -> str:
+        by = waiting.incoming.sender
+        return await agents.obey_prompt(argument, room_id=self._room.room_id, by=by, house=self._house)
 
     async def _model(self, waiting: Waiting, argument: str, thread: EventId | None, row: RoomRow) -> str:
         current = row.model or self._house.settings.llm_model

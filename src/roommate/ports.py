@@ -158,6 +158,10 @@ class Sandboxes(Protocol):
         """The room's hand; its container is made or started first where needed. Raises SandboxError."""
         ...
 
+    def up(self, room_id: RoomId) -> bool:
+        """Does the room's container run, so that its hand is there at once?"""
+        ...
+
     async def describe(self, room_id: RoomId) -> str:
         """One line for people: state, image, memory, processes, disk."""
         ...

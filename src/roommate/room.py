@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
+from roommate import agents
 from roommate.agent.turn import Outcome, run_turn
 from roommate.chat import commands, voice
 from roommate.config import REHEARSAL
@@ -150,9 +151,11 @@ class Room:
             await self._turn_away(waiting)
             return
         text = commands.without_mention(message.text, commands.names_of(settings.bot))
+        command = commands.parse(text)
+        direct = agents.asked_directly(command)
         if message.attachment is not None:
             await self._done(waiting, self.say(voice.TEXT_ONLY, message.thread))
-        elif command := commands.parse(text):
+        elif command and not direct:
             await self._orders.obey(waiting, command, message.thread, row)
         elif not text.strip():
             await self._done(waiting, self.say("Yes? Tell me what to do; `!help` shows what I understand."))
@@ -161,8 +164,8 @@ class Room:
                 await self._house.inbox.queue(waiting.seq, self._mark(waiting))
                 self._house.progress.wake()
         else:
-            prompt = Prompt(text, incoming.sender)
-            model = row.model or settings.llm_model
+            model, task = direct or (row.model or settings.llm_model, text)
+            prompt = Prompt(task, incoming.sender)
             begun = await self._house.turns.begin(waiting.seq, self.room_id, message.thread, prompt, model)
             if begun:
                 self._start(group, *begun, resumed=False, crowded=row.joined > 2)
@@ -217,6 +220,7 @@ class Room:
                 journal=_Journal(house.turns, turn),
                 emit=live.emit,
                 rounds=house.settings.max_agent_turns,
+                around=await agents.surroundings(self.room_id, house),
             )
         except ModelError as error:
             log.warning("%s: turn %d: %s", self.room_id, turn.id, error)

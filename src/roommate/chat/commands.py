@@ -37,6 +37,10 @@ SPECS = (
     Spec("egress", "!egress", "shows where the container may connect to"),
     Spec("egress", "!egress add|remove HOST[:PORT]", "changes that (operators)"),
     Spec("egress", "!egress preset none|registries|github|all", "sets what is allowed without asking (operators)"),
+    Spec("ask", "!ask AGENT …", "talks to a coding agent directly, such as `!ask gemini what is this project?`"),
+    Spec("agents", "!agents", "shows the coding agents, and whom this room asks first"),
+    Spec("agents", "!agents plan|implement NAME …", "sets whom it asks first; `!agents default` (operators)"),
+    Spec("prompt", "!prompt [TEXT|none]", "shows what the model is told in this room, or sets it (operators)"),
     Spec("ping", "!ping", "answers with how long your message took to get here"),
 )
 

@@ -59,6 +59,10 @@ class RoomSandboxes:
             self._risen.set()
         return hand
 
+    def up(self, room_id: RoomId) -> bool:
+        room = self._rooms.get(room_id)
+        return room is not None and room.up
+
     async def describe(self, room_id: RoomId) -> str:
         try:
             return await self._room(room_id).describe()

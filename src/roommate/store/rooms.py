@@ -20,6 +20,8 @@ class RoomRow:
     name: str | None
     model: str | None
     """Chosen with ``!model``; None is the daemon's."""
+    prompt: str | None = None
+    """What operators tell the model here."""
 
 
 class Rooms:
@@ -31,16 +33,19 @@ class Rooms:
 
         def work(c: sqlite3.Connection) -> RoomRow:
             row = c.execute(
-                "SELECT membership, joined, encrypted, name, model FROM rooms WHERE room_id=?", (room_id,)
+                "SELECT membership, joined, encrypted, name, model, prompt FROM rooms WHERE room_id=?", (room_id,)
             ).fetchone()
-            membership, joined, encrypted, name, model = row or ("leave", 0, 0, None, None)
-            return RoomRow(room_id, membership, joined, bool(encrypted), name, model)
+            membership, joined, encrypted, name, model, prompt = row or ("leave", 0, 0, None, None, None)
+            return RoomRow(room_id, membership, joined, bool(encrypted), name, model, prompt)
 
         return await self._db.run(work)
 
     async def joined(self) -> Sequence[RoomId]:
         rows = await self._db.run(lambda c: c.execute("SELECT room_id FROM rooms WHERE membership='join'").fetchall())
         return [RoomId(room) for (room,) in rows]
+
+    async def set_prompt(self, room_id: RoomId, prompt: str | None) -> None:
+        await self._db.run(lambda c: c.execute("UPDATE rooms SET prompt=? WHERE room_id=?", (prompt, room_id)))
 
     async def set_model(self, room_id: RoomId, model: str | None) -> None:
         await self._db.run(lambda c: c.execute("UPDATE rooms SET model=? WHERE room_id=?", (model, room_id)))

@@ -1,0 +1,102 @@
+"""What people set per room about coding agents and the prompt: `!agents`, `!ask`, `!prompt`; and AGENTS.md."""
+
+from __future__ import annotations
+
+import asyncio
+
+from roommate.agent.direct import DIRECT
+from roommate.agent.prompt import INSTRUCTIONS_LENGTH, Surroundings
+from roommate.chat.commands import Command
+from roommate.chat.view import block
+from roommate.coders import PLANS
+from roommate.errors import RoommateError, SandboxError, ToolError
+from roommate.house import House
+from roommate.words import RoomId, UserId
+
+ROLES = ("plan", "implement")
+LONGEST_PROMPT = 4000
+INSTRUCTIONS = "AGENTS.md"
+READ_SECONDS = 1.0
+
+ASK_USAGE = f"`!ask AGENT …` talks to a coding agent: {', '.join(f'`{name}`' for name in PLANS)}."
+AGENTS_USAGE = (
+    "`!agents` shows this room's coding agents. Operators choose whom to ask first: `!agents plan NAME …`, "
+    "`!agents implement NAME …`, `!agents default`."
+)
+
+
+def asked_directly(command: Command | None) -> tuple[str, str] | None:
+    """The model and the prompt of a turn that a coding agent does alone (``!ask gemini …``)."""
+    if command is None or command.name != "ask":
+        return None
+    name, _, task = command.argument.partition(" ")
+    return (DIRECT + name.lower(), task.strip()) if name.lower() in PLANS and task.strip() else None
+
+
+async def obey_agents(argument: str, *, room_id: RoomId, by: UserId, house: House) -> str:
+    """Do ``!agents``; gives what to answer."""
+    words = argument.lower().split()
+    if not words:
+        return await _shown(room_id, house)
+    if not house.settings.is_operator(by):
+        return "Only an operator can change whom this room asks; `!agents` shows it."
+    match words:
+        case ["default"]:
+            for role in ROLES:
+                await house.agent_log.prefer(room_id, role, ())
+        case [role, *names] if role in ROLES and names and set(names) <= set(PLANS):
+            await house.agent_log.prefer(room_id, role, list(dict.fromkeys(names)))
+        case _:
+            return AGENTS_USAGE
+    return await _order(room_id, house)
+
+
+async def obey_prompt(argument: str, *, room_id: RoomId, by: UserId, house: House) -> str:
+    """Do ``!prompt``; gives what to answer."""
+    if not argument:
+        current = (await house.rooms.get(room_id)).prompt
+        shown = f"The model is told in this room:\n\n{block(current)}" if current else "Nothing is added in this room."
+        return f"{shown}\n\n`!prompt TEXT` sets it, `!prompt none` takes it away (operators)."
+    if not house.settings.is_operator(by):
+        return "Only an operator can change what the model is told; `!prompt` shows it."
+    if len(argument) > LONGEST_PROMPT:
+        return f"That has {len(argument)} characters, {LONGEST_PROMPT} is the most: put the rest into AGENTS.md."
+    await house.rooms.set_prompt(room_id, None if argument == "none" else argument)
+    return "From the next turn on the model is told " + ("nothing more." if argument == "none" else "this.")
+
+
+async def surroundings(room_id: RoomId, house: House) -> Surroundings:
+    """What the system prompt says of a room."""
+    row = await house.rooms.get(room_id)
+    return Surroundings(house.agents(room_id).names, row.prompt or "", await _instructions(room_id, house))
+
+
+async def _instructions(room_id: RoomId, house: House) -> str:
+    """The workspace's AGENTS.md; nothing while the container is down, since no turn waits for it to come up."""
+    if not house.sandboxes.up(room_id):
+        return ""
+    try:
+        async with asyncio.timeout(READ_SECONDS):
+            hand = await house.sandboxes.hand(room_id)
+            return (await hand.read(INSTRUCTIONS, limit=4 * INSTRUCTIONS_LENGTH)).content.decode("utf-8", "replace")
+    except (SandboxError, ToolError, TimeoutError):
+        return ""
+
+
+async def _shown(room_id: RoomId, house: House) -> str:
+    try:
+        missing = await house.agents(room_id).missing(await house.sandboxes.hand(room_id))
+    except RoommateError as error:
+        return f"Whether there are coding agents is not known: {error}"
+    lines = [f"- `{plan.name}` ({plan.title}): {missing.get(plan.name, 'ready')}" for plan in PLANS.values()]
+    return "\n".join(lines) + "\n\n" + await _order(room_id, house)
+
+
+async def _order(room_id: RoomId, house: House) -> str:
+    settings = house.settings
+    defaults = {"plan": settings.plan_agent, "implement": settings.implement_agent}
+    parts = []
+    for role in ROLES:
+        names = await house.agent_log.preferred(room_id, role) or defaults[role]
+        parts.append(f"`{role}` asks {', then '.join(f'`{name}`' for name in names)}")
+    return " · ".join(parts) + "; where they are not there, whoever is."

@@ -1,0 +1,103 @@
+"""Coding agents in a room: the real CLIs in a real container, driven by stand-ins of their providers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from roommate.coders import PLANS
+from tests.conftest import MakeDaemon, MakePerson
+from tests.e2e.test_conversation import notice, tool
+from tests.fake_providers import FakeProviders
+from tests.scripted_model import ScriptedModel
+
+KEY = "a-key-that-stays-on-the-host"
+
+
+@pytest.fixture
+async def providers() -> AsyncIterator[FakeProviders]:
+    async with FakeProviders() as providers:
+        yield providers
+
+
+def keys(providers: FakeProviders) -> dict[str, str]:
+    """Every provider is the stand-in."""
+    names = [plan.provider for plan in PLANS.values()]
+    bases = {f"{name.upper()}_API_BASE": f"{providers.url}/{name}" for name in names}
+    # Codex gives the models that it knows a tool that runs JavaScript; others get plain tools.
+    return {f"{name.upper()}_API_KEY": KEY for name in names} | bases | {"AGENT_MODELS": "codex=fake"}
+
+
+@pytest.mark.parametrize("agent", PLANS)
+async def test_an_agent_writes_a_file_and_runs_a_command(
+    agent: str,
+    daemon: MakeDaemon,
+    person: MakePerson,
+    model: ScriptedModel,
+    agents_image: str,
+    providers: FakeProviders,
+) -> None:
+    bot = await daemon(limited=False, start=True, model=model, SANDBOX_IMAGE=agents_image, **keys(providers))
+    alice = await person("alice")
+    room = await bot.room_with(alice)
+    written = tool("implement", task="DO write hello.txt some text", agent=agent)
+    answer = await alice.ask(room, f"{written}\n---\nECHO", 90)
+    assert "Done: write hello.txt. Prompts so far: 1." in answer.body
+    shown = "\n".join(answer.looks)
+    assert "hello.txt" in shown, "the agent's step, while it worked"
+    assert "I will do it." in shown, "what it said"
+
+    looked = tool("run_command", command="cat hello.txt .roommate/agents/*.md")
+    files = await alice.ask(room, f"{looked}\n---\nECHO")
+    assert files.body.startswith("some text\n")
+    assert "I will do it." in files.body, "the transcript"
+
+    told = await alice.ask(room, f"!ask {agent} DO shell echo hi-from-shell", 90)
+    assert "Done: shell echo hi-from-shell. Prompts so far: 2." in told.body, "its session goes on"
+    assert "hi-from-shell" in "\n".join(told.looks)
+    assert {key for asked in providers.asked for key in asked.keys} <= {KEY, f"Bearer {KEY}"}
+
+
+async def test_where_there_are_none_people_and_the_model_are_told(
+    daemon: MakeDaemon, person: MakePerson, model: ScriptedModel, providers: FakeProviders
+) -> None:
+    alice, bob = await person("alice"), await person("bob")
+    bot = await daemon(limited=False, start=True, model=model, OPERATORS=alice.user_id, **keys(providers))
+    room = await bot.room_with(alice, bob)
+    told = await alice.ask(room, "!ask gemini what is this?")
+    assert "gemini is not installed in the room's image" in told.body
+    await alice.say(room, "!ask copilot what is this?")
+    await notice(bot, alice, room, "talks to a coding agent")
+    await alice.say(room, "!agents")
+    shown = await notice(bot, alice, room, "(Gemini CLI)")
+    assert "`plan` asks `gemini` · `implement` asks `qwen`" in shown.body
+    await bob.say(room, "!agents plan codex")
+    await notice(bot, alice, room, "Only an operator")
+    await alice.say(room, "!agents plan codex claude")
+    await notice(bot, alice, room, "`plan` asks `codex`, then `claude`")
+    await alice.say(room, "!agents plan copilot")
+    await notice(bot, alice, room, "Operators choose whom")
+    asked = await alice.ask(room, f"{bot.user_id} {tool('plan', task='a plan')}\n---\nECHO")
+    assert asked.body.index("codex is not installed") < asked.body.index("claude is not installed")
+
+
+async def test_operators_tell_the_model_more(daemon: MakeDaemon, person: MakePerson, model: ScriptedModel) -> None:
+    alice, bob = await person("alice"), await person("bob")
+    bot = await daemon(limited=False, start=True, model=model, OPERATORS=alice.user_id)
+    room = await bot.room_with(alice, bob)
+    await bob.say(room, "!prompt Speak Greek.")
+    await notice(bot, alice, room, "Only an operator")
+    await alice.say(room, "!prompt Speak Latin.")
+    await notice(bot, alice, room, "From the next turn on")
+    await alice.ask(room, f"{bot.user_id} {tool('write_file', path='AGENTS.md', content='Use tabs.')}")
+    await alice.ask(room, f"{bot.user_id} hello")
+    system = model.asked[-1].messages[0]
+    assert system["role"] == "system"
+    assert "Speak Latin." in system["content"]
+    assert "<AGENTS.md>\nUse tabs.\n</AGENTS.md>" in system["content"]
+    assert "coding agents" not in system["content"], "there is no key"
+    await alice.say(room, "!prompt none")
+    await notice(bot, alice, room, "nothing more")
+    await alice.ask(room, f"{bot.user_id} hello again")
+    assert "Speak Latin." not in model.asked[-1].messages[0]["content"]
