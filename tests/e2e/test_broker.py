@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from tests.conftest import MakeDaemon, MakePerson
-from tests.e2e.test_conversation import notice
+from tests.e2e.test_conversation import notice, tool
 from tests.e2e.test_sandbox import run
 from tests.harness import Daemon, marked_processes
 from tests.sandbox_image import podman
@@ -72,6 +72,8 @@ async def test_people_decide_where_a_room_connects_to(
     await alice.say(room, "!egress preset all")
     await notice(bot, alice, room, "preset `all`: every host")
     assert "four.invalid:80 cannot be reached" in (await alice.ask(room, run("curl -sS http://four.invalid/"))).body
+    fetched = await alice.ask(room, tool("fetch_url", url="https://five.invalid/") + "\n---\nECHO")
+    assert "five.invalid:443 cannot be reached" in fetched.body
     await alice.say(room, "!egress add http://x/")
     await notice(bot, alice, room, "is no host")
     await alice.say(room, "!egress preset everything")

@@ -35,7 +35,7 @@ class Limits:
 
 
 class Refusal(Exception):
-    def __init__(self, status: str, why: str) -> None:
+    def __init__(self, status: int, why: str) -> None:
         super().__init__(why)
         self.status = status
 
@@ -62,7 +62,7 @@ class EgressProxy:
             head, rest = await self._head(tunnel)
             asked = parse(head)
             if self._open.get(room_id, 0) >= self._limits.connections:
-                raise Refusal("503 Service Unavailable", "this room has too many connections open")
+                raise Refusal(503, "this room has too many connections open")
             self._open[room_id] = self._open.get(room_id, 0) + 1
             try:
                 await self._let_out(room_id, tunnel, asked, rest)
@@ -70,7 +70,8 @@ class EgressProxy:
                 self._open[room_id] -= 1
         except Refusal as refusal:
             text = f"Roommate: {refusal}\n".encode()
-            head = f"HTTP/1.1 {refusal.status}\r\nContent-Type: text/plain; charset=utf-8\r\n".encode()
+            reason = f"Roommate: {refusal}".encode("ascii", "replace")[:200]  # of CONNECT clients show nothing else
+            head = b"HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\n" % (refusal.status, reason)
             await tunnel.write(head + b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(text) + text)
 
     async def _head(self, tunnel: Tunnel) -> tuple[bytes, bytes]:
@@ -83,23 +84,23 @@ class EgressProxy:
                         break
                     piece = await tunnel.read()
                     if not piece:
-                        raise Refusal("400 Bad Request", "the request has no end")
+                        raise Refusal(400, "the request has no end")
                     held += piece
         except TimeoutError:
-            raise Refusal("408 Request Timeout", "the request took too long to come") from None
+            raise Refusal(408, "the request took too long to come") from None
         if end < 0 or end > self._limits.head_bytes:
-            raise Refusal("431 Request Header Fields Too Large", "the request's head is too long")
+            raise Refusal(431, "the request's head is too long")
         return bytes(held[:end]), bytes(held[end + 4 :])
 
     async def _let_out(self, room_id: RoomId, tunnel: Tunnel, asked: Asked, rest: bytes) -> None:
         if why := await self._gate.refusal(room_id, asked.host, asked.port):
             log.info("%s: not let out to %s:%d", room_id, asked.host, asked.port)
-            raise Refusal("403 Forbidden", why)
+            raise Refusal(403, why)
         try:
             reader, writer = await self._addresses.connect(asked.host, asked.port)
         except Unreachable as error:
             log.info("%s: %s", room_id, error)
-            raise Refusal("403 Forbidden" if error.refused else "502 Bad Gateway", str(error)) from error
+            raise Refusal(403 if error.refused else 502, str(error)) from error
         try:
             if asked.head:
                 writer.write(asked.head)
@@ -166,7 +167,7 @@ def parse(head: bytes) -> Asked:
     line, *fields = head.split(b"\r\n")
     match = _LINE.fullmatch(line)
     if match is None or not all(_FIELD.fullmatch(field) for field in fields):
-        raise Refusal("400 Bad Request", "this is no HTTP request")
+        raise Refusal(400, "this is no HTTP request")
     method, target = match[1], match[2].decode()
     if method == b"CONNECT":
         host, _, digits = target.rpartition(":")
@@ -176,9 +177,9 @@ def parse(head: bytes) -> Asked:
         url = urlsplit(target)
         host, port = url.hostname or "", url.port or 80
     except ValueError:
-        raise Refusal("400 Bad Request", "the request's address is wrong") from None
+        raise Refusal(400, "the request's address is wrong") from None
     if url.scheme != "http" or not host:
-        raise Refusal("400 Bad Request", "this is a proxy: ask for http://HOST/…, or CONNECT")
+        raise Refusal(400, "this is a proxy: ask for http://HOST/…, or CONNECT")
     path = (url.path or "/") + (f"?{url.query}" if url.query else "")
     named = url.netloc.rpartition("@")[2]
     dropped = (b"host", b"connection", b"keep-alive", b"upgrade")
@@ -194,11 +195,11 @@ def _name(field: bytes) -> bytes:
 def _host(text: str) -> str:
     host = host_name(text)
     if not host or host.startswith("*"):
-        raise Refusal("400 Bad Request", "this is no name of a host")
+        raise Refusal(400, "this is no name of a host")
     return host
 
 
 def _port(port: int) -> int:
     if not 0 < port < 65536:
-        raise Refusal("400 Bad Request", "this is no port")
+        raise Refusal(400, "this is no port")
     return port

@@ -79,6 +79,12 @@ class Search(Arguments):
     glob: Text | None = Field(None, description="Only files with such a name, such as *.py")
 
 
+class FetchUrl(Arguments):
+    """Read a web page as text. People may be asked first whether its host is allowed."""
+
+    url: Text = Field(description="The address, with http:// or https://")
+
+
 class ReadBackground(Arguments):
     """See whether a background command still runs, and the end of its output."""
 
@@ -132,6 +138,7 @@ TOOLS: dict[str, type[Arguments]] = {
     "edit_file": EditFile,
     "list_files": ListFiles,
     "search": Search,
+    "fetch_url": FetchUrl,
     "read_background": ReadBackground,
     "stop_background": StopBackground,
 }

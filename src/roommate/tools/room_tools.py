@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from roommate.errors import SandboxError, ToolError
 from roommate.ports import Agents, Emit, Hand
-from roommate.tools import commands, delegation, files
+from roommate.tools import commands, delegation, fetch, files
 from roommate.tools.arguments import (
     Arguments,
     Delegated,
     EditFile,
+    FetchUrl,
     ListFiles,
     ReadBackground,
     ReadFile,
@@ -99,6 +100,8 @@ class RoomTools:
                 return await files.search(asked, hand, self._keep)
             case Delegated():
                 return await delegation.delegate(call_id, asked, self._agents, hand, emit, keep=self._keep)
+            case FetchUrl():
+                return await fetch.fetch(asked, hand, self._keep)
             case ReadBackground():
                 return await commands.read(asked, hand, self._keep)
             case StopBackground():
