@@ -58,8 +58,7 @@ class Site:
 
     def lay_out(self, folder: Path, script: str) -> None:
         """Write what a build mounts at MOUNT; `script` is what its RUNs source."""
-        folder.mkdir(mode=0o755)
-        (folder / "keys").mkdir(mode=0o755)
+        (folder / "keys").mkdir(parents=True)
         sources = "\n".join(_KEYRING.sub(_copier(folder / "keys"), line) for line in self.apt_sources)
         options = [*self.apt_options, f'Acquire::https::CaInfo "{MOUNT}/ca.crt";', f'Dir::Etc::netrc "{MOUNT}/netrc";']
         from_here = [*options, f'Dir::Etc::sourcelist "{MOUNT}/sources.list";', 'Dir::Etc::sourceparts "-";']
@@ -73,6 +72,8 @@ class Site:
             *((f"stays/{path}", text) for path, text in self.stays.items()),
         ):
             _write(folder / name, text, 0o644)  # apt drops its rights before it reads certificates
+        for path in (folder, *(path for path in folder.rglob("*") if path.is_dir() or path.parent.name == "keys")):
+            path.chmod(0o755)
         _write(folder / "netrc", self.apt_passwords, 0o600)
         _write(folder / "pip.conf", _ini({**self.pip, "cert": f"{MOUNT}/ca.crt"}), 0o600)
         _write(folder / "npmrc", "".join(f"{name}={value}\n" for name, value in self.npm.items()), 0o600)
@@ -175,5 +176,6 @@ def _below(root: Path, pattern: str) -> list[str]:
 
 def _write(path: Path, text: str, mode: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch(mode=mode)
+    path.touch(mode=0o600)
     path.write_text(text)
+    path.chmod(mode)
