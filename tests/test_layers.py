@@ -16,8 +16,8 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"cli", "__main__"}),
     frozenset({"demo"}),
     frozenset({"daemon"}),
-    frozenset({"room", "agents", "orders", "questions", "egress", "live", "house"}),
-    frozenset({"matrix", "chat", "agent", "coders", "tools", "sandbox", "store", "broker", "ops", "person"}),
+    frozenset({"room", "agents", "orders", "questions", "egress", "hooks", "live", "house"}),
+    frozenset({"matrix", "chat", "agent", "coders", "tools", "sandbox", "spool", "store", "broker", "ops", "person"}),
     frozenset({"logs"}),
     frozenset({"ports"}),
     frozenset({"config"}),
@@ -25,7 +25,11 @@ LAYERS: tuple[frozenset[str], ...] = (
 )
 """From the top. A module imports from lower layers, and within its layer only its `SIBLINGS`."""
 
-SIBLINGS = ({"room", "agents", "orders", "questions", "egress", "live", "house"}, {"cli", "__main__"}, {"__init__"})
+SIBLINGS = (
+    {"room", "agents", "orders", "questions", "egress", "hooks", "live", "house"},
+    {"cli", "__main__"},
+    {"__init__"},
+)
 
 OWNERS = {
     "aiohttp": {"matrix", "demo", "person", "broker"},

@@ -8,8 +8,9 @@ import gc
 import logging
 import signal
 import time
+from collections.abc import Sequence
 
-from roommate import errors, logs
+from roommate import errors, hooks, logs
 from roommate.agent.direct import DIRECT, DirectModel
 from roommate.agent.litellm_model import LiteLLMModel
 from roommate.agent.rehearsal import RehearsalModel
@@ -27,9 +28,10 @@ from roommate.questions import Questions
 from roommate.room import Room
 from roommate.sandbox.posture import Limits
 from roommate.sandbox.rooms import RoomSandboxes
-from roommate.store import Agents, AgentUsages, Cards, Database, Egress, Inbox, Outbox, Rooms, Turns
+from roommate.spool import Spool
+from roommate.store import Agents, AgentUsages, Cards, Database, Egress, Inbox, Ipc, Outbox, Rooms, Turns
 from roommate.tools import RoomTools
-from roommate.words import RoomId, SyncBatch
+from roommate.words import HookEvent, RoomId, SyncBatch
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +56,7 @@ def main(settings: Settings) -> int:
     return code
 
 
-def sandboxes_of(settings: Settings) -> RoomSandboxes:
+def sandboxes_of(settings: Settings, spool: Spool | None = None) -> RoomSandboxes:
     """The rooms' containers, as these settings want them."""
     return RoomSandboxes(
         state=settings.state_dir,
@@ -69,6 +71,7 @@ def sandboxes_of(settings: Settings) -> RoomSandboxes:
             workspace_mb=settings.workspace_quota_mb,
         ),
         idle_seconds=settings.idle_stop_seconds,
+        spool=spool,
     )
 
 
@@ -106,11 +109,12 @@ class Daemon:
         """Until cancelled, or a part of it cannot go on (RoommateError in an ExceptionGroup)."""
         database = Database.open(self._settings.state_dir)
         homeserver = Homeserver(self._settings.matrix_homeserver, self._settings.bot)
-        sandboxes = sandboxes_of(self._settings)
+        spool = Spool()
+        sandboxes = sandboxes_of(self._settings, spool)
         try:
             inbox = Inbox(database)
             await self._sign_in(homeserver, inbox)
-            await self._serve(database, inbox, homeserver, sandboxes)
+            await self._serve(database, inbox, homeserver, sandboxes, spool)
         finally:
             async with asyncio.timeout(STOP_SECONDS):
                 await sandboxes.close()
@@ -139,10 +143,12 @@ class Daemon:
                     await inbox.keep_account(account)
                 return
 
-    async def _serve(self, database: Database, inbox: Inbox, homeserver: Homeserver, sandboxes: RoomSandboxes) -> None:
-        rooms, outbox, cards = Rooms(database), Outbox(database), Cards(database)
+    async def _serve(
+        self, database: Database, inbox: Inbox, homeserver: Homeserver, sandboxes: RoomSandboxes, spool: Spool
+    ) -> None:
+        rooms, outbox, cards, ipc = Rooms(database), Outbox(database), Cards(database), Ipc(database)
         sender = Sender(homeserver, outbox)
-        questions = Questions(cards, sender, {})
+        questions = Questions(cards, sender, {hooks.ASKED_BY_HOOK: hooks.decider(spool)})
         egress, agent_usages = Egress(database), AgentUsages(database)
         gate = Gate(egress, questions, registries=Registries(sandboxes.in_image), presets=self._settings.egress_presets)
         questions.deciders[QUESTION] = lambda card, choice, by: gate.decide(card.room_id, card.subject, choice, by)
@@ -161,6 +167,10 @@ class Daemon:
                 for room_id in dict.fromkeys(concerned):
                     self._wake(room_id, group, house)
 
+            async def heard(room_id: RoomId, found: Sequence[tuple[str, HookEvent]]) -> None:
+                await ipc.commit(room_id, found)
+                self._wake(room_id, group, house)
+
             agent_log, choice = Agents(database), choice_of(self._settings)
 
             def agents(room_id: RoomId) -> RoomAgents:
@@ -175,6 +185,7 @@ class Daemon:
                 rooms=rooms,
                 cards=cards,
                 questions=questions,
+                ipc=ipc,
                 egress=egress,
                 gate=gate,
                 agent_usages=agent_usages,
@@ -193,6 +204,7 @@ class Daemon:
             )
             group.create_task(sender.run())
             group.create_task(intake.run())
+            group.create_task(spool.run(heard))
             for room_id in await inbox.rooms_with_work():
                 self._wake(room_id, group, house)
             await intake.ready.wait()

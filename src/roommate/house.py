@@ -10,9 +10,9 @@ from roommate.agent.turn import Outcome
 from roommate.broker import Gate
 from roommate.coders import RoomAgents
 from roommate.config import Settings
-from roommate.ports import Doors, Model, Progress, Sandboxes, Tools
+from roommate.ports import Doors, Emit, Model, Progress, Sandboxes, Tools
 from roommate.questions import Questions
-from roommate.store import Agents, AgentUsages, Cards, Egress, Inbox, Outbox, Rooms, Turn, Turns
+from roommate.store import Agents, AgentUsages, Cards, Egress, Inbox, Ipc, Outbox, Rooms, Turn, Turns
 from roommate.words import RoomId, UserId
 
 
@@ -27,6 +27,7 @@ class House:
     rooms: Rooms
     cards: Cards
     questions: Questions
+    ipc: Ipc
     egress: Egress
     gate: Gate
     agent_usages: AgentUsages
@@ -44,7 +45,11 @@ class Running:
     """The turn that runs. Cancelling `work` stops it."""
 
     turn: Turn
+    emit: Emit
+    """Shows more in the turn's message."""
     work: asyncio.Task[Outcome] | None = None
+    closing: bool = False
+    """Its message takes no more."""
     stopped_by: UserId | None = None
     typing: bool = False
     """People see the bot as typing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from roommate.words import (
@@ -233,6 +234,22 @@ class Ask(Protocol):
         A card with the same `what` and `subject` that is still open is not put up again. It survives who asked: the
         choice then goes to whoever deals with that `what`.
         """
+        ...
+
+
+class Spools(Protocol):
+    """The folders through which hooks in the rooms and the daemon exchange IPC files."""
+
+    def attach(self, room_id: RoomId, out: Path, into: Path) -> None:
+        """A room's container is up: hooks write into `out`, and read answers from `into`."""
+        ...
+
+    def detach(self, room_id: RoomId) -> None:
+        """Its folders may go away."""
+        ...
+
+    async def answer(self, room_id: RoomId, asks: str, content: JsonObject, *, allow: str = "") -> None:
+        """Answer a hook that waits; with `allow`, risks of that kind are not asked about in this room again."""
         ...
 
 

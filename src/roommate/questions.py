@@ -24,10 +24,15 @@ class Questions:
         self.deciders = dict(deciders)
 
     async def __call__(self, room_id: RoomId, question: Question) -> str:
-        card = await self._cards.put(question, _draft(room_id, question))
-        self._progress.wake()
+        card = await self.put_up(room_id, question)
         choice = self._waiting.setdefault(card, asyncio.get_running_loop().create_future())
         return await asyncio.shield(choice)
+
+    async def put_up(self, room_id: RoomId, question: Question) -> int:
+        """Ask, and wait for nothing: the choice goes to its decider. Gives the card's id."""
+        card = await self._cards.put(question, _draft(room_id, question))
+        self._progress.wake()
+        return card
 
     async def answer_with(self, seq: int, room_id: RoomId, question: Question, thread: EventId | None) -> None:
         """Answer an inbox row with a card; nobody waits for the choice but its decider."""

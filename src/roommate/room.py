@@ -12,6 +12,7 @@ from roommate.agent.turn import Outcome, run_turn
 from roommate.chat import commands, voice
 from roommate.config import REHEARSAL
 from roommate.errors import ModelError, Refused, RoommateError, StateError, Transient
+from roommate.hooks import Hooks
 from roommate.house import House, Running
 from roommate.live import LiveMessage
 from roommate.matrix import render
@@ -57,6 +58,7 @@ class Room:
         self.gone = False
         self._house = house
         self._orders = Orders(self, house)
+        self._hooks = Hooks(room_id, house, self.wake)
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
@@ -72,13 +74,17 @@ class Room:
         async with asyncio.TaskGroup() as group:
             if unfinished := await self._house.turns.unfinished(self.room_id):
                 row = await self._house.rooms.get(self.room_id)
-                self._start(group, *unfinished, resumed=True, crowded=row.joined > 2)
+                told = await self._house.ipc.of_turn(unfinished[0].id)
+                running = self._start(group, *unfinished, resumed=True, crowded=row.joined > 2)
+                for event in told:
+                    running.emit(event)
             while not self.gone:
                 self._woken.clear()
                 try:
                     row = await self._house.rooms.get(self.room_id)
                     for waiting in await self._house.inbox.waiting(self.room_id):
                         await self._survive(group, waiting, row)
+                    await self._listen()
                     if row.membership == "join" and row.joined == 1:
                         await self._leave_empty()
                 except StateError as error:  # a full disk, most likely: what is stored waits there for better times
@@ -114,6 +120,15 @@ class Room:
             log.exception("%s: inbox row %d was not handled", self.room_id, waiting.seq)
             apology = f"⚠️ Something went wrong inside of Roommate; its log has it under inbox row {waiting.seq}."
             await self._done(waiting, self.say(apology))
+
+    async def _listen(self) -> None:
+        """What hooks say comes from a hostile place: whatever goes wrong with it, the room goes on."""
+        try:
+            await self._hooks.listen(self.running)
+        except StateError:
+            raise
+        except Exception:
+            log.exception("%s: what hooks reported was not shown", self.room_id)
 
     async def _handle(self, group: asyncio.TaskGroup, waiting: Waiting, row: RoomRow) -> None:
         incoming = waiting.incoming
@@ -178,16 +193,17 @@ class Room:
         *,
         resumed: bool,
         crowded: bool,
-    ) -> None:
-        self.running = Running(turn)
-        group.create_task(self._run_turn(self.running, conversation, resumed=resumed, crowded=crowded))
+    ) -> Running:
+        reply_to = turn.prompt_event if crowded else None
+        live = LiveMessage(turn, reply_to, self._house.turns, self._house.progress)
+        self.running = running = Running(turn, live.emit)
+        group.create_task(self._run_turn(running, conversation, live, resumed=resumed))
+        return running
 
     async def _run_turn(
-        self, running: Running, conversation: Sequence[Sequence[Step]], *, resumed: bool, crowded: bool
+        self, running: Running, conversation: Sequence[Sequence[Step]], live: LiveMessage, *, resumed: bool
     ) -> None:
         turn, house = running.turn, self._house
-        reply_to = turn.prompt_event if crowded else None
-        live = LiveMessage(turn, reply_to, house.turns, house.progress)
         if resumed:
             log.info("%s: turn %d goes on after a restart", self.room_id, turn.id)
             live.emit(Note("The daemon restarted; this turn goes on where it was."))
@@ -201,6 +217,7 @@ class Room:
             outcome = Outcome(Stop.STOPPED, Answer(f"⏹ Stopped by {running.stopped_by}."))
         else:
             outcome = running.work.result()
+        running.closing = True
         drafts = () if running.silent else await live.close(outcome)
         await _stored(lambda: house.turns.end(turn, outcome.stop, outcome.last, outcome.usage, drafts))
         self.running = None

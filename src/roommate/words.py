@@ -339,7 +339,38 @@ class Note:
     text: str
 
 
-Event = TextDelta | TextDropped | Said | ToolStarted | ToolOutput | ToolStep | ToolFinished | Spent | Note
+class HookKind(enum.StrEnum):
+    """What an IPC file is; part of its name."""
+
+    PROGRESS = "event-progress"
+    RESULT = "event-result"
+    NOTIFICATION = "notification"
+    APPROVAL = "approval-request"
+
+
+@dataclass(frozen=True, slots=True)
+class HookEvent:
+    """What a hook in the room's container reported: from a hostile place, cleaned and bounded."""
+
+    kind: HookKind
+    agent: str = ""
+    """Such as ``gemini``; empty for hooks of others."""
+    session: str = ""
+    tool: str = ""
+    """The tool that the agent calls; empty where it is about none."""
+    summary: str = ""
+    """What the call is about, or the title of a notification."""
+    ok: bool | None = None
+    """None before it has ended."""
+    seconds: float | None = None
+    exit_code: int | None = None
+    text: str = ""
+    """What the call or the agent gave; of an approval request the kind of risk, such as ``push``."""
+    asks: str = ""
+    """Id of an approval request; the answer carries it."""
+
+
+Event = TextDelta | TextDropped | Said | ToolStarted | ToolOutput | ToolStep | ToolFinished | Spent | Note | HookEvent
 
 
 class Stop(enum.StrEnum):

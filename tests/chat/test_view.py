@@ -1,14 +1,17 @@
 """The look of a turn follows from its events."""
 
 import json
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from roommate.chat.view import LIVE_TEXT, View, block, label, span
+from roommate.chat.view import LIVE_CALLS, LIVE_TEXT, View, block, hook_notice, label, plain, span
 from roommate.words import (
     Event,
+    HookEvent,
+    HookKind,
     Note,
     Said,
     Spent,
@@ -96,3 +99,49 @@ def test_a_code_block_holds_any_fences(text: str) -> None:
     [code] = MarkdownIt().parse(block(text))
     assert code.type == "fence"
     assert code.content == text + "\n"
+
+
+def hook(kind: HookKind = HookKind.PROGRESS, **fields: Any) -> HookEvent:
+    return HookEvent(kind, "gemini", "s1", **fields)
+
+
+def test_a_coding_agents_session_is_one_line_with_its_newest_calls() -> None:
+    view = seen(hook(summary="session startup"))
+    for number in range(10):
+        view.apply(hook(tool="write_file", summary=f"f{number}"))
+        view.apply(hook(tool="write_file", summary=f"f{number}", ok=number % 2 == 0, seconds=1.5, text="written"))
+    shown = view.live(1)
+    assert "▶ **gemini** · 10 calls" in shown
+    assert shown.count("write_file") == LIVE_CALLS
+    assert "✘ **write_file** `f9` — 1.5 s" in shown
+    assert "f1`" not in shown
+    view.apply(hook(HookKind.APPROVAL, tool="sh", summary="git push", text="push", asks="a"))
+    assert "❓ **sh** `git push`" in view.live(1)
+    view.apply(hook(HookKind.RESULT, ok=True, text="All files\nare there"))
+    assert "✔ **gemini** · 11 calls — All files" in view.live(1)
+    assert "write_file" not in view.live(1), "the step is closed"
+    details = view.details(1, answered=False)
+    assert details is not None
+    assert "gemini" in details[1]
+
+
+def test_a_notification_is_a_line_and_two_agents_are_two() -> None:
+    view = seen(hook(tool="a"), HookEvent(HookKind.PROGRESS, "qwen", "s2", "b"))
+    view.apply(HookEvent(HookKind.NOTIFICATION, "qwen", "s2", summary="Title", text="look *here*"))
+    shown = view.live(1)
+    assert "**gemini**" in shown
+    assert "**qwen** · 1 call" in shown
+    assert "🔔 **qwen**: Title: look \\*here\\*" in shown
+
+
+def test_a_result_says_how_it_ended() -> None:
+    assert hook_notice(hook(HookKind.RESULT, text="Fine")) == "✔ **gemini** — Fine"
+    assert hook_notice(hook(HookKind.RESULT, ok=False, exit_code=3)) == "✘ **gemini** — exit 3"
+    assert hook_notice(hook(HookKind.RESULT)) == "✔ **gemini** is done"
+
+
+@given(st.text(st.characters(exclude_characters="\x00")))
+def test_a_strangers_text_means_nothing_in_markdown(text: str) -> None:
+    inline = MarkdownIt("commonmark", {"html": False}).parseInline(f"x {plain(text)}")[0].children or []
+    assert {token.type for token in inline} <= {"text", "text_special"}
+    assert "".join(token.content for token in inline).split() == ["x", *text.split()]

@@ -10,6 +10,8 @@ from roommate.chat.voice import seconds, spent
 from roommate.words import (
     NO_USAGE,
     Event,
+    HookEvent,
+    HookKind,
     Note,
     Said,
     Spent,
@@ -35,6 +37,8 @@ LIVE_WITHIN = 5
 """Steps within a running tool that a live message shows: its newest."""
 
 _MARKS = {None: "▶", True: "✔", False: "✘"}
+LIVE_CALLS = 4
+"""Calls of a coding agent that a live message shows: its newest."""
 
 _SUBJECTS = ("command", "path", "pattern", "id", "glob", "task")
 
@@ -68,6 +72,41 @@ class _Tool:
         return f"{mark} {label(self.call)}" + (f" — {title}" if title else "")
 
 
+@dataclass(slots=True)
+class _Agent:
+    """A coding agent's session, as its hooks tell of it."""
+
+    name: str
+    calls: list[HookEvent] = field(default_factory=list)
+    """The newest, each as its newest hook told it."""
+    count: int = 0
+    result: HookEvent | None = None
+
+    def apply(self, event: HookEvent) -> None:
+        last = self.calls[-1] if self.calls else None
+        if event.kind is HookKind.RESULT:
+            self.result = event
+            return
+        self.result = None  # it goes on
+        if event.kind is HookKind.PROGRESS and not event.tool and not event.summary:
+            return
+        if last and last.ok is None and (last.tool, last.summary) == (event.tool, event.summary):
+            self.calls[-1] = event
+        else:
+            self.calls = [*self.calls[1 - LIVE_CALLS :], event]
+            self.count += bool(event.tool)
+
+    def line(self) -> str:
+        calls = f" · {self.count} call{'' if self.count == 1 else 's'}" if self.count else ""
+        if self.result is None:
+            return f"▶ **{self.name}**{calls}"
+        mark = "✘" if self.result.ok is False else "✔"
+        return f"{mark} **{self.name}**{calls}" + _told(self.result)
+
+    def recent(self) -> str:
+        return "\n".join(f"- {_mark(call)} {hook_call(call)}{_told(call, short=True)}" for call in self.calls)
+
+
 class View:
     """Folds a turn's events. Times are seconds on any one clock."""
 
@@ -75,7 +114,8 @@ class View:
         self._began = began
         self._usage = usage
         self._text = ""
-        self._done: list[str | _Tool] = []
+        self._done: list[str | _Tool | _Agent] = []
+        self._agents: dict[tuple[str, str], _Agent] = {}
         self._notes: list[str] = []
         self._running: dict[str, _Tool] = {}
 
@@ -108,6 +148,13 @@ class View:
                 self._usage += usage
             case Note(text):
                 self._notes.append(text)
+            case HookEvent(kind=HookKind.NOTIFICATION):
+                self._done.append(hook_notice(event))
+            case HookEvent(agent=name, session=session):
+                if (name, session) not in self._agents:
+                    self._agents[name, session] = agent = _Agent(plain(name) or "hook")
+                    self._done.append(agent)
+                self._agents[name, session].apply(event)
 
     @property
     def empty(self) -> bool:
@@ -122,6 +169,10 @@ class View:
         for item in self._done[-LIVE_STEPS:]:
             if isinstance(item, str):
                 parts.append(_end(item, LIVE_TEXT // 8))
+            elif isinstance(item, _Agent):
+                parts.append(item.line())
+                if item.result is None and item.calls:
+                    parts.append(item.recent())
             else:
                 parts.append(item.line())
                 parts += item.within()
@@ -137,7 +188,7 @@ class View:
         `answered`: the last text is the answer, which is shown elsewhere.
         """
         tools = [item for item in self._done if isinstance(item, _Tool)]
-        if not tools and not self._notes:
+        if not tools and not self._notes and not self._agents:
             return None
         steps = f"{len(tools)} step{'' if len(tools) == 1 else 's'}"
         summary = f"{steps} · {seconds(now - self._began)}"
@@ -147,6 +198,49 @@ class View:
         rows = [f"ℹ️ {note}" for note in self._notes]
         rows += [item if isinstance(item, str) else item.line() for item in said]
         return summary, "\n\n".join(rows)
+
+
+def hook_call(event: HookEvent) -> str:
+    """What a coding agent does, in one short line."""
+    said = [f"**{plain(event.tool)}**"] if event.tool else []
+    if event.summary:
+        said.append(span(" ".join(event.summary.split())[:LABEL]) if event.tool else plain(event.summary))
+    return " ".join(said) or "something"
+
+
+def hook_notice(event: HookEvent) -> str:
+    """A hook's event in one line that stands alone."""
+    who = f"**{plain(event.agent) or 'hook'}**"
+    if event.kind is HookKind.RESULT:
+        return f"{_mark(event)} {who}{_told(event) or ' is done'}"
+    title = f" {plain(event.summary)}:" if event.summary and event.text else ""
+    return f"🔔 {who}:{title} {plain(_first_line(event.text) or event.summary) or 'wants your attention'}"
+
+
+def plain(text: str) -> str:
+    """Text of a stranger on one line of Markdown: what would mean something there means nothing."""
+    return re.sub(r"([\\`*\[\]<>~|&]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))
+
+
+def _mark(event: HookEvent) -> str:
+    if event.kind is HookKind.APPROVAL:
+        return "❓"
+    return {None: "▶", True: "✔", False: "✘"}[event.ok if event.kind is HookKind.PROGRESS else event.ok is not False]
+
+
+def _told(event: HookEvent, *, short: bool = False) -> str:
+    """How it went and, unless `short`, what it gave."""
+    facts = [f"exit {event.exit_code}"] if event.exit_code else []
+    if event.seconds is not None and event.seconds >= 0.1:
+        facts.append(seconds(event.seconds))
+    if not short and (text := _first_line(event.text) or event.summary):
+        facts.append(plain(text))
+    return f" — {' · '.join(facts)}" if facts else ""
+
+
+def _first_line(text: str) -> str:
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return line if len(line) <= 3 * LABEL else line[: 3 * LABEL] + "…"
 
 
 def label(call: ToolCall) -> str:

@@ -10,6 +10,8 @@ from roommate.words import AgentUsage, Usage
 QUEUED = "⏳"
 YES = "✅"
 NO = "❌"
+ALWAYS = "♾"
+"""As reactions are compared: without U+FE0F."""
 
 CANNOT_READ = (
     "This room is encrypted, and I cannot read encrypted messages yet. Please invite me into a room without encryption."
@@ -57,6 +59,22 @@ def reset_card() -> str:
     return (
         f"Delete **every file** of this room's workspace, and its container? This cannot be undone. {YES} deletes, "
         f"{NO} keeps them. The question stands for an hour."
+    )
+
+
+RISKS = {
+    "push": "it changes something outside of this room",
+    "install": "it brings in software from outside",
+    "destroy": "git cannot bring back what it deletes",
+}
+
+
+def hook_card(agent: str, call: str, risk: str) -> str:
+    """`risk` is a kind of `RISKS`, or one of the room's own."""
+    why = RISKS.get(risk, f"the room's list of risks has it as {risk}")
+    return (
+        f"May **{agent or 'a coding agent'}** do this? {call}\n\nIt is asked because {why}. {YES} allows it once, "
+        f"{ALWAYS}\ufe0f always in this room, {NO} refuses. Without an answer it is refused in five minutes."
     )
 
 

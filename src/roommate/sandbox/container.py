@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roommate.errors import EngineError, HandLost, SandboxError
+from roommate.ports import Spools
+from roommate.sandbox import agent_hooks
 from roommate.sandbox.engine import Engine
 from roommate.sandbox.ground import Foundation, Ground
 from roommate.sandbox.hand import HandHost, program
-from roommate.sandbox.posture import HOME, RUN, STATE, WORKSPACE, Limits, Mount, digest, spec
+from roommate.sandbox.posture import HOME, RUN, SPOOL_IN, SPOOL_OUT, STATE, WORKSPACE, Limits, Mount, digest, spec
 from roommate.sandbox.service import check_socket_path
 from roommate.sandbox.workspace import Workspace
 from roommate.words import JsonObject, RoomId
@@ -46,6 +48,8 @@ class Plan:
     """How many may be brought up at the same time."""
     attached: list[Callable[[RoomId, HandHost], None]]
     """Who is told of each room's hand before it is listened for."""
+    spool: Spools | None = None
+    """Who reads what the rooms' hooks write."""
 
     @property
     def prefix(self) -> str:
@@ -90,6 +94,7 @@ class RoomContainer:
             await self._listen()
             self.asked = asyncio.get_running_loop().time()
             self.up = True
+            self._attach()
 
     async def rest(self, since: float) -> None:
         """Stop it, unless it was used after `since` (loop.time()) or something runs in the background."""
@@ -102,6 +107,7 @@ class RoomContainer:
             self.up = False
             ground = await self._foundation.ground()
             await ground.engine.stop(self.name)
+            self._detach()
             await asyncio.to_thread(self.files.release)
             log.info("stopped the container of %s, which was idle", self.room_id)
 
@@ -111,6 +117,7 @@ class RoomContainer:
             self.up = False
             ground = await self._foundation.ground()
             await ground.engine.remove(self.name)
+            self._detach()
             await self._hang_up()
             await asyncio.to_thread(shutil.rmtree, self._run, ignore_errors=True)
             await asyncio.to_thread(self.files.delete if files else self.files.release)
@@ -151,6 +158,7 @@ class RoomContainer:
         async with self._lock, self._plan.at_once:
             hand = await self._bring_up(await self._foundation.ground())
             self.up = True
+            self._attach()
             return hand
 
     def _risen(self, task: asyncio.Task[HandHost]) -> None:
@@ -229,6 +237,14 @@ class RoomContainer:
         if hand is not None:
             await hand.close()
 
+    def _attach(self) -> None:
+        if self._plan.spool is not None:
+            self._plan.spool.attach(self.room_id, self.files.spool, self._answers)
+
+    def _detach(self) -> None:
+        if self._plan.spool is not None:
+            self._plan.spool.detach(self.room_id)
+
     def _lay_out(self) -> None:
         """What the container sees of the host besides its files, all of it read-only."""
         self._run.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -238,6 +254,9 @@ class RoomContainer:
             fresh.write_bytes(content)
             fresh.chmod(0o644)
             fresh.replace(self._run / name)
+        self._answers.parent.mkdir(mode=0o755, exist_ok=True)
+        self._answers.mkdir(mode=0o755, exist_ok=True)
+        agent_hooks.lay_out(self._run / "hooks")
 
     def _spec(self, image: str, ground: Ground) -> JsonObject:
         plan = self._plan
@@ -251,6 +270,9 @@ class RoomContainer:
                 Mount(self.files.home, HOME, writable=True),
                 Mount(self._run, RUN),  # the folder, since a mounted file would stay the old one when it is replaced
                 Mount(self._run / "hosts", "/etc/hosts"),
+                Mount(self.files.spool, SPOOL_OUT, writable=True),
+                Mount(self._answers, SPOOL_IN),
+                *agent_hooks.mounts(self._run / "hooks"),
             ),
             limits=plan.limits,
             host=ground.host,
@@ -258,6 +280,11 @@ class RoomContainer:
         )
         made["labels"][MADE] = digest(made, ground.seccomp)
         return made
+
+    @property
+    def _answers(self) -> Path:
+        """What hooks asked is answered here; the container reads it only."""
+        return self._run / "spool" / "in"
 
     @property
     def _socket(self) -> Path:

@@ -23,6 +23,8 @@ STATE = "io.roommate.state"
 WORKSPACE = "/workspace"
 HOME = "/home/room"
 RUN = "/run/room"
+HOOKS = "/run/hooks"
+SPOOL_OUT, SPOOL_IN = "/run/spool/out", "/run/spool/in"
 
 PROXY = "http://127.0.0.1:3128"
 """The room's way out, see broker/proxy.py."""

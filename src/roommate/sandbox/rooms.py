@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from roommate.errors import SandboxError
+from roommate.ports import Spools
 from roommate.sandbox import doctor
 from roommate.sandbox.aside import run_aside
 from roommate.sandbox.container import DAEMON, ROOM, Plan, RoomContainer
@@ -40,8 +41,9 @@ class RoomSandboxes:
         podman: str = "podman",
         limits: Limits,
         idle_seconds: float,
+        spool: Spools | None = None,
     ) -> None:
-        self._plan = Plan(daemon, image, state, run, limits, asyncio.Semaphore(_AT_ONCE), [])
+        self._plan = Plan(daemon, image, state, run, limits, asyncio.Semaphore(_AT_ONCE), [], spool)
         self._foundation = Foundation(Probe(podman=podman, state=state, run=run, limits=limits), state, image)
         self._idle_seconds = idle_seconds
         self._rooms: dict[RoomId, RoomContainer] = {}

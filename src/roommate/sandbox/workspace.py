@@ -28,7 +28,7 @@ _PROGRAM_SECONDS = 600  # e2fsck of a large damaged disk takes its time
 class Workspace:
     """The folder of one room below STATE_DIR. All methods block: call them in a thread.
 
-    ``files/`` holds ``workspace/`` and ``home/``, the two folders that the container sees. With a limit, ``files/`` is
+    ``files/`` holds ``workspace/``, ``home/`` and ``spool/``, which the container sees. With a limit, ``files/`` is
     where ``disk.img`` is mounted, an ext4 file system in a sparse file. Nothing here is deleted but by `delete`.
     """
 
@@ -41,6 +41,11 @@ class Workspace:
     @property
     def home(self) -> Path:
         return self.folder / "files" / "home"
+
+    @property
+    def spool(self) -> Path:
+        """Where the container's hooks leave their files: they count to its quota."""
+        return self.folder / "files" / "spool"
 
     @property
     def _files(self) -> Path:
@@ -60,7 +65,7 @@ class Workspace:
             self._files.mkdir(mode=0o755, parents=True, exist_ok=True)
             if self._disk.exists() or (megabytes and not any(self._files.iterdir())):
                 self._mount(megabytes)
-            for folder in (self.workspace, self.home):
+            for folder in (self.workspace, self.home, self.spool):
                 folder.mkdir(mode=0o755, exist_ok=True)
                 if folder.stat().st_uid != owner:
                     _give(folder, owner)

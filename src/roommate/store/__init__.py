@@ -5,6 +5,7 @@ from roommate.store.cards import Card, Cards
 from roommate.store.database import Database
 from roommate.store.egress import AgentUsages, Egress
 from roommate.store.inbox import Inbox, Waiting, mark_of
+from roommate.store.ipc import Heard, Ipc
 from roommate.store.outbox import Outbox
 from roommate.store.rooms import RoomRow, Rooms
 from roommate.store.turns import Spending, Turn, Turns
@@ -16,7 +17,9 @@ __all__ = [
     "Cards",
     "Database",
     "Egress",
+    "Heard",
     "Inbox",
+    "Ipc",
     "Outbox",
     "RoomRow",
     "Rooms",

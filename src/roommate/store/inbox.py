@@ -80,6 +80,7 @@ class Inbox:
                 """SELECT room_id FROM inbox WHERE state != 'done' UNION
                    SELECT room_id FROM turns JOIN conversations ON conversation_id = conversations.id
                    WHERE stop IS NULL UNION
+                   SELECT room_id FROM ipc WHERE state = 'new' UNION
                    SELECT room_id FROM rooms WHERE membership = 'join' AND joined = 1"""
             ).fetchall()
         )

@@ -137,6 +137,19 @@ STEPS = (
         PRIMARY KEY (room_id, agent, model)
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE ipc (
+        id INTEGER PRIMARY KEY,
+        room_id TEXT NOT NULL,
+        name TEXT NOT NULL,                      -- of the file: it is read once, whatever crashes
+        body TEXT NOT NULL,                      -- JSON
+        state TEXT NOT NULL DEFAULT 'new',       -- new, done (people see it, or need not)
+        turn_id INTEGER REFERENCES turns (id),   -- the turn whose message shows it
+        UNIQUE (room_id, name)
+    );
+    CREATE INDEX ipc_new ON ipc (room_id, id) WHERE state = 'new';
+    CREATE INDEX ipc_of ON ipc (turn_id) WHERE turn_id IS NOT NULL;
+    """,
 )
 
 

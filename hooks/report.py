@@ -1,0 +1,255 @@
+"""One hook call: maps what a coding agent says to an IPC file, and before a risky call waits for the room's answer.
+
+Called as ``python3 -I -S report.py HOOK AGENT``. Runs in a room's container, on the standard library of Python 3.9
+alone. Importing json costs as much as starting Python (it brings re), so its C parts are used where they are there.
+"""
+
+import os
+import sys
+import time
+
+SPOOL = os.environ.get("ROOMMATE_SPOOL", "/run/spool")
+WORKSPACE = os.environ.get("ROOMMATE_WORKSPACE", "/workspace")
+WAIT_SECONDS = float(os.environ.get("ROOMMATE_WAIT", "300"))
+POLL_SECONDS = 0.1
+MOST_PAYLOAD = 16 << 20
+SUMMARY, TEXT = 300, 4000
+
+SUBJECTS = ("command", "file_path", "path", "absolute_path", "pattern", "url", "query", "prompt", "description")
+SAID = ("returnDisplay", "llmContent", "stdout", "output", "content", "error")
+NOISE = ("auth_success",)
+BEFORE_COMMAND = ("sudo", "env", "exec", "time", "nohup", "command", "sh", "bash", "do", "then", "else", "xargs", "!")
+
+
+def main(hook, agent, *payload):
+    said = parse(payload[0] if payload else sys.stdin.buffer.read(MOST_PAYLOAD).decode("utf-8", "replace"))
+    report = {"agent": agent, "session": str(said.get("session_id") or said.get("thread-id") or "")[:100]}
+    if hook == "session-start":
+        write("event-progress", {**report, "summary": "session " + str(said.get("source") or "startup")})
+    elif hook == "before-tool":
+        before_tool(agent, report, said)
+    elif hook == "after-tool":
+        write("event-progress", {**report, **call(said), **result(said)})
+    elif hook == "after-agent":
+        text = said.get("last_assistant_message") or said.get("prompt_response") or ""
+        write("event-result", {**report, "ok": True, "text": str(text)[:TEXT]})
+    elif hook == "notification":
+        notification(report, said)
+    else:
+        raise SystemExit("no such hook: " + hook)
+
+
+def notification(report, said):
+    if said.get("type") == "agent-turn-complete" or said.get("notification_type") in NOISE:
+        return  # its Stop hook has said so; nobody needs to know
+    text = str(said.get("message") or said.get("details") or said.get("type") or "")[:TEXT]
+    write("notification", {**report, "summary": str(said.get("title") or "")[:SUMMARY], "text": text})
+
+
+def before_tool(agent, report, said):
+    about = call(said)
+    write("event-progress", {**report, **about})
+    arguments = said.get("tool_input")
+    command = arguments.get("command") if isinstance(arguments, dict) else None
+    if isinstance(command, list):
+        command = " ".join(map(str, command))
+    risk = risk_of(command) if isinstance(command, str) else None
+    if risk is None or risk in lines(SPOOL + "/in/allowed"):
+        return
+    asks = os.urandom(12).hex()
+    write("approval-request", {**report, **about, "text": risk, "asks": asks})
+    refusal = answer(asks)
+    if refusal:
+        deny(agent, refusal)
+
+
+def answer(asks):
+    """Why not; empty when it may."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            with open(SPOOL + "/in/" + asks + ".json") as file:
+                verdict = parse(file.read())
+            return "" if verdict.get("allow") is True else str(verdict.get("reason") or "somebody in the room said no")
+        except FileNotFoundError:
+            time.sleep(POLL_SECONDS)
+    return "nobody in the room agreed in time; go on without it, or say what you need"
+
+
+def deny(agent, reason):
+    if agent == "gemini":
+        verdict = '{"decision": "deny", "reason": %s}'
+    else:
+        verdict = (
+            '{"hookSpecificOutput": {"hookEventName": "PreToolUse", "permissionDecision": "deny",'
+            ' "permissionDecisionReason": %s}}'
+        )
+    print(verdict.replace("%s", quoted(reason)))
+
+
+# ── What the agents say ──
+
+
+def call(said):
+    """The tool and what it is about."""
+    arguments = said.get("tool_input")
+    subject = ""
+    if isinstance(arguments, dict):
+        subject = next((arguments[key] for key in SUBJECTS if arguments.get(key)), "")
+    if isinstance(subject, list):
+        subject = " ".join(map(str, subject))
+    return {"tool": str(said.get("tool_name") or "")[:100], "summary": " ".join(str(subject)[:TEXT].split())[:SUMMARY]}
+
+
+def result(said):
+    """How a call went."""
+    response = said.get("error") or said.get("tool_response") or ""
+    full = response
+    failed = str(said.get("hook_event_name")).endswith("Failure") or bool(said.get("error"))
+    if isinstance(response, dict):
+        failed = failed or bool(response.get("error") or response.get("interrupted"))
+        full = "\n".join(str(response[key]) for key in ("llmContent", "error") if response.get(key))
+        response = next((response[key] for key in SAID if isinstance(response.get(key), str) and response[key]), "")
+    code = exit_code(full if isinstance(full, str) else "")
+    told = {"ok": not failed and code in (None, 0), "text": str(response)[:TEXT]}
+    if code is not None:
+        told["exit_code"] = code
+    took = said.get("duration_ms")
+    if isinstance(took, (int, float)) and not isinstance(took, bool):
+        told["seconds"] = took / 1000
+    return told
+
+
+def exit_code(text):
+    """Of a text such as ``Exit Code: 2``; None where none is told."""
+    _, found, behind = text.lower().partition("exit code")
+    number = behind.lstrip(": ")[:4].split()[:1] if found else []
+    return int(number[0]) if number and number[0].isdigit() else None
+
+
+# ── What is risky ──
+
+
+def risk_of(command):
+    """The kind of the first risk in a shell command, or None. For people to decide: the wall is the container."""
+    patterns = []
+    for path in (os.path.dirname(os.path.abspath(__file__)) + "/risks", WORKSPACE + "/.roommate/risks"):
+        for line in lines(path):
+            kind, colon, words = line.partition(":")
+            if colon and not line.startswith("#") and words.split():
+                patterns.append((kind.strip()[:40], words.split()))
+    for words in simple_commands(command):
+        for kind, pattern in patterns:
+            if matches(pattern, words):
+                return kind
+    return None
+
+
+def simple_commands(text):
+    """The words of each command of a pipe or list, without quotes, assignments and what runs another command."""
+    text = text.replace("\\\n", " ").translate({ord(mark): "\n" for mark in ";|&()`{}"})
+    for line in text.split("\n"):
+        words = [word.strip("'\"") for word in line.split()]
+        while words and (words[0] in BEFORE_COMMAND or words[0].startswith("-") or "=" in words[0]):
+            words.pop(0)
+        if words:
+            words[0] = words[0].rpartition("/")[2]
+            yield words
+
+
+def matches(pattern, words):
+    if pattern[0] != words[0]:
+        return False
+    wanted, before = pattern[1:], pattern[0]
+    for word in words[1:]:
+        if not wanted:
+            break
+        if outside(word) if wanted[0] == "OUTSIDE" else word == wanted[0]:
+            wanted = wanted[1:]
+        elif wanted[0] != "OUTSIDE" and not word.startswith("-") and not before.startswith("-"):
+            return False  # another subcommand
+        before = word
+    return not wanted
+
+
+def outside(path):
+    """Is it a path that the workspace's git cannot bring back?"""
+    if path.startswith("-"):
+        return False
+    whole = path.rstrip("/*") in ("", ".", WORKSPACE)
+    git = ".git" in path.split("/")
+    elsewhere = path.startswith("/") and not path.startswith((WORKSPACE + "/", "/tmp/"))
+    return whole or git or elsewhere or path.startswith(("~", "$")) or ".." in path.split("/")
+
+
+def lines(path):
+    try:
+        with open(path) as file:
+            return file.read(1 << 16).splitlines()
+    except OSError:
+        return []
+
+
+# ── Files ──
+
+
+def write(kind, report):
+    """Under a dotted name first, so that nobody reads half a file; names sort by time and none overwrites another."""
+    fields = ", ".join(quoted(key) + ": " + quoted(value) for key, value in {"kind": kind, **report}.items())
+    name = f"{time.time_ns():020d}-{os.getpid()}-{kind}-{os.urandom(4).hex()}.json"
+    folder = SPOOL + "/out/"
+    file = os.open(folder + "." + name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    try:
+        os.write(file, ("{" + fields + "}").encode("ascii"))
+    finally:
+        os.close(file)
+    os.rename(folder + "." + name, folder + name)
+
+
+def quoted(value):
+    """A string, number or bool as JSON."""
+    if value is True or value is False:
+        return "true" if value else "false"
+    if isinstance(value, str):
+        try:
+            from _json import encode_basestring_ascii
+        except ImportError:
+            from json.encoder import encode_basestring_ascii
+        return encode_basestring_ascii(value)
+    return repr(value)
+
+
+class Context:
+    """What the scanner asks for."""
+
+    strict = False
+    object_hook = object_pairs_hook = None
+    parse_float = parse_constant = float
+    parse_int = int
+
+
+def parse(text):
+    """A JSON object; ValueError when it is none."""
+    try:
+        from _json import make_scanner
+    except ImportError:
+        from json import loads as scan
+    else:
+
+        def scan(text):
+            return make_scanner(Context)(text.strip(), 0)[0]
+
+    try:
+        value = scan(text)
+    except (StopIteration, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise ValueError("the agent's payload is no JSON object: " + repr(text[:100]))
+    return value
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except Exception as error:  # the wrapper makes it a line in hook-errors.log
+        sys.exit(f"{type(error).__name__}: {error}")

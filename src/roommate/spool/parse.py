@@ -1,0 +1,61 @@
+"""One IPC file's content into a HookEvent: the trust border. Nothing in it says which room it is from."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Annotated, Any
+
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from roommate.words import HookEvent, HookKind
+
+SHORT, SUMMARY, TEXT = 100, 300, 4000
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
+
+
+class Unfit(Exception):
+    """This file is no IPC file; the message says why."""
+
+
+def _cut(most: int) -> BeforeValidator:
+    def cut(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        # Lone surrogates are fine in JSON and nowhere else.
+        return _CONTROL.sub("\ufffd", value[:most].encode("utf-8", "replace").decode())
+
+    return BeforeValidator(cut)
+
+
+class _Report(BaseModel):
+    """What we read of a file; all else in it is passed over. Too long texts are cut."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+    agent: Annotated[str, _cut(SHORT)] = ""
+    session: Annotated[str, _cut(SHORT)] = ""
+    tool: Annotated[str, _cut(SHORT)] = ""
+    summary: Annotated[str, _cut(SUMMARY)] = Field("", validation_alias=AliasChoices("summary", "title"))
+    ok: bool | None = None
+    seconds: float | None = Field(None, ge=0, le=1e7, allow_inf_nan=False)
+    exit_code: int | None = Field(None, ge=-255, le=255)
+    text: Annotated[str, _cut(TEXT)] = Field("", validation_alias=AliasChoices("text", "message"))
+    asks: str = Field("", pattern=r"^[0-9A-Za-z]{0,64}$")
+
+
+def parse(kind: HookKind, content: bytes) -> HookEvent:
+    """Raises Unfit."""
+    try:
+        report = _Report.model_validate(json.loads(content))
+    except RecursionError:
+        raise Unfit("it is nested too deep") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise Unfit(f"{'.'.join(map(str, first['loc']))[:SHORT] or 'it'}: {first['msg']}") from None
+    except ValueError:
+        raise Unfit("it is no JSON") from None
+    if kind is HookKind.APPROVAL and not report.asks:
+        raise Unfit("it asks without an id")
+    return HookEvent(kind, **report.model_dump())

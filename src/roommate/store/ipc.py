@@ -1,0 +1,78 @@
+"""What hooks reported: each IPC file is one row, by its name, so that a crash neither loses nor doubles it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from roommate.store import outbox
+from roommate.store.codec import encode
+from roommate.store.database import Database
+from roommate.words import Draft, HookEvent, HookKind, RoomId
+
+KEPT = 1000
+"""Rows of a room that stay when people have seen them: more than may wait for their file to be deleted."""
+
+MOST_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """An event that nobody has dealt with."""
+
+    id: int
+    event: HookEvent
+
+
+class Ipc:
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    async def commit(self, room_id: RoomId, found: Sequence[tuple[str, HookEvent]]) -> None:
+        """Keep events by the names of their files; known ones are passed over."""
+
+        def work(c: sqlite3.Connection) -> None:
+            c.executemany(
+                "INSERT INTO ipc (room_id, name, body) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                [(room_id, name, encode(event)) for name, event in found],
+            )
+            c.execute(
+                """DELETE FROM ipc WHERE room_id = ?1 AND state = 'done' AND id <
+                   (SELECT id FROM ipc WHERE room_id = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)""",
+                (room_id, KEPT),
+            )
+
+        await self._db.run(work)
+
+    async def waiting(self, room_id: RoomId) -> Sequence[Heard]:
+        """What is to be shown, in order."""
+        rows = await self._db.run(
+            lambda c: c.execute(
+                "SELECT id, body FROM ipc WHERE room_id = ? AND state = 'new' ORDER BY id LIMIT ?",
+                (room_id, MOST_AT_ONCE),
+            ).fetchall()
+        )
+        return [Heard(row, _decode(body)) for row, body in rows]
+
+    async def shown(self, rows: Iterable[int], turn_id: int | None = None, drafts: Sequence[Draft] = ()) -> None:
+        """These are dealt with: by this turn's message, or by these drafts, in one transaction."""
+
+        def work(c: sqlite3.Connection) -> None:
+            c.executemany("UPDATE ipc SET state='done', turn_id=? WHERE id=?", [(turn_id, row) for row in rows])
+            outbox.insert(c, drafts)
+
+        await self._db.run(work)
+
+    async def of_turn(self, turn_id: int) -> Sequence[HookEvent]:
+        """What a turn's message showed, for the message to show it again after a restart."""
+        rows = await self._db.run(
+            lambda c: c.execute("SELECT body FROM ipc WHERE turn_id = ? ORDER BY id", (turn_id,)).fetchall()
+        )
+        return [_decode(body) for (body,) in rows]
+
+
+def _decode(body: str) -> HookEvent:
+    fields = json.loads(body)
+    return HookEvent(**{**fields, "kind": HookKind(fields["kind"])})

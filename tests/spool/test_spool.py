@@ -1,0 +1,293 @@
+"""IPC files are read once and in order, whatever a hostile container puts beside them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roommate.errors import StateError
+from roommate.spool import Spool
+from roommate.spool.folder import MOST_BYTES, MOST_WAITING, Folder
+from roommate.spool.names import kind_of
+from roommate.spool.parse import Unfit, parse
+from roommate.spool.watcher import BURST
+from roommate.store import Database, Ipc
+from roommate.words import HookEvent, HookKind, RoomId
+
+ONE, OTHER = RoomId("!one:x"), RoomId("!other:x")
+PROGRESS = HookKind.PROGRESS
+
+
+class Rooms:
+    """Two rooms' folders, and what came of them."""
+
+    def __init__(self, place: Path) -> None:
+        self.spool = Spool()
+        self.heard: list[tuple[RoomId, HookEvent]] = []
+        self.names: list[str] = []
+        self.refuse = 0
+        self._place = place
+        self._count = 0
+        for room in (ONE, OTHER):
+            self.out(room).mkdir(parents=True)
+            self.into(room).mkdir()
+            self.attach(room)
+
+    def out(self, room: RoomId) -> Path:
+        return self._place / room.strip("!").replace(":", "-") / "out"
+
+    def into(self, room: RoomId) -> Path:
+        return self.out(room).with_name("in")
+
+    def attach(self, room: RoomId) -> None:
+        self.spool.attach(room, self.out(room), self.into(room))
+
+    def put(self, room: RoomId, kind: str = PROGRESS, **fields: object) -> Path:
+        """As a hook does it."""
+        self._count += 1
+        name = f"{time.time_ns():020d}-{self._count}-{kind}-abc123.json"
+        fresh = self.out(room) / f".{name}"
+        fresh.write_text(json.dumps(fields))
+        return fresh.rename(self.out(room) / name)
+
+    async def commit(self, room: RoomId, found: Sequence[tuple[str, HookEvent]]) -> None:
+        if self.refuse:
+            self.refuse -= 1
+            raise StateError("the disk is full")
+        for name, event in found:
+            self.names.append(name)
+            self.heard.append((room, event))
+
+    def texts(self, room: RoomId) -> list[str]:
+        return [event.text for heard, event in self.heard if heard == room]
+
+    async def until(self, what: Callable[[], object], seconds: float = 15) -> None:
+        async with asyncio.timeout(seconds):
+            while not what():
+                await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+async def rooms(tmp_path: Path) -> AsyncIterator[Rooms]:
+    rooms = Rooms(tmp_path)
+    running = asyncio.create_task(rooms.spool.run(rooms.commit))
+    yield rooms
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+
+
+def _more_than(rooms: Rooms, count: int) -> Callable[[], bool]:
+    return lambda: len(rooms.heard) > count
+
+
+def _told(rooms: Rooms, room: RoomId, text: str) -> Callable[[], bool]:
+    return lambda: text in rooms.texts(room)
+
+
+async def test_files_are_events_of_their_folders_room_in_the_order_of_names(rooms: Rooms) -> None:
+    rooms.put(ONE, text="before anybody looked", room_id="!other:x", agent="gemini")
+    await rooms.until(lambda: rooms.heard)
+    for number in range(300):
+        rooms.put(ONE, text=str(number))
+    rooms.put(OTHER, "event-result", text="done", ok=True, seconds=2, exit_code=0, tool="t", summary="s", session="x")
+    await rooms.until(lambda: len(rooms.heard) == 302)
+    assert rooms.texts(ONE) == ["before anybody looked", *map(str, range(300))]
+    assert [event for room, event in rooms.heard if room == OTHER] == [
+        HookEvent(HookKind.RESULT, "", "x", "t", "s", True, 2.0, 0, "done", "")
+    ]
+    await rooms.until(lambda: not os.listdir(rooms.out(ONE)) and not os.listdir(rooms.out(OTHER)))
+
+
+async def test_names_of_others_are_taken_as_often_as_they_are_written(rooms: Rooms) -> None:
+    for kind in ("event-progress", "event-result", "notification"):
+        for number in range(3):
+            count = len(rooms.heard)
+            (rooms.out(ONE) / f"{kind}.json").write_text(json.dumps({"message": f"{kind} {number}"}))
+            await rooms.until(_more_than(rooms, count))
+    assert len(rooms.texts(ONE)) == len(set(rooms.texts(ONE))) == 9
+    assert len(set(rooms.names)) == 9
+    (rooms.out(ONE) / "hook-errors.log").write_text("oh no")
+    rooms.put(ONE, text="later")
+    await rooms.until(lambda: "later" in rooms.texts(ONE))
+    await rooms.until(lambda: os.listdir(rooms.out(ONE)) == ["hook-errors.log"])
+
+
+async def test_a_seed_that_is_written_in_place_is_not_read_in_halves(rooms: Rooms) -> None:
+    with (rooms.out(ONE) / "event-result.json").open("w") as file:
+        file.write('{"text": ')
+        file.flush()
+        await asyncio.sleep(0.2)
+        file.write('"whole"}')
+    await rooms.until(lambda: rooms.texts(ONE) == ["whole"])
+
+
+async def test_hostile_files_are_set_aside_and_good_ones_read(
+    rooms: Rooms, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text('{"text": "of the host"}')
+    out = rooms.out(ONE)
+    name = iter(f"{number:020d}-1-event-progress-bad.json" for number in range(100))
+    (out / next(name)).symlink_to(secret)
+    (out / next(name)).symlink_to("/dev/zero")
+    os.mkfifo(out / next(name))
+    here = Path.cwd()
+    os.chdir(out)  # a socket's path may be short only
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(next(name))
+    os.chdir(here)
+    (out / next(name)).mkdir()
+    with (out / next(name)).open("wb") as sparse:
+        sparse.truncate(1 << 30)
+    (out / next(name)).write_bytes(b"[" * MOST_BYTES)
+    (out / next(name)).write_bytes(b'{"text":' * 5000 + b"1" + b"}" * 5000)
+    (out / next(name)).write_bytes(b"\xff\xfe\x00")
+    (out / next(name)).write_bytes(b"")
+    (out / next(name)).write_text('{"text": 7}')
+    (out / next(name)).write_text('{"seconds": NaN}')
+    (out / next(name)).write_text('{"exit_code": ' + "9" * 5000 + "}")
+    (out / "0-1-approval\nrequest.json").write_text("{}")
+    (out / os.fsdecode(b"\xff.json")).write_text("{}")
+    (out / "event-result.json").symlink_to(secret)
+    rooms.put(ONE, "approval-request", text="without an id")
+    rooms.put(ONE, "approval-request", asks="../../etc/passwd")
+    rooms.put(ONE, text="good", unknown={"deep": [1, {"er": 2}]})
+    await rooms.until(lambda: rooms.texts(ONE))
+    assert rooms.texts(ONE) == ["good"]
+    await rooms.until(lambda: all(name.startswith(".bad-") for name in os.listdir(out)))
+    assert secret.exists()
+    aside = [record for record in caplog.records if "set aside" in record.message]
+    assert len(aside) == 18, [record.message for record in aside]
+    assert all("\n" not in record.message for record in aside)
+
+
+async def test_a_flood_is_bounded_and_does_not_hold_up_another_room(
+    rooms: Rooms, caplog: pytest.LogCaptureFixture
+) -> None:
+    rooms.spool.detach(ONE)
+    for number in range(20_000):
+        (rooms.out(ONE) / f"{number:020d}-1-event-progress-x.json").write_text('{"text": "flood"}')
+    rooms.attach(ONE)
+    waits = []
+    for number in range(20):
+        began = time.monotonic()
+        rooms.put(OTHER, text=f"fine {number}")
+        await rooms.until(_told(rooms, OTHER, f"fine {number}"))
+        waits.append(time.monotonic() - began)
+    assert max(waits) < 2, waits
+    await rooms.until(lambda: len(rooms.texts(ONE)) >= BURST, 30)
+    assert any(f"{20_000 - MOST_WAITING} hook files are deleted unread" in r.message for r in caplog.records)
+    assert len(rooms.texts(ONE)) <= BURST + 400, "the rest waits"
+
+
+async def test_a_file_that_is_replaced_while_it_is_read(rooms: Rooms) -> None:
+    target = rooms.out(ONE) / f"{1:020d}-1-event-progress-x.json"
+
+    def replace() -> None:
+        for number in range(500):
+            with contextlib.suppress(OSError):
+                fresh = rooms.out(ONE) / ".fresh"
+                if number % 3 == 0:
+                    fresh.symlink_to("/etc/hostname")
+                elif number % 3 == 1:
+                    os.mkfifo(fresh)
+                else:
+                    fresh.write_text('{"text": "mine"}')
+                fresh.rename(target)
+
+    await asyncio.to_thread(replace)
+    rooms.put(ONE, text="after")
+    await rooms.until(lambda: "after" in rooms.texts(ONE))
+    assert set(rooms.texts(ONE)) <= {"mine", "after"}
+
+
+async def test_what_could_not_be_kept_stays_and_is_read_later(rooms: Rooms, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("roommate.spool.watcher._RETRY_SECONDS", 0.1)
+    rooms.refuse = 2
+    rooms.put(ONE, text="one")
+    await rooms.until(lambda: rooms.texts(ONE) == ["one"])
+    await rooms.until(lambda: not os.listdir(rooms.out(ONE)))
+
+
+async def test_an_answer_is_put_where_the_hook_looks(rooms: Rooms) -> None:
+    await rooms.spool.answer(ONE, "abc", {"allow": True}, allow="push")
+    await rooms.spool.answer(ONE, "def", {"allow": True}, allow="push")
+    assert json.loads((rooms.into(ONE) / "abc.json").read_text()) == {"allow": True}
+    assert (rooms.into(ONE) / "allowed").read_text() == "push\n"
+    assert os.listdir(rooms.into(OTHER)) == []
+    await rooms.spool.answer(RoomId("!gone:x"), "abc", {})
+
+
+async def test_a_folder_that_is_made_anew_is_watched(rooms: Rooms) -> None:
+    rooms.put(ONE, text="one")
+    await rooms.until(lambda: rooms.texts(ONE) == ["one"])
+    rooms.spool.detach(ONE)
+    await rooms.until(lambda: not os.listdir(rooms.out(ONE)))
+    rooms.out(ONE).rmdir()
+    rooms.out(ONE).mkdir()
+    rooms.attach(ONE)
+    await asyncio.sleep(0.05)
+    rooms.put(ONE, text="two")
+    await rooms.until(lambda: rooms.texts(ONE) == ["one", "two"])
+
+
+async def test_a_crash_before_the_file_is_deleted_doubles_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    name = f"{1:020d}-1-notification-x.json"
+    (out / name).write_text('{"text": "once"}')
+    database = Database.open(tmp_path / "state")
+    ipc = Ipc(database)
+    taken = Folder(ONE, out, out).take(10)
+    await ipc.commit(ONE, taken.found)
+    assert (out / name).exists()  # … and here it crashed
+    again = Folder(ONE, out, out).take(10)
+    await ipc.commit(ONE, again.found)
+    [heard] = await ipc.waiting(ONE)
+    assert heard.event.text == "once"
+    await ipc.shown([heard.id])
+    await ipc.commit(ONE, again.found)
+    assert await ipc.waiting(ONE) == []
+    await database.close()
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+fields = ("agent", "session", "tool", "summary", "ok", "seconds", "exit_code", "text", "asks", "title", "message")
+
+
+@given(st.sampled_from(HookKind), st.dictionaries(st.sampled_from(fields), json_values) | json_values)
+def test_any_json_is_an_event_or_unfit(kind: HookKind, value: object) -> None:
+    content = json.dumps(value).encode()
+    try:
+        event = parse(kind, content)
+    except Unfit as why:
+        assert "\n" not in str(why)
+    else:
+        for text in (event.agent, event.session, event.tool, event.summary, event.text):
+            text.encode()
+            assert "\x00" not in text
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_an_event_or_unfit(content: bytes) -> None:
+    with contextlib.suppress(Unfit):
+        parse(HookKind.PROGRESS, content)
+
+
+@given(st.text())
+def test_names_are_ours_or_not(name: str) -> None:
+    assert kind_of(name) is None
