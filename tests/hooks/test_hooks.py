@@ -39,7 +39,7 @@ def spool(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def hooks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hooks")
-    lay_out(folder)
+    lay_out(folder, os.getuid())
     return folder
 
 

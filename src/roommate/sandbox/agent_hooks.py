@@ -31,8 +31,11 @@ def shipped() -> Path:
     return installed if installed.exists() else Path(__file__).parents[3] / "hooks"
 
 
-def lay_out(folder: Path) -> None:
-    """Copy the hooks into a folder, readable to whoever works in a room, whatever modes they have where they are."""
+def lay_out(folder: Path, root: int) -> None:
+    """Copy the hooks into a folder, readable to whoever works in a room, whatever modes they have where they are.
+
+    All is given to `root`, who is root in the room: Gemini CLI passes over system settings of anybody else.
+    """
     source = shipped()
     for name in (*PROGRAMS, *_TEXTS):
         target = folder / name
@@ -40,9 +43,11 @@ def lay_out(folder: Path) -> None:
             if parent.is_relative_to(folder):
                 parent.mkdir(parents=True, exist_ok=True)
                 parent.chmod(0o755)
+                os.chown(parent, root, -1)
         fresh = target.with_name(f".{target.name}")
         fresh.write_bytes((source / name).read_bytes())
         fresh.chmod(0o755 if name in PROGRAMS else 0o644)
+        os.chown(fresh, root, -1)
         fresh.replace(target)
 
 

@@ -222,7 +222,7 @@ class RoomContainer:
         if self._hand is None:
             check_socket_path(self._socket)
             try:
-                await asyncio.to_thread(self._lay_out)
+                await asyncio.to_thread(self._lay_out, (await self._foundation.ground()).host.root)
             except OSError as exc:
                 raise EngineError(f"{self._run} cannot be written: {exc.strerror or exc}") from exc
             hand = HandHost(self._socket)
@@ -245,8 +245,8 @@ class RoomContainer:
         if self._plan.spool is not None:
             self._plan.spool.detach(self.room_id)
 
-    def _lay_out(self) -> None:
-        """What the container sees of the host besides its files, all of it read-only."""
+    def _lay_out(self, root: int) -> None:
+        """What the container sees of the host besides its files, all of it read-only. `root` is the host id of its."""
         self._run.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._run.mkdir(mode=0o755, exist_ok=True)
         for name, content in (("hand.py", program()), ("hosts", _HOSTS.encode())):
@@ -256,7 +256,7 @@ class RoomContainer:
             fresh.replace(self._run / name)
         self._answers.parent.mkdir(mode=0o755, exist_ok=True)
         self._answers.mkdir(mode=0o755, exist_ok=True)
-        agent_hooks.lay_out(self._run / "hooks")
+        agent_hooks.lay_out(self._run / "hooks", root)
 
     def _spec(self, image: str, ground: Ground) -> JsonObject:
         plan = self._plan

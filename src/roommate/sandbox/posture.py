@@ -78,6 +78,11 @@ class Host:
     """Podman's storage driver."""
 
     @property
+    def root(self) -> int:
+        """Host id of who is root in a room, whom nothing there is run as."""
+        return os.getuid() if self.rootless else self.first_id or 0
+
+    @property
     def owner(self) -> int:
         """Host id of who works in a room: owns its files and its socket."""
         if self.rootless:
