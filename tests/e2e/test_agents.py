@@ -47,6 +47,8 @@ async def test_an_agent_writes_a_file_and_runs_a_command(
     shown = "\n".join(answer.looks)
     assert "hello.txt" in shown, "the agent's step, while it worked"
     assert "I will do it." in shown, "what it said"
+    if agent != "opencode":  # which has no hooks
+        assert f"**{agent}**" in shown, "what its hooks report"
 
     looked = tool("run_command", command="cat hello.txt .roommate/agents/*.md")
     files = await alice.ask(room, f"{looked}\n---\nECHO")

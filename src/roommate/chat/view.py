@@ -59,7 +59,7 @@ class _Tool:
     def within(self) -> list[str]:
         """Its steps as Markdown: a list, then the newest diff."""
         steps = self.steps.values()
-        lines = [f"- {_MARKS[step.ok]} **{stranger(step.what)}** {_subject(step.subject)}" for step in steps]
+        lines = [f"- {_MARKS[step.ok]} **{plain(step.what) or '?'}** {_subject(step.subject)}" for step in steps]
         diffs = [step.diff for step in steps if step.diff]
         newest = block("\n".join(diffs[-1].splitlines()[:LIVE_OUTPUT_LINES]), "diff") if diffs else ""
         return [part for part in ("\n".join(lines), newest) if part]
@@ -171,7 +171,7 @@ class View:
                 parts.append(_end(item, LIVE_TEXT // 8))
             elif isinstance(item, _Agent):
                 parts.append(item.line())
-                if item.result is None and item.calls:
+                if item.result is None and item.calls and not any(tool.steps for tool in self._running.values()):
                     parts.append(item.recent())
             else:
                 parts.append(item.line())
@@ -254,11 +254,6 @@ def label(call: ToolCall) -> str:
         subject = next((str(arguments[key]) for key in _SUBJECTS if arguments.get(key)), "")
     name = call.name.replace("`", "'")[:40]
     return f"**{name}** {_subject(subject)}".rstrip()
-
-
-def stranger(text: str) -> str:
-    """A name that a stranger gave, with nothing in it that means something in Markdown."""
-    return re.sub(r"[^\w .-]", "", text).replace("_", " ")[:40] or "?"
 
 
 def _subject(text: str) -> str:

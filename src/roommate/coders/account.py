@@ -21,7 +21,7 @@ class Account:
         self._transcript: list[str] = []
         self._room = TRANSCRIPT
         self._answer = ""
-        self._new_text = True
+        self._new_text, self._spoken = True, False
         self._open: dict[str, Called] = {}
         self.session = ""
         self.usage: Usage = NO_USAGE
@@ -60,10 +60,11 @@ class Account:
 
     def _spoke(self, text: str, more: bool) -> None:
         gap = "" if more and not self._new_text else "\n\n"
-        self._new_text = False
+        line = "\n" if gap and self._spoken else ""
+        self._new_text, self._spoken = False, True
         self._answer = (self._answer + gap + text)[-ANSWER:]
         self._write(gap + text)
-        self._emit(ToolOutput(self._call_id, ("\n" if gap else "") + text[-SHOWN:]))
+        self._emit(ToolOutput(self._call_id, line + text[-SHOWN:]))
 
     def _called(self, call: Called) -> None:
         self.calls += 1
