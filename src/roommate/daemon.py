@@ -150,11 +150,12 @@ class Daemon:
         sender = Sender(homeserver, outbox)
         questions = Questions(cards, sender, {hooks.ASKED_BY_HOOK: hooks.decider(spool)})
         egress, agent_usages = Egress(database), AgentUsages(database)
-        gate = Gate(egress, questions, registries=Registries(sandboxes.in_image), presets=self._settings.egress_presets)
+        registries = Registries(sandboxes.in_image)
+        gate = Gate(egress, questions, registries=registries, presets=self._settings.egress_presets)
         questions.deciders[QUESTION] = lambda card, choice, by: gate.decide(card.room_id, card.subject, choice, by)
         broker = Broker(
             gate,
-            Addresses(internal=self._settings.egress_internal_hosts),
+            Addresses(internal=self._settings.egress_internal_hosts, mirrors=registries),
             Gateway(providers(self._settings.provider_keys, self._settings.provider_bases), agent_usages),
         )
         sandboxes.attach(broker.attach)

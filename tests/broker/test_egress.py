@@ -123,17 +123,22 @@ async def test_an_address_that_is_not_the_worlds_is_refused(address: str) -> Non
         assert caught.value.refused
 
 
-async def test_an_operator_may_name_hosts_with_private_addresses_and_no_others() -> None:
-    async def resolve(host: str, port: int) -> list[str]:
-        return (
-            ["169.254.169.254"] if host == "metadata.test" else ["127.0.0.1"] if host == "me.test" else ["10.255.255.1"]
-        )
+async def test_mirrors_and_hosts_that_an_operator_names_may_have_private_addresses() -> None:
+    found = {"metadata.test": "169.254.169.254", "me.test": "127.0.0.1"}
 
-    addresses = Addresses(resolve=resolve, internal=["mirror.test", "metadata.test", "me.test"])
-    assert addresses._may("mirror.test", "10.1.2.3")
-    for host in ("other.test", "metadata.test", "me.test"):
+    async def resolve(host: str, port: int) -> list[str]:
+        return [found.get(host, "203.0.113.1")]
+
+    async def mirrors() -> Sequence[Destination]:
+        return (Destination("registry.test"), Destination("me.test"))
+
+    addresses = Addresses(resolve=resolve, internal=["named.test", *found], mirrors=mirrors)
+    for host in ("named.test", "registry.test"):
+        async with asyncio.timeout(5):
+            assert await addresses.look_up(host, 443) == ["203.0.113.1"]
+    for host in ("other.test", *found):
         with pytest.raises(Unreachable, match="no room may connect to"):
-            await addresses.connect(host, 443)
+            await addresses.look_up(host, 443)
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,12 @@ import asyncio
 import ipaddress
 import os
 import socket
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
+
+from roommate.words import Destination
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
+Mirrors = Callable[[], Awaitable[Sequence[Destination]]]
 
 CONNECT_SECONDS = 10.0
 _BUFFER = 1 << 18
@@ -30,11 +33,18 @@ class Addresses:
     """Resolves a name once, looks at what came, and connects to that very address: it cannot change in between."""
 
     def __init__(
-        self, *, internal: Collection[str] = (), loopback: bool = False, resolve: Resolve | None = None
+        self,
+        *,
+        internal: Collection[str] = (),
+        mirrors: Mirrors | None = None,
+        loopback: bool = False,
+        resolve: Resolve | None = None,
     ) -> None:
-        """`internal` names hosts that may have private addresses: a mirror in one's own network. `loopback` is for
-        tests: this machine itself counts as the world outside."""
+        """`internal` and `mirrors` name hosts that may have private addresses: those that an operator has named, and
+        the package registries of the image, which many sites have in their own network. `loopback` is for tests: this
+        machine itself counts as the world outside."""
         self._internal = frozenset(internal)
+        self._mirrors = mirrors
         self._loopback = loopback
         self._resolve = resolve or _resolve
 
@@ -50,11 +60,18 @@ class Addresses:
             why = os.strerror(number) if number > 0 else str(error)
             raise Unreachable(f"{host}:{port} cannot be reached: {why}") from error
 
-    async def _connect(self, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def look_up(self, host: str, port: int) -> list[str]:
+        """The addresses of a host, each of which a room may connect to. Raises Unreachable, OSError."""
         found = await self._resolve(host, port)
         for address in found:
-            if not self._may(host, address):
+            if not self._may(address, private=False) and not (
+                self._may(address, private=True) and await self._is_internal(host)
+            ):
                 raise Unreachable(f"{host} has the address {address}, which no room may connect to", refused=True)
+        return found
+
+    async def _connect(self, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        found = await self.look_up(host, port)
         failed = OSError(f"{host} has no address")
         for address in found[:4]:
             try:
@@ -69,13 +86,19 @@ class Addresses:
             return reader, writer
         raise failed
 
-    def _may(self, host: str, address: str) -> bool:
+    def _may(self, address: str, *, private: bool) -> bool:
+        """May somebody connect there, when the host may have a `private` address or not?"""
         ip = inner(address)
-        if self._loopback and ip.is_loopback:
+        if ip.is_loopback:
+            return self._loopback
+        if ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip in _METADATA:
+            return False
+        return (private and ip.is_private) or (ip.is_global and not ip.is_reserved)
+
+    async def _is_internal(self, host: str) -> bool:
+        if host in self._internal:
             return True
-        private = host in self._internal and ip.is_private
-        never = ip.is_loopback or ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip in _METADATA
-        return not never and (ip.is_global or private) and not (ip.is_reserved and not private)
+        return self._mirrors is not None and any(mirror.host == host for mirror in await self._mirrors())
 
 
 def inner(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
