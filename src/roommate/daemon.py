@@ -11,6 +11,7 @@ import time
 from roommate import errors, logs
 from roommate.agent.litellm_model import LiteLLMModel
 from roommate.agent.rehearsal import RehearsalModel
+from roommate.chat.commands import names_of
 from roommate.config import REHEARSAL, Settings
 from roommate.errors import RoommateError, TokenRevoked, Transient
 from roommate.house import House
@@ -137,6 +138,7 @@ class Daemon:
             intake = Intake(homeserver, inbox, stored)
             house = House(
                 settings=self._settings,
+                names=names_of(homeserver.me.user_id, homeserver.me.display_name),
                 inbox=inbox,
                 outbox=outbox,
                 turns=Turns(database),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from roommate.agent.turn import Outcome
 from roommate.config import Settings
@@ -18,6 +18,8 @@ class House:
     """What every room needs of the daemon."""
 
     settings: Settings
+    names: Sequence[str]
+    """What people call the bot."""
     inbox: Inbox
     outbox: Outbox
     turns: Turns
@@ -35,7 +37,9 @@ class Running:
     """The turn that runs. Cancelling `work` stops it."""
 
     turn: Turn
-    work: asyncio.Task[Outcome] | None = None
+    work: asyncio.Task[Outcome]
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    """How it ended is stored."""
     stopped_by: UserId | None = None
     typing: bool = False
     """People see the bot as typing."""

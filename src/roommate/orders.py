@@ -9,7 +9,7 @@ from typing import Protocol
 from roommate.chat import voice
 from roommate.chat.commands import Command
 from roommate.house import House, Running
-from roommate.store import RoomRow, Waiting
+from roommate.store import Waiting
 from roommate.words import CARD, Draft, EventId, RoomId, UserId
 
 CARD_SECONDS = 3600
@@ -27,7 +27,7 @@ class InRoom(Protocol):
     def say(self, markdown: str, thread: EventId | None = None) -> Draft: ...
 
 
-Act = Callable[[Waiting, str, EventId | None, RoomRow], Awaitable[str | None]]
+Act = Callable[[Waiting, str, EventId | None], Awaitable[str | None]]
 """Does a command, given its argument and thread, and gives what to answer; None when it dealt with the row itself."""
 
 
@@ -44,10 +44,10 @@ class Orders:
             "ping": self._ping,
         }
 
-    async def obey(self, waiting: Waiting, command: Command, thread: EventId | None, row: RoomRow) -> None:
+    async def obey(self, waiting: Waiting, command: Command, thread: EventId | None) -> None:
         """Do a command and answer it, together with its inbox row."""
         act = self._acts.get(command.name)
-        text = await act(waiting, command.argument, thread, row) if act else voice.unknown_command(command.name)
+        text = await act(waiting, command.argument, thread) if act else voice.unknown_command(command.name)
         if text is not None:
             await self._house.inbox.done(waiting.seq, [self._room.say(text, thread)])
         self._house.progress.wake()
@@ -68,39 +68,38 @@ class Orders:
             await self._room.stop_turn(sender)
             await self._house.sandboxes.reset_workspace(self._room.room_id)
             text = f"The workspace is empty now, as {sender} decided."
-        await self._house.cards.decide(card, waiting.seq, verdict, sender, self._room.say(text))
+        await self._house.cards.decide(card, waiting.seq, verdict, sender, self._room.say(text, card.thread))
         self._house.progress.wake()
 
-    async def _help(self, waiting: Waiting, argument: str, thread: EventId | None, row: RoomRow) -> str:
+    async def _help(self, waiting: Waiting, argument: str, thread: EventId | None) -> str:
         return voice.help_text()
 
-    async def _ping(self, waiting: Waiting, argument: str, thread: EventId | None, row: RoomRow) -> str:
+    async def _ping(self, waiting: Waiting, argument: str, thread: EventId | None) -> str:
         late = max(0, time.time() * 1000 - waiting.incoming.sent_at)
         return f"Pong: your message was here after {late:.0f} ms."
 
-    async def _status(self, waiting: Waiting, argument: str, thread: EventId | None, row: RoomRow) -> str:
+    async def _status(self, waiting: Waiting, argument: str, thread: EventId | None) -> str:
         house, running = self._house, self._room.running
         spending = await house.turns.spending(self._room.room_id)
-        queue = await house.inbox.waiting(self._room.room_id)
         runs = None
         if running is not None:
             turn = running.turn
             runs = f"number {turn.id} for {turn.asked_by}, {voice.seconds(time.time() - turn.started)} so far"
         return voice.status(
             running=runs,
-            waiting=sum(item.queued for item in queue),
-            model=row.model or house.settings.llm_model,
+            waiting=await house.inbox.count_queued(self._room.room_id),
+            model=await self._model_name(),
             sandbox=await house.sandboxes.describe(self._room.room_id),
             turns=spending.turns,
             usage=spending.usage,
         )
 
-    async def _stop(self, waiting: Waiting, argument: str, thread: EventId | None, row: RoomRow) -> str:
+    async def _stop(self, waiting: Waiting, argument: str, thread: EventId | None) -> str:
         if argument not in ("", "all"):
             return "`!stop` stops the running turn, `!stop all` drops the waiting messages as well."
         dropped = await self._house.inbox.drop_queued(self._room.room_id) if argument == "all" else 0
         stopped = await self._room.stop_turn(waiting.incoming.sender)
-        queue = sum(item.queued for item in await self._house.inbox.waiting(self._room.room_id))
+        queue = await self._house.inbox.count_queued(self._room.room_id)
         parts = ["Stopped." if stopped else "Nothing runs."]
         if dropped:
             parts.append(f"{dropped} waiting message{'' if dropped == 1 else 's'} dropped.")
@@ -108,11 +107,11 @@ class Orders:
             parts.append(f"{queue} waiting message{'' if queue == 1 else 's'} come next; `!stop all` drops them.")
         return " ".join(parts)
 
-    async def _reset(self, waiting: Waiting, argument: str, thread: EventId | None, row: RoomRow) -> str | None:
+    async def _reset(self, waiting: Waiting, argument: str, thread: EventId | None) -> str | None:
         if argument == "workspace":
             draft = self._room.say(voice.reset_card(), thread)
             draft.content[CARD] = {"what": RESET_WORKSPACE}
-            await self._house.cards.ask(waiting.seq, RESET_WORKSPACE, draft, CARD_SECONDS)
+            await self._house.cards.ask(waiting.seq, RESET_WORKSPACE, thread, draft, CARD_SECONDS)
             return None
         if argument:
             return "`!reset` forgets the conversation, `!reset workspace` deletes the files."
@@ -120,8 +119,8 @@ class Orders:
         turns = await self._house.turns.clear(self._room.room_id, thread)
         return f"Forgotten: {turns} turn{'' if turns == 1 else 's'} of this conversation. The files are still there."
 
-    async def _model(self, waiting: Waiting, argument: str, thread: EventId | None, row: RoomRow) -> str:
-        current = row.model or self._house.settings.llm_model
+    async def _model(self, waiting: Waiting, argument: str, thread: EventId | None) -> str:
+        current = await self._model_name()
         if not argument:
             return f"This room's model is `{current}`."
         if not self._house.settings.is_operator(waiting.incoming.sender):
@@ -129,3 +128,7 @@ class Orders:
         chosen = None if argument == "default" else argument
         await self._house.rooms.set_model(self._room.room_id, chosen)
         return f"From the next turn on this room's model is `{chosen or self._house.settings.llm_model}`."
+
+    async def _model_name(self) -> str:
+        row = await self._house.rooms.get(self._room.room_id)
+        return row.model or self._house.settings.llm_model

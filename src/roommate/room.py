@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from roommate.agent.turn import Outcome, run_turn
 from roommate.chat import commands, voice
 from roommate.config import REHEARSAL
-from roommate.errors import ModelError, Refused, RoommateError, StateError, Transient
+from roommate.errors import ModelError, Refused, RoommateError, SandboxError, StateError, Transient
 from roommate.house import House, Running
 from roommate.live import LiveMessage
 from roommate.matrix import render
@@ -46,6 +46,9 @@ TYPING_SECONDS = 20
 
 STATE_RETRY_SECONDS = 5
 
+PAGE = 50
+"""Rows of the inbox that are looked at together: with a thousand waiting, a turn does not read them all."""
+
 
 class Room:
     """Run `run()`; call `wake()` when the inbox has something new for this room."""
@@ -75,11 +78,7 @@ class Room:
             while not self.gone:
                 self._woken.clear()
                 try:
-                    row = await self._house.rooms.get(self.room_id)
-                    for waiting in await self._house.inbox.waiting(self.room_id):
-                        await self._survive(group, waiting, row)
-                    if row.membership == "join" and row.joined == 1:
-                        await self._leave_empty()
+                    await self._catch_up(group)
                 except StateError as error:  # a full disk, most likely: what is stored waits there for better times
                     log.error("%s: %s", self.room_id, error)
                     await asyncio.sleep(STATE_RETRY_SECONDS)
@@ -87,38 +86,54 @@ class Room:
                 await self._woken.wait()
 
     async def stop_turn(self, by: UserId) -> bool:
-        """Stop what runs, now; True when something ran."""
+        """Stop what runs, now, and wait until its end is stored; True when something ran."""
         running = self.running
-        if running is None or running.work is None:
+        if running is None:
             return False
-        running.stopped_by = by
-        running.work.cancel()
-        await asyncio.wait([running.work])
-        return True
+        if stopped := running.work.cancel():
+            running.stopped_by = by
+        await running.ended.wait()
+        return stopped
 
     def say(self, markdown: str, thread: EventId | None = None) -> Draft:
         """A notice of the bot itself."""
         return Draft(self.room_id, render.content(markdown, notice=True, thread=thread))
 
-    async def _survive(self, group: asyncio.TaskGroup, waiting: Waiting, row: RoomRow) -> None:
+    async def _catch_up(self, group: asyncio.TaskGroup) -> None:
+        """Deal with what waits, in order; messages whose turn has not come yet stay, marked."""
+        while not self.gone:
+            row = await self._house.rooms.get(self.room_id)
+            if row.membership == "join" and row.joined == 1:
+                await self._leave_empty()
+            free = self.running is None
+            page = await self._house.inbox.waiting(self.room_id, queued=free, most=PAGE)
+            for waiting in page:
+                # Once a message has to wait, those behind it wait as well, even when the turn ends in the meantime.
+                free = free and self.running is None
+                await self._survive(group, waiting, row, free)
+            if len(page) < PAGE:
+                return
+
+    async def _survive(self, group: asyncio.TaskGroup, waiting: Waiting, row: RoomRow, free: bool) -> None:
         """Handle one row; whatever goes wrong with it, the next one is handled as well."""
+        what = waiting.incoming.what
+        thread = what.thread if isinstance(what, Message) else None
         try:
-            await self._handle(group, waiting, row)
+            await self._handle(group, waiting, row, free)
         except StateError:
             raise
         except RoommateError as error:
             log.warning("%s: %s", self.room_id, error)
-            await self._done(waiting, self.say(f"⚠️ {error}"))
+            await self._done(waiting, self.say(f"⚠️ {error}", thread))
         except Exception:
             log.exception("%s: inbox row %d was not handled", self.room_id, waiting.seq)
-            apology = f"⚠️ Something went wrong inside of Roommate; its log has it under inbox row {waiting.seq}."
-            await self._done(waiting, self.say(apology))
+            await self._done(waiting, self.say(voice.broken(f"inbox row {waiting.seq}"), thread))
 
-    async def _handle(self, group: asyncio.TaskGroup, waiting: Waiting, row: RoomRow) -> None:
+    async def _handle(self, group: asyncio.TaskGroup, waiting: Waiting, row: RoomRow, free: bool) -> None:
         incoming = waiting.incoming
         match incoming.what:
             case Message() as message:
-                await self._message(group, waiting, message, row)
+                await self._message(group, waiting, message, row, free)
             case Reaction(target, key):
                 await self._orders.decide(waiting, target, key)
             case Invite():
@@ -137,33 +152,34 @@ class Room:
             case _:
                 await self._done(waiting)
 
-    async def _message(self, group: asyncio.TaskGroup, waiting: Waiting, message: Message, row: RoomRow) -> None:
+    async def _message(
+        self, group: asyncio.TaskGroup, waiting: Waiting, message: Message, row: RoomRow, free: bool
+    ) -> None:
+        """A message: a command is done at once, anything else becomes a turn, where the room is `free` for one."""
         incoming = waiting.incoming
         to_us = message.reply_to is not None and await self._house.outbox.is_ours(message.reply_to)
-        settings = self._house.settings
-        if not commands.meant_for(
-            message, settings.bot, people=row.joined, to_us=to_us, everything=settings.answer_everything
-        ):
+        settings, names = self._house.settings, self._house.names
+        everything = settings.answer_everything
+        if not commands.meant_for(message, settings.bot, names, people=row.joined, to_us=to_us, everything=everything):
             await self._done(waiting)
             return
         if not settings.is_allowed(incoming.sender):
-            await self._turn_away(waiting)
+            await self._turn_away(waiting, message.thread)
             return
-        text = commands.without_mention(message.text, commands.names_of(settings.bot))
+        text = commands.without_mention(message.text, names)
         if message.attachment is not None:
             await self._done(waiting, self.say(voice.TEXT_ONLY, message.thread))
         elif command := commands.parse(text):
-            await self._orders.obey(waiting, command, message.thread, row)
+            await self._orders.obey(waiting, command, message.thread)
         elif not text.strip():
-            await self._done(waiting, self.say("Yes? Tell me what to do; `!help` shows what I understand."))
-        elif self.running is not None:
+            await self._done(waiting, self.say(voice.NOTHING_ASKED, message.thread))
+        elif not free:
             if not waiting.queued:
                 await self._house.inbox.queue(waiting.seq, self._mark(waiting))
                 self._house.progress.wake()
         else:
             prompt = Prompt(text, incoming.sender)
-            model = row.model or settings.llm_model
-            begun = await self._house.turns.begin(waiting.seq, self.room_id, message.thread, prompt, model)
+            begun = await self._house.turns.begin(waiting.seq, self.room_id, message.thread, prompt, settings.llm_model)
             if begun:
                 self._start(group, *begun, resumed=False, crowded=row.joined > 2)
 
@@ -176,31 +192,28 @@ class Room:
         resumed: bool,
         crowded: bool,
     ) -> None:
-        self.running = Running(turn)
-        group.create_task(self._run_turn(self.running, conversation, resumed=resumed, crowded=crowded))
-
-    async def _run_turn(
-        self, running: Running, conversation: Sequence[Sequence[Step]], *, resumed: bool, crowded: bool
-    ) -> None:
-        turn, house = running.turn, self._house
-        reply_to = turn.prompt_event if crowded else None
-        live = LiveMessage(turn, reply_to, house.turns, house.progress)
+        live = LiveMessage(turn, turn.prompt_event if crowded else None, self._house.turns, self._house.progress)
         if resumed:
             log.info("%s: turn %d goes on after a restart", self.room_id, turn.id)
-            live.emit(Note("The daemon restarted; this turn goes on where it was."))
-        async with asyncio.TaskGroup() as group:
-            signs = [group.create_task(live.appear()), group.create_task(self._typing(running))]
-            running.work = group.create_task(self._work(turn, conversation, live))
-            await asyncio.wait([running.work])
-            for sign in signs:
-                sign.cancel()
-        if running.work.cancelled():
-            outcome = Outcome(Stop.STOPPED, Answer(f"⏹ Stopped by {running.stopped_by}."))
-        else:
-            outcome = running.work.result()
-        drafts = () if running.silent else await live.close(outcome)
-        await _stored(lambda: house.turns.end(turn, outcome.stop, outcome.last, outcome.usage, drafts))
+            live.emit(Note(voice.RESUMED))
+        self.running = Running(turn, group.create_task(self._work(turn, conversation, live)))
+        group.create_task(self._see_through(self.running, live))
+
+    async def _see_through(self, running: Running, live: LiveMessage) -> None:
+        """Show signs of a turn while it works, then store and show how it ended."""
+        house, work = self._house, running.work
+        async with asyncio.TaskGroup() as signs:
+            signs.create_task(live.appear())
+            typing = signs.create_task(self._typing(running))
+            await asyncio.wait([work])
+            typing.cancel()
+            stopped = Outcome(Stop.STOPPED, Answer(voice.stopped(running.stopped_by or "a person")))
+            outcome = stopped if work.cancelled() else work.result()
+            drafts = await live.close(outcome)
+        said = () if running.silent else drafts
+        await _stored(lambda: house.turns.end(running.turn, outcome.stop, outcome.last, outcome.usage, said))
         self.running = None
+        running.ended.set()
         self.wake()
         house.progress.wake()
         if running.typing:
@@ -223,10 +236,7 @@ class Room:
             return Outcome(Stop.FAILED, Answer(f"⚠️ {error}"))
         except Exception:
             log.exception("%s: turn %d failed", self.room_id, turn.id)
-            return Outcome(
-                Stop.FAILED,
-                Answer(f"⚠️ Something went wrong inside of Roommate; its log has it under turn {turn.id}. Write again."),
-            )
+            return Outcome(Stop.FAILED, Answer(voice.broken(f"turn {turn.id}")))
 
     async def _typing(self, running: Running) -> None:
         """The first sign of life, until cancelled."""
@@ -266,14 +276,17 @@ class Room:
         if self.running is not None:
             self.running.silent = True
             await self.stop_turn(UserId("the homeserver"))
-        await self._house.sandboxes.leave(self.room_id)
+        try:
+            await self._house.sandboxes.leave(self.room_id)
+        except SandboxError as error:  # nobody is here to be told; the next start removes what was left
+            log.warning("%s: %s", self.room_id, error)
         await self._done(waiting)
         self.gone = True
 
-    async def _turn_away(self, waiting: Waiting) -> None:
+    async def _turn_away(self, waiting: Waiting, thread: EventId | None) -> None:
         text = voice.not_allowed(self._house.settings.operator_ids)
         once = f"told:{self.room_id}:{waiting.incoming.sender}"
-        await self._done(waiting, Draft(self.room_id, render.content(text, notice=True), once=once))
+        await self._done(waiting, Draft(self.room_id, render.content(text, notice=True, thread=thread), once=once))
 
     async def _done(self, waiting: Waiting, *drafts: Draft) -> None:
         await self._house.inbox.done(waiting.seq, drafts)
@@ -281,7 +294,7 @@ class Room:
             self._house.progress.wake()
 
     def _mark(self, waiting: Waiting) -> Draft:
-        """The reaction that shows a message as queued; `Turns.begin` takes it off again."""
+        """The reaction that shows a message as queued; the store takes it off when the message is dealt with."""
         relation = {"rel_type": "m.annotation", "event_id": waiting.incoming.event_id, "key": voice.QUEUED}
         return Draft(
             self.room_id, {"m.relates_to": relation}, Rank.SIGN, event_type="m.reaction", once=mark_of(waiting.seq)
@@ -289,14 +302,16 @@ class Room:
 
 
 class _Journal:
-    """The steps of one turn; implements agent.turn.Journal."""
+    """The steps of one turn; implements agent.turn.Journal. A disk that is full holds the turn up, and ends nothing."""
 
     def __init__(self, turns: Turns, turn: Turn) -> None:
         self._turns = turns
         self._turn = turn
+        self._in_order = asyncio.Lock()
 
     async def add(self, step: Step, usage: Usage) -> None:
-        await self._turns.add(self._turn, step, usage)
+        async with self._in_order:  # also when one of them has to be tried again
+            await _stored(lambda: self._turns.add(self._turn, step, usage))
 
 
 async def _patiently(act: Callable[[], Awaitable[None]]) -> None:

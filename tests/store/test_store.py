@@ -138,13 +138,14 @@ async def test_a_card_is_decided_once_and_not_from_another_room(database: Databa
     inbox, outbox, cards = Inbox(database), Outbox(database), Cards(database)
     await inbox.commit(batch("s1", said("$1", "!reset workspace"), said("$2", "✅"), said("$3", "✅")))
     asked, yes, twice = await inbox.waiting(ROOM)
-    await cards.ask(asked.seq, "reset-workspace", Draft(ROOM, {"body": "?"}), 60)
+    await cards.ask(asked.seq, "reset-workspace", EventId("$thread"), Draft(ROOM, {"body": "?"}), 60)
     [row] = await outbox.unsent()
     await outbox.sent(row.id, "$card")
     assert await cards.open(RoomId("!other"), EventId("$card")) is None
     card = await cards.open(ROOM, EventId("$card"))
     assert card is not None
     assert not card.expired
+    assert card.thread == "$thread"
     assert await cards.decide(card, yes.seq, "yes", ALICE, Draft(ROOM, {"body": "ok"}))
     assert not await cards.decide(card, twice.seq, "no", ALICE, Draft(ROOM, {"body": "no"}))
     assert await cards.open(ROOM, EventId("$card")) is None

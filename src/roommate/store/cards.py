@@ -15,9 +15,7 @@ from roommate.words import Draft, EventId, RoomId, UserId
 @dataclass(frozen=True, slots=True)
 class Card:
     id: int
-    room_id: RoomId
-    outbox_id: int
-    what: str
+    thread: EventId | None
     expired: bool
 
 
@@ -25,15 +23,15 @@ class Cards:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    async def ask(self, seq: int, what: str, draft: Draft, seconds: float) -> None:
-        """Put up a card for what an inbox row asks; it is open for so many seconds."""
+    async def ask(self, seq: int, what: str, thread: EventId | None, draft: Draft, seconds: float) -> None:
+        """Put up a card for what an inbox row asks, in its thread; it is open for so many seconds."""
 
         def work(c: sqlite3.Connection) -> None:
             if take(c, seq):
                 [row] = outbox.insert(c, [draft])
                 c.execute(
-                    "INSERT INTO cards (room_id, outbox_id, what, expires) VALUES (?, ?, ?, ?)",
-                    (draft.room_id, row, what, time.time() + seconds),
+                    "INSERT INTO cards (room_id, outbox_id, what, thread, expires) VALUES (?, ?, ?, ?, ?)",
+                    (draft.room_id, row, what, thread, time.time() + seconds),
                 )
 
         await self._db.run(work)
@@ -43,14 +41,14 @@ class Cards:
 
         def work(c: sqlite3.Connection) -> Card | None:
             row = c.execute(
-                """SELECT cards.id, outbox.id, what, expires FROM cards JOIN outbox ON outbox_id = outbox.id
+                """SELECT cards.id, thread, expires FROM cards JOIN outbox ON outbox_id = outbox.id
                    WHERE outbox.event_id = ? AND cards.room_id = ? AND verdict IS NULL""",
                 (event_id, room_id),
             ).fetchone()
             if row is None:
                 return None
-            card, message, what, expires = row
-            return Card(card, room_id, message, what, expires < time.time())
+            card, thread, expires = row
+            return Card(card, thread, expires < time.time())
 
         return await self._db.run(work)
 

@@ -95,6 +95,9 @@ STEPS = (
         expires REAL NOT NULL                    -- seconds since 1970
     );
     """,
+    """
+    ALTER TABLE cards ADD COLUMN thread TEXT;    -- event id of the root of the thread that it was put up in
+    """,
 )
 
 
