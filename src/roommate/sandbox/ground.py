@@ -51,6 +51,10 @@ class Foundation:
         ground = await self.ground()
         return await self._probe.fit(ground.engine, ground.host, self._image)
 
+    async def clear(self) -> None:
+        """Remove what a daemon that was killed left behind when it looked at this host."""
+        await self._probe.clear((await self.ground()).engine)
+
     def doubt(self) -> None:
         """A container did not start: the next daemon looks at the host anew."""
         self._probe.forget()
