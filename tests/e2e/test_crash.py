@@ -20,14 +20,14 @@ MakePerson = Callable[[str], Awaitable[Person]]
 async def test_kill_9_at_random_points(daemon: MakeDaemon, person: MakePerson, model: ScriptedModel) -> None:
     """A short run; `python -m tests.e2e.crash --points 200` is the long one."""
     seed = int.from_bytes(os.urandom(3))
-    verdict = await crash.run(await daemon(model=model), await person("alice"), points=8, seed=seed)
+    verdict = await crash.run(await daemon(model=model), await person("alice"), model, points=8, seed=seed)
     assert (verdict.lost, verdict.doubled, verdict.run_twice) == ([], [], []), (seed, verdict)
     assert verdict.in_order, (seed, verdict)
 
 
 async def test_kills_in_a_burst_of_ten(daemon: MakeDaemon, person: MakePerson, model: ScriptedModel) -> None:
     seed = int.from_bytes(os.urandom(3))
-    verdict = await crash.run(await daemon(model=model), await person("alice"), points=3, seed=seed, burst=10)
+    verdict = await crash.run(await daemon(model=model), await person("alice"), model, points=3, seed=seed, burst=10)
     assert verdict.messages == 10
     assert (verdict.lost, verdict.doubled, verdict.run_twice) == ([], [], []), (seed, verdict)
     assert verdict.in_order, (seed, verdict)
