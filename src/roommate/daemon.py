@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import signal
 import time
 
@@ -70,8 +71,15 @@ def sandboxes_of(settings: Settings) -> RoomSandboxes:
 async def _until_signal(settings: Settings) -> None:
     daemon = asyncio.create_task(Daemon(settings).run())
     loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        # A thread that hangs (a disk, Podman) would hold the process: all that must survive it is stored already.
+        signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
+        signal.setitimer(signal.ITIMER_REAL, STOP_SECONDS + 0.5)
+        daemon.cancel()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, daemon.cancel)
+        loop.add_signal_handler(number, stop)
     try:
         await daemon
     except asyncio.CancelledError:
@@ -97,10 +105,13 @@ class Daemon:
             await self._sign_in(homeserver, inbox)
             await self._serve(database, inbox, homeserver, sandboxes)
         finally:
-            async with asyncio.timeout(STOP_SECONDS):
-                await sandboxes.close()
-                await homeserver.close()
-                await database.close()
+            try:
+                async with asyncio.timeout(STOP_SECONDS):
+                    await sandboxes.close()
+                    await homeserver.close()
+                    await database.close()
+            except TimeoutError:
+                log.warning("not everything could be closed within %d s", STOP_SECONDS)
 
     async def _sign_in(self, homeserver: Homeserver, inbox: Inbox) -> None:
         """With the saved login, else with the password, as soon as the homeserver answers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -13,6 +14,8 @@ from roommate.store import Waiting
 from roommate.words import CARD, Draft, EventId, RoomId, UserId
 
 CARD_SECONDS = 3600
+DESCRIBE_SECONDS = 5
+"""How long a room waits for Podman to tell how its container is: other commands wait behind it."""
 RESET_WORKSPACE = "reset-workspace"
 
 
@@ -89,7 +92,7 @@ class Orders:
             running=runs,
             waiting=await house.inbox.count_queued(self._room.room_id),
             model=await self._model_name(),
-            sandbox=await house.sandboxes.describe(self._room.room_id),
+            sandbox=await self._sandbox(),
             turns=spending.turns,
             usage=spending.usage,
         )
@@ -128,6 +131,13 @@ class Orders:
         chosen = None if argument == "default" else argument
         await self._house.rooms.set_model(self._room.room_id, chosen)
         return f"From the next turn on this room's model is `{chosen or self._house.settings.llm_model}`."
+
+    async def _sandbox(self) -> str:
+        try:
+            async with asyncio.timeout(DESCRIBE_SECONDS):
+                return await self._house.sandboxes.describe(self._room.room_id)
+        except TimeoutError:
+            return f"Podman has not answered within {DESCRIBE_SECONDS} s"
 
     async def _model_name(self) -> str:
         row = await self._house.rooms.get(self._room.room_id)

@@ -38,6 +38,7 @@ SETUPS: dict[str, str | None] = {
 _ASKED = ((True, True, True), (True, False, True), (False, False, False))
 
 _NOTHING = asyncio.subprocess.DEVNULL
+_VERSION_SECONDS = 10
 
 
 class Probe:
@@ -105,7 +106,15 @@ class Probe:
             )
         except OSError as exc:
             raise EngineError(f"Podman is not there (PODMAN_PATH is {self._podman!r}): apt install podman") from exc
-        version, _ = await process.communicate()
+        try:
+            async with asyncio.timeout(_VERSION_SECONDS):
+                version, _ = await process.communicate()
+        except TimeoutError as exc:
+            raise EngineError(f"Podman hangs: `{self._podman} --version` took over {_VERSION_SECONDS} s") from exc
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
         return f"{version.decode().strip()}; {os.uname().release}; uid {os.getuid()}"
 
     async def _find_out(self, image: str) -> Host:
