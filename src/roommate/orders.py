@@ -9,7 +9,8 @@ from typing import Protocol
 
 from roommate.chat import voice
 from roommate.chat.commands import Command
-from roommate.house import House, Running
+from roommate.house import House
+from roommate.running import RunningTurn
 from roommate.store import Waiting
 from roommate.words import CARD, Draft, EventId, RoomId, UserId
 
@@ -23,7 +24,7 @@ class InRoom(Protocol):
     """What a command may do to the room it is said in."""
 
     room_id: RoomId
-    running: Running | None
+    running: RunningTurn | None
 
     async def stop_turn(self, by: UserId) -> bool: ...
 

@@ -1,4 +1,4 @@
-"""One room: takes its inbox in order, runs one turn at a time, and says what came of it."""
+"""One room: takes its inbox in order and starts one turn at a time; goes in and out of the room."""
 
 from __future__ import annotations
 
@@ -7,44 +7,31 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from roommate.agent.turn import Outcome, run_turn
 from roommate.chat import commands, voice
 from roommate.config import REHEARSAL
-from roommate.errors import ModelError, Refused, RoommateError, SandboxError, StateError, Transient
-from roommate.house import House, Running
-from roommate.live import LiveMessage
+from roommate.errors import Refused, RoommateError, SandboxError, StateError, Transient
+from roommate.house import House
 from roommate.matrix import render
 from roommate.orders import Orders
-from roommate.store import RoomRow, Turn, Turns, Waiting, mark_of
+from roommate.running import STATE_RETRY_SECONDS, RunningTurn
+from roommate.store import RoomRow, Turn, Waiting, mark_of
 from roommate.words import (
-    Answer,
     Arrived,
     Draft,
     EventId,
     Gone,
     Invite,
     Message,
-    Note,
     Prompt,
     Rank,
     Reaction,
     RoomId,
     Step,
-    Stop,
     Unreadable,
-    Usage,
     UserId,
 )
 
 log = logging.getLogger(__name__)
-
-TYPING_AFTER = 0.015
-"""Seconds of work before the bot is shown as typing: an answer that comes sooner is not slowed down by it."""
-
-TYPING_SECONDS = 20
-"""How often the typing notice is renewed; the homeserver takes it off 30 s after the last."""
-
-STATE_RETRY_SECONDS = 5
 
 PAGE = 50
 """Rows of the inbox that are looked at together: with a thousand waiting, a turn does not read them all."""
@@ -55,7 +42,7 @@ class Room:
 
     def __init__(self, room_id: RoomId, house: House) -> None:
         self.room_id = room_id
-        self.running: Running | None = None
+        self.running: RunningTurn | None = None
         self.gone = False
         self._house = house
         self._orders = Orders(self, house)
@@ -87,13 +74,7 @@ class Room:
 
     async def stop_turn(self, by: UserId) -> bool:
         """Stop what runs, now, and wait until its end is stored; True when something ran."""
-        running = self.running
-        if running is None:
-            return False
-        if stopped := running.work.cancel():
-            running.stopped_by = by
-        await running.ended.wait()
-        return stopped
+        return self.running is not None and await self.running.stop(by)
 
     def say(self, markdown: str, thread: EventId | None = None) -> Draft:
         """A notice of the bot itself."""
@@ -192,59 +173,12 @@ class Room:
         resumed: bool,
         crowded: bool,
     ) -> None:
-        live = LiveMessage(turn, turn.prompt_event if crowded else None, self._house.turns, self._house.progress)
-        if resumed:
-            log.info("%s: turn %d goes on after a restart", self.room_id, turn.id)
-            live.emit(Note(voice.RESUMED))
-        self.running = Running(turn, group.create_task(self._work(turn, conversation, live)))
-        group.create_task(self._see_through(self.running, live))
+        self.running = RunningTurn(turn, self._house, crowded=crowded, over=self._over)
+        self.running.start(group, conversation, resumed=resumed)
 
-    async def _see_through(self, running: Running, live: LiveMessage) -> None:
-        """Show signs of a turn while it works, then store and show how it ended."""
-        house, work = self._house, running.work
-        async with asyncio.TaskGroup() as signs:
-            signs.create_task(live.appear())
-            typing = signs.create_task(self._typing(running))
-            await asyncio.wait([work])
-            typing.cancel()
-            stopped = Outcome(Stop.STOPPED, Answer(voice.stopped(running.stopped_by or "a person")))
-            outcome = stopped if work.cancelled() else work.result()
-            drafts = await live.close(outcome)
-        said = () if running.silent else drafts
-        await _stored(lambda: house.turns.end(running.turn, outcome.stop, outcome.last, outcome.usage, said))
+    def _over(self) -> None:
         self.running = None
-        running.ended.set()
         self.wake()
-        house.progress.wake()
-        if running.typing:
-            await house.progress.typing(self.room_id, False)
-
-    async def _work(self, turn: Turn, conversation: Sequence[Sequence[Step]], live: LiveMessage) -> Outcome:
-        house = self._house
-        try:
-            return await run_turn(
-                conversation,
-                room=self.room_id,
-                model=house.model(turn.model),
-                tools=house.tools(self.room_id),
-                journal=_Journal(house.turns, turn),
-                emit=live.emit,
-                rounds=house.settings.max_agent_turns,
-            )
-        except ModelError as error:
-            log.warning("%s: turn %d: %s", self.room_id, turn.id, error)
-            return Outcome(Stop.FAILED, Answer(f"⚠️ {error}"))
-        except Exception:
-            log.exception("%s: turn %d failed", self.room_id, turn.id)
-            return Outcome(Stop.FAILED, Answer(voice.broken(f"turn {turn.id}")))
-
-    async def _typing(self, running: Running) -> None:
-        """The first sign of life, until cancelled."""
-        await asyncio.sleep(TYPING_AFTER)
-        running.typing = True
-        while True:
-            await self._house.progress.typing(self.room_id, True)
-            await asyncio.sleep(TYPING_SECONDS)
 
     async def _invited(self, waiting: Waiting) -> None:
         inviter = waiting.incoming.sender
@@ -301,19 +235,6 @@ class Room:
         )
 
 
-class _Journal:
-    """The steps of one turn; implements agent.turn.Journal. A disk that is full holds the turn up, and ends nothing."""
-
-    def __init__(self, turns: Turns, turn: Turn) -> None:
-        self._turns = turns
-        self._turn = turn
-        self._in_order = asyncio.Lock()
-
-    async def add(self, step: Step, usage: Usage) -> None:
-        async with self._in_order:  # also when one of them has to be tried again
-            await _stored(lambda: self._turns.add(self._turn, step, usage))
-
-
 async def _patiently(act: Callable[[], Awaitable[None]]) -> None:
     """Do something at the homeserver, as soon as it is there for us."""
     delay = 1.0
@@ -323,13 +244,3 @@ async def _patiently(act: Callable[[], Awaitable[None]]) -> None:
         except Transient as error:
             await asyncio.sleep(error.retry_after or delay)
             delay = min(delay * 2, 60)
-
-
-async def _stored(write: Callable[[], Awaitable[None]]) -> None:
-    """Store what must not be lost, as soon as the disk takes it."""
-    while True:
-        try:
-            return await write()
-        except StateError as error:
-            log.error("%s; trying again", error)
-            await asyncio.sleep(STATE_RETRY_SECONDS)
