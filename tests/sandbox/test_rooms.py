@@ -344,6 +344,21 @@ async def test_a_socket_path_that_is_too_long_is_said(make: Make, place: Path, i
         await sandboxes.hand(ROOM)
 
 
+async def test_a_state_folder_that_cannot_be_written_is_said(make: Make, place: Path) -> None:
+    (place / "state" / "host.json").unlink()
+    (place / "state").rmdir()
+    (place / "state").touch()
+    sandboxes = make()
+    life = asyncio.create_task(sandboxes.run([ROOM]))
+    with pytest.raises(EngineError, match="state cannot be written: "):
+        await sandboxes.hand(ROOM)
+    (check,) = await sandboxes.check()
+    assert not check.ok
+    assert not life.done(), "rooms go on to be asked for, and say so"
+    life.cancel()
+    (place / "state").unlink()
+
+
 async def test_without_podman_it_says_so(make: Make, place: Path) -> None:
     sandboxes = make(podman="no-podman-here")
     with pytest.raises(EngineError, match="apt install podman"):

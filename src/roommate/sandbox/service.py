@@ -60,15 +60,20 @@ class Service:
     async def _start(self) -> None:
         check_socket_path(self._socket)
         podman = self._program()
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _forget_dead(self._folder)
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _forget_dead(self._folder)
+            if self._conf is not None:
+                self._conf_file.write_text(self._conf)
+            log = self._log.open("wb")
+        except OSError as exc:
+            raise EngineError(f"{self._folder} cannot be written: {exc.strerror or exc}") from exc
         environment = {name: value for name, value in os.environ.items() if not _SECRET.search(name)}
         if self._conf is not None:
-            self._conf_file.write_text(self._conf)
             environment["CONTAINERS_CONF"] = str(self._conf_file)
         # No other way holds when we are killed with -9: the kernel itself ends the service then.
         command = ["setpriv", "--pdeathsig", "TERM", podman, "system", "service", "--time=0"]
-        with self._log.open("wb") as log:
+        with log:
             try:
                 self._process = await asyncio.create_subprocess_exec(
                     *command, f"unix://{self._socket}", stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,

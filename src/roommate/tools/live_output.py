@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from roommate.ports import Emit
-from roommate.tools.plain import is_binary, plain
+from roommate.tools.plain import plain
 from roommate.words import ToolOutput
 
 EVERY = 0.1
@@ -41,7 +41,7 @@ class LiveOutput:
             self._timer = None
         end = len(self._pending) if whole else _complete(self._pending)
         ready, self._pending = self._pending[:end], self._pending[end:]
-        if (text := plain(ready)) and not is_binary(ready):
+        if text := plain(ready):
             self._last = self._loop.time()
             self._emit(ToolOutput(self._call_id, text))
 
