@@ -248,6 +248,20 @@ async def test_a_probe_that_was_killed_leaves_nothing_for_long(make: Make, place
     assert list(state.glob("probe-*")) == []
 
 
+async def test_the_host_is_looked_at_once_and_that_is_said_once(
+    make: Make, place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (place / "state" / "host.json").unlink()
+    sandboxes = make()
+    with caplog.at_level("INFO", "roommate.sandbox"):
+        life = asyncio.create_task(sandboxes.run([ROOM]))
+        await asyncio.gather(*(sandboxes.hand(RoomId(f"!{number}:example.org")) for number in range(3)))
+    said = [record.getMessage() for record in caplog.records]
+    assert len([line for line in said if line.startswith("rooms run with")]) == 1
+    assert len(said) == len(set(said))
+    life.cancel()
+
+
 async def test_a_daemon_that_ends_while_it_looks_at_the_host_leaves_nothing(make: Make, place: Path) -> None:
     (place / "state" / "host.json").unlink()
     sandboxes = make()
