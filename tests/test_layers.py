@@ -21,7 +21,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"logs"}),
     frozenset({"ports"}),
     frozenset({"config"}),
-    frozenset({"words", "errors", "__init__"}),
+    frozenset({"words", "errors", "tied", "__init__"}),
 )
 """From the top. A module imports from lower layers, and within its layer only its `SIBLINGS`."""
 
