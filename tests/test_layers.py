@@ -71,6 +71,12 @@ def layer_of(top: str) -> int:
     return found[0]
 
 
+def test_the_architecture_page_names_every_part() -> None:
+    page = (SOURCE.parents[1] / "docs" / "architecture.md").read_text()
+    parts = {name for layer in LAYERS for name in layer if not name.startswith("__")}
+    assert [name for name in sorted(parts) if f"`{name}.py`" not in page and f"`{name}/`" not in page] == []
+
+
 def test_imports_point_downwards() -> None:
     wrong = []
     for top, path, tree in modules():
