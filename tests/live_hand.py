@@ -23,13 +23,13 @@ MARK = "ROOMMATE_TEST_HAND"
 class LiveHand:
     """`host` is the daemon's end, `workspace` the folder; `start` and `kill` are the container's life."""
 
-    def __init__(self) -> None:
+    def __init__(self, **host: float) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="rh-"))
         self.socket = self.folder / "hand.sock"
         self.workspace = self.folder / "workspace"
         self.workspace.mkdir()
         (self.folder / "hand.py").write_bytes(program())
-        self.host = HandHost(self.socket)
+        self.host = HandHost(self.socket, **host)
         self._mark = secrets.token_hex(8)
         self.pid = 0
 
@@ -80,8 +80,9 @@ class LiveHand:
 
 
 @asynccontextmanager
-async def live_hand(largest_file: int | None = None) -> AsyncIterator[LiveHand]:
-    hand = LiveHand()
+async def live_hand(largest_file: int | None = None, **host: float) -> AsyncIterator[LiveHand]:
+    """`host` is for HandHost: patience, silence."""
+    hand = LiveHand(**host)
     try:
         await hand.host.open()
         await hand.start(largest_file)

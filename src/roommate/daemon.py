@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import signal
 import time
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from roommate.agent.litellm_model import LiteLLMModel
 from roommate.agent.rehearsal import RehearsalModel
 from roommate.broker import Addresses, Broker, Gate, Gateway, Registries, providers
 from roommate.broker.gate import QUESTION
+from roommate.chat.commands import names_of
 from roommate.coders import Choice, RoomAgents
 from roommate.config import REHEARSAL, Settings
 from roommate.errors import RoommateError, TokenRevoked, Transient
@@ -88,8 +90,15 @@ def choice_of(settings: Settings) -> Choice:
 async def _until_signal(settings: Settings) -> None:
     daemon = asyncio.create_task(Daemon(settings).run())
     loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        # A thread that hangs (a disk, Podman) would hold the process: all that must survive it is stored already.
+        signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
+        signal.setitimer(signal.ITIMER_REAL, STOP_SECONDS + 0.5)
+        daemon.cancel()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, daemon.cancel)
+        loop.add_signal_handler(number, stop)
     try:
         await daemon
     except asyncio.CancelledError:
@@ -116,10 +125,13 @@ class Daemon:
             await self._sign_in(homeserver, inbox)
             await self._serve(database, inbox, homeserver, sandboxes, spool)
         finally:
-            async with asyncio.timeout(STOP_SECONDS):
-                await sandboxes.close()
-                await homeserver.close()
-                await database.close()
+            try:
+                async with asyncio.timeout(STOP_SECONDS):
+                    await sandboxes.close()
+                    await homeserver.close()
+                    await database.close()
+            except TimeoutError:
+                log.warning("not everything could be closed within %d s", STOP_SECONDS)
 
     async def _sign_in(self, homeserver: Homeserver, inbox: Inbox) -> None:
         """With the saved login, else with the password, as soon as the homeserver answers."""
@@ -180,6 +192,7 @@ class Daemon:
             intake = Intake(homeserver, inbox, stored)
             house = House(
                 settings=self._settings,
+                names=names_of(homeserver.me.user_id, homeserver.me.display_name),
                 inbox=inbox,
                 outbox=outbox,
                 turns=Turns(database),

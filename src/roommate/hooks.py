@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Callable
 
 from roommate.chat import view, voice
-from roommate.house import House, Running
+from roommate.house import House
 from roommate.matrix import render
 from roommate.ports import Spools
 from roommate.questions import Decide
+from roommate.running import RunningTurn
 from roommate.store import Card, Heard
 from roommate.store.ipc import MOST_AT_ONCE
 from roommate.words import Draft, HookEvent, HookKind, Question, RoomId, UserId
@@ -34,7 +35,7 @@ class Hooks:
         self._again = again
         self._quiet_until = 0.0
 
-    async def listen(self, running: Running | None) -> None:
+    async def listen(self, running: RunningTurn | None) -> None:
         """Deal with what waits."""
         house, loop = self._house, asyncio.get_running_loop()
         waiting = await house.ipc.waiting(self._room_id)

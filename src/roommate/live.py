@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from roommate.agent.turn import Outcome
 from roommate.chat.view import View
+from roommate.errors import StateError
 from roommate.matrix import render
 from roommate.ports import Progress
 from roommate.store import Turn, Turns
-from roommate.words import TURN, Draft, Event, EventId, JsonObject, Rank
+from roommate.words import TURN, Draft, Event, EventId, JsonObject, Rank, Stop
+
+log = logging.getLogger(__name__)
+
+UNDRAWN = "⚠️ My answer could not be shown: it is in the file below."
 
 HOLD = 0.06
 """Seconds before a turn shows a message: an answer that comes sooner is one event instead of three."""
@@ -28,7 +36,7 @@ class LiveMessage:
         self._view = View(turn.started, turn.usage)
         self._row = turn.live
         self._putting_up = asyncio.Lock()
-        self._ended = False
+        self._over = asyncio.Event()
         self._unseen = False
 
     def emit(self, event: Event) -> None:
@@ -38,30 +46,40 @@ class LiveMessage:
             self._progress.progress(self._turn.room_id, self._row, self._look)
 
     async def appear(self) -> None:
-        """Put the message up, after HOLD; to be cancelled when the turn ends sooner."""
-        await asyncio.sleep(HOLD)
+        """Put the message up, after HOLD, unless `close` comes sooner.
+
+        Not to be cancelled in a turn that goes on to its end: a message may then be up that nobody knows of.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(HOLD):
+                await self._over.wait()
         async with self._putting_up:
-            if self._ended:
+            if self._over.is_set():
                 return
             self._unseen = self._row is not None  # one of before a restart shows what was then
             if self._row is None:
-                self._row = await self._turns.show(self._turn, Draft(self._turn.room_id, self._look(), Rank.SIGN))
+                try:
+                    self._row = await self._turns.show(self._turn, Draft(self._turn.room_id, self._look(), Rank.SIGN))
+                except StateError as error:  # a full disk: there is an answer in the end, when it has room
+                    log.error("%s: %s", self._turn.room_id, error)
+                    return
                 self._progress.wake()
         if self._unseen:
             self._progress.progress(self._turn.room_id, self._row, self._look)
 
     async def close(self, outcome: Outcome) -> Sequence[Draft]:
         """What people read in the end: the answer in the live message, or as a message where none was put up yet."""
+        self._over.set()
         async with self._putting_up:
-            self._ended = True
-        head, whole = render.fit(outcome.last.text or "Done.")
-        content = render.content(
-            head,
-            mentions=[self._turn.asked_by],
-            thread=self._turn.thread,
-            reply_to=self._reply_to,
-            details=self._view.details(time.time(), answered=True),
-        )
+            pass
+        text = outcome.last.text or "Done."
+        try:
+            head, whole = render.fit(text)
+            details = self._view.details(time.time(), answered=outcome.stop is Stop.DONE)
+            content = self._content(head, mentions=[self._turn.asked_by], details=details)
+        except Exception:  # it would end the daemon, and each further one that takes the turn up again
+            log.exception("%s: the answer of turn %d could not be drawn", self._turn.room_id, self._turn.id)
+            content, whole = {"msgtype": "m.text", "body": UNDRAWN, "m.mentions": {}}, text.encode(errors="replace")
         content[TURN] = self._about(str(outcome.stop))
         if self._row is not None:
             self._progress.forget(self._row)
@@ -71,10 +89,17 @@ class LiveMessage:
         return drafts
 
     def _look(self) -> JsonObject:
-        head, _ = render.fit(self._view.live(time.time()))
-        content = render.content(head, notice=True, thread=self._turn.thread, reply_to=self._reply_to)
+        try:
+            head, _ = render.fit(self._view.live(time.time()))
+            content = self._content(head, notice=True)
+        except Exception:  # as in `close`
+            log.exception("%s: turn %d could not be drawn", self._turn.room_id, self._turn.id)
+            content = {"msgtype": "m.notice", "body": "⚙️ working", "m.mentions": {}}
         content[TURN] = self._about("running")
         return content
+
+    def _content(self, markdown: str, **how: Any) -> JsonObject:
+        return render.content(markdown, thread=self._turn.thread, reply_to=self._reply_to, **how)
 
     def _about(self, state: str) -> JsonObject:
         return {"id": self._turn.id, "state": state, "prompt": self._turn.prompt_event}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -9,13 +10,16 @@ from typing import Protocol
 from roommate import agents, egress
 from roommate.chat import voice
 from roommate.chat.commands import Command
-from roommate.house import House, Running
+from roommate.house import House
 from roommate.questions import Decide
-from roommate.store import Card, RoomRow, Waiting
+from roommate.running import RunningTurn
+from roommate.store import Card, Waiting
 from roommate.words import Draft, EventId, Question, RoomId, UserId
 
 CARD_SECONDS = 3600
 EXPIRED = "expired"
+DESCRIBE_SECONDS = 5
+"""How long a room waits for Podman to tell how its container is: other commands wait behind it."""
 RESET_WORKSPACE = "reset-workspace"
 
 
@@ -23,14 +27,14 @@ class InRoom(Protocol):
     """What a command may do to the room it is said in."""
 
     room_id: RoomId
-    running: Running | None
+    running: RunningTurn | None
 
     async def stop_turn(self, by: UserId) -> bool: ...
 
     def say(self, markdown: str, thread: EventId | None = None) -> Draft: ...
 
 
-Act = Callable[[Waiting, str, EventId | None, RoomRow], Awaitable[str | None]]
+Act = Callable[[Waiting, str, EventId | None], Awaitable[str | None]]
 """Does a command, given its argument and thread, and gives what to answer; None when it dealt with the row itself."""
 
 
@@ -52,10 +56,10 @@ class Orders:
         }
         self._deciders: dict[str, Decide] = {RESET_WORKSPACE: self._reset_workspace}
 
-    async def obey(self, waiting: Waiting, command: Command, thread: EventId | None, row: RoomRow) -> None:
+    async def obey(self, waiting: Waiting, command: Command, thread: EventId | None) -> None:
         """Do a command and answer it, together with its inbox row."""
         act = self._acts.get(command.name)
-        text = await act(waiting, command.argument, thread, row) if act else voice.unknown_command(command.name)
+        text = await act(waiting, command.argument, thread) if act else voice.unknown_command(command.name)
         if text is not None:
             await self._house.inbox.done(waiting.seq, [self._room.say(text, thread)])
         self._house.progress.wake()
@@ -72,7 +76,7 @@ class Orders:
         else:
             decide = self._deciders.get(card.what) or house.questions.deciders[card.what]
             text = await decide(card, choice, sender)
-        if await house.cards.decide(card, waiting.seq, choice, sender, self._room.say(text)):
+        if await house.cards.decide(card, waiting.seq, choice, sender, self._room.say(text, card.thread)):
             house.questions.chosen(card, choice)
         house.progress.wake()
 
@@ -87,37 +91,36 @@ class Orders:
         await self._house.sandboxes.reset_workspace(self._room.room_id)
         return f"The workspace is empty now, as {by} decided."
 
-    async def _help(self, waiting: Waiting, argument: str, thread: EventId | None, row: RoomRow) -> str:
+    async def _help(self, waiting: Waiting, argument: str, thread: EventId | None) -> str:
         return voice.help_text()
 
-    async def _ping(self, waiting: Waiting, argument: str, thread: EventId | None, row: RoomRow) -> str:
+    async def _ping(self, waiting: Waiting, argument: str, thread: EventId | None) -> str:
         late = max(0, time.time() * 1000 - waiting.incoming.sent_at)
         return f"Pong: your message was here after {late:.0f} ms."
 
-    async def _status(self, waiting: Waiting, argument: str, thread: EventId | None, row: RoomRow) -> str:
+    async def _status(self, waiting: Waiting, argument: str, thread: EventId | None) -> str:
         house, running = self._house, self._room.running
         spending = await house.turns.spending(self._room.room_id)
-        queue = await house.inbox.waiting(self._room.room_id)
         runs = None
         if running is not None:
             turn = running.turn
             runs = f"number {turn.id} for {turn.asked_by}, {voice.seconds(time.time() - turn.started)} so far"
         return voice.status(
             running=runs,
-            waiting=sum(item.queued for item in queue),
-            model=row.model or house.settings.llm_model,
-            sandbox=await house.sandboxes.describe(self._room.room_id),
+            waiting=await house.inbox.count_queued(self._room.room_id),
+            model=await self._model_name(),
+            sandbox=await self._sandbox(),
             turns=spending.turns,
             usage=spending.usage,
             agents=await house.agent_usages.of(self._room.room_id),
         )
 
-    async def _stop(self, waiting: Waiting, argument: str, thread: EventId | None, row: RoomRow) -> str:
+    async def _stop(self, waiting: Waiting, argument: str, thread: EventId | None) -> str:
         if argument not in ("", "all"):
             return "`!stop` stops the running turn, `!stop all` drops the waiting messages as well."
         dropped = await self._house.inbox.drop_queued(self._room.room_id) if argument == "all" else 0
         stopped = await self._room.stop_turn(waiting.incoming.sender)
-        queue = sum(item.queued for item in await self._house.inbox.waiting(self._room.room_id))
+        queue = await self._house.inbox.count_queued(self._room.room_id)
         parts = ["Stopped." if stopped else "Nothing runs."]
         if dropped:
             parts.append(f"{dropped} waiting message{'' if dropped == 1 else 's'} dropped.")
@@ -125,7 +128,7 @@ class Orders:
             parts.append(f"{queue} waiting message{'' if queue == 1 else 's'} come next; `!stop all` drops them.")
         return " ".join(parts)
 
-    async def _reset(self, waiting: Waiting, argument: str, thread: EventId | None, row: RoomRow) -> str | None:
+    async def _reset(self, waiting: Waiting, argument: str, thread: EventId | None) -> str | None:
         if argument == "workspace":
             question = Question(RESET_WORKSPACE, voice.reset_card(), seconds=CARD_SECONDS)
             await self._house.questions.answer_with(waiting.seq, self._room.room_id, question, thread)
@@ -137,22 +140,22 @@ class Orders:
         await self._house.agent_log.forget_sessions(self._room.room_id)
         return f"Forgotten: {turns} turn{'' if turns == 1 else 's'} of this conversation. The files are still there."
 
-    async def _egress(self, waiting: Waiting, argument: str, thread: EventId | None, row: RoomRow) -> str:
+    async def _egress(self, waiting: Waiting, argument: str, thread: EventId | None) -> str:
         return await egress.obey(argument, room_id=self._room.room_id, by=waiting.incoming.sender, house=self._house)
 
-    async def _ask(self, waiting: Waiting, argument: str, thread: EventId | None, row: RoomRow) -> str:
+    async def _ask(self, waiting: Waiting, argument: str, thread: EventId | None) -> str:
         return agents.ASK_USAGE  # one that says it right is a turn
 
-    async def _agents(self, waiting: Waiting, argument: str, thread: EventId | None, row: RoomRow) -> str:
+    async def _agents(self, waiting: Waiting, argument: str, thread: EventId | None) -> str:
         by = waiting.incoming.sender
         return await agents.obey_agents(argument, room_id=self._room.room_id, by=by, house=self._house)
 
-    async def _prompt(self, waiting: Waiting, argument: str, thread: EventId | None, row: RoomRow) -> str:
+    async def _prompt(self, waiting: Waiting, argument: str, thread: EventId | None) -> str:
         by = waiting.incoming.sender
         return await agents.obey_prompt(argument, room_id=self._room.room_id, by=by, house=self._house)
 
-    async def _model(self, waiting: Waiting, argument: str, thread: EventId | None, row: RoomRow) -> str:
-        current = row.model or self._house.settings.llm_model
+    async def _model(self, waiting: Waiting, argument: str, thread: EventId | None) -> str:
+        current = await self._model_name()
         if not argument:
             return f"This room's model is `{current}`."
         if not self._house.settings.is_operator(waiting.incoming.sender):
@@ -160,3 +163,14 @@ class Orders:
         chosen = None if argument == "default" else argument
         await self._house.rooms.set_model(self._room.room_id, chosen)
         return f"From the next turn on this room's model is `{chosen or self._house.settings.llm_model}`."
+
+    async def _sandbox(self) -> str:
+        try:
+            async with asyncio.timeout(DESCRIBE_SECONDS):
+                return await self._house.sandboxes.describe(self._room.room_id)
+        except TimeoutError:
+            return f"Podman has not answered within {DESCRIBE_SECONDS} s"
+
+    async def _model_name(self) -> str:
+        row = await self._house.rooms.get(self._room.room_id)
+        return row.model or self._house.settings.llm_model

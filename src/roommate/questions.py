@@ -36,7 +36,7 @@ class Questions:
 
     async def answer_with(self, seq: int, room_id: RoomId, question: Question, thread: EventId | None) -> None:
         """Answer an inbox row with a card; nobody waits for the choice but its decider."""
-        await self._cards.put(question, _draft(room_id, question, thread), seq)
+        await self._cards.put(question, _draft(room_id, question, thread), seq, thread)
         self._progress.wake()
 
     def chosen(self, card: Card, choice: str) -> None:

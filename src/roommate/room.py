@@ -1,4 +1,4 @@
-"""One room: takes its inbox in order, runs one turn at a time, and says what came of it."""
+"""One room: takes its inbox in order and starts one turn at a time; goes in and out of the room."""
 
 from __future__ import annotations
 
@@ -8,45 +8,35 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from roommate import agents
-from roommate.agent.turn import Outcome, run_turn
 from roommate.chat import commands, voice
 from roommate.config import REHEARSAL
-from roommate.errors import ModelError, Refused, RoommateError, StateError, Transient
+from roommate.errors import Refused, RoommateError, SandboxError, StateError, Transient
 from roommate.hooks import Hooks
-from roommate.house import House, Running
-from roommate.live import LiveMessage
+from roommate.house import House
 from roommate.matrix import render
 from roommate.orders import Orders
-from roommate.store import RoomRow, Turn, Turns, Waiting, mark_of
+from roommate.running import STATE_RETRY_SECONDS, RunningTurn
+from roommate.store import RoomRow, Turn, Waiting, mark_of
 from roommate.words import (
-    Answer,
     Arrived,
     Draft,
     EventId,
     Gone,
     Invite,
     Message,
-    Note,
     Prompt,
     Rank,
     Reaction,
     RoomId,
     Step,
-    Stop,
     Unreadable,
-    Usage,
     UserId,
 )
 
 log = logging.getLogger(__name__)
 
-TYPING_AFTER = 0.015
-"""Seconds of work before the bot is shown as typing: an answer that comes sooner is not slowed down by it."""
-
-TYPING_SECONDS = 20
-"""How often the typing notice is renewed; the homeserver takes it off 30 s after the last."""
-
-STATE_RETRY_SECONDS = 5
+PAGE = 50
+"""Rows of the inbox that are looked at together: with a thousand waiting, a turn does not read them all."""
 
 
 class Room:
@@ -54,7 +44,7 @@ class Room:
 
     def __init__(self, room_id: RoomId, house: House) -> None:
         self.room_id = room_id
-        self.running: Running | None = None
+        self.running: RunningTurn | None = None
         self.gone = False
         self._house = house
         self._orders = Orders(self, house)
@@ -81,12 +71,8 @@ class Room:
             while not self.gone:
                 self._woken.clear()
                 try:
-                    row = await self._house.rooms.get(self.room_id)
-                    for waiting in await self._house.inbox.waiting(self.room_id):
-                        await self._survive(group, waiting, row)
+                    await self._catch_up(group)
                     await self._listen()
-                    if row.membership == "join" and row.joined == 1:
-                        await self._leave_empty()
                 except StateError as error:  # a full disk, most likely: what is stored waits there for better times
                     log.error("%s: %s", self.room_id, error)
                     await asyncio.sleep(STATE_RETRY_SECONDS)
@@ -94,32 +80,42 @@ class Room:
                 await self._woken.wait()
 
     async def stop_turn(self, by: UserId) -> bool:
-        """Stop what runs, now; True when something ran."""
-        running = self.running
-        if running is None or running.work is None:
-            return False
-        running.stopped_by = by
-        running.work.cancel()
-        await asyncio.wait([running.work])
-        return True
+        """Stop what runs, now, and wait until its end is stored; True when something ran."""
+        return self.running is not None and await self.running.stop(by)
 
     def say(self, markdown: str, thread: EventId | None = None) -> Draft:
         """A notice of the bot itself."""
         return Draft(self.room_id, render.content(markdown, notice=True, thread=thread))
 
-    async def _survive(self, group: asyncio.TaskGroup, waiting: Waiting, row: RoomRow) -> None:
+    async def _catch_up(self, group: asyncio.TaskGroup) -> None:
+        """Deal with what waits, in order; messages whose turn has not come yet stay, marked."""
+        while not self.gone:
+            row = await self._house.rooms.get(self.room_id)
+            if row.membership == "join" and row.joined == 1:
+                await self._leave_empty()
+            free = self.running is None
+            page = await self._house.inbox.waiting(self.room_id, queued=free, most=PAGE)
+            for waiting in page:
+                # Once a message has to wait, those behind it wait as well, even when the turn ends in the meantime.
+                free = free and self.running is None
+                await self._survive(group, waiting, row, free)
+            if len(page) < PAGE:
+                return
+
+    async def _survive(self, group: asyncio.TaskGroup, waiting: Waiting, row: RoomRow, free: bool) -> None:
         """Handle one row; whatever goes wrong with it, the next one is handled as well."""
+        what = waiting.incoming.what
+        thread = what.thread if isinstance(what, Message) else None
         try:
-            await self._handle(group, waiting, row)
+            await self._handle(group, waiting, row, free)
         except StateError:
             raise
         except RoommateError as error:
             log.warning("%s: %s", self.room_id, error)
-            await self._done(waiting, self.say(f"⚠️ {error}"))
+            await self._done(waiting, self.say(f"⚠️ {error}", thread))
         except Exception:
             log.exception("%s: inbox row %d was not handled", self.room_id, waiting.seq)
-            apology = f"⚠️ Something went wrong inside of Roommate; its log has it under inbox row {waiting.seq}."
-            await self._done(waiting, self.say(apology))
+            await self._done(waiting, self.say(voice.broken(f"inbox row {waiting.seq}"), thread))
 
     async def _listen(self) -> None:
         """What hooks say comes from a hostile place: whatever goes wrong with it, the room goes on."""
@@ -130,11 +126,11 @@ class Room:
         except Exception:
             log.exception("%s: what hooks reported was not shown", self.room_id)
 
-    async def _handle(self, group: asyncio.TaskGroup, waiting: Waiting, row: RoomRow) -> None:
+    async def _handle(self, group: asyncio.TaskGroup, waiting: Waiting, row: RoomRow, free: bool) -> None:
         incoming = waiting.incoming
         match incoming.what:
             case Message() as message:
-                await self._message(group, waiting, message, row)
+                await self._message(group, waiting, message, row, free)
             case Reaction(target, key):
                 await self._orders.decide(waiting, target, key)
             case Invite():
@@ -153,35 +149,39 @@ class Room:
             case _:
                 await self._done(waiting)
 
-    async def _message(self, group: asyncio.TaskGroup, waiting: Waiting, message: Message, row: RoomRow) -> None:
+    async def _message(
+        self, group: asyncio.TaskGroup, waiting: Waiting, message: Message, row: RoomRow, free: bool
+    ) -> None:
+        """A message: a command is done at once, anything else becomes a turn, where the room is `free` for one."""
         incoming = waiting.incoming
         to_us = message.reply_to is not None and await self._house.outbox.is_ours(message.reply_to)
-        settings = self._house.settings
-        if not commands.meant_for(
-            message, settings.bot, people=row.joined, to_us=to_us, everything=settings.answer_everything
-        ):
+        settings, names = self._house.settings, self._house.names
+        everything = settings.answer_everything
+        if not commands.meant_for(message, settings.bot, names, people=row.joined, to_us=to_us, everything=everything):
             await self._done(waiting)
             return
         if not settings.is_allowed(incoming.sender):
-            await self._turn_away(waiting)
+            await self._turn_away(waiting, message.thread)
             return
-        text = commands.without_mention(message.text, commands.names_of(settings.bot))
+        text = commands.without_mention(message.text, names)
         command = commands.parse(text)
         direct = agents.asked_directly(command)
         if message.attachment is not None:
             await self._done(waiting, self.say(voice.TEXT_ONLY, message.thread))
         elif command and not direct:
-            await self._orders.obey(waiting, command, message.thread, row)
+            await self._orders.obey(waiting, command, message.thread)
         elif not text.strip():
-            await self._done(waiting, self.say("Yes? Tell me what to do; `!help` shows what I understand."))
-        elif self.running is not None:
+            await self._done(waiting, self.say(voice.NOTHING_ASKED, message.thread))
+        elif not free:
             if not waiting.queued:
                 await self._house.inbox.queue(waiting.seq, self._mark(waiting))
                 self._house.progress.wake()
         else:
-            model, task = direct or (row.model or settings.llm_model, text)
+            model, task = direct or (None, text)
             prompt = Prompt(task, incoming.sender)
-            begun = await self._house.turns.begin(waiting.seq, self.room_id, message.thread, prompt, model)
+            begun = await self._house.turns.begin(
+                waiting.seq, self.room_id, message.thread, prompt, settings.llm_model, instead=model
+            )
             if begun:
                 self._start(group, *begun, resumed=False, crowded=row.joined > 2)
 
@@ -193,69 +193,14 @@ class Room:
         *,
         resumed: bool,
         crowded: bool,
-    ) -> Running:
-        reply_to = turn.prompt_event if crowded else None
-        live = LiveMessage(turn, reply_to, self._house.turns, self._house.progress)
-        self.running = running = Running(turn, live.emit)
-        group.create_task(self._run_turn(running, conversation, live, resumed=resumed))
+    ) -> RunningTurn:
+        self.running = running = RunningTurn(turn, self._house, crowded=crowded, over=self._over)
+        running.start(group, conversation, resumed=resumed)
         return running
 
-    async def _run_turn(
-        self, running: Running, conversation: Sequence[Sequence[Step]], live: LiveMessage, *, resumed: bool
-    ) -> None:
-        turn, house = running.turn, self._house
-        if resumed:
-            log.info("%s: turn %d goes on after a restart", self.room_id, turn.id)
-            live.emit(Note("The daemon restarted; this turn goes on where it was."))
-        async with asyncio.TaskGroup() as group:
-            signs = [group.create_task(live.appear()), group.create_task(self._typing(running))]
-            running.work = group.create_task(self._work(turn, conversation, live))
-            await asyncio.wait([running.work])
-            for sign in signs:
-                sign.cancel()
-        if running.work.cancelled():
-            outcome = Outcome(Stop.STOPPED, Answer(f"⏹ Stopped by {running.stopped_by}."))
-        else:
-            outcome = running.work.result()
-        running.closing = True
-        drafts = () if running.silent else await live.close(outcome)
-        await _stored(lambda: house.turns.end(turn, outcome.stop, outcome.last, outcome.usage, drafts))
+    def _over(self) -> None:
         self.running = None
         self.wake()
-        house.progress.wake()
-        if running.typing:
-            await house.progress.typing(self.room_id, False)
-
-    async def _work(self, turn: Turn, conversation: Sequence[Sequence[Step]], live: LiveMessage) -> Outcome:
-        house = self._house
-        try:
-            return await run_turn(
-                conversation,
-                room=self.room_id,
-                model=house.model(turn.model),
-                tools=house.tools(self.room_id),
-                journal=_Journal(house.turns, turn),
-                emit=live.emit,
-                rounds=house.settings.max_agent_turns,
-                around=await agents.surroundings(self.room_id, house),
-            )
-        except ModelError as error:
-            log.warning("%s: turn %d: %s", self.room_id, turn.id, error)
-            return Outcome(Stop.FAILED, Answer(f"⚠️ {error}"))
-        except Exception:
-            log.exception("%s: turn %d failed", self.room_id, turn.id)
-            return Outcome(
-                Stop.FAILED,
-                Answer(f"⚠️ Something went wrong inside of Roommate; its log has it under turn {turn.id}. Write again."),
-            )
-
-    async def _typing(self, running: Running) -> None:
-        """The first sign of life, until cancelled."""
-        await asyncio.sleep(TYPING_AFTER)
-        running.typing = True
-        while True:
-            await self._house.progress.typing(self.room_id, True)
-            await asyncio.sleep(TYPING_SECONDS)
 
     async def _invited(self, waiting: Waiting) -> None:
         inviter = waiting.incoming.sender
@@ -287,14 +232,17 @@ class Room:
         if self.running is not None:
             self.running.silent = True
             await self.stop_turn(UserId("the homeserver"))
-        await self._house.sandboxes.leave(self.room_id)
+        try:
+            await self._house.sandboxes.leave(self.room_id)
+        except SandboxError as error:  # nobody is here to be told; the next start removes what was left
+            log.warning("%s: %s", self.room_id, error)
         await self._done(waiting)
         self.gone = True
 
-    async def _turn_away(self, waiting: Waiting) -> None:
+    async def _turn_away(self, waiting: Waiting, thread: EventId | None) -> None:
         text = voice.not_allowed(self._house.settings.operator_ids)
         once = f"told:{self.room_id}:{waiting.incoming.sender}"
-        await self._done(waiting, Draft(self.room_id, render.content(text, notice=True), once=once))
+        await self._done(waiting, Draft(self.room_id, render.content(text, notice=True, thread=thread), once=once))
 
     async def _done(self, waiting: Waiting, *drafts: Draft) -> None:
         await self._house.inbox.done(waiting.seq, drafts)
@@ -302,22 +250,11 @@ class Room:
             self._house.progress.wake()
 
     def _mark(self, waiting: Waiting) -> Draft:
-        """The reaction that shows a message as queued; `Turns.begin` takes it off again."""
+        """The reaction that shows a message as queued; the store takes it off when the message is dealt with."""
         relation = {"rel_type": "m.annotation", "event_id": waiting.incoming.event_id, "key": voice.QUEUED}
         return Draft(
             self.room_id, {"m.relates_to": relation}, Rank.SIGN, event_type="m.reaction", once=mark_of(waiting.seq)
         )
-
-
-class _Journal:
-    """The steps of one turn; implements agent.turn.Journal."""
-
-    def __init__(self, turns: Turns, turn: Turn) -> None:
-        self._turns = turns
-        self._turn = turn
-
-    async def add(self, step: Step, usage: Usage) -> None:
-        await self._turns.add(self._turn, step, usage)
 
 
 async def _patiently(act: Callable[[], Awaitable[None]]) -> None:
@@ -329,13 +266,3 @@ async def _patiently(act: Callable[[], Awaitable[None]]) -> None:
         except Transient as error:
             await asyncio.sleep(error.retry_after or delay)
             delay = min(delay * 2, 60)
-
-
-async def _stored(write: Callable[[], Awaitable[None]]) -> None:
-    """Store what must not be lost, as soon as the disk takes it."""
-    while True:
-        try:
-            return await write()
-        except StateError as error:
-            log.error("%s; trying again", error)
-            await asyncio.sleep(STATE_RETRY_SECONDS)

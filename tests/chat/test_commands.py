@@ -9,6 +9,7 @@ from roommate.chat.commands import Command
 from roommate.words import Message, UserId
 
 BOT = UserId("@roommate:example.org")
+NAMES = commands.names_of(BOT, "Robin the Bot")
 
 
 @pytest.mark.parametrize(
@@ -34,14 +35,22 @@ def test_any_text_is_a_command_or_talk(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["@roommate:example.org: do it", "roommate: do it", "Roommate, do it", "@roommate do it", "ROOMMATE do it"]
+    "text",
+    [
+        "@roommate:example.org: do it",
+        "roommate: do it",
+        "Roommate, do it",
+        "@roommate do it",
+        "ROOMMATE do it",
+        "Robin the Bot: do it",
+    ],
 )
 def test_a_mention_in_front_is_taken_off(text: str) -> None:
-    assert commands.without_mention(text, commands.names_of(BOT)) == "do it"
+    assert commands.without_mention(text, NAMES) == "do it"
 
 
 def test_a_word_that_only_begins_like_the_name_is_no_mention() -> None:
-    assert commands.without_mention("roommates are nice", commands.names_of(BOT)) == "roommates are nice"
+    assert commands.without_mention("roommates are nice", NAMES) == "roommates are nice"
 
 
 @pytest.mark.parametrize(
@@ -56,8 +65,8 @@ def test_a_word_that_only_begins_like_the_name_is_no_mention() -> None:
     ],
 )
 def test_who_a_message_is_for(message: Message, people: int, to_us: bool, meant: bool) -> None:
-    assert commands.meant_for(message, BOT, people=people, to_us=to_us, everything=False) is meant
-    assert commands.meant_for(message, BOT, people=people, to_us=to_us, everything=True)
+    assert commands.meant_for(message, BOT, NAMES, people=people, to_us=to_us, everything=False) is meant
+    assert commands.meant_for(message, BOT, NAMES, people=people, to_us=to_us, everything=True)
 
 
 def test_a_slip_of_the_finger_is_understood() -> None:

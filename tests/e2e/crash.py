@@ -54,7 +54,16 @@ def script(token: str) -> str:
     return "\n".join((trace % (token, 1), "---", "SAY next", trace % (token, 2), "---", f"SAY answer {token} END"))
 
 
-async def run(daemon: Daemon, person: Person, *, points: int, seed: int, burst: int = 0, quiet: bool = True) -> Verdict:
+async def run(
+    daemon: Daemon,
+    person: Person,
+    model: ScriptedModel,
+    *,
+    points: int,
+    seed: int,
+    burst: int = 0,
+    quiet: bool = True,
+) -> Verdict:
     """Kill the daemon at `points` random moments; gives what became of the messages. `daemon` runs already.
 
     With a `burst` so many messages are sent at once first, and no others.
@@ -66,6 +75,7 @@ async def run(daemon: Daemon, person: Person, *, points: int, seed: int, burst: 
     for _ in range(burst):
         token = f"tok{len(sent):04d}"
         sent[token] = await person.say(room, script(token))
+    asked = len(model.asked)
     for point in range(points):
         open_tokens = len(sent) - len(_answers(person, room))
         more = chance.randint(0 if open_tokens else 1, max(1, min(3, BURST - open_tokens)))
@@ -73,15 +83,16 @@ async def run(daemon: Daemon, person: Person, *, points: int, seed: int, burst: 
             token = f"tok{len(sent):04d}"
             sent[token] = await person.say(room, script(token))
             await asyncio.sleep(chance.choice((0, 0, 0.02)))
-        # Some kills hit the start, most a running turn, some a quiet moment.
-        if chance.random() < 0.7:
-            answered = len(_answers(person, room))
-            running = lambda answered=answered: len(_answers(person, room)) > answered or _works(person, room)  # noqa: E731
-            await person.wait(running, 60, "a turn that runs")
-            await asyncio.sleep(chance.uniform(0, 0.4))
+        # Some kills hit the start, or a quiet moment; most hit a running turn: the model was asked since that start.
+        if chance.random() < 0.75:
+            async with asyncio.timeout(60):
+                while len(model.asked) == asked and len(_answers(person, room)) < len(sent):
+                    await asyncio.sleep(0.005)
+            await asyncio.sleep(chance.uniform(0, 0.25))
         else:
             await asyncio.sleep(chance.uniform(0, 1.5))
         await daemon.kill9()
+        asked = len(model.asked)
         await daemon.spawn()
         if not quiet:
             print(f"\r{point + 1}/{points} kills, {len(sent)} messages", end="", flush=True)
@@ -101,12 +112,6 @@ async def run(daemon: Daemon, person: Person, *, points: int, seed: int, burst: 
     )
 
 
-def _works(person: Person, room: str) -> bool:
-    """Somebody is at work: the newest message of another is not final."""
-    others = [message for message in person.messages(room) if message.sender != person.user_id]
-    return bool(others) and others[-1].content.get("io.roommate.turn", {}).get("state") == "running"
-
-
 def _answers(person: Person, room: str) -> list[str]:
     return [token for message in person.finals(room) for token in ANSWER.findall(message.body)]
 
@@ -124,7 +129,7 @@ async def main(points: int, seed: int) -> int:
                 try:
                     await daemon.start()
                     async with await Person.at(synapse.url, alice.user_id, "secret") as person:
-                        verdict = await run(daemon, person, points=points, seed=seed, quiet=False)
+                        verdict = await run(daemon, person, model, points=points, seed=seed, quiet=False)
                 finally:
                     await daemon.discard()
         finally:

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from tests.conftest import MakeDaemon
+from roommate.demo.homeserver import Synapse
+from tests.conftest import PASSWORD, MakeDaemon
 from tests.harness import Daemon
 from tests.person import Person, Shown
 from tests.scripted_model import ScriptedModel
@@ -117,8 +118,31 @@ async def test_stop_all_drops_what_waits(bot: Daemon, person: MakePerson) -> Non
     await alice.wait(lambda: bool(alice.reactions(room, waiting)), what="⏳")
     await alice.say(room, "!stop all")
     await notice(bot, alice, room, "1 waiting message dropped")
+    await alice.wait(lambda: not alice.reactions(room, waiting), what="the mark taken off")
     await alice.ask(room, "SAY fresh")
     assert not [m for m in alice.finals(room) if "never" in m.body]
+
+
+async def test_a_waiting_message_that_becomes_a_command_does_not_wait(bot: Daemon, person: MakePerson) -> None:
+    alice = await person("alice")
+    room = await bot.room_with(alice)
+    asked = await alice.say(room, "DELAY 30\nSAY never")
+    waiting = await alice.say(room, "wait, not that")
+    await alice.wait(lambda: bool(alice.reactions(room, waiting)), what="⏳")
+    await alice.edit(room, waiting, "!stop")
+    assert (await alice.answer_to(asked)).content["io.roommate.turn"]["state"] == "stopped"
+    await alice.wait(lambda: not alice.reactions(room, waiting), what="the mark taken off")
+
+
+async def test_a_name_of_several_words_calls_it(daemon: MakeDaemon, person: MakePerson, homeserver: Synapse) -> None:
+    bot = await daemon(start=False)
+    async with await Person.at(homeserver.url, bot.user_id, PASSWORD) as itself:
+        await itself.call("PUT", f"profile/{bot.user_id}/displayname", {"displayname": "Robin the Bot"})
+    await bot.start()
+    alice, bob = await person("alice"), await person("bob")
+    room = await bot.room_with(alice, bob)
+    await alice.say(room, "Robin the Bot: !ping", mentions=[bot.user_id])
+    await notice(bot, alice, room, "Pong")
 
 
 async def test_commands_answer(bot: Daemon, person: MakePerson) -> None:
@@ -220,6 +244,14 @@ async def test_a_thread_is_a_conversation_of_its_own(bot: Daemon, person: MakePe
     answer = await alice.answer_to(await alice.say(room, "SAY in the thread", thread=root))
     assert answer.thread == root
     assert "in the room" not in json.dumps(model.asked[-1].messages)
+    for said in ("!ping", "!reset workspace", bot.user_id):
+        before = len(bot.said(alice, room))
+        await alice.say(room, said, thread=root)
+        await alice.wait(lambda before=before: len(bot.said(alice, room)) > before, what=f"the answer to {said}")  # type: ignore[misc]
+        assert bot.said(alice, room)[before].thread == root
+    card = await notice(bot, alice, room, "Delete **every file**")
+    await alice.react(room, card.event_id, "❌")
+    assert (await notice(bot, alice, room, "Nothing was deleted")).thread == root
 
 
 async def test_somebody_who_is_not_allowed_is_told_once(

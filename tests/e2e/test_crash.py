@@ -20,14 +20,14 @@ MakePerson = Callable[[str], Awaitable[Person]]
 async def test_kill_9_at_random_points(daemon: MakeDaemon, person: MakePerson, model: ScriptedModel) -> None:
     """A short run; `python -m tests.e2e.crash --points 200` is the long one."""
     seed = int.from_bytes(os.urandom(3))
-    verdict = await crash.run(await daemon(model=model), await person("alice"), points=8, seed=seed)
+    verdict = await crash.run(await daemon(model=model), await person("alice"), model, points=8, seed=seed)
     assert (verdict.lost, verdict.doubled, verdict.run_twice) == ([], [], []), (seed, verdict)
     assert verdict.in_order, (seed, verdict)
 
 
 async def test_kills_in_a_burst_of_ten(daemon: MakeDaemon, person: MakePerson, model: ScriptedModel) -> None:
     seed = int.from_bytes(os.urandom(3))
-    verdict = await crash.run(await daemon(model=model), await person("alice"), points=3, seed=seed, burst=10)
+    verdict = await crash.run(await daemon(model=model), await person("alice"), model, points=3, seed=seed, burst=10)
     assert verdict.messages == 10
     assert (verdict.lost, verdict.doubled, verdict.run_twice) == ([], [], []), (seed, verdict)
     assert verdict.in_order, (seed, verdict)
@@ -38,12 +38,12 @@ async def test_a_turn_goes_on_after_a_kill_and_its_running_call_is_not_run_again
 ) -> None:
     bot, alice = await daemon(model=model), await person("alice")
     room = await bot.room_with(alice)
-    command = "echo begun >> trace.txt; sleep 30; echo slept >> trace.txt"
+    command = "echo begun >> trace.txt; echo it r''uns; sleep 30; echo slept >> trace.txt"
     script = (
         f'TOOL run_command {{"command": "{command}"}}\n---\nTOOL run_command {{"command": "cat trace.txt"}}\n---\nECHO'
     )
     asked = await alice.say(room, script)
-    await alice.wait(lambda: any("sleep 30" in m.body for m in bot.said(alice, room)), what="the running command")
+    await alice.wait(lambda: any("it runs" in m.body for m in bot.said(alice, room)), 30, "the running command")
     [live] = [m for m in bot.said(alice, room) if "sleep 30" in m.body]
     await bot.kill9()
     await bot.start()
@@ -51,6 +51,7 @@ async def test_a_turn_goes_on_after_a_kill_and_its_running_call_is_not_run_again
     assert answer.event_id == live.event_id, "the same message goes on"
     assert answer.body.count("begun") == 1
     assert "slept" not in answer.body
+    assert "unknown: the daemon restarted while this ran" in answer.html, "people see it among the steps"
     last = next(request for request in reversed(model.asked) if request.prompt == script)
     first_result = next(message["content"] for message in last.messages if message["role"] == "tool")
     assert "unknown: the daemon restarted" in first_result

@@ -35,6 +35,21 @@ async def test_a_missing_image_is_named_and_found_once_it_is_there(
         podman("untag", image, name)
 
 
+async def test_output_is_seen_as_it_comes(bot: Daemon, person: MakePerson) -> None:
+    alice = await person("alice")
+    room = await bot.room_with(alice)
+    await alice.ask(room, run("true"))
+    asked = await alice.say(room, run("for i in 1 2 3; do echo number-$i; sleep 0.7; done"))
+    for first in (1, 2):
+        await alice.wait(
+            lambda first=first: any(  # type: ignore[misc]
+                f"number-{first}" in m.body and "number-3" not in m.body for m in bot.said(alice, room)
+            ),
+            what=f"line {first} while the command runs",
+        )
+    assert "number-3" in (await alice.answer_to(asked)).body
+
+
 async def test_a_killed_container_is_back_with_its_files(bot: Daemon, person: MakePerson) -> None:
     alice = await person("alice")
     room = await bot.room_with(alice)

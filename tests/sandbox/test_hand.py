@@ -454,7 +454,7 @@ async def test_jobs_have_names_of_their_own_even_after_the_container_died(hand: 
     first = await hand.host.start_job("echo first")
     await until(lambda: (hand.workspace / first.log).read_text() == "first\n")
     await hand.kill()
-    await until(lambda: hand.host.lost.is_set())
+    await until(lambda: not hand.host.here)
     await hand.start()
     with pytest.raises(ToolError, match="no background job"):
         await hand.host.job(first.id)
@@ -492,15 +492,29 @@ async def test_the_death_of_the_hand_ends_its_calls(hand: LiveHand) -> None:
     for call in calls:
         with pytest.raises(HandLost, match="gone"):
             await call
-    assert hand.host.lost.is_set()
+    assert not hand.host.here
     assert not hand.host.busy
     with pytest.raises(HandLost):
         await hand.host.run(["true"])
     with pytest.raises(HandLost, match=r"waited 0.01 s"):
         await hand.host.connected(0.01)
     await hand.start()
-    assert not hand.host.lost.is_set()
     assert (await hand.host.run(["true"])).code == 0
+
+
+async def test_a_stopped_hand_is_taken_for_dead_however_long_its_call_may_take() -> None:
+    async with live_hand(patience=0.5, silence=0.2) as hand:
+        running = asyncio.ensure_future(hand.host.run("sleep 1; echo fine", timeout=1000))
+        assert (await running).code == 0, "silence alone is no death"
+        call = asyncio.ensure_future(hand.host.run("sleep 60", timeout=1000))
+        await until(lambda: hand.left())
+        os.kill(hand.pid, signal.SIGSTOP)
+        with pytest.raises(HandLost, match="in time"):
+            await call
+        os.kill(hand.pid, signal.SIGCONT)
+        await hand.host.connected(10)
+        assert (await hand.host.run("true")).code == 0
+        await until(lambda: not hand.left())
 
 
 async def test_it_says_when_it_was_used(hand: LiveHand) -> None:
@@ -518,7 +532,7 @@ async def test_it_says_when_it_was_used(hand: LiveHand) -> None:
 
 async def test_a_stale_socket_is_replaced_and_an_impossible_one_said(tmp_path: Path) -> None:
     (tmp_path / "hand.sock").touch()
-    host = HandHost(tmp_path / "hand.sock", owner=(os.getuid(), os.getgid()))
+    host = HandHost(tmp_path / "hand.sock")
     await host.open()
     assert (tmp_path / "hand.sock").stat().st_mode & 0o777 == 0o666
     await host.close()

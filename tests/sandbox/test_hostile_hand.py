@@ -231,7 +231,7 @@ async def test_a_hand_that_does_not_answer_in_time_is_dead(host: HandHost) -> No
     with pytest.raises(HandLost, match="in time"):
         await asking
     assert await liar.hung_up()
-    assert host.lost.is_set()
+    assert not host.here
 
 
 async def test_a_hand_that_does_not_kill_is_dead(host: HandHost) -> None:
@@ -266,7 +266,7 @@ async def test_the_newest_hand_is_the_rooms(host: HandHost) -> None:
     with pytest.raises(HandLost, match="took this one's place"):
         await asking
     assert await older.hung_up()
-    assert not host.lost.is_set()
+    assert host.here
     again = asyncio.ensure_future(host.run(["true"]))
     _, number, _ = await newer.heard()
     newer.writer.write(frame(RESULT, number, json.dumps(ENDED).encode()))

@@ -5,10 +5,20 @@ from __future__ import annotations
 import asyncio
 import time
 
+from roommate.errors import ToolError
 from roommate.words import RoomId
 from tests.sandbox.conftest import ROOM, SMALL, Make, sh
 
 OTHER = RoomId("!other:example.org")
+BOMB = b"""
+import os, time
+while True:
+    try:
+        if os.fork() == 0:
+            time.sleep(1000)
+    except OSError:
+        time.sleep(0.001)
+"""
 
 
 async def test_neither_sees_the_other(make: Make) -> None:
@@ -51,6 +61,33 @@ async def test_a_fork_bomb_stays_in_its_room(make: Make) -> None:
     count = await sh(await sandboxes.hand(ROOM), "ps aux | wc -l")
     assert count.exit.code == 0
     assert int(count.text) < 20, "the bomb still runs"
+
+
+async def test_a_bomb_left_behind_gives_way_to_the_next_call(make: Make) -> None:
+    hand = await make().hand(ROOM)
+    job = await hand.start_job("sleep 1000 & wait")
+    beside = asyncio.create_task(sh(hand, "for i in $(seq 30); do sleep 0.1 || true; done; echo done"))
+    await hand.write("/workspace/bomb.py", BOMB)
+    # It leaves session and parent, and its environment has no mark: nothing says whose it is.
+    await sh(hand, "env -i setsid python3 bomb.py >/dev/null 2>&1 & sleep 0.5")
+    said = [await sh(hand, "echo works") for _ in range(20)]
+    assert {(one.exit.code, one.text.splitlines()[-1]) for one in said} == {(0, "works")}
+    assert sum("left behind were ended" in one.text for one in said) == 1
+    assert (await hand.job(job.id)).exit is None
+    assert (await beside).text.endswith("done\n")
+
+
+async def test_a_bomb_that_runs_still_holds_nobody_up_for_long(make: Make) -> None:
+    hand = await make().hand(ROOM)
+    bomb = asyncio.create_task(sh(hand, "bomb() { bomb | bomb & }; bomb; sleep 60", timeout=3))
+    await asyncio.sleep(1)
+    async with asyncio.timeout(10):
+        try:
+            await hand.run("true")
+        except ToolError as problem:
+            assert "too many processes" in str(problem)
+    assert (await bomb).exit.timed_out
+    assert (await sh(hand, "echo works")).text.endswith("works\n")
 
 
 async def test_the_workspace_has_an_end_and_recovers(make: Make) -> None:

@@ -96,8 +96,10 @@ except OSError as error: sys.exit(3 if error.errno in (1, 38) else 0)'"""
         CALL.format(f"{NUMBERS['keyctl']}, 0, -3, 1"),  # KEYCTL_GET_KEYRING_ID of the session
         SOCKET.format(40, 1),  # AF_VSOCK: to the machine's host
         SOCKET.format(38, 5),  # AF_ALG
+        SOCKET.format(17, 3),  # AF_PACKET
+        "prlimit --pid $PPID --nofile=3 && exit 0; exit 3",  # of the hand
     ],
-    ids=["unshare", "clone", "ptrace", "keyctl", "vsock", "alg"],
+    ids=["unshare", "clone", "ptrace", "keyctl", "vsock", "alg", "packet", "prlimit"],
 )
 async def test_the_filter_refuses(lodge: RoomSandboxes, attempt: str) -> None:
     """With EPERM or ENOSYS; what the kernel itself refuses it refuses otherwise."""

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roommate.errors import StateError
-from roommate.store import Cards, Database, Inbox, Outbox, Rooms, Turns, codec
+from roommate.store import Cards, Database, Inbox, Outbox, Rooms, Turns, codec, mark_of
 from roommate.store.migrations import STEPS, migrate
 from roommate.words import (
     Answer,
@@ -85,6 +85,65 @@ async def test_an_inbox_row_is_done_once(database: Database) -> None:
     assert len(await outbox.unsent()) == 1
 
 
+async def test_a_mark_goes_with_what_it_marks_however_that_is_dealt_with(database: Database) -> None:
+    inbox, outbox, turns = Inbox(database), Outbox(database), Turns(database)
+    await inbox.commit(batch("s1", *(said(f"${number}", "text") for number in range(4))))
+    rows = await inbox.waiting(ROOM)
+    for row in rows:
+        for _ in range(2):
+            await inbox.queue(row.seq, Draft(ROOM, {"mark": row.seq}, once=mark_of(row.seq)))
+    marks = await outbox.unsent()
+    assert [mark.draft.content for mark in marks] == [{"mark": row.seq} for row in rows], "once each"
+    assert await inbox.waiting(ROOM, queued=False) == []
+    assert len(await inbox.waiting(ROOM, most=3)) == 3
+    assert await inbox.count_queued(ROOM) == 4
+    await turns.begin(rows[0].seq, ROOM, None, Prompt("text", ALICE), "m")
+    await inbox.done(rows[1].seq)
+    await inbox.commit(batch("s2", Incoming(EventId("$r"), ROOM, ALICE, 2, Redaction(EventId("$2")))))
+    assert await inbox.drop_queued(ROOM) == 1
+    taken_off = await outbox.unsent(after=marks[-1].id)
+    assert [row.draft.redacts for row in taken_off] == [mark.id for mark in marks]
+    assert await inbox.waiting(ROOM) == []
+
+
+async def test_an_edited_message_is_looked_at_anew(database: Database) -> None:
+    inbox = Inbox(database)
+    await inbox.commit(batch("s1", said("$1", "wait")))
+    [row] = await inbox.waiting(ROOM)
+    await inbox.queue(row.seq, Draft(ROOM, {}, once=mark_of(row.seq)))
+    await inbox.commit(batch("s2", Incoming(EventId("$e"), ROOM, ALICE, 2, Edit(EventId("$1"), "!stop"))))
+    [row] = await inbox.waiting(ROOM, queued=False)
+    assert row.incoming.what == Message("!stop")
+
+
+async def test_a_turn_has_the_model_that_its_room_has_when_it_begins(database: Database) -> None:
+    inbox, turns, rooms = Inbox(database), Turns(database), Rooms(database)
+    await inbox.commit(batch("s1", said("$1", "one"), said("$2", "two")))
+    first, second = await inbox.waiting(ROOM)
+    for row, chosen, model in ((first, None, "default"), (second, "other", "other")):
+        await rooms.set_model(ROOM, chosen)
+        begun = await turns.begin(row.seq, ROOM, None, Prompt("x", ALICE), "default")
+        assert begun
+        assert begun[0].model == model
+
+
+async def test_who_comes_back_does_not_find_the_members_of_before(database: Database) -> None:
+    inbox, rooms = Inbox(database), Rooms(database)
+    for membership, joined in (("join", 1), ("leave", None), ("invite", None), ("join", None)):
+        await inbox.commit(SyncBatch(membership, (RoomState(ROOM, membership, joined),), ()))
+    assert (await rooms.get(ROOM)).joined != 1, "or the bot would leave at once, as if it were alone"
+
+
+async def test_a_sent_row_is_known_and_takes_no_room(database: Database) -> None:
+    outbox = Outbox(database)
+    [row] = await outbox.put([Draft(ROOM, {"body": "x" * 40_000})])
+    await outbox.sent(row, "$event")
+    assert await outbox.is_ours(EventId("$event"))
+    assert await outbox.event_of(row) == "$event"
+    kept = await database.run(lambda c: c.execute("SELECT sum(length(content)) FROM outbox").fetchone()[0])
+    assert kept < 100
+
+
 async def test_a_turn_takes_its_message_and_can_be_found_unfinished(database: Database) -> None:
     inbox, turns, outbox = Inbox(database), Turns(database), Outbox(database)
     await inbox.commit(batch("s1", said("$1", "one")))
@@ -140,7 +199,7 @@ async def test_a_card_is_decided_once_and_not_from_another_room(database: Databa
     await inbox.commit(batch("s1", said("$1", "!reset workspace"), said("$2", "✅"), said("$3", "✅")))
     asked, yes, twice = await inbox.waiting(ROOM)
     question = Question("reset-workspace", "?", seconds=60)
-    await cards.put(question, Draft(ROOM, {"body": "?"}), asked.seq)
+    await cards.put(question, Draft(ROOM, {"body": "?"}), asked.seq, EventId("$thread"))
     [row] = await outbox.unsent()
     await outbox.sent(row.id, "$card")
     assert await cards.open(RoomId("!other"), EventId("$card")) is None
@@ -148,6 +207,7 @@ async def test_a_card_is_decided_once_and_not_from_another_room(database: Databa
     assert card is not None
     assert not card.expired
     assert card.choices == ("✅", "❌")
+    assert card.thread == "$thread"
     assert await cards.decide(card, yes.seq, "yes", ALICE, Draft(ROOM, {"body": "ok"}))
     assert not await cards.decide(card, twice.seq, "no", ALICE, Draft(ROOM, {"body": "no"}))
     assert await cards.open(ROOM, EventId("$card")) is None

@@ -63,19 +63,21 @@ def suggestion(name: str) -> str | None:
 
 def without_mention(text: str, names: Sequence[str]) -> str:
     """The text without the bot's name in front (``Roommate: do it`` → ``do it``)."""
-    for name in sorted(filter(None, names), key=len, reverse=True):
+    for name in sorted(names, key=len, reverse=True):
         match = re.match(rf"\s*@?{re.escape(name)}(?:[:,]+\s*|\s+|$)", text, re.IGNORECASE)
         if match:
             return text[match.end() :]
     return text
 
 
-def names_of(bot: UserId, display_name: str = "") -> tuple[str, ...]:
+def names_of(bot: UserId, display_name: str) -> tuple[str, ...]:
     """What people call the bot: its id, its local part, its display name."""
-    return (bot, bot[1:].partition(":")[0], display_name)
+    return tuple(filter(None, (bot, bot[1:].partition(":")[0], display_name)))
 
 
-def meant_for(message: Message, bot: UserId, *, people: int, to_us: bool, everything: bool) -> bool:
+def meant_for(
+    message: Message, bot: UserId, names: Sequence[str], *, people: int, to_us: bool, everything: bool
+) -> bool:
     """Is a message for the bot? `people` is everybody in the room, the bot included; `to_us`: it replies to the bot."""
     return (
         people <= 2
@@ -83,5 +85,5 @@ def meant_for(message: Message, bot: UserId, *, people: int, to_us: bool, everyt
         or to_us
         or bot in message.mentions
         or parse(message.text) is not None
-        or without_mention(message.text, names_of(bot)) != message.text
+        or without_mention(message.text, names) != message.text
     )

@@ -164,7 +164,7 @@ class View:
     def live(self, now: float) -> str:
         """Markdown of the turn as it stands: the steps, what runs now with its newest output, the text so far."""
         hidden = len(self._done) - LIVE_STEPS
-        parts = [f"⚙️ *working · {seconds(now - self._began)}*" + (f" *· {hidden} steps before*" if hidden > 0 else "")]
+        parts = [f"⚙️ *working · {seconds(now - self._began)}*" + (f" *· {hidden} more before*" if hidden > 0 else "")]
         parts += [f"ℹ️ {note}" for note in self._notes]
         for item in self._done[-LIVE_STEPS:]:
             if isinstance(item, str):

@@ -16,7 +16,17 @@ ALWAYS = "♾"
 CANNOT_READ = (
     "This room is encrypted, and I cannot read encrypted messages yet. Please invite me into a room without encryption."
 )
+NOTHING_ASKED = "Yes? Tell me what to do; `!help` shows what I understand."
+RESUMED = "I was restarted and go on where I was."
 TEXT_ONLY = "I can read text only: I did not open the file you sent. Paste what matters, or tell me where to find it."
+
+
+def broken(place: str) -> str:
+    return f"⚠️ Something went wrong inside of Roommate: its log has it under {place}. Try again, or tell the operator."
+
+
+def stopped(by: str) -> str:
+    return f"⏹ Stopped by {by}."
 
 
 def greeting(model: str, *, encrypted: bool, rehearsal: bool) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 
-from prompt_toolkit.application import Application, run_in_terminal
+from prompt_toolkit.application import Application
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.formatted_text import ANSI, AnyFormattedText, StyleAndTextTuples
@@ -92,8 +92,20 @@ class TerminalChat:
             return [("ansigreen", f"\n{frame} {names} at work"), ("ansibrightblack", "   !stop stops")]
         return [("ansibrightblack", "\nEnter sends · Alt-Enter new line · !help · /help · Ctrl-C leaves")]
 
-    async def _print(self, *looks: RenderableType) -> None:
-        await run_in_terminal(lambda: self._console.print(*looks, sep="\n"))
+    def _print(self, *looks: RenderableType) -> None:
+        """Let something scroll by, above what is drawn anew.
+
+        Not by way of run_in_terminal: it gives the terminal back meanwhile, which then takes what is typed for itself.
+        """
+        if not self._app.is_running:
+            self._console.print(*looks, sep="\n")
+            return
+        output = self._app.output
+        self._app.renderer.erase()
+        output.write_raw("".join(look.ansi(shown, output.get_size().columns) for shown in looks))
+        output.flush()
+        self._app.renderer.reset()
+        self._app.invalidate()
 
     # ── what happens in the room ─────────────────────────────────────────────────────────────────
 
@@ -106,7 +118,7 @@ class TerminalChat:
                     continue
                 if not caught_up:
                     caught_up = True
-                    await self._print(
+                    self._print(
                         *(look.post_look(post, self._me) for post in self._timeline.posts.values() if not post.live)
                     )
                 self._app.invalidate()
@@ -118,9 +130,9 @@ class TerminalChat:
             if seen.live:
                 self._live[seen.event_id] = seen
             elif caught_up and (was_live or not self._is_from_here(event)):
-                await self._print(look.post_look(seen, self._me))
+                self._print(look.post_look(seen, self._me))
         elif isinstance(seen, Reacted) and caught_up and seen.sender != self._me:
-            await self._print(look.reaction_look(seen))
+            self._print(look.reaction_look(seen))
         elif event["type"] == "m.room.redaction":
             self._live = {key: post for key, post in self._live.items() if key in self._timeline.posts}
 
@@ -160,16 +172,13 @@ class TerminalChat:
             case Leave():
                 self._app.exit()
             case Tell(text):
-                self._soon(Text(text, "dim"))
+                self._print(Text(text, "dim"))
             case Say(text) as say:
-                self._soon(look.own_look(text))
+                self._print(look.own_look(text))
                 self._outbox.put_nowait(say)
             case React() as react:
                 self._outbox.put_nowait(react)
         return False
-
-    def _soon(self, shown: RenderableType) -> None:
-        self._app.create_background_task(self._print(shown))
 
     async def _deliver(self) -> None:
         while True:
@@ -181,12 +190,12 @@ class TerminalChat:
                     case React(key):
                         await self._react(key)
             except MatrixError as error:
-                await self._print(Text(f"not sent: {error}", "red"))
+                self._print(Text(f"not sent: {error}", "red"))
 
     async def _react(self, key: str) -> None:
         card = self._timeline.newest_card(not_of=self._me)
         if card is None:
-            await self._print(Text("There is no question to answer.", "dim"))
+            self._print(Text("There is no question to answer.", "dim"))
             return
         await self._client.react(self._room, card.event_id, key)
-        await self._print(look.reaction_look(Reacted(self._me, key, card)))
+        self._print(look.reaction_look(Reacted(self._me, key, card)))

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from roommate.errors import StateError
+from roommate.tied import tied
 
 
 class Background:
@@ -52,7 +53,7 @@ class Background:
         # setpriv sets the death signal and becomes the command: the process id stays. An own session keeps the
         # terminal's Ctrl-C away, so that whoever started it ends things in order.
         if not self._detached:
-            command = ["setpriv", "--pdeathsig", "KILL", *command]
+            command = tied(command, "KILL")
         # Without compiled modules Synapse takes 2.6 s to start instead of 1.0.
         inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         with self.log.open("ab") as log:

@@ -61,6 +61,7 @@ class Homeserver:
             self._token = saved.access_token
             await self._call("check the bot's login", "GET", f"{CLIENT_API}/account/whoami")
         else:
+            self._token = self._nio.access_token = ""  # a dead one would spoil the login
             account = await self._log_in(url, user, password)
             self._token = account.access_token
         self.me = Me(user, await self._display_name())

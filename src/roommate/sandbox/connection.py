@@ -41,6 +41,7 @@ from roommate.sandbox.tunnel import Tunnel
 
 HELLO_WITHIN = 5.0
 """Seconds in which whoever dials in has to greet."""
+_SIGN_OF_LIFE = b'{"op":"jobs"}'
 
 Take = Callable[[bytes], Awaitable[None] | None]
 
@@ -179,11 +180,13 @@ class Connection(asyncio.Protocol):
         opened: Callable[[int, Tunnel], None],
         gone: Callable[[Connection, str], None],
         patience: float,
+        silence: float,
     ) -> None:
         """`arrived` is told the protocol version that the hand speaks, `opened` the port of each new tunnel, `gone`
         why the connection ended.
 
         `patience` is how many seconds beyond a call's own time the hand has to end it, and to kill one not wanted.
+        When calls run and nothing was heard for `silence` seconds, it is asked for a sign of life.
         """
         self.patience = patience
         self._arrived, self._opened, self._gone = arrived, opened, gone
@@ -195,6 +198,9 @@ class Connection(asyncio.Protocol):
         self._number = 0
         self._greeting: asyncio.TimerHandle | None = None
         self._greeted = False
+        self._silence = silence
+        self._heard = False
+        self._listening: asyncio.TimerHandle | None = None
         self._why: str | None = None
 
     @property
@@ -212,6 +218,8 @@ class Connection(asyncio.Protocol):
         call = Call(self, self._number, content, within)
         self._calls[self._number] = call
         self.write(frame(CALL, self._number, request) + call.input())
+        if self._listening is None:
+            self._listen()
         return call
 
     def listen(self, port: int) -> None:
@@ -227,8 +235,9 @@ class Connection(asyncio.Protocol):
         """End the connection and every call on it."""
         if self._why is None:
             self._why = why
-            if self._greeting is not None:
-                self._greeting.cancel()
+            for timer in (self._greeting, self._listening):
+                if timer is not None:
+                    timer.cancel()
             if self._transport is not None:
                 self._transport.abort()
             lost: list[Call | Tunnel] = [*self._calls.values(), *self._tunnels.values()]
@@ -236,6 +245,18 @@ class Connection(asyncio.Protocol):
             for one in lost:
                 one.lose(why)
             self._gone(self, why)
+
+    def _listen(self) -> None:
+        self._heard = False
+        self._listening = asyncio.get_running_loop().call_later(self._silence, self._look)
+
+    def _look(self) -> None:
+        """A hand that is silent while calls run is asked for its jobs, which it has to answer in time."""
+        self._listening = None
+        if self._calls and self._heard:
+            self._listen()
+        elif self._calls:
+            self.call(_SIGN_OF_LIFE, None, 0)
 
     # ── asyncio.Protocol ──
 
@@ -245,6 +266,7 @@ class Connection(asyncio.Protocol):
         self._greeting = loop.call_later(HELLO_WITHIN, self.fail, "whoever dialled in from the room said nothing")
 
     def data_received(self, data: bytes) -> None:
+        self._heard = True
         try:
             for kind, number, payload in self._frames.feed(data):
                 if self._why is not None:

@@ -33,6 +33,8 @@ _STARTABLE = ("created", "configured", "exited", "stopped")
 _DIAL_SECONDS = 15
 _REDIAL_SECONDS = 0.25
 _REDIALS = 12
+_LOSSES = 3
+"""Times in a row that a call lost its hand, after which the container is started again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ class RoomContainer:
     async def hand(self) -> HandHost:
         """The hand, dialled in. Raises SandboxError."""
         self.asked = asyncio.get_running_loop().time()
-        if self.up and self._hand is not None and await _here(self._hand):
+        if self.up and self._hand is not None and self._hand.here and self._hand.losses < _LOSSES:
             return self._hand
         if self._rising is None:
             self._rising = asyncio.create_task(self._rise(), name=f"rise {self.name}")
@@ -101,12 +103,19 @@ class RoomContainer:
         async with self._lock:
             if not self.up or self.used > since:
                 return
+            asked = self.asked
             if await self._works():
                 self.asked = asyncio.get_running_loop().time()
                 return
-            self.up = False
-            ground = await self._foundation.ground()
-            await ground.engine.stop(self.name)
+            if self.asked != asked:  # a call came while we looked
+                return
+            self.up = False  # from now on a call waits for the lock, and starts it again
+            try:
+                ground = await self._foundation.ground()
+                await ground.engine.stop(self.name)
+            except EngineError:
+                self.up = True
+                raise
             self._detach()
             await asyncio.to_thread(self.files.release)
             log.info("stopped the container of %s, which was idle", self.room_id)
@@ -170,7 +179,8 @@ class RoomContainer:
         engine = ground.engine
         hand = await self._listen()
         found = await engine.find(self.name)
-        for _ in range(_REDIALS):  # the container runs, so the hand may be on its way; or Podman knows no better yet
+        trusted = hand.losses < _LOSSES  # else something in the container ends its hands: that has to end, too
+        for _ in range(_REDIALS if trusted else 0):  # its hand may be on its way; or Podman knows no better yet
             if found is None or found.state != "running":
                 break
             with contextlib.suppress(HandLost):
@@ -178,8 +188,13 @@ class RoomContainer:
                 return hand
             found = await engine.find(self.name)
         else:
-            log.warning("the hand of %s does not dial in: starting its container again", self.room_id)
+            log.warning(
+                "the hand of %s %s: starting its container again",
+                self.room_id,
+                "does not dial in" if trusted else "is lost again and again",
+            )
             await engine.stop(self.name)
+            hand.losses = 0
         made = self._spec((await self._foundation.image()).id, ground)
         workspace_mb = 0 if ground.host.quota else self._plan.limits.workspace_mb
         await asyncio.to_thread(self.files.prepare, ground.host.owner, workspace_mb)
@@ -208,7 +223,7 @@ class RoomContainer:
 
     async def _works(self) -> bool:
         """Does something run in the background? It keeps the container up."""
-        if self._hand is None or not await _here(self._hand):
+        if self._hand is None or not self._hand.here:
             return False
         try:
             return any(job.exit is None for job in await self._hand.jobs())
@@ -299,11 +314,3 @@ def size(count: int) -> str:
 
 def _short(text: str, length: int) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:length]
-
-
-async def _here(hand: HandHost) -> bool:
-    try:
-        await hand.connected(0)
-    except HandLost:
-        return False
-    return True

@@ -21,8 +21,18 @@ _CGROUP_V2 = "boot with systemd.unified_cgroup_hierarchy=1, or run the daemon as
 def failed(problem: SandboxError) -> Check:
     """Nothing can run; the problem's own words say what to do."""
     if isinstance(problem, ImageError):
-        return Check("image", False, str(problem), "make it with `roommate image build`, or set SANDBOX_IMAGE")
-    return Check("podman", False, str(problem), "see `podman run --rm IMAGE true` for more")
+        return Check(
+            "image",
+            False,
+            str(problem),
+            "run `roommate image build`, or set SANDBOX_IMAGE to an image with sh and python3",
+        )
+    return Check(
+        "podman",
+        False,
+        str(problem),
+        "see that `podman run --rm IMAGE true` works for this user, with Podman 4.3 or newer",
+    )
 
 
 async def examine(foundation: Foundation, plan: Plan) -> list[Check]:

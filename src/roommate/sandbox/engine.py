@@ -18,6 +18,7 @@ from roommate.words import JsonObject
 log = logging.getLogger(__name__)
 
 _CALL_SECONDS = 60
+_CLOSE_SECONDS = 0.5
 _THREADS = 8
 
 
@@ -58,14 +59,22 @@ class Engine:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="podman")
-        self._socket: Path | None = None
         self._client: Any = None
         self._connecting = asyncio.Lock()
+        self._calls: set[asyncio.Future[Any]] = set()
 
     async def close(self) -> None:
         """Containers stay as they are."""
-        await self._service.close()  # first: it ends the calls that threads wait for
+        # A service that is told to end while it makes or starts a container waits a second for itself.
+        await self.settled(_CLOSE_SECONDS)
+        await self._service.close()
+        await self.settled(_CLOSE_SECONDS)  # they end with their service, and so do the threads that wait for them
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def settled(self, seconds: float) -> None:
+        """Wait until the calls are carried out that are on their way, cancelled ones too; so long at most."""
+        if self._calls:
+            await asyncio.wait(self._calls, timeout=seconds)
 
     async def facts(self) -> JsonObject:
         """`podman info`: host, store and version. A fifth of a second."""
@@ -144,12 +153,20 @@ class Engine:
             socket = await self._service.ready()
             if self._client is None:
                 self._client = await loop.run_in_executor(self._threads, _connect, socket)
-        answer = await loop.run_in_executor(self._threads, _call, self._client, method, path, params, body)
+        call = loop.run_in_executor(self._threads, _call, self._client, method, path, params, body)
+        self._calls.add(call)
+        call.add_done_callback(self._ended)
+        answer = await asyncio.shield(call)
         if answer.status_code >= 400 and answer.status_code not in fine:
             message = _message(answer)
             log.debug("%s %s: %d %s", method, path, answer.status_code, message)
             raise (ImageError if _is_about_image(message) else EngineError)(f"Podman refuses: {message}")
         return answer
+
+    def _ended(self, call: asyncio.Future[Any]) -> None:
+        self._calls.discard(call)
+        if not call.cancelled():
+            call.exception()  # whoever asked may have gone away
 
 
 def _connect(socket: Path) -> Any:

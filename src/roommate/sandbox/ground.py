@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from roommate.errors import EngineError
 from roommate.sandbox import seccomp
 from roommate.sandbox.engine import Engine, Image
 from roommate.sandbox.posture import Host
@@ -29,6 +32,7 @@ class Foundation:
 
     def __init__(self, probe: Probe, state: Path, image: str) -> None:
         self._probe = probe
+        self._state = state
         self._profile = state / "seccomp.json"
         self._image = image
         self._ground: Ground | None = None
@@ -38,18 +42,34 @@ class Foundation:
         """Raises EngineError when no container can run here, ImageError when the image is unfit."""
         async with self._laying:
             if self._ground is None:
-                host = await self._probe.host(self._image)
-                ours = bool(host.seccomp)
-                ours = ours and await asyncio.to_thread(seccomp.write, Path(host.seccomp), self._profile)
-                for weakness in weaknesses(host):
-                    log.warning("sandboxes: %s", weakness)
-                self._ground = Ground(self._probe.engine(host), host, self._profile if ours else None)
+                with self._written():
+                    self._ground = await self._lay()
             return self._ground
+
+    async def _lay(self) -> Ground:
+        host = await self._probe.host(self._image)
+        ours = bool(host.seccomp) and await asyncio.to_thread(seccomp.write, Path(host.seccomp), self._profile)
+        for weakness in weaknesses(host):
+            log.warning("sandboxes: %s", weakness)
+        return Ground(self._probe.engine(host), host, self._profile if ours else None)
+
+    @contextlib.contextmanager
+    def _written(self) -> Iterator[None]:
+        """A state folder that cannot be written, or a full disk, is a reason that people can read."""
+        try:
+            yield
+        except OSError as exc:
+            raise EngineError(f"{self._state} cannot be written: {exc.strerror or exc}") from exc
 
     async def image(self) -> Image:
         """The rooms' image. Raises ImageError when it is missing or no hand can run in it."""
         ground = await self.ground()
-        return await self._probe.fit(ground.engine, ground.host, self._image)
+        with self._written():
+            return await self._probe.fit(ground.engine, ground.host, self._image)
+
+    async def clear(self) -> None:
+        """Remove what a daemon that was killed left behind when it looked at this host."""
+        await self._probe.clear((await self.ground()).engine)
 
     def doubt(self) -> None:
         """A container did not start: the next daemon looks at the host anew."""

@@ -10,7 +10,6 @@ import json
 import logging
 import socket as sockets
 from collections.abc import Awaitable, Callable, Sequence
-from os import chown
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -70,16 +69,18 @@ A = TypeVar("A", bound=Answer)
 class HandHost:
     """`ports.Hand` for one room. Listens on `socket`; the newest hand that dials in there is the room's.
 
-    The socket is open to everybody (0666): the folder it is in is the wall. `owner` is the uid and gid it is given.
-    `lost` is set while a hand that was there is gone; calls raise HandLost then. A hand that is `patience` seconds late
-    with the end of a call is taken for dead.
+    The socket is open to everybody (0666): the folder it is in is the wall.
+    A hand that is `patience` seconds late with the end of a call, or with a sign of life when nothing was heard of it
+    for `silence` seconds (something in the room may have stopped it), is taken for dead: calls raise HandLost.
     """
 
-    def __init__(self, socket: Path, *, owner: tuple[int, int] | None = None, patience: float = 15.0) -> None:
-        self.lost = asyncio.Event()
+    def __init__(self, socket: Path, *, patience: float = 15.0, silence: float = 5.0) -> None:
         self.last_used = 0.0
         """When a call began or ended last, as loop.time(); calls in flight are `busy`."""
-        self._socket, self._owner, self._patience = socket, owner, patience
+        self.losses = 0
+        """How many connections in a row were lost in mid-call, with no call that came to its end since."""
+        self._missed: Connection | None = None
+        self._socket, self._patience, self._silence = socket, patience, silence
         self._listener: sockets.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
         self._dialled: set[Connection] = set()
@@ -99,8 +100,6 @@ class HandHost:
             self._socket.unlink(missing_ok=True)
             listener.bind(str(self._socket))
             self._socket.chmod(0o666)
-            if self._owner is not None:
-                chown(self._socket, *self._owner)
             listener.listen(8)
         except OSError as error:
             listener.close()
@@ -145,6 +144,11 @@ class HandHost:
             self._connection.listen(port)
 
     @property
+    def here(self) -> bool:
+        """Has it dialled in, and not gone?"""
+        return self._connection is not None
+
+    @property
     def busy(self) -> bool:
         """Are calls in flight?"""
         return self._connection is not None and self._connection.busy
@@ -160,7 +164,7 @@ class HandHost:
             await asyncio.sleep(ACCEPT_PAUSE)
 
     def _dialled_in(self) -> Connection:
-        connection = Connection(self._arrived, self._opened, self._gone, self._patience)
+        connection = Connection(self._arrived, self._opened, self._gone, self._patience, self._silence)
         self._dialled.add(connection)
         return connection
 
@@ -174,7 +178,6 @@ class HandHost:
             older.fail("another hand dialled in and took this one's place")
         for port in self._served:
             connection.listen(port)
-        self.lost.clear()
         self._here.set()
 
     def _opened(self, port: int, tunnel: Tunnel) -> None:
@@ -197,7 +200,6 @@ class HandHost:
         if connection is self._connection:
             self._connection, self._why = None, why
             self._here.clear()
-            self.lost.set()
 
     # ── ports.Hand ──
 
@@ -283,7 +285,7 @@ class HandHost:
         within: float | None,
         **request: Any,
     ) -> A:
-        if self._connection is None:
+        if (connection := self._connection) is None:
             raise HandLost(self._why)
         try:
             text = json.dumps(request, ensure_ascii=False, separators=(",", ":")).encode()
@@ -294,7 +296,12 @@ class HandHost:
         loop = asyncio.get_running_loop()
         self.last_used = loop.time()
         try:
-            result = await self._connection.call(text, content, within).finish(take)
+            result = await connection.call(text, content, within).finish(take)
+            self.losses = 0
+        except HandLost:
+            if connection is not self._missed:
+                self._missed, self.losses = connection, self.losses + 1
+            raise
         finally:
             self.last_used = loop.time()
         try:

@@ -15,7 +15,7 @@ from roommate.sandbox.engine import Engine, Image
 from roommate.sandbox.ids import free_ids
 from roommate.sandbox.posture import Host, Limits
 from roommate.sandbox.service import Service
-from roommate.sandbox.trial import trial
+from roommate.sandbox.trial import clear, trial
 from roommate.sandbox.workspace import quota_problem
 from roommate.words import JsonObject
 
@@ -38,6 +38,7 @@ SETUPS: dict[str, str | None] = {
 _ASKED = ((True, True, True), (True, False, True), (False, False, False))
 
 _NOTHING = asyncio.subprocess.DEVNULL
+_VERSION_SECONDS = 10
 
 
 class Probe:
@@ -51,6 +52,7 @@ class Probe:
         self._memory = state / "host.json"
         self._key = ""
         self._fit_image = ""
+        self._trying = asyncio.Lock()
 
     async def host(self, image: str) -> Host:
         """Raises EngineError when no configuration of Podman works here, ImageError when the image is unfit."""
@@ -71,11 +73,17 @@ class Probe:
     async def fit(self, engine: Engine, host: Host, image: str) -> Image:
         """The image, once it is known that a room's hand runs in it. Raises ImageError when it does not."""
         found = await engine.image(image)
-        if found.id != self._fit_image:
-            await self._trial(engine, host, image)
-            self._fit_image = found.id
-            await self._keep(host)
+        async with self._trying:
+            if found.id != self._fit_image:
+                await self._trial(engine, host, image)
+                self._fit_image = found.id
+                await self._keep(host)
         return found
+
+    async def clear(self, engine: Engine) -> None:
+        """Remove what a probe that was killed left behind."""
+        async with self._trying:
+            await clear(engine, self._state)
 
     def forget(self) -> None:
         """What was remembered does not work any more."""
@@ -98,36 +106,49 @@ class Probe:
             )
         except OSError as exc:
             raise EngineError(f"Podman is not there (PODMAN_PATH is {self._podman!r}): apt install podman") from exc
-        version, _ = await process.communicate()
+        try:
+            async with asyncio.timeout(_VERSION_SECONDS):
+                version, _ = await process.communicate()
+        except TimeoutError as exc:
+            raise EngineError(f"Podman hangs: `{self._podman} --version` took over {_VERSION_SECONDS} s") from exc
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
         return f"{version.decode().strip()}; {os.uname().release}; uid {os.getuid()}"
 
     async def _find_out(self, image: str) -> Host:
         """The best of all configurations: with a user namespace before without, more limits before fewer."""
         quota = await asyncio.to_thread(quota_problem, self._state)
         found: list[Host] = []
-        problems: list[EngineError] = []
+        problems: list[str] = []
         for setup in SETUPS:
-            engine = self._engine(setup)
             try:
-                facts = await engine.facts()
-                self._fit_image = (await engine.image(image)).id
-                for host in _candidates(setup, facts, quota):
-                    try:
-                        found.append(await self._trial(engine, host, image))
-                    except EngineError as problem:
-                        log.info("%s does not work here: %s", setup, problem)
-                        problems.append(problem)
-                    else:
-                        break
+                found.append(await self._try(setup, image, quota))
             except EngineError as problem:
-                problems.append(problem)
-            finally:
-                await engine.close()
+                problems.append(f"with {setup}: {problem}")
+                log.log(logging.DEBUG if found else logging.INFO, "rooms cannot run with %s: %s", setup, problem)
             if found and _score(found[-1]) == _BEST:
                 break
         if not found:
-            raise EngineError(f"no container can run here: {problems[-1]}")
+            raise EngineError(f"no container can run here; {'; '.join(problems)}")
         return max(found, key=_score)
+
+    async def _try(self, setup: str, image: str, quota: str) -> Host:
+        engine = self._engine(setup)
+        try:
+            facts = await engine.facts()
+            self._fit_image = (await engine.image(image)).id
+            last: EngineError | None = None
+            for host in _candidates(setup, facts, quota):
+                try:
+                    return await self._trial(engine, host, image)
+                except EngineError as problem:
+                    last = problem
+            assert last is not None
+            raise last
+        finally:
+            await engine.close()
 
 
 def _candidates(setup: str, facts: JsonObject, quota: str) -> Iterator[Host]:

@@ -77,8 +77,10 @@ class RoomSandboxes:
 
     async def leave(self, room_id: RoomId) -> None:
         """Raises SandboxError; the container is then removed by the next `reconcile`."""
-        await self._room(room_id).remove()
-        self._rooms.pop(room_id, None)
+        room = self._room(room_id)
+        await room.remove()
+        if not room.rising:  # else somebody wants it again by now
+            self._rooms.pop(room_id, None)
 
     # ── The daemon's side ──
 
@@ -108,17 +110,21 @@ class RoomSandboxes:
         """Keep the containers of these rooms, running ones running; remove those of others. No file is deleted."""
         rooms = frozenset(joined)
         ground = await self._foundation.ground()
+        await self._foundation.clear()
         for container in await ground.engine.list(DAEMON, self._plan.daemon):
             if container.labels.get(STATE) != str(self._plan.state):
                 continue  # of a daemon with the same name and another state
             room = self._room(RoomId(container.labels.get(ROOM, "")))
-            if room.room_id in rooms:
-                if container.state == "running" and not room.up:
-                    await room.adopt()
-                    self._risen.set()
-            elif not room.up and not room.rising:  # else it was joined since we looked
-                log.info("removing the container of %s, which is no room of ours any more", room.room_id)
-                await self.leave(room.room_id)
+            try:
+                if room.room_id in rooms:
+                    if container.state == "running" and not room.up:
+                        await room.adopt()
+                        self._risen.set()
+                elif not room.up and not room.rising:  # else it was joined since we looked
+                    log.info("removing the container of %s, which is no room of ours any more", room.room_id)
+                    await self.leave(room.room_id)
+            except SandboxError as problem:
+                log.warning("sandboxes: %s: %s", room.room_id, problem)
 
     async def close(self) -> None:
         """Let go of everything. Containers, and what runs in them, stay as they are."""

@@ -42,7 +42,7 @@ def derive(default: JsonObject) -> JsonObject:
     the machine's host before all, know no network namespace or have no use in a room.
     """
     profile = copy.deepcopy(default)
-    ours = {*_FORBIDDEN, *_MISSING, "clone", "socket"}
+    ours = {*_FORBIDDEN, *_MISSING, "clone", "socket", "prlimit64"}
     kept = []
     for rule in profile.get("syscalls", []):
         rule["names"] = [name for name in _names(rule) if name not in ours]
@@ -77,6 +77,8 @@ def _rules() -> list[JsonObject]:
             {"names": ["socket"], "action": _ALLOW, "args": [_compare(0, "EQ", family)]}
             for family in (_UNIX, _INET, _INET6)
         ),
+        # Of oneself only: with a limit of 0 open files for the hand a room would end its own tools.
+        {"names": ["prlimit64"], "action": _ALLOW, "args": [_compare(0, "EQ", 0)]},
         # As the default profile has it: a program that finds an audit socket believes that it must use it.
         {
             "names": ["socket"],

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import asyncio.subprocess
+import contextlib
 import os
 import re
 import secrets
 import shutil
 import socket
+import time
 from pathlib import Path
 
 from roommate.errors import EngineError
+from roommate.tied import tied
 
 SOCKET_PATH_BYTES = 107
 """Longest path of a Unix socket on Linux, see unix(7)."""
@@ -60,18 +63,23 @@ class Service:
     async def _start(self) -> None:
         check_socket_path(self._socket)
         podman = self._program()
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _forget_dead(self._folder)
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _forget_dead(self._folder)
+            if self._conf is not None:
+                self._conf_file.write_text(self._conf)
+            log = self._log.open("wb")
+        except OSError as exc:
+            raise EngineError(f"{self._folder} cannot be written: {exc.strerror or exc}") from exc
         environment = {name: value for name, value in os.environ.items() if not _SECRET.search(name)}
         if self._conf is not None:
-            self._conf_file.write_text(self._conf)
             environment["CONTAINERS_CONF"] = str(self._conf_file)
         # No other way holds when we are killed with -9: the kernel itself ends the service then.
-        command = ["setpriv", "--pdeathsig", "TERM", podman, "system", "service", "--time=0"]
-        with self._log.open("wb") as log:
+        command = tied([podman, "system", "service", "--time=0", f"unix://{self._socket}"])
+        with log:
             try:
                 self._process = await asyncio.create_subprocess_exec(
-                    *command, f"unix://{self._socket}", stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
+                    *command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
                     cwd=self._socket.parent,  # conmon leaves a file `oom` there when a container runs out of memory
                     env=environment, start_new_session=True,
                 )  # fmt: skip
@@ -123,8 +131,8 @@ def _listens(path: Path) -> bool:
 
 
 def _forget_dead(folder: Path) -> None:
-    """Remove what a service of a daemon that was killed left behind."""
-    for path in folder.glob("podman-*.sock"):
-        if not _listens(path):
-            for left in (path, path.with_suffix(".log"), path.with_suffix(".conf")):
-                left.unlink(missing_ok=True)
+    """Remove what services of daemons that were killed left behind; one that is just starting has new files."""
+    for path in folder.glob("podman-*"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > 2 * _START_SECONDS and not _listens(path.with_suffix(".sock")):
+                path.unlink()

@@ -6,7 +6,6 @@ import asyncio
 import dataclasses
 import json
 import secrets
-import shutil
 from pathlib import Path
 
 from roommate.errors import EngineError, ImageError
@@ -49,10 +48,23 @@ with open("facts.json", "w") as file:
 _SCRIPT = 'exec 2>said; exec python3 -I -S -c "$0"'
 
 
+_PREFIX = "roommate-"
+_FOLDERS = ("probe-*", "quota-*")
+_SETTLE_SECONDS = 2
+
+
+async def clear(engine: Engine, state: Path) -> None:
+    """Remove what trials left behind whose daemon was killed. No trial of this state may run."""
+    for container in await engine.list(STATE, str(state)):
+        if container.name.startswith(f"{_PREFIX}probe-"):
+            await engine.remove(container.name)
+    await asyncio.to_thread(_delete_folders, state)
+
+
 async def trial(engine: Engine, host: Host, image: str, state: Path, limits: Limits) -> Host:
     """Run a container as a room's would be; returns `host` with what it really gives."""
     folder = state / f"probe-{secrets.token_hex(4)}"
-    name = f"roommate-{folder.name}"
+    name = _PREFIX + folder.name
     files = Workspace(folder)
     profile = state / "seccomp.json"
     try:
@@ -77,8 +89,9 @@ async def trial(engine: Engine, host: Host, image: str, state: Path, limits: Lim
         code = await engine.wait(name)
         facts = await asyncio.to_thread(_facts_of, files.workspace, image, code)
     finally:
+        await engine.settled(_SETTLE_SECONDS)  # a `create` that was cancelled comes about all the same
         await engine.remove(name)
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        await asyncio.to_thread(files.delete)
     return dataclasses.replace(
         host,
         userns=facts["userns"],
@@ -87,6 +100,12 @@ async def trial(engine: Engine, host: Host, image: str, state: Path, limits: Lim
         pids=_holds(facts["pids"], limits.pids),
         seccomp=host.seccomp if ours and facts["seccomp"] else "",
     )
+
+
+def _delete_folders(state: Path) -> None:
+    for pattern in _FOLDERS:
+        for folder in state.glob(pattern):
+            Workspace(folder).delete()
 
 
 def _facts_of(workspace: Path, image: str, code: int) -> JsonObject:

@@ -10,6 +10,7 @@ import shutil
 import stat
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 
 _MIB = 1 << 20
 _PATH = os.pathsep.join(("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin"))
+_MOUNTS = 20
 _PROGRAM_SECONDS = 600  # e2fsck of a large damaged disk takes its time
 
 
@@ -106,21 +108,32 @@ class Workspace:
             raise EngineError(
                 f"the room's files are in {self._disk}, which only root can mount: run the daemon as root"
             )
+        for attempt in range(_MOUNTS):
+            device = self._device(megabytes)
+            try:
+                _run("mount", "-t", "ext4", "-o", "nosuid,nodev,noatime,discard", device, str(self._files))
+                break
+            except EngineError:  # the device of a moment ago, which was just about to go
+                if attempt == _MOUNTS - 1:
+                    raise
+                time.sleep(0.05)
+        _run("losetup", "--detach", device)  # takes effect when nobody has it mounted any more
+
+    def _device(self, megabytes: int) -> str:
+        """The block device of the disk, which is made, grown or mended first where needed."""
         # A container that outlived the daemon may hold the disk where we see no mount (a mount namespace of systemd).
         # The same block device mounted twice is one file system; two devices on one file would destroy it.
-        device = _run("losetup", "--noheadings", "--output", "NAME", "--associated", str(self._disk)).split()
-        if not device:
-            if not self._disk.exists():
-                _make_disk(self._disk, megabytes)
-            elif self._disk.stat().st_size < megabytes * _MIB:  # the limit was raised
-                _run("e2fsck", "-f", "-p", str(self._disk), fine=(1,))
-                os.truncate(self._disk, megabytes * _MIB)
-                _run("resize2fs", str(self._disk))
-            else:
-                _run("e2fsck", "-p", str(self._disk), fine=(1,))
-            device = [_run("losetup", "--find", "--show", str(self._disk)).strip()]
-        _run("mount", "-t", "ext4", "-o", "nosuid,nodev,noatime,discard", device[0], str(self._files))
-        _run("losetup", "--detach", device[0])  # takes effect when nobody has it mounted any more
+        if device := _run("losetup", "--noheadings", "--output", "NAME", "--associated", str(self._disk)).split():
+            return device[0]
+        if not self._disk.exists():
+            _make_disk(self._disk, megabytes)
+        elif self._disk.stat().st_size < megabytes * _MIB:  # the limit was raised
+            _run("e2fsck", "-f", "-p", str(self._disk), fine=(1,))
+            os.truncate(self._disk, megabytes * _MIB)
+            _run("resize2fs", str(self._disk))
+        else:
+            _run("e2fsck", "-p", str(self._disk), fine=(1,))
+        return _run("losetup", "--find", "--show", str(self._disk)).strip()
 
 
 def quota_problem(folder: Path) -> str:
@@ -184,6 +197,6 @@ def _run(*command: str, fine: tuple[int, ...] = ()) -> str:
     except subprocess.TimeoutExpired as exc:
         raise EngineError(f"{command[0]} did not end: {' '.join(command)}") from exc
     if done.returncode != 0 and done.returncode not in fine:
-        lines = (done.stderr or done.stdout).strip().splitlines()
+        lines = [line for line in (done.stderr or done.stdout).strip().splitlines() if "dmesg" not in line]
         raise EngineError(f"{command[0]} failed: {lines[-1] if lines else f'exit code {done.returncode}'}")
     return done.stdout

@@ -20,6 +20,7 @@ class Card:
     subject: str
     choices: tuple[str, ...]
     operators_only: bool
+    thread: EventId | None
     expired: bool
 
 
@@ -27,10 +28,10 @@ class Cards:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    async def put(self, question: Question, draft: Draft, seq: int | None = None) -> int:
+    async def put(self, question: Question, draft: Draft, seq: int | None = None, thread: EventId | None = None) -> int:
         """Put up a card and give its id; the one that is open on the same subject instead, where there is one.
 
-        With `seq` it answers that inbox row.
+        With `seq` it answers that inbox row, in its thread.
         """
 
         def work(c: sqlite3.Connection) -> int:
@@ -44,8 +45,8 @@ class Cards:
                 return int(same[0])
             [row] = outbox.insert(c, [draft])
             card = c.execute(
-                """INSERT INTO cards (room_id, outbox_id, what, subject, choices, operators_only, expires)
-                   VALUES (?, ?, ?, ?, ?, ?, ?)""",
+                """INSERT INTO cards (room_id, outbox_id, what, subject, choices, operators_only, thread, expires)
+                   VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
                 (
                     draft.room_id,
                     row,
@@ -53,6 +54,7 @@ class Cards:
                     question.subject,
                     " ".join(question.choices).replace("\ufe0f", ""),
                     question.operators_only,
+                    thread,
                     time.time() + question.seconds,
                 ),
             ).lastrowid
@@ -66,16 +68,16 @@ class Cards:
 
         def work(c: sqlite3.Connection) -> Card | None:
             row = c.execute(
-                """SELECT cards.id, what, subject, choices, operators_only, expires
+                """SELECT cards.id, what, subject, choices, operators_only, thread, expires
                    FROM cards JOIN outbox ON outbox_id = outbox.id
                    WHERE outbox.event_id = ? AND cards.room_id = ? AND verdict IS NULL""",
                 (event_id, room_id),
             ).fetchone()
             if row is None:
                 return None
-            card, what, subject, choices, operators_only, expires = row
+            card, what, subject, choices, operators_only, thread, expires = row
             known = tuple(choices.split(" "))
-            return Card(card, room_id, what, subject, known, bool(operators_only), expires < time.time())
+            return Card(card, room_id, what, subject, known, bool(operators_only), thread, expires < time.time())
 
         return await self._db.run(work)
 

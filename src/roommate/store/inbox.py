@@ -128,6 +128,7 @@ class Inbox:
 
     async def count_queued(self, room_id: RoomId) -> int:
         """How many messages wait for their turn."""
+        # Said twice, since the index of what waits is used only where its own condition stands.
         query = "SELECT count(*) FROM inbox WHERE room_id=? AND state='queued' AND state!='done'"
         return await self._db.run(lambda c: int(c.execute(query, (room_id,)).fetchone()[0]))
 

@@ -96,6 +96,9 @@ STEPS = (
     );
     """,
     """
+    ALTER TABLE cards ADD COLUMN thread TEXT;    -- event id of the root of the thread that it was put up in
+    """,
+    """
     ALTER TABLE cards ADD COLUMN subject TEXT NOT NULL DEFAULT '';
     ALTER TABLE cards ADD COLUMN choices TEXT NOT NULL DEFAULT '✅ ❌';
     ALTER TABLE cards ADD COLUMN operators_only INTEGER NOT NULL DEFAULT 0;

@@ -17,7 +17,6 @@ class RoomRow:
     joined: int
     """Members, the bot included."""
     encrypted: bool
-    name: str | None
     model: str | None
     """Chosen with ``!model``; None is the daemon's."""
     prompt: str | None = None
@@ -33,10 +32,10 @@ class Rooms:
 
         def work(c: sqlite3.Connection) -> RoomRow:
             row = c.execute(
-                "SELECT membership, joined, encrypted, name, model, prompt FROM rooms WHERE room_id=?", (room_id,)
+                "SELECT membership, joined, encrypted, model, prompt FROM rooms WHERE room_id=?", (room_id,)
             ).fetchone()
-            membership, joined, encrypted, name, model, prompt = row or ("leave", 0, 0, None, None, None)
-            return RoomRow(room_id, membership, joined, bool(encrypted), name, model, prompt)
+            membership, joined, encrypted, model, prompt = row or ("leave", 0, 0, None, None)
+            return RoomRow(room_id, membership, joined, bool(encrypted), model, prompt)
 
         return await self._db.run(work)
 

@@ -46,11 +46,18 @@ class Turns:
         self._db = database
 
     async def begin(
-        self, seq: int, room_id: RoomId, thread: EventId | None, prompt: Prompt, default_model: str
+        self,
+        seq: int,
+        room_id: RoomId,
+        thread: EventId | None,
+        prompt: Prompt,
+        default_model: str,
+        instead: str | None = None,
     ) -> tuple[Turn, Sequence[Sequence[Step]]] | None:
         """Turn a waiting message into a turn, and give it with the conversation so far (this turn last).
 
-        None when the message was redacted in the meantime. The model is the room's own, where it has one.
+        None when the message was redacted in the meantime. The model is `instead`, else the room's own, else the
+        default.
         """
 
         def work(c: sqlite3.Connection) -> tuple[Turn, Sequence[Sequence[Step]]] | None:
@@ -62,8 +69,8 @@ class Turns:
             ).fetchone()
             turn_id = c.execute(
                 """INSERT INTO turns (conversation_id, inbox_seq, model, started)
-                   VALUES (?, ?, coalesce((SELECT model FROM rooms WHERE room_id = ?), ?), ?)""",
-                (conversation, seq, room_id, default_model, time.time()),
+                   VALUES (?, ?, coalesce(?, (SELECT model FROM rooms WHERE room_id = ?), ?), ?)""",
+                (conversation, seq, instead, room_id, default_model, time.time()),
             ).lastrowid
             assert turn_id is not None
             _add(c, turn_id, prompt)

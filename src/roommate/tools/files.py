@@ -115,7 +115,7 @@ async def list_files(asked: ListFiles, hand: Hand, keep: int) -> Outcome:
 
 def _entry(folder: str, entry: DirEntry) -> str:
     path = entry.path if folder in (".", "./") else f"{folder.rstrip('/')}/{entry.path}"
-    path = plain(path.encode("utf-8", "replace")).replace("\n", "?")
+    path = plain(path.replace("\n", "?").replace("\r", "?").encode("utf-8", "replace"))
     if entry.kind == "file":
         return f"{path}  {size(entry.size)}"
     return path + {"dir": "/", "link": " (link)"}.get(entry.kind, " (special file)")

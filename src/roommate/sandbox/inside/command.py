@@ -134,8 +134,7 @@ class Command:
                     setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),  # these two Python ignores, and so do we
                 )
             except BlockingIOError:
-                spared = set().union(*(command.family.members() for command in self._hand.commands.values()))
-                swept = sweep(spared) or swept
+                swept = sweep([command.family for command in self._hand.commands.values()]) or swept
                 if not swept or patience == SPAWNS - 1:
                     raise
                 time.sleep(0.01)  # until init has reaped them

@@ -67,21 +67,24 @@ class Family:
             return False
 
 
-def sweep(spared: set[int]) -> bool:
-    """Kill what belongs to nobody any more: all but us, those we descend from, and `spared`; whether there was any.
+def sweep(wanted: list[Family]) -> bool:
+    """Kill what belongs to nobody any more: all but us, those we descend from, and the `wanted`; whether there was any.
 
     All are stopped before one is killed, so that a fork bomb cannot outrun us. Where process 1 is not our own user's
     this is no container of ours, and nothing is done.
     """
     if os.stat("/proc/1").st_uid != os.getuid() or os.getuid() == 0:
         return False
-    table = _processes()
-    line = os.getpid()
-    while line in table:
-        spared = spared | {line}
-        line = table[line][0]
     found: set[int] = set()
-    while fresh := {pid for pid in _processes() if pid not in spared} - found:
+    while True:
+        table = _processes()  # first: who is in it and wanted is so still when we look closer
+        spared: set[int] = set().union(*(family.members() for family in wanted))
+        line = os.getpid()
+        while line in table:
+            spared.add(line)
+            line = table[line][0]
+        if not (fresh := table.keys() - spared - found):
+            break
         found |= fresh
         _signal(fresh, signal.SIGSTOP)
     _signal(found, signal.SIGKILL)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from roommate.sandbox.inside.calls import SHELL
-from roommate.sandbox.inside.command import Command, Refusal
+from roommate.sandbox.inside.command import Command, Refusal, explain
 from roommate.sandbox.inside.frames import CHUNK
 from roommate.sandbox.inside.record import Record
 
@@ -98,6 +98,8 @@ class Jobs:
                 break
             except FileExistsError:  # of an earlier life of this container
                 pass
+            except OSError as error:
+                raise Refusal(explain(error, ".roommate/jobs, where its output would go")) from None
         try:
             job = Job(self._hand, str(self._number), text, cwd, record)
         except Refusal:

@@ -1,10 +1,11 @@
 """Files of output that the hand keeps in the workspace, under `.roommate`."""
 
 # pathlib and contextlib would cost time and memory at every start.
-# ruff: noqa: PTH103, PTH105, PTH108, PTH118, PTH120, PTH123, SIM105
+# ruff: noqa: PTH102, PTH105, PTH108, PTH112, PTH114, PTH118, PTH120, PTH123, SIM105
 
 from __future__ import annotations
 
+import errno
 import os
 
 KEPT = 100
@@ -24,7 +25,8 @@ class Record:
         self._path = os.path.join(workspace, self.shown)
         self._cap, self._turns, self._size = cap, turns, 0
         folder = os.path.dirname(self._path)
-        os.makedirs(folder, exist_ok=True)
+        _folder(os.path.dirname(folder))
+        _folder(folder)
         ignore = os.path.join(workspace, ".roommate", ".gitignore")
         if not os.path.lexists(ignore):
             with open(ignore, "w", encoding="ascii") as file:
@@ -66,6 +68,17 @@ class Record:
 
     def _create(self) -> int:
         return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+
+
+def _folder(path: str) -> None:
+    """Make it. A link in its place goes: we would write to, and delete, what is somebody else's."""
+    if os.path.islink(path):
+        os.unlink(path)
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise NotADirectoryError(errno.ENOTDIR, "not a folder", path) from None
 
 
 def _prune(folder: str, spare: set[str]) -> None:

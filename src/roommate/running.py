@@ -1,0 +1,138 @@
+"""The turn that runs in a room: it works, shows that it does, can be stopped, and stores how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+from roommate import agents
+from roommate.agent.turn import Outcome, run_turn
+from roommate.chat import voice
+from roommate.errors import ModelError, StateError
+from roommate.house import House
+from roommate.live import LiveMessage
+from roommate.store import Turn, Turns
+from roommate.words import Answer, Event, Note, Step, Stop, Usage, UserId
+
+log = logging.getLogger(__name__)
+
+TYPING_AFTER = 0.015
+"""Seconds of work before the bot is shown as typing: an answer that comes sooner is not slowed down by it."""
+
+TYPING_SECONDS = 20
+"""How often the typing notice is renewed; the homeserver takes it off 30 s after the last."""
+
+STATE_RETRY_SECONDS = 5
+
+
+class RunningTurn:
+    """`start` it once; `over` is called when how it ended is stored."""
+
+    def __init__(self, turn: Turn, house: House, *, crowded: bool, over: Callable[[], None]) -> None:
+        self.turn = turn
+        self.silent = False
+        """Nobody is there to read how it ends."""
+        self._house = house
+        self._over = over
+        self._live = LiveMessage(turn, turn.prompt_event if crowded else None, house.turns, house.progress)
+        self._work: asyncio.Task[Outcome] | None = None
+        self._ended = asyncio.Event()
+        self._stopped_by: UserId | None = None
+        self._typing = False
+        """People see the bot as typing."""
+        self.closing = False
+        """Its message takes no more."""
+
+    def start(self, group: asyncio.TaskGroup, conversation: Sequence[Sequence[Step]], *, resumed: bool) -> None:
+        """Run in this group. `conversation` is all turns so far, this one last."""
+        if resumed:
+            log.info("%s: turn %d goes on after a restart", self.turn.room_id, self.turn.id)
+            self._live.emit(Note(voice.RESUMED))
+        self._work = group.create_task(self._run(conversation))
+        group.create_task(self._see_through(self._work))
+
+    def emit(self, event: Event) -> None:
+        """Show more in the turn's message."""
+        self._live.emit(event)
+
+    async def stop(self, by: UserId) -> bool:
+        """Stop, now, and wait until its end is stored; False when it had come to its end before."""
+        if stopped := self._work is not None and self._work.cancel():
+            self._stopped_by = by
+        await self._ended.wait()
+        return stopped
+
+    async def _see_through(self, work: asyncio.Task[Outcome]) -> None:
+        """Show signs of the turn while it works, then store and show how it ended."""
+        house, turn = self._house, self.turn
+        async with asyncio.TaskGroup() as signs:
+            signs.create_task(self._live.appear())
+            typing = signs.create_task(self._show_typing())
+            await asyncio.wait([work])
+            typing.cancel()
+            if work.cancelled():
+                outcome = Outcome(Stop.STOPPED, Answer(voice.stopped(self._stopped_by or "nobody")))
+            else:
+                outcome = work.result()
+            self.closing = True
+            drafts = await self._live.close(outcome)
+        said = () if self.silent else drafts
+        await _stored(lambda: house.turns.end(turn, outcome.stop, outcome.last, outcome.usage, said))
+        self._over()
+        self._ended.set()
+        house.progress.wake()
+        if self._typing:
+            await house.progress.typing(turn.room_id, False)
+
+    async def _run(self, conversation: Sequence[Sequence[Step]]) -> Outcome:
+        """Whatever happens in a turn ends the turn, and nothing else."""
+        house, turn = self._house, self.turn
+        try:
+            return await run_turn(
+                conversation,
+                room=turn.room_id,
+                model=house.model(turn.model),
+                tools=house.tools(turn.room_id),
+                journal=_Journal(house.turns, turn),
+                emit=self._live.emit,
+                rounds=house.settings.max_agent_turns,
+                around=await agents.surroundings(turn.room_id, house),
+            )
+        except ModelError as error:
+            log.warning("%s: turn %d: %s", turn.room_id, turn.id, error)
+            return Outcome(Stop.FAILED, Answer(f"⚠️ {error}"))
+        except Exception:
+            log.exception("%s: turn %d failed", turn.room_id, turn.id)
+            return Outcome(Stop.FAILED, Answer(voice.broken(f"turn {turn.id}")))
+
+    async def _show_typing(self) -> None:
+        """The first sign of life, until cancelled."""
+        await asyncio.sleep(TYPING_AFTER)
+        self._typing = True
+        while True:
+            await self._house.progress.typing(self.turn.room_id, True)
+            await asyncio.sleep(TYPING_SECONDS)
+
+
+class _Journal:
+    """The steps of one turn; implements agent.turn.Journal. A full disk holds the turn up, and ends nothing."""
+
+    def __init__(self, turns: Turns, turn: Turn) -> None:
+        self._turns = turns
+        self._turn = turn
+        self._in_order = asyncio.Lock()
+
+    async def add(self, step: Step, usage: Usage) -> None:
+        async with self._in_order:  # also when one of them has to be tried again
+            await _stored(lambda: self._turns.add(self._turn, step, usage))
+
+
+async def _stored(write: Callable[[], Awaitable[None]]) -> None:
+    """Store what must not be lost, as soon as the disk takes it."""
+    while True:
+        try:
+            return await write()
+        except StateError as error:
+            log.error("%s; trying again", error)
+            await asyncio.sleep(STATE_RETRY_SECONDS)

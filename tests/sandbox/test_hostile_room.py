@@ -1,0 +1,106 @@
+"""What is in a room is not to be trusted: neither its files nor who speaks to the daemon from there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+
+from roommate.errors import HandLost, ToolError
+from roommate.sandbox.inside.frames import HELLO, VERSION, frame
+from roommate.sandbox.rooms import RoomSandboxes
+from roommate.words import RoomId
+from tests.sandbox.conftest import ROOM, Make, sh
+
+IMPOSTOR = """
+import socket, struct
+{prepare}
+for _ in range({times}):
+    line = socket.socket(socket.AF_UNIX)
+    line.connect("/run/room/hand.sock")
+    try:
+        line.send({greeting})
+        line.settimeout(0.2)
+        line.recv(1 << 16)
+    except OSError:
+        pass
+    line.close()
+"""
+
+
+async def test_a_link_in_place_of_the_hand_s_folders_leads_nowhere(make: Make) -> None:
+    """Else what the hand keeps would go to, and its tidying delete, what is somebody else's."""
+    hand = await make().hand(ROOM)
+    await hand.run("mkdir mine .roommate && cd mine && touch $(seq 200)")
+    for kind in ("output", "jobs"):
+        for target in ("/nowhere", "../mine"):
+            await hand.run(f"rm -rf .roommate/{kind}; ln -s {target} .roommate/{kind}")
+            async with asyncio.timeout(5):
+                job = await hand.start_job("echo job")
+                ended = await hand.run("seq 1000", spill_after=10)
+            assert ended.spilled
+            assert (await hand.read(ended.spilled)).size > 3000
+            assert (await hand.read(job.log, limit=0)).size >= 0
+    assert (await sh(hand, "ls mine | wc -l")).text == "200\n"
+    await hand.run("rm -rf .roommate; touch .roommate")
+    with pytest.raises(
+        ToolError, match=r"\.roommate/jobs, where its output would go: a part of this path is not a folder"
+    ):
+        await hand.start_job("echo job")
+    assert (await hand.run("seq 1000", spill_after=10)).spilled is None
+
+
+async def test_every_file_is_used_up(make: Make) -> None:
+    hand = await make().hand(ROOM)
+    full = await sh(hand, "mkdir many && cd many && python3 -c 'for n in range(10**6): open(str(n), \"w\").close()'")
+    assert "No space left on device" in full.text
+    with pytest.raises(ToolError, match="the disk is full"):
+        await hand.write("/workspace/one-more", b"x")
+    entries, total = await hand.list("many", limit=10)
+    assert len(entries) == 10
+    assert total > 10_000
+    assert (await sh(hand, "rm -rf many && echo recovered > file && cat file")).text == "recovered\n"
+
+
+async def test_a_file_may_become_anything_while_it_is_read(make: Make) -> None:
+    hand = await make().hand(ROOM)
+    turns = ("echo text > f", "mkfifo f", "ln -s /dev/zero f", "ln -s f f", "mkdir f")
+    swap = f"while :; do {'; rm -rf f; '.join(turns)}; rm -rf f; done"
+    job = await hand.start_job(swap)
+    async with asyncio.timeout(20):
+        for _ in range(200):
+            for call in (hand.read("f"), hand.write("f", b"new")):
+                with contextlib.suppress(ToolError):
+                    await call
+    await hand.stop_job(job.id)
+    assert (await hand.run("true")).code == 0
+
+
+@pytest.mark.parametrize(
+    ("greeting", "error"),
+    [("b'x' * 100", None), ("""struct.pack('<I', 1 << 30)""", None), ("HELLO", "took this one's place")],
+    ids=["nonsense", "a long frame", "as the hand does"],
+)
+async def test_who_speaks_in_place_of_the_hand_gets_nowhere(
+    make: Make, lodge: RoomSandboxes, greeting: str, error: str | None
+) -> None:
+    sandboxes = make()
+    hand = await sandboxes.hand(ROOM)
+    prepare = "HELLO = open('/workspace/hello', 'rb').read()"
+    await hand.write("hello", frame(HELLO, 0, b'{"version": %d}' % VERSION))
+    text = IMPOSTOR.format(prepare=prepare, times=3, greeting=greeting)
+    await hand.write("impostor.py", text.encode())
+    if error is None:
+        assert (await hand.run("python3 impostor.py")).code == 0
+    else:
+        with pytest.raises(HandLost, match=error):
+            await hand.run("python3 impostor.py")
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                assert (await sh(await sandboxes.hand(ROOM), "echo mine")).text == "mine\n"
+                break
+            except HandLost:
+                continue
+    assert (await sh(await lodge.hand(RoomId("!beside:example.org")), "echo fine")).text == "fine\n"
