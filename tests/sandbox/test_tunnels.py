@@ -264,4 +264,4 @@ async def test_a_hand_that_does_not_end_a_closed_tunnel_is_dead(host: HandHost) 
     await host.connected(5)
     liar.writer.write(frame(OPEN, FIRST, port_bytes(80)))
     assert await liar.hung_up()
-    assert host.lost.is_set()
+    assert not host.here
