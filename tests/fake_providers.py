@@ -67,13 +67,14 @@ class Said:
 class FakeProviders:
     """``async with FakeProviders() as providers``: listens on ``providers.url``; ``providers.asked`` is what came.
 
-    Files are written below `workspace`, since some agents want whole paths.
+    Files are written below `workspace`, since some agents want whole paths. Each reply begins `delay` seconds late.
     """
 
-    def __init__(self, workspace: str = "/workspace", port: int = 0) -> None:
+    def __init__(self, workspace: str = "/workspace", port: int = 0, delay: float = 0) -> None:
         self.asked: list[Asked] = []
         self._workspace = workspace
         self._port = port
+        self._delay = delay
         self._runner: web.AppRunner | None = None
 
     @property
@@ -117,8 +118,7 @@ class FakeProviders:
         texts, names, answered = _READERS[api](body)
         wishes = [Wish(*found) for text in texts for found in _WISH.findall(text)]
         wish = wishes[-1] if wishes else Wish("say", "echo")
-        if wish.verb == "stall":
-            await asyncio.sleep(3600)
+        await asyncio.sleep(3600 if wish.verb == "stall" else self._delay)
         said = self._say(wish, names, answered, len(wishes))
         stream = body.get("stream") or path.endswith("streamGenerateContent")
         if not stream:

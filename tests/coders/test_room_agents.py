@@ -147,6 +147,13 @@ async def test_what_goes_wrong_is_in_the_report(room: Room) -> None:
     assert "no such path" in (await room.work()).text
 
 
+async def test_a_transcript_that_cannot_be_kept_costs_the_report_nothing(room: Room) -> None:
+    room.install("gemini", f"cat {SAMPLES}/gemini-write.jsonl; rm -rf .roommate; touch .roommate")
+    report = await room.work()
+    assert report.text.startswith("Done: write hello.txt.")
+    assert "transcript could not be kept" in report.text
+
+
 async def test_an_agent_that_takes_too_long_is_stopped_and_can_go_on(room: Room) -> None:
     room.install("gemini", f"head -n 4 {SAMPLES}/gemini-write.jsonl; sleep 600")
     room.agents = room.with_keys("gemini", seconds=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 
 import pytest
@@ -17,7 +18,7 @@ KEY = "a-key-that-stays-on-the-host"
 
 @pytest.fixture
 async def providers() -> AsyncIterator[FakeProviders]:
-    async with FakeProviders() as providers:
+    async with FakeProviders(delay=0.5) as providers:
         yield providers
 
 
@@ -45,10 +46,10 @@ async def test_an_agent_writes_a_file_and_runs_a_command(
     answer = await alice.ask(room, f"{written}\n---\nECHO", 90)
     assert "Done: write hello.txt. Prompts so far: 1." in answer.body
     shown = "\n".join(answer.looks)
-    assert "hello.txt" in shown, "the agent's step, while it worked"
+    assert re.search(r"^- [▶✔] .*hello\.txt", shown, re.MULTILINE), "the agent's step, while it worked"
     assert "I will do it." in shown, "what it said"
     if agent != "opencode":  # which has no hooks
-        assert f"**{agent}**" in shown, "what its hooks report"
+        assert f"<strong>{agent}</strong> · 1 call" in answer.html, "what its hooks reported"
 
     looked = tool("run_command", command="cat hello.txt .roommate/agents/*.md")
     files = await alice.ask(room, f"{looked}\n---\nECHO")

@@ -43,10 +43,10 @@ async def test_the_root_is_read_only_and_the_rest_is_small(lodge: RoomSandboxes)
     mounts = await look(lodge, "cat /proc/self/mounts")
     for line in mounts.splitlines():
         where, options = line.split()[1], line.split()[3]
-        if where in ("/workspace", "/home/room", "/run/room", "/tmp"):
+        if where in ("/workspace", "/home/room", "/run/room", "/run/spool/out", "/run/spool/in", "/run/hooks", "/tmp"):
             assert {"nosuid", "nodev"} <= set(options.split(",")), line
         if "rw" in options.split(",") and not where.startswith(("/proc", "/dev", "/sys")):
-            assert where in ("/workspace", "/home/room", "/tmp"), line
+            assert where in ("/workspace", "/home/room", "/run/spool/out", "/tmp"), line
 
 
 async def test_there_is_no_network(lodge: RoomSandboxes) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 import roommate
+from roommate.sandbox.agent_hooks import shipped
 from tests.sandbox.conftest import services
 from tests.sandbox_image import podman
 
@@ -165,6 +166,7 @@ def _furnish(home: Path, image: str) -> None:
     site = Path(str(distribution("podman").locate_file("")))
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(Path(roommate.__file__).parent, home / "lib" / "roommate", ignore=ignore)
+    shutil.copytree(shipped(), home / "lib" / "roommate" / "sandbox" / "hooks")  # as in a wheel
     for library in LIBRARIES:
         if (site / library).is_dir():
             shutil.copytree(site / library, home / "lib" / library, ignore=ignore)

@@ -105,9 +105,13 @@ class RoomAgents:
             ended = await self._run(plan, prompt, "", hand, account)
         if account.session and account.session != session:
             await self._log.keep_session(self._room_id, plan.name, account.session)
-        transcript = f"{FOLDER}/{time.strftime('%Y%m%d-%H%M%S')}-{plan.name}.md"
-        await hand.write(transcript, f"# {plan.title}\n\n{prompt}\n{account.transcript}".encode("utf-8", "replace"))
         wrong = await _wrong(plan, account, ended, hand)
+        transcript = f"{FOLDER}/{time.strftime('%Y%m%d-%H%M%S')}-{plan.name}.md"
+        content = f"# {plan.title}\n\n{prompt}\n{account.transcript}".encode("utf-8", "replace")
+        try:
+            await hand.write(transcript, content)
+        except ToolError as error:  # a full disk, most likely: what it says in the end counts still
+            wrong = f"{wrong}\n\nIts transcript could not be kept: {error}".strip()
         text = "\n\n".join(part for part in (account.answer, wrong) if part) or "(it said nothing)"
         if account.changed:
             text += f"\n\n[files written: {', '.join(list(account.changed)[:50])}]"
