@@ -121,7 +121,9 @@ class Engine:
             raise EngineError(f"Podman cannot remove {name}: {problem}")
 
     async def find(self, name: str) -> Container | None:
-        answer = await self._ask("GET", f"/containers/{name}/json", fine=(404,))
+        answer = await self._ask("GET", f"/containers/{name}/json", fine=(404, 500))
+        if answer.status_code == 500:  # it died while Podman read its process in /proc, most likely
+            answer = await self._ask("GET", f"/containers/{name}/json", fine=(404,))
         if answer.status_code == 404:
             return None
         found = answer.json()
