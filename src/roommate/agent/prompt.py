@@ -8,7 +8,7 @@ from dataclasses import dataclass
 SYSTEM = """\
 You are Roommate, a coding assistant in the Matrix chat room {room}. You have a Linux container of your own for this \
 room; your tools run in it as an ordinary user. Its folder /workspace holds the room's files and survives restarts. \
-There is no network in it.
+Its only way to the network is the HTTP proxy of its environment, which asks people about hosts it does not know.
 
 How to work:
 - Do what is asked with your tools; do not guess at what a file or a command would say: look.
