@@ -20,7 +20,7 @@ from roommate.config import Settings
 from roommate.daemon import sandboxes_of
 from roommate.demo.homeserver import Synapse
 from roommate.demo.process import Background
-from roommate.errors import StateError
+from roommate.errors import ImageError, StateError
 from roommate.person import Client
 from roommate.sandbox import image
 from roommate.sandbox.workspace import Workspace
@@ -123,7 +123,8 @@ class Demo:
             settings = self._settings.model_copy(update={"state_dir": self._state, "matrix_user": self._kept.bot})
             sandboxes = sandboxes_of(settings)
             try:
-                await sandboxes.reconcile(())
+                with contextlib.suppress(ImageError):  # without the image there is no container of it
+                    await sandboxes.reconcile(())
             finally:
                 await sandboxes.close()
         await self._homeserver.stop()

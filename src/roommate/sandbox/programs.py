@@ -12,7 +12,11 @@ from pathlib import Path
 
 from roommate.errors import EngineError, ImageError
 
-_KEPT_ENV = re.compile(r"PATH|HOME|TMPDIR|USER|LOGNAME|(https?|no|all)_proxy|XDG_RUNTIME_DIR", re.IGNORECASE)
+_KEPT_ENV = re.compile(
+    r"PATH|HOME|TMPDIR|USER|LOGNAME|(https?|no|all)_proxy|XDG_(RUNTIME|DATA|CONFIG)_(DIR|HOME)"
+    r"|CONTAINERS_\w+|STORAGE_\w+",  # an image is made in the very storage that the rooms' Podman looks into
+    re.IGNORECASE,
+)
 _LAST_LINES = 20
 
 
