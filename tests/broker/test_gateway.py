@@ -17,7 +17,7 @@ from roommate.broker.gateway import BODY_BYTES, Gateway
 from roommate.broker.providers import KINDS, providers
 from roommate.broker.usage import Counter
 from roommate.words import Usage
-from tests.broker.conftest import ROOM, Memory, free_port
+from tests.broker.conftest import ROOM, Memory, connect, free_port
 from tests.live_hand import LiveHand, until
 
 KEY = "sk-canary-7d1f"
@@ -167,6 +167,15 @@ async def test_a_stream_passes_piece_by_piece_and_is_counted(ways: Ways, client:
     assert got == pieces
     await until(lambda: ways.memory.counted)
     assert ways.memory.counted == [("claude", "claude-x", Usage(125, 15))]
+
+
+async def test_who_hangs_up_on_a_silent_model_ends_the_request_at_the_provider(ways: Ways) -> None:
+    ways.upstream.answer = [b"never said"]
+    reader, writer = await connect(URL(ways.url).port or 0)
+    writer.write(b"POST /openai/v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
+    assert await reader.readuntil(b"never said")
+    writer.close()
+    await asyncio.wait_for(ways.upstream.hung_up.wait(), 5)
 
 
 async def test_who_hangs_up_ends_the_request_at_the_provider(ways: Ways, client: aiohttp.ClientSession) -> None:

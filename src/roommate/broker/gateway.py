@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import json
 import logging
 import re
-import socket
 from collections.abc import Mapping
 
 import aiohttp
@@ -15,6 +13,7 @@ from aiohttp import web
 from yarl import URL
 
 from roommate.broker.providers import Provider
+from roommate.broker.tunnel_http import serve_http
 from roommate.broker.usage import Counter
 from roommate.errors import StateError
 from roommate.ports import Tunnel, UsageLog
@@ -55,26 +54,10 @@ class Gateway:
         """One connection, with as many requests as it likes. Raises HandLost."""
         if room_id not in self._servers:
             handler = functools.partial(self._handle, room_id)
-            self._servers[room_id] = web.Server(handler, access_log=None, keepalive_timeout=75)
-        ours, theirs = socket.socketpair()  # aiohttp's server wants a transport of the event loop's own
-        loop = asyncio.get_running_loop()
-        ours.setblocking(False)
-        transport, _ = await loop.connect_accepted_socket(self._servers[room_id], ours)
-        reader, writer = await asyncio.open_connection(sock=theirs, limit=1 << 18)
-        up, down = loop.create_task(_up(tunnel, writer)), loop.create_task(_down(reader, tunnel))
-        try:
-            # An agent that has hung up, or half of it, wants no answer any more.
-            done, _ = await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        except ConnectionError:
-            pass
-        finally:
-            for task in (up, down):
-                task.cancel()
-            await asyncio.gather(up, down, return_exceptions=True)
-            transport.abort()
-            writer.transport.abort()
+            self._servers[room_id] = web.Server(
+                handler, access_log=None, keepalive_timeout=75, handler_cancellation=True
+            )
+        await serve_http(self._servers[room_id], tunnel)
 
     async def close(self) -> None:
         for server in self._servers.values():
@@ -167,17 +150,6 @@ class Gateway:
                 read_bufsize=1 << 18,
             )
         return self._session
-
-
-async def _up(tunnel: Tunnel, writer: asyncio.StreamWriter) -> None:
-    while piece := await tunnel.read():
-        writer.write(piece)
-        await writer.drain()
-
-
-async def _down(reader: asyncio.StreamReader, tunnel: Tunnel) -> None:
-    while piece := await reader.read(1 << 16):
-        await tunnel.write(piece)
 
 
 async def _body(request: web.BaseRequest) -> bytes | None:

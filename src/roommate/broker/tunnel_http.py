@@ -1,0 +1,92 @@
+"""HTTP on a tunnel: a connection of a room goes straight into aiohttp's server, with no socket in between."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+
+from roommate.ports import Tunnel
+
+UNSENT = 1 << 18
+"""Bytes that wait for the tunnel at which whoever writes has to wait as well."""
+
+
+async def serve_http(server: web.Server, tunnel: Tunnel) -> None:
+    """One connection, with as many requests as it likes. Raises HandLost."""
+    await _Transport(tunnel, server()).run()
+
+
+class _Transport(asyncio.Transport):
+    """Of one connection: what aiohttp's server needs of a transport, on a tunnel."""
+
+    def __init__(self, tunnel: Tunnel, protocol: asyncio.Protocol) -> None:
+        super().__init__()
+        self._tunnel, self._protocol = tunnel, protocol
+        self._unsent: list[bytes] = []
+        self._size = 0
+        self._waiting = self._closing = False
+        self._reads, self._wakes = asyncio.Event(), asyncio.Event()
+        self._reads.set()
+
+    async def run(self) -> None:
+        self._protocol.connection_made(self)
+        loop = asyncio.get_running_loop()
+        up, down = loop.create_task(self._up()), loop.create_task(self._down())
+        try:
+            # A client that has hung up, or half of it, wants no answer any more.
+            done, _ = await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            self._closing = True
+            for task in (up, down):
+                task.cancel()
+            await asyncio.gather(up, down, return_exceptions=True)
+            self._protocol.connection_lost(None)
+
+    async def _up(self) -> None:
+        while piece := await self._tunnel.read():
+            self._protocol.data_received(piece)
+            await self._reads.wait()
+
+    async def _down(self) -> None:
+        while self._unsent or not self._closing:
+            if not self._unsent:
+                self._wakes.clear()
+                await self._wakes.wait()
+            pieces, self._unsent = b"".join(self._unsent), []
+            await self._tunnel.write(pieces)
+            self._size -= len(pieces)
+            if self._waiting and self._size < UNSENT // 2:
+                self._waiting = False
+                self._protocol.resume_writing()
+
+    # ── For the protocol ──
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if data and not self._closing:
+            self._unsent.append(bytes(data))
+            self._size += len(data)
+            self._wakes.set()
+            if self._size > UNSENT and not self._waiting:
+                self._waiting = True
+                self._protocol.pause_writing()
+
+    def pause_reading(self) -> None:
+        self._reads.clear()
+
+    def resume_reading(self) -> None:
+        self._reads.set()
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def close(self) -> None:
+        """What was written still goes out."""
+        self._closing = True
+        self._wakes.set()
+
+    def abort(self) -> None:
+        self._unsent.clear()
+        self.close()
