@@ -6,10 +6,10 @@ import asyncio
 
 from roommate.agent.direct import DIRECT
 from roommate.agent.prompt import INSTRUCTIONS_LENGTH, Surroundings
-from roommate.chat.commands import Command
+from roommate.chat.commands import Changed, Command
 from roommate.chat.view import block
 from roommate.coders import PLANS
-from roommate.errors import RoommateError, SandboxError, ToolError
+from roommate.errors import NotPermitted, RoommateError, SandboxError, ToolError
 from roommate.house import House
 from roommate.words import RoomId, UserId
 
@@ -33,13 +33,13 @@ def asked_directly(command: Command | None) -> tuple[str, str] | None:
     return (DIRECT + name.lower(), task.strip()) if name.lower() in PLANS and task.strip() else None
 
 
-async def obey_agents(argument: str, *, room_id: RoomId, by: UserId, house: House) -> str:
-    """Do ``!agents``; gives what to answer."""
+async def obey_agents(argument: str, *, room_id: RoomId, by: UserId, house: House) -> str | Changed:
+    """Do ``!agents``; gives what to answer. Raises NotPermitted."""
     words = argument.lower().split()
     if not words:
         return await _shown(room_id, house)
     if not house.settings.is_operator(by):
-        return "Only an operator can change whom this room asks; `!agents` shows it."
+        raise NotPermitted("Only an operator can change whom this room asks; `!agents` shows it.", "agents", argument)
     match words:
         case ["default"]:
             for role in ROLES:
@@ -48,21 +48,22 @@ async def obey_agents(argument: str, *, room_id: RoomId, by: UserId, house: Hous
             await house.agent_log.prefer(room_id, role, list(dict.fromkeys(names)))
         case _:
             return AGENTS_USAGE
-    return await _order(room_id, house)
+    return Changed(await _order(room_id, house), "agents", " ".join(words))
 
 
-async def obey_prompt(argument: str, *, room_id: RoomId, by: UserId, house: House) -> str:
-    """Do ``!prompt``; gives what to answer."""
+async def obey_prompt(argument: str, *, room_id: RoomId, by: UserId, house: House) -> str | Changed:
+    """Do ``!prompt``; gives what to answer. Raises NotPermitted."""
     if not argument:
         current = (await house.rooms.get(room_id)).prompt
         shown = f"The model is told in this room:\n\n{block(current)}" if current else "Nothing is added in this room."
         return f"{shown}\n\n`!prompt TEXT` sets it, `!prompt none` takes it away (operators)."
     if not house.settings.is_operator(by):
-        return "Only an operator can change what the model is told; `!prompt` shows it."
+        raise NotPermitted("Only an operator can change what the model is told; `!prompt` shows it.", "prompt")
     if len(argument) > LONGEST_PROMPT:
         return f"That has {len(argument)} characters, {LONGEST_PROMPT} is the most: put the rest into AGENTS.md."
     await house.rooms.set_prompt(room_id, None if argument == "none" else argument)
-    return "From the next turn on the model is told " + ("nothing more." if argument == "none" else "this.")
+    told, subject = ("nothing more", "none") if argument == "none" else ("this", f"{len(argument)} characters")
+    return Changed(f"From the next turn on the model is told {told}.", "prompt", subject)
 
 
 async def surroundings(room_id: RoomId, house: House) -> Surroundings:

@@ -111,6 +111,7 @@ class Settings(BaseSettings):
         Path("~/.local/state/roommate"), description="Database, workspaces and sockets; back this up"
     )
     ipc_base_dir: Path = Field(Path(), description="Rooms' sockets (default: STATE_DIR/ipc); keep the path short")
+    audit_days: int = Field(90, ge=0, description="How long the audit log is kept; 0 is for ever")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
     log_format: Literal["human", "json"] = Field("human", description="human or json")
 

@@ -31,7 +31,7 @@ from roommate.room import Room
 from roommate.sandbox.posture import Limits
 from roommate.sandbox.rooms import RoomSandboxes
 from roommate.spool import Spool
-from roommate.store import Agents, AgentUsages, Cards, Database, Egress, Inbox, Ipc, Outbox, Rooms, Turns
+from roommate.store import Agents, AgentUsages, Audit, Cards, Database, Egress, Inbox, Ipc, Outbox, Rooms, Turns
 from roommate.tools import RoomTools
 from roommate.words import HookEvent, RoomId, SyncBatch
 
@@ -159,6 +159,7 @@ class Daemon:
         self, database: Database, inbox: Inbox, homeserver: Homeserver, sandboxes: RoomSandboxes, spool: Spool
     ) -> None:
         rooms, outbox, cards, ipc = Rooms(database), Outbox(database), Cards(database), Ipc(database)
+        audit = Audit(database)
         sender = Sender(homeserver, outbox)
         questions = Questions(cards, sender, {hooks.ASKED_BY_HOOK: hooks.decider(spool)})
         egress, agent_usages = Egress(database), AgentUsages(database)
@@ -200,6 +201,7 @@ class Daemon:
                 cards=cards,
                 questions=questions,
                 ipc=ipc,
+                audit=audit,
                 egress=egress,
                 gate=gate,
                 agent_usages=agent_usages,
@@ -219,6 +221,7 @@ class Daemon:
             group.create_task(sender.run())
             group.create_task(intake.run())
             group.create_task(spool.run(heard))
+            group.create_task(audit.run(self._settings.audit_days))
             for room_id in await inbox.rooms_with_work():
                 self._wake(room_id, group, house)
             await intake.ready.wait()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from roommate.broker import rules
+from roommate.chat.commands import Changed
 from roommate.config import EGRESS_PRESETS
+from roommate.errors import NotPermitted
 from roommate.house import House
 from roommate.words import Destination, RoomId, UserId
 
@@ -19,13 +21,14 @@ USAGE = (
 )
 
 
-async def obey(argument: str, *, room_id: RoomId, by: UserId, house: House) -> str:
-    """Do the command; gives what to answer."""
+async def obey(argument: str, *, room_id: RoomId, by: UserId, house: House) -> str | Changed:
+    """Do the command; gives what to answer. Raises NotPermitted."""
     words = argument.split()
     if not words:
         return await _shown(room_id, house)
     if not house.settings.is_operator(by):
-        return "Only an operator can change where this room's container may connect to; `!egress` shows it."
+        refusal = "Only an operator can change where this room's container may connect to; `!egress` shows it."
+        raise NotPermitted(refusal, "egress", argument)
     match words:
         case ["add" | "remove" as what, text]:
             rule = rules.typed(text)
@@ -34,16 +37,16 @@ async def obey(argument: str, *, room_id: RoomId, by: UserId, house: House) -> s
             return await _change(what, rule, room_id, by, house)
         case ["preset", *names] if names and set(names) <= set(EGRESS_PRESETS):
             await house.egress.set_presets(room_id, names)
-            return await _shown(room_id, house)
+            return Changed(await _shown(room_id, house), "egress.preset", " ".join(names))
     return USAGE
 
 
-async def _change(what: str, rule: Destination, room_id: RoomId, by: UserId, house: House) -> str:
+async def _change(what: str, rule: Destination, room_id: RoomId, by: UserId, house: House) -> str | Changed:
     if what == "add":
         await house.egress.add(room_id, rule, by)
-        return f"This room's container may connect to `{rule}` now."
+        return Changed(f"This room's container may connect to `{rule}` now.", "egress.add", str(rule))
     if await house.egress.remove(room_id, rule):
-        return f"`{rule}` is not among this room's hosts any more."
+        return Changed(f"`{rule}` is not among this room's hosts any more.", "egress.remove", str(rule))
     return f"`{rule}` is not among this room's hosts; `!egress` shows them."
 
 

@@ -18,7 +18,8 @@
     │   ├── EngineError        Podman is not there or cannot do it
     │   ├── ImageError         the image is missing or unfit (no python3)
     │   └── HandLost           the room's hand died while a call was in flight
-    └── ToolError              what a tool tells the model when it could not do its work
+    ├── ToolError              what a tool tells the model when it could not do its work
+    └── NotPermitted           somebody asked for what only others may do
 
 Every message is one line for a person, says what happened and, where there is a way, what to do about it.
 """
@@ -98,6 +99,14 @@ class HandLost(SandboxError):
 
 class ToolError(RoommateError):
     pass
+
+
+class NotPermitted(RoommateError):
+    def __init__(self, message: str, what: str, subject: str = "") -> None:
+        super().__init__(message)
+        self.what = what
+        """As `words.Deed` has it: what would have been done, such as ``egress.add``."""
+        self.subject = subject
 
 
 def first(group: BaseExceptionGroup[RoommateError]) -> RoommateError:

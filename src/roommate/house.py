@@ -10,7 +10,7 @@ from roommate.coders import RoomAgents
 from roommate.config import Settings
 from roommate.ports import Doors, Model, Progress, Sandboxes, Tools
 from roommate.questions import Questions
-from roommate.store import Agents, AgentUsages, Cards, Egress, Inbox, Ipc, Outbox, Rooms, Turns
+from roommate.store import Agents, AgentUsages, Audit, Cards, Egress, Inbox, Ipc, Outbox, Rooms, Turns
 from roommate.words import RoomId
 
 
@@ -28,6 +28,7 @@ class House:
     cards: Cards
     questions: Questions
     ipc: Ipc
+    audit: Audit
     egress: Egress
     gate: Gate
     agent_usages: AgentUsages

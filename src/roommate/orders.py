@@ -8,19 +8,22 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from roommate import agents, egress
-from roommate.chat import voice
-from roommate.chat.commands import Command
+from roommate.chat import view, voice
+from roommate.chat.commands import Changed, Command
+from roommate.errors import NotPermitted
 from roommate.house import House
 from roommate.questions import Decide
 from roommate.running import RunningTurn
 from roommate.store import Card, Waiting
-from roommate.words import Draft, EventId, Question, RoomId, UserId
+from roommate.words import Deed, DeedOutcome, Draft, EventId, Question, RoomId, UserId
 
 CARD_SECONDS = 3600
 EXPIRED = "expired"
 DESCRIBE_SECONDS = 5
 """How long a room waits for Podman to tell how its container is: other commands wait behind it."""
 RESET_WORKSPACE = "reset-workspace"
+AUDIT_LINES = 10
+MOST_AUDIT_LINES = 50
 
 
 class InRoom(Protocol):
@@ -34,8 +37,10 @@ class InRoom(Protocol):
     def say(self, markdown: str, thread: EventId | None = None) -> Draft: ...
 
 
-Act = Callable[[Waiting, str, EventId | None], Awaitable[str | None]]
-"""Does a command, given its argument and thread, and gives what to answer; None when it dealt with the row itself."""
+Act = Callable[[Waiting, str, EventId | None], Awaitable[str | Changed | None]]
+"""Does a command, given its argument and thread, and gives what to answer; None when it dealt with the row itself.
+
+Raises NotPermitted."""
 
 
 class Orders:
@@ -52,33 +57,51 @@ class Orders:
             "ask": self._ask,
             "agents": self._agents,
             "prompt": self._prompt,
+            "audit": self._audit,
             "ping": self._ping,
         }
         self._deciders: dict[str, Decide] = {RESET_WORKSPACE: self._reset_workspace}
 
     async def obey(self, waiting: Waiting, command: Command, thread: EventId | None) -> None:
         """Do a command and answer it, together with its inbox row."""
-        act = self._acts.get(command.name)
-        text = await act(waiting, command.argument, thread) if act else voice.unknown_command(command.name)
-        if text is not None:
-            await self._house.inbox.done(waiting.seq, [self._room.say(text, thread)])
+        act, deeds = self._acts.get(command.name), []
+        try:
+            said = await act(waiting, command.argument, thread) if act else voice.unknown_command(command.name)
+        except NotPermitted as refusal:
+            said = str(refusal)
+            deeds = [self._deed(waiting, refusal.what, DeedOutcome.REFUSED, refusal.subject)]
+        if isinstance(said, Changed):
+            deeds = [self._deed(waiting, said.what, DeedOutcome.DONE, said.subject)]
+            said = said.text
+        if said is not None:
+            await self._house.inbox.done(waiting.seq, [self._room.say(said, thread)], deeds)
         self._house.progress.wake()
 
     async def decide(self, waiting: Waiting, target: EventId, key: str) -> None:
         """A reaction: to an open card, by somebody who may, it decides; any other means nothing."""
         house, sender, choice = self._house, waiting.incoming.sender, key.replace("\ufe0f", "")
         card = await house.cards.open(self._room.room_id, target)
-        if card is None or choice not in card.choices or not self._may_decide(card, sender):
+        if card is None or choice not in card.choices:
             await house.inbox.done(waiting.seq)
+            return
+        if not self._may_decide(card, sender):
+            deed = self._deed(waiting, f"card.{card.what}", DeedOutcome.REFUSED, card.subject, choice)
+            await house.inbox.done(waiting.seq, deeds=[deed])
             return
         if card.expired:
             choice, text = EXPIRED, "That question has expired: nothing was done."
         else:
             decide = self._deciders.get(card.what) or house.questions.deciders[card.what]
             text = await decide(card, choice, sender)
-        if await house.cards.decide(card, waiting.seq, choice, sender, self._room.say(text, card.thread)):
+        deed = self._deed(waiting, f"card.{card.what}", DeedOutcome.DONE, card.subject, choice)
+        if await house.cards.decide(card, waiting.seq, choice, self._room.say(text, card.thread), deed):
             house.questions.chosen(card, choice)
         house.progress.wake()
+
+    def _deed(self, waiting: Waiting, what: str, outcome: DeedOutcome, subject: str, detail: str = "") -> Deed:
+        """What the audit log says of what this message or reaction led to."""
+        incoming = waiting.incoming
+        return Deed(incoming.sender, incoming.event_id, what, outcome, self._room.room_id, subject, detail)
 
     def _may_decide(self, card: Card, who: UserId) -> bool:
         settings = self._house.settings
@@ -115,7 +138,7 @@ class Orders:
             agents=await house.agent_usages.of(self._room.room_id),
         )
 
-    async def _stop(self, waiting: Waiting, argument: str, thread: EventId | None) -> str:
+    async def _stop(self, waiting: Waiting, argument: str, thread: EventId | None) -> str | Changed:
         if argument not in ("", "all"):
             return "`!stop` stops the running turn, `!stop all` drops the waiting messages as well."
         dropped = await self._house.inbox.drop_queued(self._room.room_id) if argument == "all" else 0
@@ -126,9 +149,10 @@ class Orders:
             parts.append(f"{dropped} waiting message{'' if dropped == 1 else 's'} dropped.")
         if queue:
             parts.append(f"{queue} waiting message{'' if queue == 1 else 's'} come next; `!stop all` drops them.")
-        return " ".join(parts)
+        text = " ".join(parts)
+        return Changed(text, "stop", argument) if stopped or dropped else text
 
-    async def _reset(self, waiting: Waiting, argument: str, thread: EventId | None) -> str | None:
+    async def _reset(self, waiting: Waiting, argument: str, thread: EventId | None) -> str | Changed | None:
         if argument == "workspace":
             question = Question(RESET_WORKSPACE, voice.reset_card(), seconds=CARD_SECONDS)
             await self._house.questions.answer_with(waiting.seq, self._room.room_id, question, thread)
@@ -138,31 +162,44 @@ class Orders:
         await self._room.stop_turn(waiting.incoming.sender)
         turns = await self._house.turns.clear(self._room.room_id, thread)
         await self._house.agent_log.forget_sessions(self._room.room_id)
-        return f"Forgotten: {turns} turn{'' if turns == 1 else 's'} of this conversation. The files are still there."
+        text = f"Forgotten: {turns} turn{'' if turns == 1 else 's'} of this conversation. The files are still there."
+        return Changed(text, "reset")
 
-    async def _egress(self, waiting: Waiting, argument: str, thread: EventId | None) -> str:
+    async def _egress(self, waiting: Waiting, argument: str, thread: EventId | None) -> str | Changed:
         return await egress.obey(argument, room_id=self._room.room_id, by=waiting.incoming.sender, house=self._house)
 
     async def _ask(self, waiting: Waiting, argument: str, thread: EventId | None) -> str:
         return agents.ASK_USAGE  # one that says it right is a turn
 
-    async def _agents(self, waiting: Waiting, argument: str, thread: EventId | None) -> str:
+    async def _agents(self, waiting: Waiting, argument: str, thread: EventId | None) -> str | Changed:
         by = waiting.incoming.sender
         return await agents.obey_agents(argument, room_id=self._room.room_id, by=by, house=self._house)
 
-    async def _prompt(self, waiting: Waiting, argument: str, thread: EventId | None) -> str:
+    async def _prompt(self, waiting: Waiting, argument: str, thread: EventId | None) -> str | Changed:
         by = waiting.incoming.sender
         return await agents.obey_prompt(argument, room_id=self._room.room_id, by=by, house=self._house)
 
-    async def _model(self, waiting: Waiting, argument: str, thread: EventId | None) -> str:
+    async def _model(self, waiting: Waiting, argument: str, thread: EventId | None) -> str | Changed:
         current = await self._model_name()
         if not argument:
             return f"This room's model is `{current}`."
         if not self._house.settings.is_operator(waiting.incoming.sender):
-            return f"Only an operator can change the model; it is `{current}`."
+            raise NotPermitted(f"Only an operator can change the model; it is `{current}`.", "model", argument)
         chosen = None if argument == "default" else argument
         await self._house.rooms.set_model(self._room.room_id, chosen)
-        return f"From the next turn on this room's model is `{chosen or self._house.settings.llm_model}`."
+        text = f"From the next turn on this room's model is `{chosen or self._house.settings.llm_model}`."
+        return Changed(text, "model", argument)
+
+    async def _audit(self, waiting: Waiting, argument: str, thread: EventId | None) -> str:
+        if not self._house.settings.is_operator(waiting.incoming.sender):
+            raise NotPermitted("Only an operator can see the audit log.", "audit")
+        if argument and not argument.isdecimal():
+            return "`!audit` shows the newest of what was done in this room, `!audit 50` more of it."
+        most = min(int(argument or AUDIT_LINES), MOST_AUDIT_LINES)
+        # This room's alone: other people read here, too.
+        records = await self._house.audit.newest(most, self._room.room_id)
+        lines = "\n".join(voice.deed(record.at, record.deed, room=False) for record in records)
+        return view.block(lines) if lines else "Nothing was recorded in this room."
 
     async def _sandbox(self) -> str:
         try:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from roommate.words import (
     AgentReport,
+    Deed,
     Destination,
     DirEntry,
     Event,
@@ -125,6 +126,14 @@ class Serves(Protocol):
 
     def serve(self, port: int, handler: Callable[[Tunnel], Awaitable[None]]) -> None:
         """Each connection to this port of 127.0.0.1 in the container gets the handler; at its end it is closed."""
+        ...
+
+
+class Audit(Protocol):
+    """The log of who did what: rows are added, and nothing changes them."""
+
+    async def record(self, deed: Deed) -> None:
+        """Returns when it is on the disk. What is too long for a line is cut."""
         ...
 
 

@@ -19,6 +19,8 @@ from roommate.running import STATE_RETRY_SECONDS, RunningTurn
 from roommate.store import RoomRow, Turn, Waiting, mark_of
 from roommate.words import (
     Arrived,
+    Deed,
+    DeedOutcome,
     Draft,
     EventId,
     Gone,
@@ -209,13 +211,16 @@ class Room:
             if settings.is_allowed(inviter):
                 log.info("%s: joining, invited by %s", self.room_id, inviter)
                 await _patiently(lambda: self._house.doors.join(self.room_id))
+                deed = self._deed(waiting, "invite")
             else:
                 log.warning("%s: invite of %s declined, who is not on the list", self.room_id, inviter)
                 reason = voice.declined(settings.operator_ids)
                 await _patiently(lambda: self._house.doors.leave(self.room_id, reason))
+                deed = self._deed(waiting, "invite", DeedOutcome.REFUSED, "not on the list")
         except Refused as error:  # the invite was taken back, most likely
             log.warning("%s: the invite of %s came to nothing: %s", self.room_id, inviter, error)
-        await self._done(waiting)
+            deed = self._deed(waiting, "invite", DeedOutcome.FAILED, str(error))
+        await self._done(waiting, deeds=[deed])
 
     async def _leave_empty(self) -> None:
         """Everybody else has left: leave as well; the sync that says so cleans up."""
@@ -242,10 +247,16 @@ class Room:
     async def _turn_away(self, waiting: Waiting, thread: EventId | None) -> None:
         text = voice.not_allowed(self._house.settings.operator_ids)
         once = f"told:{self.room_id}:{waiting.incoming.sender}"
-        await self._done(waiting, Draft(self.room_id, render.content(text, notice=True, thread=thread), once=once))
+        told = Draft(self.room_id, render.content(text, notice=True, thread=thread), once=once)
+        await self._done(waiting, told, deeds=[self._deed(waiting, "message", DeedOutcome.REFUSED, "not on the list")])
 
-    async def _done(self, waiting: Waiting, *drafts: Draft) -> None:
-        await self._house.inbox.done(waiting.seq, drafts)
+    def _deed(self, waiting: Waiting, what: str, outcome: DeedOutcome = DeedOutcome.DONE, detail: str = "") -> Deed:
+        """What the audit log says of what this row led to."""
+        incoming = waiting.incoming
+        return Deed(incoming.sender, incoming.event_id, what, outcome, self.room_id, detail=detail)
+
+    async def _done(self, waiting: Waiting, *drafts: Draft, deeds: Sequence[Deed] = ()) -> None:
+        await self._house.inbox.done(waiting.seq, drafts, deeds)
         if drafts:
             self._house.progress.wake()
 

@@ -14,6 +14,7 @@ from roommate.store import Cards, Database, Inbox, Outbox, Rooms, Turns, codec, 
 from roommate.store.migrations import STEPS, migrate
 from roommate.words import (
     Answer,
+    Deed,
     Draft,
     Edit,
     EventId,
@@ -208,8 +209,8 @@ async def test_a_card_is_decided_once_and_not_from_another_room(database: Databa
     assert not card.expired
     assert card.choices == ("✅", "❌")
     assert card.thread == "$thread"
-    assert await cards.decide(card, yes.seq, "yes", ALICE, Draft(ROOM, {"body": "ok"}))
-    assert not await cards.decide(card, twice.seq, "no", ALICE, Draft(ROOM, {"body": "no"}))
+    assert await cards.decide(card, yes.seq, "yes", Draft(ROOM, {"body": "ok"}), Deed(ALICE, "$2", "card.x"))
+    assert not await cards.decide(card, twice.seq, "no", Draft(ROOM, {"body": "no"}), Deed(ALICE, "$3", "card.x"))
     assert await cards.open(ROOM, EventId("$card")) is None
 
 

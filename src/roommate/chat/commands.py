@@ -19,6 +19,15 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True)
+class Changed:
+    """A command changed something: what to answer, and what the audit log says of it (see `words.Deed`)."""
+
+    text: str
+    what: str
+    subject: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Spec:
     """A command as people see it in ``!help``."""
 
@@ -41,6 +50,7 @@ SPECS = (
     Spec("agents", "!agents", "shows the coding agents, and whom this room asks first"),
     Spec("agents", "!agents plan|implement NAME …", "sets whom it asks first; `!agents default` (operators)"),
     Spec("prompt", "!prompt [TEXT|none]", "shows what the model is told in this room, or sets it (operators)"),
+    Spec("audit", "!audit [N]", "shows the newest of what was done here, and by whom (operators)"),
     Spec("ping", "!ping", "answers with how long your message took to get here"),
 )
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from roommate.chat.commands import SPECS, suggestion
-from roommate.words import AgentUsage, Usage
+from roommate.words import AgentUsage, Deed, DeedOutcome, Usage
 
 QUEUED = "⏳"
 YES = "✅"
@@ -117,6 +118,14 @@ def spent(usage: Usage) -> str:
         return "nothing spent"
     tokens = f"{count:,} tokens".replace(",", "\u2009")
     return tokens if usage.cost is None else f"{tokens}, ${usage.cost:.4f}"
+
+
+def deed(at: int, done: Deed, *, room: bool = True) -> str:
+    """A line of the audit log, plain text: `at` is ms since 1970, shown in UTC."""
+    when = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(at / 1000))
+    parts = [when, done.who, done.what, done.subject, "" if done.outcome is DeedOutcome.DONE else done.outcome.upper()]
+    parts += [f"({done.detail})" if done.detail else "", f"in {done.room_id}" if room and done.room_id else ""]
+    return " ".join(filter(None, [*parts, f"via {done.via}" if room else ""]))
 
 
 def seconds(duration: float) -> str:

@@ -90,6 +90,18 @@ def _doctor_command(as_json: Annotated[bool, typer.Option("--json", help="Print 
     raise typer.Exit(_run(doctor.run(as_json)))
 
 
+@app.command("audit")
+def _audit_command(
+    since: Annotated[str, typer.Option(help="Such as 2h, 7d or 2026-11-20; without it, the newest 50.")] = "",
+    verify: Annotated[bool, typer.Option("--verify", help="Check that no line was changed or taken out.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")] = False,
+) -> None:
+    """Show who did what, also while the daemon runs. With --verify the exit code is 1 when the log was changed."""
+    from roommate.cli import audit
+
+    raise typer.Exit(audit.run(since, verify=verify, as_json=as_json))
+
+
 @image_app.command("build")
 def _image_build_command(
     name: Annotated[str, typer.Option(help="Name of the image (default: SANDBOX_IMAGE).")] = "",

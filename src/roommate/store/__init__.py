@@ -1,8 +1,9 @@
 """What survives: SQLite, one file, and every line of SQL there is."""
 
 from roommate.store.agents import Agents
+from roommate.store.audit import Audit, Chain, Record
 from roommate.store.cards import Card, Cards
-from roommate.store.database import Database
+from roommate.store.database import Database, reading
 from roommate.store.egress import AgentUsages, Egress
 from roommate.store.inbox import Inbox, Waiting, mark_of
 from roommate.store.ipc import Heard, Ipc
@@ -13,14 +14,17 @@ from roommate.store.turns import Spending, Turn, Turns
 __all__ = [
     "AgentUsages",
     "Agents",
+    "Audit",
     "Card",
     "Cards",
+    "Chain",
     "Database",
     "Egress",
     "Heard",
     "Inbox",
     "Ipc",
     "Outbox",
+    "Record",
     "RoomRow",
     "Rooms",
     "Spending",
@@ -28,4 +32,5 @@ __all__ = [
     "Turns",
     "Waiting",
     "mark_of",
+    "reading",
 ]

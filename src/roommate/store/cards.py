@@ -6,10 +6,10 @@ import sqlite3
 import time
 from dataclasses import dataclass
 
-from roommate.store import outbox
+from roommate.store import audit, outbox
 from roommate.store.database import Database
 from roommate.store.inbox import take
-from roommate.words import Draft, EventId, Question, RoomId, UserId
+from roommate.words import Deed, Draft, EventId, Question, RoomId
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +81,18 @@ class Cards:
 
         return await self._db.run(work)
 
-    async def decide(self, card: Card, seq: int, verdict: str, by: UserId, draft: Draft) -> bool:
+    async def decide(self, card: Card, seq: int, verdict: str, draft: Draft, deed: Deed) -> bool:
         """Close a card with what an inbox row says, and say so; False when it was closed before."""
 
         def work(c: sqlite3.Connection) -> bool:
             if not take(c, seq):
                 return False
             closed = c.execute(
-                "UPDATE cards SET verdict=?, decided_by=? WHERE id=? AND verdict IS NULL", (verdict, by, card.id)
+                "UPDATE cards SET verdict=?, decided_by=? WHERE id=? AND verdict IS NULL", (verdict, deed.who, card.id)
             ).rowcount
             if closed:
                 outbox.insert(c, [draft])
+                audit.insert(c, [deed])
             return bool(closed)
 
         return await self._db.run(work)

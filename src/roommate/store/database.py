@@ -9,7 +9,7 @@ import os
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -117,6 +117,21 @@ class Database:
                 execute("ROLLBACK")
             for job in jobs:
                 job.error = error
+
+
+@contextlib.contextmanager
+def reading(folder: Path) -> Iterator[sqlite3.Connection]:
+    """A look at the database of a state folder, also while a daemon runs on it: one moment of it, and no change.
+
+    Raises StateError, also for what goes wrong within the block: there is none, or it is of another version.
+    """
+    file = folder / "roommate.db"
+    try:
+        with contextlib.closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, isolation_level=None)) as c:
+            c.execute("BEGIN")
+            yield c
+    except sqlite3.Error as error:
+        raise StateError(f"the database {file} cannot be read: {error}") from error
 
 
 class _Job:

@@ -6,10 +6,10 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from roommate.store import outbox
+from roommate.store import audit, outbox
 from roommate.store.codec import decode, encode, tag
 from roommate.store.database import Database
-from roommate.words import Account, Draft, Edit, Incoming, Message, Rank, Redaction, RoomId, SyncBatch
+from roommate.words import Account, Deed, Draft, Edit, Incoming, Message, Rank, Redaction, RoomId, SyncBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +103,8 @@ class Inbox:
 
         return await self._db.run(work)
 
-    async def done(self, seq: int, drafts: Sequence[Draft] = ()) -> bool:
-        """A row is dealt with, and this is what to say about it: together, so that it is said once.
+    async def done(self, seq: int, drafts: Sequence[Draft] = (), deeds: Sequence[Deed] = ()) -> bool:
+        """A row is dealt with, and this is what to say about it and what was done: together, so that each is once.
 
         False when the row was dealt with or redacted before: then nothing is said.
         """
@@ -113,6 +113,7 @@ class Inbox:
             if not take(c, seq):
                 return False
             outbox.insert(c, drafts)
+            audit.insert(c, deeds)
             return True
 
         return await self._db.run(work)

@@ -153,6 +153,36 @@ STEPS = (
     CREATE INDEX ipc_new ON ipc (room_id, id) WHERE state = 'new';
     CREATE INDEX ipc_of ON ipc (turn_id) WHERE turn_id IS NOT NULL;
     """,
+    """
+    CREATE TABLE audit (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        at INTEGER NOT NULL,                     -- ms since 1970
+        who TEXT NOT NULL,
+        via TEXT NOT NULL,
+        what TEXT NOT NULL,
+        outcome TEXT NOT NULL,
+        room_id TEXT,
+        subject TEXT NOT NULL,
+        detail TEXT NOT NULL,
+        hash BLOB NOT NULL                       -- SHA-256 of the hash before and of this row
+    );
+    CREATE INDEX audit_of ON audit (room_id, number);
+    CREATE TABLE audit_anchor (                  -- the newest row that is forgotten: the chain begins behind it
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        number INTEGER NOT NULL,
+        hash BLOB NOT NULL
+    );
+    INSERT INTO audit_anchor VALUES (1, 0, zeroblob(32));
+    CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit
+    BEGIN SELECT raise(ABORT, 'the audit log is append-only'); END;
+    CREATE TRIGGER audit_is_not_cut BEFORE DELETE ON audit WHEN OLD.number > (SELECT number FROM audit_anchor)
+    BEGIN SELECT raise(ABORT, 'the audit log is append-only'); END;
+    CREATE TRIGGER audit_anchor_moves_on BEFORE UPDATE ON audit_anchor
+    WHEN NEW.number <= OLD.number OR NEW.hash IS NOT (SELECT hash FROM audit WHERE number = NEW.number)
+    BEGIN SELECT raise(ABORT, 'the audit log is append-only'); END;
+    CREATE TRIGGER audit_anchor_stays BEFORE DELETE ON audit_anchor
+    BEGIN SELECT raise(ABORT, 'the audit log is append-only'); END;
+    """,
 )
 
 

@@ -7,11 +7,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from roommate.store import outbox
+from roommate.store import audit, outbox
 from roommate.store.codec import decode, encode, tag
 from roommate.store.database import Database
 from roommate.store.inbox import take
-from roommate.words import NO_USAGE, Answer, Draft, EventId, Prompt, RoomId, Step, Stop, Usage, UserId
+from roommate.words import NO_USAGE, Answer, Deed, Draft, EventId, Prompt, RoomId, Step, Stop, Usage, UserId
 
 MOST_TURNS = 200
 
@@ -74,7 +74,10 @@ class Turns:
             ).lastrowid
             assert turn_id is not None
             _add(c, turn_id, prompt)
-            return _turn(c, turn_id), _conversation(c, conversation, turn_id)
+            turn = _turn(c, turn_id)
+            deed = Deed(turn.asked_by, turn.prompt_event, "turn", room_id=room_id, subject=f"turn {turn_id}")
+            audit.insert(c, [deed])
+            return turn, _conversation(c, conversation, turn_id)
 
         return await self._db.run(work)
 
