@@ -21,7 +21,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"logs"}),
     frozenset({"ports"}),
     frozenset({"config"}),
-    frozenset({"words", "errors", "tied", "__init__"}),
+    frozenset({"words", "errors", "tied", "systemd", "__init__"}),
 )
 """From the top. A module imports from lower layers, and within its layer only its `SIBLINGS`."""
 
@@ -47,8 +47,9 @@ OWNERS = {
     "watchfiles": {"spool"},
 }
 
-ENVIRONMENT = {"config", "demo", "sandbox", "agent"}
-"""Who may touch os.environ: the settings, and who hands an environment to a process or to LiteLLM."""
+ENVIRONMENT = {"config", "demo", "sandbox", "agent", "systemd"}
+"""Who may touch os.environ: the settings, who hands an environment to a process or to LiteLLM, and what systemd does to
+speak with us."""
 
 
 def modules() -> Iterator[tuple[str, Path, ast.Module]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import gc
 import logging
 import os
@@ -32,6 +33,7 @@ from roommate.sandbox.posture import Limits
 from roommate.sandbox.rooms import RoomSandboxes
 from roommate.spool import Spool
 from roommate.store import Agents, AgentUsages, Audit, Cards, Database, Egress, Inbox, Ipc, Outbox, Rooms, Turns
+from roommate.systemd import Systemd
 from roommate.tools import RoomTools
 from roommate.words import HookEvent, RoomId, SyncBatch
 
@@ -44,6 +46,7 @@ STOP_SECONDS = 4
 def main(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT; gives the exit code. What is wrong is one line on stderr."""
     logs.configure(settings)
+    faulthandler.enable()  # systemd's watchdog ends what hangs with SIGABRT: the log shows where it hung
     # The model library makes thousands of objects a call, none of them in cycles: looking for cycles every 700 objects,
     # as Python does, costs a fifth of a turn's step.
     gc.set_threshold(50_000, 20, 20)
@@ -88,10 +91,12 @@ def choice_of(settings: Settings) -> Choice:
 
 
 async def _until_signal(settings: Settings) -> None:
-    daemon = asyncio.create_task(Daemon(settings).run())
+    systemd = Systemd.of_environment()
+    daemon = asyncio.create_task(Daemon(settings, systemd).run())
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
+        systemd.stopping()
         # A thread that hangs (a disk, Podman) would hold the process: all that must survive it is stored already.
         signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
         signal.setitimer(signal.ITIMER_REAL, STOP_SECONDS + 0.5)
@@ -108,11 +113,13 @@ async def _until_signal(settings: Settings) -> None:
 class Daemon:
     """One running Roommate: holds the state folder, the login, and a task for every room that has something to do."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, systemd: Systemd) -> None:
         self._settings = settings
+        self._systemd = systemd
         self._started = time.monotonic()
         self._rooms: dict[RoomId, Room] = {}
         self._models: dict[str, Model] = {}
+        self._intake: Intake | None = None
 
     async def run(self) -> None:
         """Until cancelled, or a part of it cannot go on (RoommateError in an ExceptionGroup)."""
@@ -121,9 +128,12 @@ class Daemon:
         spool = Spool()
         sandboxes = sandboxes_of(self._settings, spool)
         try:
-            inbox = Inbox(database)
-            await self._sign_in(homeserver, inbox)
-            await self._serve(database, inbox, homeserver, sandboxes, spool)
+            async with asyncio.TaskGroup() as group:
+                beat = group.create_task(self._systemd.run(self._status, self._stalled_seconds))
+                inbox = Inbox(database)
+                await self._sign_in(homeserver, inbox)
+                await self._serve(database, inbox, homeserver, sandboxes, spool)
+                beat.cancel()
         finally:
             try:
                 async with asyncio.timeout(STOP_SECONDS):
@@ -190,7 +200,7 @@ class Daemon:
             def agents(room_id: RoomId) -> RoomAgents:
                 return RoomAgents(room_id, choice, agent_log)
 
-            intake = Intake(homeserver, inbox, stored)
+            self._intake = intake = Intake(homeserver, inbox, stored)
             house = House(
                 settings=self._settings,
                 names=names_of(homeserver.me.user_id, homeserver.me.display_name),
@@ -226,11 +236,22 @@ class Daemon:
                 self._wake(room_id, group, house)
             await intake.ready.wait()
             log.info("ready after %.1f s as %s", time.monotonic() - self._started, self._settings.bot)
+            self._systemd.ready()
             group.create_task(sandboxes.run(await rooms.joined()))
             model = self._model(self._settings.llm_model)
             if isinstance(model, LiteLLMModel):
                 await model.load()
                 log.info("the model library is loaded")
+
+    def _status(self) -> str:
+        silent = self._intake.silent_seconds if self._intake else None
+        homeserver = self._settings.matrix_homeserver
+        if silent is None:
+            return f"waiting for {homeserver}"
+        return f"{self._settings.bot}: {homeserver} answered {silent:.0f} s ago"
+
+    def _stalled_seconds(self) -> float:
+        return self._intake.stalled_seconds if self._intake else 0.0
 
     def _wake(self, room_id: RoomId, group: asyncio.TaskGroup, house: House) -> None:
         if room := self._rooms.get(room_id):

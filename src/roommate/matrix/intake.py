@@ -41,6 +41,7 @@ class Intake:
         self._sync_log = log
         self._stored = stored
         self._synced_at: float | None = None
+        self._stirred_at = time.monotonic()
         self.ready = asyncio.Event()
         """Set once the first sync of this process is stored."""
 
@@ -48,6 +49,11 @@ class Intake:
     def silent_seconds(self) -> float | None:
         """Seconds since the homeserver last answered a sync; None before the first. Healthy is below a minute."""
         return None if self._synced_at is None else time.monotonic() - self._synced_at
+
+    @property
+    def stalled_seconds(self) -> float:
+        """Seconds since it last did anything, were it only to fail. The homeserver's absence is not seen in it."""
+        return time.monotonic() - self._stirred_at
 
     async def run(self) -> None:
         """Sync for ever. Raises TokenRevoked; everything else is waited out."""
@@ -57,7 +63,7 @@ class Intake:
         while True:
             # The first one, and the first after a failure, is not to wait until somebody writes.
             patience = LONG_POLL_MS if self.ready.is_set() and not failures else 0
-            asked_at = time.monotonic()
+            asked_at = self._stirred_at = time.monotonic()
             try:
                 answer = await self._homeserver.sync(since, patience)
                 batch = await self._read(answer, since, joined)
@@ -67,6 +73,7 @@ class Intake:
                 failures += 1
                 seconds = max(back_off(failures, LONGEST_WAIT), getattr(error, "retry_after", None) or 0.0)
                 _log.warning("%s; trying again in %.1f s", error, seconds)
+                self._stirred_at = time.monotonic() + seconds
                 await asyncio.sleep(seconds)
                 continue
             if failures:
@@ -130,7 +137,7 @@ class Intake:
                 _log.error("%s: more than %d events while away; older ones are not answered", room_id, PAGE * GAP_PAGES)
                 break
             try:
-                page, further = await self._homeserver.messages(room_id, before, since, PAGE)
+                page, further = await self._page(room_id, before, since)
             except Refused as error:
                 _log.error("%s: what was said while away is not answered: %s", room_id, error)
                 break
@@ -147,7 +154,7 @@ class Intake:
             if start is not None or before is None:
                 break
             try:
-                page, further = await self._homeserver.messages(room_id, before, None, PAGE)
+                page, further = await self._page(room_id, before, None)
             except Refused:
                 break
             events = page[::-1] + events
@@ -157,6 +164,10 @@ class Intake:
             joins = (i for i, event in enumerate(events) if parse.own_membership(event, self._homeserver.me) == "join")
             start = max(joins, default=-1) + 1
         return events[start:]
+
+    async def _page(self, room_id: RoomId, start: str, end: str | None) -> tuple[list[Any], str | None]:
+        self._stirred_at = time.monotonic()
+        return await self._homeserver.messages(room_id, start, end, PAGE)
 
 
 def _start_of_stay(events: list[Any], me: parse.Me) -> int | None:

@@ -1,0 +1,87 @@
+"""What systemd hears of the daemon: on a socket as the manager's, which is this test."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from roommate.demo.instance import free_port
+from roommate.systemd import STALLED_SECONDS, Systemd
+from tests.conftest import MakeDaemon
+
+
+class Manager:
+    def __init__(self, path: Path) -> None:
+        self.address = str(path)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+        self._socket.bind(self.address)
+        self.heard: list[str] = []
+
+    async def hears(self, words: str, seconds: float = 30) -> None:
+        async with asyncio.timeout(seconds):
+            while not any(words in said for said in self.heard):
+                self.heard.append((await asyncio.get_running_loop().sock_recv(self._socket, 4096)).decode())
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    one = Manager(tmp_path / "notify")
+    yield one
+    one.close()
+
+
+async def test_a_daemon_says_that_it_is_ready_lives_and_stops(daemon: MakeDaemon, manager: Manager) -> None:
+    bot = await daemon(start=False, NOTIFY_SOCKET=manager.address, WATCHDOG_USEC="300000")
+    await bot.spawn()
+    await manager.hears("READY=1")
+    assert "ready after" in bot.log_text()
+    assert not any("WATCHDOG=1" in said for said in manager.heard), "a watchdog counts from READY on"
+    manager.heard.clear()
+    await manager.hears("WATCHDOG=1")
+    status = f"STATUS={bot.user_id}: {bot.settings['MATRIX_HOMESERVER']} answered "
+    assert any(said.startswith(status) for said in manager.heard), manager.heard
+    await bot.term()
+    await manager.hears("STOPPING=1")
+
+
+async def test_a_homeserver_that_is_away_gets_the_time_that_it_takes(daemon: MakeDaemon, manager: Manager) -> None:
+    away = f"http://127.0.0.1:{free_port()}"
+    bot = await daemon(start=False, NOTIFY_SOCKET=manager.address, WATCHDOG_USEC="300000", MATRIX_HOMESERVER=away)
+    await bot.spawn()
+    await manager.hears("EXTEND_TIMEOUT_USEC=300000")
+    assert any(said.startswith(f"STATUS=waiting for {away}") for said in manager.heard), manager.heard
+    assert not any("READY=1" in said for said in manager.heard)
+
+
+async def test_nobody_says_that_a_hanging_sync_lives(manager: Manager) -> None:
+    stalled = STALLED_SECONDS - 1
+    systemd = Systemd(manager.address, 0.003)
+    systemd.ready()
+    task = asyncio.create_task(systemd.run(lambda: "", lambda: stalled))
+    await manager.hears("WATCHDOG=1")
+    stalled = STALLED_SECONDS + 1
+    await asyncio.sleep(0.02)
+    with pytest.raises(TimeoutError):
+        for _ in range(100):  # what was said before
+            manager.heard.clear()
+            await manager.hears("WATCHDOG=1", 0.1)
+    stalled = 0
+    await manager.hears("WATCHDOG=1")
+    task.cancel()
+
+
+def test_what_systemd_gave_us_is_ours_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", "/nowhere")
+    monkeypatch.setenv("WATCHDOG_USEC", "90000000")
+    systemd = Systemd.of_environment()
+    assert {"NOTIFY_SOCKET", "WATCHDOG_USEC"} & set(os.environ) == set()
+    systemd.stopping()  # nobody listens there: nothing happens
