@@ -3,7 +3,8 @@
 from roommate.store.agents import Agents
 from roommate.store.audit import Audit, Chain, Record
 from roommate.store.cards import Card, Cards
-from roommate.store.database import Database, reading
+from roommate.store.copies import Copy, copy, put_back
+from roommate.store.database import Database, locked, reading
 from roommate.store.egress import AgentUsages, Egress
 from roommate.store.inbox import Inbox, Waiting, mark_of
 from roommate.store.ipc import Heard, Ipc
@@ -18,6 +19,7 @@ __all__ = [
     "Card",
     "Cards",
     "Chain",
+    "Copy",
     "Database",
     "Egress",
     "Heard",
@@ -31,6 +33,9 @@ __all__ = [
     "Turn",
     "Turns",
     "Waiting",
+    "copy",
+    "locked",
     "mark_of",
+    "put_back",
     "reading",
 ]

@@ -42,17 +42,7 @@ class Database:
 
         Raises StateError: another daemon holds it, it is of a newer version, or the disk says no.
         """
-        try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            folder.chmod(0o700)
-            lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise StateError(f"STATE_DIR {folder} is not usable: {error.strerror}") from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-            raise StateError(f"another Roommate runs on STATE_DIR {folder}: stop it or choose another folder") from None
+        lock = _lock(folder)
         file = folder / "roommate.db"
         try:
             os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -117,6 +107,32 @@ class Database:
                 execute("ROLLBACK")
             for job in jobs:
                 job.error = error
+
+
+def _lock(folder: Path) -> int:
+    """Make the state folder where there is none, and keep other daemons out until this descriptor is closed."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.chmod(0o700)
+        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StateError(f"STATE_DIR {folder} is not usable: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise StateError(f"another Roommate runs on STATE_DIR {folder}: stop it or choose another folder") from None
+    return lock
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Nobody else has the state folder meanwhile. Raises StateError when a daemon does."""
+    lock = _lock(folder)
+    try:
+        yield
+    finally:
+        os.close(lock)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,88 @@
+"""Copies of the database: made of one moment while a daemon runs, checked, and put back where none does."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+from roommate.errors import StateError
+from roommate.store import audit
+from roommate.store.database import locked, reading
+
+DATABASE = "roommate.db"
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """What a copy is of."""
+
+    version: int
+    """Of the database's shape: how many migrations it has seen."""
+    audit: audit.Chain
+
+
+def copy(folder: Path, to: Path) -> Copy:
+    """Copy the database of a state folder into the new file `to` (0600). Writers are not held up. Blocks.
+
+    Raises StateError: there is none, or the disk is full; then `to` is gone.
+    """
+    try:
+        os.close(os.open(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        try:
+            with reading(folder) as source, contextlib.closing(sqlite3.connect(to, isolation_level=None)) as target:
+                source.backup(target)
+                target.execute("PRAGMA journal_mode=DELETE")  # one file, that nothing has to lie beside
+            _to_disk(to)
+            return check(to)
+        except BaseException:
+            to.unlink()
+            raise
+    except (OSError, sqlite3.Error) as error:
+        raise StateError(f"the database of {folder} cannot be copied to {to}: {error}") from error
+
+
+def check(file: Path) -> Copy:
+    """Is a copy whole? Raises StateError when it is damaged. Blocks."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, isolation_level=None)) as c:
+            [result] = c.execute("PRAGMA quick_check(1)").fetchone()
+            if result != "ok":
+                raise StateError(f"{file} is damaged: {result}")
+            [version] = c.execute("PRAGMA user_version").fetchone()
+            return Copy(version, audit.verify(c))
+    except sqlite3.Error as error:
+        raise StateError(f"{file} is no whole database: {error}") from error
+
+
+def put_back(file: Path, folder: Path) -> None:
+    """Make a copy the database of a state folder again, in place of the one that is there, if any. Blocks.
+
+    At each moment there is one whole database, the old or the copy. Raises StateError: a daemon runs there, or the disk
+    is full.
+    """
+    with locked(folder):
+        coming = folder / f"{DATABASE}.coming"
+        try:
+            shutil.copyfile(file, coming)
+            coming.chmod(0o600)
+            _to_disk(coming)
+            # First these: the journal of one database must never be replayed into another.
+            for beside in (f"{DATABASE}-wal", f"{DATABASE}-shm"):
+                (folder / beside).unlink(missing_ok=True)
+            coming.replace(folder / DATABASE)
+            _to_disk(folder)
+        except OSError as error:
+            coming.unlink(missing_ok=True)
+            raise StateError(f"{file} cannot be put back into {folder}: {error.strerror}") from error
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
