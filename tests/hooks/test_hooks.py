@@ -7,6 +7,7 @@ import json
 import os
 import stat
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -215,6 +216,12 @@ def test_every_agent_has_every_hook_registered(hooks: Path) -> None:
         if "notify" in settings:
             commands.add(" ".join(settings["notify"]))
         assert commands == {f"/run/hooks/wrapper {agent} {hook}" for hook in PROGRAMS if hook != "wrapper"}
+
+
+def test_a_hook_is_there_compiled_for_this_python(hooks: Path) -> None:
+    code = f"import sys; sys.path.insert(0, {str(hooks)!r}); import report"
+    done = subprocess.run([sys.executable, "-I", "-S", "-B", "-v", "-c", code], capture_output=True, check=True)
+    assert f"report.{sys.implementation.cache_tag}.pyc matches" in done.stderr.decode()
 
 
 def test_the_shipped_programs_can_be_run() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import marshal
 import os
 import re
 import stat
+import sys
 from collections.abc import Iterator
+from importlib.util import MAGIC_NUMBER, source_hash
 from pathlib import Path
 
 from roommate.sandbox.posture import HOOKS, Mount
@@ -20,7 +23,7 @@ SETTINGS = {
 """Folders below /etc, and the file in each that its agent reads before all others and nobody in the room can change."""
 
 PROGRAMS = ("wrapper", "session-start", "before-tool", "after-tool", "after-agent", "notification")
-_TEXTS = ("report.py", "risks", *(f"settings/{folder}/{name}" for folder, name in SETTINGS.items()))
+_TEXTS = ("hook.py", "report.py", "risks", *(f"settings/{folder}/{name}" for folder, name in SETTINGS.items()))
 
 _TAIL = 4000
 
@@ -37,7 +40,9 @@ def lay_out(folder: Path, root: int) -> None:
     All is given to `root`, who is root in the room: Gemini CLI passes over system settings of anybody else.
     """
     source = shipped()
-    for name in (*PROGRAMS, *_TEXTS):
+    files = {name: (source / name).read_bytes() for name in (*PROGRAMS, *_TEXTS)}
+    files[f"__pycache__/report.{sys.implementation.cache_tag}.pyc"] = _compiled(files["report.py"])
+    for name, content in files.items():
         target = folder / name
         for parent in (target.parent.parent, target.parent):
             if parent.is_relative_to(folder):
@@ -45,10 +50,17 @@ def lay_out(folder: Path, root: int) -> None:
                 parent.chmod(0o755)
                 os.chown(parent, root, -1)
         fresh = target.with_name(f".{target.name}")
-        fresh.write_bytes((source / name).read_bytes())
+        fresh.write_bytes(content)
         fresh.chmod(0o755 if name in PROGRAMS else 0o644)
         os.chown(fresh, root, -1)
         fresh.replace(target)
+
+
+def _compiled(source: bytes) -> bytes:
+    """As Python keeps a compiled module that it need not compare with its source (PEP 552). Where the image has the
+    Python that this runs on, a hook is a fifth faster by it; any other compiles the source."""
+    code = compile(source, "report.py", "exec", dont_inherit=True)
+    return MAGIC_NUMBER + (1).to_bytes(4, "little") + source_hash(source) + marshal.dumps(code)
 
 
 def mounts(folder: Path) -> Iterator[Mount]:
