@@ -79,6 +79,15 @@ class Search(Arguments):
     glob: Text | None = Field(None, description="Only files with such a name, such as *.py")
 
 
+class RunTests(Arguments):
+    """Run the project's tests, and get what passed and what failed. Finds out by itself how they are run."""
+
+    path: Text | None = Field(None, description="Folder of the project, or a Python test file; default: the workspace")
+    command: Annotated[Text, BeforeValidator(_one_text)] | None = Field(
+        None, description="How to run them, where the project's own way is not what you want"
+    )
+
+
 class FetchUrl(Arguments):
     """Read a web page as text. People may be asked first whether its host is allowed."""
 
@@ -138,6 +147,7 @@ TOOLS: dict[str, type[Arguments]] = {
     "edit_file": EditFile,
     "list_files": ListFiles,
     "search": Search,
+    "run_tests": RunTests,
     "fetch_url": FetchUrl,
     "read_background": ReadBackground,
     "stop_background": StopBackground,

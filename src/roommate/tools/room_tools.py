@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from roommate.errors import SandboxError, ToolError
 from roommate.ports import Agents, Emit, Hand
-from roommate.tools import commands, delegation, fetch, files
+from roommate.tools import commands, delegation, fetch, files, testing
 from roommate.tools.arguments import (
     Arguments,
     Delegated,
@@ -18,6 +18,7 @@ from roommate.tools.arguments import (
     ReadBackground,
     ReadFile,
     RunCommand,
+    RunTests,
     Search,
     StopBackground,
     WriteFile,
@@ -100,6 +101,8 @@ class RoomTools:
                 return await files.search(asked, hand, self._keep)
             case Delegated():
                 return await delegation.delegate(call_id, asked, self._agents, hand, emit, keep=self._keep)
+            case RunTests():
+                return await testing.test(call_id, asked, hand, emit, longest=self._longest_timeout, keep=self._keep)
             case FetchUrl():
                 return await fetch.fetch(asked, hand, self._keep)
             case ReadBackground():
