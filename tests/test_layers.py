@@ -17,7 +17,22 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"demo"}),
     frozenset({"daemon"}),
     frozenset({"room", "agents", "orders", "questions", "egress", "hooks", "running", "live", "house"}),
-    frozenset({"matrix", "chat", "agent", "coders", "tools", "sandbox", "spool", "store", "broker", "ops", "person"}),
+    frozenset(
+        {
+            "matrix",
+            "chat",
+            "agent",
+            "coders",
+            "tools",
+            "sandbox",
+            "spool",
+            "store",
+            "broker",
+            "ops",
+            "person",
+            "updates",
+        }
+    ),
     frozenset({"logs"}),
     frozenset({"ports"}),
     frozenset({"config"}),

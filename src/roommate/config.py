@@ -112,6 +112,12 @@ class Settings(BaseSettings):
     )
     ipc_base_dir: Path = Field(Path(), description="Rooms' sockets (default: STATE_DIR/ipc); keep the path short")
     audit_days: int = Field(90, ge=0, description="How long the audit log is kept; 0 is for ever")
+    update_ref: str = Field("", description="What !redeploy takes by default: a branch (default: the remote's own)")
+    update_signed_tags_only: bool = Field(False, description="Take nothing but tags with a good signature")
+    update_allowed_signers: Path = Field(
+        Path(), description="Whose signatures are good: a file as ssh-keygen(1) has it under ALLOWED SIGNERS"
+    )
+    update_health_seconds: float = Field(60, gt=0, description="How long a new release may take until it works")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
     log_format: Literal["human", "json"] = Field("human", description="human or json")
 
@@ -134,7 +140,7 @@ class Settings(BaseSettings):
             raise ValueError(f"there is no agent {', '.join(sorted(unknown))}: there are {', '.join(AGENTS)}")
         return value
 
-    @field_validator("state_dir", "ipc_base_dir", mode="after")
+    @field_validator("state_dir", "ipc_base_dir", "update_allowed_signers", mode="after")
     @classmethod
     def _expand(cls, value: Path) -> Path:
         return value.expanduser().absolute() if value != Path() else value

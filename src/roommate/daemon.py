@@ -90,6 +90,21 @@ def choice_of(settings: Settings) -> Choice:
     )
 
 
+def model_of(settings: Settings, name: str) -> Model:
+    """The model of this name."""
+    if name == REHEARSAL:
+        return RehearsalModel()
+    if name.startswith(DIRECT):
+        return DirectModel(name)
+    return LiteLLMModel(
+        name,
+        api_key=settings.llm_api_key.get_secret_value(),
+        api_base=settings.llm_api_base,
+        context_tokens=settings.llm_context_tokens,
+        timeout=settings.llm_timeout_seconds,
+    )
+
+
 async def _until_signal(settings: Settings) -> None:
     systemd = Systemd.of_environment()
     daemon = asyncio.create_task(Daemon(settings, systemd).run())
@@ -268,18 +283,5 @@ class Daemon:
 
     def _model(self, name: str) -> Model:
         if name not in self._models:
-            settings = self._settings
-            self._models[name] = (
-                RehearsalModel()
-                if name == REHEARSAL
-                else DirectModel(name)
-                if name.startswith(DIRECT)
-                else LiteLLMModel(
-                    name,
-                    api_key=settings.llm_api_key.get_secret_value(),
-                    api_base=settings.llm_api_base,
-                    context_tokens=settings.llm_context_tokens,
-                    timeout=settings.llm_timeout_seconds,
-                )
-            )
+            self._models[name] = model_of(self._settings, name)
         return self._models[name]

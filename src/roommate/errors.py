@@ -18,6 +18,7 @@
     │   ├── EngineError        Podman is not there or cannot do it
     │   ├── ImageError         the image is missing or unfit (no python3)
     │   └── HandLost           the room's hand died while a call was in flight
+    ├── UpdateError            another release cannot be had, or is not fit to run
     ├── ToolError              what a tool tells the model when it could not do its work
     └── NotPermitted           somebody asked for what only others may do
 
@@ -94,6 +95,10 @@ class ImageError(SandboxError):
 
 
 class HandLost(SandboxError):
+    pass
+
+
+class UpdateError(RoommateError):
     pass
 
 

@@ -102,6 +102,52 @@ def _audit_command(
     raise typer.Exit(audit.run(since, verify=verify, as_json=as_json))
 
 
+Root = Annotated[Path | None, typer.Option(help="The folder with the releases (default: the one that this is of).")]
+
+
+@app.command("update")
+def _update_command(
+    ref: Annotated[str, typer.Argument(help="A branch, tag or commit (default: UPDATE_REF, or the newest).")] = "",
+    check: Annotated[bool, typer.Option("--check", help="Only show what would come in.")] = False,
+    root: Root = None,
+    remote: Annotated[str, typer.Option(metavar="URL", help="Fetch from here, from now on.")] = "",
+    resume: Annotated[bool, typer.Option("--resume", hidden=True)] = False,
+) -> None:
+    """Go to another release: it is made beside the running one, tried, and left again when it does not work."""
+    from roommate.cli import update
+
+    raise typer.Exit(update.resume(root) if resume else update.update(ref, check=check, root=root, remote=remote))
+
+
+@app.command("rollback")
+def _rollback_command(
+    root: Root = None,
+    if_failing: Annotated[
+        bool, typer.Option("--if-failing", help="For systemd: not when the newest update was a rollback itself.")
+    ] = False,
+) -> None:
+    """Go back to the release before."""
+    from roommate.cli import update
+
+    raise typer.Exit(update.rollback(root=root, if_failing=if_failing))
+
+
+@app.command("version")
+def _version_command(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Show the version and the release."""
+    from roommate.cli import update
+
+    update.version(as_json)
+
+
+@app.command("self-check", hidden=True)
+def _self_check_command() -> None:
+    """Can this release run here?"""
+    from roommate.cli import self_check
+
+    _run(self_check.run())
+
+
 @image_app.command("build")
 def _image_build_command(
     name: Annotated[str, typer.Option(help="Name of the image (default: SANDBOX_IMAGE).")] = "",

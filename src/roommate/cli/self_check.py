@@ -1,0 +1,67 @@
+"""`roommate self-check`: can this release run here? Asked by the release that runs, before it makes place."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import roommate
+from roommate import config
+from roommate.agent.litellm_model import LiteLLMModel
+from roommate.config import Settings
+from roommate.daemon import model_of
+from roommate.errors import UpdateError
+from roommate.ops import doctor
+from roommate.store import Database, Inbox, copy
+from roommate.words import Account, Check
+
+INSIDE = "roommate.sandbox.inside."
+"""Programs of the rooms' containers: there they are not modules."""
+
+
+async def run() -> None:
+    """Raises UpdateError, and whatever a part of this release raises that is broken.
+
+    Where nothing is set up yet it is enough that every module can be loaded.
+    """
+    for name in modules():
+        importlib.import_module(name)
+    settings = config.load()
+    if not settings.matrix_user:
+        return
+    account = await _migrated(settings)
+    checks = [doctor.python(), doctor.configuration(settings), reached := await doctor.homeserver(settings)]
+    if reached.ok:
+        checks.append(await doctor.login(settings, account))
+    _demand(checks)
+    model = model_of(settings, settings.llm_model)
+    if isinstance(model, LiteLLMModel):
+        await model.load()
+
+
+def modules() -> Iterator[str]:
+    """All of Roommate's, but those that are programs."""
+    for module in pkgutil.walk_packages(roommate.__path__, "roommate."):
+        if not module.name.endswith("__main__") and not module.name.startswith(INSIDE):
+            yield module.name
+
+
+async def _migrated(settings: Settings) -> Account | None:
+    """The login in a copy of the database, which is migrated here as a start would do it with the database itself."""
+    if not (settings.state_dir / "roommate.db").exists():
+        return None
+    with tempfile.TemporaryDirectory(prefix="self-check-", dir=settings.state_dir) as folder:
+        copy(settings.state_dir, Path(folder) / "roommate.db")
+        database = Database.open(Path(folder))
+        try:
+            return await Inbox(database).account()
+        finally:
+            await database.close()
+
+
+def _demand(checks: list[Check]) -> None:
+    if wrong := next((check for check in checks if check.needed and not check.ok), None):
+        raise UpdateError(f"{wrong.what}: {wrong.found}")

@@ -1,0 +1,65 @@
+"""Making a release: its tree, its environment out of the lock with hashes checked, and its own opinion of itself."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+from roommate.errors import UpdateError
+from roommate.updates.programs import run
+from roommate.updates.releases import About, Install, Release
+from roommate.updates.repository import Commit, Repository
+
+INSTALL_SECONDS = 900.0
+CHECK_SECONDS = 120.0
+IMAGE_SECONDS = 3600.0
+
+
+def build(install: Install, repository: Repository, commit: Commit, uv: Path) -> Release:
+    """The release of a commit, made unless it is there; what an earlier attempt left is made anew.
+
+    Raises UpdateError.
+    """
+    release = install.release(commit.id)
+    if release.about is not None:
+        return release
+    if release.path.exists():
+        shutil.rmtree(release.path)
+    repository.export(commit.id, release.path)
+    _environment(release, install.current, uv)
+    release.finish(About(commit.id, commit.subject, commit.day, time.time()))
+    return release
+
+
+def check(release: Release, root: Path) -> None:
+    """Ask a release, in a process of its own, whether it can run here. Raises UpdateError with what it says."""
+    run(
+        ["env", "-C", root, "-u", "PYTHONDONTWRITEBYTECODE", release.program, "self-check"],
+        "the self-check",
+        seconds=CHECK_SECONDS,
+    )
+
+
+def image(release: Release, root: Path) -> None:
+    """Have a release make the rooms' image, which takes a second when its recipe is the same. Raises UpdateError."""
+    run(["env", "-C", root, release.program, "image", "build"], "making the image", seconds=IMAGE_SECONDS)
+
+
+def _environment(release: Release, like: Release | None, uv: Path) -> None:
+    """Made from the one of release `like` where there is one: by hard links, so that only what differs is installed,
+    and what Python compiled for it is there as well."""
+    place = release.path / ".venv"
+    doing = "making the environment"
+    if like is not None:
+        run(["cp", "--archive", "--link", like.path / ".venv", place], doing, seconds=INSTALL_SECONDS)
+    else:
+        # Its programs find it by where they are, so that it can be copied.
+        run([uv, "venv", "--quiet", "--relocatable", "--python", "python3", place], doing, seconds=INSTALL_SECONDS)
+    lock = release.path / "requirements.lock"
+    if not lock.exists():
+        raise UpdateError("this commit has no requirements.lock")
+    into = ("--quiet", "--python", release.python)
+    run([uv, "pip", "sync", *into, "--require-hashes", lock], "installing what the lock says", seconds=INSTALL_SECONDS)
+    package = ("--no-deps", "--no-build-isolation", "--editable", release.path)
+    run([uv, "pip", "install", *into, *package], "installing Roommate", seconds=INSTALL_SECONDS)

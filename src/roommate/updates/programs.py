@@ -1,0 +1,37 @@
+"""Programs that updates are made with: started, waited for within a time, their last line kept when they fail."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from roommate.errors import UpdateError
+
+LONGEST_LINE = 300
+
+
+def run(
+    command: Sequence[str | Path],
+    doing: str,
+    *,
+    seconds: float,
+    stdin: bytes = b"",
+    env: Mapping[str, str] | None = None,
+) -> bytes:
+    """What it printed on stdout. Raises UpdateError with the last line of stderr when it fails or takes too long."""
+    try:
+        done = subprocess.run(command, input=stdin, capture_output=True, timeout=seconds, check=False, env=env)
+    except subprocess.TimeoutExpired:
+        raise UpdateError(f"{doing} was not done after {seconds:.0f} s") from None
+    except OSError as error:
+        raise UpdateError(f"{doing} failed: {command[0]}: {error.strerror}") from error
+    if done.returncode != 0:
+        raise UpdateError(f"{doing} failed: {last_line(done.stderr)}")
+    return done.stdout
+
+
+def last_line(output: bytes) -> str:
+    """For an error in one line."""
+    lines = [line.strip() for line in output.decode(errors="replace").splitlines() if line.strip()]
+    return lines[-1][:LONGEST_LINE] if lines else "it said nothing"

@@ -1,0 +1,64 @@
+"""What a daemon that starts owes an open update: to hand over, to take back, or to be on trial."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from roommate.updates.journal import Journal
+from roommate.updates.releases import Install, Release
+from roommate.words import Update, UpdateStep
+
+log = logging.getLogger(__name__)
+
+ENDED = "the new release ended while it was on trial; its log tells why"
+
+Copy = Callable[[Path], None]
+"""Copies the database to this file, or this file into the place of the database."""
+
+
+def settle(install: Install, release: Release, journal: Journal, *, save: Copy, put_back: Copy) -> Update | None:
+    """Do what the journal asks of `release`, which starts: call it before the database is opened.
+
+    Gives the update when this release is on trial. May not return: then the new release has taken this process over.
+    `current` names the old release until the new one is confirmed, so whatever happens to the new one, it is the old
+    one, which is known to work, that starts next and gets here.
+    """
+    update = journal.read()
+    if update is None or not update.open:
+        return None
+    if release.name == update.new:
+        return update if update.step is UpdateStep.TRIAL else None
+    if release.name != update.old:
+        return None
+    new = install.release(update.new)
+    if update.step is UpdateStep.RESTART:
+        save(journal.saved)
+        update = journal.go_on(update, UpdateStep.TRIAL)
+        if update.step is UpdateStep.TRIAL:
+            become(new)
+    elif update.step is UpdateStep.TRIAL:
+        put_back(journal.saved)
+        update = journal.go_on(update, UpdateStep.FAILED, why=update.why or ENDED)
+        log.warning("the update to %s failed, this is %s again: %s", update.new, update.old, update.why)
+        journal.forget_saved()
+    elif update.step is UpdateStep.CONFIRMED:
+        install.switch(new)
+        become(new)
+    return None
+
+
+def again(install: Install) -> None:
+    """Become the daemon that a start would start now."""
+    if (current := install.current) is not None:
+        become(current)
+
+
+def become(release: Release) -> None:
+    """Execute this release in the place of the process that runs: its id stays, everything that it holds is let go."""
+    signal.setitimer(signal.ITIMER_REAL, 0)  # it would survive, and end what comes
+    os.execv(release.program, [str(release.program), *sys.argv[1:]])  # noqa: S606 — a program of ours, without a shell
