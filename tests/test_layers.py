@@ -34,6 +34,7 @@ LAYERS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset({"logs"}),
+    frozenset({"redaction"}),
     frozenset({"ports"}),
     frozenset({"config"}),
     frozenset({"words", "errors", "tied", "systemd", "__init__"}),

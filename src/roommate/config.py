@@ -120,6 +120,8 @@ class Settings(BaseSettings):
     update_health_seconds: float = Field(60, gt=0, description="How long a new release may take until it works")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
     log_format: Literal["human", "json"] = Field("human", description="human or json")
+    log_file_mb: int = Field(10, ge=0, description="Size of STATE_DIR/logs/roommate.log before the next one; 0 is none")
+    log_files: int = Field(5, ge=2, description="How many of these are kept")
 
     @field_validator("operators", "allowed_users", "egress_presets", "egress_internal_hosts", mode="before")
     @classmethod

@@ -45,7 +45,7 @@ STOP_SECONDS = 4
 
 def main(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT; gives the exit code. What is wrong is one line on stderr."""
-    logs.configure(settings)
+    journal = logs.Logs(settings)
     faulthandler.enable()  # systemd's watchdog ends what hangs with SIGABRT: the log shows where it hung
     # The model library makes thousands of objects a call, none of them in cycles: looking for cycles every 700 objects,
     # as Python does, costs a fifth of a turn's step.
@@ -53,7 +53,7 @@ def main(settings: Settings) -> int:
     code = 0
     try:
         settings.require_matrix()
-        asyncio.run(_until_signal(settings))
+        asyncio.run(_until_signal(settings, journal))
     except* RoommateError as group:
         error = errors.first(group)
         log.critical("%s", error)
@@ -105,9 +105,9 @@ def model_of(settings: Settings, name: str) -> Model:
     )
 
 
-async def _until_signal(settings: Settings) -> None:
+async def _until_signal(settings: Settings, journal: logs.Logs) -> None:
     systemd = Systemd.of_environment()
-    daemon = asyncio.create_task(Daemon(settings, systemd).run())
+    daemon = asyncio.create_task(Daemon(settings, systemd, journal).run())
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
@@ -128,9 +128,10 @@ async def _until_signal(settings: Settings) -> None:
 class Daemon:
     """One running Roommate: holds the state folder, the login, and a task for every room that has something to do."""
 
-    def __init__(self, settings: Settings, systemd: Systemd) -> None:
+    def __init__(self, settings: Settings, systemd: Systemd, journal: logs.Logs) -> None:
         self._settings = settings
         self._systemd = systemd
+        self._journal = journal
         self._started = time.monotonic()
         self._rooms: dict[RoomId, Room] = {}
         self._models: dict[str, Model] = {}
@@ -139,6 +140,7 @@ class Daemon:
     async def run(self) -> None:
         """Until cancelled, or a part of it cannot go on (RoommateError in an ExceptionGroup)."""
         database = Database.open(self._settings.state_dir)
+        self._journal.keep()
         homeserver = Homeserver(self._settings.matrix_homeserver, self._settings.bot)
         spool = Spool()
         sandboxes = sandboxes_of(self._settings, spool)
@@ -176,6 +178,7 @@ class Daemon:
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 60)
             else:
+                self._journal.redact.learn(account.access_token)
                 if account != saved:
                     await inbox.keep_account(account)
                 return
@@ -276,6 +279,7 @@ class Daemon:
             group.create_task(self._run_room(room, group, house))
 
     async def _run_room(self, room: Room, group: asyncio.TaskGroup, house: House) -> None:
+        logs.about(room=room.room_id)
         await room.run()
         del self._rooms[room.room_id]
         if room.woken:

@@ -61,7 +61,7 @@ class LiveMessage:
                 try:
                     self._row = await self._turns.show(self._turn, Draft(self._turn.room_id, self._look(), Rank.SIGN))
                 except StateError as error:  # a full disk: there is an answer in the end, when it has room
-                    log.error("%s: %s", self._turn.room_id, error)
+                    log.error("%s", error)
                     return
                 self._progress.wake()
         if self._unseen:
@@ -78,7 +78,7 @@ class LiveMessage:
             details = self._view.details(time.time(), answered=outcome.stop is Stop.DONE)
             content = self._content(head, mentions=[self._turn.asked_by], details=details)
         except Exception:  # it would end the daemon, and each further one that takes the turn up again
-            log.exception("%s: the answer of turn %d could not be drawn", self._turn.room_id, self._turn.id)
+            log.exception("the answer of turn %d could not be drawn", self._turn.id)
             content, whole = {"msgtype": "m.text", "body": UNDRAWN, "m.mentions": {}}, text.encode(errors="replace")
         content[TURN] = self._about(str(outcome.stop))
         if self._row is not None:
@@ -93,7 +93,7 @@ class LiveMessage:
             head, _ = render.fit(self._view.live(time.time()))
             content = self._content(head, notice=True)
         except Exception:  # as in `close`
-            log.exception("%s: turn %d could not be drawn", self._turn.room_id, self._turn.id)
+            log.exception("turn %d could not be drawn", self._turn.id)
             content = {"msgtype": "m.notice", "body": "⚙️ working", "m.mentions": {}}
         content[TURN] = self._about("running")
         return content

@@ -1,38 +1,124 @@
-"""Log lines on stderr: for people, or as JSON, one object a line. What people write is never in them."""
+"""Log lines, for people or as JSON, on stderr and in a file: with the room and the turn that they are about, and
+without secrets. What people write is never in them."""
 
 from __future__ import annotations
 
 import json
 import logging
+import os
+import re
 import time
+from contextvars import ContextVar, Token
+from io import TextIOWrapper
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from pydantic import SecretStr
 
 from roommate.config import Settings
+from roommate.redaction import Redaction
 
 NOISY = ("nio", "aiohttp", "urllib3", "podman", "LiteLLM", "httpx", "asyncio", "watchfiles")
+FILE = Path("logs") / "roommate.log"
+"""Below STATE_DIR."""
+
+_CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]")
+_ABOUT: ContextVar[dict[str, str | int]] = ContextVar("about")
+_NOTHING: dict[str, str | int] = {}
 
 
-def configure(settings: Settings) -> None:
-    """Set the process's logging up as LOG_LEVEL and LOG_FORMAT say."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(_Json() if settings.log_format == "json" else _Human())
-    logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
-    for name in NOISY:
-        logging.getLogger(name).setLevel(logging.ERROR)
+class about:  # noqa: N801 — reads as a word: `with about(room=…):`
+    """From here on lines are about this room, turn or request: to the end of the block; without `with`, of the task.
+
+    Tasks that are started meanwhile inherit it. None is no longer about any.
+    """
+
+    def __init__(self, **ids: str | int | None) -> None:
+        known = {**_ABOUT.get(_NOTHING), **ids}
+        self._token: Token[Any] = _ABOUT.set({key: value for key, value in known.items() if value is not None})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        _ABOUT.reset(self._token)
+
+
+def ids() -> dict[str, str | int]:
+    """What lines are about here."""
+    return _ABOUT.get(_NOTHING)
+
+
+class Logs:
+    """The process's logging, as the settings want it: on stderr from the start, in a file from `keep` on."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        fields = (getattr(settings, name) for name in Settings.model_fields)
+        self.redact = Redaction(value.get_secret_value() for value in fields if isinstance(value, SecretStr))
+        self._format = (_Json if settings.log_format == "json" else _Human)(self.redact)
+        logging.raiseExceptions = False  # a log that cannot be written is no reason to write more
+        logging.basicConfig(level=settings.log_level, handlers=[], force=True)
+        self.add(logging.StreamHandler())
+        for name in NOISY:
+            logging.getLogger(name).setLevel(logging.ERROR)
+
+    def add(self, handler: logging.Handler) -> None:
+        """Have lines go there as well."""
+        handler.setFormatter(self._format)
+        logging.getLogger().addHandler(handler)
+
+    def keep(self) -> None:
+        """Write to the file in the state folder as well, which must be ours by now."""
+        if self._settings.log_file_mb:
+            file = self._settings.state_dir / FILE
+            self.add(_File(file, self._settings.log_file_mb << 20, self._settings.log_files))
+
+
+class _File(RotatingFileHandler):
+    """Rotates: ``roommate.log`` is the newest, ``roommate.log.1`` the one before. A full disk costs the lines."""
+
+    def __init__(self, file: Path, most_bytes: int, files: int) -> None:
+        super().__init__(file, maxBytes=most_bytes, backupCount=files - 1, encoding="utf-8", delay=True)
+
+    def _open(self) -> TextIOWrapper:
+        file = Path(self.baseFilename)
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace")
 
 
 class _Human(logging.Formatter):
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
+    def __init__(self, redact: Redaction) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S")
+        self._redact = redact
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._redact(super().format(record))
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 — logging's name
+        about = " ".join(str(value) if key == "room" else f"{key} {value}" for key, value in ids().items())
+        if about:
+            record.message = f"{about}: {record.message}"
+        record.message = _CONTROL.sub(lambda found: repr(found[0])[1:-1], record.message)  # a message is one line
+        return super().formatMessage(record)
 
 
 class _Json(logging.Formatter):
+    def __init__(self, redact: Redaction) -> None:
+        super().__init__()
+        self._redact = redact
+
     def format(self, record: logging.LogRecord) -> str:
-        line = {
+        line: dict[str, str | int] = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{record.msecs:03.0f}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            **ids(),
+            "message": self._redact(record.getMessage()),
         }
         if record.exc_info:
-            line["trace"] = self.formatException(record.exc_info)
+            line["trace"] = self._redact(self.formatException(record.exc_info))
         return json.dumps(line, ensure_ascii=False)

@@ -76,7 +76,7 @@ class Room:
                     await self._catch_up(group)
                     await self._listen()
                 except StateError as error:  # a full disk, most likely: what is stored waits there for better times
-                    log.error("%s: %s", self.room_id, error)
+                    log.error("%s", error)
                     await asyncio.sleep(STATE_RETRY_SECONDS)
                     continue
                 await self._woken.wait()
@@ -113,10 +113,10 @@ class Room:
         except StateError:
             raise
         except RoommateError as error:
-            log.warning("%s: %s", self.room_id, error)
+            log.warning("%s", error)
             await self._done(waiting, self.say(f"⚠️ {error}", thread))
         except Exception:
-            log.exception("%s: inbox row %d was not handled", self.room_id, waiting.seq)
+            log.exception("inbox row %d was not handled", waiting.seq)
             await self._done(waiting, self.say(voice.broken(f"inbox row {waiting.seq}"), thread))
 
     async def _listen(self) -> None:
@@ -126,7 +126,7 @@ class Room:
         except StateError:
             raise
         except Exception:
-            log.exception("%s: what hooks reported was not shown", self.room_id)
+            log.exception("what hooks reported was not shown")
 
     async def _handle(self, group: asyncio.TaskGroup, waiting: Waiting, row: RoomRow, free: bool) -> None:
         incoming = waiting.incoming
@@ -209,28 +209,28 @@ class Room:
         settings = self._house.settings
         try:
             if settings.is_allowed(inviter):
-                log.info("%s: joining, invited by %s", self.room_id, inviter)
+                log.info("joining, invited by %s", inviter)
                 await _patiently(lambda: self._house.doors.join(self.room_id))
                 deed = self._deed(waiting, "invite")
             else:
-                log.warning("%s: invite of %s declined, who is not on the list", self.room_id, inviter)
+                log.warning("invite of %s declined, who is not on the list", inviter)
                 reason = voice.declined(settings.operator_ids)
                 await _patiently(lambda: self._house.doors.leave(self.room_id, reason))
                 deed = self._deed(waiting, "invite", DeedOutcome.REFUSED, "not on the list")
         except Refused as error:  # the invite was taken back, most likely
-            log.warning("%s: the invite of %s came to nothing: %s", self.room_id, inviter, error)
+            log.warning("the invite of %s came to nothing: %s", inviter, error)
             deed = self._deed(waiting, "invite", DeedOutcome.FAILED, str(error))
         await self._done(waiting, deeds=[deed])
 
     async def _leave_empty(self) -> None:
         """Everybody else has left: leave as well; the sync that says so cleans up."""
-        log.info("%s: everybody has left, leaving", self.room_id)
+        log.info("everybody has left, leaving")
         with contextlib.suppress(Refused):
             await _patiently(lambda: self._house.doors.leave(self.room_id, "everybody has left"))
 
     async def _leave(self, waiting: Waiting, reason: str) -> None:
         """The bot is out: end what runs here, remove the container; the workspace stays."""
-        log.info("%s: out of the room (%s)", self.room_id, reason or "left")
+        log.info("out of the room (%s)", reason or "left")
         if (await self._house.rooms.get(self.room_id)).membership != "leave":
             await self._done(waiting)  # invited again in the meantime
             return
@@ -240,7 +240,7 @@ class Room:
         try:
             await self._house.sandboxes.leave(self.room_id)
         except SandboxError as error:  # nobody is here to be told; the next start removes what was left
-            log.warning("%s: %s", self.room_id, error)
+            log.warning("%s", error)
         await self._done(waiting)
         self.gone = True
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from roommate import agents
+from roommate import agents, logs
 from roommate.agent.turn import Outcome, run_turn
 from roommate.chat import voice
 from roommate.errors import ModelError, StateError
@@ -46,11 +46,12 @@ class RunningTurn:
 
     def start(self, group: asyncio.TaskGroup, conversation: Sequence[Sequence[Step]], *, resumed: bool) -> None:
         """Run in this group. `conversation` is all turns so far, this one last."""
-        if resumed:
-            log.info("%s: turn %d goes on after a restart", self.turn.room_id, self.turn.id)
-            self._live.emit(Note(voice.RESUMED))
-        self._work = group.create_task(self._run(conversation))
-        group.create_task(self._see_through(self._work))
+        with logs.about(turn=self.turn.id):
+            if resumed:
+                log.info("goes on after a restart")
+                self._live.emit(Note(voice.RESUMED))
+            self._work = group.create_task(self._run(conversation))
+            group.create_task(self._see_through(self._work))
 
     def emit(self, event: Event) -> None:
         """Show more in the turn's message."""
@@ -100,10 +101,10 @@ class RunningTurn:
                 around=await agents.surroundings(turn.room_id, house),
             )
         except ModelError as error:
-            log.warning("%s: turn %d: %s", turn.room_id, turn.id, error)
+            log.warning("%s", error)
             return Outcome(Stop.FAILED, Answer(f"⚠️ {error}"))
         except Exception:
-            log.exception("%s: turn %d failed", turn.room_id, turn.id)
+            log.exception("failed")
             return Outcome(Stop.FAILED, Answer(voice.broken(f"turn {turn.id}")))
 
     async def _show_typing(self) -> None:

@@ -88,7 +88,7 @@ class Gateway:
         try:
             return await self._forward(room_id, provider, request, url, body, agent, model)
         except aiohttp.ClientError as error:
-            log.warning("%s: %s did not answer: %s", room_id, provider.name, type(error).__name__)
+            log.warning("%s did not answer: %s", provider.name, type(error).__name__)
             return _error(502, f"{provider.name} cannot be reached ({type(error).__name__})")
         except TimeoutError:
             return _error(504, f"{provider.name} did not answer in time")
@@ -136,7 +136,7 @@ class Gateway:
         try:
             await self._log.count(room_id, agent, model, counter.usage())
         except StateError as error:
-            log.warning("%s: what %s used was not counted: %s", room_id, agent, error)
+            log.warning("what %s used was not counted: %s", agent, error)
 
     def _upstream(self) -> aiohttp.ClientSession:
         if self._session is None:

@@ -94,12 +94,12 @@ class EgressProxy:
 
     async def _let_out(self, room_id: RoomId, tunnel: Tunnel, asked: Asked, rest: bytes) -> None:
         if why := await self._gate.refusal(room_id, asked.host, asked.port):
-            log.info("%s: not let out to %s:%d", room_id, asked.host, asked.port)
+            log.info("not let out to %s:%d", asked.host, asked.port)
             raise Refusal(403, why)
         try:
             reader, writer = await self._addresses.connect(asked.host, asked.port)
         except Unreachable as error:
-            log.info("%s: %s", room_id, error)
+            log.info("%s", error)
             raise Refusal(403 if error.refused else 502, str(error)) from error
         try:
             if asked.head:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from roommate import logs
 from roommate.errors import Refused, StateError, Transient
 from roommate.matrix import parse
 from roommate.matrix.border import back_off
@@ -116,7 +117,8 @@ class Intake:
             else:
                 if state != RoomState(room_id, "join"):
                     rooms.append(state)
-                happened += await self._missed(room_id, section, since)
+                with logs.about(room=room_id):
+                    happened += await self._missed(room_id, section, since)
                 happened += self._parsed(room_id, events)
         return SyncBatch(str(answer["next_batch"]), tuple(rooms), tuple(happened))
 
@@ -134,12 +136,12 @@ class Intake:
         before = _gap_starts_at(section)
         while before is not None:
             if len(pages) == GAP_PAGES:
-                _log.error("%s: more than %d events while away; older ones are not answered", room_id, PAGE * GAP_PAGES)
+                _log.error("more than %d events while away; older ones are not answered", PAGE * GAP_PAGES)
                 break
             try:
                 page, further = await self._page(room_id, before, since)
             except Refused as error:
-                _log.error("%s: what was said while away is not answered: %s", room_id, error)
+                _log.error("what was said while away is not answered: %s", error)
                 break
             pages.append(self._parsed(room_id, reversed(page)))
             before = further if further != before else None

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
+from roommate import logs
 from roommate.errors import MatrixError, Refused, StateError, Transient
 from roommate.matrix.border import back_off
 from roommate.matrix.bucket import Bucket
@@ -184,6 +185,7 @@ class Sender:
 
     async def _request(self, room_id: RoomId, asked_at: float, request: Callable[[], Awaitable[None]]) -> None:
         """One request of a room, and what its outcome means for the next ones."""
+        logs.about(room=room_id)
         try:
             await request()
         except (Transient, StateError) as error:  # what arrived and could not be noted is the same event once more
@@ -210,7 +212,7 @@ class Sender:
         self._bucket.unanswered()
         failures = self._failures.get(room_id, (0, now))[0] + 1
         self._failures[room_id] = (failures, now + back_off(failures, LONGEST_WAIT))
-        _log.log(logging.WARNING if failures == 1 else logging.DEBUG, "%s: %s; trying again", room_id, error)
+        _log.log(logging.WARNING if failures == 1 else logging.DEBUG, "%s; trying again", error)
 
     # ── The requests ─────────────────────────────────────────────────────────────────────────────
 
@@ -223,7 +225,7 @@ class Sender:
                 self._tried.discard(row.id)
             raise
         except Refused as error:
-            _log.error("%s: %s", row.draft.room_id, error)
+            _log.error("%s", error)
             await self._outbox.failed(row.id, str(error))
         else:
             self._events[row.id] = event
@@ -273,7 +275,7 @@ class Sender:
         try:
             content = look()
         except Exception:  # a look that cannot be drawn must not end the sending for all rooms
-            _log.exception("%s: a live message could not be drawn", live.room_id)
+            _log.exception("a live message could not be drawn")
             return
         content = edited({**content, "m.mentions": {}}, event)
         try:
@@ -281,7 +283,7 @@ class Sender:
                 live.room_id, "m.room.message", content, f"roommate-look-{secrets.token_hex(8)}"
             )
         except Refused as error:
-            _log.debug("%s: a live message was not shown: %s", live.room_id, error)
+            _log.debug("a live message was not shown: %s", error)
         except Transient:
             if live.look is None and self._live.get(row) is live:
                 live.look = look

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from roommate import logs
 from roommate.errors import EngineError, HandLost, SandboxError
 from roommate.ports import Spools
 from roommate.sandbox import agent_hooks
@@ -243,7 +244,8 @@ class RoomContainer:
             hand = HandHost(self._socket)
             for attach in self._plan.attached:
                 attach(self.room_id, hand)
-            await hand.open()
+            with logs.about(room=self.room_id, turn=None):  # its connections outlive the turn that wanted it
+                await hand.open()
             self._hand = hand
         return self._hand
 

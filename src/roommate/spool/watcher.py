@@ -12,6 +12,7 @@ from pathlib import Path
 
 from watchfiles import awatch
 
+from roommate import logs
 from roommate.errors import StateError
 from roommate.spool.folder import RIPE_SECONDS, Folder
 from roommate.words import HookEvent, JsonObject, RoomId
@@ -75,7 +76,8 @@ class Spool:
                     while self._dirty:
                         room_id = next(iter(self._dirty))
                         del self._dirty[room_id]
-                        await self._round(room_id, commit)
+                        with logs.about(room=room_id):
+                            await self._round(room_id, commit)
                     self._marked.clear()
         finally:
             self._thread.shutdown(wait=False)
@@ -129,7 +131,7 @@ class Spool:
                 await commit(room_id, taken.found)
                 await loop.run_in_executor(self._thread, folder.remove, [name for name, _ in taken.found])
         except (StateError, OSError) as error:
-            log.warning("%s: hook files were not read, trying again: %s", room_id, error)
+            log.warning("hook files were not read, trying again: %s", error)
             if folder is self._folders.get(room_id):
                 self.attach(room_id, folder.out, folder.into)  # lists anew, so that what was taken is found again
                 loop.call_later(_RETRY_SECONDS, self._mark, room_id)
