@@ -16,7 +16,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"cli", "__main__"}),
     frozenset({"demo"}),
     frozenset({"daemon"}),
-    frozenset({"room", "agents", "orders", "questions", "egress", "hooks", "running", "live", "house"}),
+    frozenset({"room", "agents", "orders", "questions", "egress", "hooks", "running", "live", "sharing", "house"}),
     frozenset(
         {
             "matrix",
@@ -42,7 +42,7 @@ LAYERS: tuple[frozenset[str], ...] = (
 """From the top. A module imports from lower layers, and within its layer only its `SIBLINGS`."""
 
 SIBLINGS = (
-    {"room", "agents", "orders", "questions", "egress", "hooks", "running", "live", "house"},
+    {"room", "agents", "orders", "questions", "egress", "hooks", "running", "live", "sharing", "house"},
     {"cli", "__main__"},
     {"__init__"},
 )

@@ -31,6 +31,7 @@ from roommate.questions import Questions
 from roommate.room import Room
 from roommate.sandbox.posture import Limits
 from roommate.sandbox.rooms import RoomSandboxes
+from roommate.sharing import TurnShare
 from roommate.spool import Spool
 from roommate.store import Agents, AgentUsages, Audit, Cards, Database, Egress, Inbox, Ipc, Outbox, Rooms, Turns
 from roommate.systemd import Systemd
@@ -237,11 +238,12 @@ class Daemon:
                 doors=homeserver,
                 sandboxes=sandboxes,
                 model=self._model,
-                tools=lambda room_id: RoomTools(
-                    lambda: sandboxes.hand(room_id),
+                tools=lambda turn: RoomTools(
+                    lambda: sandboxes.hand(turn.room_id),
                     command_timeout=self._settings.command_timeout_seconds,
                     longest_timeout=self._settings.coding_timeout_seconds,
-                    agents=agents(room_id),
+                    agents=agents(turn.room_id),
+                    share=TurnShare(turn, outbox, sender, homeserver.upload_limit),
                 ),
                 agent_log=agent_log,
                 agents=agents,

@@ -10,7 +10,7 @@ from roommate.coders import RoomAgents
 from roommate.config import Settings
 from roommate.ports import Doors, Model, Progress, Sandboxes, Tools
 from roommate.questions import Questions
-from roommate.store import Agents, AgentUsages, Audit, Cards, Egress, Inbox, Ipc, Outbox, Rooms, Turns
+from roommate.store import Agents, AgentUsages, Audit, Cards, Egress, Inbox, Ipc, Outbox, Rooms, Turn, Turns
 from roommate.words import RoomId
 
 
@@ -36,6 +36,6 @@ class House:
     doors: Doors
     sandboxes: Sandboxes
     model: Callable[[str], Model]
-    tools: Callable[[RoomId], Tools]
+    tools: Callable[[Turn], Tools]
     agent_log: Agents
     agents: Callable[[RoomId], RoomAgents]

@@ -15,7 +15,7 @@ from roommate.errors import StateError
 from roommate.matrix import render
 from roommate.ports import Progress
 from roommate.store import Turn, Turns
-from roommate.words import TURN, Draft, Event, EventId, JsonObject, Rank, Stop
+from roommate.words import TURN, Attachment, Draft, Event, EventId, JsonObject, Rank, Stop
 
 log = logging.getLogger(__name__)
 
@@ -105,14 +105,5 @@ class LiveMessage:
         return {"id": self._turn.id, "state": state, "prompt": self._turn.prompt_event}
 
     def _attachment(self, whole: bytes) -> Draft:
-        name = f"answer-{self._turn.id}.md"
-        content: JsonObject = {
-            "msgtype": "m.file",
-            "body": name,
-            "filename": name,
-            "info": {"mimetype": "text/markdown", "size": len(whole)},
-            "m.mentions": {},
-        }
-        if self._turn.thread:
-            content["m.relates_to"] = {"rel_type": "m.thread", "event_id": self._turn.thread}
-        return Draft(self._turn.room_id, content, upload=whole)
+        file = Attachment(f"answer-{self._turn.id}.md", whole, "text/markdown")
+        return Draft(self._turn.room_id, render.attachment(file, thread=self._turn.thread), upload=whole)

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from roommate.words import (
     AgentReport,
+    Attachment,
     Deed,
     Destination,
     DirEntry,
@@ -211,6 +212,18 @@ class AgentLog(Protocol):
         ...
 
     async def keep_session(self, room_id: RoomId, agent: str, session: str) -> None: ...
+
+
+class Share(Protocol):
+    """Shows files to the people of a room, where the turn's own messages are."""
+
+    async def largest(self) -> int:
+        """How many bytes a file may have."""
+        ...
+
+    async def show(self, call_id: str, file: Attachment) -> None:
+        """Once for a tool call, whatever crashes: when this returns, it will arrive. Raises ToolError."""
+        ...
 
 
 class Tools(Protocol):

@@ -94,7 +94,7 @@ class RunningTurn:
                 conversation,
                 room=turn.room_id,
                 model=house.model(turn.model),
-                tools=house.tools(turn.room_id),
+                tools=house.tools(turn),
                 journal=_Journal(house.turns, turn),
                 emit=self._live.emit,
                 rounds=house.settings.max_agent_turns,

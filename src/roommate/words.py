@@ -155,6 +155,19 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file for people. ``width`` and ``height`` are those of a picture, else 0."""
+
+    name: str
+    content: bytes = field(repr=False)
+    mimetype: str
+    caption: str = ""
+    """What it shows, in words."""
+    width: int = 0
+    height: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """What a card asks the people of a room. They choose with a reaction of one of the `choices`."""
 

@@ -117,13 +117,17 @@ class Homeserver:
         return uri
 
     async def upload_limit(self) -> int | None:
-        """The largest file that the homeserver takes, in bytes; None where it does not say."""
+        """The largest file that the homeserver takes, in bytes; None where it does not say.
+
+        https://spec.matrix.org/v1.13/client-server-api/#get_matrixclientv1mediaconfig
+        """
         if self._upload_limit is None:
             try:
-                answer = await self._ask("tell its upload limit", self._nio.content_repository_config())
+                answer = await self._call("tell its upload limit", "GET", "/_matrix/client/v1/media/config")
             except Refused:
                 return None
-            self._upload_limit = int(answer.upload_size) if answer.upload_size else None
+            limit = answer.get("m.upload.size")
+            self._upload_limit = limit if isinstance(limit, int) and limit > 0 else None
         return self._upload_limit
 
     async def typing(self, room: RoomId, on: bool, timeout_ms: int) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
-from roommate.words import EventId, JsonObject, UserId
+from roommate.words import Attachment, EventId, JsonObject, UserId
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -65,6 +65,27 @@ def content(
         message |= {"format": "org.matrix.custom.html", "formatted_body": rich}
     message["m.mentions"] = {"user_ids": list(mentions)} if mentions else {}
     if relation := _relation(thread, reply_to):
+        message["m.relates_to"] = relation
+    return message
+
+
+def attachment(file: Attachment, *, thread: EventId | None = None) -> JsonObject:
+    """The content of a file's message, but for its ``url``. What has a width and a height is a picture.
+
+    https://spec.matrix.org/v1.13/client-server-api/#mroommessage-msgtypes
+    """
+    kind = file.mimetype.partition("/")[0]
+    about: JsonObject = {"mimetype": file.mimetype, "size": len(file.content)}
+    if file.width and file.height:
+        about |= {"w": file.width, "h": file.height}
+    message: JsonObject = {
+        "msgtype": "m.image" if "w" in about else f"m.{kind}" if kind in ("audio", "video") else "m.file",
+        "body": clean(file.caption or file.name),
+        "filename": clean(file.name),
+        "info": about,
+        "m.mentions": {},
+    }
+    if relation := _relation(thread, None):
         message["m.relates_to"] = relation
     return message
 

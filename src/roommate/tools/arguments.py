@@ -94,6 +94,12 @@ class FetchUrl(Arguments):
     url: Text = Field(description="The address, with http:// or https://")
 
 
+class SendFile(Arguments):
+    """Show a file to the people in the chat, who can download it: pictures, documents, results."""
+
+    path: Text = Field(description="Path, relative to the workspace")
+
+
 class ReadBackground(Arguments):
     """See whether a background command still runs, and the end of its output."""
 
@@ -149,6 +155,7 @@ TOOLS: dict[str, type[Arguments]] = {
     "search": Search,
     "run_tests": RunTests,
     "fetch_url": FetchUrl,
+    "send_file": SendFile,
     "read_background": ReadBackground,
     "stop_background": StopBackground,
 }

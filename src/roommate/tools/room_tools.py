@@ -7,8 +7,8 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from roommate.errors import SandboxError, ToolError
-from roommate.ports import Agents, Emit, Hand
-from roommate.tools import commands, delegation, fetch, files, testing
+from roommate.ports import Agents, Emit, Hand, Share
+from roommate.tools import commands, delegation, fetch, files, showing, testing
 from roommate.tools.arguments import (
     Arguments,
     Delegated,
@@ -20,6 +20,7 @@ from roommate.tools.arguments import (
     RunCommand,
     RunTests,
     Search,
+    SendFile,
     StopBackground,
     WriteFile,
     parse,
@@ -45,12 +46,13 @@ class RoomTools:
         longest_timeout: float,
         keep: int = 16384,
         agents: Agents | None = None,
+        share: Share | None = None,
     ) -> None:
         """`hand` brings up the room's hand where needed. Times are seconds: how long a command runs where the model
         does not say, and the most that it may ask for. `keep` is how many bytes of output the model gets."""
         self._hand = hand
         self._command_timeout, self._longest_timeout, self._keep = command_timeout, longest_timeout, keep
-        self._agents = agents
+        self._agents, self._share = agents, share
         self._writing = asyncio.Lock()
 
     @property
@@ -105,6 +107,8 @@ class RoomTools:
                 return await testing.test(call_id, asked, hand, emit, longest=self._longest_timeout, keep=self._keep)
             case FetchUrl():
                 return await fetch.fetch(asked, hand, self._keep)
+            case SendFile():
+                return await showing.send(call_id, asked, hand, self._share)
             case ReadBackground():
                 return await commands.read(asked, hand, self._keep)
             case StopBackground():
