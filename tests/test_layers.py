@@ -48,7 +48,7 @@ SIBLINGS = (
 )
 
 OWNERS = {
-    "aiohttp": {"matrix", "demo", "person", "broker"},
+    "aiohttp": {"matrix", "person", "broker"},
     "litellm": {"agent"},
     "markdown_it": {"matrix"},
     "nh3": {"matrix"},

@@ -38,6 +38,43 @@ def _run_command() -> None:
     raise typer.Exit(daemon.main(config.load()))
 
 
+@app.command("init")
+def _init_command(
+    env_file: Annotated[Path, typer.Option(help="The file to write.")] = Path(".env"),
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing: take what is said here or set already.")] = False,
+    homeserver: Annotated[str, typer.Option(help="Its URL, or the name of the server.")] = "",
+    user: Annotated[str, typer.Option(help="The bot's user name, or Matrix id.")] = "",
+    password: Annotated[str, typer.Option(help="The bot's; @FILE reads it, like each secret here.")] = "",
+    register: Annotated[bool, typer.Option("--register", help="Make the account, where anybody may.")] = False,
+    registration_secret: Annotated[
+        str, typer.Option(help="Make the account with Synapse's registration_shared_secret.")
+    ] = "",
+    operators: Annotated[str, typer.Option(help="Matrix ids of who may do everything, with commas.")] = "",
+    allowed_users: Annotated[str, typer.Option(help="Who may invite and prompt, as globs.")] = "",
+    model: Annotated[str, typer.Option(help="A LiteLLM model name, or rehearsal.")] = "",
+    llm_api_key: Annotated[str, typer.Option(help="The key of its provider.")] = "",
+    llm_api_base: Annotated[str, typer.Option(help="Base URL of a provider of your own.")] = "",
+    image: Annotated[str, typer.Option(help="Make the rooms' image: base, core, browser, agents, or none.")] = "",
+) -> None:
+    """Set Roommate up: ask for homeserver, account, operators and model, try them, and write .env."""
+    from roommate.cli import init
+
+    given = init.Answers(
+        homeserver=homeserver,
+        user=user,
+        password=password,
+        register=register,
+        registration_secret=registration_secret,
+        model=model,
+        key=llm_api_key,
+        base=llm_api_base,
+        operators=operators,
+        allowed=allowed_users,
+        stage=image,
+    )
+    init.run(given, env_file, asks=not yes and sys.stdin.isatty())
+
+
 Homeserver = Annotated[str, typer.Option(help="Such as https://matrix.example.org; needed the first time.")]
 User = Annotated[str, typer.Option(help="Your Matrix id; needed the first time, or when you have several.")]
 Room = Annotated[str, typer.Argument(help="A room id (!…) or an alias (#…:server).")]

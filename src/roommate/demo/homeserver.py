@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import sys
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import aiohttp
-
 from roommate.demo.instance import MARK_KEY, Instance, Limits, is_free
 from roommate.demo.process import Background
-from roommate.errors import MatrixError, Refused
-from roommate.words import Account, JsonObject, UserId
+from roommate.errors import MatrixError
+from roommate.person import accounts
+from roommate.words import Account
 
 START_SECONDS = 60.0
 
@@ -90,37 +87,20 @@ class Synapse:
     ) -> None:
         await self.stop()
 
-    async def register(self, user: str, password: str, admin: bool = False) -> Account:
-        """Make the account with localpart `user`, or log in to it when it exists. Raises MatrixError.
+    @property
+    def registration_secret(self) -> str:
+        """Who knows it makes accounts."""
+        return self._running_instance.registration_secret
 
-        By Synapse's shared-secret registration:
-        https://element-hq.github.io/synapse/latest/admin_api/register_api.html
-        """
-        path = "/_synapse/admin/v1/register"
-        nonce = (await self._call("GET", path))["nonce"]
-        role = "admin" if admin else "notadmin"
-        digest = hmac.new(
-            self._running_instance.registration_secret.encode(),
-            "\0".join((nonce, user, password, role)).encode(),
-            hashlib.sha1,
-        )
-        body = {"nonce": nonce, "username": user, "password": password, "admin": admin, "mac": digest.hexdigest()}
-        try:
-            answer = await self._call("POST", path, body)
-        except Refused as error:
-            if error.errcode != "M_USER_IN_USE":
-                raise
-            identifier = {"type": "m.id.user", "user": user}
-            login = {"type": "m.login.password", "identifier": identifier, "password": password}
-            answer = await self._call("POST", "/_matrix/client/v3/login", login)
-        return Account(self.url, UserId(answer["user_id"]), answer["device_id"], answer["access_token"])
+    async def register(self, user: str, password: str, admin: bool = False) -> Account:
+        """Make the account with localpart `user`, or log in to it when it exists. Raises MatrixError."""
+        return await accounts.register_by_secret(self.url, self.registration_secret, user, password, admin=admin)
 
     async def lift_limit(self, user_id: str) -> None:
         """Let this account send as fast as it likes. Raises MatrixError."""
         if self._admin is None:
             self._admin = await self.register("setup-admin", self._running_instance.admin_password, admin=True)
-        path = f"/_synapse/admin/v1/users/{user_id}/override_ratelimit"
-        await self._call("POST", path, {"messages_per_second": 0, "burst_count": 0}, self._admin.access_token)
+        await accounts.lift_limit(self.url, self._admin.access_token, user_id)
 
     @property
     def _running_instance(self) -> Instance:
@@ -139,30 +119,14 @@ class Synapse:
                     raise MatrixError("Synapse is not installed: it comes with Roommate's extra `demo`")
                 raise MatrixError(f"the homeserver ended before it was ready: {self._process.last_words()}")
             try:
-                known = await self._call("GET", "/.well-known/matrix/client")
-                await self._call("GET", "/_matrix/client/versions")
+                known = await accounts.call(self.url, "GET", "/.well-known/matrix/client")
+                await accounts.call(self.url, "GET", "/_matrix/client/versions")
             except MatrixError:
                 known = {}
             if known.get(MARK_KEY) == self._running_instance.mark:
                 return
             await asyncio.sleep(0.03)
         raise MatrixError(f"the homeserver was not ready after {START_SECONDS:.0f} s: {self._process.last_words()}")
-
-    async def _call(self, method: str, path: str, body: JsonObject | None = None, token: str = "") -> JsonObject:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        try:
-            async with (
-                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as http,
-                http.request(method, self.url + path, json=body, headers=headers) as response,
-            ):
-                answer: JsonObject = await response.json(content_type=None)
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise MatrixError(f"the homeserver at {self.url} does not answer: {error}") from error
-        if response.status != 200:
-            raise Refused(
-                f"the homeserver refused {path}: {answer.get('error', response.status)}", answer.get("errcode", "")
-            )
-        return answer
 
 
 class _PortTaken(Exception):

@@ -1,0 +1,138 @@
+"""`roommate init`: by flags alone, and as a person answers it at a terminal."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from roommate import config
+from roommate.demo.homeserver import Synapse
+from tests.cli.test_commands import roommate
+from tests.harness import ROOMMATE, no_settings
+from tests.person import Person
+from tests.scripted_model import ScriptedModel
+from tests.terminal import Terminal
+
+
+@pytest.fixture
+async def website(homeserver: Synapse) -> AsyncIterator[str]:
+    """A server that is no homeserver, and knows where one is."""
+
+    async def well_known(request: web.Request) -> web.Response:
+        return web.json_response({"m.homeserver": {"base_url": f"{homeserver.url}/"}})
+
+    app = web.Application()
+    app.router.add_get("/.well-known/matrix/client", well_known)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
+
+
+def fresh_name() -> str:
+    return f"init-{secrets.token_hex(4)}"
+
+
+async def test_flags_say_everything(homeserver: Synapse, website: str, tmp_path: Path) -> None:
+    name, secret = fresh_name(), tmp_path / "secret"
+    secret.write_text(f"{homeserver.registration_secret}\n")
+    flags = ("--yes", "--homeserver", website, "--user", name, "--operators", "@ann:localhost, @bob:localhost")
+    code, out, err = await roommate(tmp_path, "init", *flags, "--registration-secret", f"@{secret}")
+    assert (code, out) == (0, ""), err
+    file = tmp_path / ".env"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    settings = config.load(file)
+    assert settings.matrix_homeserver == homeserver.url
+    assert settings.bot == f"@{name}:localhost"
+    assert settings.operators == ("@ann:localhost", "@bob:localhost")
+    assert settings.llm_model == "rehearsal"
+    assert "ALLOWED_USERS" not in file.read_text()
+    password = settings.matrix_password.get_secret_value()
+    assert len(password) > 20
+    assert password not in err
+    assert homeserver.registration_secret not in err
+    await (await Person.at(homeserver.url, settings.bot, password)).close()
+
+    # Again: what is there is taken, tried, and stays.
+    before = file.read_text()
+    code, _, err = await roommate(tmp_path, "init", "--yes")
+    assert code == 0, err
+    assert file.read_text() == before
+    code, _, err = await roommate(tmp_path, "init", "--yes", "--password", "wrong")
+    assert code == 1
+    assert "Invalid username or password" in err
+    assert file.read_text() == before
+
+
+async def test_what_is_missing_is_named(homeserver: Synapse, tmp_path: Path) -> None:
+    for flags, words in (
+        ((), "--homeserver"),
+        (("--homeserver", "http://127.0.0.1:1"), "does not answer"),
+        (("--homeserver", homeserver.url, "--user", "nobody"), "--register"),
+        (("--homeserver", homeserver.url, "--user", fresh_name(), "--register"), "lets nobody register"),
+    ):
+        code, _, err = await roommate(tmp_path, "init", "--yes", *flags)
+        assert code in (1, 78)
+        assert words in err
+        assert "Traceback" not in err
+
+
+async def test_a_person_is_asked_until_it_is_right(homeserver: Synapse, tmp_path: Path) -> None:
+    name, password = fresh_name(), "it's # a ${NO}"
+    await homeserver.register(name, password)
+    (tmp_path / ".env").write_text("# Ours.\nMAX_AGENT_TURNS=7 # enough\n")
+    environment = dict.fromkeys(os.environ.keys() - no_settings().keys(), "")
+    async with ScriptedModel(key="the-key") as model:
+        path = str(tmp_path / ".env")
+        async with Terminal(
+            str(ROOMMATE), "init", "--env-file", path, "--image", "none", environment=environment
+        ) as terminal:
+            await terminal.see("Homeserver")
+            terminal.type("127.0.0.1:1\r")
+            await terminal.see("does not answer")
+            terminal.type(f"{homeserver.url}\r")
+            await terminal.see("user name")
+            terminal.type(f"{name}\r")
+            await terminal.see("Enter registers a new account")
+            await terminal.until_hidden()
+            terminal.type(f"{password}\r")
+            await terminal.see(f"@{name}:localhost can log in")
+            await terminal.see("Operators")
+            terminal.type("ann\r")
+            await terminal.see("who is operator?")
+            terminal.type("@ann:localhost\r")
+            await terminal.see("globs")
+            terminal.type("\r")
+            await terminal.see("Model, by its")
+            terminal.type("openai/scripted\r")
+            await terminal.see("Its key")
+            await terminal.until_hidden()
+            terminal.type("another-key\r")
+            await terminal.see("Base URL")
+            terminal.type(f"{model.url}\r")
+            await terminal.see("✘ The provider does not take the key", 60)
+            await terminal.see("(openai/scripted)")
+            terminal.type("\r")
+            await terminal.see("needs no key (openai/scripted):\nIts key:")
+            await terminal.until_hidden()
+            terminal.type("the-key\r")
+            await terminal.see(f"({model.url})")
+            terminal.type("\r")
+            await terminal.see("openai/scripted answers", 60)
+            await terminal.see("scripts/install-service.sh")
+            assert await terminal.ended() == 0
+            assert password not in terminal.screen.text
+            assert "the-key" not in terminal.screen.text
+    text = (tmp_path / ".env").read_text()
+    assert text.startswith("# Ours.\nMAX_AGENT_TURNS=7 # enough\n")
+    settings = config.load(tmp_path / ".env")
+    assert settings.matrix_password.get_secret_value() == password
+    assert settings.llm_api_key.get_secret_value() == "the-key"
+    assert settings.llm_api_base == model.url
