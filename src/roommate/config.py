@@ -111,6 +111,9 @@ class Settings(BaseSettings):
         Path("~/.local/state/roommate"), description="Database, workspaces and sockets; back this up"
     )
     ipc_base_dir: Path = Field(Path(), description="Rooms' sockets (default: STATE_DIR/ipc); keep the path short")
+    control_room: str = Field(
+        "", description="Id (!…) of a room where operators are told of failures, questions for them, and updates"
+    )
     audit_days: int = Field(90, ge=0, description="How long the audit log is kept; 0 is for ever")
     update_ref: str = Field("", description="What !redeploy takes by default: a branch (default: the remote's own)")
     update_signed_tags_only: bool = Field(False, description="Take nothing but tags with a good signature")
@@ -146,6 +149,13 @@ class Settings(BaseSettings):
     @classmethod
     def _expand(cls, value: Path) -> Path:
         return value.expanduser().absolute() if value != Path() else value
+
+    @field_validator("control_room", mode="after")
+    @classmethod
+    def _room_id(cls, value: str) -> str:
+        if value and not value.startswith("!"):
+            raise ValueError("a room's id begins with !; clients show it among the advanced settings of the room")
+        return value
 
     @model_validator(mode="before")
     @classmethod

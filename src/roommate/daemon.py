@@ -12,7 +12,7 @@ import signal
 import time
 from collections.abc import Sequence
 
-from roommate import errors, hooks, logs
+from roommate import __version__, errors, hooks, logs
 from roommate.agent.direct import DIRECT, DirectModel
 from roommate.agent.litellm_model import LiteLLMModel
 from roommate.agent.rehearsal import RehearsalModel
@@ -21,6 +21,7 @@ from roommate.broker.gate import QUESTION
 from roommate.chat.commands import names_of
 from roommate.coders import Choice, RoomAgents
 from roommate.config import REHEARSAL, Settings
+from roommate.control_room import ControlRoom
 from roommate.errors import RoommateError, TokenRevoked, Transient
 from roommate.house import House
 from roommate.matrix.homeserver import Homeserver
@@ -190,7 +191,8 @@ class Daemon:
         rooms, outbox, cards, ipc = Rooms(database), Outbox(database), Cards(database), Ipc(database)
         audit = Audit(database)
         sender = Sender(homeserver, outbox)
-        questions = Questions(cards, sender, {hooks.ASKED_BY_HOOK: hooks.decider(spool)})
+        control = ControlRoom(RoomId(self._settings.control_room), outbox, sender)
+        questions = Questions(cards, sender, control, {hooks.ASKED_BY_HOOK: hooks.decider(spool)})
         egress, agent_usages = Egress(database), AgentUsages(database)
         registries = Registries(sandboxes.in_image)
         gate = Gate(egress, questions, registries=registries, presets=self._settings.egress_presets)
@@ -231,6 +233,7 @@ class Daemon:
                 questions=questions,
                 ipc=ipc,
                 audit=audit,
+                control=control,
                 egress=egress,
                 gate=gate,
                 agent_usages=agent_usages,
@@ -252,11 +255,13 @@ class Daemon:
             group.create_task(intake.run())
             group.create_task(spool.run(heard))
             group.create_task(audit.run(self._settings.audit_days))
+            group.create_task(control.watch(self._journal))
             for room_id in await inbox.rooms_with_work():
                 self._wake(room_id, group, house)
             await intake.ready.wait()
             log.info("ready after %.1f s as %s", time.monotonic() - self._started, self._settings.bot)
             self._systemd.ready()
+            await control.tell(f"Roommate {__version__} is up.")
             group.create_task(sandboxes.run(await rooms.joined()))
             model = self._model(self._settings.llm_model)
             if isinstance(model, LiteLLMModel):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from roommate.broker import Gate
 from roommate.coders import RoomAgents
 from roommate.config import Settings
+from roommate.control_room import ControlRoom
 from roommate.ports import Doors, Model, Progress, Sandboxes, Tools
 from roommate.questions import Questions
 from roommate.store import Agents, AgentUsages, Audit, Cards, Egress, Inbox, Ipc, Outbox, Rooms, Turn, Turns
@@ -29,6 +30,7 @@ class House:
     questions: Questions
     ipc: Ipc
     audit: Audit
+    control: ControlRoom
     egress: Egress
     gate: Gate
     agent_usages: AgentUsages

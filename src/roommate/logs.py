@@ -51,6 +51,13 @@ def ids() -> dict[str, str | int]:
     return _ABOUT.get(_NOTHING)
 
 
+def said(record: logging.LogRecord) -> str:
+    """What a line says, and what it is about, for people: ``!room turn 12: it failed``. One line, whatever is in it."""
+    about = " ".join(str(value) if key == "room" else f"{key} {value}" for key, value in ids().items())
+    message = record.getMessage()
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], f"{about}: {message}" if about else message)
+
+
 class Logs:
     """The process's logging, as the settings want it: on stderr from the start, in a file from `keep` on."""
 
@@ -61,12 +68,11 @@ class Logs:
         self._format = (_Json if settings.log_format == "json" else _Human)(self.redact)
         logging.raiseExceptions = False  # a log that cannot be written is no reason to write more
         logging.basicConfig(level=settings.log_level, handlers=[], force=True)
-        self.add(logging.StreamHandler())
+        self._add(logging.StreamHandler())
         for name in NOISY:
             logging.getLogger(name).setLevel(logging.ERROR)
 
-    def add(self, handler: logging.Handler) -> None:
-        """Have lines go there as well."""
+    def _add(self, handler: logging.Handler) -> None:
         handler.setFormatter(self._format)
         logging.getLogger().addHandler(handler)
 
@@ -74,7 +80,7 @@ class Logs:
         """Write to the file in the state folder as well, which must be ours by now."""
         if self._settings.log_file_mb:
             file = self._settings.state_dir / FILE
-            self.add(_File(file, self._settings.log_file_mb << 20, self._settings.log_files))
+            self._add(_File(file, self._settings.log_file_mb << 20, self._settings.log_files))
 
 
 class _File(RotatingFileHandler):
@@ -99,10 +105,7 @@ class _Human(logging.Formatter):
         return self._redact(super().format(record))
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 — logging's name
-        about = " ".join(str(value) if key == "room" else f"{key} {value}" for key, value in ids().items())
-        if about:
-            record.message = f"{about}: {record.message}"
-        record.message = _CONTROL.sub(lambda found: repr(found[0])[1:-1], record.message)  # a message is one line
+        record.message = said(record)
         return super().formatMessage(record)
 
 

@@ -1,0 +1,97 @@
+"""The room that operators watch: failures, questions that only they may answer, updates. Through the outbox."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+
+from roommate import logs
+from roommate.chat import view
+from roommate.errors import StateError
+from roommate.matrix import render
+from roommate.ports import Progress
+from roommate.redaction import Redaction
+from roommate.store import Outbox
+from roommate.words import Draft, RoomId
+
+log = logging.getLogger(__name__)
+
+GATHER_SECONDS = 2.0
+"""A failure seldom comes alone."""
+QUIET_SECONDS = 60.0
+"""Between two messages about failures: what comes in the meantime is in the next one."""
+LINES = 10
+
+
+class ControlRoom:
+    """Of `room_id`; where that is empty, nobody is told anything."""
+
+    def __init__(self, room_id: RoomId, outbox: Outbox, progress: Progress) -> None:
+        self.room_id = room_id
+        self._outbox = outbox
+        self._progress = progress
+
+    async def tell(self, markdown: str, *, once: str | None = None, quietly: bool = True) -> None:
+        """Say something there; what has the same `once` is said once. Not `quietly`: clients ring for it."""
+        if not self.room_id:
+            return
+        await self._outbox.put([Draft(self.room_id, render.content(markdown, notice=quietly), once=once)])
+        self._progress.wake()
+
+    async def watch(self, journal: logs.Logs) -> None:
+        """Tell of failures that are logged, until cancelled: at most one message in QUIET_SECONDS."""
+        if not self.room_id:
+            return
+        failures = _Failures(self.room_id, journal.redact)
+        logging.getLogger().addHandler(failures)
+        try:
+            while True:
+                await failures.come.wait()
+                await asyncio.sleep(GATHER_SECONDS)
+                try:
+                    await self.tell(failures.take(), quietly=False)
+                except StateError as error:
+                    log.warning("operators were not told of a failure: %s", error)
+                await asyncio.sleep(QUIET_SECONDS)
+        finally:
+            logging.getLogger().removeHandler(failures)
+
+
+class _Failures(logging.Handler):
+    """Collects the log lines of failures, equal ones as one; those about sending into `room_id` itself do not count."""
+
+    def __init__(self, room_id: RoomId, redact: Redaction) -> None:
+        super().__init__(logging.ERROR)
+        self.come = asyncio.Event()
+        self._room_id = room_id
+        self._redact = redact
+        self._loop = asyncio.get_running_loop()
+        self._lines: Counter[str] = Counter()
+        self._left_out = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if logs.ids().get("room") == self._room_id:
+            return
+        line = logs.said(record)
+        if record.exc_info and record.exc_info[1] is not None:
+            line += f" ({type(record.exc_info[1]).__name__}: {record.exc_info[1]})"
+        line = self._redact(line)[:300]
+        if line in self._lines or len(self._lines) < LINES:
+            self._lines[line] += 1
+        else:
+            self._left_out += 1
+        self._loop.call_soon_threadsafe(self.come.set)
+
+    def take(self) -> str:
+        """What was collected, as Markdown: at least one line, where `come` is set."""
+        self.acquire()
+        try:
+            lines, left_out = self._lines, self._left_out
+            self._lines, self._left_out = Counter(), 0
+            self.come.clear()
+        finally:
+            self.release()
+        shown = [f"{line} (×{count})" if count > 1 else line for line, count in lines.items()]
+        more = f"\n\n… and {left_out} more; the log has them." if left_out else ""
+        return "⚠️ Something failed:\n\n" + view.block("\n".join(shown)) + more
