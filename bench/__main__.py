@@ -14,13 +14,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import calls, life, turns
+from bench import agents, broker, calls, hooks, life, turns
 from bench.stage import Figure, Stage, stage
 
 PARTS: dict[str, Callable[[Stage, int], Awaitable[list[Figure]]]] = {
     "calls": calls.measure,
     "turns": turns.measure,
     "life": life.measure,
+    "hooks": hooks.measure,
+    "broker": broker.measure,
+    "agents": agents.measure,
 }
 
 

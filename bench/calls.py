@@ -4,41 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import os
-import tempfile
-import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from bench.stage import Figure, Stage, figure
-from roommate.config import Settings
-from roommate.daemon import sandboxes_of
+from bench.stage import ROOM, Call, Figure, Stage, beside, figure, sandboxes, take_turns, timed
 from roommate.ports import Hand
 from roommate.sandbox.rooms import RoomSandboxes
-from roommate.words import RoomId
 from tests.sandbox_image import containers
 
 STREAM = 100_000_000
 AT_ONCE = 50
-ROOM = RoomId("!bench")
-
-Call = Callable[[], Awaitable[object]]
 
 
 async def measure(stage: Stage, rounds: int) -> list[Figure]:
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        settings = Settings(matrix_user="@bench:localhost", state_dir=Path(folder), sandbox_image=stage.image)
-        sandboxes = sandboxes_of(settings)
-        try:
-            return await _measure(sandboxes, Path(folder), rounds)
-        finally:
-            await sandboxes.reset_workspace(ROOM)
-            await sandboxes.close()
+    async with sandboxes(stage.image) as (rooms, state):
+        return await _measure(rooms, state, rounds)
 
 
-async def _measure(sandboxes: RoomSandboxes, state: Path, rounds: int) -> list[Figure]:
+async def _measure(rooms: RoomSandboxes, state: Path, rounds: int) -> list[Figure]:
     async def through_the_hand() -> None:
-        await (await sandboxes.hand(ROOM)).run(["true"])
+        await (await rooms.hand(ROOM)).run(["true"])
 
     async def podman_exec() -> None:
         process = await asyncio.create_subprocess_exec("podman", "exec", name, "true")
@@ -49,10 +33,10 @@ async def _measure(sandboxes: RoomSandboxes, state: Path, rounds: int) -> list[F
 
     await through_the_hand()
     [name] = containers(state)
-    raw, hand = await _take_turns([fork_and_exec, through_the_hand], rounds * 5)
-    [execs] = await _take_turns([podman_exec], max(5, rounds // 4))
-    at_once = await _timed(lambda: asyncio.gather(*(through_the_hand() for _ in range(AT_ONCE))))
-    stream = await _timed(_stream(await sandboxes.hand(ROOM)))
+    raw, hand = await take_turns([fork_and_exec, through_the_hand], rounds * 5)
+    [execs] = await take_turns([podman_exec], max(5, rounds // 4))
+    at_once = await timed(lambda: asyncio.gather(*(through_the_hand() for _ in range(AT_ONCE))))
+    stream = await timed(_stream(await rooms.hand(ROOM)))
     baseline, call, slow = (
         figure("raw fork+exec", raw),
         figure("tool call through the hand", hand),
@@ -60,8 +44,8 @@ async def _measure(sandboxes: RoomSandboxes, state: Path, rounds: int) -> list[F
     )
     return [
         baseline,
-        replace(call, baseline=baseline.name, ratio=call.value / baseline.value),
-        replace(slow, baseline=call.name, ratio=slow.value / call.value),
+        beside(call, baseline),
+        beside(slow, call),
         figure(f"{AT_ONCE} calls at once", [at_once]),
         figure("100 MB of output", [stream]),
     ]
@@ -79,18 +63,3 @@ def _stream(hand: Hand) -> Call:
         assert count == STREAM
 
     return stream
-
-
-async def _take_turns(calls: Sequence[Call], rounds: int) -> list[list[float]]:
-    """Seconds of each call; they alternate, so that all see the same machine."""
-    samples: list[list[float]] = [[] for _ in calls]
-    for _ in range(rounds):
-        for call, taken in zip(calls, samples, strict=True):
-            taken.append(await _timed(call))
-    return samples
-
-
-async def _timed(call: Call) -> float:
-    began = time.perf_counter()
-    await call()
-    return time.perf_counter() - began

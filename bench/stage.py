@@ -7,12 +7,17 @@ import contextlib
 import statistics
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from roommate.config import Settings
+from roommate.daemon import sandboxes_of
 from roommate.demo.homeserver import Synapse
 from roommate.sandbox import image
+from roommate.sandbox.rooms import RoomSandboxes
+from roommate.words import RoomId
 from tests.harness import Daemon
 from tests.person import Person
 from tests.sandbox_image import NAME as IMAGE
@@ -20,6 +25,10 @@ from tests.sandbox_image import printed
 from tests.scripted_model import ScriptedModel
 
 PASSWORD = "a benchmark's password"
+ROOM = RoomId("!bench")
+
+
+Call = Callable[[], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +45,64 @@ class Figure:
     met: bool | None = None
 
 
-def figure(name: str, samples: Sequence[float], unit: str = "ms", *, goal: float | None = None) -> Figure:
-    """The median and the 95th percentile of samples in seconds (for ms) or in the unit itself."""
+def figure(
+    name: str,
+    samples: Sequence[float],
+    unit: str = "ms",
+    *,
+    goal: float | None = None,
+    p95_goal: float | None = None,
+    least: float | None = None,
+) -> Figure:
+    """The median and the 95th percentile of samples in seconds (for ms) or in the unit itself.
+
+    At most one of the goals: the most that the median or the 95th percentile may be, or the `least` of the median.
+    """
     scaled = sorted(sample * 1000 if unit == "ms" else sample for sample in samples)
     median = statistics.median(scaled)
     p95 = scaled[min(len(scaled) - 1, round(len(scaled) * 0.95))]
-    if goal is None:
-        return Figure(name, median, unit, p95)
-    return Figure(name, median, unit, p95, goal=f"≤ {goal:g} {unit}", met=median <= goal)
+    if goal is not None:
+        return Figure(name, median, unit, p95, goal=f"≤ {goal:g} {unit}", met=median <= goal)
+    if p95_goal is not None:
+        return Figure(name, median, unit, p95, goal=f"p95 ≤ {p95_goal:g} {unit}", met=p95 <= p95_goal)
+    if least is not None:
+        return Figure(name, median, unit, goal=f"≥ {least:g} {unit}", met=median >= least)
+    return Figure(name, median, unit, p95)
+
+
+async def take_turns(calls: Sequence[Call], rounds: int) -> list[list[float]]:
+    """Seconds of each call; they alternate, so that all see the same machine."""
+    samples: list[list[float]] = [[] for _ in calls]
+    for _ in range(rounds):
+        for call, taken in zip(calls, samples, strict=True):
+            taken.append(await timed(call))
+    return samples
+
+
+async def timed(call: Call) -> float:
+    began = time.perf_counter()
+    await call()
+    return time.perf_counter() - began
+
+
+def beside(measured: Figure, baseline: Figure, *, most: float | None = None) -> Figure:
+    """With its ratio to a baseline, which may be the `most` that it may have."""
+    ratio = measured.value / baseline.value
+    compared = replace(measured, baseline=baseline.name, ratio=ratio)
+    return compared if most is None else replace(compared, goal=f"≤ {most:g} × {baseline.name}", met=ratio <= most)
+
+
+@contextlib.asynccontextmanager
+async def sandboxes(image: str) -> AsyncIterator[tuple[RoomSandboxes, Path]]:
+    """The containers of rooms, without a daemon, and its state folder."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        settings = Settings(matrix_user="@bench:localhost", state_dir=Path(folder), sandbox_image=image)
+        rooms = sandboxes_of(settings)
+        try:
+            yield rooms, Path(folder)
+        finally:
+            await rooms.reset_workspace(ROOM)
+            await rooms.close()
 
 
 @dataclass(slots=True)

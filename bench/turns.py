@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
 
-from bench.stage import Figure, Stage, figure
+from bench.stage import Figure, Stage, beside, figure
 from tests.harness import Daemon
 from tests.person import Person
 
@@ -41,8 +40,7 @@ async def _plain(stage: Stage, room: str, rounds: int) -> list[Figure]:
             echo.append(await _asked(stage.person, echo_room, "hello"))
             await asyncio.sleep(0.02)
     baseline, turn = figure("echo bot", echo), figure("plain turn", ours)
-    ratio = turn.value / baseline.value
-    return [baseline, replace(turn, baseline="echo bot", ratio=ratio, goal="≤ 1.3 × echo bot", met=ratio <= 1.3)]
+    return [baseline, beside(turn, baseline, most=1.3)]
 
 
 async def _first_sign(person: Person, daemon: Daemon, room: str, rounds: int) -> Figure:

@@ -1,0 +1,106 @@
+"""A room's way out: requests and bytes from its container to a server, beside the same without a container."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+
+from bench import wire
+from bench.stage import ROOM, Figure, Stage, beside, figure, sandboxes
+from roommate.broker import Addresses, Broker, Gate, Gateway, providers
+from roommate.broker.broker import EGRESS_PORT, MODELS_PORT
+from roommate.ports import Hand
+from roommate.store import AgentUsages, Database, Egress
+from roommate.words import Destination, Question, RoomId, UserId
+
+SOURCE = Path(wire.__file__)
+PATH = "/openai/v1/responses"
+BIG, SMALL = 200_000_000, 100
+"""Bytes of an answer."""
+TIMES = 3
+
+
+async def measure(stage: Stage, rounds: int) -> list[Figure]:
+    async with (
+        _server() as server,
+        broker_to({"openai": f"http://127.0.0.1:{server}"}, server) as broker,
+        sandboxes(stage.image) as (rooms, _),
+    ):
+        rooms.attach(broker.attach)
+        return await _measure(await rooms.hand(ROOM), server, rounds)
+
+
+async def _measure(hand: Hand, server: int, rounds: int) -> list[Figure]:
+    quick = figure("request to a server of this machine", await _outside(server, SMALL, rounds * 5))
+    wide = _speed("bytes from a server of this machine", await _outside(server, BIG, TIMES))
+    figures = [quick, wide]
+    ways: tuple[tuple[str, int, list[str]], ...] = (
+        ("proxy", EGRESS_PORT, [f"127.0.0.1:{server}"]),
+        ("model gateway", MODELS_PORT, []),
+    )
+    for name, port, proxied in ways:
+        requests = await _inside(hand, port, SMALL, rounds * 5, proxied)
+        added = [seconds - quick.value / 1000 for seconds in requests]
+        big = _speed(f"bytes through the {name}", await _inside(hand, port, BIG, TIMES, proxied), least=300)
+        figures += [figure(f"what the {name} adds to a request", added, goal=2), beside(big, wide)]
+    return figures
+
+
+def _speed(name: str, seconds: Sequence[float], least: float | None = None) -> Figure:
+    return figure(name, [BIG / one / 1e6 for one in seconds], "MB/s", least=least)
+
+
+async def _outside(port: int, size: int, times: int) -> list[float]:
+    command = (sys.executable, "-I", "-S", SOURCE, "ask", str(port), PATH, str(size), str(times))
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    printed, _ = await process.communicate()
+    assert process.returncode == 0
+    return [float(line) for line in printed.split()]
+
+
+async def _inside(hand: Hand, port: int, size: int, times: int, proxied: Sequence[str]) -> list[float]:
+    printed = bytearray()
+    command = ("python3", "-I", "-S", "-c", SOURCE.read_text(), "ask", str(port), PATH, str(size), str(times), *proxied)
+    ended = await hand.run(command, on_output=printed.extend)
+    assert ended.code == 0, printed.decode()
+    return [float(line) for line in printed.split()]
+
+
+@contextlib.asynccontextmanager
+async def _server() -> AsyncIterator[int]:
+    process = await asyncio.create_subprocess_exec(sys.executable, SOURCE, "serve", stdout=asyncio.subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        yield int(await process.stdout.readline())
+    finally:
+        process.kill()
+        await process.wait()
+
+
+@contextlib.asynccontextmanager
+async def broker_to(bases: Mapping[str, str], *ports: int) -> AsyncIterator[Broker]:
+    """One that knows these providers, and lets out to these ports of this machine."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        database = Database.open(Path(folder))
+        egress = Egress(database)
+        for port in ports:
+            await egress.add(ROOM, Destination("127.0.0.1", port), UserId("@bench:localhost"))
+        gateway = Gateway(providers(dict.fromkeys(bases, "a key"), bases), AgentUsages(database))
+        broker = Broker(Gate(egress, _nobody, registries=_no_registries), Addresses(loopback=True), gateway)
+        try:
+            yield broker
+        finally:
+            await broker.close()
+            await database.close()
+
+
+async def _nobody(room_id: RoomId, question: Question) -> str:
+    return ""  # an agent that looks for news of itself gets none
+
+
+async def _no_registries() -> Sequence[Destination]:
+    return ()
