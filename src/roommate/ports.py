@@ -121,6 +121,13 @@ class Tunnel(Protocol):
         """No more is written."""
         ...
 
+    async def caller(self) -> str:
+        """The command line of the process that connected, as the room tells it; "" where it is not known.
+
+        All processes of the room are looked at for it. Raises HandLost.
+        """
+        ...
+
 
 class Serves(Protocol):
     """Where tunnels come from: a room's hand."""

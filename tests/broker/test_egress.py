@@ -200,6 +200,19 @@ async def test_an_unknown_host_is_asked_about_once_and_a_yes_lets_it_through(way
     assert len(way.people.asked) == 1
 
 
+async def test_the_card_names_the_command_in_code(way: Way) -> None:
+    port = way.open(wait=0.1)
+    assert (await way.hand.host.run(["true"])).code == 0  # so that its port is open
+    program = "import socket; c = socket.create_connection(('127.0.0.1', 0)); c.sendall(b''); c.recv(1)"
+    request = "CONNECT new.test:443 HTTP/1.1\r\n\r\n"
+    program = program.replace("0)", f"{port})").replace("b''", repr(request.encode()))
+    await way.hand.host.run(["python3", "-c", program, "`**@room** \u202e"])
+    [asked] = way.people.asked
+    assert asked.text.startswith("`")
+    assert "python3 -c import socket;" in asked.text
+    assert "…  **@room**` in this room's container wants to connect to `new.test`, port 443." in asked.text
+
+
 async def test_for_this_room_is_kept(way: Way) -> None:
     async with server(hello) as upstream:
         port = way.open()

@@ -51,7 +51,18 @@ async def test_people_decide_where_a_room_connects_to(
     bot = await daemon(model=model, OPERATORS=alice.user_id)
     room = await bot.room_with(alice)
     asked = await alice.say(room, run("curl -sS http://one.invalid/"))
-    await alice.react(room, (await notice(bot, alice, room, "wants to connect to `one.invalid`")).event_id, "❌")
+    await alice.react(
+        room,
+        (
+            await notice(
+                bot,
+                alice,
+                room,
+                "`curl -sS http://one.invalid/` in this room's container wants to connect to `one.invalid`",
+            )
+        ).event_id,
+        "❌",
+    )
     assert "people here refused it" in (await alice.answer_to(asked)).body
     await alice.say(room, "!egress")
     assert "invalid" not in (await notice(bot, alice, room, "preset `registries`")).body

@@ -75,6 +75,27 @@ async def test_what_is_said_comes_to_the_handler_and_back(hand: LiveHand, port: 
     assert await asyncio.gather(*(say(port, one) for one in many)) == many
 
 
+async def test_who_opened_a_tunnel_is_found_when_it_is_asked(hand: LiveHand, port: int) -> None:
+    told: list[str] = []
+
+    async def ask(tunnel: Tunnel) -> None:
+        told.append(await tunnel.caller())
+        await tunnel.write(b"x")
+        await tunnel.read()
+        told.append(await tunnel.caller())
+
+    hand.host.serve(port, ask)
+    assert (await hand.host.run(["true"])).code == 0
+    program = "import socket, sys; socket.create_connection(('127.0.0.1', int(sys.argv[1]))).recv(1)\nprint('\\n' * 9)"
+    ended = await hand.host.run(["python3", "-I", "-S", "-c", program, str(port), "a" * 200, "b" * 200, "c" * 200])
+    assert ended.code == 0
+    await until(lambda: len(told) == 2)
+    assert f" -I -S -c {program[:79]}… {port} {'a' * 79}… " in told[0]
+    assert "python3" in told[0]
+    assert len(told[0]) == 300
+    assert told[1] == "", "it has ended"
+
+
 async def test_a_half_closed_tunnel_still_carries_the_other_way(hand: LiveHand, port: int) -> None:
     async def digest(tunnel: Tunnel) -> None:
         whole = hashlib.sha256()

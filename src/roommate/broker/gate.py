@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
 from roommate.broker import rules
+from roommate.errors import HandLost
 from roommate.ports import Ask, EgressLog
 from roommate.words import Destination, Question, RoomId, UserId
 
@@ -45,8 +46,9 @@ class Gate:
         """What people said for once, and until when, as loop.time()."""
         self._asked: dict[RoomId, deque[float]] = {}
 
-    async def refusal(self, room_id: RoomId, host: str, port: int) -> str:
-        """Why this room may not connect there now; empty when it may. Waits for people where rules are silent."""
+    async def refusal(self, room_id: RoomId, host: str, port: int, caller: Callable[[], Awaitable[str]]) -> str:
+        """Why this room may not connect there now; empty when it may. Waits for people where rules are silent, and
+        tells them the command line that `caller` gives; it may raise HandLost."""
         key = (room_id, host, port)
         if (said := self._said(key)) is not None:
             return "" if said else _denied(host, port)
@@ -55,7 +57,7 @@ class Gate:
         if key not in self._asking:
             if not self._may_ask(room_id):
                 return f"{host}:{port} is not allowed in this room, and too many questions about hosts were asked."
-            task = asyncio.create_task(self._ask_people(key), name=f"egress {host}:{port}")
+            task = asyncio.create_task(self._ask_people(key, caller), name=f"egress {host}:{port}")
             self._asking[key] = task
             task.add_done_callback(lambda _: self._asking.pop(key, None))
         await asyncio.wait([self._asking[key]], timeout=self._wait)
@@ -105,16 +107,21 @@ class Gate:
             found += await self._registries()
         return found
 
-    async def _ask_people(self, key: Key) -> None:
+    async def _ask_people(self, key: Key, caller: Callable[[], Awaitable[str]]) -> None:
         room_id, host, port = key
+        try:
+            who = _in_code(await caller())
+        except HandLost:  # it has gone; its next try is answered by what people say now
+            who = ""
         try:
             async with asyncio.timeout(CARD_SECONDS):
                 await self._ask(
                     room_id,
                     Question(
                         QUESTION,
-                        f"Something in this room's container wants to connect to `{host}`, port {port}. {ONCE} allows "
-                        f"it for {ONCE_SECONDS / 60:.0f} minutes, {ALWAYS}\ufe0f for this room, {NO} refuses it.",
+                        f"{who or 'Something'} in this room's container wants to connect to `{host}`, port {port}. "
+                        f"{ONCE} allows it for {ONCE_SECONDS / 60:.0f} minutes, {ALWAYS}\ufe0f for this room, "
+                        f"{NO} refuses it.",
                         subject=f"{host}:{port}",
                         choices=(ONCE, ALWAYS, NO),
                         seconds=CARD_SECONDS,
@@ -140,6 +147,12 @@ class Gate:
             return False
         asked.append(now)
         return True
+
+
+def _in_code(command: str) -> str:
+    """A stranger's text, in which nothing means anything."""
+    plain = "".join(mark if mark.isprintable() and mark != "`" else " " for mark in command).strip()
+    return f"`{plain}`" if plain else ""
 
 
 def _denied(host: str, port: int) -> str:

@@ -93,7 +93,7 @@ class EgressProxy:
         return bytes(held[:end]), bytes(held[end + 4 :])
 
     async def _let_out(self, room_id: RoomId, tunnel: Tunnel, asked: Asked, rest: bytes) -> None:
-        if why := await self._gate.refusal(room_id, asked.host, asked.port):
+        if why := await self._gate.refusal(room_id, asked.host, asked.port, tunnel.caller):
             log.info("not let out to %s:%d", asked.host, asked.port)
             raise Refusal(403, why)
         try:

@@ -69,6 +69,10 @@ class Ended(Answer):
         )
 
 
+class Caller(Answer):
+    command: Annotated[str, StringConstraints(max_length=500)] = ""
+
+
 class JobState(Answer):
     id: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}$")]
     command: Annotated[str, StringConstraints(max_length=500)]

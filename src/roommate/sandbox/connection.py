@@ -8,12 +8,14 @@ So a connection keeps at most WINDOW bytes for each call and tunnel, and a slow 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from typing import cast
 
 from pydantic import BaseModel, ValidationError
 
 from roommate.errors import HandLost
+from roommate.sandbox.answers import Caller
 from roommate.sandbox.inside.frames import (
     CALL,
     CHUNK,
@@ -41,6 +43,8 @@ from roommate.sandbox.tunnel import Tunnel
 
 HELLO_WITHIN = 5.0
 """Seconds in which whoever dials in has to greet."""
+CALLER_WITHIN = 10.0
+"""Seconds for looking through a room's processes."""
 _SIGN_OF_LIFE = b'{"op":"jobs"}'
 
 Take = Callable[[bytes], Awaitable[None] | None]
@@ -303,6 +307,18 @@ class Connection(asyncio.Protocol):
     def _open(self, number: int, port: int) -> None:
         if number < TUNNEL or number in self._tunnels or port not in self._ports or len(self._tunnels) >= TUNNELS:
             raise BadFrame("a tunnel that cannot be")
-        tunnel = Tunnel(number, send=self.write, fail=self.fail, patience=self.patience)
+        tunnel = Tunnel(number, send=self.write, fail=self.fail, ask=self._caller, patience=self.patience)
         self._tunnels[number] = tunnel
         self._opened(port, tunnel)
+
+    async def _caller(self, tunnel: int) -> str:
+        """Who opened it, as the hand says. Raises HandLost."""
+        asked = json.dumps({"op": "caller", "tunnel": tunnel}).encode()
+        try:
+            return Caller.model_validate_json(await self.call(asked, None, CALLER_WITHIN).finish(_nothing)).command
+        except ValidationError:
+            raise HandLost("the room's hand did not say who opened a tunnel") from None
+
+
+def _nothing(piece: bytes) -> None:
+    """What is not expected to come is dropped."""

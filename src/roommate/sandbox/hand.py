@@ -40,6 +40,7 @@ _MODULES = (
     "globs",
     "files",
     "jobs",
+    "callers",
     "tunnels",
     "stream",
     "hand",

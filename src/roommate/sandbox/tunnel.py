@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from roommate.errors import HandLost
 from roommate.sandbox.inside.frames import (
@@ -29,11 +29,18 @@ class Tunnel:
     """`ports.Tunnel`. One task reads and one writes, at most; what is not read holds back the sender."""
 
     def __init__(
-        self, number: int, *, send: Callable[[bytes], None], fail: Callable[[str], None], patience: float
+        self,
+        number: int,
+        *,
+        send: Callable[[bytes], None],
+        fail: Callable[[str], None],
+        ask: Callable[[int], Awaitable[str]],
+        patience: float,
     ) -> None:
-        """`send` takes frames, `fail` ends the whole connection: a hand did not end this tunnel in `patience` s."""
+        """`send` takes frames, `fail` ends the whole connection: a hand did not end this tunnel in `patience` s.
+        `ask` tells of a tunnel by its number who opened it."""
         self._number = number
-        self._send, self._fail, self._patience = send, fail, patience
+        self._send, self._fail, self._ask, self._patience = send, fail, ask, patience
         self._loop = asyncio.get_running_loop()
         self._received = bytearray()
         self._held = self._used = 0
@@ -84,6 +91,11 @@ class Tunnel:
             unsent = unsent[len(piece) :]
             self._window -= len(piece) + COST
             self._send(frame(DATA, self._number, piece))
+
+    async def caller(self) -> str:
+        """See `ports.Tunnel`."""
+        self._check()
+        return await self._ask(self._number)
 
     def end(self) -> None:
         """No more is written; the other end reads to the end of what was."""

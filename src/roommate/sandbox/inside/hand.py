@@ -29,7 +29,7 @@ from roommate.sandbox.inside.frames import (
 from roommate.sandbox.inside.jobs import Jobs
 from roommate.sandbox.inside.loop import Loop
 from roommate.sandbox.inside.stream import Stream
-from roommate.sandbox.inside.tunnels import Tunnels
+from roommate.sandbox.inside.tunnels import Tunnel, Tunnels
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -120,6 +120,9 @@ class Hand:
             if op in ("run", "read", "write", "list"):
                 kind = {"run": Run, "read": Read, "write": Write, "list": List}[op]
                 self.calls[number] = kind(self, number, asked)
+            elif op == "caller":
+                tunnel = self.calls.get(asked["tunnel"])
+                Call(self, number).answer({"command": tunnel.caller() if isinstance(tunnel, Tunnel) else ""})
             else:
                 call = self.calls[number] = Call(self, number)
                 self.jobs.answer(op, asked, call)

@@ -8,6 +8,7 @@ import select
 import socket
 from collections import deque
 
+from roommate.sandbox.inside.callers import command_of
 from roommate.sandbox.inside.calls import Call
 from roommate.sandbox.inside.frames import CHUNK, COST, END, OPEN, TUNNEL, TUNNELS, WINDOW, port_bytes
 
@@ -25,11 +26,19 @@ class Tunnel(Call):
     def __init__(self, hand: Hand, number: int, connection: socket.socket) -> None:
         super().__init__(hand, number)
         self._socket = connection
+        self._port = connection.getpeername()[1]
         self._unwritten: deque[bytes | memoryview] = deque()
         self._read = self._written = self._last = False
         """What came is whole; what goes back has been written; it has come from the daemon."""
         self._watched = 0
         self.watch()
+
+    def caller(self) -> str:
+        """The command line of the process that connected; "" where it is not known."""
+        try:
+            return command_of(self._port, self._socket.getsockname()[1])
+        except OSError:
+            return ""
 
     def watch(self) -> None:
         events = 0
