@@ -78,7 +78,7 @@ class Daemon:
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
-    async def spawn(self) -> Self:
+    async def spawn(self, program: Path = ROOMMATE) -> Self:
         """Start the process and wait for nothing."""
         assert not self.running, "the daemon runs already"
         if self._learned and self._learned.exists() and not self.state.exists():
@@ -87,7 +87,7 @@ class Daemon:
         with self.log.open("ab") as log:
             self._starts_at = log.tell()
             self._process = await asyncio.create_subprocess_exec(
-                "setpriv", "--pdeathsig", "KILL", str(ROOMMATE), "run",
+                "setpriv", "--pdeathsig", "KILL", str(program), "run",
                 cwd=self.folder,
                 env={**no_settings(), **self.settings, MARK: self.mark},
                 stdin=asyncio.subprocess.DEVNULL,
@@ -97,9 +97,9 @@ class Daemon:
             )  # fmt: skip
         return self
 
-    async def start(self, timeout: float = 30) -> Self:
+    async def start(self, timeout: float = 30, program: Path = ROOMMATE) -> Self:
         """Start it, and wait until it says that it is ready."""
-        await self.spawn()
+        await self.spawn(program)
         await self.wait_for_log("ready", timeout)
         return self
 

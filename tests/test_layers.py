@@ -16,7 +16,9 @@ MIDDLE = frozenset(
     {
         "agents",
         "control_room",
+        "desk",
         "egress",
+        "holds",
         "hooks",
         "house",
         "live",
@@ -32,6 +34,7 @@ MIDDLE = frozenset(
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"cli", "__main__"}),
     frozenset({"demo"}),
+    frozenset({"process"}),
     frozenset({"daemon"}),
     MIDDLE,
     frozenset(
@@ -48,13 +51,14 @@ LAYERS: tuple[frozenset[str], ...] = (
             "ops",
             "person",
             "updates",
+            "control",
         }
     ),
     frozenset({"logs"}),
     frozenset({"redaction"}),
     frozenset({"ports"}),
     frozenset({"config"}),
-    frozenset({"words", "errors", "tied", "systemd", "__init__"}),
+    frozenset({"words", "errors", "tied", "systemd", "where", "__init__"}),
 )
 """From the top. A module imports from lower layers, and within its layer only its `SIBLINGS`."""
 
@@ -80,7 +84,7 @@ OWNERS = {
     "watchfiles": {"spool"},
 }
 
-ENVIRONMENT = {"config", "demo", "sandbox", "agent", "systemd"}
+ENVIRONMENT = {"config", "where", "demo", "sandbox", "agent", "systemd"}
 """Who may touch os.environ: the settings, who hands an environment to a process or to LiteLLM, and what systemd does to
 speak with us."""
 
@@ -159,6 +163,7 @@ def test_one_module_reads_the_environment() -> None:
             "roommate.cli.app",
             ["asyncio", "nio", "litellm", "podman", "pydantic", "prompt_toolkit", "aiohttp", "sqlite3"],
         ),
+        ("roommate.cli.status", ["asyncio", "typer", "rich", "pydantic", "aiohttp", "sqlite3", "subprocess"]),
         ("roommate.person", ["nio", "litellm", "podman", "pydantic", "sqlite3"]),
         ("roommate.daemon", ["litellm", "synapse", "typer", "rich", "prompt_toolkit"]),
     ],

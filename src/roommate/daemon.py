@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import faulthandler
-import gc
 import logging
-import os
-import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from roommate import __version__, errors, hooks, logs
+from roommate import __version__, hooks, logs
 from roommate.agent.direct import DIRECT, DirectModel
 from roommate.agent.litellm_model import LiteLLMModel
 from roommate.agent.rehearsal import RehearsalModel
@@ -21,9 +17,14 @@ from roommate.broker.gate import QUESTION
 from roommate.chat.commands import names_of
 from roommate.coders import Choice, RoomAgents
 from roommate.config import REHEARSAL, Settings
+from roommate.control import NAME as SOCKET
+from roommate.control.server import Caller, Method, Params, Server
 from roommate.control_room import ControlRoom
-from roommate.errors import RoommateError, TokenRevoked, Transient
+from roommate.desk.status import Status, status
+from roommate.errors import TokenRevoked, Transient
+from roommate.holds import FLAG, Holds
 from roommate.house import House
+from roommate.logs import Logs
 from roommate.matrix.homeserver import Homeserver
 from roommate.matrix.intake import Intake
 from roommate.matrix.sender import Sender
@@ -33,8 +34,21 @@ from roommate.room import Room
 from roommate.sandbox.posture import Limits
 from roommate.sandbox.rooms import RoomSandboxes
 from roommate.sharing import TurnShare
-from roommate.spool import Spool
-from roommate.store import Agents, AgentUsages, Audit, Cards, Database, Egress, Inbox, Ipc, Outbox, Rooms, Turns
+from roommate.spool import Spool, flags, watch_flags
+from roommate.store import (
+    Agents,
+    AgentUsages,
+    Audit,
+    Cards,
+    Database,
+    Egress,
+    Inbox,
+    Ipc,
+    Outbox,
+    Pauses,
+    Rooms,
+    Turns,
+)
 from roommate.systemd import Systemd
 from roommate.tools import RoomTools
 from roommate.words import HookEvent, RoomId, SyncBatch
@@ -43,24 +57,6 @@ log = logging.getLogger(__name__)
 
 STOP_SECONDS = 4
 """Longest that closing may take; systemd and people wait no longer than five."""
-
-
-def main(settings: Settings) -> int:
-    """Run until SIGTERM or SIGINT; gives the exit code. What is wrong is one line on stderr."""
-    journal = logs.Logs(settings)
-    faulthandler.enable()  # systemd's watchdog ends what hangs with SIGABRT: the log shows where it hung
-    # The model library makes thousands of objects a call, none of them in cycles: looking for cycles every 700 objects,
-    # as Python does, costs a fifth of a turn's step.
-    gc.set_threshold(50_000, 20, 20)
-    code = 0
-    try:
-        settings.require_matrix()
-        asyncio.run(_until_signal(settings, journal))
-    except* RoommateError as group:
-        error = errors.first(group)
-        log.critical("%s", error)
-        code = error.exit_code
-    return code
 
 
 def sandboxes_of(settings: Settings, spool: Spool | None = None) -> RoomSandboxes:
@@ -107,34 +103,26 @@ def model_of(settings: Settings, name: str) -> Model:
     )
 
 
-async def _until_signal(settings: Settings, journal: logs.Logs) -> None:
-    systemd = Systemd.of_environment()
-    daemon = asyncio.create_task(Daemon(settings, systemd, journal).run())
-    loop = asyncio.get_running_loop()
-
-    def stop() -> None:
-        systemd.stopping()
-        # A thread that hangs (a disk, Podman) would hold the process: all that must survive it is stored already.
-        signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
-        signal.setitimer(signal.ITIMER_REAL, STOP_SECONDS + 0.5)
-        daemon.cancel()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-    try:
-        await daemon
-    except asyncio.CancelledError:
-        log.info("stopped")
-
-
 class Daemon:
     """One running Roommate: holds the state folder, the login, and a task for every room that has something to do."""
 
-    def __init__(self, settings: Settings, systemd: Systemd, journal: logs.Logs) -> None:
+    def __init__(self, settings: Settings, systemd: Systemd, journal: Logs, end: Callable[[bool], None]) -> None:
         self._settings = settings
         self._systemd = systemd
         self._journal = journal
+        self._end = end
+        """Ends the process; with True, for it to begin again."""
+        self._since = time.time()
         self._started = time.monotonic()
+        self._house: House | None = None
+        self._control = Server(
+            settings.run_dir / SOCKET,
+            {
+                "status": Method(self._status),
+                "stop": Method(self._stop),
+                "restart": Method(self._restart),
+            },
+        )
         self._rooms: dict[RoomId, Room] = {}
         self._models: dict[str, Model] = {}
         self._intake: Intake | None = None
@@ -147,13 +135,15 @@ class Daemon:
         spool = Spool()
         sandboxes = sandboxes_of(self._settings, spool)
         try:
+            self._control.open()
             async with asyncio.TaskGroup() as group:
-                beat = group.create_task(self._systemd.run(self._status, self._stalled_seconds))
+                group.create_task(self._control.run())
+                group.create_task(self._systemd.run(self._in_a_line, self._stalled_seconds))
                 inbox = Inbox(database)
                 await self._sign_in(homeserver, inbox)
                 await self._serve(database, inbox, homeserver, sandboxes, spool)
-                beat.cancel()
         finally:
+            self._control.close()
             try:
                 async with asyncio.timeout(STOP_SECONDS):
                     await sandboxes.close()
@@ -221,14 +211,21 @@ class Daemon:
             def agents(room_id: RoomId) -> RoomAgents:
                 return RoomAgents(room_id, choice, agent_log)
 
+            async def go_on() -> None:
+                for room_id in await inbox.rooms_with_work():
+                    self._wake(room_id, group, house)
+
+            holds = Holds(Pauses(database), go_on)
+            await holds.load(flags(self._settings.state_dir, FLAG))
             self._intake = intake = Intake(homeserver, inbox, stored)
-            house = House(
+            self._house = house = House(
                 settings=self._settings,
                 names=names_of(homeserver.me.user_id, homeserver.me.display_name),
                 inbox=inbox,
                 outbox=outbox,
                 turns=Turns(database),
                 rooms=rooms,
+                holds=holds,
                 cards=cards,
                 questions=questions,
                 ipc=ipc,
@@ -250,15 +247,16 @@ class Daemon:
                 ),
                 agent_log=agent_log,
                 agents=agents,
+                silent_seconds=lambda: intake.silent_seconds,
             )
             group.create_task(sender.run())
             group.create_task(intake.run())
             group.create_task(spool.run(heard))
             group.create_task(audit.run(self._settings.audit_days))
-            group.create_task(control.watch(self._journal))
-            for room_id in await inbox.rooms_with_work():
-                self._wake(room_id, group, house)
+            group.create_task(watch_flags(self._settings.state_dir, FLAG, holds.flagged))
+            await go_on()
             await intake.ready.wait()
+            self._control.starting = False
             log.info("ready after %.1f s as %s", time.monotonic() - self._started, self._settings.bot)
             self._systemd.ready()
             await control.tell(f"Roommate {__version__} is up.")
@@ -268,7 +266,7 @@ class Daemon:
                 await model.load()
                 log.info("the model library is loaded")
 
-    def _status(self) -> str:
+    def _in_a_line(self) -> str:
         silent = self._intake.silent_seconds if self._intake else None
         homeserver = self._settings.matrix_homeserver
         if silent is None:
@@ -279,6 +277,8 @@ class Daemon:
         return self._intake.stalled_seconds if self._intake else 0.0
 
     def _wake(self, room_id: RoomId, group: asyncio.TaskGroup, house: House) -> None:
+        if house.holds.on_trial:
+            return
         if room := self._rooms.get(room_id):
             room.wake()
         else:
@@ -291,6 +291,17 @@ class Daemon:
         del self._rooms[room.room_id]
         if room.woken:
             self._wake(room.room_id, group, house)
+
+    async def _status(self, params: Params, caller: Caller) -> Status:
+        return await status(self._settings, self._since, self._journal.newest, self._house)
+
+    async def _stop(self, params: Params, caller: Caller) -> None:
+        log.info("stopped by user %d at the control socket", caller.uid)
+        caller.after(lambda: self._end(False))
+
+    async def _restart(self, params: Params, caller: Caller) -> None:
+        log.info("restarted by user %d at the control socket", caller.uid)
+        caller.after(lambda: self._end(True))
 
     def _model(self, name: str) -> Model:
         if name not in self._models:

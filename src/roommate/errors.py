@@ -20,7 +20,9 @@
     │   └── HandLost           the room's hand died while a call was in flight
     ├── UpdateError            another release cannot be had, or is not fit to run
     ├── ToolError              what a tool tells the model when it could not do its work
-    └── NotPermitted           somebody asked for what only others may do
+    ├── NotPermitted           somebody asked for what only others may do
+    └── ControlError           the daemon did not do what it was asked at its control socket
+        └── NotRunning         there is no daemon to ask; the process ends with exit code 3
 
 Every message is one line for a person, says what happened and, where there is a way, what to do about it.
 """
@@ -112,6 +114,17 @@ class NotPermitted(RoommateError):
         self.what = what
         """As `words.Deed` has it: what would have been done, such as ``egress.add``."""
         self.subject = subject
+
+
+class ControlError(RoommateError):
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class NotRunning(ControlError):
+    def __init__(self, message: str) -> None:
+        super().__init__(message, exit_code=3)
 
 
 def first(group: BaseExceptionGroup[RoommateError]) -> RoommateError:

@@ -9,6 +9,7 @@ from roommate.broker import Gate
 from roommate.coders import RoomAgents
 from roommate.config import Settings
 from roommate.control_room import ControlRoom
+from roommate.holds import Holds
 from roommate.ports import Doors, Model, Progress, Sandboxes, Tools
 from roommate.questions import Questions
 from roommate.store import Agents, AgentUsages, Audit, Cards, Egress, Inbox, Ipc, Outbox, Rooms, Turn, Turns
@@ -26,6 +27,7 @@ class House:
     outbox: Outbox
     turns: Turns
     rooms: Rooms
+    holds: Holds
     cards: Cards
     questions: Questions
     ipc: Ipc
@@ -41,3 +43,5 @@ class House:
     tools: Callable[[Turn], Tools]
     agent_log: Agents
     agents: Callable[[RoomId], RoomAgents]
+    silent_seconds: Callable[[], float | None]
+    """Since the homeserver last answered a sync; None before the first."""

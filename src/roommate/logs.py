@@ -68,7 +68,10 @@ class Logs:
         self._format = (_Json if settings.log_format == "json" else _Human)(self.redact)
         logging.raiseExceptions = False  # a log that cannot be written is no reason to write more
         logging.basicConfig(level=settings.log_level, handlers=[], force=True)
-        self._add(logging.StreamHandler())
+        self._stderr = logging.StreamHandler()
+        self._add(self._stderr)
+        self._add(newest := Newest(self.redact))
+        self.newest = newest
         for name in NOISY:
             logging.getLogger(name).setLevel(logging.ERROR)
 
@@ -80,7 +83,22 @@ class Logs:
         """Write to the file in the state folder as well, which must be ours by now."""
         if self._settings.log_file_mb:
             file = self._settings.state_dir / FILE
+            if file.exists() and os.path.samestat(file.stat(), os.fstat(2)):
+                logging.getLogger().removeHandler(self._stderr)  # it is stderr, as `roommate start` has it
             self._add(_File(file, self._settings.log_file_mb << 20, self._settings.log_files))
+
+
+class Newest(logging.Handler):
+    """Remembers the newest error."""
+
+    def __init__(self, redact: Redaction) -> None:
+        super().__init__(logging.ERROR)
+        self._redact = redact
+        self.error: tuple[float, str] | None = None
+        """When it was, as seconds since 1970, and what it says."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.error = record.created, self._redact(record.getMessage())
 
 
 class _File(RotatingFileHandler):

@@ -128,7 +128,9 @@ class Orders:
         if running is not None:
             turn = running.turn
             runs = f"number {turn.id} for {turn.asked_by}, {voice.seconds(time.time() - turn.started)} so far"
+        pause = house.holds.of(self._room.room_id)
         return voice.status(
+            paused=pause.by if pause else "",
             running=runs,
             waiting=await house.inbox.count_queued(self._room.room_id),
             model=await self._model_name(),

@@ -52,6 +52,8 @@ class Room:
         self._orders = Orders(self, house)
         self._hooks = Hooks(room_id, house, self.wake)
         self._woken = asyncio.Event()
+        self._unfinished: tuple[Turn, Sequence[Sequence[Step]]] | None = None
+        """The turn that a restart left, until it goes on."""
 
     def wake(self) -> None:
         self._woken.set()
@@ -64,15 +66,11 @@ class Room:
     async def run(self) -> None:
         """Until the bot is out of the room, and all of that is dealt with."""
         async with asyncio.TaskGroup() as group:
-            if unfinished := await self._house.turns.unfinished(self.room_id):
-                row = await self._house.rooms.get(self.room_id)
-                told = await self._house.ipc.of_turn(unfinished[0].id)
-                running = self._start(group, *unfinished, resumed=True, crowded=row.joined > 2)
-                for event in told:
-                    running.emit(event)
+            self._unfinished = await self._house.turns.unfinished(self.room_id)
             while not self.gone:
                 self._woken.clear()
                 try:
+                    await self._go_on(group)
                     await self._catch_up(group)
                     await self._listen()
                 except StateError as error:  # a full disk, most likely: what is stored waits there for better times
@@ -89,20 +87,45 @@ class Room:
         """A notice of the bot itself."""
         return Draft(self.room_id, render.content(markdown, notice=True, thread=thread))
 
+    @property
+    def _free(self) -> bool:
+        """May a turn begin?"""
+        return self.running is None and self._unfinished is None and self._house.holds.of(self.room_id) is None
+
+    async def _go_on(self, group: asyncio.TaskGroup) -> None:
+        """Take up the turn that a restart left unfinished, unless something holds it."""
+        if self._unfinished is None or self._house.holds.of(self.room_id):
+            return
+        row = await self._house.rooms.get(self.room_id)
+        told = await self._house.ipc.of_turn(self._unfinished[0].id)
+        running = self._start(group, *self._unfinished, resumed=True, crowded=row.joined > 2)
+        self._unfinished = None
+        for event in told:
+            running.emit(event)
+
     async def _catch_up(self, group: asyncio.TaskGroup) -> None:
         """Deal with what waits, in order; messages whose turn has not come yet stay, marked."""
         while not self.gone:
             row = await self._house.rooms.get(self.room_id)
             if row.membership == "join" and row.joined == 1:
                 await self._leave_empty()
-            free = self.running is None
+            free = self._free
             page = await self._house.inbox.waiting(self.room_id, queued=free, most=PAGE)
             for waiting in page:
                 # Once a message has to wait, those behind it wait as well, even when the turn ends in the meantime.
-                free = free and self.running is None
+                free = free and self._free
                 await self._survive(group, waiting, row, free)
             if len(page) < PAGE:
-                return
+                break
+        await self._tell_of_pause()
+
+    async def _tell_of_pause(self) -> None:
+        """Say, once in a pause, that it is why nothing is answered."""
+        pause = self._house.holds.of(self.room_id)
+        if pause and (waiting := await self._house.inbox.count_queued(self.room_id)):
+            content = render.content(voice.held(pause.by, waiting), notice=True)
+            await self._house.outbox.put([Draft(self.room_id, content, once=f"paused:{self.room_id}:{pause.since}")])
+            self._house.progress.wake()
 
     async def _survive(self, group: asyncio.TaskGroup, waiting: Waiting, row: RoomRow, free: bool) -> None:
         """Handle one row; whatever goes wrong with it, the next one is handled as well."""

@@ -7,7 +7,8 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from typing import Self
 
 log = logging.getLogger(__name__)
@@ -18,12 +19,17 @@ STALLED_SECONDS = 420.0
 BEAT_SECONDS = 20.0
 """Between two signs of life where the unit has no watchdog."""
 
+_VARIABLES = _SOCKET, _WATCHDOG = "NOTIFY_SOCKET", "WATCHDOG_USEC"
+
 
 class Systemd:
     """The manager's socket of a unit with Type=notify. Where nothing listens, because we were started by hand, nothing
     is said."""
 
-    def __init__(self, address: str = "", watchdog_seconds: float = 0.0) -> None:
+    def __init__(
+        self, address: str = "", watchdog_seconds: float = 0.0, taken: Mapping[str, str] | None = None
+    ) -> None:
+        self._taken = dict(taken or {})
         self._address = f"\0{address[1:]}" if address.startswith("@") else address
         # Two beats may get lost in a machine's bad moment before the watchdog bites.
         self._seconds = watchdog_seconds / 3 or BEAT_SECONDS
@@ -32,8 +38,8 @@ class Systemd:
     @classmethod
     def of_environment(cls) -> Self:
         """Takes the socket out of the environment: Podman would pass it on, and wait for a word of the container."""
-        address = os.environ.pop("NOTIFY_SOCKET", "")
-        return cls(address, int(os.environ.pop("WATCHDOG_USEC", 0)) / 1e6)
+        taken = {name: os.environ.pop(name) for name in _VARIABLES if name in os.environ}
+        return cls(taken.get(_SOCKET, ""), int(taken.get(_WATCHDOG, 0)) / 1e6, taken)
 
     def ready(self) -> None:
         self._ready = True
@@ -41,6 +47,11 @@ class Systemd:
 
     def stopping(self) -> None:
         self._say("STOPPING=1")
+
+    def restarting(self) -> None:
+        """The process becomes the program of another release, perhaps: it gets what it was started with."""
+        self._say("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        os.environ |= self._taken
 
     async def run(self, status: Callable[[], str], stalled_seconds: Callable[[], float]) -> None:
         """Tell `status` and that we live, for ever; `stalled_seconds` is since when the sync has done nothing at all.

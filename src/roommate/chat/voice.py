@@ -89,8 +89,14 @@ def hook_card(agent: str, call: str, risk: str) -> str:
     )
 
 
+def held(by: str, waiting: int) -> str:
+    many = "1 message waits" if waiting == 1 else f"{waiting} messages wait"
+    return f"⏸ Paused by {by}: {many} here. All that comes is kept, and answered in order when I am resumed."
+
+
 def status(
     *,
+    paused: str = "",
     running: str | None,
     waiting: int,
     model: str,
@@ -101,6 +107,7 @@ def status(
 ) -> str:
     return "\n".join(
         (
+            *([f"- paused by {paused}"] if paused else ()),
             f"- turn: {running or 'none runs'}",
             f"- waiting: {waiting}",
             f"- model: `{model}`",

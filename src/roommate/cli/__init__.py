@@ -12,10 +12,15 @@ def main() -> None:
     if sys.argv[1:] == ["--version"]:  # a tenth of the time: Typer needs pydantic to read options
         sys.stdout.write(f"{__version__}\n")
         return
-    from roommate.cli.app import app
-
     code = 0
     try:
+        if sys.argv[1:] in (["status"], ["status", "--json"]):  # for the same reason
+            from roommate.cli import status
+
+            status.show(as_json="--json" in sys.argv)
+            return
+        from roommate.cli.app import app
+
         app()
     except* errors.RoommateError as group:
         error = errors.first(group)

@@ -33,9 +33,50 @@ def _root(
 @app.command("run")
 def _run_command() -> None:
     """Run the daemon in the foreground until SIGTERM or Ctrl-C."""
-    from roommate import config, daemon
+    from roommate import config, process
 
-    raise typer.Exit(daemon.main(config.load()))
+    raise typer.Exit(process.main(config.load()))
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command("start")
+def _start_command() -> None:
+    """Run the daemon in the background, and wait until it is ready. Its log is in STATE_DIR."""
+    from roommate.cli import life
+
+    raise typer.Exit(life.start())
+
+
+@app.command("stop")
+def _stop_command() -> None:
+    """Stop the daemon. Turns go on at the next start."""
+    from roommate.cli import life
+
+    life.stop()
+
+
+@app.command("restart")
+def _restart_command() -> None:
+    """Have the daemon begin again, as the same process, with the program and the settings that are there now."""
+    from roommate.cli import life
+
+    life.restart()
+
+
+@app.command("status")
+def _status_command(
+    as_json: AsJson = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Draw it anew every second, until Ctrl-C.")] = False,
+) -> None:
+    """Show how the daemon is. The exit code is 3 when none runs."""
+    from roommate.cli import status
+
+    if watch:
+        status.watch()
+    else:
+        status.show(as_json)
 
 
 @app.command("init")

@@ -9,6 +9,7 @@ from roommate.store.egress import AgentUsages, Egress
 from roommate.store.inbox import Inbox, Waiting, mark_of
 from roommate.store.ipc import Heard, Ipc
 from roommate.store.outbox import Outbox
+from roommate.store.pauses import Pause, Pauses
 from roommate.store.rooms import RoomRow, Rooms
 from roommate.store.turns import Spending, Turn, Turns
 
@@ -26,6 +27,8 @@ __all__ = [
     "Inbox",
     "Ipc",
     "Outbox",
+    "Pause",
+    "Pauses",
     "Record",
     "RoomRow",
     "Rooms",

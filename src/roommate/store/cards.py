@@ -63,6 +63,10 @@ class Cards:
 
         return await self._db.run(work)
 
+    async def count_open(self) -> int:
+        query = "SELECT count(*) FROM cards WHERE verdict IS NULL AND expires>?"
+        return await self._db.run(lambda c: int(c.execute(query, (time.time(),)).fetchone()[0]))
+
     async def open(self, room_id: RoomId, event_id: EventId) -> Card | None:
         """The undecided card that this event shows."""
 

@@ -133,6 +133,11 @@ class Inbox:
         query = "SELECT count(*) FROM inbox WHERE room_id=? AND state='queued' AND state!='done'"
         return await self._db.run(lambda c: int(c.execute(query, (room_id,)).fetchone()[0]))
 
+    async def count_waiting(self) -> int:
+        """How many messages of all rooms wait for their turn."""
+        query = "SELECT count(*) FROM inbox WHERE state='queued' AND state!='done'"
+        return await self._db.run(lambda c: int(c.execute(query).fetchone()[0]))
+
     async def drop_queued(self, room_id: RoomId) -> int:
         """Forget the messages that wait for their turn; gives how many."""
 

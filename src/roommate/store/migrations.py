@@ -183,6 +183,13 @@ STEPS = (
     CREATE TRIGGER audit_anchor_stays BEFORE DELETE ON audit_anchor
     BEGIN SELECT raise(ABORT, 'the audit log is append-only'); END;
     """,
+    """
+    CREATE TABLE pauses (
+        room_id TEXT PRIMARY KEY,                -- '' for all rooms
+        by TEXT NOT NULL,
+        since REAL NOT NULL                      -- seconds since 1970
+    ) WITHOUT ROWID;
+    """,
 )
 
 

@@ -94,6 +94,16 @@ class Turns:
 
         return await self._db.run(work)
 
+    async def running(self) -> Sequence[Turn]:
+        """The turns that have not ended, oldest first."""
+
+        def work(c: sqlite3.Connection) -> Sequence[Turn]:
+            return [
+                _turn(c, row[0]) for row in c.execute("SELECT id FROM turns WHERE stop IS NULL ORDER BY id").fetchall()
+            ]
+
+        return await self._db.run(work)
+
     async def add(self, turn: Turn, step: Step, usage: Usage = NO_USAGE) -> None:
         """A step is a fact. An Answer with calls is committed BEFORE they run: a crash finds what may have run."""
 

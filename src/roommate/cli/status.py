@@ -1,0 +1,88 @@
+"""`roommate status`: at once, so nothing is imported here that is not needed to ask and to print a few lines."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from roommate import control, where
+from roommate.control.client import Client
+from roommate.errors import NotRunning
+
+WATCH_SECONDS = 1.0
+
+
+def connect() -> Client:
+    """To the daemon of this folder's settings. Raises NotRunning."""
+    return Client(where.run_dir() / control.NAME)
+
+
+def show(as_json: bool) -> None:
+    """Raises NotRunning, ControlError."""
+    try:
+        with connect() as daemon:
+            found = daemon.call("status")
+    except NotRunning as error:
+        if as_json:
+            sys.stdout.write(json.dumps({"state": "stopped", "error": str(error)}) + "\n")
+        raise
+    if as_json:
+        sys.stdout.write(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+        return
+    rows = list(lines(found))
+    width = max(len(name) for name, _ in rows)
+    sys.stdout.writelines(f"{name:{width}}  {text}\n" for name, text in rows)
+
+
+def watch() -> None:
+    """The same, drawn anew every second, until Ctrl-C; also over a restart."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.table import Table
+
+    def look() -> Table:
+        table = Table(box=None, show_header=False)
+        try:
+            with connect() as daemon:
+                rows: Sequence[tuple[str, str]] = list(lines(daemon.call("status")))
+        except NotRunning:
+            rows = [("state", "not running")]
+        for name, text in rows:
+            table.add_row(f"[bold]{name}[/]", text)
+        return table
+
+    with contextlib.suppress(KeyboardInterrupt), Live(look(), console=Console(), auto_refresh=False) as live:
+        while True:
+            time.sleep(WATCH_SECONDS)
+            live.update(look(), refresh=True)
+
+
+def lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What a status says, for people."""
+    yield "state", found["state"] + (f", paused by {found['paused']}" if found["paused"] else "")
+    yield "process", f"{found['pid']}, for {age(found['uptime'])}"
+    yield "version", found["version"]
+    yield "bot", f"{found['bot']} at {found['homeserver']}"
+    yield "model", found["model"]
+    ago = found["synced_ago"]
+    healthy = "" if found["syncing"] else "NOT HEALTHY: "
+    yield "sync", "none yet" if ago is None else f"{healthy}{age(ago)} ago"
+    yield "rooms", str(found["rooms"])
+    yield "turns", f"{found['turns']} running, {found['waiting']} messages waiting"
+    yield "outbox", f"{found['unsent']} unsent, {found['questions']} questions open"
+    error = found["last_error"]
+    yield "last error", f"{age(time.time() - found['last_error_at'])} ago: {error}" if error else "none"
+
+
+def age(seconds: float) -> str:
+    """``12 s``, ``5 min``, ``3 h 20 min``, ``4 d 2 h``."""
+    minutes, hours, days = (int(seconds // length) for length in (60, 3600, 86400))
+    if days:
+        return f"{days} d {hours % 24} h"
+    if hours:
+        return f"{hours} h {minutes % 60} min"
+    return f"{minutes} min" if minutes else f"{seconds:.0f} s"

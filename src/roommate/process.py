@@ -1,0 +1,77 @@
+"""The daemon as a process: it ends when it is told to, in time, and begins again as the program that is there then."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import gc
+import logging
+import os
+import signal
+import sys
+
+from roommate import errors
+from roommate.config import Settings
+from roommate.daemon import STOP_SECONDS, Daemon
+from roommate.errors import RoommateError
+from roommate.logs import Logs
+from roommate.systemd import Systemd
+
+log = logging.getLogger(__name__)
+
+
+def main(settings: Settings) -> int:
+    """Run until SIGTERM, SIGINT or an operator ends it; gives the exit code. What is wrong is one line on stderr."""
+    journal = Logs(settings)
+    faulthandler.enable()  # systemd's watchdog ends what hangs with SIGABRT: the log shows where it hung
+    # The model library makes thousands of objects a call, none of them in cycles: looking for cycles every 700 objects,
+    # as Python does, costs a fifth of a turn's step.
+    gc.set_threshold(50_000, 20, 20)
+    code, again = 0, False
+    try:
+        settings.require_matrix()
+        again = asyncio.run(_until_told(settings, journal))
+    except* RoommateError as group:
+        error = errors.first(group)
+        log.critical("%s", error)
+        code = error.exit_code
+    if again:
+        _begin_again()
+    return code
+
+
+async def _until_told(settings: Settings, journal: Logs) -> bool:
+    """Gives whether it is to begin again."""
+    systemd = Systemd.of_environment()
+    loop = asyncio.get_running_loop()
+    again = False
+
+    def end(restart: bool = False) -> None:
+        nonlocal again
+        again = restart
+        (systemd.restarting if restart else systemd.stopping)()
+        # A thread that hangs (a disk, Podman) would hold the process: all that must survive it is stored already.
+        signal.signal(signal.SIGALRM, lambda *_: _begin_again() if again else os._exit(0))
+        signal.setitimer(signal.ITIMER_REAL, STOP_SECONDS + 0.5)
+        daemon.cancel()
+
+    daemon = asyncio.create_task(Daemon(settings, systemd, journal, end).run())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end)
+    try:
+        await daemon
+    except asyncio.CancelledError:
+        log.info("beginning again" if again else "stopped")
+    return again
+
+
+def _begin_again() -> None:
+    """Become the program that is at our own path now, as the same process: whoever watches it sees it go on.
+
+    The path is the one that we were started with: where a link in it leads to another release by now, that one starts.
+    """
+    signal.setitimer(signal.ITIMER_REAL, 0)  # a timer outlives the program that set it
+    if os.path.basename(sys.argv[0]) == "__main__.py":  # noqa: PTH119
+        os.execv(sys.executable, [sys.executable, "-m", "roommate", *sys.argv[1:]])  # noqa: S606
+    program = os.path.abspath(sys.argv[0])  # noqa: PTH100 — Path.resolve would follow the links
+    os.execv(program, [program, *sys.argv[1:]])  # noqa: S606

@@ -1,0 +1,51 @@
+"""Files that say something by being there: read at the start, told whenever one comes or goes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+
+from watchfiles import Change, awatch
+
+log = logging.getLogger(__name__)
+
+_STEP_MS = 250
+"""People make these files: a look every quarter of a second is soon enough, and costs nothing."""
+
+_RETRY_SECONDS = 5
+
+
+def flags(folder: Path, prefix: str) -> Mapping[str, float]:
+    """The files in `folder` whose names begin with `prefix`, each with the time of its last change."""
+    found = {}
+    for path in folder.glob(f"{prefix}*"):
+        try:
+            found[path.name] = path.lstat().st_mtime
+        except OSError:
+            continue  # gone by now
+    return found
+
+
+async def watch_flags(folder: Path, prefix: str, tell: Callable[[Mapping[str, float]], Awaitable[None]]) -> None:
+    """Tell what `flags` gives whenever that changes, until cancelled."""
+    told = flags(folder, prefix)
+    while True:
+        try:
+            # It looks now and then also where nothing changes: what came before the watch stood is not told.
+            async for _ in awatch(
+                folder,
+                watch_filter=lambda change, path: change is not Change.modified and Path(path).name.startswith(prefix),
+                debounce=_STEP_MS,
+                step=_STEP_MS,
+                rust_timeout=_RETRY_SECONDS * 1000,
+                yield_on_timeout=True,
+                recursive=False,
+            ):
+                if (found := flags(folder, prefix)) != told:
+                    told = found
+                    await tell(found)
+        except* (OSError, RuntimeError) as group:  # the system has no watch left
+            log.warning("%s cannot be watched, looking again: %s", folder, group.exceptions[0])
+            await asyncio.sleep(_RETRY_SECONDS)

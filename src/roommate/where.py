@@ -1,0 +1,34 @@
+"""Where the daemon of this folder is found: two settings, read without the time that all of them take."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+STATE_DIR = "~/.local/state/roommate"
+
+
+def state_dir(env_file: Path = Path(".env")) -> Path:
+    """As `config.Settings.state_dir`."""
+    return _path(_said("state_dir", env_file) or STATE_DIR)
+
+
+def run_dir(env_file: Path = Path(".env")) -> Path:
+    """As `config.Settings.run_dir`."""
+    said = _said("ipc_base_dir", env_file)
+    return _path(said) if Path(said) != Path() else state_dir(env_file) / "ipc"
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser().absolute()
+
+
+def _said(name: str, env_file: Path) -> str:
+    for key, value in os.environ.items():
+        if key.lower() == name:
+            return value
+    if not env_file.is_file():
+        return ""
+    from dotenv import dotenv_values
+
+    return next((value or "" for key, value in dotenv_values(env_file).items() if key.lower() == name), "")

@@ -1,0 +1,95 @@
+"""The daemon in the background: start, status, restart, stop, as an operator types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+from tests.cli.test_commands import roommate
+from tests.conftest import MakeDaemon, MakePerson
+from tests.harness import MARK, ROOMMATE, Daemon
+from tests.terminal import Terminal
+
+
+async def at(daemon: Daemon, *arguments: str) -> tuple[int, str, str]:
+    return await roommate(daemon.folder, *arguments, **daemon.settings, **{MARK: daemon.mark})
+
+
+async def test_the_life_of_a_daemon_in_the_background(daemon: MakeDaemon, person: MakePerson) -> None:
+    bot, alice = await daemon(start=False), await person("alice")
+    for command in ("status", "stop", "restart"):
+        code, out, err = await at(bot, command)
+        assert (code, out) == (3, ""), command
+        assert "no daemon is running here" in err
+        assert len(err.splitlines()) == 1
+    code, out, _ = await at(bot, "status", "--json")
+    assert (code, json.loads(out)["state"]) == (3, "stopped")
+    code, _, err = await roommate(bot.folder, "start", **bot.settings | {"MATRIX_PASSWORD": "wrong"})
+    assert code == 78
+    assert "MATRIX_PASSWORD is not the password" in err
+
+    code, out, err = await at(bot, "start")
+    assert (code, out) == (0, ""), err
+    found = json.loads((await at(bot, "status", "--json"))[1])
+    try:
+        assert found["state"] == "ready"
+        assert (found["bot"], found["rooms"], found["turns"]) == (bot.user_id, 0, 0)
+        assert found["syncing"]
+        code, _, err = await at(bot, "start")
+        assert code == 0
+        assert f"runs already: process {found['pid']}" in err
+        room = await bot.room_with(alice)
+        assert (await alice.ask(room, "run: echo hello")).body
+
+        code, out, _ = await at(bot, "status")
+        lines = dict(line.split("  ", 1) for line in out.splitlines())
+        assert lines["state"].strip() == "ready"
+        assert lines["rooms"].strip() == "1"
+
+        code, _, err = await at(bot, "restart")
+        assert code == 0, err
+        after = json.loads((await at(bot, "status", "--json"))[1])
+        assert after["pid"] == found["pid"], "it is the same process"
+        assert after["since"] > found["since"]
+        assert (await alice.ask(room, "run: echo again")).body
+
+        watch = Terminal(str(ROOMMATE), "status", "--watch", environment=bot.settings)
+        async with watch as terminal:
+            await terminal.see("ready")
+            assert (await at(bot, "stop"))[0] == 0
+            await terminal.see("not running")
+            terminal.type("\x03")
+            await terminal.ended()
+    finally:
+        if Path(f"/proc/{found['pid']}").exists():
+            os.kill(found["pid"], signal.SIGKILL)
+    assert (await at(bot, "status"))[0] == 3
+    assert "stopped" in (bot.state / "logs" / "roommate.log").read_text()
+
+
+async def test_a_restart_takes_the_release_that_the_link_leads_to_by_now(daemon: MakeDaemon, tmp_path: Path) -> None:
+    """Two releases side by side, and a link to the current one, as a redeploy leaves them."""
+    bot = await daemon(start=False)
+    marks = tmp_path / "marks"
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+        script = tmp_path / name / "roommate"
+        started = f"import pathlib; pathlib.Path({str(marks)!r}).open('a').write('{name} ')\n"
+        first, rest = ROOMMATE.read_text().split("\n", 1)
+        script.write_text(f"{first}\n{started}{rest}")
+        shutil.copymode(ROOMMATE, script)
+    current = tmp_path / "current"
+    current.symlink_to("old")
+    await bot.start(program=current / "roommate")
+    (tmp_path / "next").symlink_to("new")
+    (tmp_path / "next").replace(current)
+    pid = bot.pid
+    code, _, err = await at(bot, "restart")
+    assert code == 0, err
+    assert marks.read_text().split() == ["old", "new"]
+    assert bot.running
+    assert bot.pid == pid
+    assert await bot.term() == 0
