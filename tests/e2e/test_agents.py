@@ -59,6 +59,7 @@ async def test_an_agent_writes_a_file_and_runs_a_command(
     told = await alice.ask(room, f"!ask {agent} DO shell echo hi-from-shell", 90)
     assert "Done: shell echo hi-from-shell. Prompts so far: 2." in told.body, "its session goes on"
     assert "hi-from-shell" in "\n".join(told.looks)
+    assert not [m for m in bot.said(alice, room) if "io.roommate.card" in m.content], "it wants to go nowhere else"
     assert {key for asked in providers.asked for key in asked.keys} <= {KEY, f"Bearer {KEY}"}
 
 

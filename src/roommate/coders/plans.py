@@ -99,6 +99,7 @@ def _codex(prompt: str, model: str, session: str) -> Sequence[str]:
         "--config", "model_providers.room.env_key=OPENAI_API_KEY",
         "--config", "model_providers.room.wire_api=responses",
         "--config", "check_for_update_on_startup=false", "--config", "analytics.enabled=false",
+        "--config", "features.plugins=false", "--config", "features.apps=false",  # it would look for more of them
         *chosen, *([session] if session else []), prompt,
     )  # fmt: skip
 
@@ -129,7 +130,7 @@ def _opencode_environment(url: str, model: str) -> Mapping[str, str]:
         "permission": every,
         "provider": {"room": room},
     }
-    return {"OPENCODE_CONFIG_CONTENT": json.dumps(settings)}
+    return {"OPENCODE_CONFIG_CONTENT": json.dumps(settings), "OPENCODE_DISABLE_MODELS_FETCH": "1"}
 
 
 def _toml(text: str) -> str:
