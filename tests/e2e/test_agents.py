@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import re
 from collections.abc import AsyncIterator
 
@@ -11,6 +13,8 @@ from roommate.coders import PLANS
 from tests.conftest import MakeDaemon, MakePerson
 from tests.e2e.test_conversation import notice, tool
 from tests.fake_providers import FakeProviders
+from tests.harness import Daemon
+from tests.person import Person, Shown
 from tests.scripted_model import ScriptedModel
 
 KEY = "a-key-that-stays-on-the-host"
@@ -31,7 +35,7 @@ def keys(providers: FakeProviders) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("agent", PLANS)
-async def test_an_agent_writes_a_file_and_runs_a_command(
+async def test_an_agent_writes_a_file_runs_a_command_and_waits_for_people_before_a_risky_one(
     agent: str,
     daemon: MakeDaemon,
     person: MakePerson,
@@ -59,8 +63,32 @@ async def test_an_agent_writes_a_file_and_runs_a_command(
     told = await alice.ask(room, f"!ask {agent} DO shell echo hi-from-shell", 90)
     assert "Done: shell echo hi-from-shell. Prompts so far: 2." in told.body, "its session goes on"
     assert "hi-from-shell" in "\n".join(told.looks)
-    assert not [m for m in bot.said(alice, room) if "io.roommate.card" in m.content], "it wants to go nowhere else"
+    assert not cards(bot, alice, room), "it wants to go nowhere else"
     assert {key for asked in providers.asked for key in asked.keys} <= {KEY, f"Bearer {KEY}"}
+    if agent != "opencode":
+        assert f"{alice.user_id} said no" in await decided("❌", agent, bot, alice, room, providers)
+        assert "not a git repository" in await decided("✅", agent, bot, alice, room, providers), "it ran"
+
+
+async def decided(choice: str, agent: str, bot: Daemon, alice: Person, room: str, providers: FakeProviders) -> str:
+    """Have an agent push, and make this choice on the card. Gives what its model is told from then on."""
+    seen = len(cards(bot, alice, room))
+    asked = await alice.say(room, f"!ask {agent} DO shell git push origin main")
+    await alice.wait(lambda: len(cards(bot, alice, room)) > seen, 60, what="a card")
+    card = cards(bot, alice, room)[-1]
+    assert agent in card.body
+    assert "git push origin main" in card.body
+    told = len(providers.asked)
+    await asyncio.sleep(0.5)
+    assert len(providers.asked) == told, "it waits"
+    await alice.react(room, card.event_id, choice)
+    answer = await alice.answer_to(asked, 60)
+    assert "Done: shell git push origin main." in answer.body
+    return "\n".join(json.dumps(asked.body) for asked in providers.asked[told:])
+
+
+def cards(bot: Daemon, alice: Person, room: str) -> list[Shown]:
+    return [message for message in bot.said(alice, room) if "io.roommate.card" in message.content]
 
 
 async def test_where_there_are_none_people_and_the_model_are_told(
