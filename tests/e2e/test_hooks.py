@@ -111,6 +111,53 @@ async def test_a_risky_call_is_asked_and_the_answer_reaches_the_agent(
         assert len([m for m in bot.said(alice, room) if "io.roommate.card" in m.content]) == 1
 
 
+HOSTILE = r"""
+import os, socket
+os.chdir("/run/spool/out")
+names = (f"{number:020d}-1-event-progress-bad.json" for number in range(100))
+os.symlink("/etc/passwd", next(names))
+os.symlink("/proc/self/mem", "event-result.json")
+os.mkfifo(next(names))
+os.mkfifo("notification.json")
+socket.socket(socket.AF_UNIX).bind(next(names))
+os.mkdir(next(names))
+with open(next(names), "wb") as sparse:
+    sparse.truncate(1 << 30)
+with open(next(names), "w") as deep:
+    deep.write('{"text":' * 8000 + "1" + "}" * 8000)
+for name in (b"0-1-approval\nrequest.json", b"\xff\xfe.json", b"\x1b[2J.json"):
+    os.mkfifo(name)
+for number in range(3_000):
+    with open(f"{number:020d}-2-event-progress-x.json", "w") as flood:
+        flood.write('{"text": "flood"}')
+    if number % 100 == 0:
+        os.symlink("/dev/zero", ".other")
+        os.rename(".other", f"{number:020d}-2-event-progress-x.json")
+"""
+
+
+async def test_a_hostile_room_harms_no_other_and_is_heard_when_it_behaves(
+    daemon: MakeDaemon, person: MakePerson, model: ScriptedModel
+) -> None:
+    bot, alice = await daemon(model=model), await person("alice")
+    bad, good = await bot.room_with(alice), await bot.room_with(alice)
+    await alice.ask(good, run("echo warm"))
+    asked = await alice.say(bad, run(f"python3 -c {shlex.quote(HOSTILE)} && echo done"))
+    for number in range(3):
+        told = await alice.say(good, run(hook("qwen", "notification", {"message": f"fine {number}"}) + "; sleep 0.3"))
+        await live(bot, alice, good, f"fine {number}")
+        await alice.answer_to(told)
+    assert "done" in (await alice.answer_to(asked, 60)).body
+    await alice.ask(bad, run("cd /run/spool/out; find . -name '*-2-*' -delete; echo emptied"))
+    told = await alice.say(bad, run(hook("qwen", "notification", {"message": "I am good now"}) + "; sleep 1"))
+    await live(bot, alice, bad, "I am good now", 30)
+    await alice.answer_to(told)
+    log = bot.log_text()
+    assert log.count("was set aside") >= 10
+    assert "\x1b" not in log
+    assert "root:x:0" not in repr([shown.looks for shown in alice.messages(bad)])
+
+
 async def test_in_is_read_only_and_settings_are_nobodys_to_change(bot: Daemon, person: MakePerson) -> None:
     alice = await person("alice")
     room = await bot.room_with(alice)
