@@ -35,12 +35,18 @@ class Daemon:
     """
 
     def __init__(
-        self, homeserver: str, user_id: str, password: str, settings: dict[str, str], learned: Path | None = None
+        self,
+        homeserver: str,
+        user_id: str,
+        password: str,
+        settings: dict[str, str],
+        learned: Path | None = None,
     ) -> None:
         self.user_id = user_id
         # Short, since sockets live below it and their paths may have 107 bytes at most.
         self.folder = Path(tempfile.mkdtemp(prefix="rm-"))
         self.state = self.folder / "state"
+        self.cwd = self.folder
         self.log = self.folder / "daemon.log"
         self._learned = learned
         self.mark = secrets.token_hex(8)
@@ -88,7 +94,7 @@ class Daemon:
             self._starts_at = log.tell()
             self._process = await asyncio.create_subprocess_exec(
                 "setpriv", "--pdeathsig", "KILL", str(program), "run",
-                cwd=self.folder,
+                cwd=self.cwd,
                 env={**no_settings(), **self.settings, MARK: self.mark},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,

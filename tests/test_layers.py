@@ -24,9 +24,11 @@ MIDDLE = frozenset(
         "live",
         "orders",
         "questions",
+        "redeploy",
         "room",
         "running",
         "sharing",
+        "takeover",
     }
 )
 """What is built of the packages, and what the daemon is built of."""

@@ -30,6 +30,7 @@ from roommate.matrix.intake import Intake
 from roommate.matrix.sender import Sender
 from roommate.ports import Model
 from roommate.questions import Questions
+from roommate.redeploy import Redeploys
 from roommate.room import Room
 from roommate.sandbox.posture import Limits
 from roommate.sandbox.rooms import RoomSandboxes
@@ -51,7 +52,9 @@ from roommate.store import (
 )
 from roommate.systemd import Systemd
 from roommate.tools import RoomTools
-from roommate.words import HookEvent, RoomId, SyncBatch
+from roommate.updates.journal import Journal
+from roommate.updates.start import confirmed
+from roommate.words import HookEvent, RoomId, SyncBatch, Update
 
 log = logging.getLogger(__name__)
 
@@ -106,8 +109,17 @@ def model_of(settings: Settings, name: str) -> Model:
 class Daemon:
     """One running Roommate: holds the state folder, the login, and a task for every room that has something to do."""
 
-    def __init__(self, settings: Settings, systemd: Systemd, journal: Logs, end: Callable[[bool], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        systemd: Systemd,
+        journal: Logs,
+        end: Callable[[bool], None],
+        trial: Update | None = None,
+    ) -> None:
+        """`trial` is the update that this release is on trial in: until it stays it takes messages in, and no more."""
         self._settings = settings
+        self._trial = trial
         self._systemd = systemd
         self._journal = journal
         self._end = end
@@ -183,6 +195,7 @@ class Daemon:
         sender = Sender(homeserver, outbox)
         control = ControlRoom(RoomId(self._settings.control_room), outbox, sender)
         questions = Questions(cards, sender, control, {hooks.ASKED_BY_HOOK: hooks.decider(spool)})
+        redeploys = Redeploys(self._settings, outbox, questions, sender, audit, control)
         egress, agent_usages = Egress(database), AgentUsages(database)
         registries = Registries(sandboxes.in_image)
         gate = Gate(egress, questions, registries=registries, presets=self._settings.egress_presets)
@@ -228,6 +241,7 @@ class Daemon:
                 holds=holds,
                 cards=cards,
                 questions=questions,
+                redeploys=redeploys,
                 ipc=ipc,
                 audit=audit,
                 control=control,
@@ -244,6 +258,7 @@ class Daemon:
                     longest_timeout=self._settings.coding_timeout_seconds,
                     agents=agents(turn.room_id),
                     share=TurnShare(turn, outbox, sender, homeserver.upload_limit),
+                    redeploy=redeploys.asked_in(turn.room_id, turn.asked_by),
                 ),
                 agent_log=agent_log,
                 agents=agents,
@@ -251,6 +266,13 @@ class Daemon:
             )
             group.create_task(sender.run())
             group.create_task(intake.run())
+            group.create_task(redeploys.run())
+            if self._trial is not None:
+                holds.begin_trial()
+                await intake.ready.wait()
+                await sandboxes.prove()
+                await confirmed(Journal(self._settings.state_dir), self._trial)
+                await holds.end_trial()
             group.create_task(spool.run(heard))
             group.create_task(audit.run(self._settings.audit_days))
             group.create_task(watch_flags(self._settings.state_dir, FLAG, holds.flagged))

@@ -12,6 +12,7 @@ from roommate.control_room import ControlRoom
 from roommate.holds import Holds
 from roommate.ports import Doors, Model, Progress, Sandboxes, Tools
 from roommate.questions import Questions
+from roommate.redeploy import Redeploys
 from roommate.store import Agents, AgentUsages, Audit, Cards, Egress, Inbox, Ipc, Outbox, Rooms, Turn, Turns
 from roommate.words import RoomId
 
@@ -30,6 +31,7 @@ class House:
     holds: Holds
     cards: Cards
     questions: Questions
+    redeploys: Redeploys
     ipc: Ipc
     audit: Audit
     control: ControlRoom

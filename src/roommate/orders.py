@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -13,6 +14,7 @@ from roommate.chat.commands import Changed, Command
 from roommate.errors import NotPermitted
 from roommate.house import House
 from roommate.questions import Decide
+from roommate.redeploy import REDEPLOY, ROLLBACK
 from roommate.running import RunningTurn
 from roommate.store import Card, Waiting
 from roommate.words import Deed, DeedOutcome, Draft, EventId, Question, RoomId, UserId
@@ -58,6 +60,9 @@ class Orders:
             "agents": self._agents,
             "prompt": self._prompt,
             "audit": self._audit,
+            REDEPLOY: functools.partial(self._redeploy, REDEPLOY),
+            ROLLBACK: functools.partial(self._redeploy, ROLLBACK),
+            "version": self._version,
             "ping": self._ping,
         }
         self._deciders: dict[str, Decide] = {RESET_WORKSPACE: self._reset_workspace}
@@ -92,9 +97,10 @@ class Orders:
             choice, text = EXPIRED, "That question has expired: nothing was done."
         else:
             decide = self._deciders.get(card.what) or house.questions.deciders[card.what]
-            text = await decide(card, choice, sender)
+            text = await decide(card, choice, sender) or ""
         deed = self._deed(waiting, f"card.{card.what}", DeedOutcome.DONE, card.subject, choice)
-        if await house.cards.decide(card, waiting.seq, choice, self._room.say(text, card.thread), deed):
+        said = self._room.say(text, card.thread) if text else None
+        if await house.cards.decide(card, waiting.seq, choice, said, deed):
             house.questions.chosen(card, choice)
         house.progress.wake()
 
@@ -191,6 +197,18 @@ class Orders:
         await self._house.rooms.set_model(self._room.room_id, chosen)
         text = f"From the next turn on this room's model is `{chosen or self._house.settings.llm_model}`."
         return Changed(text, "model", argument)
+
+    async def _redeploy(self, what: str, waiting: Waiting, argument: str, thread: EventId | None) -> str | None:
+        house = self._house
+        asked = await house.redeploys.question(what, argument, waiting.incoming.sender)
+        if isinstance(asked, str):
+            return asked
+        await house.audit.record(self._deed(waiting, f"{what}.ask", DeedOutcome.DONE, asked.subject))
+        await house.questions.answer_with(waiting.seq, self._room.room_id, asked, thread)
+        return None
+
+    async def _version(self, waiting: Waiting, argument: str, thread: EventId | None) -> str:
+        return self._house.redeploys.version()
 
     async def _audit(self, waiting: Waiting, argument: str, thread: EventId | None) -> str:
         if not self._house.settings.is_operator(waiting.incoming.sender):

@@ -10,12 +10,15 @@ import os
 import signal
 import sys
 
-from roommate import errors
+from roommate import errors, takeover
 from roommate.config import Settings
 from roommate.daemon import STOP_SECONDS, Daemon
 from roommate.errors import RoommateError
 from roommate.logs import Logs
 from roommate.systemd import Systemd
+from roommate.updates.journal import Journal
+from roommate.updates.processes import RESTART
+from roommate.words import Update
 
 log = logging.getLogger(__name__)
 
@@ -27,20 +30,25 @@ def main(settings: Settings) -> int:
     # The model library makes thousands of objects a call, none of them in cycles: looking for cycles every 700 objects,
     # as Python does, costs a fifth of a turn's step.
     gc.set_threshold(50_000, 20, 20)
-    code, again = 0, False
+    code, again, trial = 0, False, None
     try:
         settings.require_matrix()
-        again = asyncio.run(_until_told(settings, journal))
+        trial = takeover.settle(settings)
+        again = asyncio.run(_until_told(settings, journal, trial))
+        if again:
+            takeover.settle(settings)
     except* RoommateError as group:
         error = errors.first(group)
         log.critical("%s", error)
         code = error.exit_code
+        if trial is not None:
+            Journal(settings.state_dir).report(trial, str(error))
     if again:
         _begin_again()
     return code
 
 
-async def _until_told(settings: Settings, journal: Logs) -> bool:
+async def _until_told(settings: Settings, journal: Logs, trial: Update | None) -> bool:
     """Gives whether it is to begin again."""
     systemd = Systemd.of_environment()
     loop = asyncio.get_running_loop()
@@ -55,9 +63,10 @@ async def _until_told(settings: Settings, journal: Logs) -> bool:
         signal.setitimer(signal.ITIMER_REAL, STOP_SECONDS + 0.5)
         daemon.cancel()
 
-    daemon = asyncio.create_task(Daemon(settings, systemd, journal, end).run())
+    daemon = asyncio.create_task(Daemon(settings, systemd, journal, end, trial).run())
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
+    loop.add_signal_handler(RESTART, end, True)
     try:
         await daemon
     except asyncio.CancelledError:
@@ -68,10 +77,10 @@ async def _until_told(settings: Settings, journal: Logs) -> bool:
 def _begin_again() -> None:
     """Become the program that is at our own path now, as the same process: whoever watches it sees it go on.
 
-    The path is the one that we were started with: where a link in it leads to another release by now, that one starts.
+    In an install folder that is the one of the release that runs by now, else the one that we were started with.
     """
     signal.setitimer(signal.ITIMER_REAL, 0)  # a timer outlives the program that set it
     if os.path.basename(sys.argv[0]) == "__main__.py":  # noqa: PTH119
         os.execv(sys.executable, [sys.executable, "-m", "roommate", *sys.argv[1:]])  # noqa: S606
-    program = os.path.abspath(sys.argv[0])  # noqa: PTH100 — Path.resolve would follow the links
+    program = takeover.program() or os.path.abspath(sys.argv[0])  # noqa: PTH100 — Path.resolve would follow the links
     os.execv(program, [program, *sys.argv[1:]])  # noqa: S606

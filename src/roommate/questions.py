@@ -12,8 +12,9 @@ from roommate.ports import Progress
 from roommate.store import Card, Cards
 from roommate.words import CARD, Draft, EventId, Question, Rank, RoomId, UserId
 
-Decide = Callable[[Card, str, UserId], Awaitable[str]]
-"""Does what a choice means, given its key and who chose; gives what to say of it. A crash may have it done twice."""
+Decide = Callable[[Card, str, UserId], Awaitable[str | None]]
+"""Does what a choice means, given its key and who chose; gives what to say of it, None for nothing. A crash may have it
+done twice."""
 
 
 class Questions:

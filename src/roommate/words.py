@@ -573,6 +573,8 @@ class Update:
     room_id: RoomId | None = None
     message: int | None = None
     """Outbox id of the message in that room that tells how it goes."""
+    told: bool = False
+    """People were told how it ended."""
 
     @property
     def open(self) -> bool:

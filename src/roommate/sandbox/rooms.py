@@ -88,6 +88,10 @@ class RoomSandboxes:
         """From now on give each room's hand to `attach` before it is listened for."""
         self._plan.attached.append(attach)
 
+    async def prove(self) -> None:
+        """Could a room have a container? Raises SandboxError."""
+        await self._foundation.image()
+
     async def in_image(self, script: str) -> str:
         """What a shell script prints in a container of the image that no room has had. Raises SandboxError."""
         image, ground = await self._foundation.image(), await self._foundation.ground()

@@ -16,6 +16,8 @@ from roommate.words import Deed, Draft, EventId, Question, RoomId
 class Card:
     id: int
     room_id: RoomId
+    message: int
+    """Outbox id of the message that shows it."""
     what: str
     subject: str
     choices: tuple[str, ...]
@@ -72,21 +74,23 @@ class Cards:
 
         def work(c: sqlite3.Connection) -> Card | None:
             row = c.execute(
-                """SELECT cards.id, what, subject, choices, operators_only, thread, expires
+                """SELECT cards.id, outbox_id, what, subject, choices, operators_only, thread, expires
                    FROM cards JOIN outbox ON outbox_id = outbox.id
                    WHERE outbox.event_id = ? AND cards.room_id = ? AND verdict IS NULL""",
                 (event_id, room_id),
             ).fetchone()
             if row is None:
                 return None
-            card, what, subject, choices, operators_only, thread, expires = row
+            card, message, what, subject, choices, operators_only, thread, expires = row
             known = tuple(choices.split(" "))
-            return Card(card, room_id, what, subject, known, bool(operators_only), thread, expires < time.time())
+            return Card(
+                card, room_id, message, what, subject, known, bool(operators_only), thread, expires < time.time()
+            )
 
         return await self._db.run(work)
 
-    async def decide(self, card: Card, seq: int, verdict: str, draft: Draft, deed: Deed) -> bool:
-        """Close a card with what an inbox row says, and say so; False when it was closed before."""
+    async def decide(self, card: Card, seq: int, verdict: str, draft: Draft | None, deed: Deed) -> bool:
+        """Close a card with what an inbox row says, and say `draft`; False when it was closed before."""
 
         def work(c: sqlite3.Connection) -> bool:
             if not take(c, seq):
@@ -95,7 +99,7 @@ class Cards:
                 "UPDATE cards SET verdict=?, decided_by=? WHERE id=? AND verdict IS NULL", (verdict, deed.who, card.id)
             ).rowcount
             if closed:
-                outbox.insert(c, [draft])
+                outbox.insert(c, [draft] if draft else [])
                 audit.insert(c, [deed])
             return bool(closed)
 

@@ -138,6 +138,16 @@ class AskAgent(Delegated):
     """Talk to a coding agent, in the session that this room has with it."""
 
 
+class RequestRedeploy(Arguments):
+    """Ask the operators to redeploy Roommate, the program that runs you. They see a card and decide without you."""
+
+    why: Text = Field(description="Why, in a sentence")
+    ref: Text | None = Field(None, description="Branch, tag or commit; default: the newest")
+
+
+OPERATOR_TOOLS: dict[str, type[Arguments]] = {"request_redeploy": RequestRedeploy}
+"""Given to a model that works for an operator of a daemon that can do it."""
+
 AGENT_TOOLS: dict[str, type[Arguments]] = {
     "plan": Plan,
     "review": Review,
@@ -161,9 +171,12 @@ TOOLS: dict[str, type[Arguments]] = {
 }
 
 
+_ALL = {**TOOLS, **AGENT_TOOLS, **OPERATOR_TOOLS}
+
+
 @functools.cache  # it takes 2 ms, and every turn asks
-def specs(*, agents: bool = False) -> tuple[ToolSpec, ...]:
-    tools = {**TOOLS, **AGENT_TOOLS} if agents else TOOLS
+def specs(*, agents: bool = False, operator: bool = False) -> tuple[ToolSpec, ...]:
+    tools = {**TOOLS, **(AGENT_TOOLS if agents else {}), **(OPERATOR_TOOLS if operator else {})}
     return tuple(ToolSpec(name, (kind.__doc__ or "").strip(), parameters(kind)) for name, kind in tools.items())
 
 
@@ -179,7 +192,7 @@ def parameters(kind: type[Arguments]) -> dict[str, Any]:
 
 def parse(call: ToolCall) -> Arguments:
     """Raises ToolError, whose text tells the model what is wrong and what is right."""
-    kind = TOOLS.get(call.name) or AGENT_TOOLS.get(call.name)
+    kind = _ALL.get(call.name)
     if kind is None:
         raise ToolError(f"there is no tool {_short(call.name)}; the tools are {', '.join(TOOLS)}")
     given = _load(call.arguments.encode("utf-8", "replace"), call.name)
@@ -203,7 +216,7 @@ def _load(text: bytes, name: str) -> Any:
 
 
 def _wrong(name: str, problem: str) -> ToolError:
-    wanted = json.dumps(parameters({**TOOLS, **AGENT_TOOLS}[name]), ensure_ascii=False)
+    wanted = json.dumps(parameters(_ALL[name]), ensure_ascii=False)
     return ToolError(f"{name} was not run: {problem}.\nIts arguments are one JSON object of this schema: {wanted}")
 
 

@@ -17,6 +17,7 @@ from roommate.tools.arguments import (
     ListFiles,
     ReadBackground,
     ReadFile,
+    RequestRedeploy,
     RunCommand,
     RunTests,
     Search,
@@ -47,22 +48,27 @@ class RoomTools:
         keep: int = 16384,
         agents: Agents | None = None,
         share: Share | None = None,
+        redeploy: Callable[[str, str], Awaitable[str]] | None = None,
     ) -> None:
         """`hand` brings up the room's hand where needed. Times are seconds: how long a command runs where the model
-        does not say, and the most that it may ask for. `keep` is how many bytes of output the model gets."""
+        does not say, and the most that it may ask for. `keep` is how many bytes of output the model gets. `redeploy`
+        puts up a card, given a ref and why, and gives what to tell the model."""
         self._hand = hand
         self._command_timeout, self._longest_timeout, self._keep = command_timeout, longest_timeout, keep
-        self._agents, self._share = agents, share
+        self._agents, self._share, self._redeploy = agents, share, redeploy
         self._writing = asyncio.Lock()
 
     @property
     def specs(self) -> Sequence[ToolSpec]:
-        return specs(agents=self._agents is not None and bool(self._agents.names))
+        agents = self._agents is not None and bool(self._agents.names)
+        return specs(agents=agents, operator=self._redeploy is not None)
 
     async def call(self, call: ToolCall, emit: Emit) -> ToolResult:
         hand: Hand | None = None
         try:
             asked = parse(call)
+            if isinstance(asked, RequestRedeploy):
+                return await self._request(call, asked)
             hand = await self._hand()
             outcome = await self._do(call.id, asked, hand, emit)
         except ToolError as error:
@@ -76,6 +82,11 @@ class RoomTools:
             log.exception("tool %s failed", call.name)
             outcome = _failed(f"an error within Roommate ({type(error).__name__}); it is in the log of the daemon")
         return ToolResult(call.id, outcome.text, outcome.ok, outcome.title)
+
+    async def _request(self, call: ToolCall, asked: RequestRedeploy) -> ToolResult:
+        if self._redeploy is None:
+            raise ToolError("this daemon cannot be redeployed from here: tell the operator")
+        return ToolResult(call.id, await self._redeploy(asked.ref or "", asked.why), title="an operator is asked")
 
     async def _do(self, call_id: str, asked: Arguments, hand: Hand, emit: Emit) -> Outcome:
         match asked:

@@ -71,6 +71,10 @@ class Journal:
         """Note why it fails, before anything is done about it; the first reason counts."""
         return self._change(update, replace(update, why=update.why or why))
 
+    def told(self, update: Update) -> None:
+        """People know how it ended."""
+        self._change(update, replace(update, told=True))
+
     def report(self, update: Update, problem: str = "") -> None:
         """A release on trial says that it works, or what its problem is."""
         durable.write(self._state / _WORD, json.dumps({"id": update.id, "problem": problem}))

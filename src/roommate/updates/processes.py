@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -25,6 +27,26 @@ def daemons(release: Release) -> Iterator[int]:
         # Its interpreter is named by the release's own path, whichever link it was started through.
         if b"run" in words and any(word.startswith(inside) for word in words[:2]):
             yield int(process.name)
+
+
+class Watch:
+    """Whether a daemon lives. One that was seen once is known by its process: while it becomes another program, it has
+    no name for a moment."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, int] = {}
+
+    def any_of(self, *releases: Release) -> bool:
+        """Does a daemon of these releases live?"""
+        for process in (process for release in releases for process in daemons(release)):
+            if process not in self._seen:
+                with contextlib.suppress(ProcessLookupError):
+                    self._seen[process] = os.pidfd_open(process)
+        ended, _, _ = select.select(list(self._seen.values()), [], [], 0)
+        for process, descriptor in list(self._seen.items()):
+            if descriptor in ended:
+                os.close(self._seen.pop(process))
+        return bool(self._seen)
 
 
 def supervised(release: Release) -> bool:

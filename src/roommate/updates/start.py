@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from roommate.errors import UpdateError
 from roommate.updates.journal import Journal
 from roommate.updates.releases import Install, Release
 from roommate.words import Update, UpdateStep
@@ -16,6 +18,8 @@ from roommate.words import Update, UpdateStep
 log = logging.getLogger(__name__)
 
 ENDED = "the new release ended while it was on trial; its log tells why"
+
+LOOK_SECONDS = 0.02
 
 Copy = Callable[[Path], None]
 """Copies the database to this file, or this file into the place of the database."""
@@ -52,10 +56,16 @@ def settle(install: Install, release: Release, journal: Journal, *, save: Copy, 
     return None
 
 
-def again(install: Install) -> None:
-    """Become the daemon that a start would start now."""
-    if (current := install.current) is not None:
-        become(current)
+async def confirmed(journal: Journal, update: Update) -> None:
+    """Say that this release, which is on trial, works; returns once it stays. Raises UpdateError when it does not."""
+    journal.report(update)
+    while True:
+        now = journal.read()
+        if now is None or now.id != update.id or now.step is UpdateStep.FAILED:
+            raise UpdateError("this release was on trial, and does not stay")
+        if now.step is not UpdateStep.TRIAL:
+            return
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 def become(release: Release) -> None:

@@ -21,8 +21,6 @@ SUPERVISOR_SECONDS = 30.0
 START_SECONDS = 5.0
 """Between two attempts to start it."""
 LOOK_SECONDS = 0.05
-GONE = 4
-"""Looks without any daemon, after which there is none: one that becomes another is not seen for a moment."""
 KEEP = 2
 """Releases that stay besides current and previous."""
 
@@ -45,6 +43,7 @@ class Updater:
         self._journal = journal
         self._health_seconds = health_seconds
         self._tell = tell
+        self._daemons = processes.Watch()
         self._alone_since: float | None = None
         self._started = 0.0
 
@@ -124,12 +123,12 @@ class Updater:
     def _see_to_a_daemon(self, update: Update, *releases: Release) -> None:
         """Where none runs any more, there is to be one again: supervisors see to that, else we do."""
         now = time.monotonic()
-        if any(True for release in releases for _ in processes.daemons(release)):
+        if self._daemons.any_of(*releases):
             self._alone_since = None
             return
         if self._alone_since is None:
             self._alone_since = now
-        patience = SUPERVISOR_SECONDS if update.supervised else GONE * LOOK_SECONDS
-        if now - self._alone_since > patience and now - self._started > START_SECONDS:
+        patience = SUPERVISOR_SECONDS if update.supervised else 0.0
+        if now - self._alone_since >= patience and now - self._started > START_SECONDS:
             self._started = now
             processes.start(self._install, self._journal.log)
