@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -99,9 +100,9 @@ async def test_only_operators_change_it(bot: Daemon, person: MakePerson) -> None
 
 
 async def test_a_key_is_nowhere_but_with_its_provider(
-    daemon: MakeDaemon, person: MakePerson, model: ScriptedModel, provider: Provider
+    daemon: MakeDaemon, person: MakePerson, model: ScriptedModel, provider: Provider, image: str
 ) -> None:
-    """Not in an environment, a file, a process list, a log, a message or what the model reads."""
+    """Not in an environment, a file, a process list, the image, a log, a message or what the model reads."""
     bases = {name.replace("_KEY", "_BASE"): f"{provider.url}/v1" for name in KEYS}
     bot, alice = await daemon(model=model, start=False), await person("alice")
     bot.settings |= KEYS | bases
@@ -131,6 +132,8 @@ async def test_a_key_is_nowhere_but_with_its_provider(
     [container] = bot.containers()
     places = {
         "the container's configuration": podman("inspect", container),
+        "the image's configuration and history": podman("image", "inspect", image) + history_of(image),
+        "the image's layers": CANARY if CANARY.encode() in layers_of(image) else "",
         "the log": bot.log_text(),
         "messages": repr([shown.looks for shown in alice.messages(room)]),
         "the model's prompts": repr(model.asked),
@@ -140,6 +143,17 @@ async def test_a_key_is_nowhere_but_with_its_provider(
     }
     assert [name for name, text in places.items() if CANARY in text] == []
     assert places["files"] == "[]"
+
+
+def history_of(image: str) -> str:
+    return podman("history", "--no-trunc", "--format", "{{.CreatedBy}} {{.Comment}}", image)
+
+
+def layers_of(image: str) -> bytes:
+    """Every file of every layer, also what a later one hides; uncompressed."""
+    return subprocess.run(
+        ("podman", "save", "--format", "docker-archive", image), capture_output=True, check=True
+    ).stdout
 
 
 def environments(bot: Daemon) -> list[bytes]:
