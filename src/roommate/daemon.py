@@ -14,6 +14,7 @@ from roommate.agent.litellm_model import LiteLLMModel
 from roommate.agent.rehearsal import RehearsalModel
 from roommate.broker import Addresses, Broker, Gate, Gateway, Registries, providers
 from roommate.broker.gate import QUESTION
+from roommate.chat import voice
 from roommate.chat.commands import names_of
 from roommate.coders import Choice, RoomAgents
 from roommate.config import REHEARSAL, Settings
@@ -25,6 +26,7 @@ from roommate.errors import TokenRevoked, Transient
 from roommate.holds import FLAG, Holds
 from roommate.house import House
 from roommate.logs import Logs
+from roommate.matrix import render
 from roommate.matrix.homeserver import Homeserver
 from roommate.matrix.intake import Intake
 from roommate.matrix.sender import Sender
@@ -47,6 +49,7 @@ from roommate.store import (
     Ipc,
     Outbox,
     Pauses,
+    Restored,
     Rooms,
     Turns,
 )
@@ -54,7 +57,7 @@ from roommate.systemd import Systemd
 from roommate.tools import RoomTools
 from roommate.updates.journal import Journal
 from roommate.updates.start import confirmed
-from roommate.words import HookEvent, RoomId, SyncBatch, Update
+from roommate.words import Answered, Draft, HookEvent, RoomId, SyncBatch, Update
 
 log = logging.getLogger(__name__)
 
@@ -210,7 +213,7 @@ class Daemon:
             stack.push_async_callback(broker.close)
 
             def stored(batch: SyncBatch) -> None:
-                concerned = [incoming.room_id for incoming in batch.happened]
+                concerned = [one.room_id for one in batch.happened if not isinstance(one.what, Answered)]
                 concerned += [room.room_id for room in batch.rooms if room.joined == 1]  # the bot alone
                 for room_id in dict.fromkeys(concerned):
                     self._wake(room_id, group, house)
@@ -264,20 +267,24 @@ class Daemon:
                 agents=agents,
                 silent_seconds=lambda: intake.silent_seconds,
             )
-            group.create_task(sender.run())
             group.create_task(intake.run())
-            group.create_task(redeploys.run())
+            group.create_task(audit.run(self._settings.audit_days))
+            group.create_task(control.watch(self._journal))
             if self._trial is not None:
                 holds.begin_trial()
-                await intake.ready.wait()
+            # What a sync says of our own messages comes before anything is sent or begun: the database may be a copy of
+            # last week, and the rooms know better what was answered.
+            await intake.ready.wait()
+            await self._tell_of_restore(Restored(database))
+            group.create_task(sender.run())
+            group.create_task(redeploys.run())
+            if self._trial is not None:
                 await sandboxes.prove()
                 await confirmed(Journal(self._settings.state_dir), self._trial)
                 await holds.end_trial()
             group.create_task(spool.run(heard))
-            group.create_task(audit.run(self._settings.audit_days))
             group.create_task(watch_flags(self._settings.state_dir, FLAG, holds.flagged))
             await go_on()
-            await intake.ready.wait()
             self._control.starting = False
             log.info("ready after %.1f s as %s", time.monotonic() - self._started, self._settings.bot)
             self._systemd.ready()
@@ -287,6 +294,13 @@ class Daemon:
             if isinstance(model, LiteLLMModel):
                 await model.load()
                 log.info("the model library is loaded")
+
+    async def _tell_of_restore(self, restored: Restored) -> None:
+        """Where something has happened since the backup that this state comes from, people are told."""
+        if past := await restored.untold():
+            content = render.content(voice.restored(past.at), notice=True)
+            log.warning("this state is of a backup: %d rooms are told", len(past.rooms))
+            await restored.told([Draft(room_id, content) for room_id in past.rooms])
 
     def _in_a_line(self) -> str:
         silent = self._intake.silent_seconds if self._intake else None
@@ -299,7 +313,7 @@ class Daemon:
         return self._intake.stalled_seconds if self._intake else 0.0
 
     def _wake(self, room_id: RoomId, group: asyncio.TaskGroup, house: House) -> None:
-        if house.holds.on_trial:
+        if house.holds.on_trial or not (self._intake and self._intake.ready.is_set()):
             return
         if room := self._rooms.get(room_id):
             room.wake()

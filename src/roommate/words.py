@@ -69,7 +69,24 @@ class Gone:
     reason: str = ""
 
 
-Happening = Message | Edit | Redaction | Reaction | Unreadable | Invite | Arrived | Gone
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The bot itself has answered an earlier event: its own message, as the homeserver has it.
+
+    A database knows that already, unless it is a copy from before that was put back.
+    """
+
+    to: EventId
+    text: str = ""
+    stop: str = ""
+    """How the turn ended, where it was one; empty for a command, or while it ran."""
+    runs: bool = False
+    """It is the message of a turn that ran, and that had no answer yet."""
+    edit: bool = False
+    """It changed an earlier message of the bot."""
+
+
+Happening = Message | Edit | Redaction | Reaction | Unreadable | Invite | Arrived | Gone | Answered
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +134,9 @@ class Account:
 
 TURN = "io.roommate.turn"
 """Of a turn's message: ``id``; ``state``, ``running`` or at last a Stop; ``prompt``, the event that it answers."""
+
+ANSWERS = "io.roommate.answers"
+"""Of any other message that answers something: the id of that event."""
 
 CARD = "io.roommate.card"
 """Of a card: ``what`` it asks. ✅ and ❌ mean something here."""

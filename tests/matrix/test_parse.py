@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 from roommate.matrix import parse
 from roommate.matrix.parse import Me
 from roommate.words import (
+    ANSWERS,
+    TURN,
+    Answered,
     Arrived,
     Edit,
     EventId,
@@ -158,6 +161,33 @@ def test_the_bot_is_called_by_its_name(body: str) -> None:
 )
 def test_the_bot_is_not_called(body: str) -> None:
     assert mentions(body) == ()
+
+
+def test_of_the_bots_own_messages_those_count_that_answer_something() -> None:
+    def own(content: object, kind: str = "m.room.message") -> Happening | None:
+        return read(content, kind, sender=ME.user_id)
+
+    def turn(state: str) -> dict[str, Any]:
+        return text("hello", **{TURN: {"id": 1, "state": state, "prompt": "$asked"}})
+
+    def edited(content: object) -> dict[str, Any]:
+        return text("* x", **{"m.new_content": content, "m.relates_to": {"rel_type": "m.replace", "event_id": "$l"}})
+
+    asked = EventId("$asked")
+    assert own(turn("done")) == Answered(asked, "hello", "done")
+    assert own(turn("running")) == Answered(asked, runs=True)
+    assert own(edited(turn("stopped"))) == Answered(asked, "hello", "stopped", edit=True)
+    assert own(edited(turn("running"))) is None
+    assert own(text("Pong", **{ANSWERS: "$asked"})) == Answered(asked, "Pong")
+    for other in (
+        text("hello"),
+        text("x", **{ANSWERS: 7}),
+        text("x", **{TURN: {"prompt": "nothing"}}),
+        turn("done") | {"body": 3},
+    ):
+        assert own(other) in (None, Answered(asked, "", "done"))
+    assert own(turn("done"), "m.reaction") is None
+    assert read(turn("done")) == Message("hello"), "of others it is talk"
 
 
 # ── the bot's own membership ─────────────────────────────────────────────────────────────────────

@@ -52,6 +52,14 @@ def help_text() -> str:
     )
 
 
+def restored(at: int) -> str:
+    when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at / 1000))
+    return (
+        f"I was restored from a backup of {when}: this room's files, its settings and what I remember are as they were "
+        "then. What I have answered since I do not answer again; what I have not answered comes now."
+    )
+
+
 def unknown_command(name: str) -> str:
     meant = suggestion(name)
     return f"I do not know `!{name}`." + (f" Did you mean `!{meant}`?" if meant else "") + " `!help` lists what I know."

@@ -112,8 +112,10 @@ class Intake:
                 rooms.append(state)
             elif room_id not in joined:
                 rooms.append(state)
-                happened.append(parse.arrived(room_id, events, me, _name("arrived", room_id, since)))
-                happened += self._parsed(room_id, await self._since_invited(room_id, section))
+                stay = await self._since_invited(room_id, section)
+                if not any(parse.is_own_message(event, me) for event in stay):  # else it was in before `since` was new
+                    happened.append(parse.arrived(room_id, events, me, _name("arrived", room_id, since)))
+                happened += self._parsed(room_id, stay)
             else:
                 if state != RoomState(room_id, "join"):
                     rooms.append(state)

@@ -10,6 +10,9 @@ from typing import Any
 from urllib.parse import unquote
 
 from roommate.words import (
+    ANSWERS,
+    TURN,
+    Answered,
     Arrived,
     Edit,
     EventId,
@@ -65,15 +68,15 @@ class Me:
 
 
 def incoming(room_id: RoomId, event: object, me: Me) -> Incoming | None:
-    """An event of a room's timeline, None when it is nothing for us: the bot's own, a notice, a state event, garbage.
+    """An event of a room's timeline, None when it is nothing for us: a notice, a state event, garbage, most of our own.
 
     Notices are never for a bot: https://spec.matrix.org/v1.13/client-server-api/#mnotice
     """
     raw = obj(event)
     event_id, sender = _id(raw.get("event_id"), "$"), _id(raw.get("sender"), "@")
-    if event_id is None or sender is None or sender == me.user_id or "state_key" in raw:
+    if event_id is None or sender is None or "state_key" in raw:
         return None
-    what = _happening(raw, me)
+    what = _own(raw) if sender == me.user_id else _happening(raw, me)
     return None if what is None else Incoming(EventId(event_id), room_id, UserId(sender), _time(raw), what)
 
 
@@ -94,6 +97,27 @@ def _happening(raw: JsonObject, me: Me) -> Happening | None:
             if target := _id(content.get("redacts"), "$") or _id(raw.get("redacts"), "$"):
                 return Redaction(EventId(target))
     return None
+
+
+def _own(raw: JsonObject) -> Answered | None:
+    """What a message of the bot answers. While its turn runs only a live message's beginning says something."""
+    content = obj(raw.get("content"))
+    edit = obj(content.get("m.relates_to")).get("rel_type") == "m.replace"
+    said = obj(content.get("m.new_content")) if edit else content
+    turn = obj(said.get(TURN))
+    to = _id(turn.get("prompt"), "$") or _id(said.get(ANSWERS), "$")
+    if raw.get("type") != "m.room.message" or to is None:
+        return None
+    state = turn.get("state")
+    if state == "running":
+        return None if edit else Answered(EventId(to), runs=True)
+    stop = text(state, MAX_NAME) or ""
+    return Answered(EventId(to), text(said.get("body")) or "", stop, edit=edit)
+
+
+def is_own_message(event: object, me: Me) -> bool:
+    raw = obj(event)
+    return raw.get("sender") == me.user_id and raw.get("type") == "m.room.message"
 
 
 def _message(content: JsonObject, me: Me) -> Message | Edit | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import logging
 import os
 import shutil
@@ -11,7 +12,7 @@ import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ class Workspace:
         try:
             self._files.mkdir(mode=0o755, parents=True, exist_ok=True)
             if self._disk.exists() or (megabytes and not any(self._files.iterdir())):
-                self._mount(megabytes)
+                self._mount(megabytes, self._files)
             for folder in (self.workspace, self.home, self.spool):
                 folder.mkdir(mode=0o755, exist_ok=True)
                 if folder.stat().st_uid != owner:
@@ -83,6 +84,30 @@ class Workspace:
                 _run("umount", str(self._files))
             except EngineError as problem:
                 log.warning("%s", problem)
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[Path]:
+        """The folder that has ``workspace/`` and ``home/`` in it, to be read while the room goes on with them.
+
+        Another process may have the disk mounted where we see no mount: it is mounted once more then, aside.
+        """
+        if self._files.is_mount() or not self._disk.exists():
+            yield self._files
+            return
+        place = Path(tempfile.mkdtemp(prefix="roommate-disk-"))
+        try:
+            self._mount(0, place)
+            try:
+                yield place
+            finally:
+                _run("umount", str(place))
+        finally:
+            place.rmdir()  # not with what is in it: that would be the room's files
+
+    @property
+    def disk_megabytes(self) -> int:
+        """Size of the room's disk; 0 where it has none."""
+        return self._disk.stat().st_size // _MIB if self._disk.exists() else 0
 
     def delete(self) -> None:
         """Delete every file of the room, on purpose. Its container must be gone."""
@@ -101,23 +126,34 @@ class Workspace:
         disk = os.statvfs(self._files)
         return (disk.f_blocks - disk.f_bfree) * disk.f_frsize, disk.f_blocks * disk.f_frsize
 
-    def _mount(self, megabytes: int) -> None:
-        if self._files.is_mount():
+    def _mount(self, megabytes: int, place: Path) -> None:
+        if place.is_mount():
             return
         if os.geteuid() != 0:
             raise EngineError(
                 f"the room's files are in {self._disk}, which only root can mount: run the daemon as root"
             )
-        for attempt in range(_MOUNTS):
-            device = self._device(megabytes)
-            try:
-                _run("mount", "-t", "ext4", "-o", "nosuid,nodev,noatime,discard", device, str(self._files))
-                break
-            except EngineError:  # the device of a moment ago, which was just about to go
-                if attempt == _MOUNTS - 1:
-                    raise
-                time.sleep(0.05)
-        _run("losetup", "--detach", device)  # takes effect when nobody has it mounted any more
+        with self._alone():
+            for attempt in range(_MOUNTS):
+                device = self._device(megabytes)
+                try:
+                    _run("mount", "-t", "ext4", "-o", "nosuid,nodev,noatime,discard", device, str(place))
+                    break
+                except EngineError:  # the device of a moment ago, which was just about to go
+                    if attempt == _MOUNTS - 1:
+                        raise
+                    time.sleep(0.05)
+            _run("losetup", "--detach", device)  # takes effect when nobody has it mounted any more
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """A daemon and a backup at the same time must not make two devices of one disk."""
+        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
 
     def _device(self, megabytes: int) -> str:
         """The block device of the disk, which is made, grown or mended first where needed."""

@@ -6,11 +6,13 @@ from roommate.store.cards import Card, Cards
 from roommate.store.copies import Copy, copy, put_back
 from roommate.store.database import Database, locked, reading
 from roommate.store.egress import AgentUsages, Egress
-from roommate.store.inbox import Inbox, Waiting, mark_of
+from roommate.store.inbox import Inbox, Waiting
 from roommate.store.ipc import Heard, Ipc
 from roommate.store.outbox import Outbox
 from roommate.store.pauses import Pause, Pauses
+from roommate.store.restored import Past, Restored
 from roommate.store.rooms import RoomRow, Rooms
+from roommate.store.taking import mark_of
 from roommate.store.turns import Spending, Turn, Turns
 
 __all__ = [
@@ -27,9 +29,11 @@ __all__ = [
     "Inbox",
     "Ipc",
     "Outbox",
+    "Past",
     "Pause",
     "Pauses",
     "Record",
+    "Restored",
     "RoomRow",
     "Rooms",
     "Spending",

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from roommate.store import audit, outbox
 from roommate.store.database import Database
-from roommate.store.inbox import take
+from roommate.store.inbox import answering
+from roommate.store.taking import take
 from roommate.words import Deed, Draft, EventId, Question, RoomId
 
 
@@ -45,7 +46,7 @@ class Cards:
             ).fetchone()
             if same and seq is None:
                 return int(same[0])
-            [row] = outbox.insert(c, [draft])
+            [row] = outbox.insert(c, [draft] if seq is None else answering(c, seq, [draft]))
             card = c.execute(
                 """INSERT INTO cards (room_id, outbox_id, what, subject, choices, operators_only, thread, expires)
                    VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
@@ -99,7 +100,7 @@ class Cards:
                 "UPDATE cards SET verdict=?, decided_by=? WHERE id=? AND verdict IS NULL", (verdict, deed.who, card.id)
             ).rowcount
             if closed:
-                outbox.insert(c, [draft] if draft else [])
+                outbox.insert(c, answering(c, seq, [draft] if draft else []))
                 audit.insert(c, [deed])
             return bool(closed)
 

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from roommate.store import audit, outbox
+from roommate.store import audit, echo, outbox
 from roommate.store.codec import decode, encode, tag
 from roommate.store.database import Database
-from roommate.words import Account, Deed, Draft, Edit, Incoming, Message, Rank, Redaction, RoomId, SyncBatch
+from roommate.store.taking import take
+from roommate.words import (
+    ANSWERS,
+    Account,
+    Answered,
+    Deed,
+    Draft,
+    Edit,
+    Incoming,
+    Message,
+    Redaction,
+    RoomId,
+    SyncBatch,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +125,7 @@ class Inbox:
         def work(c: sqlite3.Connection) -> bool:
             if not take(c, seq):
                 return False
-            outbox.insert(c, drafts)
+            outbox.insert(c, answering(c, seq, drafts))
             audit.insert(c, deeds)
             return True
 
@@ -148,18 +161,13 @@ class Inbox:
         return await self._db.run(work)
 
 
-def take(c: sqlite3.Connection, seq: int) -> bool:
-    """Make a row dealt with, and take off the mark that showed it as queued; False when it was dealt with before."""
-    if not c.execute("UPDATE inbox SET state='done' WHERE seq=? AND state!='done'", (seq,)).rowcount:
-        return False
-    if mark := c.execute("SELECT id, room_id FROM outbox WHERE once = ?", (mark_of(seq),)).fetchone():
-        outbox.insert(c, [Draft(mark[1], {}, Rank.SIGN, event_type="m.room.redaction", redacts=mark[0])])
-    return True
-
-
-def mark_of(seq: int) -> str:
-    """The `once` of the reaction that shows an inbox row as queued."""
-    return f"queued:{seq}"
+def answering(c: sqlite3.Connection, seq: int, drafts: Sequence[Draft]) -> Sequence[Draft]:
+    """Drafts that say which event they answer: that of this row. Without it a restored copy would answer it again."""
+    [event] = c.execute("SELECT event_id FROM inbox WHERE seq=?", (seq,)).fetchone()
+    return [
+        replace(draft, content={**draft.content, ANSWERS: event}) if draft.event_type == "m.room.message" else draft
+        for draft in drafts
+    ]
 
 
 def _put(c: sqlite3.Connection, incoming: Incoming) -> None:
@@ -178,6 +186,8 @@ def _put(c: sqlite3.Connection, incoming: Incoming) -> None:
                 new = Message(text, old.thread, old.reply_to, old.mentions, old.attachment)
                 # New again, for it may be a command now, which does not wait.
                 c.execute("UPDATE inbox SET body=?, state='new' WHERE event_id=?", (encode(new), target))
+        case Answered() as own:
+            echo.hear(c, incoming, own)
         case what:
             c.execute(
                 """INSERT OR IGNORE INTO inbox (event_id, room_id, sender, sent_at, kind, body)

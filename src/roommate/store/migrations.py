@@ -190,6 +190,10 @@ STEPS = (
         since REAL NOT NULL                      -- seconds since 1970
     ) WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE sync ADD COLUMN restored INTEGER;      -- ms since 1970: this is a copy of then, and nobody was told yet
+    ALTER TABLE sync ADD COLUMN restored_seq INTEGER;  -- the newest row of the inbox then
+    """,
 )
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from roommate.store import audit, outbox
 from roommate.store.codec import decode, encode, tag
 from roommate.store.database import Database
-from roommate.store.inbox import take
+from roommate.store.echo import adopted
+from roommate.store.taking import take
 from roommate.words import NO_USAGE, Answer, Deed, Draft, EventId, Prompt, RoomId, Step, Stop, Usage, UserId
 
 MOST_TURNS = 200
@@ -68,9 +69,10 @@ class Turns:
                 "SELECT id FROM conversations WHERE room_id=? AND thread=?", (room_id, thread or "")
             ).fetchone()
             turn_id = c.execute(
-                """INSERT INTO turns (conversation_id, inbox_seq, model, started)
-                   VALUES (?, ?, coalesce(?, (SELECT model FROM rooms WHERE room_id = ?), ?), ?)""",
-                (conversation, seq, instead, room_id, default_model, time.time()),
+                """INSERT INTO turns (conversation_id, inbox_seq, model, started, live)
+                   VALUES (?, ?, coalesce(?, (SELECT model FROM rooms WHERE room_id = ?), ?), ?,
+                           (SELECT id FROM outbox WHERE once = ?))""",
+                (conversation, seq, instead, room_id, default_model, time.time(), adopted(seq)),
             ).lastrowid
             assert turn_id is not None
             _add(c, turn_id, prompt)

@@ -1,0 +1,55 @@
+"""That the database is a copy which was put back: kept until the rooms that it concerns were told."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from roommate.store import outbox
+from roommate.store.database import Database
+from roommate.words import Draft, RoomId
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """When the copy was made, in ms since 1970, and the rooms in which something has happened since."""
+
+    at: int
+    rooms: Sequence[RoomId]
+
+
+class Restored:
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    async def mark(self, at: int) -> None:
+        """This database is a copy of that moment."""
+        await self._db.run(
+            lambda c: c.execute(
+                "UPDATE sync SET restored = ?, restored_seq = (SELECT coalesce(max(seq), 0) FROM inbox)", (at,)
+            )
+        )
+
+    async def untold(self) -> Past | None:
+        """What people have to be told; ask for it after the first sync."""
+
+        def work(c: sqlite3.Connection) -> Past | None:
+            [at, seq] = c.execute("SELECT restored, restored_seq FROM sync").fetchone()
+            if at is None:
+                return None
+            rows = c.execute(
+                """SELECT DISTINCT room_id FROM inbox JOIN rooms USING (room_id)
+                   WHERE seq > ? AND membership = 'join' ORDER BY room_id""",
+                (seq,),
+            )
+            return Past(at, [RoomId(room) for (room,) in rows])
+
+        return await self._db.run(work)
+
+    async def told(self, drafts: Sequence[Draft]) -> None:
+        def work(c: sqlite3.Connection) -> None:
+            outbox.insert(c, drafts)
+            c.execute("UPDATE sync SET restored = NULL")
+
+        await self._db.run(work)
