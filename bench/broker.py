@@ -11,10 +11,10 @@ from pathlib import Path
 
 from bench import wire
 from bench.stage import ROOM, Figure, Stage, beside, figure, sandboxes
-from roommate.broker import Addresses, Broker, Gate, Gateway, providers
+from roommate.broker import Addresses, Broker, Forge, Gate, Gateway, GitServer, Site, providers
 from roommate.broker.broker import EGRESS_PORT, MODELS_PORT
 from roommate.ports import Hand
-from roommate.store import AgentUsages, Database, Egress
+from roommate.store import AgentUsages, Audit, Database, Egress, Repos
 from roommate.words import Destination, Question, RoomId, UserId
 
 SOURCE = Path(wire.__file__)
@@ -90,7 +90,9 @@ async def broker_to(bases: Mapping[str, str], *ports: int) -> AsyncIterator[Brok
         for port in ports:
             await egress.add(ROOM, Destination("127.0.0.1", port), UserId("@bench:localhost"))
         gateway = Gateway(providers(dict.fromkeys(bases, "a key"), bases), AgentUsages(database))
-        broker = Broker(Gate(egress, _nobody, registries=_no_registries), Addresses(loopback=True), gateway)
+        gate, forge = Gate(egress, _nobody, registries=_no_registries), Forge(Site.of("http://forge.invalid"))
+        git = GitServer(forge, Repos(database), gate, Audit(database), protected=(), folder=Path(folder))
+        broker = Broker(gate, Addresses(loopback=True), gateway, git)
         try:
             yield broker
         finally:

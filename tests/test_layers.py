@@ -19,6 +19,7 @@ MIDDLE = frozenset(
         "desk",
         "egress",
         "holds",
+        "repos",
         "hooks",
         "house",
         "live",

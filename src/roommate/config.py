@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -80,6 +81,16 @@ class Settings(BaseSettings):
         (), description="Hosts that rooms may connect to although their addresses are private, such as a mirror"
     )
 
+    github_token: SecretStr = Field(
+        SecretStr(""), description="Token for the repositories that rooms are given with !repo; never in a container"
+    )
+    github_server_url: str = Field("https://github.com", description="GitHub, or a GitHub Enterprise Server")
+    github_api_url: str = Field("", description="Its REST API (default: api.github.com, else GITHUB_SERVER_URL/api/v3)")
+    protected_branches: CommaList = Field(
+        ("main", "master", "release/*"),
+        description="Branches that no room pushes to, as globs, beside each repository's default branch",
+    )
+
     sandbox_image: str = Field(
         "localhost/roommate:latest", description="Image of the rooms' containers; needs python3 in it"
     )
@@ -126,7 +137,9 @@ class Settings(BaseSettings):
     log_file_mb: int = Field(10, ge=0, description="Size of STATE_DIR/logs/roommate.log before the next one; 0 is none")
     log_files: int = Field(5, ge=2, description="How many of these are kept")
 
-    @field_validator("operators", "allowed_users", "egress_presets", "egress_internal_hosts", mode="before")
+    @field_validator(
+        "operators", "allowed_users", "egress_presets", "egress_internal_hosts", "protected_branches", mode="before"
+    )
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -156,6 +169,13 @@ class Settings(BaseSettings):
         if value and not value.startswith("!"):
             raise ValueError("a room's id begins with !; clients show it among the advanced settings of the room")
         return value
+
+    @field_validator("github_server_url", "github_api_url", mode="after")
+    @classmethod
+    def _web_address(cls, value: str) -> str:
+        if value and not re.fullmatch(r"https?://[^\s/@?#]+(/[^\s?#]*)?", value):
+            raise ValueError("it must be an address with http:// or https://, without a name or a password")
+        return value.rstrip("/")
 
     @model_validator(mode="before")
     @classmethod

@@ -12,7 +12,18 @@ from roommate import __version__, hooks, logs
 from roommate.agent.direct import DIRECT, DirectModel
 from roommate.agent.litellm_model import LiteLLMModel
 from roommate.agent.rehearsal import RehearsalModel
-from roommate.broker import Addresses, Broker, Gate, Gateway, Registries, providers
+from roommate.broker import (
+    Addresses,
+    Broker,
+    Forge,
+    Gate,
+    Gateway,
+    GitServer,
+    Registries,
+    RoomProposals,
+    Site,
+    providers,
+)
 from roommate.broker.gate import QUESTION
 from roommate.chat import voice
 from roommate.chat.commands import names_of
@@ -49,6 +60,7 @@ from roommate.store import (
     Ipc,
     Outbox,
     Pauses,
+    Repos,
     Restored,
     Rooms,
     Turns,
@@ -81,7 +93,13 @@ def sandboxes_of(settings: Settings, spool: Spool | None = None) -> RoomSandboxe
         ),
         idle_seconds=settings.idle_stop_seconds,
         spool=spool,
+        forge=site_of(settings).prefixes,
     )
+
+
+def site_of(settings: Settings) -> Site:
+    """The forge, as these settings want it."""
+    return Site.of(settings.github_server_url, settings.github_api_url, settings.github_token.get_secret_value())
 
 
 def choice_of(settings: Settings) -> Choice:
@@ -203,10 +221,12 @@ class Daemon:
         registries = Registries(sandboxes.in_image)
         gate = Gate(egress, questions, registries=registries, presets=self._settings.egress_presets)
         questions.deciders[QUESTION] = lambda card, choice, by: gate.decide(card.room_id, card.subject, choice, by)
+        repos, forge, protected = Repos(database), Forge(site_of(self._settings)), self._settings.protected_branches
         broker = Broker(
             gate,
             Addresses(internal=self._settings.egress_internal_hosts, mirrors=registries),
             Gateway(providers(self._settings.provider_keys, self._settings.provider_bases), agent_usages),
+            GitServer(forge, repos, gate, audit, protected=protected, folder=self._settings.state_dir),
         )
         sandboxes.attach(broker.attach)
         async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as group:
@@ -233,6 +253,11 @@ class Daemon:
 
             holds = Holds(Pauses(database), go_on)
             await holds.load(flags(self._settings.state_dir, FLAG))
+
+            def proposals(room_id: RoomId) -> RoomProposals | None:
+                there = RoomProposals(room_id, forge, repos, audit, protected=protected)
+                return there if forge.site.token else None
+
             self._intake = intake = Intake(homeserver, inbox, stored)
             self._house = house = House(
                 settings=self._settings,
@@ -250,6 +275,8 @@ class Daemon:
                 control=control,
                 egress=egress,
                 gate=gate,
+                repos=repos,
+                forge=forge,
                 agent_usages=agent_usages,
                 progress=sender,
                 doors=homeserver,
@@ -262,6 +289,7 @@ class Daemon:
                     agents=agents(turn.room_id),
                     share=TurnShare(turn, outbox, sender, homeserver.upload_limit),
                     redeploy=redeploys.asked_in(turn.room_id, turn.asked_by),
+                    proposals=proposals(turn.room_id),
                 ),
                 agent_log=agent_log,
                 agents=agents,

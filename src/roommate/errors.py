@@ -19,6 +19,7 @@
     │   ├── ImageError         the image is missing or unfit (no python3)
     │   └── HandLost           the room's hand died while a call was in flight
     ├── UpdateError            another release cannot be had, or is not fit to run
+    ├── ForgeError             the forge is away, or says no
     ├── ToolError              what a tool tells the model when it could not do its work
     ├── NotPermitted           somebody asked for what only others may do
     └── ControlError           the daemon did not do what it was asked at its control socket
@@ -101,6 +102,10 @@ class HandLost(SandboxError):
 
 
 class UpdateError(RoommateError):
+    pass
+
+
+class ForgeError(RoommateError):
     pass
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from roommate.broker import Gate
+from roommate.broker import Forge, Gate
 from roommate.coders import RoomAgents
 from roommate.config import Settings
 from roommate.control_room import ControlRoom
@@ -13,7 +13,7 @@ from roommate.holds import Holds
 from roommate.ports import Doors, Model, Progress, Sandboxes, Tools
 from roommate.questions import Questions
 from roommate.redeploy import Redeploys
-from roommate.store import Agents, AgentUsages, Audit, Cards, Egress, Inbox, Ipc, Outbox, Rooms, Turn, Turns
+from roommate.store import Agents, AgentUsages, Audit, Cards, Egress, Inbox, Ipc, Outbox, Repos, Rooms, Turn, Turns
 from roommate.words import RoomId
 
 
@@ -37,6 +37,8 @@ class House:
     control: ControlRoom
     egress: Egress
     gate: Gate
+    repos: Repos
+    forge: Forge
     agent_usages: AgentUsages
     progress: Progress
     doors: Doors

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from roommate import agents, egress
+from roommate import agents, egress, repos
 from roommate.chat import view, voice
 from roommate.chat.commands import Changed, Command
 from roommate.errors import NotPermitted
@@ -56,6 +56,7 @@ class Orders:
             "reset": self._reset,
             "model": self._model,
             "egress": self._egress,
+            "repo": self._repo,
             "ask": self._ask,
             "agents": self._agents,
             "prompt": self._prompt,
@@ -175,6 +176,9 @@ class Orders:
 
     async def _egress(self, waiting: Waiting, argument: str, thread: EventId | None) -> str | Changed:
         return await egress.obey(argument, room_id=self._room.room_id, by=waiting.incoming.sender, house=self._house)
+
+    async def _repo(self, waiting: Waiting, argument: str, thread: EventId | None) -> str | Changed:
+        return await repos.obey(argument, room_id=self._room.room_id, by=waiting.incoming.sender, house=self._house)
 
     async def _ask(self, waiting: Waiting, argument: str, thread: EventId | None) -> str:
         return agents.ASK_USAGE  # one that says it right is a turn

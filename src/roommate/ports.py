@@ -19,8 +19,10 @@ from roommate.words import (
     Job,
     JsonObject,
     Outgoing,
+    PullRequest,
     Question,
     Reply,
+    Repository,
     RoomId,
     Step,
     SyncBatch,
@@ -161,6 +163,32 @@ class EgressLog(Protocol):
         ...
 
     async def set_presets(self, room_id: RoomId, presets: Sequence[str]) -> None: ...
+
+
+class RepoLog(Protocol):
+    """Where it is kept which repositories of the forge a room may use. Names do not tell cases apart."""
+
+    async def granted(self, room_id: RoomId, name: str) -> str | None:
+        """The name as it was granted; None when it was not."""
+        ...
+
+
+class Proposals(Protocol):
+    """How a room proposes changes to its repositories at the forge. Raises ToolError."""
+
+    def named(self, url: str) -> str | None:
+        """``owner/name`` of the repository with this URL; None when it is none of the forge."""
+        ...
+
+    async def repository(self, name: str) -> Repository:
+        """One that the room may use."""
+        ...
+
+    def is_protected(self, repository: Repository, branch: str) -> bool: ...
+
+    async def propose(self, repository: Repository, *, branch: str, title: str, body: str) -> PullRequest:
+        """A pull request from a branch that was pushed to the default branch; the one that is open already, if any."""
+        ...
 
 
 class UsageLog(Protocol):

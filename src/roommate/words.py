@@ -522,6 +522,26 @@ class Deed:
     """Why it was refused or failed, or how it was done."""
 
 
+# ── The forge ────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """``name`` is ``owner/name``, as the forge writes it."""
+
+    name: str
+    default_branch: str
+
+
+@dataclass(frozen=True, slots=True)
+class PullRequest:
+    """``is_new``: it was made just now, and not found."""
+
+    number: int
+    url: str
+    is_new: bool
+
+
 # ── What doctor finds ────────────────────────────────────────────────────────────────────────────
 
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from roommate.words import Destination, Question, RoomId, Usage, UserId
+from roommate.words import Deed, Destination, Question, RoomId, Usage, UserId
 from tests.live_hand import LiveHand, live_hand
 
 ROOM = RoomId("!one:example.org")
@@ -17,12 +17,14 @@ PERSON = UserId("@person:example.org")
 
 
 class Memory:
-    """`ports.EgressLog` and `ports.UsageLog`, without a file; the store's own are tested with the store."""
+    """`ports.EgressLog`, `UsageLog`, `RepoLog` and `Audit`, without a file."""
 
     def __init__(self, *rules: Destination) -> None:
         self.kept = list(rules)
         self.chosen: tuple[str, ...] | None = None
         self.counted: list[tuple[str, str, Usage]] = []
+        self.repos: list[str] = []
+        self.deeds: list[Deed] = []
 
     async def rules(self, room_id: RoomId) -> Sequence[Destination]:
         return self.kept
@@ -42,6 +44,12 @@ class Memory:
 
     async def count(self, room_id: RoomId, agent: str, model: str, usage: Usage) -> None:
         self.counted.append((agent, model, usage))
+
+    async def granted(self, room_id: RoomId, name: str) -> str | None:
+        return next((one for one in self.repos if one.lower() == name.lower()), None)
+
+    async def record(self, deed: Deed) -> None:
+        self.deeds.append(deed)
 
 
 class People:

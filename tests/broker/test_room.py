@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
 import pytest
 
-from roommate.broker import Addresses, Broker, Gate, Gateway, Registries, providers
+from roommate.broker import Addresses, Broker, Forge, Gate, Gateway, GitServer, Registries, Site, providers
 from roommate.sandbox.rooms import RoomSandboxes
 from roommate.words import Destination
 from tests.broker.conftest import Memory, People, server
@@ -30,7 +32,10 @@ class Lodging:
             return ["127.0.0.1"]
 
         gate = Gate(self.memory, self.people, registries=none, wait=0.2)
-        self.broker = Broker(gate, Addresses(loopback=True, resolve=resolve), Gateway(providers({}, {}), self.memory))
+        forge = Forge(Site.of("http://forge.invalid"))
+        git = GitServer(forge, self.memory, gate, self.memory, protected=(), folder=Path(tempfile.gettempdir()))
+        gateway = Gateway(providers({}, {}), self.memory)
+        self.broker = Broker(gate, Addresses(loopback=True, resolve=resolve), gateway, git)
         sandboxes.attach(self.broker.attach)
 
 

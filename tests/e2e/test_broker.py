@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,11 +14,14 @@ from aiohttp import web
 from tests.conftest import MakeDaemon, MakePerson
 from tests.e2e.test_conversation import notice, tool
 from tests.e2e.test_sandbox import run
+from tests.forge import Forge
 from tests.harness import Daemon, marked_processes
 from tests.sandbox_image import podman
 from tests.scripted_model import ScriptedModel
 
 CANARY = "canary-5c0ff33d"
+TOKEN = f"ghp_{CANARY}"
+TOKEN_SHOWN = {f"Bearer {TOKEN}", "Basic " + base64.b64encode(f"x-access-token:{TOKEN}".encode()).decode()}
 KEYS = {f"{name}_API_KEY": f"{name.lower()}-{CANARY}" for name in ("GEMINI", "OPENAI", "ANTHROPIC")}
 
 
@@ -43,6 +48,12 @@ async def provider() -> AsyncIterator[Provider]:
     provider.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     yield provider
     await runner.cleanup()
+
+
+@pytest.fixture
+async def forge() -> AsyncIterator[Forge]:
+    async with Forge(TOKEN) as forge:
+        yield forge
 
 
 async def test_people_decide_where_a_room_connects_to(
@@ -100,14 +111,22 @@ async def test_only_operators_change_it(bot: Daemon, person: MakePerson) -> None
 
 
 async def test_a_key_is_nowhere_but_with_its_provider(
-    daemon: MakeDaemon, person: MakePerson, model: ScriptedModel, provider: Provider, image: str
+    daemon: MakeDaemon, person: MakePerson, model: ScriptedModel, provider: Provider, forge: Forge, image: str
 ) -> None:
     """Not in an environment, a file, a process list, the image, a log, a message or what the model reads."""
     bases = {name.replace("_KEY", "_BASE"): f"{provider.url}/v1" for name in KEYS}
     bot, alice = await daemon(model=model, start=False), await person("alice")
-    bot.settings |= KEYS | bases
+    forge.add("acme/widget", private=True)
+    bot.settings |= KEYS | bases | {"OPERATORS": alice.user_id}
+    bot.settings |= {"GITHUB_TOKEN": forge.token, "GITHUB_SERVER_URL": forge.url}
     await bot.start()
     room = await bot.room_with(alice)
+    await alice.say(room, "!repo add acme/widget")
+    await notice(bot, alice, room, "This room may use `acme/widget` now")
+    cloned = f"GIT_CURL_VERBOSE=1 GIT_TRACE=1 git clone {forge.url}/acme/widget && cd widget && echo x >x && git add x"
+    pushed = run(f"{cloned} && git commit -qm x && git push origin HEAD:x 2>&1")
+    assert "HEAD -> x" in (await alice.ask(room, pushed)).body
+    assert set(forge.shown) >= TOKEN_SHOWN, "the forge had it"
     at = "http://127.0.0.1:8080"
     asks = (
         f"curl -sS {at}/openai+codex/v1/chat/completions -H 'Authorization: Bearer own' -d '{{\"model\": \"gpt-x\"}}'",
@@ -123,7 +142,9 @@ async def test_a_key_is_nowhere_but_with_its_provider(
     await alice.say(room, "!status")
     await notice(bot, alice, room, "codex with `gpt-x`: 1\u2009234 tokens")
 
-    pattern = CANARY[:-1] + f"[{CANARY[-1]}]"  # finds the canary and not itself
+    encoded = max(TOKEN_SHOWN - {f"Bearer {TOKEN}"}).removeprefix("Basic ")
+    # They find these words and not themselves.
+    pattern = "|".join(f"{word[:-1]}[{word[-1]}]" for word in (CANARY, encoded))
     files = f"grep -rlE '{pattern}' / --exclude-dir=proc --exclude-dir=sys 2>/dev/null"
     processes = f"cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' | grep -E '{pattern}'"
     looked = (await alice.ask(room, run(f"{files}; {processes}; env | grep -E '{pattern}'; echo looked"), 120)).body
@@ -139,9 +160,9 @@ async def test_a_key_is_nowhere_but_with_its_provider(
         "the model's prompts": repr(model.asked),
         "process list": repr(marked_processes(bot.mark)),
         "environment of what the daemon starts": repr(environments(bot)),
-        "files": repr([path for path in files_of(bot.state) if CANARY.encode() in path.read_bytes()]),
+        "files": repr([path for path in files_of(bot.state) if re.search(pattern.encode(), path.read_bytes())]),
     }
-    assert [name for name, text in places.items() if CANARY in text] == []
+    assert [name for name, text in places.items() if re.search(pattern, text)] == []
     assert places["files"] == "[]"
 
 

@@ -6,6 +6,7 @@ import asyncio
 
 from aiohttp import web
 
+from roommate.errors import HandLost
 from roommate.ports import Tunnel
 
 UNSENT = 1 << 18
@@ -17,11 +18,19 @@ async def serve_http(server: web.Server, tunnel: Tunnel) -> None:
     await _Transport(tunnel, server()).run()
 
 
+def tunnel_of(request: web.BaseRequest) -> Tunnel:
+    """Which tunnel a request came through. Raises HandLost when that is gone."""
+    if request.transport is None:
+        raise HandLost("the process in the room closed the connection")
+    tunnel: Tunnel = request.transport.get_extra_info("tunnel")
+    return tunnel
+
+
 class _Transport(asyncio.Transport):
     """Of one connection: what aiohttp's server needs of a transport, on a tunnel."""
 
     def __init__(self, tunnel: Tunnel, protocol: asyncio.Protocol) -> None:
-        super().__init__()
+        super().__init__({"tunnel": tunnel})
         self._tunnel, self._protocol = tunnel, protocol
         self._unsent: list[bytes] = []
         self._size = 0

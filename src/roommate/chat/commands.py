@@ -46,6 +46,8 @@ SPECS = (
     Spec("egress", "!egress", "shows where the container may connect to"),
     Spec("egress", "!egress add|remove HOST[:PORT]", "changes that (operators)"),
     Spec("egress", "!egress preset none|registries|github|all", "sets what is allowed without asking (operators)"),
+    Spec("repo", "!repo", "shows which repositories this room may fetch from and push to"),
+    Spec("repo", "!repo add|remove OWNER/NAME", "changes that (operators)"),
     Spec("ask", "!ask AGENT …", "talks to a coding agent directly, such as `!ask gemini what is this project?`"),
     Spec("agents", "!agents", "shows the coding agents, and whom this room asks first"),
     Spec("agents", "!agents plan|implement NAME …", "sets whom it asks first; `!agents default` (operators)"),

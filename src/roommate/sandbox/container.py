@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +53,8 @@ class Plan:
     """Who is told of each room's hand before it is listened for."""
     spool: Spools | None = None
     """Who reads what the rooms' hooks write."""
+    forge: Sequence[str] = ()
+    """What the URLs of the forge's repositories begin with: git finds them at the broker."""
 
     @property
     def prefix(self) -> str:
@@ -294,6 +296,7 @@ class RoomContainer:
             limits=plan.limits,
             host=ground.host,
             seccomp=ground.seccomp,
+            forge=plan.forge,
         )
         made["labels"][MADE] = digest(made, ground.seccomp)
         return made

@@ -35,6 +35,9 @@ ENVIRONMENT = {
     "NODE_USE_ENV_PROXY": "1",  # without it Node's own fetch knows of no proxy
 }
 
+GIT = "http://127.0.0.1:9418/"
+"""Where the repositories of the forge are in a room, see broker/git.py."""
+
 _MIB = 1 << 20
 _CPU_PERIOD = 100_000  # microseconds
 _OPEN_FILES = 65536
@@ -107,8 +110,12 @@ def spec(
     limits: Limits,
     host: Host,
     seccomp: Path | None,
+    forge: Sequence[str] = (),
 ) -> JsonObject:
-    """The container as a SpecGenerator object of Podman's API (libpod, POST containers/create)."""
+    """The container as a SpecGenerator object of Podman's API (libpod, POST containers/create).
+
+    `forge` is what the URLs of the forge's repositories begin with.
+    """
     made: JsonObject = {
         "name": name,
         "image": image,
@@ -118,7 +125,7 @@ def spec(
         "stop_timeout": 2,
         "labels": dict(labels),
         "hostname": "room",
-        "env": dict(ENVIRONMENT),
+        "env": ENVIRONMENT | _git(forge),
         "httpproxy": False,
         "user": f"{USER}:{USER}",
         "work_dir": WORKSPACE,
@@ -146,6 +153,17 @@ def digest(made: JsonObject, seccomp: Path | None) -> str:
     """Says whether a container that is there was made as it would be made now."""
     profile = seccomp.read_bytes() if seccomp else b""
     return hashlib.sha256(json.dumps(made, sort_keys=True).encode() + profile).hexdigest()[:32]
+
+
+def _git(forge: Sequence[str]) -> dict[str, str]:
+    """Makes git look for those repositories where the daemon is, whatever a room's own configuration says.
+
+    See GIT_CONFIG_COUNT in git-config(1): since git 2.31.
+    """
+    made = {"GIT_CONFIG_COUNT": str(len(forge))}
+    for number, prefix in enumerate(forge):
+        made |= {f"GIT_CONFIG_KEY_{number}": f"url.{GIT}.insteadOf", f"GIT_CONFIG_VALUE_{number}": prefix}
+    return made if forge else {}
 
 
 def _user_namespace(host: Host) -> JsonObject:

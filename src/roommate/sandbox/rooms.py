@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from roommate.errors import SandboxError
@@ -42,8 +42,9 @@ class RoomSandboxes:
         limits: Limits,
         idle_seconds: float,
         spool: Spools | None = None,
+        forge: Sequence[str] = (),
     ) -> None:
-        self._plan = Plan(daemon, image, state, run, limits, asyncio.Semaphore(_AT_ONCE), [], spool)
+        self._plan = Plan(daemon, image, state, run, limits, asyncio.Semaphore(_AT_ONCE), [], spool, tuple(forge))
         self._foundation = Foundation(Probe(podman=podman, state=state, run=run, limits=limits), state, image)
         self._idle_seconds = idle_seconds
         self._rooms: dict[RoomId, RoomContainer] = {}

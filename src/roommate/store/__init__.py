@@ -10,6 +10,7 @@ from roommate.store.inbox import Inbox, Waiting
 from roommate.store.ipc import Heard, Ipc
 from roommate.store.outbox import Outbox
 from roommate.store.pauses import Pause, Pauses
+from roommate.store.repos import Repos
 from roommate.store.restored import Past, Restored
 from roommate.store.rooms import RoomRow, Rooms
 from roommate.store.taking import mark_of
@@ -33,6 +34,7 @@ __all__ = [
     "Pause",
     "Pauses",
     "Record",
+    "Repos",
     "Restored",
     "RoomRow",
     "Rooms",

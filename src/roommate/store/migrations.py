@@ -194,6 +194,14 @@ STEPS = (
     ALTER TABLE sync ADD COLUMN restored INTEGER;      -- ms since 1970: this is a copy of then, and nobody was told yet
     ALTER TABLE sync ADD COLUMN restored_seq INTEGER;  -- the newest row of the inbox then
     """,
+    """
+    CREATE TABLE repos (                         -- repositories of the forge that a room may use
+        room_id TEXT NOT NULL,
+        repo TEXT NOT NULL COLLATE NOCASE,       -- owner/name
+        added_by TEXT NOT NULL,
+        PRIMARY KEY (room_id, repo)
+    ) WITHOUT ROWID;
+    """,
 )
 
 

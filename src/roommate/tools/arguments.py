@@ -148,6 +148,18 @@ class RequestRedeploy(Arguments):
 OPERATOR_TOOLS: dict[str, type[Arguments]] = {"request_redeploy": RequestRedeploy}
 """Given to a model that works for an operator of a daemon that can do it."""
 
+
+class CreatePullRequest(Arguments):
+    """Propose the changes in a clone as a pull request: commits what is not committed yet, on a new branch where the \
+current one is protected, pushes it and opens the pull request. Answers with its address."""
+
+    title: Text = Field(description="One line: what the change does; the commit gets it as well")
+    body: str = Field(description="What was changed, why, and how it was tested, in Markdown")
+    repo: Text | None = Field(
+        None, description="owner/name, or the folder of its clone; needed where the workspace has several"
+    )
+
+
 AGENT_TOOLS: dict[str, type[Arguments]] = {
     "plan": Plan,
     "review": Review,
@@ -155,6 +167,9 @@ AGENT_TOOLS: dict[str, type[Arguments]] = {
     "ask_agent": AskAgent,
 }
 """Given to a model where there are coding agents."""
+
+FORGE_TOOLS: dict[str, type[Arguments]] = {"create_pull_request": CreatePullRequest}
+"""Given to a model where there is a forge to push to."""
 
 TOOLS: dict[str, type[Arguments]] = {
     "run_command": RunCommand,
@@ -171,12 +186,13 @@ TOOLS: dict[str, type[Arguments]] = {
 }
 
 
-_ALL = {**TOOLS, **AGENT_TOOLS, **OPERATOR_TOOLS}
+_ALL = TOOLS | AGENT_TOOLS | FORGE_TOOLS | OPERATOR_TOOLS
 
 
 @functools.cache  # it takes 2 ms, and every turn asks
-def specs(*, agents: bool = False, operator: bool = False) -> tuple[ToolSpec, ...]:
-    tools = {**TOOLS, **(AGENT_TOOLS if agents else {}), **(OPERATOR_TOOLS if operator else {})}
+def specs(*, agents: bool = False, forge: bool = False, operator: bool = False) -> tuple[ToolSpec, ...]:
+    tools = TOOLS | (AGENT_TOOLS if agents else {}) | (FORGE_TOOLS if forge else {})
+    tools |= OPERATOR_TOOLS if operator else {}
     return tuple(ToolSpec(name, (kind.__doc__ or "").strip(), parameters(kind)) for name, kind in tools.items())
 
 

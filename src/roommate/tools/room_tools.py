@@ -7,10 +7,11 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from roommate.errors import SandboxError, ToolError
-from roommate.ports import Agents, Emit, Hand, Share
-from roommate.tools import commands, delegation, fetch, files, showing, testing
+from roommate.ports import Agents, Emit, Hand, Proposals, Share
+from roommate.tools import commands, delegation, fetch, files, pull_request, showing, testing
 from roommate.tools.arguments import (
     Arguments,
+    CreatePullRequest,
     Delegated,
     EditFile,
     FetchUrl,
@@ -49,19 +50,20 @@ class RoomTools:
         agents: Agents | None = None,
         share: Share | None = None,
         redeploy: Callable[[str, str], Awaitable[str]] | None = None,
+        proposals: Proposals | None = None,
     ) -> None:
         """`hand` brings up the room's hand where needed. Times are seconds: how long a command runs where the model
         does not say, and the most that it may ask for. `keep` is how many bytes of output the model gets. `redeploy`
         puts up a card, given a ref and why, and gives what to tell the model."""
         self._hand = hand
         self._command_timeout, self._longest_timeout, self._keep = command_timeout, longest_timeout, keep
-        self._agents, self._share, self._redeploy = agents, share, redeploy
+        self._agents, self._share, self._redeploy, self._proposals = agents, share, redeploy, proposals
         self._writing = asyncio.Lock()
 
     @property
     def specs(self) -> Sequence[ToolSpec]:
         agents = self._agents is not None and bool(self._agents.names)
-        return specs(agents=agents, operator=self._redeploy is not None)
+        return specs(agents=agents, forge=self._proposals is not None, operator=self._redeploy is not None)
 
     async def call(self, call: ToolCall, emit: Emit) -> ToolResult:
         hand: Hand | None = None
@@ -116,6 +118,9 @@ class RoomTools:
                 return await delegation.delegate(call_id, asked, self._agents, hand, emit, keep=self._keep)
             case RunTests():
                 return await testing.test(call_id, asked, hand, emit, longest=self._longest_timeout, keep=self._keep)
+            case CreatePullRequest():
+                async with self._writing:
+                    return await pull_request.create(asked, self._proposals, hand)
             case FetchUrl():
                 return await fetch.fetch(asked, hand, self._keep)
             case SendFile():

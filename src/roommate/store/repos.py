@@ -1,0 +1,42 @@
+"""Which repositories of the forge a room may use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from roommate.store.database import Database
+from roommate.words import RoomId, UserId
+
+
+class Repos:
+    """`ports.RepoLog`."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    async def granted(self, room_id: RoomId, name: str) -> str | None:
+        row = await self._db.run(
+            lambda c: c.execute("SELECT repo FROM repos WHERE room_id=? AND repo=?", (room_id, name)).fetchone()
+        )
+        return str(row[0]) if row else None
+
+    async def of(self, room_id: RoomId) -> Sequence[str]:
+        """By name."""
+        rows = await self._db.run(
+            lambda c: c.execute("SELECT repo FROM repos WHERE room_id=? ORDER BY repo", (room_id,)).fetchall()
+        )
+        return [name for (name,) in rows]
+
+    async def add(self, room_id: RoomId, name: str, by: UserId) -> None:
+        await self._db.run(
+            lambda c: c.execute(
+                "INSERT OR REPLACE INTO repos (room_id, repo, added_by) VALUES (?, ?, ?)", (room_id, name, by)
+            )
+        )
+
+    async def remove(self, room_id: RoomId, name: str) -> bool:
+        """False when there is none such."""
+        removed: int = await self._db.run(
+            lambda c: c.execute("DELETE FROM repos WHERE room_id=? AND repo=?", (room_id, name)).rowcount
+        )
+        return removed > 0
