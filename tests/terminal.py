@@ -118,6 +118,10 @@ class Terminal:
         """Keys as a terminal sends them: Enter is ``\\r``, Ctrl-C is ``\\x03``."""
         os.write(self._ours, text.encode())
 
+    def resize(self, rows: int, columns: int) -> None:
+        """As who pulls at the window's corner does."""
+        fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
     async def see(self, words: str, timeout: float = 20, *, gone: bool = False) -> None:
         """Wait until these words stand on the screen; with `gone` until they do not."""
         deadline = time.monotonic() + timeout

@@ -224,14 +224,17 @@ class Settings(BaseSettings):
     def operator_ids(self) -> tuple[str, ...]:
         return self.operators or ((self.matrix_admin_user,) if self.matrix_admin_user else ())
 
+    @property
+    def allowed_globs(self) -> tuple[str, ...]:
+        return self.allowed_users or (f"@*:{self.server_name}",)
+
     def is_operator(self, user: str) -> bool:
         return user in self.operator_ids
 
     def is_allowed(self, user: str) -> bool:
         if self.is_operator(user):
             return True
-        globs = self.allowed_users or (f"@*:{self.server_name}",)
-        return any(fnmatch.fnmatchcase(user, glob) for glob in globs)
+        return any(fnmatch.fnmatchcase(user, glob) for glob in self.allowed_globs)
 
     def require_matrix(self) -> None:
         """Raises ConfigError naming the first of the settings without which the daemon cannot start."""

@@ -29,11 +29,12 @@ from roommate.chat import voice
 from roommate.chat.commands import names_of
 from roommate.coders import Choice, RoomAgents
 from roommate.config import REHEARSAL, Settings
-from roommate.control import NAME as SOCKET
+from roommate.control import NAME
 from roommate.control.server import Caller, Method, Params, Server
 from roommate.control_room import ControlRoom
+from roommate.desk.methods import SOCKET, deed_of, methods
 from roommate.desk.status import Status, status
-from roommate.errors import TokenRevoked, Transient
+from roommate.errors import ControlError, TokenRevoked, Transient
 from roommate.holds import FLAG, Holds
 from roommate.house import House
 from roommate.logs import Logs
@@ -69,7 +70,7 @@ from roommate.systemd import Systemd
 from roommate.tools import RoomTools
 from roommate.updates.journal import Journal
 from roommate.updates.start import confirmed
-from roommate.words import Answered, Draft, HookEvent, RoomId, SyncBatch, Update
+from roommate.words import Answered, Deed, DeedOutcome, Draft, HookEvent, RoomId, SyncBatch, Update
 
 log = logging.getLogger(__name__)
 
@@ -149,12 +150,13 @@ class Daemon:
         self._started = time.monotonic()
         self._house: House | None = None
         self._control = Server(
-            settings.run_dir / SOCKET,
+            settings.run_dir / NAME,
             {
                 "status": Method(self._status),
                 "stop": Method(self._stop),
                 "restart": Method(self._restart),
             },
+            self._refused,
         )
         self._rooms: dict[RoomId, Room] = {}
         self._models: dict[str, Model] = {}
@@ -293,6 +295,7 @@ class Daemon:
                 ),
                 agent_log=agent_log,
                 agents=agents,
+                room=lambda room_id: self._resident(room_id, group, house),
                 silent_seconds=lambda: intake.silent_seconds,
             )
             group.create_task(intake.run())
@@ -313,6 +316,7 @@ class Daemon:
             group.create_task(spool.run(heard))
             group.create_task(watch_flags(self._settings.state_dir, FLAG, holds.flagged))
             await go_on()
+            self._control.methods |= methods(house)
             self._control.starting = False
             log.info("ready after %.1f s as %s", time.monotonic() - self._started, self._settings.bot)
             self._systemd.ready()
@@ -341,13 +345,19 @@ class Daemon:
         return self._intake.stalled_seconds if self._intake else 0.0
 
     def _wake(self, room_id: RoomId, group: asyncio.TaskGroup, house: House) -> None:
-        if house.holds.on_trial or not (self._intake and self._intake.ready.is_set()):
-            return
-        if room := self._rooms.get(room_id):
-            room.wake()
-        else:
+        if not house.holds.on_trial and self._intake and self._intake.ready.is_set():
+            self._room(room_id, group, house).wake()
+
+    def _room(self, room_id: RoomId, group: asyncio.TaskGroup, house: House) -> Room:
+        if room_id not in self._rooms:
             self._rooms[room_id] = room = Room(room_id, house)
             group.create_task(self._run_room(room, group, house))
+        return self._rooms[room_id]
+
+    def _resident(self, room_id: RoomId, group: asyncio.TaskGroup, house: House) -> Room:
+        if house.holds.on_trial:
+            raise ControlError("a release is on trial: try again in a minute")
+        return self._room(room_id, group, house)
 
     async def _run_room(self, room: Room, group: asyncio.TaskGroup, house: House) -> None:
         logs.about(room=room.room_id)
@@ -360,12 +370,21 @@ class Daemon:
         return await status(self._settings, self._since, self._journal.newest, self._house)
 
     async def _stop(self, params: Params, caller: Caller) -> None:
-        log.info("stopped by user %d at the control socket", caller.uid)
+        await self._told(caller, "daemon.stop")
         caller.after(lambda: self._end(False))
 
     async def _restart(self, params: Params, caller: Caller) -> None:
-        log.info("restarted by user %d at the control socket", caller.uid)
+        await self._told(caller, "daemon.restart")
         caller.after(lambda: self._end(True))
+
+    async def _refused(self, uid: int) -> None:
+        if self._house is not None:
+            await self._house.audit.record(Deed(f"uid {uid}", SOCKET, "control", DeedOutcome.REFUSED))
+
+    async def _told(self, caller: Caller, what: str) -> None:
+        log.info("%s by user %d at the control socket", what, caller.uid)
+        if self._house is not None:
+            await self._house.audit.record(deed_of(caller, what))
 
     def _model(self, name: str) -> Model:
         if name not in self._models:

@@ -22,6 +22,7 @@
     ├── ForgeError             the forge is away, or says no
     ├── ToolError              what a tool tells the model when it could not do its work
     ├── NotPermitted           somebody asked for what only others may do
+    ├── NotFound               there is no room, turn or question of that name
     └── ControlError           the daemon did not do what it was asked at its control socket
         └── NotRunning         there is no daemon to ask; the process ends with exit code 3
 
@@ -119,6 +120,10 @@ class NotPermitted(RoommateError):
         self.what = what
         """As `words.Deed` has it: what would have been done, such as ``egress.add``."""
         self.subject = subject
+
+
+class NotFound(RoommateError):
+    pass
 
 
 class ControlError(RoommateError):

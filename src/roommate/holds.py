@@ -28,15 +28,11 @@ class Holds:
         self._standing = {pause.room_id: pause for pause in await self._pauses.all()}
 
     def of(self, room_id: RoomId) -> Pause | None:
-        """What holds this room back."""
-        if pause := self.of_all():
-            return pause
-        if pause := self._standing.get(room_id):
-            return pause
-        for name in (f"{FLAG}_{room_id}", f"{FLAG}_{room_id.removeprefix('!')}"):
-            if name in self._flags:
-                return Pause(room_id, f"the file {name}", self._flags[name])
-        return None
+        """What holds this room back; where there is more than one, what did so first."""
+        names = (f"{FLAG}_{room_id}", f"{FLAG}_{room_id.removeprefix('!')}")
+        flags = [Pause(room_id, f"the file {name}", self._flags[name]) for name in names if name in self._flags]
+        found = [self._standing.get(room_id), self.of_all(), *flags]
+        return min((pause for pause in found if pause), key=lambda pause: pause.since, default=None)
 
     def of_all(self) -> Pause | None:
         """What holds every room back."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 from roommate.broker import Forge, Gate
 from roommate.coders import RoomAgents
@@ -13,8 +14,35 @@ from roommate.holds import Holds
 from roommate.ports import Doors, Model, Progress, Sandboxes, Tools
 from roommate.questions import Questions
 from roommate.redeploy import Redeploys
-from roommate.store import Agents, AgentUsages, Audit, Cards, Egress, Inbox, Ipc, Outbox, Repos, Rooms, Turn, Turns
-from roommate.words import RoomId
+from roommate.store import (
+    Agents,
+    AgentUsages,
+    Audit,
+    Card,
+    Cards,
+    Egress,
+    Inbox,
+    Ipc,
+    Outbox,
+    Repos,
+    Rooms,
+    Turn,
+    Turns,
+)
+from roommate.words import Deed, RoomId, UserId
+
+if TYPE_CHECKING:
+    from roommate.running import RunningTurn
+
+
+class Resident(Protocol):
+    """A room that lives, as others than itself may use it."""
+
+    running: RunningTurn | None
+
+    async def stop_turn(self, by: UserId) -> bool: ...
+
+    async def choose(self, card: Card, choice: str, by: UserId, deed: Deed) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,5 +75,7 @@ class House:
     tools: Callable[[Turn], Tools]
     agent_log: Agents
     agents: Callable[[RoomId], RoomAgents]
+    room: Callable[[RoomId], Resident]
+    """The room's task, which is started where it does not run."""
     silent_seconds: Callable[[], float | None]
     """Since the homeserver last answered a sync; None before the first."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import time
 from collections.abc import Awaitable, Callable
@@ -11,6 +10,8 @@ from typing import Protocol
 from roommate import agents, egress, repos
 from roommate.chat import view, voice
 from roommate.chat.commands import Changed, Command
+from roommate.desk import chat as desk
+from roommate.desk import rooms
 from roommate.errors import NotPermitted
 from roommate.house import House
 from roommate.questions import Decide
@@ -21,8 +22,6 @@ from roommate.words import Deed, DeedOutcome, Draft, EventId, Question, RoomId, 
 
 CARD_SECONDS = 3600
 EXPIRED = "expired"
-DESCRIBE_SECONDS = 5
-"""How long a room waits for Podman to tell how its container is: other commands wait behind it."""
 RESET_WORKSPACE = "reset-workspace"
 AUDIT_LINES = 10
 MOST_AUDIT_LINES = 50
@@ -65,6 +64,7 @@ class Orders:
             ROLLBACK: functools.partial(self._redeploy, ROLLBACK),
             "version": self._version,
             "ping": self._ping,
+            **{name: self._at_the_desk(name) for name in ("rooms", "who", "pause", "resume", "settings")},
         }
         self._deciders: dict[str, Decide] = {RESET_WORKSPACE: self._reset_workspace}
 
@@ -94,16 +94,24 @@ class Orders:
             deed = self._deed(waiting, f"card.{card.what}", DeedOutcome.REFUSED, card.subject, choice)
             await house.inbox.done(waiting.seq, deeds=[deed])
             return
+        deed = self._deed(waiting, f"card.{card.what}", DeedOutcome.DONE, card.subject, choice)
+        await self.choose(card, choice, sender, deed, waiting.seq)
+
+    async def choose(self, card: Card, choice: str, by: UserId, deed: Deed, seq: int | None = None) -> str | None:
+        """Do what a choice means, and say it in the room; None when somebody else was faster. `seq` is the inbox row
+        that brought it, if any."""
+        house = self._house
         if card.expired:
             choice, text = EXPIRED, "That question has expired: nothing was done."
         else:
             decide = self._deciders.get(card.what) or house.questions.deciders[card.what]
-            text = await decide(card, choice, sender) or ""
-        deed = self._deed(waiting, f"card.{card.what}", DeedOutcome.DONE, card.subject, choice)
+            text = await decide(card, choice, by) or ""
         said = self._room.say(text, card.thread) if text else None
-        if await house.cards.decide(card, waiting.seq, choice, said, deed):
+        closed = await house.cards.decide(card, seq, choice, said, deed)
+        if closed:
             house.questions.chosen(card, choice)
         house.progress.wake()
+        return text if closed else None
 
     def _deed(self, waiting: Waiting, what: str, outcome: DeedOutcome, subject: str, detail: str = "") -> Deed:
         """What the audit log says of what this message or reaction led to."""
@@ -141,7 +149,7 @@ class Orders:
             running=runs,
             waiting=await house.inbox.count_queued(self._room.room_id),
             model=await self._model_name(),
-            sandbox=await self._sandbox(),
+            sandbox=await rooms.sandbox(house, self._room.room_id),
             turns=spending.turns,
             usage=spending.usage,
             agents=await house.agent_usages.of(self._room.room_id),
@@ -179,6 +187,13 @@ class Orders:
 
     async def _repo(self, waiting: Waiting, argument: str, thread: EventId | None) -> str | Changed:
         return await repos.obey(argument, room_id=self._room.room_id, by=waiting.incoming.sender, house=self._house)
+
+    def _at_the_desk(self, name: str) -> Act:
+        async def act(waiting: Waiting, argument: str, thread: EventId | None) -> str | Changed:
+            by = waiting.incoming.sender
+            return await desk.obey(name, argument, room_id=self._room.room_id, by=by, house=self._house)
+
+        return act
 
     async def _ask(self, waiting: Waiting, argument: str, thread: EventId | None) -> str:
         return agents.ASK_USAGE  # one that says it right is a turn
@@ -224,13 +239,6 @@ class Orders:
         records = await self._house.audit.newest(most, self._room.room_id)
         lines = "\n".join(voice.deed(record.at, record.deed, room=False) for record in records)
         return view.block(lines) if lines else "Nothing was recorded in this room."
-
-    async def _sandbox(self) -> str:
-        try:
-            async with asyncio.timeout(DESCRIBE_SECONDS):
-                return await self._house.sandboxes.describe(self._room.room_id)
-        except TimeoutError:
-            return f"Podman has not answered within {DESCRIBE_SECONDS} s"
 
     async def _model_name(self) -> str:
         row = await self._house.rooms.get(self._room.room_id)

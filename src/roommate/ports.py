@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -210,6 +210,19 @@ class Sandboxes(Protocol):
 
     async def describe(self, room_id: RoomId) -> str:
         """One line for people: state, image, memory, processes, disk."""
+        ...
+
+    async def disk(self, room_id: RoomId) -> tuple[int, int | None]:
+        """Bytes that the room's files take, and how many they may take, where that is limited."""
+        ...
+
+    async def shell(self, room_id: RoomId) -> tuple[Sequence[str], Mapping[str, str]]:
+        """The command line, and what of the environment it needs, that opens a shell in the room's container from a
+        terminal of this host. The container is brought up first where needed. Raises SandboxError."""
+        ...
+
+    async def stop(self, room_id: RoomId) -> None:
+        """Stop the room's container; the next call starts it again. Raises SandboxError."""
         ...
 
     async def reset_workspace(self, room_id: RoomId) -> None:

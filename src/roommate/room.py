@@ -16,7 +16,7 @@ from roommate.house import House
 from roommate.matrix import render
 from roommate.orders import Orders
 from roommate.running import STATE_RETRY_SECONDS, RunningTurn
-from roommate.store import RoomRow, Turn, Waiting, mark_of
+from roommate.store import Card, RoomRow, Turn, Waiting, mark_of
 from roommate.words import (
     Arrived,
     Deed,
@@ -82,6 +82,10 @@ class Room:
     async def stop_turn(self, by: UserId) -> bool:
         """Stop what runs, now, and wait until its end is stored; True when something ran."""
         return self.running is not None and await self.running.stop(by)
+
+    async def choose(self, card: Card, choice: str, by: UserId, deed: Deed) -> str | None:
+        """See `Orders.choose`."""
+        return await self._orders.choose(card, choice, by, deed)
 
     def say(self, markdown: str, thread: EventId | None = None) -> Draft:
         """A notice of the bot itself."""

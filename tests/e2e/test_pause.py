@@ -64,3 +64,44 @@ async def test_a_turn_that_a_restart_left_waits_as_well(
     assert "and done" in (await alice.answer_to(asked)).body
     assert (await alice.answer_to(later)).body
     assert [("and done" in m.body, "later" in m.body) for m in alice.finals(room)] == [(True, False), (False, True)]
+
+
+async def test_operators_pause_and_look_around_in_chat(
+    daemon: MakeDaemon, person: MakePerson, model: ScriptedModel
+) -> None:
+    alice, bob = await person("alice"), await person("bob")
+    bot = await daemon(model=model, OPERATORS=alice.user_id, LLM_CONTEXT_TOKENS="1234")
+    room = await bot.room_with(alice, bob, name="A [shared] room")
+    mine = await bot.room_with(alice)
+
+    async def told(who: Person, text: str, place: str = room) -> str:
+        """What the bot answers to a command."""
+        before = len(bot.said(who, place))
+        await who.say(place, text)
+        return (await who.wait(lambda: bot.said(who, place)[before:], what=text))[0].body
+
+    for command in ("rooms", "pause", "pause all", "resume", "settings"):
+        assert await told(bob, f"!{command}") == f"`!{command.split()[0]}` is for operators."
+    assert f"operators: `{alice.user_id}`" in await told(bob, "!who")
+    assert "you are one of those who may ask; 3 members here" in await told(bob, "!who")
+    assert "you are an operator" in await told(alice, "!who")
+    listed = await told(alice, "!rooms")
+    assert f"(`{room}`): 3 members" in listed
+    assert f"(`{mine}`): 2 members" in listed
+    assert "LLM_CONTEXT_TOKENS` 1234" in (settings := await told(alice, "!settings"))
+    assert "LLM_API_KEY` \\*" in settings
+    assert "scripted" not in settings.partition("LLM_API_KEY")[2].splitlines()[0]
+
+    assert "This room is paused" in await told(alice, "!pause")
+    asked = await alice.say(room, f"{bot.user_id} SAY one")
+    [notice] = await alice.wait(lambda: notices(bot, alice, room), what="to be told")
+    assert f"Paused by {alice.user_id}: 1 message waits" in notice.body
+    assert (await alice.ask(mine, "SAY here")).body.startswith("here")
+    assert "All rooms are paused" in await told(alice, "!pause all", mine)
+    assert "still paused" in await told(alice, "!resume")
+    await bot.kill9()
+    await bot.start()
+    assert not [m for m in alice.finals(room) if "one" in m.body]
+    assert "Resumed." in await told(alice, "!resume all", mine)
+    assert (await alice.answer_to(asked)).body.startswith("one")
+    assert "not paused" in await told(alice, "!resume")

@@ -56,6 +56,11 @@ SPECS = (
     Spec("redeploy", "!redeploy [REF]", "goes to the newest release, or to a branch, tag or commit (operators)"),
     Spec("rollback", "!rollback", "goes back to the release before (operators)"),
     Spec("version", "!version", "shows the release that runs"),
+    Spec("who", "!who", "says who may do what here"),
+    Spec("pause", "!pause [all]", "holds back what is said here, or in all rooms, until `!resume` (operators)"),
+    Spec("resume", "!resume [all]", "ends that: all that waits is answered, in order (operators)"),
+    Spec("rooms", "!rooms", "shows the rooms that I am in (operators)"),
+    Spec("settings", "!settings", "shows what is set, without secrets (operators)"),
     Spec("ping", "!ping", "answers with how long your message took to get here"),
 )
 

@@ -10,12 +10,22 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from roommate import __version__
+from roommate.cli import approvals, rooms, sandbox, turns, workspace
 
 T = TypeVar("T")
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 image_app = typer.Typer(no_args_is_help=True, help="The image of the rooms' containers.")
 app.add_typer(image_app, name="image")
+
+for noun, commands in (
+    ("rooms", rooms.app),
+    ("sandbox", sandbox.app),
+    ("workspace", workspace.app),
+    ("turns", turns.app),
+    ("approvals", approvals.app),
+):
+    app.add_typer(commands, name=noun)
 
 INTERRUPTED = 130  # as a shell says of a program that Ctrl-C ended; the same for SIGTERM and a closed terminal
 
@@ -114,6 +124,22 @@ def _init_command(
         stage=image,
     )
     init.run(given, env_file, asks=not yes and sys.stdin.isatty())
+
+
+@app.command("usage")
+def _usage_command(as_json: AsJson = False) -> None:
+    """Show what each room has spent."""
+    from roommate.cli import desk
+
+    desk.usage(as_json=as_json)
+
+
+@app.command("settings")
+def _settings_command(as_json: AsJson = False) -> None:
+    """Show the settings that the daemon runs with; secrets are masked."""
+    from roommate.cli import desk
+
+    desk.settings(as_json=as_json)
 
 
 Homeserver = Annotated[str, typer.Option(help="Such as https://matrix.example.org; needed the first time.")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -55,12 +55,16 @@ class Client:
                 return said.get("result")
         raise AssertionError("an exchange ends with a response")
 
-    def stream(self, method: str, **params: Any) -> Iterator[Any]:
-        """The pieces that the method sends, as they come, for as long as it likes. Raises ControlError."""
+    def stream(self, method: str, **params: Any) -> Generator[Any, None, Any]:
+        """The pieces that the method sends, as they come, for as long as it likes; gives its result at last.
+
+        Raises ControlError.
+        """
         self._socket.settimeout(None)
         for said in self._exchange(method, params):
-            if "method" in said:
-                yield said["params"]["item"]
+            if "method" not in said:
+                return said.get("result")
+            yield said["params"]["item"]
 
     def _exchange(self, method: str, params: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """What comes for one request: notifications, and its response at last."""

@@ -73,8 +73,10 @@ class Method:
 class Server:
     """`open` it, then `run` it. Methods may be added to `methods` at any time."""
 
-    def __init__(self, path: Path, methods: Mapping[str, Method]) -> None:
+    def __init__(self, path: Path, methods: Mapping[str, Method], refused: Callable[[int], Awaitable[None]]) -> None:
+        """`refused` is told the user id of whoever is turned away."""
         self.methods = dict(methods)
+        self._refused = refused
         self.starting = True
         """Methods may be missing still."""
         self._path = path
@@ -106,6 +108,7 @@ class Server:
                 if uid not in (0, os.geteuid()):
                     log.warning("control: user %d (process %d) was turned away", uid, pid)
                     _turn_away(accepted, Flaw(rpc.NOT_PERMITTED, f"user {uid} may not control this daemon"))
+                    await self._refused(uid)
                 elif self._connections >= MOST_CONNECTIONS:
                     _turn_away(accepted, Flaw(rpc.BUSY, f"{MOST_CONNECTIONS} connections are open: try again"))
                 else:

@@ -73,7 +73,7 @@ async def status(settings: Settings, since: float, newest: Newest, house: House 
         paused=pause.by if pause else "",
         rooms=len(await house.rooms.joined()),
         turns=len(await house.turns.running()),
-        waiting=await house.inbox.count_waiting(),
+        waiting=sum((await house.inbox.queues()).values()),
         unsent=await house.outbox.count_unsent(),
-        questions=await house.cards.count_open(),
+        questions=len(await house.cards.undecided()),
     )

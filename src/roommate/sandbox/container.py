@@ -112,16 +112,24 @@ class RoomContainer:
                 return
             if self.asked != asked:  # a call came while we looked
                 return
-            self.up = False  # from now on a call waits for the lock, and starts it again
-            try:
-                ground = await self._foundation.ground()
-                await ground.engine.stop(self.name)
-            except EngineError:
-                self.up = True
-                raise
-            self._detach()
-            await asyncio.to_thread(self.files.release)
+            await self._stop()
             log.info("stopped the container of %s, which was idle", self.room_id)
+
+    async def stop(self) -> None:
+        """Stop it, whatever runs in it."""
+        async with self._lock:
+            await self._stop()
+
+    async def _stop(self) -> None:
+        was_up, self.up = self.up, False  # from now on a call waits for the lock, and starts it again
+        try:
+            ground = await self._foundation.ground()
+            await ground.engine.stop(self.name)
+        except EngineError:
+            self.up = was_up
+            raise
+        self._detach()
+        await asyncio.to_thread(self.files.release)
 
     async def remove(self, *, files: bool = False) -> None:
         """Remove it; its `files` only where that is wanted."""
@@ -165,6 +173,10 @@ class RoomContainer:
         if usage := await asyncio.to_thread(self.files.usage):
             words.append(f"{size(usage[0])} of {size(usage[1])} disk")
         return " · ".join(words)
+
+    async def disk(self) -> tuple[int, int | None]:
+        """Bytes that its files take, and how many they may take."""
+        return await asyncio.to_thread(self.files.usage) or (await asyncio.to_thread(self.files.size), None)
 
     async def _rise(self) -> HandHost:
         async with self._lock, self._plan.at_once:

@@ -63,6 +63,10 @@ class Engine:
         self._connecting = asyncio.Lock()
         self._calls: set[asyncio.Future[Any]] = set()
 
+    @property
+    def podman(self) -> Service:
+        return self._service
+
     async def close(self) -> None:
         """Containers stay as they are."""
         # A service that is told to end while it makes or starts a container waits a second for itself.

@@ -11,6 +11,7 @@ import secrets
 import shutil
 import socket
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from roommate.errors import EngineError
@@ -20,6 +21,7 @@ SOCKET_PATH_BYTES = 107
 """Longest path of a Unix socket on Linux, see unix(7)."""
 
 _START_SECONDS = 15
+_PLACES = re.compile(r"HOME|XDG_\w+|CONTAINERS_\w+|STORAGE_\w+")
 _SECRET = re.compile(r"KEY|TOKEN|PASS|SECRET|CREDENTIAL", re.IGNORECASE)
 
 
@@ -35,6 +37,12 @@ class Service:
         self._log = self._socket.with_suffix(".log")
         self._process: asyncio.subprocess.Process | None = None
         self._starting = asyncio.Lock()
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """With which another `podman` of this host finds the same containers."""
+        known = {name: value for name, value in os.environ.items() if _PLACES.fullmatch(name)}
+        return known | ({} if self._conf is None else {"CONTAINERS_CONF": str(self._conf_file)})
 
     async def ready(self) -> Path:
         """The socket on which the service answers; it is started first when it does not run.
@@ -62,7 +70,7 @@ class Service:
 
     async def _start(self) -> None:
         check_socket_path(self._socket)
-        podman = self._program()
+        podman = self.program
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             _forget_dead(self._folder)
@@ -87,7 +95,9 @@ class Service:
                 raise EngineError("setpriv is not installed: apt install util-linux") from exc
         await self._answering(self._process)
 
-    def _program(self) -> str:
+    @property
+    def program(self) -> str:
+        """Raises EngineError."""
         podman = shutil.which(self._podman)
         if podman is None:
             raise EngineError(f"Podman is not there (PODMAN_PATH is {self._podman!r}): apt install podman")

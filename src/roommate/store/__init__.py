@@ -14,7 +14,7 @@ from roommate.store.repos import Repos
 from roommate.store.restored import Past, Restored
 from roommate.store.rooms import RoomRow, Rooms
 from roommate.store.taking import mark_of
-from roommate.store.turns import Spending, Turn, Turns
+from roommate.store.turns import Spending, Turn, TurnRow, Turns
 
 __all__ = [
     "AgentUsages",
@@ -40,6 +40,7 @@ __all__ = [
     "Rooms",
     "Spending",
     "Turn",
+    "TurnRow",
     "Turns",
     "Waiting",
     "copy",

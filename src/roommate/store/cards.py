@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from roommate.store import audit, outbox
@@ -24,7 +25,15 @@ class Card:
     choices: tuple[str, ...]
     operators_only: bool
     thread: EventId | None
-    expired: bool
+    expires: float
+    """Seconds since 1970."""
+
+    @property
+    def expired(self) -> bool:
+        return self.expires < time.time()
+
+
+_COLUMNS = "cards.id, cards.room_id, outbox_id, what, subject, choices, operators_only, thread, expires"
 
 
 class Cards:
@@ -66,42 +75,48 @@ class Cards:
 
         return await self._db.run(work)
 
-    async def count_open(self) -> int:
-        query = "SELECT count(*) FROM cards WHERE verdict IS NULL AND expires>?"
-        return await self._db.run(lambda c: int(c.execute(query, (time.time(),)).fetchone()[0]))
-
     async def open(self, room_id: RoomId, event_id: EventId) -> Card | None:
         """The undecided card that this event shows."""
 
         def work(c: sqlite3.Connection) -> Card | None:
             row = c.execute(
-                """SELECT cards.id, outbox_id, what, subject, choices, operators_only, thread, expires
-                   FROM cards JOIN outbox ON outbox_id = outbox.id
-                   WHERE outbox.event_id = ? AND cards.room_id = ? AND verdict IS NULL""",
+                f"""SELECT {_COLUMNS} FROM cards JOIN outbox ON outbox_id = outbox.id
+                    WHERE outbox.event_id = ? AND cards.room_id = ? AND verdict IS NULL""",  # noqa: S608
                 (event_id, room_id),
             ).fetchone()
-            if row is None:
-                return None
-            card, message, what, subject, choices, operators_only, thread, expires = row
-            known = tuple(choices.split(" "))
-            return Card(
-                card, room_id, message, what, subject, known, bool(operators_only), thread, expires < time.time()
-            )
+            return _card(row) if row else None
 
         return await self._db.run(work)
 
-    async def decide(self, card: Card, seq: int, verdict: str, draft: Draft | None, deed: Deed) -> bool:
-        """Close a card with what an inbox row says, and say `draft`; False when it was closed before."""
+    async def undecided(self) -> Sequence[Card]:
+        """Of all rooms, oldest first, those that have not expired."""
+        rows = await self._db.run(
+            lambda c: c.execute(
+                f"SELECT {_COLUMNS} FROM cards WHERE verdict IS NULL AND expires > ? ORDER BY id",  # noqa: S608
+                (time.time(),),
+            ).fetchall()
+        )
+        return [_card(row) for row in rows]
+
+    async def decide(self, card: Card, seq: int | None, verdict: str, draft: Draft | None, deed: Deed) -> bool:
+        """Close a card, with what an inbox row says if any, and say `draft`; False when it was closed before."""
 
         def work(c: sqlite3.Connection) -> bool:
-            if not take(c, seq):
+            if seq is not None and not take(c, seq):
                 return False
             closed = c.execute(
                 "UPDATE cards SET verdict=?, decided_by=? WHERE id=? AND verdict IS NULL", (verdict, deed.who, card.id)
             ).rowcount
             if closed:
-                outbox.insert(c, answering(c, seq, [draft] if draft else []))
+                said = [draft] if draft else []
+                outbox.insert(c, said if seq is None else answering(c, seq, said))
                 audit.insert(c, [deed])
             return bool(closed)
 
         return await self._db.run(work)
+
+
+def _card(row: tuple[int, RoomId, int, str, str, str, int, EventId | None, float]) -> Card:
+    card, room_id, message, what, subject, choices, operators_only, thread, expires = row
+    known = tuple(choices.split(" "))
+    return Card(card, room_id, message, what, subject, known, bool(operators_only), thread, expires)

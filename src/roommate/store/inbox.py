@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from roommate.store import audit, echo, outbox
@@ -146,10 +146,10 @@ class Inbox:
         query = "SELECT count(*) FROM inbox WHERE room_id=? AND state='queued' AND state!='done'"
         return await self._db.run(lambda c: int(c.execute(query, (room_id,)).fetchone()[0]))
 
-    async def count_waiting(self) -> int:
-        """How many messages of all rooms wait for their turn."""
-        query = "SELECT count(*) FROM inbox WHERE state='queued' AND state!='done'"
-        return await self._db.run(lambda c: int(c.execute(query).fetchone()[0]))
+    async def queues(self) -> Mapping[RoomId, int]:
+        """How many messages wait for their turn, by room."""
+        query = "SELECT room_id, count(*) FROM inbox WHERE state='queued' AND state!='done' GROUP BY room_id"
+        return await self._db.run(lambda c: dict(c.execute(query).fetchall()))
 
     async def drop_queued(self, room_id: RoomId) -> int:
         """Forget the messages that wait for their turn; gives how many."""

@@ -21,6 +21,10 @@ class RoomRow:
     """Chosen with ``!model``; None is the daemon's."""
     prompt: str | None = None
     """What operators tell the model here."""
+    name: str | None = None
+
+
+_COLUMNS = "room_id, membership, joined, encrypted, model, prompt, name"
 
 
 class Rooms:
@@ -31,13 +35,17 @@ class Rooms:
         """The room's row; one that no sync has spoken of yet counts as left."""
 
         def work(c: sqlite3.Connection) -> RoomRow:
-            row = c.execute(
-                "SELECT membership, joined, encrypted, model, prompt FROM rooms WHERE room_id=?", (room_id,)
-            ).fetchone()
-            membership, joined, encrypted, model, prompt = row or ("leave", 0, 0, None, None)
-            return RoomRow(room_id, membership, joined, bool(encrypted), model, prompt)
+            row = c.execute(f"SELECT {_COLUMNS} FROM rooms WHERE room_id=?", (room_id,)).fetchone()  # noqa: S608
+            return _row(row or (room_id, "leave", 0, 0, None, None, None))
 
         return await self._db.run(work)
+
+    async def all(self) -> Sequence[RoomRow]:
+        """Those that the bot is in, in the order in which it came to know them."""
+        rows = await self._db.run(
+            lambda c: c.execute(f"SELECT {_COLUMNS} FROM rooms WHERE membership='join' ORDER BY rowid").fetchall()  # noqa: S608
+        )
+        return [_row(row) for row in rows]
 
     async def joined(self) -> Sequence[RoomId]:
         rows = await self._db.run(lambda c: c.execute("SELECT room_id FROM rooms WHERE membership='join'").fetchall())
@@ -48,3 +56,8 @@ class Rooms:
 
     async def set_model(self, room_id: RoomId, model: str | None) -> None:
         await self._db.run(lambda c: c.execute("UPDATE rooms SET model=? WHERE room_id=?", (model, room_id)))
+
+
+def _row(row: tuple[RoomId, str, int, int, str | None, str | None, str | None]) -> RoomRow:
+    room_id, membership, joined, encrypted, model, prompt, name = row
+    return RoomRow(room_id, membership, joined, bool(encrypted), model, prompt, name)

@@ -35,6 +35,15 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class TurnRow:
+    """A turn, and how it ended: `stop` and `ended` (seconds since 1970) are None while it runs."""
+
+    turn: Turn
+    stop: Stop | None
+    ended: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Spending:
     """What a room's turns took."""
 
@@ -103,6 +112,32 @@ class Turns:
             return [
                 _turn(c, row[0]) for row in c.execute("SELECT id FROM turns WHERE stop IS NULL ORDER BY id").fetchall()
             ]
+
+        return await self._db.run(work)
+
+    async def newest(self, most: int, room_id: RoomId | None = None) -> Sequence[TurnRow]:
+        """The newest turns, of one room if given, newest first."""
+
+        def work(c: sqlite3.Connection) -> Sequence[TurnRow]:
+            rows = c.execute(
+                f"""SELECT turns.id, stop, ended FROM turns JOIN conversations ON conversation_id = conversations.id
+                    {"WHERE room_id = ?" if room_id else ""} ORDER BY turns.id DESC LIMIT ?""",  # noqa: S608
+                (*([room_id] if room_id else []), most),
+            ).fetchall()
+            return [TurnRow(_turn(c, turn), Stop(stop) if stop else None, ended) for turn, stop, ended in rows]
+
+        return await self._db.run(work)
+
+    async def get(self, turn_id: int) -> tuple[TurnRow, Sequence[Step]] | None:
+        """A turn with its steps; None where there is no such turn."""
+
+        def work(c: sqlite3.Connection) -> tuple[TurnRow, Sequence[Step]] | None:
+            end = c.execute("SELECT stop, ended FROM turns WHERE id=?", (turn_id,)).fetchone()
+            if end is None:
+                return None
+            steps = c.execute("SELECT kind, body FROM steps WHERE turn_id=? ORDER BY id", (turn_id,)).fetchall()
+            row = TurnRow(_turn(c, turn_id), Stop(end[0]) if end[0] else None, end[1])
+            return row, [decode(kind, body) for kind, body in steps]
 
         return await self._db.run(work)
 

@@ -1,0 +1,76 @@
+"""What is spent, by room; and what is set, with secrets masked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from roommate.config import Settings
+from roommate.house import House
+from roommate.words import AgentUsage, RoomId
+
+MASKED = "********"
+
+
+@dataclass(frozen=True, slots=True)
+class RoomUsage:
+    """`cost` is US dollars, None where no price is known; `agents` used theirs besides."""
+
+    room_id: RoomId
+    name: str
+    turns: int
+    input_tokens: int
+    output_tokens: int
+    cost: float | None
+    agents: Sequence[AgentUsage]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    name: str
+    value: str
+    default: bool
+    """Nobody has set it."""
+
+
+async def usage(house: House) -> Sequence[RoomUsage]:
+    found = []
+    for row in await house.rooms.all():
+        spending = await house.turns.spending(row.room_id)
+        used, agents = spending.usage, await house.agent_usages.of(row.room_id)
+        found.append(
+            RoomUsage(
+                row.room_id,
+                row.name or "",
+                spending.turns,
+                used.input_tokens,
+                used.output_tokens,
+                used.cost,
+                agents,
+            )
+        )
+    return found
+
+
+def settings(set_to: Settings) -> Sequence[Setting]:
+    """As the daemon has them now."""
+    return [
+        Setting(name.upper(), _shown(getattr(set_to, name)), name not in set_to.model_fields_set)
+        for name in Settings.model_fields
+    ]
+
+
+def _shown(value: object) -> str:
+    match value:
+        case SecretStr():
+            return MASKED if value.get_secret_value() else ""
+        case tuple():
+            return ",".join(map(str, value))
+        case bool():
+            return str(value).lower()
+        case Path():
+            return "" if value == Path() else str(value)
+    return str(value)

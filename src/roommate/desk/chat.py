@@ -1,0 +1,76 @@
+"""The desk in chat: `!rooms`, `!who`, `!pause`, `!resume`, `!settings`, for operators."""
+
+from __future__ import annotations
+
+from roommate.chat.commands import Changed
+from roommate.chat.view import plain
+from roommate.desk import accounts, rooms
+from roommate.errors import NotPermitted
+from roommate.house import House
+from roommate.words import RoomId, UserId
+
+ALL = "all"
+
+
+async def obey(name: str, argument: str, *, room_id: RoomId, by: UserId, house: House) -> str | Changed:
+    """Do the command of this name; gives what to answer. Raises NotPermitted."""
+    if name == "who":
+        return await _who(room_id, by, house)
+    if not house.settings.is_operator(by):
+        raise NotPermitted(f"`!{name}` is for operators.", name, argument)
+    match name:
+        case "rooms":
+            return await _rooms(house)
+        case "settings":
+            return _settings(house)
+        case _ if argument not in ("", ALL):
+            return f"`!{name}` is about this room, `!{name} all` about every room."
+        case "pause":
+            return await _pause(None if argument == ALL else room_id, by, house)
+        case _:
+            return await _resume(None if argument == ALL else room_id, room_id, house)
+
+
+async def _rooms(house: House) -> str:
+    lines = []
+    for line in await rooms.rooms(house):
+        about = [
+            f"{line.members} members",
+            f"turn {line.turn}" if line.turn else "",
+            f"{line.waiting} waiting" if line.waiting else "",
+            "container up" if line.container else "",
+            f"paused by {line.paused}" if line.paused else "",
+        ]
+        lines.append(f"- {plain(line.name) or 'no name'} (`{line.room_id}`): {', '.join(filter(None, about))}")
+    return "\n".join(lines)
+
+
+async def _who(room_id: RoomId, by: UserId, house: House) -> str:
+    settings = house.settings
+    operators = ", ".join(f"`{one}`" for one in settings.operator_ids) or "nobody"
+    allowed = ", ".join(f"`{one}`" for one in settings.allowed_globs)
+    you = "an operator" if settings.is_operator(by) else "one of those who may ask"
+    members = (await house.rooms.get(room_id)).joined
+    return f"- operators: {operators}\n- may ask me: {allowed}, and operators\n- you are {you}; {members} members here"
+
+
+def _settings(house: House) -> str:
+    shown = [f"- `{one.name}` {plain(one.value)}" for one in accounts.settings(house.settings) if not one.default]
+    return "What is set (the rest has its default):\n\n" + "\n".join(shown)
+
+
+async def _pause(room_id: RoomId | None, by: UserId, house: House) -> Changed:
+    await house.holds.pause(room_id, by)
+    where = "This room is" if room_id else "All rooms are"
+    again = "`!resume`" if room_id else "`!resume all`"
+    text = f"{where} paused: what runs goes on to its end, what is said is answered after {again}."
+    return Changed(text, "pause", "" if room_id else ALL)
+
+
+async def _resume(room_id: RoomId | None, here: RoomId, house: House) -> str | Changed:
+    removed = await house.holds.resume(room_id)
+    holds = house.holds.of(here)
+    still = f" This room is still paused by {holds.by}." if holds else ""
+    if not removed:
+        return (f"{'This room was' if room_id else 'The rooms were'} not paused that way.{still}").strip()
+    return Changed(f"Resumed.{still}", "resume", "" if room_id else ALL)

@@ -1,0 +1,231 @@
+"""The desk on the control socket: each method with its parameters; what changes something is in the audit log."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import pwd
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BeforeValidator, Field
+
+from roommate.chat import voice
+from roommate.control.server import Caller, Method, Params
+from roommate.desk import accounts, approvals, files, rooms, sandboxes, turns
+from roommate.errors import RoommateError
+from roommate.house import House
+from roommate.words import Deed, DeedOutcome, RoomId
+
+T = TypeVar("T")
+
+SOCKET = "socket"
+"""Where a deed came from."""
+
+
+def _bytes(value: Any) -> Any:
+    try:
+        return base64.b64decode(value, validate=True) if isinstance(value, str) else value
+    except binascii.Error:
+        raise ValueError("this is no base64") from None
+
+
+Base64 = Annotated[bytes, BeforeValidator(_bytes)]
+
+
+class OfRoom(Params):
+    room: Annotated[str, Field(min_length=1, max_length=300)]
+
+
+class OfRoomOrAll(Params):
+    room: Annotated[str, Field(max_length=300)] = ""
+    """Empty: all of them."""
+
+
+class OfTurn(Params):
+    turn: int
+
+
+class Newest(OfRoomOrAll):
+    most: Annotated[int, Field(ge=1, le=1000)] = 20
+
+
+class Choice(Params):
+    approval: int
+    choice: Annotated[str, Field(max_length=20)] = voice.YES
+
+
+class Run(OfRoom):
+    command: Annotated[list[str], Field(min_length=1)]
+    stdin: Base64 = b""
+
+
+class OfFile(OfRoom):
+    path: Annotated[str, Field(min_length=1, max_length=4096)]
+
+
+class Piece(OfFile):
+    piece: Base64
+    first: bool = True
+
+
+def name_of(caller: Caller) -> str:
+    """Who it is, for people in the rooms."""
+    try:
+        return f"{pwd.getpwuid(caller.uid).pw_name} on the host"
+    except KeyError:
+        return f"user {caller.uid} on the host"
+
+
+def deed_of(caller: Caller, what: str) -> Deed:
+    return Deed(f"uid {caller.uid}", SOCKET, what)
+
+
+def methods(house: House) -> dict[str, Method]:
+    """By name."""
+    desk = _Desk(house)
+    return {
+        "rooms.list": Method(desk.rooms),
+        "rooms.show": Method(desk.room, OfRoom),
+        "rooms.pause": Method(desk.pause, OfRoomOrAll),
+        "rooms.resume": Method(desk.resume, OfRoomOrAll),
+        "rooms.leave": Method(desk.leave, OfRoom),
+        "sandbox.list": Method(desk.sandboxes),
+        "sandbox.disk": Method(desk.disk),
+        "sandbox.run": Method(desk.run, Run, seconds=None),
+        "sandbox.shell": Method(desk.shell, OfRoom, seconds=None),
+        "sandbox.stop": Method(desk.stop, OfRoom),
+        "sandbox.remove": Method(desk.remove, OfRoom),
+        "workspace.get": Method(desk.get, OfFile, seconds=None),
+        "workspace.put": Method(desk.put, Piece),
+        "workspace.export": Method(desk.export, OfRoom, seconds=None),
+        "workspace.unpack": Method(desk.unpack, OfFile, seconds=None),
+        "turns.list": Method(desk.turns, Newest),
+        "turns.show": Method(desk.turn, OfTurn),
+        "turns.cancel": Method(desk.cancel, OfTurn),
+        "approvals.list": Method(desk.approvals),
+        "approvals.decide": Method(desk.decide, Choice),
+        "usage": Method(desk.usage),
+        "settings": Method(desk.settings),
+    }
+
+
+class _Desk:
+    def __init__(self, house: House) -> None:
+        self._house = house
+
+    # ── Looking ──
+
+    async def rooms(self, params: Params, caller: Caller) -> Any:
+        return await rooms.rooms(self._house)
+
+    async def room(self, params: OfRoom, caller: Caller) -> Any:
+        return await rooms.room(self._house, params.room)
+
+    async def sandboxes(self, params: Params, caller: Caller) -> Any:
+        return await sandboxes.sandboxes(self._house)
+
+    async def disk(self, params: Params, caller: Caller) -> Any:
+        return await sandboxes.disk(self._house)
+
+    async def turns(self, params: Newest, caller: Caller) -> Any:
+        room_id = await self._id(params.room) if params.room else None
+        return await turns.turns(self._house, params.most, room_id)
+
+    async def turn(self, params: OfTurn, caller: Caller) -> Any:
+        return await turns.turn(self._house, params.turn)
+
+    async def approvals(self, params: Params, caller: Caller) -> Any:
+        return await approvals.approvals(self._house)
+
+    async def usage(self, params: Params, caller: Caller) -> Any:
+        return await accounts.usage(self._house)
+
+    async def settings(self, params: Params, caller: Caller) -> Any:
+        return accounts.settings(self._house.settings)
+
+    # ── Doing ──
+
+    async def pause(self, params: OfRoomOrAll, caller: Caller) -> None:
+        room_id = await self._id(params.room) if params.room else None
+        holds = self._house.holds
+        await self._noted(deed_of(caller, "pause"), room_id, lambda: holds.pause(room_id, name_of(caller)))
+
+    async def resume(self, params: OfRoomOrAll, caller: Caller) -> bool:
+        room_id = await self._id(params.room) if params.room else None
+        deed = deed_of(caller, "resume")
+        return await self._noted(deed, room_id, lambda: self._house.holds.resume(room_id))
+
+    async def leave(self, params: OfRoom, caller: Caller) -> None:
+        room_id = await self._id(params.room)
+        await self._noted(deed_of(caller, "room.leave"), room_id, lambda: rooms.leave(self._house, room_id))
+
+    async def run(self, params: Run, caller: Caller) -> Any:
+        room_id = await self._id(params.room)
+        deed = replace(deed_of(caller, "sandbox.run"), subject=params.command[0])
+        return await self._noted(
+            deed, room_id, lambda: sandboxes.run(self._house, room_id, params.command, params.stdin, caller.tell)
+        )
+
+    async def shell(self, params: OfRoom, caller: Caller) -> None:
+        room_id = await self._id(params.room)
+        await self._house.audit.record(replace(deed_of(caller, "sandbox.shell"), room_id=room_id))
+        await sandboxes.shell(self._house, room_id, caller.tell)
+
+    async def stop(self, params: OfRoom, caller: Caller) -> None:
+        room_id = await self._id(params.room)
+        await self._noted(deed_of(caller, "sandbox.stop"), room_id, lambda: self._house.sandboxes.stop(room_id))
+
+    async def remove(self, params: OfRoom, caller: Caller) -> None:
+        room_id = await self._id(params.room)
+        await self._noted(deed_of(caller, "sandbox.remove"), room_id, lambda: self._house.sandboxes.leave(room_id))
+
+    async def get(self, params: OfFile, caller: Caller) -> int:
+        room_id = await self._id(params.room)
+        deed = replace(deed_of(caller, "workspace.get"), subject=params.path)
+        return await self._noted(deed, room_id, lambda: files.get(self._house, room_id, params.path, caller.tell))
+
+    async def put(self, params: Piece, caller: Caller) -> None:
+        room_id = await self._id(params.room)
+        deed = replace(deed_of(caller, "workspace.put"), subject=params.path)
+
+        async def put() -> None:
+            await files.put(self._house, room_id, params.path, params.piece, first=params.first)
+
+        await (self._noted(deed, room_id, put) if params.first else put())
+
+    async def export(self, params: OfRoom, caller: Caller) -> None:
+        room_id = await self._id(params.room)
+        deed = deed_of(caller, "workspace.export")
+        await self._noted(deed, room_id, lambda: files.export(self._house, room_id, caller.tell))
+
+    async def unpack(self, params: OfFile, caller: Caller) -> None:
+        room_id = await self._id(params.room)
+        deed = deed_of(caller, "workspace.import")
+        await self._noted(deed, room_id, lambda: files.unpack(self._house, room_id, params.path))
+
+    async def cancel(self, params: OfTurn, caller: Caller) -> None:
+        room_id = await turns.room_of(self._house, params.turn)
+        deed = replace(deed_of(caller, "turn.cancel"), subject=str(params.turn))
+        await self._noted(deed, room_id, lambda: turns.cancel(self._house, params.turn, name_of(caller)))
+
+    async def decide(self, params: Choice, caller: Caller) -> str:
+        card = await approvals.open_card(self._house, params.approval)
+        choice = params.choice.replace("\ufe0f", "")
+        deed = replace(deed_of(caller, f"card.{card.what}"), room_id=card.room_id, subject=card.subject, detail=choice)
+        return await approvals.decide(self._house, card, choice, name_of(caller), deed)
+
+    async def _id(self, named: str) -> RoomId:
+        return (await rooms.find(self._house, named)).room_id
+
+    async def _noted(self, deed: Deed, room_id: RoomId | None, act: Callable[[], Awaitable[T]]) -> T:
+        """Do it, and write down that it was done, or that it failed."""
+        deed = replace(deed, room_id=room_id)
+        try:
+            result = await act()
+        except RoommateError as error:
+            await self._house.audit.record(replace(deed, outcome=DeedOutcome.FAILED, detail=str(error)))
+            raise
+        await self._house.audit.record(deed)
+        return result

@@ -1,0 +1,81 @@
+"""The rooms' containers: how they are, what they take, and what operators do in them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from roommate.desk import rooms
+from roommate.house import House
+from roommate.words import Exit, RoomId
+
+TOUCH_SECONDS = 20
+"""A container with an open shell in it is in use: it is said so often."""
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxLine:
+    room_id: RoomId
+    name: str
+    up: bool
+    about: str
+
+
+@dataclass(frozen=True, slots=True)
+class DiskLine:
+    """Bytes; `most` is None where the host cannot limit them."""
+
+    room_id: RoomId
+    name: str
+    used: int
+    most: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Shell:
+    """What opens a shell from a terminal of this host, as user `uid`."""
+
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    uid: int
+
+
+async def sandboxes(house: House) -> Sequence[SandboxLine]:
+    rows = await house.rooms.all()
+    about = await asyncio.gather(*(rooms.sandbox(house, row.room_id) for row in rows))
+    return [
+        SandboxLine(row.room_id, row.name or "", house.sandboxes.up(row.room_id), line)
+        for row, line in zip(rows, about, strict=True)
+    ]
+
+
+async def disk(house: House) -> Sequence[DiskLine]:
+    return [
+        DiskLine(row.room_id, row.name or "", *await house.sandboxes.disk(row.room_id))
+        for row in await house.rooms.all()
+    ]
+
+
+async def run(
+    house: House, room_id: RoomId, command: Sequence[str], stdin: bytes, tell: Callable[[str], Awaitable[None]]
+) -> Exit:
+    """Run a program in the room; `tell` gets its output in base64. Raises SandboxError, ToolError."""
+    hand = await house.sandboxes.hand(room_id)
+
+    async def take(piece: bytes) -> None:
+        await tell(base64.b64encode(piece).decode())
+
+    return await hand.run(command, stdin=stdin, on_output=take)
+
+
+async def shell(house: House, room_id: RoomId, tell: Callable[[Shell], Awaitable[None]]) -> None:
+    """Tell how to open a shell, and keep the container up for as long as this runs. Raises SandboxError."""
+    command, environment = await house.sandboxes.shell(room_id)
+    await tell(Shell(command, environment, os.geteuid()))
+    while house.sandboxes.up(room_id):
+        await asyncio.sleep(TOUCH_SECONDS)
+        if house.sandboxes.up(room_id):
+            await house.sandboxes.hand(room_id)

@@ -1,0 +1,178 @@
+"""What operators do from the command line, against a daemon with rooms, a person in them, and containers."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import MakeDaemon, MakePerson
+from tests.harness import ROOMMATE, Daemon
+from tests.scripted_model import ScriptedModel
+from tests.terminal import Terminal
+
+
+async def run(bot: Daemon, *arguments: str, stdin: bytes = b"") -> tuple[int, bytes, str]:
+    """Exit code, stdout, stderr."""
+    process = await asyncio.create_subprocess_exec(
+        ROOMMATE,
+        *arguments,
+        cwd=bot.folder,
+        env={"HOME": str(bot.folder), "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", **bot.settings},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(60):
+        out, err = await process.communicate(stdin)
+    assert process.returncode is not None
+    return process.returncode, out, err.decode()
+
+
+async def done(bot: Daemon, *arguments: str, stdin: bytes = b"") -> str:
+    """stdout of what must work."""
+    code, out, err = await run(bot, *arguments, stdin=stdin)
+    assert code == 0, f"{arguments}: {err}"
+    return out.decode()
+
+
+async def found(bot: Daemon, *arguments: str) -> Any:
+    return json.loads(await done(bot, *arguments, "--json"))
+
+
+async def test_rooms_turns_and_questions(daemon: MakeDaemon, person: MakePerson, model: ScriptedModel) -> None:
+    bot, alice = await daemon(model=model, OPENAI_API_KEY="sk-secret"), await person("alice")
+    room = await bot.room_with(alice, name="Workshop")
+    other = await bot.room_with(alice)
+    assert (await alice.ask(room, "SAY hello")).body.startswith("hello")
+
+    rooms = {one["room_id"]: one for one in await found(bot, "rooms", "ls")}
+    assert rooms.keys() == {room, other}
+    assert rooms[room] | {"name": "Workshop", "members": 2, "turn": None, "waiting": 0, "paused": ""} == rooms[room]
+    assert "Workshop" in await done(bot, "rooms", "ls")
+    for named in (room, room[:8], room[1:9], "Workshop"):
+        assert (await found(bot, "rooms", "show", named))["line"]["room_id"] == room
+    assert "1 turns" in await done(bot, "rooms", "show", "Workshop")
+    code, out, err = await run(bot, "rooms", "show", "Nowhere")
+    assert (code, out) == (1, b"")
+    assert err == "roommate: the bot is in no room 'Nowhere': `roommate rooms ls` shows those that it is in\n"
+
+    # Paused from here, told there, and gone on with.
+    await done(bot, "rooms", "pause", "Workshop")
+    asked = await alice.say(room, "SAY later")
+    await alice.wait(lambda: any("Paused by root" in m.body for m in bot.said(alice, room)), what="to be told")
+    assert {one["room_id"]: one["waiting"] for one in await found(bot, "rooms", "ls")} == {room: 1, other: 0}
+    assert (await found(bot, "status"))["waiting"] == 1
+    await done(bot, "rooms", "resume", room)
+    assert (await alice.answer_to(asked)).body.startswith("later")
+    await done(bot, "rooms", "pause")
+    assert "root" in (await found(bot, "status"))["paused"]
+    await done(bot, "rooms", "resume")
+    assert "not paused" in (await run(bot, "rooms", "resume"))[2]
+
+    # A turn that runs, seen and stopped from here.
+    asked = await alice.say(room, "SAY wait\nDELAY 60\nSAY never")
+    await alice.wait(lambda: any("wait" in m.body for m in bot.said(alice, room)), what="the turn")
+    [turn, *_] = turns = await found(bot, "turns", "ls", "Workshop")
+    assert [one["state"] for one in turns] == ["running", "done", "done"]
+    assert turn["asked_by"] == alice.user_id
+    assert (await found(bot, "status"))["turns"] == 1
+    await done(bot, "turns", "cancel", str(turn["id"]))
+    assert "Stopped by root on the host" in (await alice.answer_to(asked)).body
+    assert "does not run" in (await run(bot, "turns", "cancel", str(turn["id"])))[2]
+    assert "there is no turn 999" in (await run(bot, "turns", "show", "999"))[2]
+    told = await done(bot, "turns", "show", str(turn["id"]))
+    assert f"── prompt {alice.user_id}\nSAY wait" in told
+    assert "stopped" in await done(bot, "turns", "ls", "-n", "1")
+
+    # A question, answered from here as a reaction answers it.
+    await alice.say(room, "!reset workspace")
+    await alice.wait(lambda: any("every file" in m.body for m in bot.said(alice, room)), what="the card")
+    [question] = await found(bot, "approvals", "ls")
+    assert (question["room_id"], question["what"]) == (room, "reset-workspace")
+    assert await done(bot, "approvals", "deny", str(question["id"])) == "Nothing was deleted.\n"
+    await alice.wait(lambda: any("Nothing was deleted" in m.body for m in bot.said(alice, room)), what="the word")
+    code, _, err = await run(bot, "approvals", "approve", str(question["id"]))
+    assert code == 1
+    assert "no open question" in err
+
+    used = {one["room_id"]: one for one in await found(bot, "usage")}
+    assert used[room]["turns"] == 3
+    assert used[room]["output_tokens"] > 0
+    shown = {one["name"]: one for one in await found(bot, "settings")}
+    assert shown["STATE_DIR"]["value"] == str(bot.state)
+    assert shown["OPENAI_API_KEY"]["value"] == "********"
+    assert shown["MAX_AGENT_TURNS"] == {"name": "MAX_AGENT_TURNS", "value": "25", "default": True}
+    assert "sk-secret" not in await done(bot, "settings")
+
+    await done(bot, "rooms", "leave", other)
+    await alice.wait_for_member(other, bot.user_id, "leave")
+    deeds = [json.loads(line) for line in (await done(bot, "audit", "--json")).splitlines()]
+    ours = [one["what"] for one in deeds if (one["who"], one["via"]) == ("uid 0", "socket")]
+    assert ours == ["pause", "resume", "pause", "resume", "resume", "turn.cancel", "turn.cancel",
+                    "card.reset-workspace", "room.leave"]  # fmt: skip
+
+
+async def test_containers_and_files(daemon: MakeDaemon, person: MakePerson, tmp_path: Path) -> None:
+    bot, alice = await daemon(), await person("alice")
+    room = await bot.room_with(alice, name="Files")
+    code, out, err = await run(bot, "sandbox", "exec", "Files", "sh", "-c", "cat; echo err >&2; exit 7", stdin=b"in\n")
+    assert (code, out, err) == (7, b"in\nerr\n", "")
+    [one] = await found(bot, "sandbox", "ls")
+    assert one["up"]
+    assert "running" in one["about"]
+
+    content = bytes(range(256)) * 20_000  # more than a piece
+    (tmp_path / "local").write_bytes(content)
+    await done(bot, "workspace", "put", "Files", str(tmp_path / "local"), "folder/inside")
+    await done(bot, "workspace", "put", "Files", "-", "/workspace/said", stdin=b"hello")
+    code, out, _ = await run(bot, "workspace", "get", "Files", "folder/inside")
+    assert (code, out == content) == (0, True)
+    await done(bot, "workspace", "get", "Files", "said", str(tmp_path))
+    assert (tmp_path / "said").read_bytes() == b"hello"
+    code, _, err = await run(bot, "workspace", "get", "Files", "missing")
+    assert code == 1
+    assert len(err.splitlines()) == 1
+
+    await done(bot, "workspace", "export", "Files", str(tmp_path / "all.tar.gz"))
+    with tarfile.open(tmp_path / "all.tar.gz") as archive:
+        inside = archive.extractfile("./folder/inside")
+        assert inside is not None
+        assert inside.read() == content
+    with tarfile.open(tmp_path / "new.tar", "w") as archive:
+        entry = tarfile.TarInfo("imported/file")
+        entry.size = 3
+        archive.addfile(entry, io.BytesIO(b"new"))
+    await done(bot, "workspace", "import", "Files", str(tmp_path / "new.tar"))
+    assert await done(bot, "sandbox", "exec", "Files", "cat", "imported/file", "said") == "newhello"
+    assert await done(bot, "sandbox", "exec", "Files", "--", "sh", "-c", "ls -A | grep import") == "imported\n"
+    code, _, err = await run(bot, "workspace", "import", "Files", "-", stdin=b"this is no tar")
+    assert code == 1
+    assert "tar" in err
+    [disk] = await found(bot, "sandbox", "disk")
+    assert disk["used"] > len(content)
+
+    command = [str(ROOMMATE), "sandbox", "shell", "Files"]
+    async with Terminal(*command, environment=bot.settings, columns=90, rows=30) as terminal:
+        await terminal.see("$")
+        terminal.type("stty size; pwd; id -u; echo typed > by-hand\r")
+        await terminal.see("30 90")
+        await terminal.see("/workspace")
+        terminal.resize(40, 120)
+        terminal.type("stty size\r")
+        await terminal.see("40 120")
+        terminal.type("exit 5\r")
+        assert await terminal.ended() == 5
+    code, _, err = await run(bot, "sandbox", "shell", "Files")
+    assert code == 1
+    assert "needs a terminal" in err
+
+    await done(bot, "sandbox", "stop", "Files")
+    assert not (await found(bot, "sandbox", "ls"))[0]["up"]
+    assert (await alice.ask(room, "run: cat by-hand")).body.count("typed")
+    await done(bot, "sandbox", "rm", "Files")
+    assert not bot.containers()
+    assert await done(bot, "sandbox", "exec", "Files", "cat", "said") == "hello"
