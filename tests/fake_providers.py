@@ -9,6 +9,7 @@ the same. The newest line of the prompts that has one of these words in it is wh
     DO say some text                 an answer
     DO stall                         nothing comes any more
 
+A ``<`` would end it: ``&lt;`` stands for one.
 Behind a tool's result comes ``Done: write hello.txt. Prompts so far: 1.``; the number shows what a session remembers.
 
 Alone: ``python -m tests.fake_providers 8099`` listens on that port of the loopback.
@@ -17,6 +18,7 @@ Alone: ``python -m tests.fake_providers 8099`` listens on that port of the loopb
 from __future__ import annotations
 
 import asyncio
+import html
 import json
 import re
 import sys
@@ -116,7 +118,7 @@ class FakeProviders:
         keys = tuple(request.headers[name] for name in headers if name in request.headers)
         self.asked.append(Asked(path, api, keys, body))
         texts, names, answered = _READERS[api](body)
-        wishes = [Wish(*found) for text in texts for found in _WISH.findall(text)]
+        wishes = [Wish(verb, html.unescape(rest)) for text in texts for verb, rest in _WISH.findall(text)]
         wish = wishes[-1] if wishes else Wish("say", "echo")
         await asyncio.sleep(3600 if wish.verb == "stall" else self._delay)
         said = self._say(wish, names, answered, len(wishes))

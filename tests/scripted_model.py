@@ -142,21 +142,37 @@ class Asked:
         return messages
 
     @property
+    def pictures(self) -> list[str]:
+        """The pictures that came along, as data URIs."""
+        return [uri for message in self.messages for uri in _pictures(message)]
+
+    @property
+    def talk(self) -> list[dict[str, Any]]:
+        """The messages without pictures: each comes as a user's, behind a word of the model's, and is no prompt."""
+        talk: list[dict[str, Any]] = []
+        for message in self.messages:
+            if _pictures(message):
+                talk.pop()
+            else:
+                talk.append(message)
+        return talk
+
+    @property
     def prompt(self) -> str:
         """The text of the last user message."""
-        return next((_text(message) for message in reversed(self.messages) if message["role"] == "user"), "")
+        return next((_text(message) for message in reversed(self.talk) if message["role"] == "user"), "")
 
     @property
     def round(self) -> int:
         """How many replies this prompt has had."""
-        last_user = max((n for n, message in enumerate(self.messages) if message["role"] == "user"), default=-1)
-        return sum(message["role"] == "assistant" for message in self.messages[last_user + 1 :])
+        last_user = max((n for n, message in enumerate(self.talk) if message["role"] == "user"), default=-1)
+        return sum(message["role"] == "assistant" for message in self.talk[last_user + 1 :])
 
     @property
     def results(self) -> list[str]:
         """The texts of the tool results behind the last assistant message."""
         tail: list[str] = []
-        for message in reversed(self.messages):
+        for message in reversed(self.talk):
             if message["role"] != "tool":
                 break
             tail.append(_text(message))
@@ -308,6 +324,12 @@ def _call_problem(call: Mapping[str, Any], seen: set[str]) -> str | None:
 def _text(message: Mapping[str, Any]) -> str:
     content = message.get("content") or ""
     return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+
+
+def _pictures(message: Mapping[str, Any]) -> list[str]:
+    content = message.get("content") or ""
+    parts = [] if isinstance(content, str) else content
+    return [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
 
 
 # ── The server ───────────────────────────────────────────────────────────────────────────────────

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from roommate.config import Settings
+from roommate.tools.arguments import AGENT_TOOLS, FORGE_TOOLS, OPERATOR_TOOLS, TOOLS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -47,6 +48,11 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target, _ in LINK.findall(page.read_text()):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), f"{page.name} points to {target}"
+
+
+def test_every_tool_is_described() -> None:
+    rows = re.findall(r"^\| (`.*?) \|", (ROOT / "docs" / "tools.md").read_text(), re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", " ".join(rows))) == {*TOOLS, *AGENT_TOOLS, *FORGE_TOOLS, *OPERATOR_TOOLS}
 
 
 def test_the_settings_that_the_docs_name_exist() -> None:

@@ -59,6 +59,9 @@ class Settings(BaseSettings):
     llm_context_tokens: int = Field(
         0, ge=0, description="How many tokens the model reads; 0 asks LiteLLM, which knows most models"
     )
+    llm_vision: bool | None = Field(
+        None, description="Whether the model sees pictures, true or false; empty asks LiteLLM, which knows most models"
+    )
     llm_timeout_seconds: float = Field(120, gt=0, description="How long a model may be silent")
 
     gemini_api_key: SecretStr = Field(
@@ -277,6 +280,8 @@ def example() -> str:
             default = default.get_secret_value()
         if isinstance(default, tuple):
             default = ",".join(default)
-        shown = "" if default in (Path(), ()) else str(default).lower() if isinstance(default, bool) else str(default)
+        shown = (
+            "" if default in (Path(), (), None) else str(default).lower() if isinstance(default, bool) else str(default)
+        )
         lines += [f"# {field.description}", f"#{name.upper()}={shown}", ""]
     return "\n".join(lines)

@@ -124,6 +124,7 @@ def model_of(settings: Settings, name: str) -> Model:
         api_key=settings.llm_api_key.get_secret_value(),
         api_base=settings.llm_api_base,
         context_tokens=settings.llm_context_tokens,
+        sees=settings.llm_vision,
         timeout=settings.llm_timeout_seconds,
     )
 
@@ -292,6 +293,7 @@ class Daemon:
                     share=TurnShare(turn, outbox, sender, homeserver.upload_limit),
                     redeploy=redeploys.asked_in(turn.room_id, turn.asked_by),
                     proposals=proposals(turn.room_id),
+                    sees=lambda: self._model(turn.model).sees,
                 ),
                 agent_log=agent_log,
                 agents=agents,

@@ -48,6 +48,11 @@ class Model(Protocol):
         """How many tokens of prompt and history the model reads."""
         ...
 
+    @property
+    def sees(self) -> bool:
+        """It takes the pictures of results."""
+        ...
+
     async def reply(self, system: str, history: Sequence[Step], tools: Sequence[ToolSpec], emit: Emit) -> Reply:
         """One model call, streamed: emits TextDelta (and TextDropped when a retry starts the reply again).
 

@@ -241,13 +241,25 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """For a model that sees."""
+
+    mimetype: str
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What a call gave. ``text`` is for the model; ``title`` is one short line for people (``exit 0 · 1.2 s``)."""
+    """What a call gave. ``text`` is for the model; ``title`` is one short line for people (``exit 0 · 1.2 s``).
+
+    ``picture`` is shown to the model as long as the turn runs; it is not stored, and the text does without.
+    """
 
     call_id: str
     text: str
     ok: bool = True
     title: str = ""
+    picture: Picture | None = None
 
 
 Step = Prompt | Answer | ToolResult

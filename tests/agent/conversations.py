@@ -6,7 +6,7 @@ import json
 
 from hypothesis import strategies as st
 
-from roommate.words import Answer, Prompt, Step, ToolCall, ToolResult, UserId
+from roommate.words import Answer, Picture, Prompt, Step, ToolCall, ToolResult, UserId
 
 texts = st.one_of(
     st.text(st.characters(), max_size=40),
@@ -27,6 +27,8 @@ _names = st.sampled_from(["run_command", "read_file", "default_api.run_command",
 _ids = st.sampled_from(["", "call_", "functions.run:", "ünï", "x" * 50, "call__thought__AbC="])
 _senders = st.sampled_from([UserId("@alice:x.org"), UserId("@bob:x.org"), UserId("@alice:y.org")])
 
+_pictures = st.sampled_from([None, None, Picture("image/png", b"png")])
+
 
 @st.composite
 def turns(draw: st.DrawFn, number: int = 0) -> list[Step]:
@@ -38,7 +40,7 @@ def turns(draw: st.DrawFn, number: int = 0) -> list[Step]:
             for n in range(draw(st.integers(1, 3)))
         )
         steps.append(Answer(draw(texts), calls))
-        steps.extend(ToolResult(call.id, draw(texts), draw(st.booleans())) for call in calls)
+        steps.extend(ToolResult(call.id, draw(texts), draw(st.booleans()), picture=draw(_pictures)) for call in calls)
     if draw(st.booleans()):
         steps.append(Answer(draw(texts)))
     return steps

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,22 @@ import pytest
 from roommate.agent.litellm_model import NOTHING_SAID, LiteLLMModel, Patience
 from roommate.errors import ModelAuth, ModelBusy, ModelContext, ModelError, ModelRefused
 from roommate.ports import Model
-from roommate.words import Event, Note, Prompt, Reply, Step, TextDelta, TextDropped, ToolSpec, UserId
+from roommate.words import (
+    Answer,
+    Event,
+    Note,
+    Picture,
+    Prompt,
+    Reply,
+    Step,
+    TextDelta,
+    TextDropped,
+    ToolCall,
+    ToolResult,
+    ToolSpec,
+    UserId,
+)
+from tests.fake_providers import FakeProviders
 from tests.scripted_model import (
     Action,
     Asked,
@@ -444,3 +460,49 @@ async def test_the_end_of_the_process_does_not_wait_for_the_import() -> None:
     run: Callable[..., Any] = subprocess.run
     done = await asyncio.to_thread(run, [sys.executable, "-c", HASTY], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "False\n", "")
+
+
+# ── Pictures ─────────────────────────────────────────────────────────────────────────────────────
+
+
+PNG = Picture("image/png", b"\x89PNG not really")
+URI = "data:image/png;base64," + base64.b64encode(PNG.content).decode()
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "form"),
+    [
+        ("openai/gpt-4o", "/v1", {"type": "image_url", "image_url": {"url": URI}}),
+        (
+            "anthropic/claude-sonnet-4-5",
+            "",
+            {"type": "base64", "media_type": "image/png", "data": URI.partition(",")[2]},
+        ),
+        ("gemini/gemini-2.5-flash", "/v1beta", {"mime_type": "image/png", "data": URI.partition(",")[2]}),
+    ],
+)
+async def test_each_provider_gets_a_picture_as_it_wants_it(name: str, base: str, form: dict[str, Any]) -> None:
+    call = ToolCall("call_1", "take_screenshot", "{}")
+    history: list[Step] = [
+        Prompt("show", UserId("@alice:x.org")),
+        Answer("", (call,)),
+        ToolResult(call.id, "a page", picture=PNG),
+    ]
+    async with FakeProviders() as providers:
+        model = LiteLLMModel(name, api_key=KEY, api_base=f"{providers.url}{base}", timeout=5, patience=QUICK)
+        await model.reply("You are Roommate.", history, SPECS, lambda _: None)
+    assert model.sees
+    [asked] = providers.asked
+    assert form in list(_objects(asked.body))
+
+
+def test_who_is_asked_whether_it_sees() -> None:
+    assert not LiteLLMModel("openai/gpt-4o").sees, "it is not known yet"
+    assert LiteLLMModel("openai/own-model", sees=True).sees
+
+
+def _objects(value: object) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        yield value
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _objects(inner)

@@ -6,8 +6,8 @@ import json
 
 from hypothesis import given
 
-from roommate.agent.messages import UNANSWERED, messages
-from roommate.words import Answer, Prompt, Step, ToolCall, ToolResult, UserId
+from roommate.agent.messages import LOOKING, PICTURES, UNANSWERED, messages
+from roommate.words import Answer, Picture, Prompt, Step, ToolCall, ToolResult, UserId
 from tests.agent.conversations import conversations
 from tests.scripted_model import what_is_wrong
 
@@ -65,3 +65,30 @@ def test_a_thought_that_hangs_on_an_id_is_kept() -> None:
     call_id = "call_1__thought__" + "Ab+/=" * 100
     sent = messages("", [Prompt("hi", ALICE), Answer("", (ToolCall(call_id, "t", "{}"),)), ToolResult(call_id, "x")])
     assert sent[2]["tool_call_id"] == call_id
+
+
+def test_pictures_stand_behind_all_results_of_their_round() -> None:
+    steps: list[Step] = [
+        Prompt("show", ALICE),
+        Answer("", (ToolCall("a", "take_screenshot", "{}"), ToolCall("b", "take_screenshot", "{}"))),
+        ToolResult("a", "one", picture=Picture("image/png", b"\x89PNG")),
+        ToolResult("b", "two", picture=Picture("image/jpeg", b"\xff\xd8")),
+    ]
+    sent = messages("", steps)
+    assert [message["role"] for message in sent] == ["user", "assistant", "tool", "tool", "assistant", "user"]
+    assert sent[4]["content"] == LOOKING
+    assert [part["image_url"]["url"] for part in sent[5]["content"][1:]] == [
+        "data:image/png;base64,iVBORw==",
+        "data:image/jpeg;base64,/9g=",
+    ]
+    assert messages("", [*steps, Answer("nice")])[-1]["content"] == "nice"
+
+
+def test_only_the_newest_pictures_are_sent() -> None:
+    steps: list[Step] = [Prompt("show", ALICE)]
+    for number in range(PICTURES + 2):
+        call = ToolCall(f"{number}", "take_screenshot", "{}")
+        steps += [Answer("", (call,)), ToolResult(call.id, "x", picture=Picture("image/png", b"%d" % number))]
+    sent = messages("", steps)
+    assert sum(message["content"] == LOOKING for message in sent) == PICTURES
+    assert what_is_wrong({"messages": sent}) is None

@@ -50,6 +50,7 @@ class Script:
     too_long_above: int = 1 << 30
     """Steps of a history beyond which it says that it is too long."""
     name: str = "script"
+    sees: bool = False
     asked: list[list[Step]] = field(default_factory=list)
 
     async def reply(self, system: str, history: Sequence[Step], tools: Sequence[ToolSpec], emit: Emit) -> Reply:

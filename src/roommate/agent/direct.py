@@ -16,6 +16,7 @@ class DirectModel:
     """Implements ports.Model."""
 
     context_tokens = 1 << 20
+    sees = False
 
     def __init__(self, name: str) -> None:
         """`name` begins with DIRECT."""

@@ -69,14 +69,17 @@ class LiteLLMModel:
         api_key: str = "",
         api_base: str = "",
         context_tokens: int = 0,
+        sees: bool | None = None,
         timeout: float = 120.0,
         patience: Patience = DEFAULT_PATIENCE,
     ) -> None:
-        """`context_tokens` 0 asks LiteLLM; `timeout` is the longest silence in seconds, before and within a reply."""
+        """`context_tokens` 0 and `sees` None ask LiteLLM; `timeout` is the longest silence in seconds, before a reply
+        and within it."""
         self._name = name
         self._api_key = api_key
         self._api_base = api_base
         self._context = context_tokens
+        self._sees = sees
         self._timeout = timeout
         self._patience = patience
         self._wire: Wire | None = None
@@ -93,6 +96,11 @@ class LiteLLMModel:
         """What is left for a history, in tokens as `window.tokens` guesses them; the provider's counts correct it."""
         context = self._calibration.guessed(self._context or UNKNOWN_CONTEXT)
         return max(context - self._around, context // 2)
+
+    @property
+    def sees(self) -> bool:
+        known = self._wire is not None and self._wire.sees
+        return known if self._sees is None else self._sees
 
     async def load(self) -> Wire:
         """Import LiteLLM (3 s of CPU, in a thread) and look the model up. Nothing is left to do the second time."""

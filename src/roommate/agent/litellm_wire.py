@@ -77,6 +77,10 @@ class Wire:
             self.provider = litellm.get_llm_provider(name, api_base=api_base or None)[1]
         if not self.provider and api_base:  # nearly everything that people run themselves speaks like OpenAI
             self.provider, self._name = "openai", f"openai/{name}"
+        self.sees = False
+        """It takes pictures, as far as LiteLLM knows."""
+        with contextlib.suppress(Exception):
+            self.sees = litellm.supports_vision(self._name, self.provider or None)
         with contextlib.suppress(Exception):
             facts = litellm.get_model_info(self._name)
             read = facts.get("max_input_tokens") or facts.get("max_tokens") or 0

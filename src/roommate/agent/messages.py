@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
 
-from roommate.words import Answer, JsonObject, Prompt, Step, ToolCall, ToolResult, ToolSpec, UserId
+from roommate.words import Answer, JsonObject, Picture, Prompt, Step, ToolCall, ToolResult, ToolSpec, UserId
 
 UNANSWERED = "(This turn was ended before an answer.)"
 """Stands where a turn has no answer: several providers refuse a user message behind another or behind a tool result."""
+
+LOOKING = "(I look at the picture.)"
+"""Stands between the results of calls and their pictures, for the same providers. A result cannot hold its picture
+itself: OpenAI and those like it take text there only."""
+
+PICTURES = 4
+"""The newest of a turn that a model is shown: providers limit how large a request is."""
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _ID = re.compile(r"[a-zA-Z0-9_.:-]{1,40}")
@@ -22,11 +30,17 @@ def messages(system: str, history: Sequence[Step]) -> list[JsonObject]:
     """The history as chat messages: starts with a Prompt, each call of an Answer has its ToolResult behind it.
 
     Where several people wrote, each message begins with its writer: ``alice: …``, the whole Matrix id where two share
-    that name. Arguments that are not a JSON object are sent back as ``{"_malformed": "…"}``, empty texts get a word.
+    that name. Pictures of results come behind them, as a user's message. Arguments that are not a JSON object are sent
+    back as ``{"_malformed": "…"}``, empty texts get a word.
     """
     names = _names({step.sender for step in history if isinstance(step, Prompt)})
     out: list[JsonObject] = [{"role": "system", "content": clean(system)}] if system else []
+    shown = [step for step in history if isinstance(step, ToolResult) and step.picture][-PICTURES:]
+    pictures: list[JsonObject] = []
     for step in history:
+        if pictures and not isinstance(step, ToolResult):
+            out += _look(pictures)
+            pictures = []
         match step:
             case Prompt(text, sender):
                 if out and out[-1]["role"] in ("user", "tool"):
@@ -37,7 +51,22 @@ def messages(system: str, history: Sequence[Step]) -> list[JsonObject]:
             case ToolResult(call_id, text):
                 content = clean(text) if text.strip() else "(no output)"
                 out.append({"role": "tool", "tool_call_id": _id(call_id), "content": content})
-    return out
+                if step.picture and step in shown:
+                    pictures.append(_picture(step.picture))
+    return out + (_look(pictures) if pictures else [])
+
+
+def _look(pictures: list[JsonObject]) -> list[JsonObject]:
+    which = "The picture that the tool gave:" if len(pictures) == 1 else "The pictures that the tools gave, in order:"
+    return [
+        {"role": "assistant", "content": LOOKING},
+        {"role": "user", "content": [{"type": "text", "text": which}, *pictures]},
+    ]
+
+
+def _picture(picture: Picture) -> JsonObject:
+    content = base64.b64encode(picture.content).decode()
+    return {"type": "image_url", "image_url": {"url": f"data:{picture.mimetype};base64,{content}"}}
 
 
 def tools_for(specs: Sequence[ToolSpec]) -> list[JsonObject]:

@@ -37,6 +37,7 @@ class RehearsalModel:
 
     name = "rehearsal"
     context_tokens = 32_768
+    sees = False
 
     async def reply(self, system: str, history: Sequence[Step], tools: Sequence[ToolSpec], emit: Emit) -> Reply:
         reply = answer(history)

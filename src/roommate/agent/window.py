@@ -13,6 +13,9 @@ from roommate.words import Answer, Prompt, Step, ToolCall, ToolResult
 STEP_TOKENS = 6
 """What a provider puts around each message: its role, the ids of calls."""
 
+PICTURE_TOKENS = 1600
+"""About what providers count for a picture of the size that models are given."""
+
 STUB_ABOVE = 400
 """Texts of up to this many characters stay as they are: a stub would hardly be shorter."""
 
@@ -71,8 +74,8 @@ def _shorten(turn: Sequence[Step], too_many: int) -> tuple[list[Step], int]:
 def _stub(step: Step) -> Step:
     """The step without its long texts; what the model said and what a person wrote stays."""
     match step:
-        case ToolResult(text=text) if len(text) > STUB_ABOVE:
-            return replace(step, text=_cut(text))
+        case ToolResult(text=text, picture=picture) if picture or len(text) > STUB_ABOVE:
+            return replace(step, text=_cut(text), picture=None)
         case Answer(calls=calls):
             return replace(step, calls=tuple(_stub_arguments(call) for call in calls))
         case _:
@@ -106,7 +109,11 @@ def tokens(steps: Iterable[Step]) -> int:
     Measured against OpenAI's cl100k_base and o200k_base: code, prose, JSON and logs 1.0-1.5 times the true count, other
     alphabets 1.1-3.8 times, and only what has hardly any words falls short (hex 0.9, emoji and base64 0.7).
     """
-    return sum(STEP_TOKENS + sum(text_tokens(text) for text in _texts(step)) for step in steps)
+    return sum(STEP_TOKENS + sum(text_tokens(text) for text in _texts(step)) + _seen(step) for step in steps)
+
+
+def _seen(step: Step) -> int:
+    return PICTURE_TOKENS if isinstance(step, ToolResult) and step.picture else 0
 
 
 @lru_cache(maxsize=2048)  # a history is counted at every round, and only its end is new

@@ -15,8 +15,9 @@ def tag(value: Any) -> str:
 
 
 def encode(value: Any) -> str:
-    """A frozen dataclass of words.py as JSON text."""
-    return json.dumps(asdict(value), ensure_ascii=False, separators=(",", ":"))
+    """A frozen dataclass of words.py as JSON text; without a result's picture, which is not kept."""
+    fields = {name: field for name, field in asdict(value).items() if name != "picture"}
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
 
 
 def decode(kind: str, text: str) -> Any:

@@ -30,6 +30,7 @@ def _one_text(value: object) -> object:
 Text = Annotated[str, Field(min_length=1)]
 Line = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Pixels = Annotated[int, Field(ge=100, le=4000)]
 
 
 class RunCommand(Arguments):
@@ -92,6 +93,16 @@ class FetchUrl(Arguments):
     """Read a web page as text. People may be asked first whether its host is allowed."""
 
     url: Text = Field(description="The address, with http:// or https://")
+
+
+class TakeScreenshot(Arguments):
+    """Open a web page in a browser; people see the picture, and you if you can. Gives console errors, too."""
+
+    url: Text | None = Field(None, description="The address; http://localhost:PORT for a server in the container")
+    path: Text | None = Field(None, description="In place of url: a file of the workspace, such as index.html")
+    full_page: bool = Field(False, description="True for all of the page, not only its upper part")
+    width: Pixels | None = Field(None, description="Of the window; default: 1280")
+    height: Pixels | None = Field(None, description="Default: 800")
 
 
 class SendFile(Arguments):
@@ -180,6 +191,7 @@ TOOLS: dict[str, type[Arguments]] = {
     "search": Search,
     "run_tests": RunTests,
     "fetch_url": FetchUrl,
+    "take_screenshot": TakeScreenshot,
     "send_file": SendFile,
     "read_background": ReadBackground,
     "stop_background": StopBackground,

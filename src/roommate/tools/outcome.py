@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from roommate.words import Picture
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -12,6 +14,7 @@ class Outcome:
     text: str
     title: str
     ok: bool = True
+    picture: Picture | None = None
 
 
 def counted(number: int, what: str) -> str:

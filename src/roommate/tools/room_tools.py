@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from roommate.errors import SandboxError, ToolError
 from roommate.ports import Agents, Emit, Hand, Proposals, Share
-from roommate.tools import commands, delegation, fetch, files, pull_request, showing, testing
+from roommate.tools import commands, delegation, fetch, files, pull_request, screenshot, showing, testing
 from roommate.tools.arguments import (
     Arguments,
     CreatePullRequest,
@@ -24,6 +24,7 @@ from roommate.tools.arguments import (
     Search,
     SendFile,
     StopBackground,
+    TakeScreenshot,
     WriteFile,
     parse,
     specs,
@@ -51,13 +52,16 @@ class RoomTools:
         share: Share | None = None,
         redeploy: Callable[[str, str], Awaitable[str]] | None = None,
         proposals: Proposals | None = None,
+        sees: Callable[[], bool] = lambda: False,
     ) -> None:
         """`hand` brings up the room's hand where needed. Times are seconds: how long a command runs where the model
         does not say, and the most that it may ask for. `keep` is how many bytes of output the model gets. `redeploy`
-        puts up a card, given a ref and why, and gives what to tell the model."""
+        puts up a card, given a ref and why, and gives what to tell the model; `sees` says whether it takes
+        pictures."""
         self._hand = hand
         self._command_timeout, self._longest_timeout, self._keep = command_timeout, longest_timeout, keep
         self._agents, self._share, self._redeploy, self._proposals = agents, share, redeploy, proposals
+        self._sees = sees
         self._writing = asyncio.Lock()
 
     @property
@@ -83,7 +87,7 @@ class RoomTools:
         except Exception as error:  # a turn must survive whatever a tool does
             log.exception("tool %s failed", call.name)
             outcome = _failed(f"an error within Roommate ({type(error).__name__}); it is in the log of the daemon")
-        return ToolResult(call.id, outcome.text, outcome.ok, outcome.title)
+        return ToolResult(call.id, outcome.text, outcome.ok, outcome.title, outcome.picture)
 
     async def _request(self, call: ToolCall, asked: RequestRedeploy) -> ToolResult:
         if self._redeploy is None:
@@ -123,6 +127,8 @@ class RoomTools:
                     return await pull_request.create(asked, self._proposals, hand)
             case FetchUrl():
                 return await fetch.fetch(asked, hand, self._keep)
+            case TakeScreenshot():
+                return await screenshot.take(call_id, asked, hand, self._share, self._sees)
             case SendFile():
                 return await showing.send(call_id, asked, hand, self._share)
             case ReadBackground():

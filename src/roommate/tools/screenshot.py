@@ -1,0 +1,130 @@
+"""The tool take_screenshot: a page as a picture, for people and models that see, and in words for those that do not."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from pydantic import BaseModel, ValidationError
+
+from roommate.errors import ToolError
+from roommate.ports import Hand, Share
+from roommate.tools.arguments import TakeScreenshot
+from roommate.tools.bounded import Bounded
+from roommate.tools.outcome import Outcome, counted
+from roommate.tools.pictures import measure
+from roommate.tools.plain import plain
+from roommate.tools.showing import described, whole
+from roommate.words import Picture
+
+FOLDER = ".roommate/screenshots"
+SECONDS = 130.0
+LARGEST = 16 << 20
+LARGEST_VIEW = 3 << 20
+WIDTH, HEIGHT = 1280, 800
+NO_BROWSER = (
+    "there is no browser in this room's image: an operator makes one with `roommate image build --stage browser`. "
+    "Say so, and check the page in another way"
+)
+
+
+class Shot(BaseModel):
+    """What the program in the container says of a page; see browser.py."""
+
+    error: str | None = None
+    no_browser: bool = False
+    status: int | None = None
+    title: str = ""
+    address: str = ""
+    loaded: bool = True
+    left_out: int = 0
+    seen: int = 0
+    console: list[str] = []
+    console_lines: int = 0
+    text: str = ""
+
+
+async def take(
+    call_id: str, asked: TakeScreenshot, hand: Hand, share: Share | None, sees: Callable[[], bool]
+) -> Outcome:
+    url, path = _target(asked)
+    name = f"{FOLDER}/{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    picture, view = f"{name}.png", f"{name}-small.jpg"
+    shot = await _run(
+        {
+            "url": url,
+            "path": path,
+            "width": asked.width or WIDTH,
+            "height": asked.height or HEIGHT,
+            "full_page": asked.full_page,
+            "picture": picture,
+            "view": view,
+        },
+        hand,
+    )
+    content = await whole(hand, picture, min(LARGEST, await share.largest()) if share else LARGEST)
+    if (measured := measure(content)) is None:
+        raise ToolError(f"{picture} is no picture")
+    size = f"{measured.width}×{measured.height}"
+    title = " ".join(_clean(shot.title).split())
+    what = " · ".join(part for part in (path or url, shot.status and f"HTTP {shot.status}", title, size) if part)
+    if share is not None:
+        await share.show(call_id, described(picture, content, f"Screenshot: {what}"))
+    told = [what + ("" if shot.loaded else " · still loading"), f"[people are shown it; it is kept in {picture}]"]
+    if shot.left_out:
+        told.append(f"[the page is longer: {shot.left_out} px at its end are not in the picture]")
+    told += (
+        [counted(shot.console_lines, "line") + " in the console:", *map(_clean, shot.console)] if shot.console else []
+    )
+    given = None
+    if sees():
+        given = Picture(measured.mimetype, content)
+        if shot.seen:
+            small = await whole(hand, view, LARGEST_VIEW)
+            given = Picture("image/jpeg", small)
+            told.append(f"[you see the upper {shot.seen} px of it, made smaller]")
+    else:
+        told += ["[you cannot see pictures; this is the page's text]", _clean(shot.text).strip() or "(no text)"]
+    ok = shot.status is None or shot.status < 400
+    return Outcome("\n".join(told), " · ".join(what.split(" · ")[1:]), ok=ok, picture=given)
+
+
+def _target(asked: TakeScreenshot) -> tuple[str, str]:
+    """The address or the file, one of them empty."""
+    url = asked.url or ""
+    if url.startswith("file://"):
+        return "", unquote(urlsplit(url).path)
+    if bool(url) == bool(asked.path):
+        raise ToolError("give either url or path")
+    if url.startswith(("localhost", "127.0.0.1")):
+        url = f"http://{url}"
+    if url and not url.startswith(("http://", "https://")):
+        raise ToolError(f"{url[:200]} is no web address: it must start with http:// or https://")
+    return url, asked.path or ""
+
+
+async def _run(asked: dict[str, object], hand: Hand) -> Shot:
+    printed = Bounded(0, 64 << 10)
+    program = Path(__file__).with_name("browser.py").read_text("utf-8")
+    command = ["python3", "-I", "-X", "utf8", "-c", program, json.dumps(asked)]
+    ended = await hand.run(command, timeout=SECONDS, on_output=printed.add)
+    said = plain(printed.excerpt().tail)
+    if ended.timed_out:
+        raise ToolError(f"there was no picture after {SECONDS:.0f} s")
+    try:
+        shot = Shot.model_validate_json(said.strip().rpartition("\n")[2])
+    except ValidationError:
+        raise ToolError(f"the browser failed: {said.strip()[-500:] or 'it said nothing'}") from None
+    if shot.no_browser:
+        raise ToolError(NO_BROWSER)
+    if shot.error is not None:
+        raise ToolError(f"{asked['path'] or asked['url']} was not opened: {shot.error[:500]}")
+    return shot
+
+
+def _clean(text: str) -> str:
+    return plain(text.encode("utf-8", "replace"))
