@@ -93,8 +93,7 @@ async def test_a_hog_and_a_fork_bomb_hurt_their_own_room_only(
         assert f"fine {number}" in (await alice.ask(mine, run(f"echo fine {number}"))).body
     await attack
     again = await mallory.ask(hostile, run("echo again; ps -e | wc -l"), 60)
-    assert "\nagain" in again.body
-    assert "left behind were ended" in again.body
+    assert "again\n" in again.body
 
 
 async def test_a_full_workspace_is_said_and_can_be_emptied(

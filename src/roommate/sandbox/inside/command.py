@@ -38,7 +38,10 @@ if TYPE_CHECKING:
 
 GRACE = 1.0
 """Seconds from SIGTERM to SIGKILL; also how long others may hold the output open when the process has ended."""
-SPAWNS = 30
+SPAWNS = 100
+"""Tries to start a process, 10 ms apart, once others were ended for it: they count until init has reaped them."""
+REAPED = 20
+"""The same where nobody was there to be ended: what was killed just before may still count."""
 SWEPT = b"[too many processes ran in this room: those that earlier commands had left behind were ended]\n"
 KILLS = 40
 """Rounds of SIGKILL, 50 ms apart, after which a family that is still there is given up (stuck in the kernel)."""
@@ -135,9 +138,9 @@ class Command:
                 )
             except BlockingIOError:
                 swept = sweep([command.family for command in self._hand.commands.values()]) or swept
-                if not swept or patience == SPAWNS - 1:
+                if patience == (SPAWNS if swept else REAPED) - 1:
                     raise
-                time.sleep(0.01)  # until init has reaped them
+                time.sleep(0.01)
                 continue
             if swept:
                 self._owner.take(SWEPT)
