@@ -21,6 +21,27 @@ PROVIDERS = ("gemini", "dashscope", "openai", "anthropic", "openrouter")
 
 EGRESS_PRESETS = ("none", "registries", "github", "all")
 
+LIVE = frozenset(
+    {
+        "operators",
+        "matrix_admin_user",
+        "allowed_users",
+        "answer_everything",
+        "llm_model",
+        "llm_api_key",
+        "llm_api_base",
+        "llm_context_tokens",
+        "llm_timeout_seconds",
+        "command_timeout_seconds",
+        "coding_timeout_seconds",
+        "plan_agent",
+        "implement_agent",
+        "agent_models",
+        "max_agent_turns",
+    }
+)
+"""Settings that are looked at each time they count: a daemon that runs can be told of new ones."""
+
 AGENTS = ("gemini", "qwen", "claude", "codex", "opencode")
 """The coding agents that rooms may have."""
 

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from roommate import __version__, hooks, logs
 from roommate.agent.direct import DIRECT, DirectModel
@@ -28,10 +29,11 @@ from roommate.broker.gate import QUESTION
 from roommate.chat import voice
 from roommate.chat.commands import names_of
 from roommate.coders import Choice, RoomAgents
-from roommate.config import REHEARSAL, Settings
+from roommate.config import REHEARSAL, Settings, load
 from roommate.control import NAME
 from roommate.control.server import Caller, Method, Params, Server
 from roommate.control_room import ControlRoom
+from roommate.desk.accounts import Reloaded, changed
 from roommate.desk.methods import SOCKET, deed_of, methods
 from roommate.desk.status import Status, status
 from roommate.errors import ControlError, TokenRevoked, Transient
@@ -156,6 +158,7 @@ class Daemon:
                 "status": Method(self._status),
                 "stop": Method(self._stop),
                 "restart": Method(self._restart),
+                "reload": Method(self._reload),
             },
             self._refused,
         )
@@ -219,7 +222,7 @@ class Daemon:
         sender = Sender(homeserver, outbox)
         control = ControlRoom(RoomId(self._settings.control_room), outbox, sender)
         questions = Questions(cards, sender, control, {hooks.ASKED_BY_HOOK: hooks.decider(spool)})
-        redeploys = Redeploys(self._settings, outbox, questions, sender, audit, control)
+        redeploys = Redeploys(lambda: self._settings, outbox, questions, sender, audit, control)
         egress, agent_usages = Egress(database), AgentUsages(database)
         registries = Registries(sandboxes.in_image)
         gate = Gate(egress, questions, registries=registries, presets=self._settings.egress_presets)
@@ -245,10 +248,10 @@ class Daemon:
                 await ipc.commit(room_id, found)
                 self._wake(room_id, group, house)
 
-            agent_log, choice = Agents(database), choice_of(self._settings)
+            agent_log = Agents(database)
 
             def agents(room_id: RoomId) -> RoomAgents:
-                return RoomAgents(room_id, choice, agent_log)
+                return RoomAgents(room_id, choice_of(self._settings), agent_log)
 
             async def go_on() -> None:
                 for room_id in await inbox.rooms_with_work():
@@ -263,7 +266,7 @@ class Daemon:
 
             self._intake = intake = Intake(homeserver, inbox, stored)
             self._house = house = House(
-                settings=self._settings,
+                set_to=lambda: self._settings,
                 names=names_of(homeserver.me.user_id, homeserver.me.display_name),
                 inbox=inbox,
                 outbox=outbox,
@@ -379,14 +382,21 @@ class Daemon:
         await self._told(caller, "daemon.restart")
         caller.after(lambda: self._end(True))
 
+    async def _reload(self, params: Params, caller: Caller) -> Reloaded:
+        self._settings, reloaded = changed(self._settings, load())
+        self._journal.redact.learn(self._settings.llm_api_key.get_secret_value())
+        self._models.clear()
+        await self._told(caller, "daemon.reload", ",".join(reloaded.changed))
+        return reloaded
+
     async def _refused(self, uid: int) -> None:
         if self._house is not None:
             await self._house.audit.record(Deed(f"uid {uid}", SOCKET, "control", DeedOutcome.REFUSED))
 
-    async def _told(self, caller: Caller, what: str) -> None:
+    async def _told(self, caller: Caller, what: str, subject: str = "") -> None:
         log.info("%s by user %d at the control socket", what, caller.uid)
         if self._house is not None:
-            await self._house.audit.record(deed_of(caller, what))
+            await self._house.audit.record(replace(deed_of(caller, what), subject=subject))
 
     def _model(self, name: str) -> Model:
         if name not in self._models:

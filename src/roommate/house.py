@@ -49,7 +49,7 @@ class Resident(Protocol):
 class House:
     """What every room needs of the daemon."""
 
-    settings: Settings
+    set_to: Callable[[], Settings]
     names: Sequence[str]
     """What people call the bot."""
     inbox: Inbox
@@ -79,3 +79,8 @@ class House:
     """The room's task, which is started where it does not run."""
     silent_seconds: Callable[[], float | None]
     """Since the homeserver last answered a sync; None before the first."""
+
+    @property
+    def settings(self) -> Settings:
+        """As they are now: an operator may change some of them while the daemon runs."""
+        return self.set_to()

@@ -46,7 +46,7 @@ class Redeploys:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: Callable[[], Settings],
         outbox: Outbox,
         questions: Questions,
         progress: Progress,
@@ -59,7 +59,7 @@ class Redeploys:
         self._progress = progress
         self._audit = audit
         self._control = control
-        self._journal = Journal(settings.state_dir)
+        self._journal = Journal(settings().state_dir)
         self._own = own()
         self._started_at = 0.0
         self._news = asyncio.Event()
@@ -73,7 +73,7 @@ class Redeploys:
 
         Raises NotPermitted.
         """
-        if not self._settings.is_operator(by):
+        if not self._settings().is_operator(by):
             raise NotPermitted("Only an operator can redeploy me.", what, ref)
         if self._own is None:
             return NO_RELEASE
@@ -85,7 +85,7 @@ class Redeploys:
 
     def asked_in(self, room_id: RoomId, by: UserId) -> Callable[[str, str], Awaitable[str]] | None:
         """What a model that works for somebody may do: ask. None where that makes no sense."""
-        if self._own is None or not self._settings.is_operator(by):
+        if self._own is None or not self._settings().is_operator(by):
             return None
         return lambda ref, why: self._request(room_id, ref, why, by)
 
@@ -125,9 +125,9 @@ class Redeploys:
     def _redeploy(self, install: Install, ref: str, why: str) -> Question | str:
         """Blocks."""
         self._refuse_a_second()
-        repository = plan.repository_of(install, self._settings)
+        repository = plan.repository_of(install, self._settings())
         repository.fetch(FETCH_SECONDS)
-        way = plan.way(install, repository, ref or self._settings.update_ref)
+        way = plan.way(install, repository, ref or self._settings().update_ref)
         update = plan.update_to(install, way.to.id, by="")
         text = news.redeploy_card(update.old, update.new, way.ref, plan.incoming(way), way.behind, why)
         return Question(REDEPLOY, text, way.to.id, operators_only=True, seconds=CARD_SECONDS)

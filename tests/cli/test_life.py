@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.cli.test_commands import roommate
 from tests.conftest import MakeDaemon, MakePerson
 from tests.harness import MARK, ROOMMATE, Daemon
+from tests.person import Person
 from tests.terminal import Terminal
 
 
@@ -93,3 +94,47 @@ async def test_a_restart_takes_the_release_that_the_link_leads_to_by_now(daemon:
     assert bot.running
     assert bot.pid == pid
     assert await bot.term() == 0
+
+
+async def test_settings_are_read_again_and_the_log_is_shown(daemon: MakeDaemon, person: MakePerson) -> None:
+    bot, alice = await daemon(), await person("alice")
+    room = await bot.room_with(alice)
+    await alice.wait(lambda: bot.said(alice, room), what="the greeting")
+    assert "for operators" in (await notice(alice, bot, room, "!rooms"))
+    (bot.folder / ".env").write_text(f"OPERATORS={alice.user_id}\nSANDBOX_CPUS=1\nMAX_AGENT_TURNS=3\n")
+    code, out, _ = await at(bot, "reload", "--json")
+    assert code == 0
+    assert json.loads(out) == {"changed": ["OPERATORS", "MAX_AGENT_TURNS"], "need_restart": ["SANDBOX_CPUS"]}
+    assert room in (await notice(alice, bot, room, "!rooms"))
+    _, out, err = await at(bot, "reload")
+    assert out == ""
+    assert err.splitlines() == ["Nothing that counts at once has changed.",
+                                "After a restart only (`roommate restart`): SANDBOX_CPUS."]  # fmt: skip
+    (bot.folder / ".env").write_text("MAX_AGENT_TURNS=many")
+    code, _, err = await at(bot, "reload")
+    assert code == 78
+    assert "MAX_AGENT_TURNS" in err
+
+    other = await bot.room_with(alice)
+    _, whole, _ = await at(bot, "logs")
+    assert "ready after" in whole
+    assert room in whole
+    _, only, _ = await at(bot, "logs", "--room", other)
+    assert only
+    assert all(other in line for line in only.splitlines())
+    assert len((await at(bot, "logs", "-n", "2"))[1].splitlines()) == 2
+    async with Terminal(str(ROOMMATE), "logs", "-f", environment=bot.settings, columns=200) as terminal:
+        await terminal.see("ready after")
+        log = bot.state / "logs" / "roommate.log"
+        log.rename(log.with_name("roommate.log.1"))
+        log.write_text("2026-01-01 00:00:00 INFO    written after it was rotated\n")
+        await terminal.see("written after it was rotated")
+        terminal.type("\x03")
+        assert await terminal.ended() == 0
+
+
+async def notice(person: Person, bot: Daemon, room: str, command: str) -> str:
+    """What the bot answers to a command."""
+    before = len(bot.said(person, room))
+    await person.say(room, command)
+    return (await person.wait(lambda: bot.said(person, room)[before:], what=command))[0].body

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.control.wire import Wire, call
-from tests.harness import Daemon
+from tests.harness import ROOMMATE, Daemon
 
 NOBODY = "65534"
 
@@ -148,6 +148,9 @@ def test_another_user_is_turned_away(bot: Daemon, path: Path, open_to_all: None)
     assert "user 65534 may not control this daemon" in done.stdout, done.stderr
     assert done.stdout.strip().endswith("None"), "and hung up on"
     assert "user 65534" in bot.log_text()
+    found = subprocess.run([ROOMMATE, "audit", "--json"], env=bot.settings, capture_output=True, text=True, check=True)
+    assert '"who": "uid 65534"' in found.stdout
+    assert '"outcome": "refused"' in found.stdout
     lives(path)
 
 

@@ -73,6 +73,7 @@ async def test_operators_pause_and_look_around_in_chat(
     bot = await daemon(model=model, OPERATORS=alice.user_id, LLM_CONTEXT_TOKENS="1234")
     room = await bot.room_with(alice, bob, name="A [shared] room")
     mine = await bot.room_with(alice)
+    await alice.wait(lambda: bot.said(alice, room) and bot.said(alice, mine), what="both greetings")
 
     async def told(who: Person, text: str, place: str = room) -> str:
         """What the bot answers to a command."""

@@ -75,6 +75,26 @@ def _restart_command() -> None:
     life.restart()
 
 
+@app.command("reload")
+def _reload_command(as_json: AsJson = False) -> None:
+    """Have the daemon read .env again. Tells which settings changed, and which need a restart."""
+    from roommate.cli import life
+
+    life.reload(as_json=as_json)
+
+
+@app.command("logs")
+def _logs_command(
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what comes, until Ctrl-C.")] = False,
+    room: Annotated[str, typer.Option(help="Only lines about this room: its id, or the beginning of it.")] = "",
+    most: Annotated[int, typer.Option("-n", help="How many lines.")] = 100,
+) -> None:
+    """Show the newest lines of the daemon's log file, also when it does not run."""
+    from roommate.cli import journal
+
+    journal.show(room, most, follow=follow)
+
+
 @app.command("status")
 def _status_command(
     as_json: AsJson = False,

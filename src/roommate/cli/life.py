@@ -14,6 +14,7 @@ from typing import Any
 import typer
 
 from roommate import where
+from roommate.cli import ask
 from roommate.cli.status import age, connect
 from roommate.errors import ControlError, NotRunning
 
@@ -85,6 +86,18 @@ def restart() -> None:
         if ended(LOOK_SECONDS):
             raise ControlError(f"process {before['pid']} has ended: its log says why")
     raise ControlError(f"it is not ready after {START_SECONDS:g} s: `roommate status` shows how it is")
+
+
+def reload(*, as_json: bool) -> None:
+    """Have it read `.env` again, and tell what became of that. Raises NotRunning, ControlError."""
+    found = ask.ask("reload")
+    if as_json:
+        ask.show_json(found)
+        return
+    changed, late = found["changed"], found["need_restart"]
+    typer.echo(f"Changed: {', '.join(changed)}." if changed else "Nothing that counts at once has changed.", err=True)
+    if late:
+        typer.echo(f"After a restart only (`roommate restart`): {', '.join(late)}.", err=True)
 
 
 def _ready() -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from roommate.config import Settings
+from roommate.config import LIVE, Settings
 from roommate.house import House
 from roommate.words import AgentUsage, RoomId
 
@@ -36,6 +36,14 @@ class Setting:
     """Nobody has set it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """Names of settings: those that count from now on, and those that only a restart takes in."""
+
+    changed: Sequence[str]
+    need_restart: Sequence[str]
+
+
 async def usage(house: House) -> Sequence[RoomUsage]:
     found = []
     for row in await house.rooms.all():
@@ -61,6 +69,15 @@ def settings(set_to: Settings) -> Sequence[Setting]:
         Setting(name.upper(), _shown(getattr(set_to, name)), name not in set_to.model_fields_set)
         for name in Settings.model_fields
     ]
+
+
+def changed(now: Settings, fresh: Settings) -> tuple[Settings, Reloaded]:
+    """What the settings of a daemon that runs become when it is shown `fresh` ones, and what became of each."""
+    different = [name for name in Settings.model_fields if getattr(now, name) != getattr(fresh, name)]
+    live = [name for name in different if name in LIVE]
+    late = [name.upper() for name in different if name not in LIVE]
+    taken = now.model_copy(update={name: getattr(fresh, name) for name in live})
+    return taken, Reloaded([name.upper() for name in live], late)
 
 
 def _shown(value: object) -> str:
