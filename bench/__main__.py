@@ -14,13 +14,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import agents, broker, calls, hooks, life, turns
+from bench import agents, broker, calls, hooks, life, operating, turns
 from bench.stage import Figure, Stage, stage
 
 PARTS: dict[str, Callable[[Stage, int], Awaitable[list[Figure]]]] = {
     "calls": calls.measure,
     "turns": turns.measure,
     "life": life.measure,
+    "operating": operating.measure,
     "hooks": hooks.measure,
     "broker": broker.measure,
     "agents": agents.measure,

@@ -286,6 +286,7 @@ class Daemon:
                 agent_usages=agent_usages,
                 progress=sender,
                 doors=homeserver,
+                window=homeserver,
                 sandboxes=sandboxes,
                 model=self._model,
                 tools=lambda turn: RoomTools(
@@ -301,6 +302,7 @@ class Daemon:
                 agent_log=agent_log,
                 agents=agents,
                 room=lambda room_id: self._resident(room_id, group, house),
+                wake=lambda room_id: self._wake(room_id, group, house),
                 silent_seconds=lambda: intake.silent_seconds,
             )
             group.create_task(intake.run())

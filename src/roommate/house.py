@@ -11,7 +11,7 @@ from roommate.coders import RoomAgents
 from roommate.config import Settings
 from roommate.control_room import ControlRoom
 from roommate.holds import Holds
-from roommate.ports import Doors, Model, Progress, Sandboxes, Tools
+from roommate.ports import Doors, Model, Progress, Sandboxes, Tools, Window
 from roommate.questions import Questions
 from roommate.redeploy import Redeploys
 from roommate.store import (
@@ -70,6 +70,7 @@ class House:
     agent_usages: AgentUsages
     progress: Progress
     doors: Doors
+    window: Window
     sandboxes: Sandboxes
     model: Callable[[str], Model]
     tools: Callable[[Turn], Tools]
@@ -77,6 +78,8 @@ class House:
     agents: Callable[[RoomId], RoomAgents]
     room: Callable[[RoomId], Resident]
     """The room's task, which is started where it does not run."""
+    wake: Callable[[RoomId], None]
+    """There is something new for this room in the inbox."""
     silent_seconds: Callable[[], float | None]
     """Since the homeserver last answered a sync; None before the first."""
 

@@ -300,6 +300,19 @@ class Doors(Protocol):
         ...
 
 
+class Window(Protocol):
+    """Into a room, to look at it."""
+
+    async def follow(
+        self, room: RoomId, since: str | None, back: int, timeout_ms: int
+    ) -> tuple[Sequence[JsonObject], str]:
+        """The room's events since then, as the homeserver has them, and the next `since`; without one the last `back`.
+
+        Raises Transient or Refused.
+        """
+        ...
+
+
 class Ask(Protocol):
     """Ask the people of a room."""
 

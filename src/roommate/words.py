@@ -138,6 +138,9 @@ TURN = "io.roommate.turn"
 ANSWERS = "io.roommate.answers"
 """Of any other message that answers something: the id of that event."""
 
+SAID = "io.roommate.said"
+"""Of what the bot says for somebody at the command line: ``by`` whom, the ``text``, the ``session`` it came from."""
+
 CARD = "io.roommate.card"
 """Of a card: ``what`` it asks. ✅ and ❌ mean something here."""
 

@@ -60,6 +60,8 @@ async def test_rooms_turns_and_questions(daemon: MakeDaemon, person: MakePerson,
     assert (code, out) == (1, b"")
     assert err == "roommate: the bot is in no room 'Nowhere': `roommate rooms ls` shows those that it is in\n"
 
+    assert "nobody can be spoken for" in (await run(bot, "send", "Workshop", "hello"))[2]
+
     # Paused from here, told there, and gone on with.
     await done(bot, "rooms", "pause", "Workshop")
     asked = await alice.say(room, "SAY later")
@@ -176,3 +178,45 @@ async def test_containers_and_files(daemon: MakeDaemon, person: MakePerson, tmp_
     await done(bot, "sandbox", "rm", "Files")
     assert not bot.containers()
     assert await done(bot, "sandbox", "exec", "Files", "cat", "said") == "hello"
+
+
+async def test_speaking_through_the_daemon(daemon: MakeDaemon, person: MakePerson, model: ScriptedModel) -> None:
+    alice, bob = await person("alice"), await person("bob")
+    bot = await daemon(model=model, OPERATORS=alice.user_id)
+    room = await bot.room_with(alice, bob, name="Workshop")
+    assert await done(bot, "send", "Workshop", "SAY hello", "--wait") == "hello\n"
+    [said] = [m for m in bot.said(bob, room) if "💬" in m.body]
+    assert said.body == f"💬 **{alice.user_id}**:\n\nSAY hello"
+    [answer] = [m for m in bot.said(bob, room) if m.body.startswith("hello")]
+    assert answer.reply_to == said.event_id
+    assert answer.content["m.mentions"] == {"user_ids": [alice.user_id]}
+    event = (await done(bot, "send", room, "SAY without waiting")).strip()
+    assert (await bob.answer_to(event)).body.startswith("without waiting")
+    answer_found = json.loads(await done(bot, "send", room, "!who", "--wait", "--json"))
+    assert "you are an operator" in answer_found["body"]
+
+    lines = "!reset workspace\n/no\nSAY and on\n"
+    out = await done(bot, "chat", "Workshop", stdin=lines.encode())
+    assert "every file" in out
+    assert out.endswith("Nothing was deleted.\nand on\n")
+    decided = [json.loads(line) for line in (await done(bot, "audit", "--json")).splitlines()]
+    assert [one["who"] for one in decided if one["what"] == "card.reset-workspace"] == [alice.user_id]
+    assert {one["subject"] for one in decided if one["what"] == "say"} == {alice.user_id}
+
+    async with Terminal(str(ROOMMATE), "chat", "Workshop", environment=bot.settings) as terminal:
+        await terminal.see("and on")
+        terminal.type("SAY typed\r")
+        await terminal.see("● " + bot.user_id[1:].partition(":")[0])
+        await bob.wait(lambda: any(m.body.startswith("typed") for m in bot.said(bob, room)), what="the answer")
+        await terminal.see("  typed")
+        await bob.say(room, "I am here, too")
+        await terminal.see("I am here, too")
+        await done(bot, "send", room, "SAY from another window")
+        await terminal.see("› SAY from another window")
+        await bot.term()
+        await terminal.see("trying again")
+        await bot.start()
+        await bob.say(room, "back again")
+        await terminal.see("back again")
+        terminal.type("/quit\r")
+        assert await terminal.ended() == 0

@@ -163,13 +163,16 @@ def _settings_command(as_json: AsJson = False) -> None:
 
 
 Homeserver = Annotated[str, typer.Option(help="Such as https://matrix.example.org; needed the first time.")]
-User = Annotated[str, typer.Option(help="Your Matrix id; needed the first time, or when you have several.")]
-Room = Annotated[str, typer.Argument(help="A room id (!…) or an alias (#…:server).")]
+User = Annotated[str, typer.Option(help="Your Matrix id, to speak as yourself; needed the first time.")]
+Room = Annotated[str, typer.Argument(help="A room id (!…), its beginning or name; as yourself: an id or an alias.")]
 
 
 @app.command("chat")
 def _chat_command(room: Room, homeserver: Homeserver = "", user: User = "") -> None:
-    """Chat in a room, as yourself. Without a terminal: say each line of stdin, and print its answer."""
+    """Chat in a room, through the daemon that runs here, or as yourself.
+
+    Without a terminal: say each line of stdin, and print its answer.
+    """
     from roommate.cli import person
 
     _run(person.chat(room, homeserver, user))
@@ -184,7 +187,10 @@ def _send_command(
     user: User = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: the event id, and the answer.")] = False,
 ) -> None:
-    """Say something in a room, as yourself. With --wait the exit code is 1 when the turn failed."""
+    """Say something in a room, through the daemon that runs here, or as yourself.
+
+    With --wait the exit code is 1 when the turn failed.
+    """
     from roommate.cli import person
 
     said = sys.stdin.read() if text == "-" else text

@@ -1,4 +1,4 @@
-"""`roommate chat` and `roommate send`: being in a room as oneself."""
+"""`roommate chat` and `roommate send`: being in a room, through the daemon or as oneself."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import sys
 
 import typer
 
-from roommate.cli import plain
+from roommate.cli import plain, through
 from roommate.cli.accounts import account_for, forget
 from roommate.cli.intent import Say
 from roommate.errors import TokenRevoked
 from roommate.person import Client
-from roommate.words import Account, RoomId
+from roommate.words import RoomId
 
 
 async def chat(room: str, homeserver: str, user: str) -> None:
     """Chat until the person leaves. Raises RoommateError."""
-    account = await account_for(homeserver, user)
+    client = await _client(homeserver, user)
     try:
-        async with Client(account) as client:
+        async with client:
             await talk(client, await client.enter(room))
     except TokenRevoked:
-        forget(account)
+        forget(client.account)
         raise
 
 
@@ -38,16 +38,23 @@ async def talk(client: Client, room: RoomId) -> None:
 
 async def send(room: str, text: str, *, wait: bool, homeserver: str, user: str, as_json: bool) -> int:
     """Say it; print the answer with `wait`. The exit code: 1 when the turn failed. Raises RoommateError."""
-    account = await account_for(homeserver, user)
+    client = await _client(homeserver, user)
     try:
-        return await _send(account, room, text, wait=wait, as_json=as_json)
+        return await _send(client, room, text, wait=wait, as_json=as_json)
     except TokenRevoked:
-        forget(account)
+        forget(client.account)
         raise
 
 
-async def _send(account: Account, room: str, text: str, *, wait: bool, as_json: bool) -> int:
-    async with Client(account) as client:
+async def _client(homeserver: str, user: str) -> Client:
+    """Through the daemon where one runs here, for an operator; as oneself where one says who that is."""
+    if not homeserver and not user and through.daemon_runs():
+        return through.ThroughDaemon()
+    return Client(await account_for(homeserver, user))
+
+
+async def _send(client: Client, room: str, text: str, *, wait: bool, as_json: bool) -> int:
+    async with client:
         room_id = await client.enter(room)
         if not wait:
             event_id = await client.say(room_id, text)

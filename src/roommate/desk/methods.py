@@ -13,10 +13,10 @@ from pydantic import BeforeValidator, Field
 
 from roommate.chat import voice
 from roommate.control.server import Caller, Method, Params
-from roommate.desk import accounts, approvals, files, rooms, sandboxes, turns
+from roommate.desk import accounts, approvals, files, rooms, sandboxes, speaking, turns
 from roommate.errors import RoommateError
 from roommate.house import House
-from roommate.words import Deed, DeedOutcome, RoomId
+from roommate.words import Deed, DeedOutcome, EventId, RoomId
 
 T = TypeVar("T")
 
@@ -70,6 +70,25 @@ class Piece(OfFile):
     first: bool = True
 
 
+class Session(OfRoom):
+    session: Annotated[str, Field(max_length=64)] = ""
+    """Tells one who speaks from another."""
+
+
+class Said(Session):
+    text: Annotated[str, Field(min_length=1, max_length=40_000)]
+
+
+class Reacted(Session):
+    event: Annotated[str, Field(max_length=300)]
+    key: Annotated[str, Field(min_length=1, max_length=20)]
+
+
+class Followed(Session):
+    since: Annotated[str, Field(max_length=4000)] = ""
+    back: Annotated[int, Field(ge=0)] = 0
+
+
 def name_of(caller: Caller) -> str:
     """Who it is, for people in the rooms."""
     try:
@@ -101,6 +120,10 @@ def methods(house: House) -> dict[str, Method]:
         "workspace.put": Method(desk.put, Piece),
         "workspace.export": Method(desk.export, OfRoom, seconds=None),
         "workspace.unpack": Method(desk.unpack, OfFile, seconds=None),
+        "speaking.enter": Method(desk.enter, OfRoom),
+        "speaking.say": Method(desk.say, Said),
+        "speaking.react": Method(desk.react, Reacted),
+        "speaking.follow": Method(desk.follow, Followed, seconds=None),
         "turns.list": Method(desk.turns, Newest),
         "turns.show": Method(desk.turn, OfTurn),
         "turns.cancel": Method(desk.cancel, OfTurn),
@@ -145,7 +168,26 @@ class _Desk:
     async def settings(self, params: Params, caller: Caller) -> Any:
         return accounts.settings(self._house.settings)
 
+    async def enter(self, params: OfRoom, caller: Caller) -> Any:
+        return speaking.Entered(await self._id(params.room), speaking.operator(self._house))
+
+    async def follow(self, params: Followed, caller: Caller) -> None:
+        room_id = await self._id(params.room)
+        await speaking.follow(self._house, room_id, params.since, params.back, params.session, caller.tell)
+
     # ── Doing ──
+
+    async def say(self, params: Said, caller: Caller) -> EventId:
+        room_id = await self._id(params.room)
+        deed = replace(deed_of(caller, "say"), subject=speaking.operator(self._house))
+        return await self._noted(deed, room_id, lambda: speaking.say(self._house, room_id, params.text, params.session))
+
+    async def react(self, params: Reacted, caller: Caller) -> EventId:
+        room_id, target = await self._id(params.room), EventId(params.event)
+        deed = replace(deed_of(caller, "react"), subject=speaking.operator(self._house), detail=params.key)
+        return await self._noted(
+            deed, room_id, lambda: speaking.react(self._house, room_id, target, params.key, params.session)
+        )
 
     async def pause(self, params: OfRoomOrAll, caller: Caller) -> None:
         room_id = await self._id(params.room) if params.room else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import secrets
 from collections.abc import Awaitable
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -92,6 +93,26 @@ class Homeserver:
         query = {"dir": "b", "from": start, "limit": limit} | ({"to": end} if end else {})
         answer = await self._call("give the history", "GET", f"{_path(room)}/messages?{urlencode(query)}")
         return items(answer.get("chunk")), text(answer.get("end"))
+
+    async def follow(self, room: RoomId, since: str | None, back: int, timeout_ms: int) -> tuple[list[Any], str]:
+        """What happens in one room, as a person's client sees it: its events since then, ``m.typing`` among them, and
+        the next `since`. Without one, the last `back` events, at once."""
+        nothing: JsonObject = {"types": []}
+        timeline = {"limit": back if since is None else 200}
+        wanted = {"rooms": [room], "timeline": timeline, "state": nothing, "account_data": nothing}
+        # Synapse answers a first sync that it was asked before with what it said then, for two minutes.
+        about = {
+            "presence": nothing,
+            "account_data": nothing,
+            "room": wanted,
+            "io.roommate.alone": secrets.token_hex(8),
+        }
+        query = {"timeout": timeout_ms, "filter": json.dumps(about)} | ({"since": since} if since else {})
+        patience = timeout_ms / 1000 + SYNC_GRACE_SECONDS
+        answer = await self._call("sync", "GET", f"{CLIENT_API}/sync?{urlencode(query)}", seconds=patience)
+        here = obj(obj(obj(answer.get("rooms")).get("join")).get(room))
+        parts = (obj(here.get(part)) for part in ("timeline", "ephemeral"))
+        return [event for part in parts for event in items(part.get("events"))], str(answer["next_batch"])
 
     # ── Writing ──────────────────────────────────────────────────────────────────────────────────
 

@@ -86,6 +86,10 @@ class Inbox:
 
         await self._db.run(work)
 
+    async def put(self, incoming: Incoming) -> None:
+        """Something that comes from elsewhere than a sync."""
+        await self._db.run(lambda c: _put(c, incoming))
+
     async def rooms_with_work(self) -> Sequence[RoomId]:
         """Rooms that have something waiting, a turn that a crash left unfinished, or nobody but the bot in them."""
         rows = await self._db.run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 import sqlite3
@@ -16,6 +17,7 @@ class Outbox:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self._arrivals: dict[int, asyncio.Future[None]] = {}
 
     async def put(self, drafts: Sequence[Draft]) -> Sequence[int]:
         """Write drafts; gives their row ids."""
@@ -49,6 +51,21 @@ class Outbox:
     async def event_of(self, row: int) -> EventId | None:
         return await self._db.run(lambda c: c.execute("SELECT event_id FROM outbox WHERE id=?", (row,)).fetchone()[0])
 
+    async def arrived(self, row: int) -> EventId | None:
+        """Wait until a row is sent, and give its event; None when it can never arrive."""
+        settled = self._arrivals.setdefault(row, asyncio.get_running_loop().create_future())
+        try:
+            query = "SELECT state, event_id FROM outbox WHERE id=?"
+            while (found := await self._db.run(lambda c: c.execute(query, (row,)).fetchone()))[0] == "unsent":
+                await asyncio.shield(settled)
+        finally:
+            self._arrivals.pop(row, None)
+        return found[1]  # type: ignore[no-any-return]
+
+    def _settled(self, row: int) -> None:
+        if (arrival := self._arrivals.get(row)) and not arrival.done():
+            arrival.set_result(None)
+
     async def is_ours(self, event_id: EventId) -> bool:
         """Did the daemon send this event?"""
         return await self._db.run(
@@ -66,11 +83,13 @@ class Outbox:
         """It arrived, and the homeserver keeps what it says: the row only tells that the event is ours."""
         query = "UPDATE outbox SET state='sent', event_id=?, content='{}', upload=NULL WHERE id=?"
         await self._db.run(lambda c: c.execute(query, (event_id, row)))
+        self._settled(row)
 
     async def failed(self, row: int, why: str) -> None:
         await self._db.run(
             lambda c: c.execute("UPDATE outbox SET state='failed', failed=?, upload=NULL WHERE id=?", (why, row))
         )
+        self._settled(row)
 
     async def pace(self) -> float:
         return await self._db.run(lambda c: float(c.execute("SELECT pace FROM sync").fetchone()[0]))
