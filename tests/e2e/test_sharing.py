@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 
@@ -90,6 +91,16 @@ async def test_pages_are_shown_to_people_and_to_models_that_see(
     assert small.startswith("data:image/png;base64,")
     measured = measure(base64.b64decode(large.removeprefix("data:image/jpeg;base64,")))
     assert measured == Measured("image/jpeg", 784, 1568)
+
+    silent = "import socket, time; s = socket.create_server(('127.0.0.1', 8124)); time.sleep(600)"
+    listening = tool("run_command", command=f'python3 -c "{silent}"', background=True)
+    asked = await alice.say(room, f"{listening}\n---\n{tool('take_screenshot', url='localhost:8124')}")
+    await alice.wait(
+        lambda: any("take_screenshot" in m.body for m in bot.said(alice, room)), what="the browser's start"
+    )
+    await asyncio.sleep(2)
+    await alice.say(room, "!stop")
+    await alice.answer_to(asked)
     left = tool("run_command", command="ps ax -o args | grep -c '[c]hrom'; ls -a .roommate .roommate/screenshots")
     left_over = (await alice.ask(room, f"{left}\n---\nECHO")).body
     assert left_over.startswith("0\n"), "no browser is left"

@@ -66,6 +66,13 @@ async def test_a_python_project(room: Room) -> None:
     assert "nothing_of_that_name" in broken.text
 
 
+async def test_places_are_said_from_the_workspace(room: Room) -> None:
+    files(room.files, web__a_py="")
+    said = "printf '=== 1 failed in 0.1s ===\\nFAILED a.py::test_x - wrong\\n___ test_x ___\\na.py:3: Error\\n'"
+    result = await room.call("run_tests", path="web", command=said)
+    assert result.text.endswith("\n- a.py::test_x (web/a.py:3): wrong")
+
+
 async def test_a_command_of_ones_own(room: Room) -> None:
     said = "printf '=== 3 passed, 1 skipped in 0.1s ===\\n'"
     good = await room.call("run_tests", command=said)

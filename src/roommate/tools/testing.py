@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
+from pathlib import PurePosixPath
 
 from roommate.errors import ToolError
 from roommate.ports import Emit, Hand
@@ -86,10 +87,20 @@ async def _run(suite: Suite, hand: Hand, live: LiveOutput, timeout: float, keep:
     excerpt = for_counts.excerpt()
     output = plain(excerpt.head + (b"\n" if excerpt.left_out else b"") + excerpt.tail)
     if suite.by == RUFF:
-        return Run(suite, ended, text, findings=await asyncio.to_thread(reports.lint, output))
+        found = await asyncio.to_thread(reports.lint, output)
+        return Run(suite, ended, text, findings=[replace(one, where=_placed(one.where, suite)) for one in found])
     report = await _junit(hand, xml) if xml else None
     # In a thread: whoever prints a megabyte of what looks like failures holds up nobody else.
-    return Run(suite, ended, text, report or await asyncio.to_thread(reports.of_output, output))
+    report = report or await asyncio.to_thread(reports.of_output, output)
+    if report is not None:
+        placed = tuple(replace(failure, where=_placed(failure.where, suite)) for failure in report.failures)
+        report = replace(report, failures=placed)
+    return Run(suite, ended, text, report)
+
+
+def _placed(where: str, suite: Suite) -> str:
+    """A place as the other tools take it: runners say it from the folder in which they run."""
+    return str(PurePosixPath(suite.folder, where)).removeprefix(f"{WORKSPACE}/") if where else ""
 
 
 async def _junit(hand: Hand, path: str) -> Report | None:
