@@ -164,8 +164,8 @@ async def test_containers_and_files(daemon: MakeDaemon, person: MakePerson, tmp_
         await terminal.see("30 90")
         await terminal.see("/workspace")
         terminal.resize(40, 120)
-        terminal.type("stty size\r")
-        await terminal.see("40 120")
+        terminal.type('until stty size | grep "40 120"; do sleep 0.1; done\r')  # Podman tells the room in a while
+        await terminal.see("\n40 120")
         terminal.type("exit 5\r")
         assert await terminal.ended() == 5
     code, _, err = await run(bot, "sandbox", "shell", "Files")
