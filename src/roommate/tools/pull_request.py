@@ -27,8 +27,8 @@ _CLONES = (
     'while read -r git; do folder="${git%/.git}"; '
     'url="$(git -C "$folder" config --get remote.origin.url)" && printf "%s\\t%s\\n" "$folder" "$url"; done; true'
 )
-_EVERYTHING = (".", ":(exclude,top).roommate")
-"""But what Roommate itself keeps in a workspace, which may be a clone as a whole."""
+OURS = ".roommate"
+"""What Roommate itself keeps in a workspace, which may be a clone as a whole."""
 _AUTHOR = ("-c", "user.name=Roommate", "-c", "user.email=roommate@localhost")
 
 
@@ -60,7 +60,7 @@ async def create(asked: CreatePullRequest, proposals: Proposals | None, hand: Ha
     repository = await proposals.repository(clone.name)
     base = repository.default_branch
     await clone.git("fetch", "--quiet", "origin", f"refs/heads/{base}")
-    uncommitted = await clone.git("status", "--porcelain", "--", *_EVERYTHING)
+    uncommitted = await clone.git("status", "--porcelain", "--", ".", f":(exclude,top){OURS}")
     if not uncommitted and await clone.git("rev-list", "--count", "FETCH_HEAD..HEAD") == "0":
         raise ToolError(f"there is nothing to propose: {clone.folder} has no change that `{base}` does not have")
     branch = await _branch(clone, repository, proposals, title)
@@ -114,13 +114,15 @@ async def _branch(clone: Clone, repository: Repository, proposals: Proposals, ti
 
 
 async def _commit(clone: Clone, title: str) -> None:
-    await clone.git("add", "--all", "--", *_EVERYTHING)
+    await clone.git("add", "--all")
+    # Adding all but a path fails where .gitignore has that path as well.
+    await clone.git("reset", "--quiet", "--", f":(top){OURS}")
     code, _ = await clone.tried("config", "user.email")
     await clone.git(*(_AUTHOR if code != 0 else ()), "commit", "--quiet", "--message", title)
 
 
 def _slug(title: str) -> str:
-    plain_letters = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
+    plain_letters = unicodedata.normalize("NFKD", title.casefold()).encode("ascii", "ignore").decode()
     return re.sub(r"[^a-z0-9]+", "-", plain_letters).strip("-")[:40].strip("-") or "change"
 
 
