@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from roommate import config
+from roommate.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -32,3 +33,23 @@ def test_a_comment_is_no_value(line: str, value: str, tmp_path: Path, monkeypatc
     settings = config.load(file)
     assert settings.llm_model == value
     assert settings.max_agent_turns == 7
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("https://git.example.org/", "https://git.example.org"),
+        ("http://10.0.0.5:3000/forge", "http://10.0.0.5:3000/forge"),
+        ("", "https://github.com"),
+        ("git.example.org", None),
+        ("https://user:password@git.example.org", None),
+        ("https://git.example.org/?x", None),
+        ("ssh://git.example.org", None),
+    ],
+)
+def test_the_forge_has_a_web_address(given: str, kept: str | None) -> None:
+    if kept is None:
+        with pytest.raises(ConfigError, match="GITHUB_SERVER_URL: "):
+            config.load(None, github_server_url=given)
+    else:
+        assert config.load(None, github_server_url=given).github_server_url == kept

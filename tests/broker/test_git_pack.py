@@ -233,6 +233,12 @@ def test_commands_of_anything_are_read_or_refused(body: bytes) -> None:
             commands(said)
 
 
+def test_capabilities_that_are_not_understood_are_dropped() -> None:
+    said = "report-status push-options push-cert=x quiet agent=git/2 agent=x\0push-options session-id=1"
+    found = commands(pkt(f"{NOTHING} {'1' * 40} refs/heads/x\0{said}") + FLUSH)
+    assert found.capabilities == {"report-status", "quiet", "agent=git/2"}
+
+
 def test_a_ref_is_named_once() -> None:
     twice = [pkt(f"{NOTHING} {'1' * 40} refs/heads/x\0"), pkt(f"{NOTHING} {'2' * 40} refs/heads/x")]
     with pytest.raises(BadPush, match="twice"):

@@ -22,7 +22,9 @@ _COMMAND = re.compile(r"([0-9a-f]{40}) ([0-9a-f]{40}) (refs/[\x21-\x7e\x80-\U001
 _NO_NAME = re.compile(r"\.\.|//|@\{|/\.|\.lock(/|$)|[./]$|[\\~^:?*\[\x7f]")
 """What git-check-ref-format(1) takes out of the names of refs."""
 _SHALLOW = re.compile(r"shallow ([0-9a-f]{40})")
-_KEPT = re.compile(r"report-status(-v2)?|delete-refs|side-band-64k|quiet|atomic|ofs-delta|object-format=sha1|agent=.*")
+_KEPT = re.compile(
+    r"report-status(-v2)?|delete-refs|side-band-64k|quiet|atomic|ofs-delta|object-format=sha1|agent=[\x21-\x7e]*"
+)
 """Capabilities of a push that change nothing about what can be judged of it."""
 _ADVERTISED = re.compile(rb"(?:[0-9a-f]{40} [^\0\n]+)")
 
