@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from roommate.config import Settings
-from roommate.daemon import sandboxes_of
 from roommate.demo.homeserver import Synapse
+from roommate.parts import sandboxes_of
 from roommate.sandbox import image
 from roommate.sandbox.rooms import RoomSandboxes
 from roommate.words import RoomId

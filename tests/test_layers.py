@@ -24,6 +24,7 @@ MIDDLE = frozenset(
         "house",
         "live",
         "orders",
+        "parts",
         "questions",
         "redeploy",
         "room",

@@ -12,6 +12,7 @@ import pytest
 
 from roommate.demo.instance import free_port
 from roommate.systemd import STALLED_SECONDS, Systemd
+from tests.cli.test_commands import roommate
 from tests.conftest import MakeDaemon
 
 
@@ -49,6 +50,15 @@ async def test_a_daemon_says_that_it_is_ready_lives_and_stops(daemon: MakeDaemon
     await manager.hears("WATCHDOG=1")
     status = f"STATUS={bot.user_id}: {bot.settings['MATRIX_HOMESERVER']} answered "
     assert any(said.startswith(status) for said in manager.heard), manager.heard
+    manager.heard.clear()
+    code, _, err = await roommate(bot.folder, "stop", **bot.settings)
+    assert code == 1
+    assert "systemctl stop roommate" in err
+    code, _, err = await roommate(bot.folder, "restart", **bot.settings)
+    assert code == 0, err
+    await manager.hears("RELOADING=1")
+    await manager.hears("READY=1")
+    assert not any("STOPPING=1" in said for said in manager.heard), "the process is the same"
     await bot.term()
     await manager.hears("STOPPING=1")
 

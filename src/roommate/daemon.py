@@ -7,12 +7,9 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from roommate import __version__, hooks, logs
-from roommate.agent.direct import DIRECT, DirectModel
 from roommate.agent.litellm_model import LiteLLMModel
-from roommate.agent.rehearsal import RehearsalModel
 from roommate.broker import (
     Addresses,
     Broker,
@@ -22,20 +19,18 @@ from roommate.broker import (
     GitServer,
     Registries,
     RoomProposals,
-    Site,
     providers,
 )
 from roommate.broker.gate import QUESTION
 from roommate.chat import voice
 from roommate.chat.commands import names_of
-from roommate.coders import Choice, RoomAgents
-from roommate.config import REHEARSAL, Settings, load
+from roommate.coders import RoomAgents
+from roommate.config import Settings
 from roommate.control import NAME
-from roommate.control.server import Caller, Method, Params, Server
+from roommate.control.server import Server
 from roommate.control_room import ControlRoom
-from roommate.desk.accounts import Reloaded, changed
-from roommate.desk.methods import SOCKET, deed_of, methods
-from roommate.desk.status import Status, status
+from roommate.desk.methods import methods
+from roommate.desk.steering import Steering
 from roommate.errors import ControlError, TokenRevoked, Transient
 from roommate.holds import FLAG, Holds
 from roommate.house import House
@@ -44,11 +39,11 @@ from roommate.matrix import render
 from roommate.matrix.homeserver import Homeserver
 from roommate.matrix.intake import Intake
 from roommate.matrix.sender import Sender
+from roommate.parts import choice_of, model_of, sandboxes_of, site_of
 from roommate.ports import Model
 from roommate.questions import Questions
 from roommate.redeploy import Redeploys
 from roommate.room import Room
-from roommate.sandbox.posture import Limits
 from roommate.sandbox.rooms import RoomSandboxes
 from roommate.sharing import TurnShare
 from roommate.spool import Spool, flags, watch_flags
@@ -72,63 +67,12 @@ from roommate.systemd import Systemd
 from roommate.tools import RoomTools
 from roommate.updates.journal import Journal
 from roommate.updates.start import confirmed
-from roommate.words import Answered, Deed, DeedOutcome, Draft, HookEvent, RoomId, SyncBatch, Update
+from roommate.words import Answered, Draft, HookEvent, RoomId, SyncBatch, Update
 
 log = logging.getLogger(__name__)
 
 STOP_SECONDS = 4
 """Longest that closing may take; systemd and people wait no longer than five."""
-
-
-def sandboxes_of(settings: Settings, spool: Spool | None = None) -> RoomSandboxes:
-    """The rooms' containers, as these settings want them."""
-    return RoomSandboxes(
-        state=settings.state_dir,
-        run=settings.run_dir,
-        image=settings.sandbox_image,
-        daemon=settings.bot,
-        podman=settings.podman_path,
-        limits=Limits(
-            memory_mb=settings.sandbox_memory_mb,
-            cpus=settings.sandbox_cpus,
-            pids=settings.sandbox_pids,
-            workspace_mb=settings.workspace_quota_mb,
-        ),
-        idle_seconds=settings.idle_stop_seconds,
-        spool=spool,
-        forge=site_of(settings).prefixes,
-    )
-
-
-def site_of(settings: Settings) -> Site:
-    """The forge, as these settings want it."""
-    return Site.of(settings.github_server_url, settings.github_api_url, settings.github_token.get_secret_value())
-
-
-def choice_of(settings: Settings) -> Choice:
-    """The coding agents, as these settings want them."""
-    return Choice(
-        keyed=[name for name, key in settings.provider_keys.items() if key],
-        preferred={"plan": settings.plan_agent, "implement": settings.implement_agent},
-        models=settings.models_of_agents,
-        seconds=settings.coding_timeout_seconds,
-    )
-
-
-def model_of(settings: Settings, name: str) -> Model:
-    """The model of this name."""
-    if name == REHEARSAL:
-        return RehearsalModel()
-    if name.startswith(DIRECT):
-        return DirectModel(name)
-    return LiteLLMModel(
-        name,
-        api_key=settings.llm_api_key.get_secret_value(),
-        api_base=settings.llm_api_base,
-        context_tokens=settings.llm_context_tokens,
-        sees=settings.llm_vision,
-        timeout=settings.llm_timeout_seconds,
-    )
 
 
 class Daemon:
@@ -142,29 +86,21 @@ class Daemon:
         end: Callable[[bool], None],
         trial: Update | None = None,
     ) -> None:
-        """`trial` is the update that this release is on trial in: until it stays it takes messages in, and no more."""
-        self._settings = settings
+        """`end` ends the process, with True for it to begin again. `trial` is the update that this release is on trial
+        in: until it stays it takes messages in, and no more."""
         self._trial = trial
         self._systemd = systemd
         self._journal = journal
-        self._end = end
-        """Ends the process; with True, for it to begin again."""
-        self._since = time.time()
         self._started = time.monotonic()
-        self._house: House | None = None
-        self._control = Server(
-            settings.run_dir / NAME,
-            {
-                "status": Method(self._status),
-                "stop": Method(self._stop),
-                "restart": Method(self._restart),
-                "reload": Method(self._reload),
-            },
-            self._refused,
-        )
-        self._rooms: dict[RoomId, Room] = {}
         self._models: dict[str, Model] = {}
+        self._steering = Steering(settings, journal, systemd, end=end, reloaded=self._models.clear)
+        self._control = Server(settings.run_dir / NAME, self._steering.methods, self._steering.refused)
+        self._rooms: dict[RoomId, Room] = {}
         self._intake: Intake | None = None
+
+    @property
+    def _settings(self) -> Settings:
+        return self._steering.settings
 
     async def run(self) -> None:
         """Until cancelled, or a part of it cannot go on (RoommateError in an ExceptionGroup)."""
@@ -265,7 +201,7 @@ class Daemon:
                 return there if forge.site.token else None
 
             self._intake = intake = Intake(homeserver, inbox, stored)
-            self._house = house = House(
+            self._steering.house = house = House(
                 set_to=lambda: self._settings,
                 names=names_of(homeserver.me.user_id, homeserver.me.display_name),
                 inbox=inbox,
@@ -372,33 +308,6 @@ class Daemon:
         del self._rooms[room.room_id]
         if room.woken:
             self._wake(room.room_id, group, house)
-
-    async def _status(self, params: Params, caller: Caller) -> Status:
-        return await status(self._settings, self._since, self._journal.newest, self._house)
-
-    async def _stop(self, params: Params, caller: Caller) -> None:
-        await self._told(caller, "daemon.stop")
-        caller.after(lambda: self._end(False))
-
-    async def _restart(self, params: Params, caller: Caller) -> None:
-        await self._told(caller, "daemon.restart")
-        caller.after(lambda: self._end(True))
-
-    async def _reload(self, params: Params, caller: Caller) -> Reloaded:
-        self._settings, reloaded = changed(self._settings, load())
-        self._journal.redact.learn(self._settings.llm_api_key.get_secret_value())
-        self._models.clear()
-        await self._told(caller, "daemon.reload", ",".join(reloaded.changed))
-        return reloaded
-
-    async def _refused(self, uid: int) -> None:
-        if self._house is not None:
-            await self._house.audit.record(Deed(f"uid {uid}", SOCKET, "control", DeedOutcome.REFUSED))
-
-    async def _told(self, caller: Caller, what: str, subject: str = "") -> None:
-        log.info("%s by user %d at the control socket", what, caller.uid)
-        if self._house is not None:
-            await self._house.audit.record(replace(deed_of(caller, what), subject=subject))
 
     def _model(self, name: str) -> Model:
         if name not in self._models:

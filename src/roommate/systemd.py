@@ -41,6 +41,11 @@ class Systemd:
         taken = {name: os.environ.pop(name) for name in _VARIABLES if name in os.environ}
         return cls(taken.get(_SOCKET, ""), int(taken.get(_WATCHDOG, 0)) / 1e6, taken)
 
+    @property
+    def watches(self) -> bool:
+        """It started us, and starts us again when we end."""
+        return bool(self._address)
+
     def ready(self) -> None:
         self._ready = True
         self._say("READY=1")

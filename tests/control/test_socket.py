@@ -186,7 +186,7 @@ async def test_a_daemon_takes_its_place_and_nobody_elses(tmp_path: Path) -> None
 
 async def test_a_parked_connection_is_cut(path: Path, bot: Daemon) -> None:
     """One that says nothing, and one that says a little now and then."""
-    from roommate.control.server import PARKED_SECONDS
+    from roommate.control.connection import PARKED_SECONDS
 
     with Wire(path) as silent, Wire(path) as slow:
         for wire in (silent, slow):

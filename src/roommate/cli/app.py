@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from roommate import __version__
-from roommate.cli import approvals, rooms, sandbox, turns, workspace
+from roommate.cli import approvals, operating, rooms, sandbox, turns, workspace
 
 T = TypeVar("T")
 
@@ -18,14 +18,12 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 image_app = typer.Typer(no_args_is_help=True, help="The image of the rooms' containers.")
 app.add_typer(image_app, name="image")
 
-for noun, commands in (
-    ("rooms", rooms.app),
-    ("sandbox", sandbox.app),
-    ("workspace", workspace.app),
-    ("turns", turns.app),
-    ("approvals", approvals.app),
-):
-    app.add_typer(commands, name=noun)
+app.add_typer(operating.app)  # without a name: its commands stand beside those from here
+app.add_typer(rooms.app, name="rooms")
+app.add_typer(sandbox.app, name="sandbox")
+app.add_typer(workspace.app, name="workspace")
+app.add_typer(turns.app, name="turns")
+app.add_typer(approvals.app, name="approvals")
 
 INTERRUPTED = 130  # as a shell says of a program that Ctrl-C ended; the same for SIGTERM and a closed terminal
 
@@ -46,67 +44,6 @@ def _run_command() -> None:
     from roommate import config, process
 
     raise typer.Exit(process.main(config.load()))
-
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-@app.command("start")
-def _start_command() -> None:
-    """Run the daemon in the background, and wait until it is ready. Its log is in STATE_DIR."""
-    from roommate.cli import life
-
-    raise typer.Exit(life.start())
-
-
-@app.command("stop")
-def _stop_command() -> None:
-    """Stop the daemon. Turns go on at the next start."""
-    from roommate.cli import life
-
-    life.stop()
-
-
-@app.command("restart")
-def _restart_command() -> None:
-    """Have the daemon begin again, as the same process, with the program and the settings that are there now."""
-    from roommate.cli import life
-
-    life.restart()
-
-
-@app.command("reload")
-def _reload_command(as_json: AsJson = False) -> None:
-    """Have the daemon read .env again. Tells which settings changed, and which need a restart."""
-    from roommate.cli import life
-
-    life.reload(as_json=as_json)
-
-
-@app.command("logs")
-def _logs_command(
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what comes, until Ctrl-C.")] = False,
-    room: Annotated[str, typer.Option(help="Only lines about this room: its id, or the beginning of it.")] = "",
-    most: Annotated[int, typer.Option("-n", help="How many lines.")] = 100,
-) -> None:
-    """Show the newest lines of the daemon's log file, also when it does not run."""
-    from roommate.cli import journal
-
-    journal.show(room, most, follow=follow)
-
-
-@app.command("status")
-def _status_command(
-    as_json: AsJson = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Draw it anew every second, until Ctrl-C.")] = False,
-) -> None:
-    """Show how the daemon is. The exit code is 3 when none runs."""
-    from roommate.cli import status
-
-    if watch:
-        status.watch()
-    else:
-        status.show(as_json)
 
 
 @app.command("init")
@@ -144,22 +81,6 @@ def _init_command(
         stage=image,
     )
     init.run(given, env_file, asks=not yes and sys.stdin.isatty())
-
-
-@app.command("usage")
-def _usage_command(as_json: AsJson = False) -> None:
-    """Show what each room has spent."""
-    from roommate.cli import desk
-
-    desk.usage(as_json=as_json)
-
-
-@app.command("settings")
-def _settings_command(as_json: AsJson = False) -> None:
-    """Show the settings that the daemon runs with; secrets are masked."""
-    from roommate.cli import desk
-
-    desk.settings(as_json=as_json)
 
 
 Homeserver = Annotated[str, typer.Option(help="Such as https://matrix.example.org; needed the first time.")]

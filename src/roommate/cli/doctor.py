@@ -12,8 +12,8 @@ from rich.markup import escape
 
 from roommate import config
 from roommate.config import Settings
-from roommate.daemon import sandboxes_of
 from roommate.ops import doctor
+from roommate.parts import sandboxes_of
 from roommate.store import Database, Inbox
 from roommate.words import Account, Check
 

@@ -64,7 +64,10 @@ def start() -> int:
 def stop() -> None:
     """Stop it and wait until it has ended. Raises NotRunning, ControlError."""
     with connect() as daemon:
-        pid = daemon.call("status")["pid"]
+        found = daemon.call("status")
+        if found["systemd"]:
+            raise ControlError("systemd would start it again: `systemctl stop roommate`, with --user for a user's unit")
+        pid = found["pid"]
         ended = _ending(pid)
         daemon.call("stop")
     if not ended(STOP_SECONDS):

@@ -12,9 +12,9 @@ import roommate
 from roommate import config
 from roommate.agent.litellm_model import LiteLLMModel
 from roommate.config import Settings
-from roommate.daemon import model_of
 from roommate.errors import UpdateError
 from roommate.ops import doctor
+from roommate.parts import model_of
 from roommate.store import Database, Inbox, copy
 from roommate.words import Account, Check
 

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Self
 
 from roommate.config import Settings
-from roommate.daemon import sandboxes_of
 from roommate.demo.homeserver import Synapse
 from roommate.demo.process import Background
 from roommate.errors import ImageError, StateError
+from roommate.parts import sandboxes_of
 from roommate.person import Client
 from roommate.sandbox import image
 from roommate.sandbox.workspace import Workspace

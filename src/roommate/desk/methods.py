@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import pwd
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BeforeValidator, Field
-
-from roommate.chat import voice
-from roommate.control.server import Caller, Method, Params
+from roommate.control.methods import Caller, Method, Params
 from roommate.desk import accounts, approvals, files, rooms, sandboxes, speaking, turns
+from roommate.desk.params import (
+    Choice,
+    Followed,
+    Newest,
+    OfFile,
+    OfRoom,
+    OfRoomOrAll,
+    OfTurn,
+    Piece,
+    Reacted,
+    Run,
+    Said,
+)
 from roommate.errors import RoommateError
 from roommate.house import House
 from roommate.words import Deed, DeedOutcome, EventId, RoomId
@@ -22,71 +30,6 @@ T = TypeVar("T")
 
 SOCKET = "socket"
 """Where a deed came from."""
-
-
-def _bytes(value: Any) -> Any:
-    try:
-        return base64.b64decode(value, validate=True) if isinstance(value, str) else value
-    except binascii.Error:
-        raise ValueError("this is no base64") from None
-
-
-Base64 = Annotated[bytes, BeforeValidator(_bytes)]
-
-
-class OfRoom(Params):
-    room: Annotated[str, Field(min_length=1, max_length=300)]
-
-
-class OfRoomOrAll(Params):
-    room: Annotated[str, Field(max_length=300)] = ""
-    """Empty: all of them."""
-
-
-class OfTurn(Params):
-    turn: int
-
-
-class Newest(OfRoomOrAll):
-    most: Annotated[int, Field(ge=1, le=1000)] = 20
-
-
-class Choice(Params):
-    approval: int
-    choice: Annotated[str, Field(max_length=20)] = voice.YES
-
-
-class Run(OfRoom):
-    command: Annotated[list[str], Field(min_length=1)]
-    stdin: Base64 = b""
-
-
-class OfFile(OfRoom):
-    path: Annotated[str, Field(min_length=1, max_length=4096)]
-
-
-class Piece(OfFile):
-    piece: Base64
-    first: bool = True
-
-
-class Session(OfRoom):
-    session: Annotated[str, Field(max_length=64)] = ""
-    """Tells one who speaks from another."""
-
-
-class Said(Session):
-    text: Annotated[str, Field(min_length=1, max_length=40_000)]
-
-
-class Reacted(Session):
-    event: Annotated[str, Field(max_length=300)]
-    key: Annotated[str, Field(min_length=1, max_length=20)]
-
-
-class Followed(Session):
-    since: Annotated[str, Field(max_length=4000)] = ""
-    back: Annotated[int, Field(ge=0)] = 0
 
 
 def name_of(caller: Caller) -> str:

@@ -31,6 +31,8 @@ class Status:
     model: str
     last_error: str
     last_error_at: float | None
+    systemd: bool
+    """It is watched over by systemd."""
     synced_ago: float | None = None
     """None before the first sync."""
     syncing: bool = False
@@ -47,7 +49,7 @@ class Status:
     """Cards that nobody has decided."""
 
 
-async def status(settings: Settings, since: float, newest: Newest, house: House | None) -> Status:
+async def status(settings: Settings, since: float, newest: Newest, house: House | None, *, systemd: bool) -> Status:
     """`house` is None while the daemon starts."""
     now, error = time.time(), newest.error
     starting = Status(
@@ -61,6 +63,7 @@ async def status(settings: Settings, since: float, newest: Newest, house: House 
         model=settings.llm_model,
         last_error=error[1] if error else "",
         last_error_at=error[0] if error else None,
+        systemd=systemd,
     )
     if house is None or (silent := house.silent_seconds()) is None:
         return starting

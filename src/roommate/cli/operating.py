@@ -1,0 +1,85 @@
+"""The commands about the daemon as a whole: its life, its log, what it spends, what is set."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from roommate.cli.rooms import AsJson
+
+app = typer.Typer()
+
+
+@app.command("start")
+def _start_command() -> None:
+    """Run the daemon in the background, and wait until it is ready. Its log is in STATE_DIR."""
+    from roommate.cli import life
+
+    raise typer.Exit(life.start())
+
+
+@app.command("stop")
+def _stop_command() -> None:
+    """Stop the daemon. Turns go on at the next start."""
+    from roommate.cli import life
+
+    life.stop()
+
+
+@app.command("restart")
+def _restart_command() -> None:
+    """Have the daemon begin again, as the same process, with the program and the settings that are there now."""
+    from roommate.cli import life
+
+    life.restart()
+
+
+@app.command("reload")
+def _reload_command(as_json: AsJson = False) -> None:
+    """Have the daemon read .env again. Tells which settings changed, and which need a restart."""
+    from roommate.cli import life
+
+    life.reload(as_json=as_json)
+
+
+@app.command("logs")
+def _logs_command(
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what comes, until Ctrl-C.")] = False,
+    room: Annotated[str, typer.Option(help="Only lines about this room: its id, or the beginning of it.")] = "",
+    most: Annotated[int, typer.Option("-n", help="How many lines.")] = 100,
+) -> None:
+    """Show the newest lines of the daemon's log file, also when it does not run."""
+    from roommate.cli import journal
+
+    journal.show(room, most, follow=follow)
+
+
+@app.command("status")
+def _status_command(
+    as_json: AsJson = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Draw it anew every second, until Ctrl-C.")] = False,
+) -> None:
+    """Show how the daemon is. The exit code is 3 when none runs."""
+    from roommate.cli import status
+
+    if watch:
+        status.watch()
+    else:
+        status.show(as_json)
+
+
+@app.command("usage")
+def _usage_command(as_json: AsJson = False) -> None:
+    """Show what each room has spent."""
+    from roommate.cli import desk
+
+    desk.usage(as_json=as_json)
+
+
+@app.command("settings")
+def _settings_command(as_json: AsJson = False) -> None:
+    """Show the settings that the daemon runs with; secrets are masked."""
+    from roommate.cli import desk
+
+    desk.settings(as_json=as_json)

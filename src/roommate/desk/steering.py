@@ -1,0 +1,81 @@
+"""What operators ask of the daemon itself: how it is, to end, to begin again, to read its settings again."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from roommate.config import Settings, load
+from roommate.control.methods import Caller, Method, Params
+from roommate.desk.accounts import Reloaded, changed
+from roommate.desk.methods import SOCKET, deed_of
+from roommate.desk.status import Status, status
+from roommate.house import House
+from roommate.logs import Logs
+from roommate.systemd import Systemd
+from roommate.words import Deed, DeedOutcome
+
+log = logging.getLogger(__name__)
+
+
+class Steering:
+    """Works from the first moment on. Give it the `house` when there is one: then it is in the audit log, too.
+
+    `end` ends the process, with True for it to begin again; `reloaded` is called when `settings` have changed.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        journal: Logs,
+        systemd: Systemd,
+        *,
+        end: Callable[[bool], None],
+        reloaded: Callable[[], None],
+    ) -> None:
+        self.settings = settings
+        self._systemd = systemd
+        self.house: House | None = None
+        self._journal = journal
+        self._end = end
+        self._reloaded = reloaded
+        self._since = time.time()
+
+    @property
+    def methods(self) -> Mapping[str, Method]:
+        return {
+            "status": Method(self._status),
+            "stop": Method(self._stop),
+            "restart": Method(self._restart),
+            "reload": Method(self._reload),
+        }
+
+    async def refused(self, uid: int) -> None:
+        """A user who may not was turned away."""
+        await self._note(Deed(f"uid {uid}", SOCKET, "control", DeedOutcome.REFUSED))
+
+    async def _status(self, params: Params, caller: Caller) -> Status:
+        newest, systemd = self._journal.newest, self._systemd.watches
+        return await status(self.settings, self._since, newest, self.house, systemd=systemd)
+
+    async def _stop(self, params: Params, caller: Caller) -> None:
+        await self._note(deed_of(caller, "daemon.stop"))
+        caller.after(lambda: self._end(False))
+
+    async def _restart(self, params: Params, caller: Caller) -> None:
+        await self._note(deed_of(caller, "daemon.restart"))
+        caller.after(lambda: self._end(True))
+
+    async def _reload(self, params: Params, caller: Caller) -> Reloaded:
+        self.settings, reloaded = changed(self.settings, load())
+        self._journal.redact.learn(self.settings.llm_api_key.get_secret_value())
+        self._reloaded()
+        await self._note(replace(deed_of(caller, "daemon.reload"), subject=",".join(reloaded.changed)))
+        return reloaded
+
+    async def _note(self, deed: Deed) -> None:
+        log.info("%s: %s by %s at the control socket", deed.outcome, deed.what, deed.who)
+        if self.house is not None:
+            await self.house.audit.record(deed)
