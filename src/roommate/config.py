@@ -149,6 +149,8 @@ class Settings(BaseSettings):
     control_room: str = Field(
         "", description="Id (!…) of a room where operators are told of failures, questions for them, and updates"
     )
+    backup_dir: Path = Field(Path(), description="Where backups go (default: STATE_DIR/backups); better another disk")
+    backups_kept: int = Field(7, ge=1, description="How many of the newest backups are kept there")
     audit_days: int = Field(90, ge=0, description="How long the audit log is kept; 0 is for ever")
     update_ref: str = Field("", description="What !redeploy takes by default: a branch (default: the remote's own)")
     update_signed_tags_only: bool = Field(False, description="Take nothing but tags with a good signature")
@@ -182,7 +184,7 @@ class Settings(BaseSettings):
             raise ValueError(f"there is no agent {', '.join(sorted(unknown))}: there are {', '.join(AGENTS)}")
         return value
 
-    @field_validator("state_dir", "ipc_base_dir", "update_allowed_signers", mode="after")
+    @field_validator("state_dir", "ipc_base_dir", "backup_dir", "update_allowed_signers", mode="after")
     @classmethod
     def _expand(cls, value: Path) -> Path:
         return value.expanduser().absolute() if value != Path() else value
@@ -243,6 +245,10 @@ class Settings(BaseSettings):
     @property
     def run_dir(self) -> Path:
         return self.ipc_base_dir if self.ipc_base_dir != Path() else self.state_dir / "ipc"
+
+    @property
+    def backups(self) -> Path:
+        return self.backup_dir if self.backup_dir != Path() else self.state_dir / "backups"
 
     @property
     def operator_ids(self) -> tuple[str, ...]:

@@ -17,6 +17,8 @@ T = TypeVar("T")
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 image_app = typer.Typer(no_args_is_help=True, help="The image of the rooms' containers.")
 app.add_typer(image_app, name="image")
+backup_app = typer.Typer(invoke_without_command=True, help="Back up the whole state; verify backups.")
+app.add_typer(backup_app, name="backup")
 
 app.add_typer(operating.app)  # without a name: its commands stand beside those from here
 app.add_typer(rooms.app, name="rooms")
@@ -197,6 +199,42 @@ def _self_check_command() -> None:
     from roommate.cli import self_check
 
     _run(self_check.run())
+
+
+@backup_app.callback()
+def _backup_command(
+    context: typer.Context,
+    to: Annotated[Path | None, typer.Option(help="Folder of the backups (default: BACKUP_DIR).")] = None,
+    settings: Annotated[bool, typer.Option(help="Put .env into it, which has keys and passwords.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Put the whole state into one file, also while the daemon runs. Prints its path."""
+    if context.invoked_subcommand is None:
+        from roommate.cli import backup
+
+        backup.make(to, settings_too=settings, as_json=as_json)
+
+
+@backup_app.command("verify")
+def _backup_verify_command(
+    path: Annotated[Path, typer.Argument(help="A backup, or a folder of backups.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object a backup.")] = False,
+) -> None:
+    """Read a backup whole: is everything in it as it was packed?"""
+    from roommate.cli import backup
+
+    backup.verify(path, as_json=as_json)
+
+
+@app.command("restore")
+def _restore_command(
+    file: Annotated[Path, typer.Argument(help="A backup.")],
+    to: Annotated[Path | None, typer.Option(help="An empty folder (default: STATE_DIR).")] = None,
+) -> None:
+    """Make a backup the state of this host, which must have none; .env is written where there is none."""
+    from roommate.cli import backup
+
+    backup.restore(file, to)
 
 
 @image_app.command("build")

@@ -192,7 +192,7 @@ STEPS = (
     """,
     """
     ALTER TABLE sync ADD COLUMN restored INTEGER;      -- ms since 1970: this is a copy of then, and nobody was told yet
-    ALTER TABLE sync ADD COLUMN restored_seq INTEGER;  -- the newest row of the inbox then
+    ALTER TABLE sync ADD COLUMN restored_seq INTEGER;  -- the row of the inbox up to which all was over
     """,
     """
     CREATE TABLE repos (                         -- repositories of the forge that a room may use

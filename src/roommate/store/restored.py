@@ -24,10 +24,14 @@ class Restored:
         self._db = database
 
     async def mark(self, at: int) -> None:
-        """This database is a copy of that moment."""
+        """This database is a copy of that moment. What was not over then may have gone on since."""
         await self._db.run(
             lambda c: c.execute(
-                "UPDATE sync SET restored = ?, restored_seq = (SELECT coalesce(max(seq), 0) FROM inbox)", (at,)
+                """UPDATE sync SET restored = ?, restored_seq = coalesce(
+                     (SELECT min(seq) - 1 FROM inbox LEFT JOIN turns ON inbox_seq = seq
+                      WHERE state != 'done' OR (turns.id IS NOT NULL AND stop IS NULL)),
+                     (SELECT max(seq) FROM inbox), 0)""",
+                (at,),
             )
         )
 

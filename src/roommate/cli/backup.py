@@ -1,0 +1,129 @@
+"""`roommate backup`, `backup verify`, `restore`: the state of a daemon in one file, and back."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from roommate import config
+from roommate.errors import EngineError, StateError
+from roommate.ops import backup
+from roommate.ops.restore import restore as unpack
+from roommate.sandbox.workspace import Workspace
+from roommate.store import Audit, Database, Restored, copy, locked
+from roommate.words import Deed, JsonObject
+
+SETTINGS = Path(".env")
+
+
+def make(to: Path | None, *, settings_too: bool, as_json: bool) -> None:
+    """Raises ConfigError, StateError."""
+    settings = config.load()
+    folder = settings.state_dir
+    rooms = sorted((folder / backup.ROOMS).iterdir()) if (folder / backup.ROOMS).exists() else []
+    state = backup.State(
+        folder,
+        _copied(folder),
+        tuple(_room(room) for room in rooms),
+        SETTINGS if settings_too and SETTINGS.exists() else None,
+    )
+    with _bar("backing up", len(rooms) + 1) as step:
+        file, manifest = backup.make(
+            state, to or settings.backups, keep=settings.backups_kept, packed=lambda part, _: step(part)
+        )
+    for name, why in manifest.left_out.items():
+        typer.echo(f"left out: {name!r}: {why}", err=True)
+    if as_json:
+        typer.echo(json.dumps({"file": str(file), **_facts(manifest), "bytes": file.stat().st_size}))
+    else:
+        typer.echo(file)
+
+
+def verify(path: Path, *, as_json: bool) -> None:
+    """Raises StateError for the first that is damaged."""
+    files = backup.found(path) if path.is_dir() else [path]
+    if not files:
+        raise StateError(f"there is no backup in {path}")
+    for file in files:
+        manifest = backup.verify(file)
+        if as_json:
+            typer.echo(json.dumps({"file": str(file), **_facts(manifest)}))
+        else:
+            typer.echo(f"{file}: whole, {len(manifest.hashes)} files, of Roommate {manifest.version}")
+
+
+def restore(file: Path, to: Path | None) -> None:
+    """Raises ConfigError, StateError."""
+    folder = (to or config.load().state_dir).absolute()
+    with _bar("restoring", None) as step, locked(folder):
+        manifest = unpack(file, folder, settings=SETTINGS, disk=_disk, unpacked=step)
+    import asyncio
+
+    asyncio.run(_mark(folder, file, manifest.at))
+    typer.echo(f"restored into {folder}: `roommate run` goes on from there", err=True)
+
+
+async def _mark(folder: Path, file: Path, at: int) -> None:
+    database = Database.open(folder)
+    try:
+        await Restored(database).mark(at)
+        await Audit(database).record(Deed(f"uid {os.getuid()}", "command line", "restore", subject=file.name))
+    finally:
+        await database.close()
+
+
+def _copied(folder: Path) -> Callable[[Path], JsonObject]:
+    def copied(to: Path) -> JsonObject:
+        made = copy(folder, to)
+        return {"version": made.version, "audit": asdict(made.audit)}
+
+    return copied
+
+
+def _room(folder: Path) -> backup.Room:
+    workspace = Workspace(folder)
+    return backup.Room(folder.name, workspace.opened, workspace.disk_megabytes)
+
+
+@contextlib.contextmanager
+def _disk(folder: Path, megabytes: int) -> Iterator[None]:
+    """A disk of its own for a room's files, as it had one; without it they are in a plain folder."""
+    workspace = Workspace(folder)
+    if megabytes:
+        try:
+            workspace.prepare(owner=0, megabytes=megabytes)
+        except EngineError as error:
+            typer.echo(f"a room's files are no longer limited: {error}", err=True)
+    try:
+        yield
+    finally:
+        workspace.release()
+
+
+def _facts(manifest: backup.Manifest) -> JsonObject:
+    return {
+        "at": manifest.at,
+        "version": manifest.version,
+        "database": manifest.database,
+        "files": len(manifest.hashes),
+        "left_out": manifest.left_out,
+    }
+
+
+@contextlib.contextmanager
+def _bar(what: str, parts: int | None) -> Iterator[Callable[[str], None]]:
+    """Shown on a terminal: each call is one part more."""
+    with Progress(
+        TextColumn(what), BarColumn(), TextColumn("{task.fields[part]}"), TimeElapsedColumn(),
+        console=Console(stderr=True), transient=True, disable=not Console(stderr=True).is_terminal,
+    ) as progress:  # fmt: skip
+        task = progress.add_task(what, total=parts, part="")
+        yield lambda part: progress.update(task, advance=1, part=part)
