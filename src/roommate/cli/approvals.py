@@ -14,8 +14,6 @@ app = typer.Typer(no_args_is_help=True, help="Questions in the rooms that wait f
 
 Number = Annotated[int, typer.Argument(help="A question's number.")]
 
-YES, NO, ALWAYS = "✅", "❌", "♾"
-
 
 @app.command("ls")
 def _ls(as_json: AsJson = False) -> None:
@@ -38,10 +36,14 @@ def _approve(
     always: Annotated[bool, typer.Option("--always", help="Also all of its kind in that room, from now on.")] = False,
 ) -> None:
     """Say yes, as a ✅ in the room does. Prints what is said there."""
+    from roommate.chat.voice import ALWAYS, YES
+
     typer.echo(ask.ask("approvals.decide", approval=question, choice=ALWAYS if always else YES))
 
 
 @app.command("deny")
 def _deny(question: Number) -> None:
     """Say no, as a ❌ in the room does. Prints what is said there."""
+    from roommate.chat.voice import NO
+
     typer.echo(ask.ask("approvals.decide", approval=question, choice=NO))

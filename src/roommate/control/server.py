@@ -71,16 +71,18 @@ class Server:
                     group.create_task(self._attend(accepted, uid, pid))
 
     async def _attend(self, accepted: socket.socket, uid: int, pid: int) -> None:
-        reader, writer = await asyncio.open_unix_connection(sock=accepted)
         try:
-            await Connection(self._answer, reader, writer, uid, pid).run()
+            reader, writer = await asyncio.open_unix_connection(sock=accepted)
+            try:
+                await Connection(self._answer, reader, writer, uid, pid).run()
+            finally:
+                writer.transport.abort()
         except* OSError:
             pass  # it went away
         except* Exception:  # the daemon must survive whatever one connection does
             log.exception("control: a connection of user %d failed", uid)
         finally:
             self._connections -= 1
-            writer.transport.abort()
 
     async def _answer(self, request: Request, caller: Caller) -> Any:
         return await methods.answer(self.methods, request, caller, starting=self.starting)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from roommate.chat.commands import Changed
 from roommate.chat.view import plain
-from roommate.desk import accounts, rooms
+from roommate.desk import rooms, settings
 from roommate.errors import NotPermitted
 from roommate.house import House
 from roommate.words import RoomId, UserId
@@ -46,16 +46,16 @@ async def _rooms(house: House) -> str:
 
 
 async def _who(room_id: RoomId, by: UserId, house: House) -> str:
-    settings = house.settings
-    operators = ", ".join(f"`{one}`" for one in settings.operator_ids) or "nobody"
-    allowed = ", ".join(f"`{one}`" for one in settings.allowed_globs)
-    you = "an operator" if settings.is_operator(by) else "one of those who may ask"
+    set_to = house.settings
+    operators = ", ".join(f"`{one}`" for one in set_to.operator_ids) or "nobody"
+    allowed = ", ".join(f"`{one}`" for one in set_to.allowed_globs)
+    you = "an operator" if set_to.is_operator(by) else "one of those who may ask"
     members = (await house.rooms.get(room_id)).joined
     return f"- operators: {operators}\n- may ask me: {allowed}, and operators\n- you are {you}; {members} members here"
 
 
 def _settings(house: House) -> str:
-    shown = [f"- `{one.name}` {plain(one.value)}" for one in accounts.settings(house.settings) if not one.default]
+    shown = [f"- `{one.name}` {plain(one.value)}" for one in settings.settings(house.settings) if not one.default]
     return "What is set (the rest has its default):\n\n" + "\n".join(shown)
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from roommate.control.methods import Caller, Method, Params
-from roommate.desk import accounts, approvals, files, rooms, sandboxes, speaking, turns
+from roommate.desk import approvals, files, rooms, sandboxes, settings, speaking, turns, usage
 from roommate.desk.params import (
     Choice,
     Followed,
@@ -106,10 +106,10 @@ class _Desk:
         return await approvals.approvals(self._house)
 
     async def usage(self, params: Params, caller: Caller) -> Any:
-        return await accounts.usage(self._house)
+        return await usage.usage(self._house)
 
     async def settings(self, params: Params, caller: Caller) -> Any:
-        return accounts.settings(self._house.settings)
+        return settings.settings(self._house.settings)
 
     async def enter(self, params: OfRoom, caller: Caller) -> Any:
         return speaking.Entered(await self._id(params.room), speaking.operator(self._house))

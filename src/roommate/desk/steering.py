@@ -9,9 +9,10 @@ from dataclasses import replace
 
 from roommate.config import Settings, load
 from roommate.control.methods import Caller, Method, Params
-from roommate.desk.accounts import Reloaded, changed
 from roommate.desk.methods import SOCKET, deed_of
+from roommate.desk.settings import Reloaded, changed
 from roommate.desk.status import Status, status
+from roommate.errors import StateError
 from roommate.house import House
 from roommate.logs import Logs
 from roommate.systemd import Systemd
@@ -78,4 +79,7 @@ class Steering:
     async def _note(self, deed: Deed) -> None:
         log.info("%s: %s by %s at the control socket", deed.outcome, deed.what, deed.who)
         if self.house is not None:
-            await self.house.audit.record(deed)
+            try:
+                await self.house.audit.record(deed)
+            except StateError as error:  # a full disk is no reason not to stop
+                log.error("%s", error)

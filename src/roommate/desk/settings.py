@@ -1,4 +1,4 @@
-"""What is spent, by room; and what is set, with secrets masked."""
+"""What is set, with secrets masked; and what becomes of new settings while the daemon runs."""
 
 from __future__ import annotations
 
@@ -9,23 +9,8 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from roommate.config import LIVE, Settings
-from roommate.house import House
-from roommate.words import AgentUsage, RoomId
 
 MASKED = "********"
-
-
-@dataclass(frozen=True, slots=True)
-class RoomUsage:
-    """`cost` is US dollars, None where no price is known; `agents` used theirs besides."""
-
-    room_id: RoomId
-    name: str
-    turns: int
-    input_tokens: int
-    output_tokens: int
-    cost: float | None
-    agents: Sequence[AgentUsage]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,25 +27,6 @@ class Reloaded:
 
     changed: Sequence[str]
     need_restart: Sequence[str]
-
-
-async def usage(house: House) -> Sequence[RoomUsage]:
-    found = []
-    for row in await house.rooms.all():
-        spending = await house.turns.spending(row.room_id)
-        used, agents = spending.usage, await house.agent_usages.of(row.room_id)
-        found.append(
-            RoomUsage(
-                row.room_id,
-                row.name or "",
-                spending.turns,
-                used.input_tokens,
-                used.output_tokens,
-                used.cost,
-                agents,
-            )
-        )
-    return found
 
 
 def settings(set_to: Settings) -> Sequence[Setting]:
