@@ -87,14 +87,17 @@ class Installed(Daemon):
         return [pid for pid, line in marked_processes(self.mark).items() if f"roommate {command}" in line]
 
     async def end(self, *commands: str) -> None:
-        """Kill its daemons and updaters with -9."""
-        while found := [pid for command in commands or ("run", "update") for pid in self.processes(command)]:
+        """Kill its daemons (``run``) and its updaters (``update``) with -9."""
+        unseen = 0
+        while unseen < 3:  # one that becomes another program has no name for a moment
+            found = [pid for command in commands for pid in self.processes(command)]
+            unseen = 0 if found else unseen + 1
             for pid in found:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            await asyncio.sleep(0.02)
-        if self._process is not None:
-            await self._process.wait()
+            await asyncio.sleep(0.01)
+        if "run" in commands:
+            await self.kill9()
 
     async def step(self, *steps: str, timeout: float = 60) -> str:
         """Wait until the update is at one of these steps; gives it."""

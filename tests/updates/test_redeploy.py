@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import re
 import tempfile
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from roommate.demo.homeserver import Synapse
-from tests.conftest import PASSWORD, _settings_of, register
+from tests.conftest import PASSWORD, register
 from tests.person import Person, Shown
 from tests.scripted_model import ScriptedModel
 from tests.updates.installed import Installed, Remote, installed_in
@@ -38,14 +37,19 @@ async def bot(
 ) -> AsyncIterator[Installed]:
     with tempfile.TemporaryDirectory(prefix="root-") as folder:
         root = await asyncio.to_thread(installed_in, Path(folder), remote)
-        settings = _settings_of(image, model) | {"OPERATORS": alice.user_id}
+        settings = {
+            "SANDBOX_IMAGE": image,
+            "OPERATORS": alice.user_id,
+            "LLM_API_BASE": model.url,  # for the room that talks to it: the rehearsal costs a start nothing
+            "LLM_API_KEY": "scripted",
+        }
         user_id = await register(homeserver, "bot")
         installed = Installed(homeserver.url, user_id, PASSWORD, settings, learned)
         installed.cwd = root
         try:
             yield await installed.start()
         finally:
-            await installed.end()
+            await installed.end("run", "update")
             print(installed.log.read_text()[-20_000:])
             print((installed.state / "update.log").read_text()[-20_000:])
             await installed.discard()
@@ -56,15 +60,24 @@ async def room(bot: Installed, alice: Person) -> str:
     return await bot.room_with(alice)
 
 
+@pytest.fixture(scope="module")
+async def talk(bot: Installed, alice: Person) -> str:
+    """A room with the scripted model."""
+    talk = await bot.room_with(alice)
+    await card(bot, alice, talk, "!model openai/scripted")
+    return talk
+
+
 async def card(bot: Installed, person: Person, room: str, command: str = "!redeploy") -> Shown:
-    """Say the command; the card that comes."""
-    known = {message.event_id for message in bot.said(person, room)}
-    await person.say(room, command)
+    """Say the command; what the bot says to it."""
+    said = await person.say(room, command)
 
     def found() -> Shown | None:
-        return next((m for m in bot.said(person, room) if m.event_id not in known), None)
+        events = [seen.event_id for seen in person.seen]
+        later = events[events.index(said) :] if said in events else []
+        return next((message for message in bot.said(person, room) if message.event_id in later), None)
 
-    shown = await person.wait(found, 30, "a card")
+    shown = await person.wait(found, 30, f"an answer to {command}")
     assert shown is not None
     return shown
 
@@ -87,8 +100,19 @@ async def redeploy(bot: Installed, person: Person, room: str, command: str = "!r
     return await ended(bot, person, room, asked)
 
 
-async def test_a_good_release_takes_over(bot: Installed, remote: Remote, alice: Person, room: str) -> None:
-    assert (await alice.ask(room, "SAY before")).body == "before"
+def pongs(bot: Installed, person: Person, room: str) -> int:
+    return sum("Pong" in message.body for message in bot.said(person, room))
+
+
+async def answered(bot: Installed, person: Person, room: str, pings: int) -> None:
+    """Wait until that many of them are."""
+    await person.wait(lambda: pongs(bot, person, room) >= pings, 30, f"{pings} answers")
+
+
+async def test_a_good_release_takes_over(
+    bot: Installed, remote: Remote, alice: Person, room: str, talk: str, model: ScriptedModel
+) -> None:
+    await alice.ask(talk, "SAY first", 60)
     old, pid = bot.release, bot.pid
     remote.commit("A <b>bold</b> `change`")
     new = remote.commit("And *another* one")
@@ -96,14 +120,163 @@ async def test_a_good_release_takes_over(bot: Installed, remote: Remote, alice: 
     assert f"`{old}` → `{new}`" in asked.body
     assert "bold" in asked.body
     assert "<b>bold" not in asked.html
-    began = time.monotonic()
     await alice.react(room, asked.event_id, "✅")
+
+    await bot.step("image")
+    in_flight = await alice.say(talk, "DELAY 3\nSAY in flight")
+    await alice.wait(lambda: any(one.prompt.endswith("in flight") for one in model.asked), 30, "the turn")
+    await bot.step("trial")
+    await alice.say(room, "!ping")
+
     shown = await ended(bot, alice, room, asked)
-    print(f"redeployed in {time.monotonic() - began:.1f} s: {shown.body}")
     assert f"✅ `{old}` → `{new}`" in shown.body
     assert (bot.release, bot.pid) == (new, pid)
     assert any("making the release" in look for look in shown.looks)
     assert any("on trial" in look for look in shown.looks)
-    assert (await alice.ask(room, "SAY after")).body == "after"
-    version = await card(bot, alice, room, "!version")
-    assert new in version.body
+    assert (await alice.answer_to(in_flight, 60)).body.startswith("in flight")
+    await answered(bot, alice, room, 1)
+    assert new in (await card(bot, alice, room, "!version")).body
+
+
+async def test_who_may_not_and_what_means_nothing(
+    bot: Installed, remote: Remote, alice: Person, room: str, talk: str, homeserver: Synapse
+) -> None:
+    running = bot.release
+    remote.commit("For nobody")
+    bob_id = await register(homeserver, "bob")
+    async with await Person.at(homeserver.url, bob_id, PASSWORD) as bob:
+        for place in (room, talk):
+            await alice.invite(place, bob.user_id)
+            await bob.join(place)
+        assert "Only an operator" in (await card(bot, bob, room)).body
+        asked = await card(bot, alice, room)
+        await bob.react(room, asked.event_id, "✅")
+        assert "is no name" in (await card(bot, alice, room, "!redeploy --upload-pack=touch")).body
+
+        me = f"{bot.user_id}: "
+        said = await alice.ask(talk, f"{me}SAY !redeploy", 60)
+        assert said.body == "!redeploy"
+        assert await alice.ask(talk, f'{me}TOOL request_redeploy {{"why": "I want to"}}\n---\nSAY I asked', 60)
+        cards = [m for m in bot.said(alice, talk) if "The model asks for it: I want to" in m.body]
+        assert len(cards) == 1
+        await bob.ask(talk, f'{me}TOOL request_redeploy {{"why": "Me too"}}\n---\nSAY so did I', 60)
+        assert not [m for m in bot.said(alice, talk) if "Me too" in m.body and "Redeploy" in m.body]
+
+        await alice.react(room, asked.event_id, "❌")
+        await alice.wait(lambda: any("stays as it is" in m.body for m in bot.said(alice, room)), 15, "no")
+        for place in (room, talk):
+            await bob.leave(place)
+    assert bot.journal["step"] == "done"
+    assert bot.release == running
+    remote.back_to(running)
+
+
+BROKEN = {
+    "build": ("does not pin its packages", {}, "making the release"),
+    "check": ("cannot be loaded", {"words": "raise RuntimeError('broken on purpose')"}, "broken on purpose"),
+    "trial": (
+        "cannot start",
+        {"process": "def main(settings: object) -> int:\n    raise RuntimeError"},
+        "ended while it was on trial",
+    ),
+}
+
+
+@pytest.mark.parametrize("step", BROKEN)
+async def test_a_release_that_does_not_work(
+    bot: Installed, remote: Remote, alice: Person, room: str, step: str
+) -> None:
+    running = bot.release
+    subject, changes, why = BROKEN[step]
+    lock = remote.folder / "requirements.lock"
+    if step == "build":
+        lock.write_text("aiohttp==3.13.0\n" + lock.read_text())
+    broken = remote.commit(f"It {subject}", **changes)
+    asked = await card(bot, alice, room)
+    second = await card(bot, alice, room)
+    await alice.react(room, asked.event_id, "✅")
+    await bot.step("build", "check")
+    await alice.react(room, second.event_id, "✅")
+    assert "is on its way" in (await card(bot, alice, room)).body
+    shown = await ended(bot, alice, room, asked)
+    assert f"❌ `{broken}` failed" in shown.body
+    assert why in shown.body
+    assert f"`{running}` runs" in shown.body
+    assert sum("is on its way" in m.body for m in bot.said(alice, room)[-4:]) == 2, "both were told"
+    before = pongs(bot, alice, room)
+    await alice.say(room, "!ping")
+    await answered(bot, alice, room, before + 1)
+    assert running in (await card(bot, alice, room, "!version")).body
+    remote.back_to(running)
+
+
+async def test_a_migration_that_destroys_and_a_start_that_hangs(
+    bot: Installed, remote: Remote, alice: Person, room: str, talk: str, model: ScriptedModel
+) -> None:
+    running = bot.release
+    await alice.ask(talk, "SAY remembered", 60)
+    broken = remote.commit(
+        "It forgets everything, and hangs",
+        store__migrations='STEPS = (*STEPS, "DELETE FROM steps; DELETE FROM conversations WHERE id < 0;")',
+        updates__start="async def confirmed(*_: object) -> None:\n    await asyncio.sleep(3600)",
+    )
+    (bot.root / ".env").write_text("UPDATE_HEALTH_SECONDS=6\n")
+    before = pongs(bot, alice, room)
+    asked = await card(bot, alice, room)
+    await alice.react(room, asked.event_id, "✅")
+    await bot.step("trial")
+    await alice.say(room, "!ping")
+    waiting = await alice.say(talk, "SAY and goes on")
+    shown = await ended(bot, alice, room, asked)
+    (bot.root / ".env").unlink()
+    assert f"❌ `{broken}` failed" in shown.body
+    assert "was not ready after 6 s" in shown.body
+    assert (await alice.answer_to(waiting, 60)).body == "and goes on"
+    history = [str(message.get("content")) for message in model.asked[-1].messages]
+    assert any("remembered" in text for text in history), "the conversation is there again"
+    await answered(bot, alice, room, before + 1)
+    assert [m.body for m in alice.finals(talk)].count("and goes on") == 1
+    assert bot.release == running
+    remote.back_to(running)
+
+
+KILLS = [
+    *((step, ("run", "update")) for step in ("build", "check", "image", "restart", "trial", "confirmed")),
+    ("check", ("update",)),
+    ("trial", ("update",)),
+    ("trial", ("run",)),
+]
+
+
+async def test_kill_9_between_any_two_steps(bot: Installed, remote: Remote, alice: Person, room: str) -> None:
+    """Of daemon and updater, or of one: the update goes on or is taken back, and every message is answered once."""
+    there = [bot.release, remote.commit("Another good one")]
+    pings = pongs(bot, alice, room)
+    outcomes = []
+    for step, commands in KILLS:
+        running = bot.release
+        [other] = set(there) - {running}
+        asked = await card(bot, alice, room, f"!redeploy {other}")
+        await alice.react(room, asked.event_id, "✅")
+        await bot.step(step)
+        await bot.end(*commands)
+        await alice.say(room, "!ping")
+        pings += 1
+        if commands == ("run", "update"):
+            await bot.start()
+        shown = await ended(bot, alice, room, asked)
+        stays = "✅" in shown.body
+        outcomes.append((step, commands, "done" if stays else "back"))
+        assert bot.release == (other if stays else running), (outcomes, shown.body)
+        await answered(bot, alice, room, pings)
+        assert bot.release in (await card(bot, alice, room, "!version")).body
+        assert pongs(bot, alice, room) == pings, outcomes
+    print(outcomes)
+    assert {outcome for _, _, outcome in outcomes} == {"done", "back"}
+
+
+async def test_back_to_the_release_before(bot: Installed, alice: Person, room: str) -> None:
+    running, before = bot.release, (bot.root / "previous").readlink().name
+    shown = await redeploy(bot, alice, room, "!rollback")
+    assert f"✅ `{running}` → `{before}`" in shown.body
+    assert bot.release == before
