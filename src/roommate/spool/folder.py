@@ -29,6 +29,10 @@ MOST_LISTED = 50_000
 LISTED_FOR_ONE = 100
 """Listing so many entries takes as long as reading a file."""
 
+DROPPED_AT_ONCE = 256
+DROPPED_FOR_ONE = 32
+"""The same of files that are deleted unread; a round deletes so many, since other rooms wait for its end."""
+
 MOST_LINES = 20
 """Bad files of a room that get a line in the log; later ones are only counted."""
 
@@ -60,12 +64,14 @@ class Folder:
     dropped: int = 0
     _backlog: deque[str] = field(default_factory=deque)
     """Names that were listed and not taken yet."""
+    _surplus: deque[str] = field(default_factory=deque)
+    """Names that were listed and are to be deleted unread."""
 
     def take(self, most: int) -> Taken:
         """Read the next files, at most so many; they stay until `remove`. Raises OSError when the folder is away."""
         folder = os.open(self.out, _FOLDER)
         try:
-            listed = not self._backlog
+            listed = not (self._backlog or self._surplus)
             entries = 0
             if listed:
                 entries = self._list(folder)
@@ -83,9 +89,11 @@ class Folder:
                         unripe = True
                     else:
                         self._set_aside(folder, name, str(why))
+            dropped = self._drop(folder)
             # What came while we read is seen by the next listing; the one that finds nothing is the last.
-            more = bool(self._backlog) or bool(found) or not listed
-            return Taken(found, looked + entries // LISTED_FOR_ONE, more, unripe)
+            more = bool(self._backlog or self._surplus or found) or not listed
+            cost = looked + entries // LISTED_FOR_ONE + dropped // DROPPED_FOR_ONE
+            return Taken(found, cost, more, unripe)
         finally:
             os.close(folder)
 
@@ -124,11 +132,17 @@ class Folder:
         if surplus := names[MOST_WAITING:]:
             self.dropped += len(surplus)
             log.warning("%s: %d hook files are deleted unread, too many wait", self.room_id, len(surplus))
-            for name in surplus:
-                with contextlib.suppress(OSError):
-                    os.unlink(name, dir_fd=folder)
+            self._surplus.extend(surplus)
         self._backlog.extend(names[:MOST_WAITING])
         return len(every)
+
+    def _drop(self, folder: int) -> int:
+        """Delete some of what is too much; gives how many."""
+        dropped = min(DROPPED_AT_ONCE, len(self._surplus))
+        for _ in range(dropped):
+            with contextlib.suppress(OSError):
+                os.unlink(self._surplus.popleft(), dir_fd=folder)
+        return dropped
 
     def _claim(self, folder: int, seed: str) -> str:
         name = claimed(seed)
