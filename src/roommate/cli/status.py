@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -55,9 +55,10 @@ def watch() -> None:
             table.add_row(f"[bold]{name}[/]", text)
         return table
 
-    with contextlib.suppress(KeyboardInterrupt), Live(look(), console=Console(), auto_refresh=False) as live:
-        while True:
-            time.sleep(WATCH_SECONDS)
+    interrupt = {signal.SIGINT}  # taken where we wait, and nowhere in the middle of drawing
+    signal.pthread_sigmask(signal.SIG_BLOCK, interrupt)
+    with Live(look(), console=Console(), auto_refresh=False) as live:
+        while signal.sigtimedwait(interrupt, WATCH_SECONDS) is None:
             live.update(look(), refresh=True)
 
 
