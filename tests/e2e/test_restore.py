@@ -65,6 +65,7 @@ async def test_restore_drill(daemon: MakeDaemon, person: MakePerson, model: Scri
         other.settings["STATE_DIR"] = str(other.state)
         moved = str(shutil.copy(file, other.folder))
         await done(other, "restore", moved)
+        assert len(list(other.state.glob("rooms/*/disk.img"))) == 2, "rooms that had a disk have one again"
         code, _, err = await roommate(other.folder, "restore", moved, **other.settings)
         assert (code, "is not empty" in err) == (75, True)
         model.asked.clear()

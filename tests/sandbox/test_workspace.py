@@ -69,6 +69,24 @@ def test_a_sparse_disk_takes_what_it_holds_and_gives_it_back(room: Workspace) ->
         time.sleep(0.05)
 
 
+def test_a_disk_is_read_while_the_room_comes_and_goes(room: Workspace) -> None:
+    room.prepare(OWNER, 16)
+    (room.workspace / "file").write_text("one")
+    with room.opened() as files:
+        assert files == room.workspace.parent
+    room.release()
+    with room.opened() as first, room.opened() as second:
+        assert (first / "workspace" / "file").read_text() == (second / "workspace" / "file").read_text() == "one"
+        room.prepare(OWNER, 16)
+        assert len(devices(room)) == 1, "two devices of one disk would destroy it"
+        (room.workspace / "file").write_text("two")
+        assert (second / "workspace" / "file").read_text() == "two"
+    assert not first.exists()
+    assert (room.workspace / "file").read_text() == "two"
+    room.release()
+    assert devices(room) == []
+
+
 def test_a_disk_that_is_mounted_is_left_as_it_is(room: Workspace) -> None:
     room.prepare(OWNER, 16)
     with (room.workspace / "open").open("w") as file:
