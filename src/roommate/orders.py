@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import time
 from collections.abc import Awaitable, Callable
@@ -10,6 +11,7 @@ from typing import Protocol
 from roommate import agents, egress, repos
 from roommate.chat import view, voice
 from roommate.chat.commands import Changed, Command
+from roommate.checkup import Known, examine
 from roommate.desk import chat as desk
 from roommate.desk import rooms
 from roommate.errors import NotPermitted
@@ -23,6 +25,7 @@ from roommate.words import Deed, DeedOutcome, Draft, EventId, Question, RoomId, 
 CARD_SECONDS = 3600
 EXPIRED = "expired"
 RESET_WORKSPACE = "reset-workspace"
+DOCTOR_SECONDS = 30
 AUDIT_LINES = 10
 MOST_AUDIT_LINES = 50
 
@@ -59,6 +62,7 @@ class Orders:
             "ask": self._ask,
             "agents": self._agents,
             "prompt": self._prompt,
+            "doctor": self._doctor,
             "audit": self._audit,
             REDEPLOY: functools.partial(self._redeploy, REDEPLOY),
             ROLLBACK: functools.partial(self._redeploy, ROLLBACK),
@@ -228,6 +232,17 @@ class Orders:
 
     async def _version(self, waiting: Waiting, argument: str, thread: EventId | None) -> str:
         return self._house.redeploys.version()
+
+    async def _doctor(self, waiting: Waiting, argument: str, thread: EventId | None) -> str:
+        house = self._house
+        if not house.settings.is_operator(waiting.incoming.sender):
+            raise NotPermitted("Only an operator can have everything looked at.", "doctor")
+        known = Known(await house.inbox.account(), await house.outbox.pace(), True, house.silent_seconds())
+        try:
+            async with asyncio.timeout(DOCTOR_SECONDS):
+                return voice.checked(await examine(house.settings, known, house.sandboxes.check))
+        except TimeoutError:
+            return f"It took longer than {DOCTOR_SECONDS} s: look with `roommate doctor` on the host."
 
     async def _audit(self, waiting: Waiting, argument: str, thread: EventId | None) -> str:
         if not self._house.settings.is_operator(waiting.incoming.sender):

@@ -9,6 +9,7 @@ from typing import Protocol
 from roommate.words import (
     AgentReport,
     Attachment,
+    Check,
     Deed,
     Destination,
     DirEntry,
@@ -236,6 +237,10 @@ class Sandboxes(Protocol):
 
     async def leave(self, room_id: RoomId) -> None:
         """Remove the room's container; its workspace stays."""
+        ...
+
+    async def check(self) -> Sequence[Check]:
+        """What works on this host and what does not."""
         ...
 
 

@@ -573,6 +573,11 @@ class Check:
     mend: str = ""
     needed: bool = True
 
+    @property
+    def level(self) -> str:
+        """``ok``, ``warn`` or ``fail``."""
+        return "ok" if self.ok else "fail" if self.needed else "warn"
+
 
 # ── What an update is at ─────────────────────────────────────────────────────────────────────────
 

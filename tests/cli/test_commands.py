@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import shutil
+import socket
 import tempfile
 from pathlib import Path
 
@@ -67,20 +68,29 @@ async def test_doctor_finds_what_is_wrong(tmp_path: Path, image: str) -> None:
         "SANDBOX_IMAGE": image,
     }
     code, out, _ = await roommate(tmp_path, "doctor", "--json", **settings)
-    assert code == 1
+    assert code == 2
     checks = {check["what"]: check for check in json.loads(out)}
-    assert [name for name, check in checks.items() if not check["ok"] and check["needed"]] == [
-        "state folder",
-        "homeserver",
-    ]
+    assert [name for name, check in checks.items() if check["level"] == "fail"] == ["state folder", "homeserver"]
     assert "chmod 700" in checks["state folder"]["mend"]
     assert "connection refused" in checks["homeserver"]["found"]
-    assert checks["image"]["ok"]
+    assert checks["image"]["level"] == "ok"
 
-    code, out, _ = await roommate(tmp_path, "doctor", **settings)
-    assert code == 1
+    # What it finds on the host it mends, where that is safe; then a container is asked what it may use.
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(sockets / "daemon.sock"))
+    (tmp_path / ".env").write_text("LLM_MODEL=rehearsal\n")
+    (tmp_path / ".env").chmod(0o644)
+    code, out, err = await roommate(tmp_path, "doctor", "--fix", "--probe", **settings)
+    assert code == 2, "the homeserver it cannot mend"
+    for done in (f"chmod 700 {state}", "chmod 600 .env", f"made {state / 'backups'}", "removed the socket"):
+        assert done in err, err
     assert "✘ homeserver" in out
     assert "→ " in out
+    assert "✔ state folder" in out
+    assert "✔ secrets" in out
+    assert "✔ model's answer" in out
+    assert re.search(r"process limit, as a container has it: 512$", out, re.MULTILINE), out
+    assert (await roommate(tmp_path, "doctor", "--fix", **settings))[2] == "", "nothing is left to mend"
     shutil.rmtree(sockets)
 
 
@@ -105,6 +115,13 @@ async def test_doctor_knows_the_login(homeserver: Synapse, daemon: MakeDaemon, t
 
     checks = await found()
     assert "a daemon runs on it" in checks["state folder"]
+    assert checks["login"].startswith(f"{one.user_id}, device "), "it is read beside the daemon"
+    assert re.fullmatch(r"\d+ s ago", checks["sync"])
+    assert checks["clock"] == "as the homeserver's"
+    assert checks["rate limit"] == "none was met"
+    assert re.fullmatch(r"\d+ MiB a file", checks["upload limit"])
+    assert "listens on" in checks["socket"]
+    assert "there is none" in checks["backup"]
     assert checks["homeserver"].startswith(f"{homeserver.url} speaks Matrix v1.")
     await one.term()
     assert (await found())["login"].startswith(f"{one.user_id}, device ")

@@ -57,6 +57,11 @@ async def test_who_did_what_is_known(daemon: MakeDaemon, person: MakePerson, mod
     await alice.say(room, "!audit 50")
     shown = await notice(bot, alice, room, "egress.add good.example")
     assert "evil.example REFUSED" in shown.body
+    await bob.say(room, "!doctor")
+    await notice(bot, bob, room, "Only an operator can have everything")
+    await alice.say(room, "!doctor")
+    looked = await notice(bot, alice, room, "things that I looked at")
+    assert "**backup**: there is none" in looked.body
     code, out, _ = await roommate(bot.folder, "audit", "--verify", **bot.settings)
     assert (code, out[:17]) == (0, "whole: lines 1 to")
 

@@ -52,6 +52,7 @@ SPECS = (
     Spec("agents", "!agents", "shows the coding agents, and whom this room asks first"),
     Spec("agents", "!agents plan|implement NAME …", "sets whom it asks first; `!agents default` (operators)"),
     Spec("prompt", "!prompt [TEXT|none]", "shows what the model is told in this room, or sets it (operators)"),
+    Spec("doctor", "!doctor", "looks at everything I need, and says how to mend it (operators)"),
     Spec("audit", "!audit [N]", "shows the newest of what was done here, and by whom (operators)"),
     Spec("redeploy", "!redeploy [REF]", "goes to the newest release, or to a branch, tag or commit (operators)"),
     Spec("rollback", "!rollback", "goes back to the release before (operators)"),

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from roommate.chat.commands import SPECS, suggestion
-from roommate.words import AgentUsage, Deed, DeedOutcome, Usage
+from roommate.words import AgentUsage, Check, Deed, DeedOutcome, Usage
 
 QUEUED = "⏳"
 YES = "✅"
@@ -133,6 +133,15 @@ def spent(usage: Usage) -> str:
         return "nothing spent"
     tokens = f"{count:,} tokens".replace(",", "\u2009")
     return tokens if usage.cost is None else f"{tokens}, ${usage.cost:.4f}"
+
+
+def checked(checks: Sequence[Check]) -> str:
+    """What doctor found, for a room: what is not right, and how much is."""
+    wrong = [check for check in checks if not check.ok]
+    marks = {"warn": "⚠️", "fail": "❌"}
+    lines = [f"- {marks[check.level]} **{check.what}**: {check.found}. {check.mend}" for check in wrong]
+    fine = f"{len(checks) - len(wrong)} of {len(checks)} things that I looked at are as they should be."
+    return "\n".join((fine, "", *lines)) if lines else fine
 
 
 def deed(at: int, done: Deed, *, room: bool = True) -> str:

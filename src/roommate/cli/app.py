@@ -136,11 +136,17 @@ def _demo_command(
 
 
 @app.command("doctor")
-def _doctor_command(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Look at everything that Roommate needs, and say how to mend what is not right."""
+def _doctor_command(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    probe: Annotated[bool, typer.Option("--probe", help="Call the model, and run a container under limits.")] = False,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Mend first what is safe: modes, folders, a stale socket.")
+    ] = False,
+) -> None:
+    """Look at everything that Roommate needs, and say how to mend it. Exits with 1 for warnings, 2 for failures."""
     from roommate.cli import doctor
 
-    raise typer.Exit(_run(doctor.run(as_json)))
+    raise typer.Exit(_run(doctor.run(as_json=as_json, probe=probe, fix=fix)))
 
 
 @app.command("audit")

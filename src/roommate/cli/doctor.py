@@ -2,63 +2,69 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from roommate import config
+from roommate.checkup import Known, Look, examine
+from roommate.cli.ask import ask
 from roommate.config import Settings
-from roommate.ops import doctor
-from roommate.parts import sandboxes_of
-from roommate.store import Database, Inbox
-from roommate.words import Account, Check
+from roommate.errors import ControlError, StateError
+from roommate.ops import doctor, host
+from roommate.parts import model_of, sandboxes_of
+from roommate.store import Inbox, Outbox, reading
+from roommate.words import Check
+
+MARKS = {"ok": "[green]✔[/]", "warn": "[yellow]![/]", "fail": "[red]✘[/]"}
+CODES = {"ok": 0, "warn": 1, "fail": 2}
 
 
-async def run(as_json: bool) -> int:
-    """Look at everything and print it; 1 when something needed is not right. Raises ConfigError."""
-    checks = await _checks(config.load())
-    if as_json:
-        typer.echo(json.dumps([asdict(check) for check in checks], ensure_ascii=False, indent=1))
-    else:
-        _show(checks)
-    return 0 if all(check.ok or not check.needed for check in checks) else 1
-
-
-async def _checks(settings: Settings) -> Sequence[Check]:
-    checks = [doctor.python(), settled := doctor.configuration(settings), kept := doctor.state(settings)]
-    if settled.ok:
-        checks.append(reached := await doctor.homeserver(settings))
-        if doctor.is_running(settings):
-            checks.append(Check("login", True, "used by the daemon that runs"))
-        elif reached.ok and kept.ok:
-            checks.append(await doctor.login(settings, await _kept_login(settings)))
-    checks.append(await doctor.model(settings))
+async def run(*, as_json: bool, probe: bool, fix: bool) -> int:
+    """Look at everything and print it; 1 for warnings, 2 when something needed is not right. Raises ConfigError."""
+    settings = config.load()
+    for line in await asyncio.to_thread(host.fix, settings) if fix else ():
+        typer.echo(line, err=True)
     sandboxes = sandboxes_of(settings)
+    model = model_of(settings, settings.llm_model)
+
+    async def think() -> Sequence[Check]:
+        return [await doctor.think(model)]
+
+    probes: list[Look] = [think, sandboxes.check_limits] if probe else []
     try:
-        checks += await sandboxes.check()
+        checks = await examine(settings, await asyncio.to_thread(_known, settings), sandboxes.check, probes)
     finally:
         await sandboxes.close()
-    return checks
+    if as_json:
+        fields = ("what", "level", "found", "mend")
+        typer.echo(
+            json.dumps([{name: getattr(one, name) for name in fields} for one in checks], ensure_ascii=False, indent=1)
+        )
+    else:
+        _show(checks)
+    return max(CODES[check.level] for check in checks)
 
 
-async def _kept_login(settings: Settings) -> Account | None:
-    if not (settings.state_dir / "roommate.db").exists():
-        return None
-    database = Database.open(settings.state_dir)
-    try:
-        return await Inbox(database).account()
-    finally:
-        await database.close()
+def _known(settings: Settings) -> Known:
+    account, pace, synced_ago = None, 0.0, None
+    with contextlib.suppress(StateError), reading(settings.state_dir) as c:
+        account, pace = Inbox.login(c), Outbox.known_pace(c)
+    runs = doctor.is_running(settings)
+    if runs:
+        with contextlib.suppress(ControlError):
+            synced_ago = ask("status")["synced_ago"]
+    return Known(account, pace, runs, synced_ago)
 
 
 def _show(checks: Sequence[Check]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     for check in checks:
-        mark = "[green]✔[/]" if check.ok else "[red]✘[/]" if check.needed else "[yellow]![/]"
-        console.print(f"{mark} [bold]{escape(check.what)}[/]: {escape(check.found)}")
+        console.print(f"{MARKS[check.level]} [bold]{escape(check.what)}[/]: {escape(check.found)}")
         if not check.ok and check.mend:
             console.print(f"    [dim]→ {escape(check.mend)}[/]")

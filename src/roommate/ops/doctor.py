@@ -1,4 +1,4 @@
-"""What doctor looks at, but for the sandbox, which looks at itself. Nothing here changes anything."""
+"""What doctor asks of others: the settings, the homeserver, the model's provider. Nothing here changes anything."""
 
 from __future__ import annotations
 
@@ -10,14 +10,23 @@ import platform
 import stat
 import sys
 import tempfile
+import time
 import urllib.error
 import urllib.request
+from email.utils import parsedate_to_datetime
 
 from roommate.config import REHEARSAL, Settings
-from roommate.errors import ConfigError
-from roommate.words import Account, Check, JsonObject
+from roommate.errors import ConfigError, ModelError
+from roommate.ports import Model
+from roommate.words import Account, Check, JsonObject, Prompt, UserId
 
 ANSWER_SECONDS = 5
+THINK_SECONDS = 60
+SKEW_SECONDS = 5
+SILENT_SECONDS = 60
+"""A sync that is older is no good sign: the homeserver is asked twice a minute."""
+SLOW_PACE = 0.5
+SMALLEST_UPLOAD = 1 << 20
 
 
 def python() -> Check:
@@ -79,6 +88,46 @@ async def homeserver(settings: Settings) -> Check:
     )
 
 
+async def clock(settings: Settings) -> Check:
+    """Do the homeserver and this host agree on the time? To the second, as HTTP tells it."""
+    what, mend = "clock", "let this host's clock be set by NTP: timedatectl set-ntp true"
+    before = time.time()
+    date = await asyncio.to_thread(_date, f"{settings.matrix_homeserver}/_matrix/client/versions")
+    if date is None:
+        return Check(what, False, "the homeserver does not say what time it is", mend, needed=False)
+    apart = abs(date - (before + time.time()) / 2)
+    if apart <= SKEW_SECONDS:
+        return Check(what, True, "as the homeserver's")
+    return Check(what, False, f"{apart:.0f} s apart from the homeserver's", mend, needed=False)
+
+
+async def upload_limit(account: Account) -> Check:
+    """The largest file that can be shown to people."""
+    what = "upload limit"
+    for path in ("client/v1/media/config", "media/v3/config"):
+        status, answer = await asyncio.to_thread(_get, f"{account.homeserver}/_matrix/{path}", account.access_token)
+        if status == 200 and isinstance(size := answer.get("m.upload.size"), int):
+            mend = "raise max_upload_size of the homeserver"
+            return Check(what, size >= SMALLEST_UPLOAD, f"{size / (1 << 20):.0f} MiB a file", mend, needed=False)
+    return Check(what, True, "the homeserver does not say one")
+
+
+def rate_limit(pace: float) -> Check:
+    """What the homeserver's refusals have taught the sender: seconds per event, 0 for none."""
+    if pace < SLOW_PACE:
+        return Check("rate limit", True, "none was met" if not pace else f"one event every {pace:.1f} s")
+    mend = "lift it for the bot's account: an admin's override_ratelimit, as scripts/setup-synapse.sh does it"
+    return Check("rate limit", False, f"the bot may send one event every {pace:.1f} s", mend, needed=False)
+
+
+def sync(seconds: float | None) -> Check:
+    """How long ago the daemon that runs has synced; None for not yet."""
+    if seconds is None:
+        return Check("sync", False, "the daemon has not synced yet", "see `roommate logs`", needed=False)
+    mend = "see `roommate logs`, and whether the homeserver answers"
+    return Check("sync", seconds < SILENT_SECONDS, f"{seconds:.0f} s ago", mend)
+
+
 async def login(settings: Settings, account: Account | None) -> Check:
     """Is the login that STATE_DIR keeps still good? None is no login yet."""
     what = "login"
@@ -118,6 +167,33 @@ async def model(settings: Settings) -> Check:
     if status:
         return Check(what, True, f"{name} at {base}")
     return Check(what, False, f"{base} does not answer: {answer.get('error')}", "check LLM_API_BASE")
+
+
+async def think(model: Model) -> Check:
+    """One tiny call: does the model answer?"""
+    what, began = "model's answer", time.monotonic()
+    try:
+        async with asyncio.timeout(THINK_SECONDS):
+            reply = await model.reply("", [Prompt("Say OK.", UserId("@doctor:localhost"))], (), lambda _: None)
+    except ModelError as error:
+        return Check(what, False, str(error), "check LLM_MODEL, LLM_API_KEY and LLM_API_BASE")
+    except TimeoutError:
+        return Check(what, False, f"none within {THINK_SECONDS} s", "check LLM_API_BASE, and that the provider is up")
+    tokens = reply.usage.input_tokens + reply.usage.output_tokens
+    return Check(what, True, f"after {time.monotonic() - began:.1f} s, {tokens} tokens")
+
+
+def _date(url: str) -> float | None:
+    """The time that a server's answer carries, as seconds since 1970. Blocks."""
+    try:
+        with urllib.request.urlopen(url, timeout=ANSWER_SECONDS) as response:  # noqa: S310 — settings say which
+            date = response.headers.get("Date", "")
+    except (OSError, ValueError):
+        return None
+    try:
+        return parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return None
 
 
 def _get(url: str, token: str) -> tuple[int, JsonObject]:

@@ -11,7 +11,7 @@ from roommate.sandbox import agent_hooks
 from roommate.sandbox.container import Plan, size
 from roommate.sandbox.ground import Foundation
 from roommate.sandbox.image import STAGE, agents_of
-from roommate.sandbox.posture import Host
+from roommate.sandbox.posture import Host, Limits
 from roommate.words import Check
 
 _LITTLE_SPACE = 2 << 30
@@ -67,6 +67,39 @@ async def _image(foundation: Foundation, plan: Plan) -> list[Check]:
         Check("image", True, f"{plan.image}{stage}, {size(image.size)}, has python3"),
         Check("coding agents", bool(agents), agents or "none in the image, as its labels say", mend, needed=False),
     ]
+
+
+LIMITS_SCRIPT = """\
+cd /sys/fs/cgroup
+echo memory $(cat memory.max || cat memory/memory.limit_in_bytes)
+echo cpu $(cat cpu.max || echo $(cat cpu/cpu.cfs_quota_us) $(cat cpu/cpu.cfs_period_us))
+echo pids $(cat pids.max || cat pids/pids.max)
+"""
+"""Asks the kernel, from within a container, what it may use: cgroups of version 2, else of version 1."""
+
+
+def limits_seen(printed: str, limits: Limits) -> list[Check]:
+    """What LIMITS_SCRIPT printed, beside what was asked for."""
+    seen = {words[0]: words[1:] for line in printed.splitlines() if (words := line.split())}
+    quota, period = ([*seen.get("cpu", []), "", ""])[:2]
+    cpus = int(quota) / int(period) if quota.isdecimal() and period.isdecimal() else 0.0
+    found = {"memory": _number(seen, "memory") / (1 << 20), "CPU": cpus, "process": float(_number(seen, "pids"))}
+    asked = {"memory": float(limits.memory_mb), "CPU": limits.cpus, "process": float(limits.pids)}
+    return [
+        Check(
+            f"{name} limit, as a container has it",
+            0 < found[name] <= asked[name] * 1.01,
+            f"{found[name]:g}" if found[name] else "none that can be seen",
+            "enable the cgroup controller of that name, or boot with cgroups of version 2",
+            needed=False,
+        )
+        for name in asked
+    ]
+
+
+def _number(seen: dict[str, list[str]], name: str) -> int:
+    words = seen.get(name) or [""]
+    return int(words[0]) if words[0].isdecimal() else 0
 
 
 def _storage(host: Host) -> Check:

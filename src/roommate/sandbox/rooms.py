@@ -159,6 +159,13 @@ class RoomSandboxes:
         except SandboxError as problem:
             return [doctor.failed(problem)]
 
+    async def check_limits(self) -> list[Check]:
+        """Do the limits hold in a container? One is run to see."""
+        try:
+            return doctor.limits_seen(await self.in_image(doctor.LIMITS_SCRIPT), self._plan.limits)
+        except SandboxError as problem:
+            return [doctor.failed(problem)]
+
     def _room(self, room_id: RoomId) -> RoomContainer:
         if room_id not in self._rooms:
             self._rooms[room_id] = RoomContainer(room_id, self._plan, self._foundation)

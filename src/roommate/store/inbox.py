@@ -43,11 +43,12 @@ class Inbox:
     async def account(self) -> Account | None:
         """The login that is kept, None before the first."""
 
-        def work(c: sqlite3.Connection) -> Account | None:
-            row = c.execute("SELECT homeserver, user_id, device_id, access_token FROM sync").fetchone()
-            return Account(*row) if row[3] else None
+        return await self._db.run(self.login)
 
-        return await self._db.run(work)
+    @staticmethod
+    def login(c: sqlite3.Connection) -> Account | None:
+        row = c.execute("SELECT homeserver, user_id, device_id, access_token FROM sync").fetchone()
+        return Account(*row) if row[3] else None
 
     async def keep_account(self, account: Account | None) -> None:
         """Keep a login; None forgets it, so that the next start logs in with the password."""

@@ -92,7 +92,11 @@ class Outbox:
         self._settled(row)
 
     async def pace(self) -> float:
-        return await self._db.run(lambda c: float(c.execute("SELECT pace FROM sync").fetchone()[0]))
+        return await self._db.run(self.known_pace)
+
+    @staticmethod
+    def known_pace(c: sqlite3.Connection) -> float:
+        return float(c.execute("SELECT pace FROM sync").fetchone()[0])
 
     async def learned(self, seconds: float) -> None:
         await self._db.run(lambda c: c.execute("UPDATE sync SET pace=?", (seconds,)))
