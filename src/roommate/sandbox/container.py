@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import logging
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from pathlib import Path
 from roommate import logs
 from roommate.errors import EngineError, HandLost, SandboxError
 from roommate.ports import Spools
-from roommate.sandbox import agent_hooks
+from roommate.sandbox import agent_hooks, site
 from roommate.sandbox.engine import Engine
 from roommate.sandbox.ground import Foundation, Ground
 from roommate.sandbox.hand import HandHost, program
@@ -30,6 +31,7 @@ ROOM, DAEMON, MADE = "io.roommate.room", "io.roommate.daemon", "io.roommate.made
 
 _COMMAND = ("/bin/sh", "-c", f"while :; do python3 -I -S {RUN}/hand.py {RUN}/hand.sock; sleep 0.2; done")
 _HOSTS = "127.0.0.1 localhost room\n::1 localhost\n"
+_TRUSTED = "certificates.pem"
 _STARTABLE = ("created", "configured", "exited", "stopped")
 _DIAL_SECONDS = 15
 _REDIAL_SECONDS = 0.25
@@ -280,7 +282,9 @@ class RoomContainer:
         """What the container sees of the host besides its files, all of it read-only. `root` is the host id of its."""
         self._run.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._run.mkdir(mode=0o755, exist_ok=True)
-        for name, content in (("hand.py", program()), ("hosts", _HOSTS.encode())):
+        # A site that looks into TLS has an authority of its own, which its programs must trust in a room as well.
+        trusted = site.bundle(site.certificates(Path("/"), os.environ))
+        for name, content in (("hand.py", program()), ("hosts", _HOSTS.encode()), (_TRUSTED, trusted.encode())):
             fresh = self._run / f".{name}"
             fresh.write_bytes(content)
             fresh.chmod(0o644)
@@ -309,6 +313,7 @@ class RoomContainer:
             host=ground.host,
             seccomp=ground.seccomp,
             forge=plan.forge,
+            certificates=f"{RUN}/{_TRUSTED}" if (self._run / _TRUSTED).stat().st_size else "",
         )
         made["labels"][MADE] = digest(made, ground.seccomp)
         return made

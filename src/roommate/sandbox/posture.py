@@ -37,6 +37,8 @@ ENVIRONMENT = {
 
 GIT = "http://127.0.0.1:9418/"
 """Where the repositories of the forge are in a room, see broker/git.py."""
+TRUST = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "GIT_SSL_CAINFO")
+"""Where programs look for whom to trust: most of them, curl and uv too; pip and Requests; Node and npm; git."""
 
 _MIB = 1 << 20
 _CPU_PERIOD = 100_000  # microseconds
@@ -111,10 +113,12 @@ def spec(
     host: Host,
     seccomp: Path | None,
     forge: Sequence[str] = (),
+    certificates: str = "",
 ) -> JsonObject:
     """The container as a SpecGenerator object of Podman's API (libpod, POST containers/create).
 
-    `forge` is what the URLs of the forge's repositories begin with.
+    `forge` is what the URLs of the forge's repositories begin with. `certificates` is the file, in the container, of
+    those that its programs trust; "" leaves that to the image.
     """
     made: JsonObject = {
         "name": name,
@@ -125,7 +129,7 @@ def spec(
         "stop_timeout": 2,
         "labels": dict(labels),
         "hostname": "room",
-        "env": ENVIRONMENT | _git(forge),
+        "env": ENVIRONMENT | _git(forge) | (dict.fromkeys(TRUST, certificates) if certificates else {}),
         "httpproxy": False,
         "user": f"{USER}:{USER}",
         "work_dir": WORKSPACE,

@@ -1,4 +1,4 @@
-"""This site's mirrors, certificates and passwords for a build of the image: mounted while it runs, no part of it."""
+"""This site's mirrors, certificates and passwords: mounted while the image is built, no part of it."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ _NPM_FILES = ("/etc/npmrc", "~/.npmrc")
 _NPM = re.compile(r"(@[^:=\s]+:)?registry|//\S+:_\w+|https?-proxy|proxy|noproxy|strict-ssl|fetch-[a-z-]+")
 _NPM_REGISTRY = re.compile(r"(@[^:=\s]+:)?registry")
 _PASSWORD = re.compile(r"(?<=://)[^/@\s]*@")
+_PEM = re.compile(r"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
 _KEYRING = re.compile(r"(?<=signed-by=)(/[^\]\s]+)")
 
 
@@ -94,17 +95,10 @@ class Site:
 
 def read(root: Path, environment: Mapping[str, str], codename: str, apt_options: Iterable[str]) -> Site:
     """What the files below `root` (``/``) and an environment say. Blocks."""
-    home = environment.get("HOME", "/root")
 
     def files(names: Iterable[str]) -> Iterator[Path]:
-        for name in names:
-            path = root / name.replace("~", home).lstrip("/") if name else root
-            if name and path.is_file() and os.access(path, os.R_OK):
-                yield path
+        return _readable(root, names, environment.get("HOME", "/root"))
 
-    certificates = [environment.get(name, "") for name in _CERTIFICATES]
-    certificates.append(ssl.get_default_verify_paths().openssl_cafile or "")
-    certificates.append("/etc/ssl/certs/ca-certificates.crt")
     passwords = files(["/etc/apt/auth.conf", *_below(root, "etc/apt/auth.conf.d/*.conf")])
     return Site(
         pip=_pip(files([*_PIP_FILES, environment.get("PIP_CONFIG_FILE", "")]), environment),
@@ -113,8 +107,29 @@ def read(root: Path, environment: Mapping[str, str], codename: str, apt_options:
         apt_sources=tuple(sources(root / "etc/apt", codename)),
         apt_passwords="\n".join(path.read_text(errors="replace") for path in passwords),
         codename=codename,
-        certificates=tuple(dict.fromkeys(path.resolve() for path in files(certificates))),
+        certificates=certificates(root, environment),
     )
+
+
+def certificates(root: Path, environment: Mapping[str, str]) -> tuple[Path, ...]:
+    """The files with the certificates that this host trusts. Blocks."""
+    names = [environment.get(name, "") for name in _CERTIFICATES]
+    names.append(ssl.get_default_verify_paths().openssl_cafile or "")
+    names.append("/etc/ssl/certs/ca-certificates.crt")
+    return tuple(dict.fromkeys(path.resolve() for path in _readable(root, names, "")))
+
+
+def bundle(files: Iterable[Path]) -> str:
+    """Each certificate in these files once; "" where there is none."""
+    found = dict.fromkeys(block for path in files for block in _PEM.findall(path.read_text(errors="replace")))
+    return "".join(f"{block}\n" for block in found)
+
+
+def _readable(root: Path, names: Iterable[str], home: str) -> Iterator[Path]:
+    for name in names:
+        path = root / name.replace("~", home).lstrip("/") if name else root
+        if name and path.is_file() and os.access(path, os.R_OK):
+            yield path
 
 
 def _pip(files: Iterable[Path], environment: Mapping[str, str]) -> dict[str, str]:
