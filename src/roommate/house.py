@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from roommate.broker import Forge, Gate
 from roommate.coders import RoomAgents
@@ -31,14 +31,20 @@ from roommate.store import (
 )
 from roommate.words import Deed, RoomId, UserId
 
-if TYPE_CHECKING:
-    from roommate.running import RunningTurn
+
+class Running(Protocol):
+    """A turn that runs, as others than its room may use it."""
+
+    turn: Turn
+
+    async def stop(self, by: UserId) -> bool: ...
 
 
 class Resident(Protocol):
     """A room that lives, as others than itself may use it."""
 
-    running: RunningTurn | None
+    @property
+    def running(self) -> Running | None: ...
 
     async def stop_turn(self, by: UserId) -> bool: ...
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
 import re
@@ -13,7 +12,7 @@ from aiohttp import web
 from yarl import URL
 
 from roommate.broker.providers import Provider
-from roommate.broker.tunnel_http import serve_http
+from roommate.broker.tunnel_http import Servers
 from roommate.broker.usage import Counter
 from roommate.errors import StateError
 from roommate.ports import Tunnel, UsageLog
@@ -47,21 +46,15 @@ class Gateway:
         self._providers = dict(providers)
         self._log = log
         self._session: aiohttp.ClientSession | None = None
-        self._servers: dict[RoomId, web.Server] = {}
+        self._servers = Servers(self._handle)
         self._running: dict[RoomId, int] = {}
 
     async def serve(self, room_id: RoomId, tunnel: Tunnel) -> None:
         """One connection, with as many requests as it likes. Raises HandLost."""
-        if room_id not in self._servers:
-            handler = functools.partial(self._handle, room_id)
-            self._servers[room_id] = web.Server(
-                handler, access_log=None, keepalive_timeout=75, handler_cancellation=True
-            )
-        await serve_http(self._servers[room_id], tunnel)
+        await self._servers.serve(room_id, tunnel)
 
     async def close(self) -> None:
-        for server in self._servers.values():
-            await server.shutdown(1)
+        await self._servers.close()
         if self._session is not None:
             await self._session.close()
 

@@ -6,7 +6,6 @@ What is served is git's smart protocol and nothing else (gitprotocol-http(5)).
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import re
 import tempfile
@@ -23,7 +22,7 @@ from roommate.broker import git_push
 from roommate.broker.forge import NAME, Forge
 from roommate.broker.gate import Gate
 from roommate.broker.git_wire import COMMANDS_BYTES, BadPush, Commands, commands, judgeable, report
-from roommate.broker.tunnel_http import serve_http, tunnel_of
+from roommate.broker.tunnel_http import Servers, tunnel_of
 from roommate.errors import ForgeError
 from roommate.ports import Audit, RepoLog, Tunnel
 from roommate.words import DAEMON, Deed, RoomId
@@ -75,21 +74,15 @@ class GitServer:
         self._forge, self._repos, self._gate, self._audit = forge, repos, gate, audit
         self._protected, self._folder = tuple(protected), folder
         self._session: aiohttp.ClientSession | None = None
-        self._servers: dict[RoomId, web.Server] = {}
+        self._servers = Servers(self._handle)
         self._running: dict[tuple[RoomId, str], int] = {}
 
     async def serve(self, room_id: RoomId, tunnel: Tunnel) -> None:
         """One connection, with as many requests as it likes. Raises HandLost."""
-        if room_id not in self._servers:
-            handler = functools.partial(self._handle, room_id)
-            self._servers[room_id] = web.Server(
-                handler, access_log=None, keepalive_timeout=75, handler_cancellation=True
-            )
-        await serve_http(self._servers[room_id], tunnel)
+        await self._servers.serve(room_id, tunnel)
 
     async def close(self) -> None:
-        for server in self._servers.values():
-            await server.shutdown(1)
+        await self._servers.close()
         if self._session is not None:
             await self._session.close()
         await self._forge.close()

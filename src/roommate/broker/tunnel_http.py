@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
 from roommate.errors import HandLost
 from roommate.ports import Tunnel
+from roommate.words import RoomId
+
+KEEP_SECONDS = 75
+"""How long a connection may be without a request."""
 
 UNSENT = 1 << 18
 """Bytes that wait for the tunnel at which whoever writes has to wait as well."""
 
 
-async def serve_http(server: web.Server, tunnel: Tunnel) -> None:
-    """One connection, with as many requests as it likes. Raises HandLost."""
-    await _Transport(tunnel, server()).run()
+class Servers:
+    """Of all rooms, one for each: what a room asks is handled as asked by it."""
+
+    def __init__(self, handle: Callable[[RoomId, web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
+        self._handle = handle
+        self._servers: dict[RoomId, web.Server] = {}
+
+    async def serve(self, room_id: RoomId, tunnel: Tunnel) -> None:
+        """One connection, with as many requests as it likes. Raises HandLost."""
+        if room_id not in self._servers:
+            handler = functools.partial(self._handle, room_id)
+            self._servers[room_id] = web.Server(
+                handler, access_log=None, keepalive_timeout=KEEP_SECONDS, handler_cancellation=True
+            )
+        await _Transport(tunnel, self._servers[room_id]()).run()
+
+    async def close(self) -> None:
+        for server in self._servers.values():
+            await server.shutdown(1)
 
 
 def tunnel_of(request: web.BaseRequest) -> Tunnel:
