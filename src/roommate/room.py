@@ -52,8 +52,8 @@ class Room:
         self._orders = Orders(self, house)
         self._hooks = Hooks(room_id, house, self.wake)
         self._woken = asyncio.Event()
-        self._unfinished: tuple[Turn, Sequence[Sequence[Step]]] | None = None
-        """The turn that a restart left, until it goes on."""
+        self._unfinished: Callable[[], None] | None = None
+        """Takes up the turn that a restart left; None when there is none, or it runs again."""
 
     def wake(self) -> None:
         self._woken.set()
@@ -66,11 +66,12 @@ class Room:
     async def run(self) -> None:
         """Until the bot is out of the room, and all of that is dealt with."""
         async with asyncio.TaskGroup() as group:
-            self._unfinished = await self._house.turns.unfinished(self.room_id)
+            await self._find_unfinished(group)
             while not self.gone:
                 self._woken.clear()
                 try:
-                    await self._go_on(group)
+                    if self._unfinished and not self._house.holds.of(self.room_id):
+                        self._unfinished()
                     await self._catch_up(group)
                     await self._listen()
                 except StateError as error:  # a full disk, most likely: what is stored waits there for better times
@@ -81,6 +82,8 @@ class Room:
 
     async def stop_turn(self, by: UserId) -> bool:
         """Stop what runs, now, and wait until its end is stored; True when something ran."""
+        if self._unfinished:  # it is held: its message tells all the same that it was stopped
+            self._unfinished()
         return self.running is not None and await self.running.stop(by)
 
     async def choose(self, card: Card, choice: str, by: UserId, deed: Deed) -> str | None:
@@ -96,16 +99,20 @@ class Room:
         """May a turn begin?"""
         return self.running is None and self._unfinished is None and self._house.holds.of(self.room_id) is None
 
-    async def _go_on(self, group: asyncio.TaskGroup) -> None:
-        """Take up the turn that a restart left unfinished, unless something holds it."""
-        if self._unfinished is None or self._house.holds.of(self.room_id):
+    async def _find_unfinished(self, group: asyncio.TaskGroup) -> None:
+        """Look for the turn that a restart left; it goes on when nothing holds it."""
+        if (unfinished := await self._house.turns.unfinished(self.room_id)) is None:
             return
         row = await self._house.rooms.get(self.room_id)
-        told = await self._house.ipc.of_turn(self._unfinished[0].id)
-        running = self._start(group, *self._unfinished, resumed=True, crowded=row.joined > 2)
-        self._unfinished = None
-        for event in told:
-            running.emit(event)
+        told = await self._house.ipc.of_turn(unfinished[0].id)
+
+        def go_on() -> None:
+            self._unfinished = None
+            running = self._start(group, *unfinished, resumed=True, crowded=row.joined > 2)
+            for event in told:
+                running.emit(event)
+
+        self._unfinished = go_on
 
     async def _catch_up(self, group: asyncio.TaskGroup) -> None:
         """Deal with what waits, in order; messages whose turn has not come yet stay, marked."""
@@ -261,6 +268,8 @@ class Room:
         if (await self._house.rooms.get(self.room_id)).membership != "leave":
             await self._done(waiting)  # invited again in the meantime
             return
+        if self._unfinished:
+            self._unfinished()
         if self.running is not None:
             self.running.silent = True
             await self.stop_turn(UserId("the homeserver"))

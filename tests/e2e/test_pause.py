@@ -65,6 +65,14 @@ async def test_a_turn_that_a_restart_left_waits_as_well(
     assert (await alice.answer_to(later)).body
     assert [("and done" in m.body, "later" in m.body) for m in alice.finals(room)] == [(True, False), (False, True)]
 
+    asked = await alice.say(room, "SAY again\nDELAY 60\nSAY never")
+    await alice.wait(lambda: any("again" in m.body for m in bot.said(alice, room)), what="another turn")
+    await bot.kill9()
+    (bot.state / "PAUSE").touch()
+    await bot.start()
+    await alice.say(room, "!stop")
+    assert "Stopped by" in (await alice.answer_to(asked)).body, "what is held can be stopped"
+
 
 async def test_operators_pause_and_look_around_in_chat(
     daemon: MakeDaemon, person: MakePerson, model: ScriptedModel

@@ -10,21 +10,25 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from roommate import control, where
-from roommate.control.client import Client
-from roommate.errors import NotRunning
+from roommate.control.client import ANSWER_SECONDS, Client
+from roommate.errors import ControlError, NotRunning
 
 WATCH_SECONDS = 1.0
 
 
-def connect() -> Client:
-    """To the daemon of this folder's settings. Raises NotRunning."""
-    return Client(where.run_dir() / control.NAME)
+PATIENCE_SECONDS = 10.0
+"""A daemon that does not tell how it is for so long is not well."""
+
+
+def connect(patience: float = ANSWER_SECONDS) -> Client:
+    """To the daemon of this folder's settings; `patience` is how many seconds an answer may take. Raises NotRunning."""
+    return Client(where.run_dir() / control.NAME, patience)
 
 
 def show(as_json: bool) -> None:
     """Raises NotRunning, ControlError."""
     try:
-        with connect() as daemon:
+        with connect(PATIENCE_SECONDS) as daemon:
             found = daemon.call("status")
     except NotRunning as error:
         if as_json:
@@ -47,10 +51,10 @@ def watch() -> None:
     def look() -> Table:
         table = Table(box=None, show_header=False)
         try:
-            with connect() as daemon:
+            with connect(PATIENCE_SECONDS) as daemon:
                 rows: Sequence[tuple[str, str]] = list(lines(daemon.call("status")))
-        except NotRunning:
-            rows = [("state", "not running")]
+        except ControlError as error:
+            rows = [("state", "not running" if isinstance(error, NotRunning) else str(error))]
         for name, text in rows:
             table.add_row(f"[bold]{name}[/]", text)
         return table

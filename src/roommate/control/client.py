@@ -22,14 +22,16 @@ class Client:
     Raises NotRunning where nobody listens.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, patience: float = ANSWER_SECONDS) -> None:
+        """`patience` is how many seconds an answer may take."""
+        self._patience = patience
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._frames = Frames()
         self._waiting: list[bytes] = []
         self._number = 0
         try:
             self._socket.connect(str(path))  # before there is a timeout: with one, it would not wait its turn
-            self._socket.settimeout(ANSWER_SECONDS)
+            self._socket.settimeout(patience)
         except PermissionError:
             self._socket.close()
             raise ControlError(f"this user may not control the daemon of {path}") from None
@@ -80,7 +82,7 @@ class Client:
                 if "method" not in said:
                     return
         except TimeoutError:
-            raise ControlError(f"the daemon has not answered within {ANSWER_SECONDS:g} s") from None
+            raise ControlError(f"the daemon has not answered within {self._patience:g} s") from None
         except OSError as error:
             raise ControlError(f"the daemon hung up: {error.strerror or error}") from error
 
