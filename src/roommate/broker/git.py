@@ -10,18 +10,26 @@ import logging
 import re
 import tempfile
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import aiohttp
 from aiohttp import web
-from yarl import URL
 
 from roommate.broker import git_push
 from roommate.broker.forge import NAME, Forge
 from roommate.broker.gate import Gate
-from roommate.broker.git_wire import COMMANDS_BYTES, BadPush, Commands, commands, judgeable, report
+from roommate.broker.git_upstream import (
+    ANSWER_BYTES,
+    FETCH,
+    PUSH,
+    TOTAL_SECONDS,
+    Refused,
+    Target,
+    Upstream,
+    how_to_grant,
+)
+from roommate.broker.git_wire import COMMANDS_BYTES, BadPush, Commands, commands, report
 from roommate.broker.tunnel_http import Servers, tunnel_of
 from roommate.errors import ForgeError
 from roommate.ports import Audit, RepoLog, Tunnel
@@ -31,37 +39,12 @@ log = logging.getLogger(__name__)
 
 FETCH_BYTES = 16 << 20
 """Of what a fetch asks."""
-ANSWER_BYTES = 8 << 30
 PUSH_BYTES = 512 << 20
 AT_ONCE, PUSHES_AT_ONCE = 16, 2
 """Requests of one room, and pushes among them: each of these lies in a file while it is judged."""
-SILENT_SECONDS = 300.0
-TOTAL_SECONDS = 3600.0
 
 _PIECE = 1 << 18
 _ASKED = re.compile(rf"/({NAME})(?:\.git)?/(info/refs|git-upload-pack|git-receive-pack)")
-_GOES = re.compile(r"accept|content-(type|encoding)|git-protocol|user-agent")
-_COMES = re.compile(r"content-type|cache-control")
-_FETCH, _PUSH = "git-upload-pack", "git-receive-pack"
-
-
-class Refused(Exception):
-    """One line for whoever typed the git command."""
-
-    def __init__(self, why: str, status: int = 403) -> None:
-        super().__init__(why)
-        self.status = status
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What is asked of the forge: a path of a repository, for one of git's two services."""
-
-    name: str
-    path: str
-    service: str
-    granted: bool
-    """The room may use the token for it."""
 
 
 class GitServer:
@@ -73,7 +56,7 @@ class GitServer:
         """`protected` are globs of branches, beside each repository's default branch; pushes lie in `folder`."""
         self._forge, self._repos, self._gate, self._audit = forge, repos, gate, audit
         self._protected, self._folder = tuple(protected), folder
-        self._session: aiohttp.ClientSession | None = None
+        self._upstream = Upstream(forge.site)
         self._servers = Servers(self._handle)
         self._running: dict[tuple[RoomId, str], int] = {}
 
@@ -83,8 +66,7 @@ class GitServer:
 
     async def close(self) -> None:
         await self._servers.close()
-        if self._session is not None:
-            await self._session.close()
+        await self._upstream.close()
         await self._forge.close()
 
     async def _handle(self, room_id: RoomId, request: web.BaseRequest) -> web.StreamResponse:
@@ -92,19 +74,19 @@ class GitServer:
         what = _service(request, asked[2]) if asked else ""
         if asked is None or not what:
             return _told(404, "only git's clone, fetch and push are served here")
-        most = PUSHES_AT_ONCE if request.path.endswith(_PUSH) else AT_ONCE
+        most = PUSHES_AT_ONCE if request.path.endswith(PUSH) else AT_ONCE
         key = (room_id, request.path.rpartition("/")[2])
         if self._running.get(key, 0) >= most:
             return _told(429, f"this room has {most} of these running: wait for one to end")
         self._running[key] = self._running.get(key, 0) + 1
         try:
             granted = await self._repos.granted(room_id, asked[1])
-            if what == _PUSH:
+            if what == PUSH:
                 return await self._receive(room_id, request, asked[1], granted)
             await self._may_read(room_id, request, asked[1], granted)
             body = await _whole(request)
-            to = Target(granted or asked[1], asked[2], _FETCH, granted=granted is not None)
-            return await self._forward(request, to, body)
+            to = Target(granted or asked[1], asked[2], FETCH, granted=granted is not None)
+            return await self._upstream.forward(request, to, body)
         except Refused as refused:
             return _told(refused.status, str(refused))
         except BadPush as error:
@@ -124,7 +106,7 @@ class GitServer:
         if granted is None:
             there = self._forge.site.destination
             if why := await self._gate.refusal(room_id, there.host, there.port, tunnel_of(request).caller):
-                raise Refused(f"{why} {_how_to_grant(name)}")
+                raise Refused(f"{why} {how_to_grant(name)}")
 
     async def _receive(
         self, room_id: RoomId, request: web.BaseRequest, name: str, granted: str | None
@@ -132,9 +114,9 @@ class GitServer:
         if not self._forge.site.token:
             raise Refused("nothing can be pushed from here: the operator has set no GITHUB_TOKEN")
         if granted is None:
-            raise Refused(f"{name} is not among this room's repositories. {_how_to_grant(name)}")
+            raise Refused(f"{name} is not among this room's repositories. {how_to_grant(name)}")
         if request.method == "GET":
-            return await self._forward(request, Target(granted, "info/refs", _PUSH, granted=True), b"")
+            return await self._upstream.forward(request, Target(granted, "info/refs", PUSH, granted=True), b"")
         if request.headers.get("Content-Encoding", "identity") != "identity":
             raise Refused("a push is not compressed once more", 415)
         with tempfile.TemporaryFile(dir=self._folder) as body:
@@ -142,15 +124,15 @@ class GitServer:
             body.seek(0)
             pushed = commands(body.read(COMMANDS_BYTES))
             if not pushed.updates:  # git asks so before a large push whether it would be let in
-                return web.Response(content_type=f"application/x-{_PUSH}-result")
+                return web.Response(content_type=f"application/x-{PUSH}-result")
             refs = [update.ref for update in pushed.updates]
             if refusals := await self._judged(pushed, body, size, granted):
                 log.info("a push to %s was refused: %s", granted, ", ".join(refs[:5]))
-                return web.Response(body=report(pushed, refusals), content_type=f"application/x-{_PUSH}-result")
-            answer = await self._send(request, granted, pushed, body)
-        deed = Deed(DAEMON, "git", "push", room_id=room_id, subject=granted, detail=", ".join(refs))
-        await self._audit.record(deed)
-        return answer
+                return web.Response(body=report(pushed, refusals), content_type=f"application/x-{PUSH}-result")
+            # First, since whoever has sent it may hang up and not wait for its end.
+            deed = Deed(DAEMON, "git", "push", room_id=room_id, subject=granted, detail=", ".join(refs))
+            await self._audit.record(deed)
+            return await self._send(request, granted, pushed, body)
 
     async def _judged(self, pushed: Commands, body: BinaryIO, size: int, granted: str) -> dict[str, str]:
         """Why refs are not pushed. git shows these reasons, and no text of an answer with another status than 200."""
@@ -178,82 +160,14 @@ class GitServer:
             while piece := await asyncio.to_thread(body.read, _PIECE):
                 yield piece
 
-        return await self._forward(request, Target(granted, _PUSH, _PUSH, granted=True), content(), size)
-
-    async def _forward(
-        self,
-        request: web.BaseRequest,
-        to: Target,
-        body: bytes | AsyncIterator[bytes],
-        size: int | None = None,
-    ) -> web.StreamResponse:
-        """`size` is that of a body which comes in pieces."""
-        sent = {name: value for name, value in request.headers.items() if _GOES.fullmatch(name.lower())}
-        sent["Accept-Encoding"] = "identity"
-        if to.service == _PUSH:
-            sent.pop("Git-Protocol", None)  # the newer forms of a push's first answer are none that is read here
-        if size is not None:
-            sent["Content-Length"] = str(size)
-        if to.granted and self._forge.site.token:
-            sent["Authorization"] = self._forge.site.basic
-        url = URL(f"{self._forge.site.server}/{to.name}.git/{to.path}", encoded=True)
-        query = {"service": to.service} if request.method == "GET" else None
-        async with self._upstream().request(
-            request.method, url, params=query, headers=sent, data=body or None, allow_redirects=False
-        ) as answer:
-            if answer.status != 200 or not answer.content_type.startswith("application/x-git-"):
-                raise await self._refused(answer, to)
-            kept = {name: value for name, value in answer.headers.items() if _COMES.fullmatch(name.lower())}
-            pieces = answer.content.iter_any()
-            first = await _first(pieces) if query and to.service == _PUSH else b""
-            response = web.StreamResponse(headers=kept)
-            try:
-                await response.prepare(request)
-                await response.write(first)
-                came = 0
-                async for piece in pieces:
-                    came += len(piece)
-                    if came > ANSWER_BYTES:
-                        raise ConnectionAbortedError("an answer without an end")
-                    await response.write(piece)
-                await response.write_eof()
-            except (aiohttp.ClientError, TimeoutError) as error:  # the half that is out cannot be taken back
-                raise ConnectionAbortedError("the forge broke off") from error
-            return response
-
-    async def _refused(self, answer: aiohttp.ClientResponse, to: Target) -> Refused:
-        """What to tell of an answer that is none of git; never with a header that asks for a password."""
-        name, server = to.name, self._forge.site.server
-        if answer.status in (401, 404) and not to.granted:
-            return Refused(f"{server} has no {name}, or does not show it to everybody. {_how_to_grant(name)}", 404)
-        if answer.status == 401:
-            return Refused(f"{server} does not take the GITHUB_TOKEN: the operator must set another")
-        if answer.status == 404:
-            return Refused(f"{server} has no {name}, or the GITHUB_TOKEN may not see it", 404)
-        if 300 <= answer.status < 400:
-            return Refused(f"{name} is at another place of {server} by now: use its new name", 404)
-        text = (await answer.content.read(4096)).decode(errors="replace")
-        told = self._forge.site.hidden(text) if answer.content_type == "text/plain" else ""
-        line = " ".join(re.sub(r"[^\x20-\x7e\xa0-\uffff]+", " ", told).split())[:300]
-        return Refused(f"{server} answered with status {answer.status}{f': {line}' if line else ''}", 502)
-
-    def _upstream(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            timeout = aiohttp.ClientTimeout(total=TOTAL_SECONDS, sock_connect=10, sock_read=SILENT_SECONDS)
-            self._session = aiohttp.ClientSession(
-                timeout=timeout,
-                auto_decompress=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                read_bufsize=_PIECE,
-            )
-        return self._session
+        return await self._upstream.forward(request, Target(granted, PUSH, PUSH, granted=True), content(), size)
 
 
 def _service(request: web.BaseRequest, path: str) -> str:
     """git-upload-pack or git-receive-pack; "" for what is not served."""
     if path == "info/refs":
         service = request.rel_url.raw_query_string.removeprefix("service=")
-        return service if request.method == "GET" and service in (_FETCH, _PUSH) else ""
+        return service if request.method == "GET" and service in (FETCH, PUSH) else ""
     return path if request.method == "POST" and not request.rel_url.raw_query_string else ""
 
 
@@ -278,25 +192,6 @@ async def _spooled(request: web.BaseRequest, body: BinaryIO) -> int:
             elif size > ANSWER_BYTES:
                 raise ConnectionAbortedError("a push without an end")
     return size
-
-
-async def _first(pieces: AsyncIterator[bytes]) -> bytes:
-    """The beginning of what the forge says about pushes, mended. Raises ForgeError."""
-    came = b""
-    try:
-        async for piece in pieces:
-            came += piece
-            if (mended := judgeable(came)) is not None:
-                return mended
-            if len(came) > COMMANDS_BYTES:
-                break
-    except BadPush as error:
-        raise ForgeError(f"the forge does not answer as git does: {error}") from error
-    raise ForgeError("the forge does not answer as git does")
-
-
-def _how_to_grant(name: str) -> str:
-    return f"An operator lets this room use it with `!repo add {name}`."
 
 
 def _told(status: int, why: str) -> web.Response:
