@@ -219,7 +219,7 @@ def hook_notice(event: HookEvent) -> str:
 
 def plain(text: str) -> str:
     """Text of a stranger on one line of Markdown: what would mean something there means nothing."""
-    return re.sub(r"([\\`*\[\]<>~|&]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*\[\]<>~|&]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", " ".join(text.split()))
 
 
 def _mark(event: HookEvent) -> str:
