@@ -38,7 +38,7 @@ async def _turns(database: Database, rounds: int) -> list[Figure]:
     deed = Deed(ALICE, "$an-event-of-the-benchmark", "turn", room_id=ROOM, subject="turn 12")
     messages = [Incoming(EventId(f"${number}"), ROOM, ALICE, 1, Message("hello")) for number in range(rounds)]
     await inbox.commit(SyncBatch("s", (RoomState(ROOM, "join", joined=2),), tuple(messages)))
-    begins, records = [], []
+    begins = []
     for waiting in await inbox.waiting(ROOM):
         began = time.perf_counter()
         thread = waiting.incoming.event_id  # each a conversation of its own: a long one takes longer to read
@@ -51,8 +51,7 @@ async def _turns(database: Database, rounds: int) -> list[Figure]:
         audit.insert(c, [deed])  # type: ignore[arg-type]
         return (time.perf_counter() - began) * 1e6
 
-    for _ in range(rounds):
-        records.append(await database.run(record))
+    records = [await database.run(record) for _ in range(rounds)]
     whole, part = figure("transaction that begins a turn", begins, "µs"), figure("audit record in it", records, "µs")
     ratio = part.value / whole.value
     goal = "≤ 0.1 × the transaction"

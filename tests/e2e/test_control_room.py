@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
+from roommate import __version__
 from tests.conftest import MakeDaemon
 from tests.e2e.test_conversation import notice
 from tests.person import Person
@@ -21,7 +22,7 @@ async def test_failures_are_told_in_the_control_room(
     await bot.term()
     bot.settings["CONTROL_ROOM"] = control
     await bot.start()
-    await notice(bot, operator, control, "Roommate 0.1.0 is up")
+    await notice(bot, operator, control, f"Roommate {__version__} is up")
 
     # Where the bot is not allowed to speak any more, its answers cannot arrive: that is a failure for the log.
     await alice.call("PUT", f"rooms/{room}/state/m.room.power_levels", {"events_default": 50})
