@@ -18,6 +18,7 @@ def setting(name, default):
 HERE = __file__.rpartition("/")[0]
 SPOOL = setting("ROOMMATE_SPOOL", "/run/spool")
 WORKSPACE = setting("ROOMMATE_WORKSPACE", "/workspace")
+ROLE = setting("ROOMMATE_ROLE", "")
 WAIT_SECONDS = float(setting("ROOMMATE_WAIT", "300"))
 POLL_SECONDS = 0.1
 MOST_PAYLOAD = 16 << 20
@@ -26,6 +27,8 @@ SUMMARY, TEXT = 300, 4000
 SUBJECTS = ("command", "file_path", "path", "absolute_path", "pattern", "url", "query", "prompt", "description")
 SAID = ("returnDisplay", "llmContent", "stdout", "output", "content", "error")
 NOISE = ("auth_success",)
+LOOKS_ONLY = ("plan", "review")
+EDITS = ("write_file", "replace", "edit", "Write", "Edit", "MultiEdit", "NotebookEdit", "apply_patch")
 BEFORE_COMMAND = ("sudo", "env", "exec", "time", "nohup", "command", "sh", "bash", "do", "then", "else", "xargs", "!")
 
 
@@ -57,6 +60,9 @@ def notification(report, said):
 def before_tool(agent, report, said):
     about = call(said)
     write("event-progress", {**report, **about})
+    if ROLE in LOOKS_ONLY and about["tool"] in EDITS:
+        deny(agent, "you were asked to look only: change no file, and say in your report what is to be changed")
+        return
     arguments = said.get("tool_input")
     command = arguments.get("command") if isinstance(arguments, dict) else None
     if isinstance(command, list):

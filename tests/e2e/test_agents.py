@@ -68,6 +68,10 @@ async def test_an_agent_writes_a_file_runs_a_command_and_waits_for_people_before
     if agent != "opencode":
         assert f"{alice.user_id} said no" in await decided("❌", agent, bot, alice, room, providers)
         assert "not a git repository" in await decided("✅", agent, bot, alice, room, providers), "it ran"
+    if agent not in ("opencode", "codex"):  # one has no hooks, the other writes by its shell
+        planned = await alice.ask(room, f"{tool('plan', task='DO write never.txt text', agent=agent)}\n---\nECHO", 90)
+        assert "Done: write never.txt." in planned.body
+        assert "look only" in json.dumps(providers.asked[-1].body)
 
 
 async def decided(choice: str, agent: str, bot: Daemon, alice: Person, room: str, providers: FakeProviders) -> str:

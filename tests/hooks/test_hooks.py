@@ -44,7 +44,7 @@ def hooks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def call(hooks: Path, spool: Path, agent: str, hook: str, payload: object, wait: str = "5") -> str:
+def call(hooks: Path, spool: Path, agent: str, hook: str, payload: object, wait: str = "5", role: str = "") -> str:
     """What the agent is told."""
     said = payload if isinstance(payload, str) else json.dumps(payload)
     done = subprocess.run(
@@ -55,6 +55,7 @@ def call(hooks: Path, spool: Path, agent: str, hook: str, payload: object, wait:
             "PATH": os.environ["PATH"],
             "ROOMMATE_SPOOL": str(spool),
             "ROOMMATE_WAIT": wait,
+            "ROOMMATE_ROLE": role,
             "ROOMMATE_WORKSPACE": str(spool / "workspace"),
         },
         check=True,
@@ -203,6 +204,14 @@ def test_what_is_allowed_for_good_is_not_asked(hooks: Path, spool: Path) -> None
     (spool / "in" / "allowed").write_text("push\n")
     said = {"tool_name": "Bash", "tool_input": {"command": "git push"}}
     assert call(hooks, spool, "claude", "before-tool", said, wait="0") == ""
+
+
+@pytest.mark.parametrize("role", ["plan", "review", "implement", "ask"])
+def test_who_is_to_look_only_changes_no_file(hooks: Path, spool: Path, role: str) -> None:
+    looks = role in ("plan", "review")
+    for agent, tool, denied in (("claude", "Write", looks), ("gemini", "replace", looks), ("qwen", "read_file", False)):
+        told = call(hooks, spool, agent, "before-tool", {"tool_name": tool, "tool_input": {"path": "x"}}, role=role)
+        assert ("look only" in told) == denied
 
 
 def test_every_agent_has_every_hook_registered(hooks: Path) -> None:

@@ -20,6 +20,9 @@ LONGEST_TASK = 100_000
 FOLDER = ".roommate/agents"
 """In the workspace: transcripts, and what the agents complain about on stderr."""
 
+ROLE = "ROOMMATE_ROLE"
+"""In its environment: the hooks keep one that is to look only from changing files."""
+
 _START = """\
 mkdir -p "${0%/*}" && { [ -e .roommate/.gitignore ] || echo '*' >.roommate/.gitignore; } && exec "$@" 2>"$0"
 """
@@ -57,7 +60,7 @@ class RoomAgents:
             raise ToolError(f"the task is longer than {LONGEST_TASK} bytes: put the long part into a file and name it")
         plan, passed_over = await self._take(role, agent, hand)
         async with self._turns[plan.name]:
-            report = await self._work(plan, brief(role, task), hand, call_id, emit)
+            report = await self._work(plan, role, brief(role, task), hand, call_id, emit)
         if not passed_over:
             return report
         text = f"{report.text}\n\n[{'; '.join(passed_over)}: {plan.name} did it]"
@@ -96,13 +99,13 @@ class RoomAgents:
         chosen = await self._log.preferred(self._room_id, role) or self._choice.preferred[role]
         return list(dict.fromkeys([*chosen, *self.names])) or list(PLANS)
 
-    async def _work(self, plan: Plan, prompt: str, hand: Hand, call_id: str, emit: Emit) -> AgentReport:
+    async def _work(self, plan: Plan, role: str, prompt: str, hand: Hand, call_id: str, emit: Emit) -> AgentReport:
         session = await self._log.session(self._room_id, plan.name)
         account = Account(call_id, emit)
-        ended = await self._run(plan, prompt, session, hand, account)
+        ended = await self._run(plan, role, prompt, session, hand, account)
         if session and not account.session and not ended.timed_out and ended.code != 0:
             account = Account(call_id, emit)  # it does not know the session: its files are gone, most likely
-            ended = await self._run(plan, prompt, "", hand, account)
+            ended = await self._run(plan, role, prompt, "", hand, account)
         if account.session and account.session != session:
             await self._log.keep_session(self._room_id, plan.name, account.session)
         wrong = await _wrong(plan, account, ended, hand)
@@ -117,7 +120,7 @@ class RoomAgents:
             text += f"\n\n[files written: {', '.join(list(account.changed)[:50])}]"
         return AgentReport(plan.name, not wrong, text, _how(plan, account, ended), transcript)
 
-    async def _run(self, plan: Plan, prompt: str, session: str, hand: Hand, account: Account) -> Exit:
+    async def _run(self, plan: Plan, role: str, prompt: str, session: str, hand: Hand, account: Account) -> Exit:
         model = self._choice.models.get(plan.name, plan.model)
         lines = Lines()
 
@@ -129,7 +132,7 @@ class RoomAgents:
         command = plan.command(prompt, model, session)
         ended = await hand.run(
             ["sh", "-c", _START, _errors(plan), *command],
-            env=plan.environment_of(model),
+            env={**plan.environment_of(model), ROLE: role},
             timeout=self._choice.seconds,
             on_output=take,
         )
