@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import agents, audit, broker, calls, hooks, life, operating, turns
+from bench import agents, audit, broker, calls, hooks, life, operating, turns, updates
 from bench.stage import Figure, Stage, stage
 
 PARTS: dict[str, Callable[[Stage, int], Awaitable[list[Figure]]]] = {
@@ -22,6 +22,7 @@ PARTS: dict[str, Callable[[Stage, int], Awaitable[list[Figure]]]] = {
     "turns": turns.measure,
     "life": life.measure,
     "operating": operating.measure,
+    "updates": updates.measure,
     "hooks": hooks.measure,
     "broker": broker.measure,
     "agents": agents.measure,

@@ -246,6 +246,7 @@ class Daemon:
             group.create_task(control.watch(self._journal))
             if self._trial is not None:
                 holds.begin_trial()
+                proven = group.create_task(sandboxes.prove())
             # What a sync says of our own messages comes before anything is sent or begun: the database may be a copy of
             # last week, and the rooms know better what was answered.
             await intake.ready.wait()
@@ -253,7 +254,7 @@ class Daemon:
             group.create_task(sender.run())
             group.create_task(redeploys.run())
             if self._trial is not None:
-                await sandboxes.prove()
+                await proven
                 await confirmed(Journal(self._settings.state_dir), self._trial)
                 await holds.end_trial()
             group.create_task(spool.run(heard))

@@ -188,7 +188,7 @@ class Redeploys:
         if update.told:
             return
         if update.room_id is not None and update.message is not None:
-            content = _content(news.ending(update), mentions=UserId(update.by))
+            content = _content(news.ending(update), by=update.by)
             end = Draft(update.room_id, content, edits=update.message, once=f"update:{update.id}")
             self._progress.forget(update.message)
             await self._outbox.put([end])
@@ -210,5 +210,7 @@ class Redeploys:
         self._journal.told(update)
 
 
-def _content(markdown: str, mentions: UserId | None = None) -> JsonObject:
-    return render.content(markdown, notice=mentions is None, mentions=[mentions] if mentions else ())
+def _content(markdown: str, by: str = "") -> JsonObject:
+    """What the card's message says now; at the end it notifies who decided, if that was somebody in chat."""
+    mentions = [UserId(by)] if by.startswith("@") else []
+    return render.content(markdown, notice=not by, mentions=mentions)

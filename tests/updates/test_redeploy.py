@@ -280,3 +280,14 @@ async def test_back_to_the_release_before(bot: Installed, alice: Person, room: s
     shown = await redeploy(bot, alice, room, "!rollback")
     assert f"✅ `{running}` → `{before}`" in shown.body
     assert bot.release == before
+
+
+async def test_no_way_back_to_a_release_that_cannot_read_the_database(
+    bot: Installed, remote: Remote, alice: Person, room: str
+) -> None:
+    newer = remote.commit("Another shape", store__migrations='STEPS = (*STEPS, "CREATE TABLE more (a)")')
+    assert "✅" in (await redeploy(bot, alice, room)).body
+    shown = await redeploy(bot, alice, room, "!rollback")
+    assert "❌" in shown.body
+    assert "the database is of version" in shown.body
+    assert newer in (await card(bot, alice, room, "!version")).body

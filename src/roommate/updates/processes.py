@@ -38,10 +38,13 @@ class Watch:
 
     def any_of(self, *releases: Release) -> bool:
         """Does a daemon of these releases live?"""
-        for process in (process for release in releases for process in daemons(release)):
-            if process not in self._seen:
+        if not self._lives():
+            for process in (process for release in releases for process in daemons(release)):
                 with contextlib.suppress(ProcessLookupError):
                     self._seen[process] = os.pidfd_open(process)
+        return self._lives()
+
+    def _lives(self) -> bool:
         ended, _, _ = select.select(list(self._seen.values()), [], [], 0)
         for process, descriptor in list(self._seen.items()):
             if descriptor in ended:

@@ -80,8 +80,8 @@ class Updater:
             case UpdateStep.CONFIRMED:
                 self._install.switch(new)
                 self._journal.forget_saved()
-                self._install.prune(KEEP)
                 go_on(update, UpdateStep.DONE)
+                self._install.prune(KEEP)
 
     def _restart(self, update: Update) -> None:
         """Have the old daemon hand over, which it does when it closes or, after a crash, when it starts."""
