@@ -200,6 +200,15 @@ async def test_an_unknown_host_is_asked_about_once_and_a_yes_lets_it_through(way
     assert len(way.people.asked) == 1
 
 
+async def test_nobody_is_asked_about_an_address_that_nobody_can_allow(way: Way) -> None:
+    port = way.open(addresses=Addresses(internal=["10.0.0.7"]), wait=0.1)
+    for host in ("169.254.169.254", "10.0.0.1", "[::1]"):
+        got = await say(port, f"CONNECT {host}:443 HTTP/1.1\r\n\r\n".encode())
+        assert b"is an address which no room may connect to" in got
+    await say(port, b"CONNECT 10.0.0.7:443 HTTP/1.1\r\n\r\n")
+    assert [question.subject for question in way.people.asked] == ["10.0.0.7:443"]
+
+
 async def test_the_card_names_the_command_in_code(way: Way) -> None:
     port = way.open(wait=0.1)
     assert (await way.hand.host.run(["true"])).code == 0  # so that its port is open

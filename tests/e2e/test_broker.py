@@ -81,9 +81,12 @@ async def test_people_decide_where_a_room_connects_to(
     await alice.say(room, "!egress add Three.invalid:8443")
     await notice(bot, alice, room, "may connect to `three.invalid:8443` now")
 
-    asked = await alice.say(room, run("curl -sS http://two.invalid/"))
-    await alice.react(room, (await notice(bot, alice, room, "wants to connect to `two.invalid`")).event_id, "♾️")
-    assert "two.invalid:80 cannot be reached" in (await alice.answer_to(asked)).body, "it was let out"
+    asked = await alice.say(room, tool("fetch_url", url="http://two.invalid/") + "\n---\nECHO")
+    card = await notice(bot, alice, room, "# fetch_url http://two.invalid/` in this room's container wants to connect")
+    await alice.react(room, card.event_id, "♾️")
+    told = (await alice.answer_to(asked)).body
+    assert "two.invalid:80 cannot be reached" in told, "it was let out"
+    assert "Errno" not in told
     await bot.kill9()
     await bot.start()
     await alice.say(room, "!egress")

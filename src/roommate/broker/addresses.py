@@ -57,18 +57,31 @@ class Addresses:
             raise Unreachable(f"{host}:{port} did not answer in {CONNECT_SECONDS:.0f} s") from None
         except (OSError, UnicodeError) as error:
             number = getattr(error, "errno", None) or 0  # the resolver's own are below 0, and say what they mean
-            why = os.strerror(number) if number > 0 else str(error)
+            why = os.strerror(number) if number > 0 else getattr(error, "strerror", None) or str(error)
             raise Unreachable(f"{host}:{port} cannot be reached: {why}") from error
+
+    async def check(self, host: str) -> None:
+        """Raises Unreachable for an address that no room may connect to. A name is not looked up: who may not connect
+        to it should tell nobody of it either."""
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            return
+        await self._check(host, host)
 
     async def look_up(self, host: str, port: int) -> list[str]:
         """The addresses of a host, each of which a room may connect to. Raises Unreachable, OSError."""
         found = await self._resolve(host, port)
         for address in found:
-            if not self._may(address, private=False) and not (
-                self._may(address, private=True) and await self._is_internal(host)
-            ):
-                raise Unreachable(f"{host} has the address {address}, which no room may connect to", refused=True)
+            await self._check(host, address)
         return found
+
+    async def _check(self, host: str, address: str) -> None:
+        if not self._may(address, private=False) and not (
+            self._may(address, private=True) and await self._is_internal(host)
+        ):
+            which = f"{host} is an address" if host == address else f"{host} has the address {address},"
+            raise Unreachable(f"{which} which no room may connect to", refused=True)
 
     async def _connect(self, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         found = await self.look_up(host, port)

@@ -93,10 +93,11 @@ class EgressProxy:
         return bytes(held[:end]), bytes(held[end + 4 :])
 
     async def _let_out(self, room_id: RoomId, tunnel: Tunnel, asked: Asked, rest: bytes) -> None:
-        if why := await self._gate.refusal(room_id, asked.host, asked.port, tunnel.caller):
-            log.info("not let out to %s:%d", asked.host, asked.port)
-            raise Refusal(403, why)
         try:
+            await self._addresses.check(asked.host)  # people are not asked about what they cannot allow
+            if why := await self._gate.refusal(room_id, asked.host, asked.port, tunnel.caller):
+                log.info("not let out to %s:%d", asked.host, asked.port)
+                raise Refusal(403, why)
             reader, writer = await self._addresses.connect(asked.host, asked.port)
         except Unreachable as error:
             log.info("%s", error)
