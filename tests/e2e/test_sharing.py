@@ -70,8 +70,8 @@ async def test_pages_are_shown_to_people_and_to_models_that_see(
     assert "in the console:\nerror: it broke\n" in told
     assert "the page's text]\nHello there" in told, "this model does not see"
     assert "http://localhost:8123/gone · HTTP 404 · " in told
-    assert "nothing.html was not opened: nothing.html: no such file" in told
-    assert "https://away.invalid/ was not opened: net::ERR_TUNNEL_CONNECTION_FAILED" in told
+    assert "nothing.html was not opened: no such file" in told
+    assert "https://away.invalid/ was not opened: net::ERR_TUNNEL_CONNECTION_FAILED\n" in told
     assert "give either url or path" in told
     picture = next(shown for shown in files(bot, alice, room) if "Tiny" in shown.body)
     assert picture.body == "Screenshot: http://localhost:8123/page.html · HTTP 200 · Tiny · 640×400"

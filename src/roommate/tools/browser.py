@@ -110,8 +110,9 @@ def look(page: Any, asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def short(error: Exception) -> str:
-    """Playwright's message without its log of calls."""
-    return str(error).partition("\nCall log:")[0].partition(": ")[2].strip() or str(error)[:LONGEST_LINE]
+    """Playwright's message without its log of calls and the address, which is known."""
+    said = str(error).partition("\nCall log:")[0].partition(": ")[2]
+    return said.partition(" at http")[0].strip() or str(error)[:LONGEST_LINE]
 
 
 if __name__ == "__main__":
@@ -124,6 +125,6 @@ if __name__ == "__main__":
         file = Path(asked["path"]).absolute()
         asked["url"] = file.as_uri()
         if not file.exists():
-            print(json.dumps({"error": f"{asked['path']}: no such file"}))
+            print(json.dumps({"error": "no such file"}))
             sys.exit()
     print("\n" + json.dumps(main(asked)))
