@@ -147,6 +147,8 @@ async def test_only_what_changed_is_made_again(tmp_path: Path, image: str, two_n
     said.lines.clear()
     assert await build(other, stage="core", containerfile=recipe, step=said) == first, "found under another name"
     assert not [line for line in said.lines if "make" in line]
+    names = [one.name for one in await made(containerfile=recipe)]
+    assert (names.count(name), names.count(other)) == (1, 1)
     await build(other, stage="agents", containerfile=recipe, step=said)
     assert [line for line in said.lines if "make" in line] == ["sandbox image: agents: make three"]
 

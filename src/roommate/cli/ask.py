@@ -14,6 +14,8 @@ from roommate.cli.status import connect
 
 JsonObject = dict[str, Any]
 Column = Callable[[JsonObject], object]
+WIDEST = 1000
+"""Columns of a table that no terminal is narrower than: it is for another program, or a file."""
 
 
 def ask(method: str, **params: Any) -> Any:
@@ -41,13 +43,14 @@ def table(found: Sequence[JsonObject], columns: Mapping[str, Column], *, as_json
         show_json(found)
         return
     from rich.console import Console
+    from rich.table import Column as Head
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table(*columns, box=None)
+    shown = Table(*(Head(name, overflow="fold") for name in columns), box=None)
     for one in found:
         shown.add_row(*(Text(str(column(one))) for column in columns.values()))
-    Console(soft_wrap=True).print(shown)
+    Console(width=None if sys.stdout.isatty() else WIDEST).print(shown)
 
 
 def lines(rows: Iterator[tuple[str, object]] | Sequence[tuple[str, object]]) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import asdict
 
-import typer
 from rich.console import Console
-from rich.table import Table
 
 from roommate import config
+from roommate.cli import ask
 from roommate.cli.steps import Steps
 from roommate.sandbox import image
 
@@ -30,17 +28,14 @@ async def build(name: str, stage: str, *, fresh: bool) -> str:
 async def show(as_json: bool) -> None:
     """Raises ConfigError, EngineError, ImageError."""
     settings = config.load()
-    images = await image.made(podman=settings.podman_path)
-    if as_json:
-        typer.echo(json.dumps([asdict(one) for one in images], indent=1))
-        return
-    table = Table("name", "stage", "size", "age", "coding agents", box=None)
-    for one in images:
-        mark = "" if one.current else ", outdated"
-        agents = ", ".join(f"{name} {version}" for name, version in one.agents.items())
-        used = " ← SANDBOX_IMAGE" if one.name == settings.sandbox_image else ""
-        table.add_row(f"{one.name}{used}", f"{one.stage}{mark}", _size(one.size), _age(time.time() - one.made), agents)
-    Console(soft_wrap=True).print(table)
+    columns: dict[str, ask.Column] = {
+        "name": lambda one: one["name"] + (" ← SANDBOX_IMAGE" if one["name"] == settings.sandbox_image else ""),
+        "stage": lambda one: one["stage"] + ("" if one["current"] else ", outdated"),
+        "size": lambda one: _size(one["size"]),
+        "age": lambda one: _age(time.time() - one["made"]),
+        "coding agents": lambda one: ", ".join(f"{name} {version}" for name, version in one["agents"].items()),
+    }
+    ask.table([asdict(one) for one in await image.made(podman=settings.podman_path)], columns, as_json=as_json)
 
 
 def _size(count: int) -> str:

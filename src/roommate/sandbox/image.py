@@ -92,14 +92,12 @@ async def made(*, containerfile: Path = CONTAINERFILE, podman: str = "podman") -
     """All images of ours that have a name, newest first. Raises EngineError, ImageError."""
     listed = await output(podman, "image", "ls", "--format", "json", "--filter", f"label={STAGE}")
     here = {one.inputs for one in _stages(await asyncio.to_thread(_read, containerfile), await _site())}
-    found = []
+    found: dict[str, Made] = {}  # Podman lists an image with two names twice, each time with both
     for image in json.loads(listed or "[]"):
         labels = image.get("Labels") or {}
         for name in image.get("Names") or ():
-            if name.endswith(_UNFINISHED):
-                continue
-            found.append(
-                Made(
+            if not name.endswith(_UNFINISHED):
+                found[name] = Made(
                     name=name,
                     id=image["Id"],
                     stage=labels[STAGE],
@@ -108,8 +106,7 @@ async def made(*, containerfile: Path = CONTAINERFILE, podman: str = "podman") -
                     agents=agents_of(labels),
                     current=labels.get(INPUTS) in here,
                 )
-            )
-    return sorted(found, key=lambda one: -one.made)
+    return sorted(found.values(), key=lambda one: -one.made)
 
 
 def agents_of(labels: Mapping[str, str]) -> dict[str, str]:
