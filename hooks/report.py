@@ -22,6 +22,7 @@ ROLE = setting("ROOMMATE_ROLE", "")
 WAIT_SECONDS = float(setting("ROOMMATE_WAIT", "300"))
 POLL_SECONDS = 0.1
 MOST_PAYLOAD = 16 << 20
+MOST_TRANSCRIPT = 1 << 18
 SUMMARY, TEXT = 300, 4000
 
 SUBJECTS = ("command", "file_path", "path", "absolute_path", "pattern", "url", "query", "prompt", "description")
@@ -42,7 +43,7 @@ def main(hook, agent, *payload):
     elif hook == "after-tool":
         write("event-progress", {**report, **call(said), **result(said)})
     elif hook == "after-agent":
-        text = said.get("last_assistant_message") or said.get("prompt_response") or ""
+        text = said.get("last_assistant_message") or last_said(said) or said.get("prompt_response") or ""
         write("event-result", {**report, "ok": True, "text": str(text)[:TEXT]})
     elif hook == "notification":
         notification(report, said)
@@ -55,6 +56,23 @@ def notification(report, said):
         return  # its Stop hook has said so; nobody needs to know
     text = str(said.get("message") or said.get("details") or said.get("type") or "")[:TEXT]
     write("notification", {**report, "summary": str(said.get("title") or "")[:SUMMARY], "text": text})
+
+
+def last_said(said):
+    """Gemini's newest words, out of its transcript: in prompt_response most pieces of a text come twice."""
+    try:
+        with open(str(said.get("transcript_path") or ""), "rb") as file:
+            file.seek(max(0, file.seek(0, 2) - MOST_TRANSCRIPT))
+            ends = file.read(MOST_TRANSCRIPT).decode("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    for line in reversed(ends):
+        if '"type":"gemini"' in line:
+            try:
+                return str(parse(line).get("content") or "")
+            except ValueError:  # its start lies further back
+                return ""
+    return ""
 
 
 def before_tool(agent, report, said):

@@ -125,6 +125,23 @@ def test_a_coding_agents_session_is_one_line_with_its_newest_calls() -> None:
     assert "gemini" in details[1]
 
 
+def test_calls_side_by_side_are_told_apart_and_a_failure_that_is_told_twice_is_one_call() -> None:
+    view = seen(hook(tool="read", summary="a"), hook(tool="read", summary="b"))
+    view.apply(hook(tool="read", summary="a", ok=True))
+    assert "- ✔ **read** `a`\n- ▶ **read** `b`" in view.live(1)
+    for _ in range(2):
+        view.apply(hook(tool="read", summary="b", ok=False))
+    assert "**gemini** · 2 calls" in view.live(1)
+    view.apply(hook(tool="read", summary="b"))
+    assert "**gemini** · 3 calls" in view.live(1), "it tries once more"
+
+
+def test_what_a_stop_cut_short_does_not_look_as_if_it_ran() -> None:
+    details = seen(ToolStarted(CALL)).details(1, answered=False)
+    assert details is not None
+    assert details[1] == "⏹ **run_command** `pytest -q`"
+
+
 def test_a_notification_is_a_line_and_two_agents_are_two() -> None:
     view = seen(hook(tool="a"), HookEvent(HookKind.PROGRESS, "qwen", "s2", "b"))
     view.apply(HookEvent(HookKind.NOTIFICATION, "qwen", "s2", summary="Title", text="look *here*"))

@@ -101,6 +101,16 @@ def test_what_each_agent_says_becomes_our_words(hooks: Path, spool: Path, agent:
         assert any(event.exit_code == 0 and event.seconds == 0.012 for event in tools)
 
 
+def test_geminis_last_words_are_those_of_its_transcript(hooks: Path, spool: Path, tmp_path: Path) -> None:
+    transcript = tmp_path / "session.jsonl"
+    ended = {"session_id": "s", "prompt_response": "Done. it is.", "transcript_path": str(transcript)}
+    call(hooks, spool, "gemini", "after-agent", ended)
+    lines = ('{"type":"gemini","content":"First."}', '{"type":"gemini","content":"Done: it is."}', '{"$set":{}}')
+    transcript.write_text("\n".join(lines) + "\n")
+    call(hooks, spool, "gemini", "after-agent", ended)
+    assert [event.text for event in written(spool)] == ["Done. it is.", "Done: it is."]
+
+
 def test_a_notification_is_told(hooks: Path, spool: Path) -> None:
     call(hooks, spool, "claude", "notification", {"session_id": "s", "title": "Look", "message": "I need you"})
     [event] = written(spool)

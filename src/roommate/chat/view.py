@@ -83,18 +83,27 @@ class _Agent:
     result: HookEvent | None = None
 
     def apply(self, event: HookEvent) -> None:
-        last = self.calls[-1] if self.calls else None
         if event.kind is HookKind.RESULT:
             self.result = event
             return
         self.result = None  # it goes on
         if event.kind is HookKind.PROGRESS and not event.tool and not event.summary:
             return
-        if last and last.ok is None and (last.tool, last.summary) == (event.tool, event.summary):
-            self.calls[-1] = event
+        if (at := self._same(event)) is not None:
+            self.calls[at] = event
         else:
             self.calls = [*self.calls[1 - LIVE_CALLS :], event]
             self.count += bool(event.tool)
+
+    def _same(self, event: HookEvent) -> int | None:
+        """Where the call is that this is more of. Calls may run side by side, and Claude tells twice of one that
+        failed."""
+        for at in range(len(self.calls) - 1, -1, -1):
+            call = self.calls[at]
+            same = (call.tool, call.summary) == (event.tool, event.summary)
+            if same and (call.ok is None or event.ok is not None):
+                return at
+        return None
 
     def line(self) -> str:
         calls = f" · {self.count} call{'' if self.count == 1 else 's'}" if self.count else ""
@@ -197,6 +206,7 @@ class View:
         said = self._done[:-1] if answered and self._done and isinstance(self._done[-1], str) else self._done
         rows = [f"ℹ️ {note}" for note in self._notes]
         rows += [item if isinstance(item, str) else item.line() for item in said]
+        rows = [row.replace(_MARKS[None], "⏹", 1) if row.startswith(_MARKS[None]) else row for row in rows]
         return summary, "\n\n".join(rows)
 
 
