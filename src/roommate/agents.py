@@ -16,7 +16,8 @@ from roommate.words import RoomId, UserId
 ROLES = ("plan", "implement")
 LONGEST_PROMPT = 4000
 INSTRUCTIONS = "AGENTS.md"
-READ_SECONDS = 1.0
+READ_SECONDS = 5.0
+"""No turn waits longer for a container that does not come up."""
 
 ASK_USAGE = f"`!ask AGENT …` talks to a coding agent: {', '.join(f'`{name}`' for name in PLANS)}."
 AGENTS_USAGE = (
@@ -73,8 +74,8 @@ async def surroundings(room_id: RoomId, house: House) -> Surroundings:
 
 
 async def _instructions(room_id: RoomId, house: House) -> str:
-    """The workspace's AGENTS.md; nothing while the container is down, since no turn waits for it to come up."""
-    if not house.sandboxes.up(room_id):
+    """The workspace's AGENTS.md. A container that rests is started for it: a new room has none yet."""
+    if not house.sandboxes.has_files(room_id):
         return ""
     try:
         async with asyncio.timeout(READ_SECONDS):

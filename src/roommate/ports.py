@@ -214,6 +214,10 @@ class Sandboxes(Protocol):
         """Does the room's container run, so that its hand is there at once?"""
         ...
 
+    def has_files(self, room_id: RoomId) -> bool:
+        """Has the room had a container?"""
+        ...
+
     async def describe(self, room_id: RoomId) -> str:
         """One line for people: state, image, memory, processes, disk."""
         ...

@@ -15,6 +15,7 @@ from tests.e2e.test_conversation import notice, tool
 from tests.fake_providers import FakeProviders
 from tests.harness import Daemon
 from tests.person import Person, Shown
+from tests.sandbox_image import podman
 from tests.scripted_model import ScriptedModel
 
 KEY = "a-key-that-stays-on-the-host"
@@ -54,6 +55,7 @@ async def test_an_agent_writes_a_file_runs_a_command_and_waits_for_people_before
     assert "I will do it." in shown, "what it said"
     if agent != "opencode":  # which has no hooks
         assert f"<strong>{agent}</strong> · 1 call" in answer.html, "what its hooks reported"
+        assert "do it. will do it." not in answer.html, "its words once"
 
     looked = tool("run_command", command="cat hello.txt .roommate/agents/*.md")
     files = await alice.ask(room, f"{looked}\n---\nECHO")
@@ -133,6 +135,11 @@ async def test_operators_tell_the_model_more(daemon: MakeDaemon, person: MakePer
     assert "Speak Latin." in system["content"]
     assert "<AGENTS.md>\nUse tabs.\n</AGENTS.md>" in system["content"]
     assert "coding agents" not in system["content"], "there is no key"
+    await bot.kill9()
+    podman("stop", "--time", "0", *bot.containers())
+    await bot.start()
+    await alice.ask(room, f"{bot.user_id} hello once more")
+    assert "Use tabs." in model.asked[-1].messages[0]["content"], "its container is started for it"
     await alice.say(room, "!prompt none")
     await notice(bot, alice, room, "nothing more")
     await alice.ask(room, f"{bot.user_id} hello again")

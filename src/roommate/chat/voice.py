@@ -93,7 +93,7 @@ def hook_card(agent: str, call: str, risk: str) -> str:
     why = RISKS.get(risk, f"the room's list of risks has it as {risk}")
     return (
         f"May **{agent or 'a coding agent'}** do this? {call}\n\nIt is asked because {why}. {YES} allows it once, "
-        f"{ALWAYS}\ufe0f always in this room, {NO} refuses. Without an answer it is refused in five minutes."
+        f"{ALWAYS}\ufe0f all of its kind in this room, {NO} refuses. Without an answer it is refused in five minutes."
     )
 
 

@@ -68,6 +68,9 @@ class RoomSandboxes:
         room = self._rooms.get(room_id)
         return room is not None and room.up
 
+    def has_files(self, room_id: RoomId) -> bool:
+        return self._room(room_id).files.folder.exists()
+
     async def describe(self, room_id: RoomId) -> str:
         try:
             return await self._room(room_id).describe()
