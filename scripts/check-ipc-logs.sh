@@ -2,6 +2,7 @@
 # check-ipc-logs.sh [container...]: are the hooks of these rooms' containers in place, and did none of them fail?
 # Without a name it looks at every running container of a Roommate. Ends with 1 when something is wrong.
 podman=${PODMAN_PATH:-podman}
+# shellcheck disable=SC2046  # names are words
 [ $# -gt 0 ] || set -- $("$podman" ps --filter label=io.roommate.room --format '{{.Names}}')
 if [ $# -eq 0 ]; then
   echo "no room's container runs: write to the bot in a room first"

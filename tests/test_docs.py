@@ -15,8 +15,9 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#]+)(#[^)]*)?\)")
 ENDLESS = {"scripts/demo", "scripts/test", ".venv/bin/roommate run", ".venv/bin/roommate doctor",
-           ".venv/bin/roommate image build --stage agents"}  # fmt: skip
-"""They run for long, or look at a configuration that a clone does not have: here they show their help."""
+           ".venv/bin/roommate image build --stage agents", ".venv/bin/roommate init", "scripts/install-service.sh",
+           "scripts/setup-synapse.sh --env .env", "scripts/deploy.sh", "scripts/uninstall.sh"}  # fmt: skip
+"""They run for long, change this machine, or need a configuration that a clone has not: here they show their help."""
 
 
 def commands() -> list[str]:

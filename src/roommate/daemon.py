@@ -263,7 +263,7 @@ class Daemon:
             self._control.methods |= methods(house)
             self._control.starting = False
             log.info("ready after %.1f s as %s", time.monotonic() - self._started, self._settings.bot)
-            self._systemd.ready()
+            self._systemd.ready(self._in_a_line())
             await control.tell(f"Roommate {__version__} is up.")
             group.create_task(sandboxes.run(await rooms.joined()))
             model = self._model(self._settings.llm_model)

@@ -46,9 +46,9 @@ class Systemd:
         """It started us, and starts us again when we end."""
         return bool(self._address)
 
-    def ready(self) -> None:
+    def ready(self, status: str) -> None:
         self._ready = True
-        self._say("READY=1")
+        self._say("READY=1", f"STATUS={status}")
 
     def stopping(self) -> None:
         self._say("STOPPING=1")
@@ -68,8 +68,9 @@ class Systemd:
             if (seconds := stalled_seconds()) > STALLED_SECONDS:
                 log.error("the sync has done nothing for %.0f s: systemd is not told any more that we live", seconds)
             else:
-                living = "WATCHDOG=1" if self._ready else f"EXTEND_TIMEOUT_USEC={self._seconds * 3e6:.0f}"
-                self._say(f"STATUS={status()}", living)
+                # The watchdog bites already where another program was ready as this process before.
+                time_to_start = () if self._ready else (f"EXTEND_TIMEOUT_USEC={self._seconds * 3e6:.0f}",)
+                self._say("WATCHDOG=1", f"STATUS={status()}", *time_to_start)
             await asyncio.sleep(self._seconds)
 
     def _say(self, *lines: str) -> None:

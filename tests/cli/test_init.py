@@ -48,6 +48,7 @@ async def test_flags_say_everything(homeserver: Synapse, website: str, tmp_path:
     assert (code, out) == (0, ""), err
     file = tmp_path / ".env"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert "scripts/install-service.sh" in err
     settings = config.load(file)
     assert settings.matrix_homeserver == homeserver.url
     assert settings.bot == f"@{name}:localhost"
@@ -126,7 +127,7 @@ async def test_a_person_is_asked_until_it_is_right(homeserver: Synapse, tmp_path
             await terminal.see(f"({model.url})")
             terminal.type("\r")
             await terminal.see("openai/scripted answers", 60)
-            await terminal.see("scripts/install-service.sh")
+            await terminal.see("is written")
             assert await terminal.ended() == 0
             assert password not in terminal.screen.text
             assert "the-key" not in terminal.screen.text

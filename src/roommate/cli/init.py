@@ -22,6 +22,7 @@ from roommate.person import accounts
 from roommate.sandbox import image
 from roommate.words import Prompt, UserId
 
+DEFAULT = Path(".env")
 STAGES = ("base", "core", "browser", "agents", "none")
 HEADER = "# Roommate's settings. .env.example explains all there are; the environment wins over this file.\n\n"
 TINY = Prompt("Answer with the one word: ready", UserId("@operator:localhost"))
@@ -57,10 +58,12 @@ def run(given: Answers, path: Path, *, asks: bool) -> None:
     if stage:
         name, podman = settings.sandbox_image, settings.podman_path
         asyncio.run(image.build(name, stage=stage, podman=podman, step=Steps(console).step))
-    console.print(
-        f"\n[bold]{escape(str(path))}[/] is written. Next: [bold]scripts/install-service.sh[/] makes a service of it, "
-        "[bold].venv/bin/roommate run[/] starts it here and now."
-    )
+    console.print(f"[bold]{escape(str(path))}[/] is written.")
+    if path == DEFAULT:
+        console.print(
+            "Next: [bold]scripts/install-service.sh[/] makes a service of it, [bold].venv/bin/roommate run[/] starts "
+            "it here and now."
+        )
 
 
 class Wizard:

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from roommate.demo.instance import MARK_KEY, Instance, Limits, is_free
+from roommate.demo.instance import MARK_KEY, Instance, Limits, Place, is_free
 from roommate.demo.process import Background
 from roommate.errors import MatrixError
 from roommate.person import accounts
@@ -35,9 +35,8 @@ class Synapse:
         detached: bool = False,
     ) -> None:
         self._folder = folder.absolute()
-        self._server_name = server_name
         self._python = python
-        self._limits = limits
+        self._place = Place(server_name, limits=limits)
         self._process = Background(self._folder, "homeserver", detached=detached)
         self._instance: Instance | None = None
         self._admin: Account | None = None
@@ -62,7 +61,7 @@ class Synapse:
             return
         for _ in range(3):
             self._instance = (kept or Instance.fresh()).on_free_port()
-            config_file = self._instance.write(self._folder, self._server_name, self._limits)
+            config_file = self._instance.write(self._folder, self._place)
             await self._process.start([self._python, "-m", "synapse.app.homeserver", "-c", str(config_file)])
             try:
                 await self._until_ready()

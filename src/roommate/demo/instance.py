@@ -15,8 +15,20 @@ from roommate.words import JsonObject
 MARK_KEY = "io.roommate.instance"
 """Where an instance's mark stands in its /.well-known/matrix/client."""
 
-Limits = Literal["default", "open"]
-"""``default`` keeps Synapse's own limit on messages (0.2 a second, a burst of 10); ``open`` has none at all."""
+Limits = Literal["strict", "default", "open"]
+"""``strict``: all of Synapse's own. ``default``: only that on messages, 0.2 a second, a burst of 10. ``open``: none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a homeserver is called and where it is reached. The name stays for ever: it is in every id."""
+
+    server_name: str = "localhost"
+    addresses: tuple[str, ...] = ("127.0.0.1",)
+    url: str = ""
+    """As people and the bot reach it; by default the first address."""
+    federates: bool = False
+    limits: Limits = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,24 +59,26 @@ class Instance:
         """Itself where its port is free, else the same on another."""
         return self if is_free(self.port) else replace(self, port=free_port())
 
-    def write(self, folder: Path, server_name: str, limits: Limits) -> Path:
+    def write(self, folder: Path, place: Place) -> Path:
         """Keep it in `folder`, with everything that Synapse reads. Returns Synapse's configuration file."""
         config_file = folder / "homeserver.yaml"
         _write_private(folder / "instance.json", asdict(self))
         _write_private(folder / "log.yaml", _LOG_CONFIG)
-        _write_private(config_file, self._config(folder, server_name, limits))  # JSON is YAML
+        _write_private(config_file, self._config(folder, place))  # JSON is YAML
         return config_file
 
-    def _config(self, folder: Path, server_name: str, limits: Limits) -> JsonObject:
+    def _config(self, folder: Path, place: Place) -> JsonObject:
         listener = {
             "type": "http",
             "port": self.port,
-            "bind_addresses": ["127.0.0.1"],
-            "resources": [{"names": ["client"], "compress": False}],
+            "bind_addresses": place.addresses,
+            "x_forwarded": place.url.startswith("https://"),  # then a proxy is before it
+            "resources": [{"names": ["client", *(["federation"] if place.federates else [])], "compress": False}],
         }
+        alone: JsonObject = {"trusted_key_servers": [], "federation_domain_whitelist": []}
         return {
-            "server_name": server_name,
-            "public_baseurl": f"http://127.0.0.1:{self.port}/",
+            "server_name": place.server_name,
+            "public_baseurl": f"{place.url or f'http://{place.addresses[0]}:{self.port}'}/",
             "extra_well_known_client_content": {MARK_KEY: self.mark},
             "listeners": [listener],
             "database": {"name": "sqlite3", "args": {"database": str(folder / "homeserver.db")}},
@@ -74,19 +88,19 @@ class Instance:
             "registration_shared_secret": self.registration_secret,
             "macaroon_secret_key": self.macaroon_secret,
             "form_secret": self.form_secret,
-            "bcrypt_rounds": 4,  # the accounts are as local as the folder that holds them
             "report_stats": False,
             "stats": {"enabled": False},
             "presence": {"enabled": False},
             "url_preview_enabled": False,
-            "trusted_key_servers": [],
-            "federation_domain_whitelist": [],
-            **_rate_limits(limits),
+            **({} if place.federates else alone),
+            **_rate_limits(place.limits),
         }
 
 
 def _rate_limits(limits: Limits) -> JsonObject:
-    """Everything but messages is free: logging in a fifth time within seconds would else wait 285 s."""
+    """What is not ``strict`` is free but for messages: logging in a fifth time within seconds would else wait 285 s."""
+    if limits == "strict":
+        return {}
     free = {"per_second": 1e6, "burst_count": 1_000_000}
     opened: JsonObject = {
         "rc_registration": free,
@@ -96,6 +110,7 @@ def _rate_limits(limits: Limits) -> JsonObject:
         "rc_invites": {"per_room": free, "per_user": free, "per_issuer": free},
         "rc_room_creation": free,
         "rc_media_create": free,
+        "bcrypt_rounds": 4,  # such accounts are as local as the folder that holds them
     }
     return opened if limits == "default" else {**opened, "rc_message": free, "rc_admin_redaction": free}
 

@@ -1,0 +1,106 @@
+#!/bin/sh
+# install-service.sh [options] [-- options of `roommate init`]
+# Makes a service of Roommate: settings, the first release, the rooms' image, systemd units; starts it and waits until it
+# is ready. Run it again whenever you like: what is there stays.
+#   --user | --system   a unit of this user (rootless Podman), or of the system (root's); default: what you are
+#   --root DIR          the install folder; default: ~/.local/share/roommate or /opt/roommate
+#   --remote URL        where releases come from; default: this clone's origin, or the clone itself
+#   --image STAGE       of the rooms' image: base, core, browser or agents
+#   --force             go on although doctor finds something that is needed
+#   --dry-run           say what would be done, and do none of it
+set -eu
+cd "$(dirname "$0")/.."
+me=install
+. scripts/service.sh
+clone=$PWD remote='' image='' force=''
+while [ $# -gt 0 ]; do
+    case $1 in
+        --user|--system) scope=${1#--} ;;
+        --root) root=$2; shift ;;
+        --remote) remote=$2; shift ;;
+        --image) image=$2; shift ;;
+        --force) force=yes ;;
+        --dry-run) dry=yes ;;
+        --) shift; break ;;
+        --help|-h) usage; exit ;;
+        *) fail "what is $1? See --help" ;;
+    esac
+    shift
+done
+settle
+export PYTHONDONTWRITEBYTECODE=  # what is compiled once is faster ever after
+[ -n "$dry" ] || have_systemd || linger
+[ -n "$dry" ] || have_systemd || fail "there is no systemd to run it under ($($systemctl show-environment 2>&1 | tail -n 1)): .venv/bin/roommate start runs it without"
+
+run scripts/setup
+remote=${remote:-$(git remote get-url origin 2>/dev/null || echo "$clone")}
+commit=$(git rev-parse HEAD)
+
+# ── Settings ──
+if [ -n "$dry" ]; then
+    [ -e "$root/.env" ] || say "would write $root/.env"
+else
+    mkdir -p "$root"
+    chmod 700 "$root"
+    if ! [ -e "$root/.env" ] && [ -e .env ]; then
+        say "the settings are in $root/.env from now on, copied from $clone/.env"
+        (umask 077; cp .env "$root/.env")
+    fi
+    if [ $# -gt 0 ] || ! [ -e "$root/.env" ]; then
+        [ $# -gt 0 ] || [ -t 0 ] || fail "there are no settings yet: run .venv/bin/roommate init, or pass its options after --"
+        .venv/bin/roommate init --env-file "$root/.env" --image none "$@"
+    fi
+    chmod 600 "$root/.env"
+    if [ -n "$state" ] && ! grep -Eq '^(export +)?STATE_DIR *=' "$root/.env"; then
+        printf 'STATE_DIR=%s\n' "$state" >>"$root/.env"
+    fi
+    # systemd starts it without what a shell knows of this site.
+    (umask 077; env | grep -Ei '^((https?|no|all)_proxy|ssl_cert_(file|dir)|(requests|curl)_ca_bundle|git_ssl_[a-z]+|node_extra_ca_certs|(pip|uv|npm_config|containers)_[a-z_]+)=' \
+        | sed 's/[\\"`$]/\\&/g; s/=/="/; s/$/"/' >"$root/site.env")
+fi
+
+# ── Release, image ──
+if ! [ -e "$root/current" ]; then
+    run .venv/bin/roommate update --root "$root" --remote "$remote" "$commit"
+else
+    say "the release stays: $(readlink "$root/current" 2>/dev/null); scripts/deploy.sh goes to another one"
+fi
+roommate=$root/current/.venv/bin/roommate
+run cd "$root"
+case ${SANDBOX_IMAGE:-$(sed -n 's/^\(export \)\{0,1\}SANDBOX_IMAGE *= *//p' .env 2>/dev/null)} in
+    ''|localhost/*) run "$roommate" image build ${image:+--stage "$image"} >/dev/null ;;
+    *) ;;  # somebody else's: not ours to make
+esac
+# Its exit code is 1 where nothing but warnings is found.
+run "$roommate" doctor || [ $? = 1 ] || [ -n "$force" ] || fail "mend what doctor shows with ✘, and run this again"
+
+# ── Service ──
+linger
+[ -z "$lingering" ] || touch "$root/.lingers"
+if [ -n "$dry" ]; then put_units "$clone/systemd"; else put_units "$root/current/systemd"; fi
+launcher=$programs/roommate
+if ! [ -e "$launcher" ] || grep -q "^cd $root " "$launcher"; then
+    say "command $launcher"
+    if [ -z "$dry" ]; then
+        mkdir -p "$programs"
+        printf '#!/bin/sh\n# Roommate, with the settings of its install folder.\ncd %s && exec %s "$@"\n' "$root" "$roommate" >"$launcher"
+        chmod 755 "$launcher"
+    fi
+fi
+for timer in "$root"/current/systemd/roommate*.timer; do
+    if [ -e "$timer" ]; then run $systemctl enable --quiet --now "${timer##*/}"; fi
+done
+run $systemctl enable --quiet roommate.service
+if [ -n "$changed" ]; then run $systemctl restart --no-block roommate.service; else run $systemctl start --no-block roommate.service; fi
+wait_for roommate.service 120
+[ -z "$dry" ] || exit 0
+
+cat >&2 <<END
+
+Roommate runs as $(sed -n "s/^MATRIX_USER=//p" "$root/.env"). Invite it into a room without encryption, and write.
+  how it is          $systemctl status roommate        $launcher doctor
+  its log            $(journal roommate) -f
+  settings           $root/.env, then: $systemctl restart roommate
+  a newer release    scripts/deploy.sh, or !redeploy in chat
+  away with it       scripts/uninstall.sh
+END

@@ -1,0 +1,116 @@
+#!/bin/sh
+# uninstall.sh [options]
+# Takes Roommate away: service, units, the rooms' containers, releases. Settings, the rooms' files and the image stay, and
+# it says where.
+#   --purge             those as well: nothing stays
+#   --yes               do not ask
+#   --user | --system   which service; default: what you are
+#   --root DIR          the install folder; default: ~/.local/share/roommate or /opt/roommate
+#   --dry-run           say what would be done, and do none of it
+set -eu
+cd "$(dirname "$0")/.."
+me=uninstall
+. scripts/service.sh
+purge='' yes=''
+while [ $# -gt 0 ]; do
+    case $1 in
+        --user|--system) scope=${1#--} ;;
+        --root) root=$2; shift ;;
+        --purge) purge=yes ;;
+        --yes) yes=yes ;;
+        --dry-run) dry=yes ;;
+        --help|-h) usage; exit ;;
+        *) fail "what is $1? See --help" ;;
+    esac
+    shift
+done
+settle
+clone=$PWD
+cd /  # this script may be in what goes
+[ -e "$root" ] || [ -e "$units/roommate.service" ] || fail "nothing is installed in $root"
+
+# What only the settings say, asked for before they go.
+podman=podman image='' run_dir=''
+state=${state:-$HOME/.local/state/roommate}
+python=$root/current/.venv/bin/python
+[ -x "$python" ] || python=$clone/.venv/bin/python
+if [ -e "$root/.env" ] && [ -x "$python" ] && told=$(cd "$root" && "$python" -c '
+from roommate import config
+s = config.load()
+print(s.state_dir, s.run_dir, s.sandbox_image, s.podman_path, sep="\n")'); then
+    state=$(printf %s "$told" | sed -n 1p)
+    run_dir=$(printf %s "$told" | sed -n 2p)
+    image=$(printf %s "$told" | sed -n 3p)
+    podman=$(printf %s "$told" | sed -n 4p)
+fi
+case $state in /*/*) ;; *) fail "the state folder $state is not one that can be taken away" ;; esac
+
+if [ -z "$yes" ] && [ -z "$dry" ]; then
+    [ -t 0 ] || fail "pass --yes to do it without a question"
+    if [ -n "$purge" ]; then
+        printf 'Everything of Roommate goes, the rooms'\'' files in %s as well. Write yes: ' "$state" >&2
+    else
+        printf 'The service, the rooms'\'' containers and the releases in %s go. Write yes: ' "$root" >&2
+    fi
+    read -r answer
+    [ "$answer" = yes ] || fail "nothing was done"
+fi
+
+# ── Service ──
+for unit in "$units"/roommate.service "$units"/roommate-*.service "$units"/roommate-*.timer; do
+    case $unit in *'*'*|*/roommate-synapse.service) continue ;; esac
+    [ -e "$unit" ] || continue
+    run $systemctl disable --quiet --now "${unit##*/}" || :
+    case $unit in *.timer) run $systemctl clean --what=state "${unit##*/}" || : ;; esac
+    run rm -f "$unit"
+done
+run rm -rf "$units/roommate.service.d"
+if command -v systemctl >/dev/null; then
+    run $systemctl daemon-reload || :
+    run $systemctl reset-failed 'roommate*' 2>/dev/null || :
+fi
+
+# ── Containers, and the disks that they had ──
+containers=$($podman ps --all --quiet --filter "label=io.roommate.state=$state" 2>/dev/null || :)
+if [ -n "$containers" ]; then
+    say "$(echo "$containers" | wc -l) containers"
+    # At times Podman fails over a busy shm although the container is gone.
+    # shellcheck disable=SC2086
+    run $podman rm --force --time 0 $containers >/dev/null 2>&1 || :
+    [ -n "$dry" ] || [ -z "$($podman ps --all --quiet --filter "label=io.roommate.state=$state")" ] \
+        || fail "not all containers could be removed: podman ps --all --filter label=io.roommate.state=$state"
+fi
+for disk in "$state"/rooms/*/files; do
+    if mountpoint -q "$disk" 2>/dev/null; then run umount "$disk"; fi
+done
+
+# ── Files ──
+if [ -e "$programs/roommate" ] && grep -q "^cd $root " "$programs/roommate"; then run rm -f "$programs/roommate"; fi
+lingers=''
+[ ! -e "$root/.lingers" ] || lingers=yes
+run rm -rf "$root/releases" "$root/repository.git" "$root/current" "$root/previous" "$root/site.env" "$root/.lingers"
+if [ -n "$purge" ]; then
+    # What a room's other users wrote belongs to others, as the host sees it.
+    run rm -rf "$state" 2>/dev/null || run $podman unshare rm -rf "$state"
+    run rm -rf "$root" ${run_dir:+"$run_dir"}
+    case $image in
+        localhost/*)
+            run $podman image rm --force "$image" >/dev/null 2>&1 || :
+            made=$($podman image ls --all --quiet --filter label=io.roommate.inputs 2>/dev/null | sort -u)
+            # shellcheck disable=SC2086
+            [ -z "$made" ] || run $podman image rm $made >/dev/null 2>&1 || :  # what another one uses stays
+            ;;
+    esac
+else
+    for kept in "$root/.env" "$state"; do
+        [ ! -e "$kept" ] || say "kept: $kept"
+    done
+    [ -z "$image" ] || ! $podman image exists "$image" 2>/dev/null || say "kept: the image $image"
+    say "scripts/uninstall.sh --purge takes that away as well"
+fi
+stamps=${XDG_DATA_HOME:-${HOME:-}/.local/share}/systemd/timers
+for folder in "$stamps" "$units/default.target.wants" "$units/timers.target.wants" "$units" "$programs" "$root" "$(dirname "$state")"; do
+    tidy "$folder"
+done
+if [ -n "$lingers" ]; then run loginctl disable-linger 2>/dev/null || say "you still linger: loginctl disable-linger"; fi
+say "done"

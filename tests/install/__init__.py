@@ -1,0 +1,1 @@
+"""The scripts that make a service of Roommate, on a clean machine under a real systemd."""

@@ -1,0 +1,231 @@
+"""From a fresh clone to a service that answers, through updates and hangs, and away again without a trace."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from roommate.demo.homeserver import Synapse
+from roommate.demo.instance import free_port
+from roommate.errors import MatrixError
+from roommate.person import accounts
+from tests.conftest import PASSWORD, MakePerson, register
+from tests.machine import HOME, Machine
+from tests.person import Person, Shown
+
+REPOSITORY = Path(__file__).parents[2]
+ROOT = f"{HOME}/.local/share/roommate"
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with what is in the working tree as its one commit, as people clone it."""
+    folder = tmp_path_factory.mktemp("origin") / "roommate"
+    folder.mkdir()
+    listed = subprocess.run(
+        ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"),
+        cwd=REPOSITORY, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    for name in filter(None, listed.stdout.split("\0")):
+        if (REPOSITORY / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(REPOSITORY / name, folder / name, follow_symlinks=False)
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    commit(folder, "The first one")
+    return folder
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ("-c", "user.name=Test", "-c", "user.email=test@localhost", "-c", "safe.directory=*")
+    return subprocess.run(
+        ("git", *identity, *arguments), cwd=folder, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def commit(folder: Path, subject: str) -> str:
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--allow-empty", "--message", subject)
+    return git(folder, "rev-parse", "HEAD")
+
+
+@pytest.fixture(scope="module")
+async def machine(origin: Path, image: str) -> AsyncIterator[Machine]:
+    one = await Machine.boot(f"{origin}:/srv/roommate:ro")
+    await one.run("git config --system --add safe.directory '*'", user="root")
+    await one.give_image(image)
+    await one.run("git clone --quiet /srv/roommate clone")
+    yield one
+    one.discard()
+
+
+ALIEN = (f"{HOME}/clone", f"{HOME}/.cache", f"{HOME}/.local/share/containers", "/var/lib/systemd/timers")
+"""The clone, and what uv and Podman keep for all who use them."""
+
+HANGS = "[Service]\nWatchdogSec=4\nTimeoutAbortSec=1\nRestartSec=0\n"
+GIVES_UP = "[Unit]\nStartLimitBurst=2\n[Service]\nRestartSec=0\n"
+"""The unit, but with less patience."""
+RESTART = "systemctl --user reset-failed roommate; systemctl --user restart roommate"
+
+
+async def test_a_service_from_a_clone_to_its_end(
+    machine: Machine, homeserver: Synapse, image: str, person: MakePerson, origin: Path
+) -> None:
+    alice = await person("alice")
+    bot = await register(homeserver, "installed")
+    before = await machine.files()
+
+    # One command.
+    await machine.write("clone/.env", f"SANDBOX_IMAGE={image}  # the test's\n")
+    flags = f"--homeserver {homeserver.url} --user {bot} --password {PASSWORD!r} --operators {alice.user_id}"
+    install = f"clone/scripts/install-service.sh -- --yes {flags}"
+    assert "would" in await machine.run(install.replace("--", "--dry-run --", 1))
+    assert [path for path in await machine.files() - before if not path.startswith(ALIEN)] == [], (
+        "a dry run leaves something behind"
+    )
+    said = await machine.run(install, timeout=200)
+    assert "would" not in said
+    assert PASSWORD not in said
+    assert "Main PID" in await machine.run("systemctl --user status roommate --no-pager")
+
+    # The first answer: a room with a container of its own.
+    room = await alice.create_room([bot])
+    await alice.wait_for_member(room, bot)
+    assert "Python 3." in (await alice.ask(room, "run: python3 --version", 60)).body
+    containers = await machine.run("podman ps --quiet --filter label=io.roommate.room")
+    assert len(containers.split()) == 1
+
+    # Once more changes nothing, and nothing stops.
+    pid = await property_of(machine, "MainPID")
+    again = await machine.run("clone/scripts/install-service.sh", timeout=100)
+    assert "the release stays" in again
+    assert await property_of(machine, "MainPID") == pid
+    assert await machine.run("cat clone/.env") != await machine.run(f"cat {ROOT}/.env")
+
+    # A loop that hangs is seen, ended and started again; the room's container goes on.
+    units = f"{HOME}/.config/systemd/user/"
+    assert await machine.run(f"systemd-analyze verify --user --man=no {units}/roommate*.service") == ""
+    await machine.write(f"{units}/roommate.service.d/test.conf", HANGS)
+    await machine.run(f"systemctl --user daemon-reload; {RESTART}")
+    pid = await property_of(machine, "MainPID")
+    await machine.run(f"kill -STOP {pid}")
+    await machine.until(f"systemctl --user is-active roommate && ! kill -0 {pid}")
+    assert "Watchdog timeout" in await machine.run(
+        "journalctl _SYSTEMD_USER_UNIT=roommate.service + USER_UNIT=roommate.service", user="root"
+    )
+    assert await machine.run("podman ps --quiet --filter label=io.roommate.room") == containers
+    assert "still here" in (await alice.ask(room, "run: echo still here", 60)).body
+
+    # A release with something new in it, asked for in chat: systemd sees nothing of it. Then from the shell.
+    await machine.write(f"{units}/roommate.service.d/test.conf", GIVES_UP)
+    await machine.run(f"systemctl --user daemon-reload; {RESTART}")
+    pid = await property_of(machine, "MainPID")
+    old, new = git(origin, "rev-parse", "HEAD"), commit(origin, "Something new")
+    await alice.say(room, "!redeploy")
+    await alice.react(room, (await sees(alice, room, bot, "Something new")).event_id, "✅")
+    await sees(alice, room, bot, "✅ `", f"→ `{new[:12]}`")
+    assert new[:12] in await machine.run(".local/bin/roommate version")
+    assert "is what is installed" in await machine.run("clone/scripts/deploy.sh", timeout=100)
+    assert "new as well" in (await alice.ask(room, "run: echo new as well", 60)).body
+    assert await property_of(machine, "MainPID") == pid
+
+    # A release that cannot start any more: systemd gives up, and the one before comes back.
+    await machine.run(f"echo 'raise SystemExit(1)' >{ROOT}/current/src/roommate/daemon.py")
+    await machine.try_to(RESTART)
+    await machine.until(f".local/bin/roommate version | grep {old[:12]}", seconds=120)
+    await machine.until("systemctl --user is-active roommate")
+    assert "back again" in (await alice.ask(room, "run: echo back again", 60)).body
+
+    # Away: what people made stays, until it is purged.
+    said = await machine.run("clone/scripts/uninstall.sh --yes")
+    assert f"kept: {ROOT}/.env" in said
+    assert await machine.run("podman ps --all --quiet") == ""
+    assert "could not be found" in (await machine.try_to("systemctl --user status roommate"))[1]
+    state = f"{HOME}/.local/state/roommate"
+    left = {path for path in await machine.files() - before if not path.startswith(ALIEN)}
+    assert {path for path in left if not path.startswith(state)} == {ROOT, f"{ROOT}/.env", f"{HOME}/.local/state"}
+    await machine.run("clone/scripts/uninstall.sh --yes --purge")
+    left = {path for path in await machine.files() - before if not path.startswith(ALIEN)}
+    assert left == set()
+    assert await machine.run("podman image ls --all --quiet") == ""
+
+
+async def property_of(machine: Machine, name: str) -> str:
+    return (await machine.run(f"systemctl --user show --property {name} --value roommate")).strip()
+
+
+async def sees(who: Person, room: str, bot: str, *words: str) -> Shown:
+    """The bot's message with all these words in it, as soon as it is there."""
+
+    def look() -> Shown | None:
+        return next((one for one in who.messages(room, bot) if all(word in one.body for word in words)), None)
+
+    found = await who.wait(look, 150, f"a message with {words}")
+    assert found is not None
+    return found
+
+
+async def test_a_service_of_the_system(machine: Machine, homeserver: Synapse, person: MakePerson) -> None:
+    """Root's Podman cannot run in this machine: the daemon can, with all that the system's unit forbids it."""
+    alice, bot = await person("alice"), await register(homeserver, "of-the-system")
+    before = await machine.files()
+    flags = f"--homeserver {homeserver.url} --user {bot} --password {PASSWORD!r} --operators {alice.user_id}"
+    settings = "SANDBOX_IMAGE=registry.invalid/room UV_CACHE_DIR=/home/ann/.cache/uv"
+    install = f"/home/ann/clone/scripts/install-service.sh --force --remote /srv/roommate -- --yes {flags}"
+    await machine.run(f"export {settings}; {install}", user="root", timeout=200)
+    assert "STATE_DIR=/var/lib/roommate\n" in await machine.run("cat /opt/roommate/.env", user="root")
+    verified = "systemd-analyze verify --man=no roommate.service roommate-rollback.service"
+    assert await machine.run(verified, user="root") == ""
+    room = await alice.create_room([bot])
+    await alice.wait_for_member(room, bot)
+    assert "rehearsal" in (await alice.ask(room, "hello", 60)).body
+    await machine.run("/opt/roommate/current/scripts/uninstall.sh --yes --purge", user="root")
+    assert [path for path in await machine.files() - before if not path.startswith(ALIEN)] == []
+    await machine.run("test -e /opt/roommate || test -e /var/lib/roommate", user="root", fails=True)
+
+
+async def test_scripts_and_units_are_sound(machine: Machine) -> None:
+    scripts = await machine.run("grep -lE '^#!/bin/sh|shellcheck shell=sh' -r /srv/roommate/scripts")
+    assert "install-service.sh" in scripts
+    await machine.run(f"cd /srv/roommate && shellcheck -x -S warning {' '.join(scripts.split())}")
+
+
+async def test_a_homeserver_of_ones_own(machine: Machine) -> None:
+    port = free_port()
+    before = await machine.files()
+    setup = f"clone/scripts/setup-synapse.sh --port {port} --operator ann"
+    assert "would" in await machine.run(f"{setup} --dry-run")
+    code, _ = await machine.try_to(f"clone/scripts/setup-synapse.sh --port {port} --bind 0.0.0.0")
+    assert code == 1, "a server that others reach needs a name"
+    lines = (await machine.run(setup, timeout=200)).splitlines()
+    settings = dict(line.split("=", 1) for line in lines if re.match(r"[A-Z_]+=", line))
+    assert settings["MATRIX_USER"] == "@roommate:localhost"
+    assert settings["OPERATORS"] == "@ann:localhost"
+    password = re.search(r"@ann:localhost has the password (\S+),", "\n".join(lines))
+    assert password
+
+    # Once more gives the same, into a file.
+    await machine.run(f"{setup} --env {HOME}/clone/.env.new", timeout=100)
+    written = (await machine.run("cat clone/.env.new")).splitlines()
+    assert dict(line.split("=", 1) for line in written) == settings
+
+    # The bot sends without a limit; nobody else registers; the person is there.
+    url = settings["MATRIX_HOMESERVER"]
+    async with (
+        await Person.at(url, settings["OPERATORS"], password[1]) as ann,
+        await Person.at(url, settings["MATRIX_USER"], settings["MATRIX_PASSWORD"]) as bot,
+    ):
+        room = await ann.create_room([bot.user_id])
+        await bot.join(room)
+        for number in range(15):
+            await bot.say(room, f"line {number}")
+    with pytest.raises(MatrixError, match="lets nobody register"):
+        await accounts.register(url, "stranger", "a password")
+
+    await machine.run("clone/scripts/setup-synapse.sh --remove --purge")
+    left = {path for path in await machine.files() - before if not path.startswith(ALIEN)}
+    assert left - before == set()

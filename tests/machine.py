@@ -1,0 +1,158 @@
+"""A clean machine to install things on: a container in which systemd is process 1, with an ordinary user."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import resource
+import secrets
+import shlex
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+from roommate.sandbox import apt, site
+from roommate.sandbox.image import CONTAINERFILE, build
+from roommate.sandbox.probe import SETUPS
+from tests.sandbox_image import podman, printed
+
+NAME = "localhost/roommate:test-machine"
+USER, ID = "ann", 1001
+HOME = f"/home/{USER}"
+
+# What scripts/setup would install is there, but for Python packages. Nothing here may change the kernel that we share.
+STAGE = """
+FROM base AS machine
+ARG SITE
+USER root
+RUN : systemd, Podman; . "${SITE:-/dev/null}" && export DEBIAN_FRONTEND=noninteractive && apt-get update \\
+    && apt-get install --yes --no-install-recommends systemd systemd-sysv dbus dbus-user-session libpam-systemd \\
+      catatonit e2fsprogs mmdebstrap podman runc shellcheck uidmap util-linux && rm -rf /var/lib/apt/lists/* \\
+    && systemctl mask systemd-sysctl systemd-remount-fs podman.socket podman.service podman-restart apt-daily.timer
+ENV HOME=/root
+RUN : an ordinary user; useradd --uid 1001 --user-group --create-home --shell /bin/bash ann \\
+    && mkdir -p /var/lib/systemd/linger && touch /var/lib/systemd/linger/ann \\
+    && printf '[storage]\\ndriver="overlay"\\n' >/etc/containers/storage.conf \\
+    && printf '[engine]\\nruntime="runc"\\ncgroup_manager="cgroupfs"\\nevents_logger="file"\\n' \\
+      >/etc/containers/containers.conf
+CMD ["/lib/systemd/systemd"]
+"""
+
+
+class Machine:
+    """`Machine.boot` gives one that has started; `discard` ends it. It shares this host's network."""
+
+    def __init__(self, name: str, folder: Path, environment: Mapping[str, str]) -> None:
+        self.name = name
+        self._folder = folder
+        self._environment = environment
+
+    @classmethod
+    async def boot(cls, *mounts: str) -> Self:
+        folder = Path(tempfile.mkdtemp(prefix="machine-"))
+        recipe = CONTAINERFILE.read_text()
+        (folder / "Containerfile").write_text(recipe[: recipe.index("\nFROM base AS core")] + STAGE)
+        await build(NAME, stage="machine", containerfile=folder / "Containerfile", step=printed)
+        site.read(Path("/"), os.environ, apt.codename(), ()).lay_out(folder / "site", "site.sh")
+        for path in (folder / "site").glob("*rc"), (folder / "site").glob("pip.conf"):
+            for file in path:
+                file.chmod(0o644)
+        name = f"machine-{secrets.token_hex(4)}"
+        options = [f"--volume={mount}" for mount in (f"{folder}/site:/mnt:ro", *_local_indexes(), *mounts)]
+        run = (
+            "podman", "run", "--detach", "--name", name, "--systemd=always", "--network=host", "--cgroupns=private",
+            "--cap-add=SYS_ADMIN,NET_ADMIN", "--security-opt=seccomp=unconfined", "--security-opt=unmask=ALL",
+            # Podman's own are more than some hosts may give.
+            f"--ulimit=nofile={_most(resource.RLIMIT_NOFILE)}", f"--ulimit=nproc={_most(resource.RLIMIT_NPROC)}",
+            # Podman in it keeps its layers here: they cannot lie on the layers of the machine's own system.
+            "--volume=/home", *options, NAME,
+        )  # fmt: skip
+        for conf in SETUPS.values():
+            configured = {"CONTAINERS_CONF": str(_written(folder / "containers.conf", conf))} if conf else {}
+            done = subprocess.run(run, capture_output=True, text=True, check=False, env={**os.environ, **configured})
+            if done.returncode == 0:
+                break
+            subprocess.run(("podman", "rm", "--force", "--volumes", name), capture_output=True, check=False)
+        else:
+            raise AssertionError(f"no machine starts here: {done.stderr}")
+        kept = {name: value for name, value in os.environ.items() if re.match(r"(?i)(https?|no|all)_proxy|uv_", name)}
+        machine = cls(name, folder, kept | {"SSL_CERT_FILE": "/mnt/ca.crt", "PIP_CONFIG_FILE": "/mnt/pip.conf"})
+        await machine.until(f"systemctl is-active user@{ID}.service", user="root")
+        return machine
+
+    async def run(self, command: str, *, user: str = USER, timeout: float = 300, fails: bool = False) -> str:
+        """Of a shell in the user's home: all that it printed. It must succeed, or fail, as told."""
+        code, text = await self.try_to(command, user=user, timeout=timeout)
+        assert (code != 0) == fails, f"{command} ended with {code}:\n{text}"
+        return text
+
+    async def try_to(self, command: str, *, user: str = USER, timeout: float = 300) -> tuple[int, str]:
+        home = HOME if user == USER else "/root"
+        environment = {**self._environment, "HOME": home, "USER": user, "LANG": "C.UTF-8"}
+        if user == USER:
+            environment["XDG_RUNTIME_DIR"] = f"/run/user/{ID}"
+        given = [f"--env={name}={value}" for name, value in environment.items()]
+        process = await asyncio.create_subprocess_exec(
+            "podman", "exec", "--user", user, "--workdir", home, *given, self.name, "sh", "-c", f"exec 2>&1; {command}",
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        async with asyncio.timeout(timeout):
+            out, _ = await process.communicate()
+        assert process.returncode is not None
+        text = out.decode(errors="replace")
+        print(f"{user}$ {command}\n{text[-2000:]}")
+        return process.returncode, text
+
+    async def until(self, command: str, *, user: str = USER, seconds: float = 30) -> str:
+        """Run it again and again until it succeeds; what it printed then."""
+        deadline = time.monotonic() + seconds
+        while True:
+            code, text = await self.try_to(command, user=user)
+            if code == 0:
+                return text
+            assert time.monotonic() < deadline, f"{command} does not succeed:\n{text}"
+            await asyncio.sleep(0.2)
+
+    async def give_image(self, image: str) -> None:
+        """Have the user's Podman know an image of this host."""
+        load = (
+            f"podman save {image} | podman exec --interactive --user {USER} --env HOME={HOME} {self.name} podman load"
+        )
+        process = await asyncio.create_subprocess_shell(load, stdout=asyncio.subprocess.DEVNULL)
+        assert await process.wait() == 0
+
+    async def write(self, path: str, text: str, *, user: str = USER) -> None:
+        await self.run(f"mkdir -p $(dirname {path}); umask 077; printf %s {shlex.quote(text)} >{path}", user=user)
+
+    async def files(self) -> set[str]:
+        """Every file and folder of the user, and of systemd's configuration."""
+        await self.run(f"find {HOME} /etc/systemd /var/lib/systemd >/tmp/files", user="root")
+        return set(podman("exec", self.name, "cat", "/tmp/files").splitlines())
+
+    def discard(self) -> None:
+        subprocess.run(
+            ("podman", "rm", "--force", "--volumes", "--time=1", self.name), check=False, capture_output=True
+        )
+        subprocess.run(("rm", "-rf", self._folder), check=True)
+
+
+def _most(limit: int) -> str:
+    hard = resource.getrlimit(limit)[1]
+    most = 1 << 14 if hard == resource.RLIM_INFINITY else min(hard, 1 << 14)
+    return f"{most}:{most}"
+
+
+def _written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def _local_indexes() -> list[str]:
+    """Folders of packages that pip of this host looks into."""
+    listed = subprocess.run(("pip", "config", "list"), capture_output=True, text=True, check=False).stdout
+    found = re.findall(r"(?:file://|(?<=['\s]))(/[^\s',]+)", listed)
+    return [f"{path}:{path}:ro" for path in dict.fromkeys(found) if Path(path).is_dir()]
