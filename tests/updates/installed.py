@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 from typing import Any, Self
 
-from tests.harness import ROOMMATE, Daemon, marked_processes
+from tests.harness import ROOMMATE, Daemon, marked_processes, no_settings
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -69,6 +69,19 @@ class Installed(Daemon):
 
     async def start(self, timeout: float = 30, program: Path | None = None) -> Self:
         return await super().start(timeout, program or self.program)
+
+    async def roommate(self, *arguments: str) -> str:
+        """What a command of the release that runs prints on stdout; it must succeed."""
+        process = await asyncio.create_subprocess_exec(
+            self.program,
+            *arguments,
+            env={**no_settings(), **self.settings},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await process.communicate()
+        assert process.returncode == 0, err.decode()
+        return out.decode()
 
     @property
     def release(self) -> str:
