@@ -19,6 +19,8 @@ from tests.sandbox_image import podman
 from tests.scripted_model import ScriptedModel
 
 KEY = "a-key-that-stays-on-the-host"
+READ_BY = {"GEMINI.md": "gemini", "QWEN.md": "qwen", "CLAUDE.md": "claude", "AGENTS.md": "gemini qwen codex opencode"}
+"""Files of a workspace that say how to work in it."""
 
 
 @pytest.fixture
@@ -47,8 +49,9 @@ async def test_an_agent_writes_a_file_runs_a_command_and_waits_for_people_before
     bot = await daemon(limited=False, start=True, model=model, SANDBOX_IMAGE=agents_image, **keys(providers))
     alice = await person("alice")
     room = await bot.room_with(alice)
+    rules = [tool("write_file", path=name, content=f"The rule of {name}.") for name in READ_BY]
     written = tool("implement", task="DO write hello.txt some text", agent=agent)
-    answer = await alice.ask(room, f"{written}\n---\nECHO", 90)
+    answer = await alice.ask(room, "\n".join(rules) + f"\n---\n{written}\n---\nECHO", 90)
     assert "Done: write hello.txt. Prompts so far: 1." in answer.body
     shown = "\n".join(answer.looks)
     assert re.search(r"^- [▶✔] .*hello\.txt", shown, re.MULTILINE), "the agent's step, while it worked"
@@ -56,6 +59,9 @@ async def test_an_agent_writes_a_file_runs_a_command_and_waits_for_people_before
     if agent != "opencode":  # which has no hooks
         assert f"<strong>{agent}</strong> · 1 call" in answer.html, "what its hooks reported"
         assert "do it. will do it." not in answer.html, "its words once"
+
+    asked = "".join(json.dumps(one.body) for one in providers.asked)
+    assert {name for name, who in READ_BY.items() if agent in who} <= set(re.findall(r"The rule of (\w+\.md)", asked))
 
     looked = tool("run_command", command="cat hello.txt .roommate/agents/*.md")
     files = await alice.ask(room, f"{looked}\n---\nECHO")
