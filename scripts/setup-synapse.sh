@@ -19,7 +19,7 @@ set -eu
 cd "$(dirname "$0")/.."
 me=setup-synapse
 . scripts/service.sh
-name='' binds='' port=8008 url='' federation='' bot=roommate operator=admin env='' image='' folder='' remove='' purge=''
+name='' binds='' port=8008 url='' federation='' bot=roommate operator=admin env='' image='' folder='' remove='' purge='' start='' stop=''
 while [ $# -gt 0 ]; do
     case $1 in
         --server-name) name=$2; shift ;;
@@ -77,11 +77,12 @@ if [ -n "$image" ]; then
     command -v podman >/dev/null || fail "--container needs Podman"
     podman image exists "$image" || run podman pull "$image"
     # As root of its user namespace: the folder belongs to who runs this.
-    start="$(command -v podman) run --rm --replace --name roommate-synapse --sdnotify=conmon --network=host --user=0:0"
-    start="$start --volume=$folder:$folder --entrypoint=python3 $image -m synapse.app.homeserver -c $folder/homeserver.yaml"
+    start="$(command -v podman) run --detach --rm --replace --name roommate-synapse --sdnotify=conmon --network=host"
+    start="$start --user=0:0 --volume=$folder:$folder --entrypoint=python3 $image"
+    start="$start -m synapse.app.homeserver -c $folder/homeserver.yaml"
+    stop="$(command -v podman) rm --force --ignore --time 10 roommate-synapse"
 elif [ -n "$dry" ]; then
     say "would install Synapse into $folder/venv"
-    start=''
 else
     # The very versions of the lock, whose hashes are checked.
     version=$(sed -n 's/^matrix-synapse==\([^ ;]*\).*/\1/p' requirements.lock)
@@ -101,8 +102,7 @@ run .venv/bin/python -m roommate.demo.standing configure "$folder" "$@"
 changed=
 filled=$(mktemp)
 trap 'rm -f "$filled"' EXIT
-# Synapse itself says to systemd when it is ready; in a container conmon says that it began.
-sed -e "s|@TYPE@|notify|" -e "s|@FOLDER@|$folder|" -e "s|@START@|$start|" systemd/$unit >"$filled"
+sed -e "s|@FOLDER@|$folder|" -e "s|@START@|$start|" -e "s|@STOP@|$stop|" systemd/$unit >"$filled"
 put "$filled" $unit
 [ -z "$changed" ] || run $systemctl daemon-reload
 linger
