@@ -102,6 +102,14 @@ def test_a_subject_is_one_bounded_line(remote: Somewhere, mirror: Repository) ->
     assert len(commit.subject) <= 100
 
 
+@pytest.mark.parametrize("sign", ["\v", "\f", "\x1b", "\x1c", "\x7f", "\x85", "\x9b", "\u2028", "\u202e"])
+def test_a_subject_does_nothing_where_it_is_shown(remote: Somewhere, mirror: Repository, sign: str) -> None:
+    remote.commit(f"one{sign}two")
+    mirror.fetch()
+    [commit] = mirror.way(remote.first, "").commits
+    assert commit.subject == "one two"
+
+
 def test_only_signed_tags(remote: Somewhere, tmp_path: Path) -> None:
     trusted, stranger = remote.key("trusted"), remote.key("stranger")
     remote.trust(trusted)

@@ -153,9 +153,9 @@ class Repository:
 
     def _log(self, commits: str, most: int) -> list[Commit]:
         form = f"--format=%H%x00%<({LONGEST_SUBJECT},trunc)%s%x00%cs"
-        lines = self._git("log", f"--max-count={most}", form, commits, "--", doing="reading the log").splitlines()
-        found = [line.split("\0") for line in lines]
-        return [Commit(commit, subject.rstrip(), day) for commit, subject, day in found]
+        lines = self._git("log", f"--max-count={most}", form, commits, "--", doing="reading the log").split("\n")
+        found = [line.split("\0") for line in lines if line]
+        return [Commit(commit, _one_line(subject), day) for commit, subject, day in found]
 
     def _git(self, *arguments: str, doing: str, seconds: float = _SECONDS) -> str:
         return run([*self._command(), *arguments], doing, seconds=seconds).decode(errors="replace").strip()
@@ -163,3 +163,8 @@ class Repository:
     def _command(self) -> list[str]:
         # Never waits for a password, never runs a program that a URL names.
         return ["env", "GIT_TERMINAL_PROMPT=0", "git", "-c", "protocol.ext.allow=never", f"--git-dir={self._path}"]
+
+
+def _one_line(subject: str) -> str:
+    """Without what a terminal would obey, and what others than git take for the end of a line."""
+    return "".join(one if one.isprintable() else " " for one in subject).rstrip()
