@@ -170,34 +170,69 @@ def test_whatever_is_damaged_is_noticed(state: backup.State, tmp_path: Path, dat
         assert manifest == backup.verify(file), "a bit that says nothing, such as of padding"
 
 
+def forged(file: Path, *forged: tuple[str, bytes, str], **manifest: object) -> Path:
+    """A backup with a room's folder that leads elsewhere, and these members: name, kind, where a link leads."""
+    nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    with tarfile.open(file, "w:gz") as tar:
+        for name, kind, leads_to in forged:
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, leads_to
+            tar.addfile(info, io.BytesIO())
+        hashes = {name: nothing for name, kind, _ in forged if kind == tarfile.REGTYPE}
+        fields = {"format": 1, "at": 1, "version": "0", "database": {}, "disks": {}, "hashes": hashes, "left_out": {}}
+        text = json.dumps(fields | manifest).encode()
+        info = tarfile.TarInfo("manifest.json")
+        info.size = len(text)
+        tar.addfile(info, io.BytesIO(text))
+    return file
+
+
+FILE, LINK, FOLDER = tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.DIRTYPE
+
+
 @pytest.mark.parametrize(
-    "member",
+    "members",
     [
-        {"name": "../out"},
-        {"name": "/etc/out"},
-        {"name": "state/../../out"},
-        {"name": "rooms/x/files/link/out"},
-        {"name": "state/device", "type": tarfile.CHRTYPE},
+        [("../out", FILE)],
+        [("/etc/out", FILE)],
+        [("state/../../out", FILE)],
+        [("state/./out", FILE)],
+        [("rooms/x/files/workspace/link", LINK), ("rooms/x/files/workspace/link/out", FILE)],
+        [("state/device", tarfile.CHRTYPE)],
+        [("state", LINK)],
+        [("rooms", LINK)],
+        [("rooms/x", LINK)],
+        [("rooms/../out/files", FOLDER)],
+        [("rooms/x/files", LINK)],
+        [("rooms/x/files/workspace", LINK)],
+        [("rooms/x/disk.img", FILE)],
+        [("state/lock", FILE)],
+        [("state/update.json", FILE)],
+        [("state/roommate.db", LINK)],
+        [("roommate.db", LINK)],
+        [("settings.env", LINK)],
+        [("more", FILE)],
+        [("state/no\0name", FILE)],
     ],
 )
-def test_a_forged_one_writes_nowhere_else(tmp_path: Path, member: dict[str, object]) -> None:
-    file = tmp_path / "roommate-20260101T000000Z.tar.gz"
-    with tarfile.open(file, "w:gz") as tar:
-        link = tarfile.TarInfo("rooms/x/files/link")
-        link.type, link.linkname = tarfile.SYMTYPE, str(tmp_path)
-        tar.addfile(link)
-        info = tarfile.TarInfo(str(member["name"]))
-        info.type = member.get("type", tarfile.REGTYPE)  # type: ignore[assignment]
-        tar.addfile(info, io.BytesIO())
-        hashes = {info.name: "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"} if info.isreg() else {}
-        text = json.dumps(
-            {"format": 1, "at": 1, "version": "0", "database": {}, "disks": {}, "hashes": hashes, "left_out": {}}
-        ).encode()
-        manifest = tarfile.TarInfo("manifest.json")
-        manifest.size = len(text)
-        tar.addfile(manifest, io.BytesIO(text))
-    backup.verify(file)
+def test_a_forged_one_writes_and_takes_nothing_elsewhere(tmp_path: Path, members: list[tuple[str, bytes]]) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "precious").touch()
+    file = forged(
+        tmp_path / "roommate-20260101T000000Z.tar.gz",
+        ("roommate.db", FILE, ""),
+        *((name, kind, str(out) if kind == LINK else "") for name, kind in members),
+    )
     with pytest.raises(StateError, match="damaged"):
         restored(file, tmp_path / "state")
     assert list((tmp_path / "state").iterdir()) == []
-    assert not (tmp_path / "out").exists()
+    assert [path.name for path in out.iterdir()] == ["precious"]
+    assert not (tmp_path / "restored.env").is_symlink()
+
+
+@pytest.mark.parametrize("wrong", [{"disks": "x"}, {"disks": {"x": "y"}}, {"hashes": []}, {"at": {}}, {"format": 2}])
+def test_a_manifest_of_another_shape_is_told(tmp_path: Path, wrong: dict[str, object]) -> None:
+    file = forged(tmp_path / "roommate-20260101T000000Z.tar.gz", **wrong)
+    with pytest.raises(StateError, match=r"damaged|newer"):
+        backup.verify(file)

@@ -23,6 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from pydantic import TypeAdapter
+
 from roommate import __version__
 from roommate.errors import StateError
 from roommate.ops.tree import Packer, members
@@ -30,13 +32,14 @@ from roommate.words import JsonObject
 
 DATABASE, MANIFEST, SETTINGS, ROOMS = "roommate.db", "manifest.json", "settings.env", "rooms"
 REST = "state"
+FILES = "files"
+"""In a room's folder: all that is packed of it."""
 FORMAT = 1
 
-MADE_ANEW = frozenset(
+_MADE_ANEW = frozenset(
     {"lock", "ipc", "logs", "backups", "host.json", "seccomp.json", ROOMS}
     | {f"{DATABASE}{end}" for end in ("", "-wal", "-shm", ".coming")}
 )
-"""Of the state folder: what the next start makes by itself, and what is taken in another way."""
 
 _NAME = re.compile(r"roommate-(\d{8}T\d{6}Z)\.tar\.gz")
 _TIME = "%Y%m%dT%H%M%SZ"
@@ -113,6 +116,11 @@ def found(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("roommate-*.tar.gz") if _NAME.fullmatch(path.name))
 
 
+def is_made_anew(name: str) -> bool:
+    """Of the state folder: what the next start makes by itself, what is taken in another way, a host's own updates."""
+    return name in _MADE_ANEW or name.startswith("update.")
+
+
 def made_at(file: Path) -> float:
     """Seconds since 1970, as the name of a backup says."""
     match = _NAME.fullmatch(file.name)
@@ -146,9 +154,9 @@ def compared(text: bytes, hashes: dict[str, str]) -> Manifest:
         fields = json.loads(text)
         if fields.pop("format") != FORMAT:
             raise StateError("the backup was made by a newer Roommate: install that one")
-        manifest = Manifest(**fields)
+        manifest = TypeAdapter(Manifest).validate_python(fields)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise StateError(f"the backup is damaged: its manifest cannot be read ({error})") from error
+        raise StateError("the backup is damaged: its manifest cannot be read") from error
     for name in sorted(manifest.hashes.keys() | hashes.keys()):
         if manifest.hashes.get(name) != hashes.get(name):
             raise StateError(f"the backup is damaged: {name!r} is not as it was packed")
@@ -161,7 +169,9 @@ def opened(file: Path) -> Iterator[tarfile.TarFile]:
     try:
         tar = tarfile.open(file, "r|gz")  # noqa: SIM115 — closed below: what goes wrong in between is not about opening
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise StateError(f"{file} is no backup that can be read: {error}") from error
+        raise StateError(
+            f"{file} is no backup that can be read: {getattr(error, 'strerror', None) or error}"
+        ) from error
     with tar:
         yield tar
 
@@ -180,11 +190,12 @@ def _write(state: State, partial: Path, at: int, packed: Callable[[str, int], No
         packed("database", packer.bytes)
         if state.settings:
             packer.file(state.settings, SETTINGS)
-        updates = {path.name for path in state.folder.glob("update.*")}  # a host's own
-        packer.tree(state.folder, REST, MADE_ANEW | updates)
+        packer.tree(
+            state.folder, REST, frozenset(path.name for path in state.folder.iterdir() if is_made_anew(path.name))
+        )
         for room in state.rooms:
             with room.opened() as files:
-                packer.tree(files, f"{ROOMS}/{room.name}/files", frozenset({"lost+found"}))
+                packer.tree(files, f"{ROOMS}/{room.name}/{FILES}", frozenset({"lost+found"}))
             packed(room.name, packer.bytes)
         disks = {room.name: room.disk_mb for room in state.rooms if room.disk_mb}
         manifest = Manifest(at, __version__, database, disks, dict(packer.hashes), left_out)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import tarfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from roommate.errors import StateError
 from roommate.ops import backup
@@ -51,6 +52,8 @@ def restore(
         (coming / DATABASE).rename(folder / DATABASE)
     except OSError as error:
         raise StateError(f"the backup could not be restored into {folder}: {error.strerror or error}") from error
+    except (ValueError, OverflowError) as error:  # a name, an owner or a time that no file system has
+        raise StateError(f"the backup is damaged: {error}") from error
     finally:
         shutil.rmtree(coming, ignore_errors=True)
     return manifest
@@ -72,6 +75,8 @@ def _unpack(
     unpacker, text, room = Unpacker(coming), bytearray(), ""
     with ExitStack() as stack, backup.opened(file) as tar:
         for member, piece in members(tar):
+            if not _belongs(member):
+                raise StateError(f"the backup is damaged: {member.name!r} is nothing that a backup has")
             top, _, rest = member.name.partition("/")
             name = rest.partition("/")[0]
             if top == ROOMS and name != room:
@@ -88,3 +93,23 @@ def _unpack(
         unpacker.end()
     unpacker.hashes.pop(MANIFEST)
     return backup.compared(bytes(text), unpacker.hashes)
+
+
+def _belongs(member: tarfile.TarInfo) -> bool:
+    """Is this at a place, and of a kind, that we would have packed? What leads elsewhere where we or Podman follow it,
+    such as a link for a room's folder or a disk to be mounted, was forged."""
+    path = PurePosixPath(member.name)
+    if str(path) != member.name or ".." in path.parts:
+        return False
+    match path.parts:
+        case [backup.DATABASE | backup.MANIFEST | backup.SETTINGS]:
+            return member.isreg()
+        case [backup.REST] | [backup.ROOMS, _, backup.FILES]:
+            return member.isdir()
+        case [backup.REST, name, *_]:
+            return not backup.is_made_anew(name)
+        case [backup.ROOMS, _, backup.FILES, _]:
+            return member.isdir() or member.isreg()
+        case [backup.ROOMS, _, backup.FILES, *_]:
+            return True
+    return False
