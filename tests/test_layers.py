@@ -63,7 +63,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"redaction"}),
     frozenset({"ports"}),
     frozenset({"config"}),
-    frozenset({"words", "errors", "tied", "systemd", "where", "__init__"}),
+    frozenset({"words", "errors", "tied", "systemd", "where", "printable", "__init__"}),
 )
 """From the top. A module imports from lower layers, and within its layer only its `SIBLINGS`."""
 

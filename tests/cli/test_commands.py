@@ -89,7 +89,7 @@ async def test_doctor_finds_what_is_wrong(tmp_path: Path, image: str) -> None:
     assert "✔ state folder" in out
     assert "✔ secrets" in out
     assert "✔ model's answer" in out
-    assert re.search(r"process limit, as a container has it: 512$", out, re.MULTILINE), out
+    assert re.search(r"process limit, as a container has it: 512 processes$", out, re.MULTILINE), out
     assert (await roommate(tmp_path, "doctor", "--fix", **settings))[2] == "", "nothing is left to mend"
     shutil.rmtree(sockets)
 

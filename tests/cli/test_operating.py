@@ -46,16 +46,17 @@ async def found(bot: Daemon, *arguments: str) -> Any:
 async def test_rooms_turns_and_questions(daemon: MakeDaemon, person: MakePerson, model: ScriptedModel) -> None:
     bot, alice = await daemon(model=model, OPENAI_API_KEY="sk-secret"), await person("alice")
     room = await bot.room_with(alice, name="Workshop")
-    other = await bot.room_with(alice)
+    other = await bot.room_with(alice, name="\x1b]0;mine\x07[/] room")
     assert (await alice.ask(room, "SAY hello")).body.startswith("hello")
 
     rooms = {one["room_id"]: one for one in await found(bot, "rooms", "ls")}
     assert rooms.keys() == {room, other}
     assert rooms[room] | {"name": "Workshop", "members": 2, "turn": None, "waiting": 0, "paused": ""} == rooms[room]
-    assert "Workshop" in await done(bot, "rooms", "ls")
+    listed = await done(bot, "rooms", "ls")
+    assert "Workshop" in listed and "[/] room" in listed and "\x1b" not in listed
     for named in (room, room[:8], room[1:9], "Workshop"):
         assert (await found(bot, "rooms", "show", named))["line"]["room_id"] == room
-    assert "1 turns" in await done(bot, "rooms", "show", "Workshop")
+    assert "turns: 1" in await done(bot, "rooms", "show", "Workshop")
     code, out, err = await run(bot, "rooms", "show", "Nowhere")
     assert (code, out) == (1, b"")
     assert err == "roommate: the bot is in no room 'Nowhere': `roommate rooms ls` shows those that it is in\n"

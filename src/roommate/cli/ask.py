@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import typer
 
 from roommate.cli.status import connect
+from roommate.printable import printable
 
 JsonObject = dict[str, Any]
 Column = Callable[[JsonObject], object]
@@ -49,7 +50,7 @@ def table(found: Sequence[JsonObject], columns: Mapping[str, Column], *, as_json
 
     shown = Table(*(Head(name, overflow="fold") for name in columns), box=None)
     for one in found:
-        shown.add_row(*(Text(str(column(one))) for column in columns.values()))
+        shown.add_row(*(Text(printable(column(one))) for column in columns.values()))
     Console(width=None if sys.stdout.isatty() else WIDEST).print(shown)
 
 
@@ -58,7 +59,7 @@ def lines(rows: Iterator[tuple[str, object]] | Sequence[tuple[str, object]]) -> 
     rows = list(rows)
     width = max(len(name) for name, _ in rows)
     for name, text in rows:
-        typer.echo(f"{name:{width}}  {text}")
+        typer.echo(f"{name:{width}}  {printable(text)}")
 
 
 def show_json(found: Any) -> None:

@@ -13,6 +13,7 @@ import typer
 from roommate import config
 from roommate.chat import voice
 from roommate.errors import ConfigError
+from roommate.printable import printable
 from roommate.store import Record, audit, reading
 
 NEWEST = 50
@@ -52,7 +53,8 @@ def moment(text: str, now: float) -> float:
 
 def _show(records: Sequence[Record], as_json: bool) -> None:
     for record in records:
-        typer.echo(json.dumps(_object(record), ensure_ascii=False) if as_json else voice.deed(record.at, record.deed))
+        line = voice.deed(record.at, record.deed)
+        typer.echo(json.dumps(_object(record), ensure_ascii=False) if as_json else printable(line))
 
 
 def _object(record: Record) -> dict[str, object]:

@@ -51,7 +51,7 @@ def _show(room: Room, as_json: AsJson = False) -> None:
             ("model", line["model"]),
             ("prompt", found["prompt"] or "none of its own"),
             ("sandbox", found["sandbox"]),
-            ("so far", f"{found['turns']} turns, {found['tokens']} tokens {ask.cost(found['cost'])}"),
+            ("so far", f"turns: {found['turns']}, tokens: {found['tokens']} {ask.cost(found['cost'])}".rstrip()),
         ]
         + [
             ("agent", f"{one['agent']} with {one['model']}: {one['requests']} requests, "

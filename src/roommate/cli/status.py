@@ -12,6 +12,7 @@ from typing import Any
 from roommate import control, where
 from roommate.control.client import ANSWER_SECONDS, Client
 from roommate.errors import ControlError, NotRunning
+from roommate.printable import printable
 
 WATCH_SECONDS = 1.0
 
@@ -47,6 +48,7 @@ def watch() -> None:
     from rich.console import Console
     from rich.live import Live
     from rich.table import Table
+    from rich.text import Text
 
     def look() -> Table:
         table = Table(box=None, show_header=False)
@@ -56,7 +58,7 @@ def watch() -> None:
         except ControlError as error:
             rows = [("state", "not running" if isinstance(error, NotRunning) else str(error))]
         for name, text in rows:
-            table.add_row(f"[bold]{name}[/]", text)
+            table.add_row(Text(name, "bold"), Text(text))
         return table
 
     interrupt = {signal.SIGINT}  # taken where we wait, and nowhere in the middle of drawing
@@ -80,7 +82,7 @@ def lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "turns", f"{found['turns']} running, {found['waiting']} messages waiting"
     yield "outbox", f"{found['unsent']} unsent, {found['questions']} questions open"
     error = found["last_error"]
-    yield "last error", f"{age(time.time() - found['last_error_at'])} ago: {error}" if error else "none"
+    yield "last error", f"{age(time.time() - found['last_error_at'])} ago: {printable(error)}" if error else "none"
 
 
 def age(seconds: float) -> str:

@@ -10,6 +10,7 @@ import typer
 from roommate.cli import ask
 from roommate.cli.rooms import AsJson, RoomOrAll
 from roommate.cli.status import age
+from roommate.printable import printable
 
 app = typer.Typer(no_args_is_help=True, help="What the bot was asked, and what it did.")
 
@@ -47,7 +48,7 @@ def _show(turn: Turn, as_json: AsJson = False) -> None:
     line = found["line"]
     typer.echo(f"turn {line['id']} in {line['room_id']}: {line['state']}, {age(line['seconds'])}, {line['model']}")
     for step in found["steps"]:
-        typer.echo(f"\n── {step['kind']}{' ' if step['about'] else ''}{step['about']}\n{step['text']}")
+        typer.echo(printable(f"\n── {step['kind']}{' ' if step['about'] else ''}{step['about']}\n{step['text']}"))
 
 
 @app.command("cancel")

@@ -37,7 +37,11 @@ class Client:
             raise ControlError(f"this user may not control the daemon of {path}") from None
         except OSError as error:
             self._socket.close()
-            raise NotRunning(f"no daemon is running here ({path}: {(error.strerror or str(error)).lower()})") from error
+            why = (error.strerror or str(error)).lower()
+            raise NotRunning(
+                f"no daemon is running here ({path}: {why}): `roommate start` starts one; commands belong into the "
+                f"folder of its .env"
+            ) from error
 
     def __enter__(self) -> Self:
         return self

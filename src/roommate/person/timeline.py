@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from roommate.printable import printable
 from roommate.words import CARD, TURN, EventId, JsonObject, UserId
 
 _DETAILS = re.compile(r"<details>\s*<summary>(.*?)</summary>(.*)</details>", re.DOTALL)
 _LINE_END = re.compile(r"</(?:p|li|pre|h\d)>|<br ?/?>")
 _STEP_MARKS = ("✔", "✘", "ℹ")
-# All that can move a cursor or start an escape sequence, and what reorders text for the eye.
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ class Timeline:
                 self.posts[post.event_id] = post
                 return post
             case "m.reaction" if target := self.posts.get(relation.get("event_id", "")):
-                return Reacted(event["sender"], _printable(relation.get("key", "")), target)
+                return Reacted(event["sender"], printable(relation.get("key", "")), target)
             case "m.room.redaction":
                 self.posts.pop(content.get("redacts") or event.get("redacts", ""), None)
             case "m.typing":
@@ -98,12 +97,12 @@ def _post(event: Mapping[str, Any], content: JsonObject) -> Post:
     turn = content.get(TURN)
     turn = turn if isinstance(turn, dict) else {}
     state = str(turn.get("state", ""))
-    body = _printable(content.get("body", ""))
+    body = printable(content.get("body", ""))
     size = None
     if "url" in content or "file" in content:
         about = content.get("info")
         size = about.get("size", 0) if isinstance(about, dict) else 0
-        body = _printable(content.get("filename") or body)
+        body = printable(content.get("filename") or body)
     summary, steps = _details(str(content.get("formatted_body", "")))
     return Post(
         event_id=event["event_id"],
@@ -125,13 +124,9 @@ def _details(rich: str) -> tuple[str, tuple[str, ...]]:
     found = _DETAILS.search(rich)
     if found is None:
         return "", ()
-    lines = _printable(_text(_LINE_END.sub("\n", found[2]))).splitlines()
-    return _printable(_text(found[1])), tuple(line for line in lines if line.startswith(_STEP_MARKS))
+    lines = printable(_text(_LINE_END.sub("\n", found[2]))).splitlines()
+    return printable(_text(found[1])), tuple(line for line in lines if line.startswith(_STEP_MARKS))
 
 
 def _text(rich: str) -> str:
     return html.unescape(re.sub(r"<[^>]*>", "", rich))
-
-
-def _printable(text: object) -> str:
-    return _UNPRINTABLE.sub("", str(text))

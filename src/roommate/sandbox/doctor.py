@@ -89,11 +89,11 @@ def limits_seen(printed: str, limits: Limits) -> list[Check]:
         Check(
             f"{name} limit, as a container has it",
             0 < found[name] <= asked[name] * 1.01,
-            f"{found[name]:g}" if found[name] else "none that can be seen",
+            f"{found[name]:g} {unit}" if found[name] else "none that can be seen",
             "enable the cgroup controller of that name, or boot with cgroups of version 2",
             needed=False,
         )
-        for name in asked
+        for name, unit in (("memory", "MiB"), ("CPU", "CPUs"), ("process", "processes"))
     ]
 
 
