@@ -27,7 +27,7 @@ from pydantic import TypeAdapter
 
 from roommate import __version__
 from roommate.errors import StateError
-from roommate.ops.tree import Packer, members
+from roommate.ops.tree import PIECE, UNREADABLE, Packer, members
 from roommate.words import JsonObject
 
 DATABASE, MANIFEST, SETTINGS, ROOMS = "roommate.db", "manifest.json", "settings.env", "rooms"
@@ -165,15 +165,20 @@ def compared(text: bytes, hashes: dict[str, str]) -> Manifest:
 
 @contextlib.contextmanager
 def opened(file: Path) -> Iterator[tarfile.TarFile]:
-    """Raises StateError where that is no backup."""
-    try:
-        tar = tarfile.open(file, "r|gz")  # noqa: SIM115 — closed below: what goes wrong in between is not about opening
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise StateError(
-            f"{file} is no backup that can be read: {getattr(error, 'strerror', None) or error}"
-        ) from error
-    with tar:
+    """Raises StateError where that is no backup or, at the end, where gzip's checksum of all of it is wrong."""
+    with contextlib.ExitStack() as stack:
+        try:
+            zipped = stack.enter_context(gzip.open(file))
+            tar = stack.enter_context(tarfile.open(fileobj=zipped, mode="r|"))
+        except UNREADABLE as error:
+            why = (error.strerror if isinstance(error, OSError) else None) or error
+            raise StateError(f"{file} is no backup that can be read: {why}") from error
         yield tar
+        try:
+            while zipped.read(PIECE):
+                pass
+        except UNREADABLE as error:
+            raise StateError(f"the backup is damaged: {error}") from error
 
 
 def _write(state: State, partial: Path, at: int, packed: Callable[[str, int], None]) -> Manifest:

@@ -7,6 +7,7 @@ import io
 import os
 import stat
 import tarfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -16,6 +17,9 @@ from roommate.errors import StateError
 PIECE = 1 << 20
 EMPTY_SIZE = 1 << 30
 """From this size on a file that is nearly all holes is left out: a room can make one of any size for nothing."""
+
+UNREADABLE = (tarfile.TarError, zlib.error, EOFError, ValueError, OSError)
+"""What reading a compressed tar file raises where it is damaged."""
 
 LeftOut = Callable[[str, str], None]
 """Told of a name that is not in the backup, and why."""
@@ -144,7 +148,7 @@ def members(tar: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, bytes | Non
             while piece := source.read(PIECE):
                 yield member, piece
             yield member, b""
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except UNREADABLE as error:
         raise StateError(f"the backup is damaged: {error}") from error
 
 
