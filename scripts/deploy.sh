@@ -14,7 +14,7 @@ ref='' check=''
 while [ $# -gt 0 ]; do
     case $1 in
         --user|--system) scope=${1#--} ;;
-        --root) root=$2; shift ;;
+        --root) value "$@"; root=$2; shift ;;
         --check) check=--check ;;
         --dry-run) dry=yes ;;
         --help|-h) usage; exit ;;
@@ -33,4 +33,5 @@ if [ -e "$units/roommate.service" ]; then
     run $systemctl start --no-block roommate.service
     wait_for roommate.service 120
 fi
+[ -z "$dry" ] || exit 0
 say "$(readlink current) is installed; current/.venv/bin/roommate rollback goes back"

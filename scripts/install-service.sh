@@ -16,9 +16,9 @@ clone=$PWD remote='' image='' force=''
 while [ $# -gt 0 ]; do
     case $1 in
         --user|--system) scope=${1#--} ;;
-        --root) root=$2; shift ;;
-        --remote) remote=$2; shift ;;
-        --image) image=$2; shift ;;
+        --root) value "$@"; root=$2; shift ;;
+        --remote) value "$@"; remote=$2; shift ;;
+        --image) value "$@"; image=$2; shift ;;
         --force) force=yes ;;
         --dry-run) dry=yes ;;
         --) shift; break ;;

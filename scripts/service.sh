@@ -10,6 +10,9 @@ say() { printf '%s: %s\n' "$me" "$*" >&2; }
 fail() { say "$*"; exit 1; }
 usage() { sed -n '2,/^[^#]/ s/^# \{0,1\}//p' "scripts/${0##*/}"; }
 
+# value "$@": is there one for the option that comes next?
+value() { [ $# -gt 1 ] || fail "$1 needs a value; see --help"; }
+
 # Do it, or say it.
 run() {
     if [ -n "$dry" ]; then say "would run: $*"; else "$@"; fi

@@ -22,16 +22,16 @@ me=setup-synapse
 name='' binds='' port=8008 url='' federation='' bot=roommate operator=admin env='' image='' folder='' remove='' purge='' start='' stop=''
 while [ $# -gt 0 ]; do
     case $1 in
-        --server-name) name=$2; shift ;;
-        --bind) binds="$binds $2"; shift ;;
-        --port) port=$2; shift ;;
-        --url) url=$2; shift ;;
+        --server-name) value "$@"; name=$2; shift ;;
+        --bind) value "$@"; binds="$binds $2"; shift ;;
+        --port) value "$@"; port=$2; shift ;;
+        --url) value "$@"; url=$2; shift ;;
         --federation) federation=--federation ;;
-        --bot) bot=$2; shift ;;
-        --operator) operator=$2; shift ;;
-        --env) env=$2; shift ;;
-        --container) image=$2; shift ;;
-        --folder) folder=$2; shift ;;
+        --bot) value "$@"; bot=$2; shift ;;
+        --operator) value "$@"; operator=$2; shift ;;
+        --env) value "$@"; env=$2; shift ;;
+        --container) value "$@"; image=$2; shift ;;
+        --folder) value "$@"; folder=$2; shift ;;
         --user|--system) scope=${1#--} ;;
         --remove) remove=yes ;;
         --purge) purge=yes ;;

@@ -15,7 +15,7 @@ purge='' yes=''
 while [ $# -gt 0 ]; do
     case $1 in
         --user|--system) scope=${1#--} ;;
-        --root) root=$2; shift ;;
+        --root) value "$@"; root=$2; shift ;;
         --purge) purge=yes ;;
         --yes) yes=yes ;;
         --dry-run) dry=yes ;;
@@ -43,7 +43,12 @@ print(s.state_dir, s.run_dir, s.sandbox_image, s.podman_path, sep="\n")'); then
     image=$(printf %s "$told" | sed -n 3p)
     podman=$(printf %s "$told" | sed -n 4p)
 fi
-case $state in /*/*) ;; *) fail "the state folder $state is not one that can be taken away" ;; esac
+if [ -n "$purge" ]; then
+    for folder in "$state" "$root" ${run_dir:+"$run_dir"}; do
+        case $folder in /*/*) ;; *) fail "$folder is not Roommate's alone: nothing was removed" ;; esac
+        case ${HOME:-/root}/ in "${folder%/}"/*) fail "$folder is not Roommate's alone: nothing was removed" ;; esac
+    done
+fi
 
 if [ -z "$yes" ] && [ -z "$dry" ]; then
     [ -t 0 ] || fail "pass --yes to do it without a question"
@@ -91,7 +96,7 @@ lingers=''
 run rm -rf "$root/releases" "$root/repository.git" "$root/current" "$root/previous" "$root/site.env" "$root/.lingers"
 if [ -n "$purge" ]; then
     # What a room's other users wrote belongs to others, as the host sees it.
-    run rm -rf "$state" 2>/dev/null || run $podman unshare rm -rf "$state"
+    if [ -n "$dry" ]; then run rm -rf "$state"; else rm -rf "$state" 2>/dev/null || $podman unshare rm -rf "$state"; fi
     run rm -rf "$root" ${run_dir:+"$run_dir"}
     case $image in
         localhost/*)

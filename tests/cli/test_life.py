@@ -57,6 +57,11 @@ async def test_the_life_of_a_daemon_in_the_background(daemon: MakeDaemon, person
         assert after["since"] > found["since"]
         assert (await alice.ask(room, "run: echo again")).body
 
+        stream = Terminal(str(ROOMMATE), "status", "--watch", "--json", environment=bot.settings, columns=2000)
+        async with stream as terminal:
+            await terminal.see('"state": "ready"')
+            terminal.type("\x03")
+            assert await terminal.ended() == 0
         watch = Terminal(str(ROOMMATE), "status", "--watch", environment=bot.settings)
         async with watch as terminal:
             await terminal.see("ready")
@@ -118,10 +123,13 @@ async def test_settings_are_read_again_and_the_log_is_shown(daemon: MakeDaemon, 
     other = await bot.room_with(alice)
     _, whole, _ = await at(bot, "logs")
     assert "ready after" in whole
+    assert re.search(r" request \d+: done: daemon.reload by uid", whole)
     assert room in whole
-    _, only, _ = await at(bot, "logs", "--room", other)
-    assert only
-    assert all(other in line for line in only.splitlines())
+    for named in (other, other[1:12]):
+        _, only, _ = await at(bot, "logs", "--room", named)
+        assert only
+        assert all(other in line for line in only.splitlines())
+    assert "in no room 'Nowhere'" in (await at(bot, "logs", "--room", "Nowhere"))[2]
     assert len((await at(bot, "logs", "-n", "2"))[1].splitlines()) == 2
     async with Terminal(str(ROOMMATE), "logs", "-f", environment=bot.settings, columns=200) as terminal:
         await terminal.see("ready after")

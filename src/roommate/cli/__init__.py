@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from roommate import __version__, errors
+from roommate.printable import printable
 
 
 def main() -> None:
@@ -24,6 +25,6 @@ def main() -> None:
         app()
     except* errors.RoommateError as group:
         error = errors.first(group)
-        sys.stderr.write(f"roommate: {error}\n")
+        sys.stderr.write(f"roommate: {printable('; '.join(str(error).splitlines()))}\n")
         code = error.exit_code
     sys.exit(code)

@@ -11,19 +11,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from roommate import where
+from roommate.cli.ask import ask
 from roommate.cli.life import LOG
-from roommate.errors import StateError
+from roommate.errors import NotRunning, StateError
 
 LOOK_SECONDS = 0.2
 
 
 def show(room: str, most: int, *, follow: bool) -> None:
-    """Raises StateError where there is no log file."""
+    """Raises StateError where there is no log file, ControlError where the daemon knows no such room."""
     file = where.state_dir() / LOG
     if not file.exists():
         raise StateError(f"there is no {file}: no daemon has run here, or LOG_FILE_MB is 0")
     with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
-        about = _About(room)
+        about = _About(_id(room))
         before = file.with_name(f"{file.name}.1")
         older = before.read_text(errors="replace").splitlines(keepends=True) if before.exists() else []
         lines = _lines(file, follow=follow)
@@ -39,6 +40,16 @@ def show(room: str, most: int, *, follow: bool) -> None:
             if line is not None and about(line):
                 sys.stdout.write(line)
                 sys.stdout.flush()
+
+
+def _id(room: str) -> str:
+    """The id of a room, which the daemon knows by its name, too; without one, or for an id, what was said."""
+    if not room or room.startswith("!"):
+        return room
+    try:
+        return str(ask("rooms.show", room=room)["line"]["room_id"])
+    except NotRunning:
+        return room
 
 
 class _About:

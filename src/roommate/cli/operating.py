@@ -58,12 +58,16 @@ def _logs_command(
 @app.command("status")
 def _status_command(
     as_json: AsJson = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Draw it anew every second, until Ctrl-C.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Draw it anew every second, until Ctrl-C; with --json a line each.")
+    ] = False,
 ) -> None:
     """Show how the daemon is. The exit code is 3 when none runs."""
     from roommate.cli import status
 
-    if watch:
+    if watch and as_json:
+        status.stream()
+    elif watch:
         status.watch()
     else:
         status.show(as_json)

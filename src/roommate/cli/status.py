@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import sys
@@ -29,11 +30,10 @@ def connect(patience: float = ANSWER_SECONDS) -> Client:
 def show(as_json: bool) -> None:
     """Raises NotRunning, ControlError."""
     try:
-        with connect(PATIENCE_SECONDS) as daemon:
-            found = daemon.call("status")
+        found = _found()
     except NotRunning as error:
         if as_json:
-            sys.stdout.write(json.dumps({"state": "stopped", "error": str(error)}) + "\n")
+            sys.stdout.write(json.dumps(_stopped(error)) + "\n")
         raise
     if as_json:
         sys.stdout.write(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
@@ -41,6 +41,19 @@ def show(as_json: bool) -> None:
     rows = list(lines(found))
     width = max(len(name) for name, _ in rows)
     sys.stdout.writelines(f"{name:{width}}  {text}\n" for name, text in rows)
+
+
+def stream() -> None:
+    """A line of JSON every second, for another program, until Ctrl-C or until nobody reads it; also over a restart."""
+    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+        while True:
+            try:
+                found = _found()
+            except NotRunning as error:
+                found = _stopped(error)
+            sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
+            sys.stdout.flush()
+            time.sleep(WATCH_SECONDS)
 
 
 def watch() -> None:
@@ -53,8 +66,7 @@ def watch() -> None:
     def look() -> Table:
         table = Table(box=None, show_header=False)
         try:
-            with connect(PATIENCE_SECONDS) as daemon:
-                rows: Sequence[tuple[str, str]] = list(lines(daemon.call("status")))
+            rows: Sequence[tuple[str, str]] = list(lines(_found()))
         except ControlError as error:
             rows = [("state", "not running" if isinstance(error, NotRunning) else str(error))]
         for name, text in rows:
@@ -66,6 +78,16 @@ def watch() -> None:
     with Live(look(), console=Console(), auto_refresh=False) as live:
         while signal.sigtimedwait(interrupt, WATCH_SECONDS) is None:
             live.update(look(), refresh=True)
+
+
+def _found() -> dict[str, Any]:
+    with connect(PATIENCE_SECONDS) as daemon:
+        found: dict[str, Any] = daemon.call("status")
+        return found
+
+
+def _stopped(error: NotRunning) -> dict[str, Any]:
+    return {"state": "stopped", "error": str(error)}
 
 
 def lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:

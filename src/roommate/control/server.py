@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import logging
 import os
@@ -13,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from roommate import logs
 from roommate.control import methods, rpc
 from roommate.control.connection import Connection
 from roommate.control.frames import framed
@@ -37,6 +39,7 @@ class Server:
         self._path = path
         self._listener: socket.socket | None = None
         self._connections = 0
+        self._numbers = itertools.count(1)
 
     def open(self) -> None:
         """Raises StateError; see `listen`."""
@@ -85,7 +88,8 @@ class Server:
             self._connections -= 1
 
     async def _answer(self, request: Request, caller: Caller) -> Any:
-        return await methods.answer(self.methods, request, caller, starting=self.starting)
+        with logs.about(request=next(self._numbers)):
+            return await methods.answer(self.methods, request, caller, starting=self.starting)
 
 
 def _peer(accepted: socket.socket) -> tuple[int, int]:
