@@ -28,6 +28,7 @@ AROUND = st.text(st.sampled_from(" \n.,:;()[]{}<>\"'"), max_size=5)
 SHAPES = [
     "sk-{}", "sk-ant-api03-{}", "sk-or-v1-{}", "ghp_{}", "gho_{}", "github_pat_{}", "glpat-{}", "AIza{}",
     "syt_Ym90_{}_1a2B3c", "Bearer 1{}", "Authorization: Bearer 1{}", "Authorization: Basic {}==",
+    "authorization: token {}", "Proxy-Authorization: Negotiate {}", "https://user:p@{}@example.org/x",
     "'Authorization': 'Bearer {}'", "x-api-key: {}", "X-Goog-Api-Key: {}", "Cookie: session={}; other=1",
     "Set-Cookie: id={}; HttpOnly", "https://user:{}@example.org/x", "https://{}@example.org/x.git",
     "postgres://user:{}@localhost/db", "password={}", "MATRIX_PASSWORD='{}'", "?access_token={}&x=1",

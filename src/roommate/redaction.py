@@ -25,8 +25,9 @@ _SHAPES = re.compile(
             r"(?P<cookie>\b(?i:set-)?(?i:cookie)[\"']?\s{0,9}[:=]\s{0,9})[^\n]+",
             r"(?P<scheme>\b(?i:bearer|basic)[ \t]+)(?=[a-z]*[\dA-Z_.~+/=-])[\w.~+/=-]{6,}",
             r"(?P<header>\b(?i:x-[\w-]{0,30}(?:key|token)):[ \t]*)[^\s\"']+",
-            # https://user:password@host, and https://token@host
-            r"(?P<url>://)[^\s/@\"']+(?=@)",
+            r"(?P<auth>\b(?i:authorization)[\"']?\s{0,9}[:=]\s{0,9}[\"']?(?:[\w-]{1,20}[ \t]+)?)[^\s\"',]+",
+            # https://user:password@host, and https://token@host; an @ in the password is one of it
+            r"(?P<url>://)[^\s/\"']+(?=@)",
             # password=…, "password": "…"
             rf"(?P<name>{_SECRETS}[\w-]{{0,20}}(?:=|%3[Dd]|[\"']\s{{0,9}}[:=]\s{{0,9}})){_QUOTED_OR_WORD}",
         )
