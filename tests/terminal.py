@@ -101,7 +101,7 @@ class Terminal:
             stderr=theirs,
             env=self._environment,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=_as_a_shell_does,
         )
         os.close(theirs)
         asyncio.get_running_loop().add_reader(self._ours, self._read)
@@ -158,3 +158,10 @@ class Terminal:
             os.write(self._ours, b"\x1b[1;1R")
         self.screen.write(self._decoder.decode(news))
         self._news.set()
+
+
+def _as_a_shell_does() -> None:
+    """Runs in the program to be: the terminal becomes its own, and Ctrl-C means it, also where a suite runs that
+    was started in the background and ignores it."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
