@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
 import shutil
 import signal
+import subprocess
 from pathlib import Path
 
 from tests.cli.test_commands import roommate
@@ -58,6 +60,10 @@ async def test_the_life_of_a_daemon_in_the_background(daemon: MakeDaemon, person
         assert after["since"] > found["since"]
         assert (await alice.ask(room, "run: echo again")).body
 
+        shell = await asyncio.create_subprocess_shell(
+            f"{ROOMMATE} status | true", cwd=bot.folder, env={**os.environ, **bot.settings}, stderr=subprocess.PIPE
+        )
+        assert (await shell.communicate())[1] == b"", "who reads no further is no error"
         stream = Terminal(str(ROOMMATE), "status", "--watch", "--json", environment=bot.settings, columns=2000)
         async with stream as terminal:
             await terminal.see('"state": "ready"')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from roommate import __version__, errors
@@ -18,7 +19,11 @@ def main() -> None:
         if sys.argv[1:] in (["status"], ["status", "--json"]):  # for the same reason
             from roommate.cli import status
 
-            status.show(as_json="--json" in sys.argv)
+            try:
+                status.show(as_json="--json" in sys.argv)
+                sys.stdout.flush()
+            except BrokenPipeError:  # who reads it has read enough, and nothing more is to be written at the end
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return
         from roommate.cli.app import app
 

@@ -86,7 +86,9 @@ class Client:
                 if "method" not in said:
                     return
         except TimeoutError:
-            raise ControlError(f"the daemon has not answered within {self._patience:g} s") from None
+            raise ControlError(
+                f"the daemon has not answered within {self._patience:g} s: `roommate logs` may say why"
+            ) from None
         except OSError as error:
             raise ControlError(f"the daemon hung up: {error.strerror or error}") from error
 
