@@ -38,6 +38,15 @@ def test_a_folder_that_others_could_look_into_is_closed(run: Path) -> None:
     assert stat.S_IMODE(run.stat().st_mode) == 0o700
 
 
+def test_a_folder_that_others_live_in_is_not_closed(run: Path) -> None:
+    """Such as /run, which somebody may have meant by IPC_BASE_DIR."""
+    (run / "of-others").mkdir(parents=True)
+    run.chmod(0o755)
+    with pytest.raises(StateError, match="others may look into"):
+        listen(run / "daemon.sock")
+    assert stat.S_IMODE(run.stat().st_mode) == 0o755
+
+
 @pytest.mark.parametrize("mode", [0o777, 0o1777, 0o770, 0o722])
 def test_a_folder_that_others_may_write_into_is_refused(run: Path, mode: int) -> None:
     run.mkdir()

@@ -50,6 +50,10 @@ def _check_folder(folder: Path) -> None:
     if mode & 0o022:
         raise StateError(f"others may write into {folder} (mode {mode:o}): look at what is in it, then chmod 700 it")
     if mode & 0o055:
+        if any(folder.iterdir()):  # it may be the home of others, such as /run
+            raise StateError(
+                f"others may look into {folder}: chmod 700 it if it is Roommate's alone, or set IPC_BASE_DIR"
+            )
         folder.chmod(0o700)
 
 

@@ -17,10 +17,13 @@ RESTART = signal.SIGUSR2
 
 
 def daemons(release: Release) -> Iterator[int]:
-    """Process ids of the daemons that run from this release."""
-    inside = f"{release.path}/".encode()
+    """Process ids of the daemons that run from this release, as the user to whom it belongs: others may call
+    themselves what they like."""
+    inside, owner = f"{release.path}/".encode(), release.path.parent.stat().st_uid
     for process in Path("/proc").glob("[0-9]*"):
         try:
+            if process.stat().st_uid != owner:
+                continue
             words = (process / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue  # it has ended
