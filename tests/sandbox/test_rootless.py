@@ -32,7 +32,7 @@ LIBRARIES = (
 SCENARIO = """
 import asyncio, dataclasses, json, os, sys
 from pathlib import Path
-from roommate.errors import SandboxError
+from roommate.errors import SandboxError, ToolError
 from roommate.sandbox.posture import Limits
 from roommate.sandbox.rooms import RoomSandboxes
 
@@ -46,6 +46,14 @@ async def sh(hand, command, timeout=20):
     printed = bytearray()
     ended = await hand.run(command, timeout=timeout, on_output=printed.extend)
     return [ended.code, ended.timed_out, printed.decode()]
+
+async def patiently(hand, command):
+    # Where limits go by user, a bomb next door may take the last process for as long as it lives.
+    for _ in range(50):
+        try:
+            return await sh(hand, command)
+        except ToolError:
+            await asyncio.sleep(0.2)
 
 async def main():
     found = {}
@@ -64,7 +72,7 @@ async def main():
     found["owners"] = sorted({path.stat().st_uid for path in Path.home().glob("state/rooms/*/files/workspace/*")})
     bomb = asyncio.create_task(sh(one, "bomb() { bomb | bomb & }; bomb; sleep 60", 2))
     await asyncio.sleep(0.5)
-    found["beside"] = await sh(other, "echo fine")
+    found["beside"] = await patiently(other, "echo fine")
     found["bomb"] = await bomb
     found["hog"] = await sh(one, "python3 -c 'bytearray(512 << 20)'")
     await one.start_job("sleep 1000")
