@@ -10,7 +10,6 @@
 #   --bot NAME          default: roommate
 #   --operator NAME     you, who become an admin of Synapse; default: admin
 #   --env FILE          write the settings into this file instead of printing them
-#   --container IMAGE   run it from this image with Podman, instead of a Python environment of its own
 #   --folder DIR        default: ~/.local/share/roommate-synapse or /var/lib/roommate-synapse
 #   --user | --system   a unit of this user or of the system; default: what you are
 #   --remove            take the service away; with --purge everything that people wrote on it as well
@@ -19,7 +18,7 @@ set -eu
 cd "$(dirname "$0")/.."
 me=setup-synapse
 . scripts/service.sh
-name='' binds='' port=8008 url='' federation='' bot=roommate operator=admin env='' image='' folder='' remove='' purge='' start='' stop=''
+name='' binds='' port=8008 url='' federation='' bot=roommate operator=admin env='' folder='' remove='' purge=''
 while [ $# -gt 0 ]; do
     case $1 in
         --server-name) value "$@"; name=$2; shift ;;
@@ -30,7 +29,6 @@ while [ $# -gt 0 ]; do
         --bot) value "$@"; bot=$2; shift ;;
         --operator) value "$@"; operator=$2; shift ;;
         --env) value "$@"; env=$2; shift ;;
-        --container) value "$@"; image=$2; shift ;;
         --folder) value "$@"; folder=$2; shift ;;
         --user|--system) scope=${1#--} ;;
         --remove) remove=yes ;;
@@ -73,15 +71,7 @@ fi
 # ── Synapse ──
 run scripts/setup
 python=$folder/venv/bin/python
-if [ -n "$image" ]; then
-    command -v podman >/dev/null || fail "--container needs Podman"
-    podman image exists "$image" || run podman pull "$image"
-    # As root of its user namespace: the folder belongs to who runs this.
-    start="$(command -v podman) run --detach --rm --replace --name roommate-synapse --sdnotify=conmon --network=host"
-    start="$start --user=0:0 --volume=$folder:$folder --entrypoint=python3 $image"
-    start="$start -m synapse.app.homeserver -c $folder/homeserver.yaml"
-    stop="$(command -v podman) rm --force --ignore --time 10 roommate-synapse"
-elif [ -n "$dry" ]; then
+if [ -n "$dry" ]; then
     say "would install Synapse into $folder/venv"
 else
     # The very versions of the lock, whose hashes are checked.
@@ -92,7 +82,6 @@ else
         [ -x "$python" ] || .venv/bin/uv venv -q --python "$(.venv/bin/python -c 'import sys; print(sys._base_executable)')" "$folder/venv"
         .venv/bin/uv pip install -q --python "$python" --constraint requirements.lock "matrix-synapse==$version"
     fi
-    start="$python -m synapse.app.homeserver -c $folder/homeserver.yaml"
 fi
 set -- --server-name "$name" --port "$port" --bot "$bot" --operator "$operator" $federation ${url:+--url "$url"}
 for address in $binds; do set -- "$@" --bind "$address"; done
@@ -102,7 +91,7 @@ run .venv/bin/python -m roommate.demo.standing configure "$folder" "$@"
 changed=
 filled=$(mktemp)
 trap 'rm -f "$filled"' EXIT
-sed -e "s|@FOLDER@|$folder|" -e "s|@START@|$start|" -e "s|@STOP@|$stop|" systemd/$unit >"$filled"
+sed "s|@FOLDER@|$folder|g" systemd/$unit >"$filled"
 put "$filled" $unit
 [ -z "$changed" ] || run $systemctl daemon-reload
 linger
