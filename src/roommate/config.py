@@ -164,18 +164,15 @@ class Settings(BaseSettings):
     log_files: int = Field(5, ge=2, description="How many of these are kept")
 
     @field_validator(
-        "operators", "allowed_users", "egress_presets", "egress_internal_hosts", "protected_branches", mode="before"
+        *("operators", "allowed_users", "egress_presets", "egress_internal_hosts", "protected_branches"),
+        *("plan_agent", "implement_agent", "agent_models"),
+        mode="before",
     )
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
-
-    @field_validator("plan_agent", "implement_agent", "agent_models", mode="before")
-    @classmethod
-    def _split_agents(cls, value: Any) -> Any:
-        return cls._split(value)
 
     @field_validator("plan_agent", "implement_agent", "agent_models", mode="after")
     @classmethod

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from roommate import __version__, hooks, logs
 from roommate.agent.litellm_model import LiteLLMModel
@@ -65,7 +65,7 @@ from roommate.store import (
 )
 from roommate.systemd import Systemd
 from roommate.tools import RoomTools
-from roommate.updates.journal import Journal
+from roommate.updates.journal import FILE, Journal
 from roommate.updates.start import confirmed
 from roommate.words import Answered, Draft, HookEvent, RoomId, SyncBatch, Update
 
@@ -194,6 +194,11 @@ class Daemon:
                     self._wake(room_id, group, house)
 
             holds = Holds(Pauses(database), go_on)
+
+            async def noticed(files: Mapping[str, float]) -> None:
+                await holds.flagged({name: at for name, at in files.items() if name.startswith(FLAG)})
+                redeploys.look()
+
             await holds.load(flags(self._settings.state_dir, FLAG))
 
             def proposals(room_id: RoomId) -> RoomProposals | None:
@@ -258,7 +263,8 @@ class Daemon:
                 await confirmed(Journal(self._settings.state_dir), self._trial)
                 await holds.end_trial()
             group.create_task(spool.run(heard))
-            group.create_task(watch_flags(self._settings.state_dir, FLAG, holds.flagged))
+            group.create_task(watch_flags(self._settings.state_dir, FLAG, FILE, tell=noticed))
+            redeploys.look()  # what was written before the watch
             await go_on()
             self._control.methods |= methods(house)
             self._control.starting = False

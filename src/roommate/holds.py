@@ -55,8 +55,9 @@ class Holds:
 
     async def flagged(self, files: Mapping[str, float]) -> None:
         """These pause files are there, each with the time of its last change."""
-        self._flags = files
-        await self._changed()
+        if files != self._flags:
+            self._flags = files
+            await self._changed()
 
     def begin_trial(self) -> None:
         """Call it before the rooms are woken: nothing is done that a return to the older release would repeat."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -30,7 +31,7 @@ FETCH_SECONDS = 20.0
 """How long a room waits for the remote: other commands wait behind it."""
 LOOK_SECONDS = 0.2
 """Between two looks at the journal of an update that is on its way."""
-IDLE_SECONDS = 2.0
+RETRY_SECONDS = 5.0
 START_SECONDS = 5.0
 """Between two updaters: one that was started needs a moment to be there."""
 MODEL = "model"
@@ -119,7 +120,7 @@ class Redeploys:
                 self._start_updater(install, release)
         except RoommateError as error:
             return f"⚠️ {error}"
-        self._news.set()
+        self.look()
         return None
 
     def _redeploy(self, install: Install, ref: str, why: str) -> Question | str:
@@ -147,26 +148,30 @@ class Redeploys:
 
     # ── How it goes ──────────────────────────────────────────────────────────────────────────────
 
+    def look(self) -> None:
+        """The journal may say something new."""
+        self._news.set()
+
     async def run(self) -> None:
         """For ever."""
         shown: Update | None = None
         while self._own is not None:
+            self._news.clear()
+            wait: float | None = None
             try:
                 update = self._journal.read()
                 if update is not None and update != shown:
                     await self._tell(update)
                     shown = update
+                if update is not None and update.open:
+                    self._see_to_an_updater(update)
+                    wait = LOOK_SECONDS
             except StateError as error:
                 log.error("%s", error)
-                update = None
-            if update is not None and update.open:
-                self._see_to_an_updater(update)
-            self._news.clear()
-            try:
-                async with asyncio.timeout(LOOK_SECONDS if update is not None and update.open else IDLE_SECONDS):
+                wait = RETRY_SECONDS
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
                     await self._news.wait()
-            except TimeoutError:
-                continue
 
     def _see_to_an_updater(self, update: Update) -> None:
         """Whoever carried it out may have died; then the old release, whose code is known to work, goes on with it."""

@@ -113,3 +113,12 @@ async def test_backups_on_the_command_line(daemon: MakeDaemon) -> None:
     assert (code, "damaged" in err) == (75, True)
     code, _, err = await roommate(bot.folder, "restore", shown["file"], **bot.settings)
     assert (code, "another Roommate runs" in err) == (75, True)
+    await bot.term()
+    later = json.loads(await done(bot, "backup", "--json"))
+    made = [
+        line for line in map(json.loads, (await done(bot, "audit", "--json")).splitlines()) if line["what"] == "backup"
+    ]
+    assert {(line["via"], line["subject"]) for line in made} == {
+        ("socket", shown["file"]),
+        ("command line", later["file"]),
+    }

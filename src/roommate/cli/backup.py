@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -14,7 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from roommate import config
-from roommate.errors import EngineError, StateError
+from roommate.cli.ask import ask
+from roommate.errors import ControlError, EngineError, NotRunning, StateError
 from roommate.ops import backup
 from roommate.ops.restore import restore as unpack
 from roommate.sandbox.workspace import Workspace
@@ -22,6 +24,8 @@ from roommate.store import Audit, Database, Restored, copy, locked
 from roommate.words import Deed, JsonObject
 
 SETTINGS = Path(".env")
+COMMAND_LINE = "command line"
+"""Where a deed came from."""
 
 
 def make(to: Path | None, *, settings_too: bool, as_json: bool) -> None:
@@ -39,6 +43,7 @@ def make(to: Path | None, *, settings_too: bool, as_json: bool) -> None:
         file, manifest = backup.make(
             state, to or settings.backups, keep=settings.backups_kept, packed=lambda part, _: step(part)
         )
+    _record(folder, Deed(f"uid {os.getuid()}", COMMAND_LINE, "backup", subject=str(file)))
     for name, why in manifest.left_out.items():
         typer.echo(f"left out: {name!r}: {why}", err=True)
     if as_json:
@@ -65,17 +70,28 @@ def restore(file: Path, to: Path | None) -> None:
     folder = (to or config.load().state_dir).absolute()
     with _bar("restoring", None) as step, locked(folder):
         manifest = unpack(file, folder, settings=SETTINGS, disk=_disk, unpacked=step)
-    import asyncio
-
-    asyncio.run(_mark(folder, file, manifest.at))
+    deed = Deed(f"uid {os.getuid()}", COMMAND_LINE, "restore", subject=file.name)
+    asyncio.run(_write_down(folder, deed, restored=manifest.at))
     typer.echo(f"restored into {folder}: `roommate run` goes on from there", err=True)
 
 
-async def _mark(folder: Path, file: Path, at: int) -> None:
+def _record(folder: Path, deed: Deed) -> None:
+    """In the audit log: the daemon has it while it runs. The backup is good, whatever becomes of this."""
+    try:
+        try:
+            ask("backup.made", file=deed.subject)
+        except NotRunning:
+            asyncio.run(_write_down(folder, deed))
+    except (ControlError, StateError) as error:
+        typer.echo(f"the audit log does not have this: {error}", err=True)
+
+
+async def _write_down(folder: Path, deed: Deed, restored: int | None = None) -> None:
     database = Database.open(folder)
     try:
-        await Restored(database).mark(at)
-        await Audit(database).record(Deed(f"uid {os.getuid()}", "command line", "restore", subject=file.name))
+        if restored is not None:
+            await Restored(database).mark(restored)
+        await Audit(database).record(deed)
     finally:
         await database.close()
 

@@ -12,6 +12,7 @@ from roommate.desk import approvals, files, rooms, sandboxes, settings, speaking
 from roommate.desk.params import (
     Choice,
     Followed,
+    Made,
     Newest,
     OfFile,
     OfRoom,
@@ -74,6 +75,7 @@ def methods(house: House) -> dict[str, Method]:
         "approvals.decide": Method(desk.decide, Choice),
         "usage": Method(desk.usage),
         "settings": Method(desk.settings),
+        "backup.made": Method(desk.backed_up, Made),
     }
 
 
@@ -194,6 +196,10 @@ class _Desk:
         room_id = await turns.room_of(self._house, params.turn)
         deed = replace(deed_of(caller, "turn.cancel"), subject=str(params.turn))
         await self._noted(deed, room_id, lambda: turns.cancel(self._house, params.turn, name_of(caller)))
+
+    async def backed_up(self, params: Made, caller: Caller) -> None:
+        """Whoever made it has read our files as ours: it holds the login."""
+        await self._house.audit.record(replace(deed_of(caller, "backup"), subject=params.file))
 
     async def decide(self, params: Choice, caller: Caller) -> str:
         card = await approvals.open_card(self._house, params.approval)

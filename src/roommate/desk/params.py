@@ -53,6 +53,10 @@ class OfFile(OfRoom):
     path: Annotated[str, Field(min_length=1, max_length=4096)]
 
 
+class Made(Params):
+    file: Annotated[str, Field(min_length=1, max_length=4096)]
+
+
 class Piece(OfFile):
     piece: Base64
     first: bool = True

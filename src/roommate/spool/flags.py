@@ -17,10 +17,10 @@ _STEP_MS = 250
 _RETRY_SECONDS = 5
 
 
-def flags(folder: Path, prefix: str) -> Mapping[str, float]:
-    """The files in `folder` whose names begin with `prefix`, each with the time of its last change."""
+def flags(folder: Path, *prefixes: str) -> Mapping[str, float]:
+    """The files in `folder` whose names begin with one of `prefixes`, each with the time of its last change."""
     found = {}
-    for path in folder.glob(f"{prefix}*"):
+    for path in (path for prefix in prefixes for path in folder.glob(f"{prefix}*")):
         try:
             found[path.name] = path.lstat().st_mtime
         except OSError:
@@ -28,22 +28,24 @@ def flags(folder: Path, prefix: str) -> Mapping[str, float]:
     return found
 
 
-async def watch_flags(folder: Path, prefix: str, tell: Callable[[Mapping[str, float]], Awaitable[None]]) -> None:
+async def watch_flags(folder: Path, *prefixes: str, tell: Callable[[Mapping[str, float]], Awaitable[None]]) -> None:
     """Tell what `flags` gives whenever that changes, until cancelled."""
-    told = flags(folder, prefix)
+    told = flags(folder, *prefixes)
     while True:
         try:
             # It looks now and then also where nothing changes: what came before the watch stood is not told.
             async for _ in awatch(
                 folder,
-                watch_filter=lambda change, path: change is not Change.modified and Path(path).name.startswith(prefix),
+                watch_filter=lambda change, path: (
+                    change is not Change.modified and Path(path).name.startswith(prefixes)
+                ),
                 debounce=_STEP_MS,
                 step=_STEP_MS,
                 rust_timeout=_RETRY_SECONDS * 1000,
                 yield_on_timeout=True,
                 recursive=False,
             ):
-                if (found := flags(folder, prefix)) != told:
+                if (found := flags(folder, *prefixes)) != told:
                     told = found
                     await tell(found)
         except* (OSError, RuntimeError) as group:  # the system has no watch left

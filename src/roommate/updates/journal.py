@@ -15,7 +15,7 @@ from roommate.errors import StateError, UpdateError
 from roommate.updates import durable
 from roommate.words import StepTaken, Update, UpdateStep
 
-_FILE, _WORD = "update.json", "update.trial"
+FILE, _WORD = "update.json", "update.trial"
 _HELD, _WRITING = "update.held", "update.lock"
 
 
@@ -35,17 +35,17 @@ class Journal:
     def read(self) -> Update | None:
         """The newest update, open or not; None before the first. Raises StateError when it cannot be read."""
         try:
-            text = (self._state / _FILE).read_text()
+            text = (self._state / FILE).read_text()
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise StateError(f"{self._state / _FILE} cannot be read: {error.strerror}") from error
+            raise StateError(f"{self._state / FILE} cannot be read: {error.strerror}") from error
         try:
             kept = json.loads(text)
             taken = tuple(StepTaken(UpdateStep(one["step"]), one["seconds"], one["said"]) for one in kept.pop("taken"))
             return Update(**{**kept, "step": UpdateStep(kept["step"]), "taken": taken})
         except (ValueError, TypeError, KeyError) as error:
-            raise StateError(f"{self._state / _FILE} is damaged: move it away") from error
+            raise StateError(f"{self._state / FILE} is damaged: move it away") from error
 
     def begin(self, update: Update) -> bool:
         """Write a new update down; False when this very one was begun before.
@@ -122,7 +122,7 @@ class Journal:
         return after
 
     def _put(self, update: Update) -> None:
-        durable.write(self._state / _FILE, json.dumps(asdict(update)))
+        durable.write(self._state / FILE, json.dumps(asdict(update)))
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
