@@ -63,7 +63,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"redaction"}),
     frozenset({"ports"}),
     frozenset({"config"}),
-    frozenset({"words", "errors", "tied", "systemd", "where", "printable", "__init__"}),
+    frozenset({"words", "errors", "tied", "systemd", "where", "folders", "printable", "__init__"}),
 )
 """From the top. A module imports from lower layers, and within its layer only its `SIBLINGS`."""
 
@@ -89,7 +89,7 @@ OWNERS = {
     "watchfiles": {"spool"},
 }
 
-ENVIRONMENT = {"config", "where", "demo", "sandbox", "agent", "systemd"}
+ENVIRONMENT = {"config", "where", "folders", "demo", "sandbox", "agent", "systemd"}
 """Who may touch os.environ: the settings, who hands an environment to a process or to LiteLLM, and what systemd does to
 speak with us."""
 

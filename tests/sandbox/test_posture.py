@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from roommate.sandbox.posture import Limits
 from roommate.sandbox.rooms import RoomSandboxes
+from roommate.words import RoomId
 from tests.sandbox.conftest import ROOM, SMALL, Make, services, sh
 
 
@@ -43,10 +45,47 @@ async def test_the_root_is_read_only_and_the_rest_is_small(lodge: RoomSandboxes)
     mounts = await look(lodge, "cat /proc/self/mounts")
     for line in mounts.splitlines():
         where, options = line.split()[1], line.split()[3]
-        if where in ("/workspace", "/home/room", "/run/room", "/run/spool/out", "/run/spool/in", "/run/hooks", "/tmp"):
+        if where in (
+            *("/workspace", "/home/room", "/run/room", "/run/spool/out", "/run/spool/in", "/run/hooks"),
+            *("/tmp", "/dev/shm"),
+        ):
             assert {"nosuid", "nodev"} <= set(options.split(",")), line
         if "rw" in options.split(",") and not where.startswith(("/proc", "/dev", "/sys")):
             assert where in ("/workspace", "/home/room", "/run/spool/out", "/tmp"), line
+
+
+async def test_shared_memory_is_there_and_small(lodge: RoomSandboxes) -> None:
+    """A tmpfs of our own: with a read-only root some Podmans mount theirs read-only."""
+    mounts = await look(lodge, "cat /proc/self/mounts")
+    (own,) = [line.split() for line in mounts.splitlines() if line.split()[1] == "/dev/shm"]
+    assert own[2] == "tmpfs"
+    assert {"rw", "noexec", "nosuid", "nodev"} <= set(own[3].split(","))
+    assert (await look(lodge, "df -m --output=size /dev/shm | tail -1")).strip() == "64"
+    assert (await look(lodge, "cd /dev/shm && stat --format %a . && echo text >x && cat x && rm x")) == "1777\ntext\n"
+    said = await sh(await lodge.hand(ROOM), "head -c 80M /dev/zero >/dev/shm/x; code=$?; rm /dev/shm/x; exit $code")
+    assert (said.exit.code, "No space left" in said.text) == (1, True)
+
+
+async def test_a_container_takes_no_kernel_key(make: Make, place: Path) -> None:
+    """The ids of all rooms belong to one user, who may have 200 keys."""
+    known = json.loads((place / "state" / "host.json").read_text())
+    user = known["host"]["first_id"] = 1_400_000_000  # nobody else's, so that nobody else's keys are counted
+    (place / "state" / "host.json").write_text(json.dumps(known))
+    sandboxes = make()
+    for number in range(3):
+        said = await sh(await sandboxes.hand(RoomId(f"!keys-{number}:example.org")), "cat /proc/self/uid_map")
+        assert said.text.split()[1] == str(user)
+    assert keys_of(user) == 0
+    (check,) = [check for check in await sandboxes.check() if check.what == "kernel keys"]
+    assert check.ok
+
+
+def keys_of(user: int) -> int:
+    for line in Path("/proc/key-users").read_text().splitlines():
+        owner, _, counts = line.partition(":")
+        if int(owner) == user:
+            return int(counts.split()[1].partition("/")[0])
+    return 0
 
 
 async def test_there_is_no_network(lodge: RoomSandboxes) -> None:

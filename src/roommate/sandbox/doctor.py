@@ -7,7 +7,7 @@ import os
 import shutil
 
 from roommate.errors import ImageError, SandboxError
-from roommate.sandbox import agent_hooks
+from roommate.sandbox import agent_hooks, keyring
 from roommate.sandbox.container import Plan, size
 from roommate.sandbox.ground import Foundation
 from roommate.sandbox.image import STAGE, agents_of
@@ -49,6 +49,7 @@ async def examine(foundation: Foundation, plan: Plan) -> list[Check]:
         _limit(host, "CPU", host.cpu, f"{plan.limits.cpus:g} CPUs"),
         _limit(host, "process", host.pids, f"{plan.limits.pids} processes and threads"),
         _seccomp(host),
+        await asyncio.to_thread(keyring.examine, host.root),
         _quota(host, plan),
         await asyncio.to_thread(agent_hooks.examine, plan.state),
         Check("disk", free > _LITTLE_SPACE, f"{size(free)} free in {plan.state}", "make room there", needed=False),

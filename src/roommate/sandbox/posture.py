@@ -41,6 +41,7 @@ TRUST = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "GIT_SSL_
 """Where programs look for whom to trust: most of them, curl and uv too; pip and Requests; Node and npm; git."""
 
 _MIB = 1 << 20
+_SHM_MB = 64
 _CPU_PERIOD = 100_000  # microseconds
 _OPEN_FILES = 65536
 _TASKS = 16384
@@ -141,8 +142,11 @@ def spec(
         "netns": {"nsmode": "none"},
         "cgroupns": {"nsmode": "private"},
         "use_image_resolve_conf": True,
-        "shm_size": 64 * _MIB,
-        "mounts": [_tmpfs("/tmp", limits.tmp_mb), *(_bind(mount) for mount in mounts)],  # noqa: S108
+        "mounts": [
+            _tmpfs("/tmp", limits.tmp_mb, "exec"),  # noqa: S108
+            _tmpfs("/dev/shm", _SHM_MB, "noexec"),  # noqa: S108 — Podman's own is read-only since 5.0, as the root is
+            *(_bind(mount) for mount in mounts),
+        ],
         "image_volume_mode": "ignore",  # an image's volumes would be writable, without a limit
         "resource_limits": _resources(limits, host),
         "r_limits": _rlimits(limits, host),
@@ -212,8 +216,8 @@ def _rlimits(limits: Limits, host: Host) -> list[JsonObject]:
     return made
 
 
-def _tmpfs(target: str, megabytes: int) -> JsonObject:
-    options = ["rw", "exec", "nosuid", "nodev", f"size={megabytes}m", "mode=1777"]
+def _tmpfs(target: str, megabytes: int, programs: str) -> JsonObject:
+    options = ["rw", programs, "nosuid", "nodev", f"size={megabytes}m", "mode=1777"]
     return {"type": "tmpfs", "source": "tmpfs", "destination": target, "options": options}
 
 

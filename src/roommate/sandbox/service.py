@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import asyncio.subprocess
 import contextlib
+import hashlib
 import os
 import re
 import secrets
@@ -14,7 +15,9 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from roommate import folders
 from roommate.errors import EngineError
+from roommate.sandbox import containers_conf, keyring
 from roommate.tied import tied
 
 SOCKET_PATH_BYTES = 107
@@ -26,12 +29,14 @@ _SECRET = re.compile(r"KEY|TOKEN|PASS|SECRET|CREDENTIAL", re.IGNORECASE)
 
 
 class Service:
-    """One ``podman system service``. `conf` is a containers.conf of our own, None the host's configuration."""
+    """One ``podman system service``. `conf` is a containers.conf of our own, None the host's configuration; to both is
+    added what rooms need."""
 
     def __init__(self, podman: str, folder: Path, conf: str | None) -> None:
         self._podman = podman
         self._folder = folder
         self._conf = conf
+        self._conf_file: Path | None = None
         # A name of its own for each: a doctor beside a running daemon must not take its socket away.
         self._socket = folder / f"podman-{secrets.token_hex(4)}.sock"
         self._log = self._socket.with_suffix(".log")
@@ -42,7 +47,7 @@ class Service:
     def environment(self) -> Mapping[str, str]:
         """With which another `podman` of this host finds the same containers."""
         known = {name: value for name, value in os.environ.items() if _PLACES.fullmatch(name)}
-        return known | ({} if self._conf is None else {"CONTAINERS_CONF": str(self._conf_file)})
+        return known | ({} if self._conf_file is None else {"CONTAINERS_CONF": str(self._conf_file)})
 
     async def ready(self) -> Path:
         """The socket on which the service answers; it is started first when it does not run.
@@ -65,23 +70,22 @@ class Service:
             except TimeoutError:
                 process.kill()
                 await process.wait()
-        for path in (self._socket, self._log, self._conf_file):
+        for path in (self._socket, self._log):
             path.unlink(missing_ok=True)
 
     async def _start(self) -> None:
         check_socket_path(self._socket)
         podman = self.program
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folders.private(self._folder)
             _forget_dead(self._folder)
-            if self._conf is not None:
-                self._conf_file.write_text(self._conf)
+            self._conf_file = self._configured()
             log = self._log.open("wb")
         except OSError as exc:
             raise EngineError(f"{self._folder} cannot be written: {exc.strerror or exc}") from exc
         environment = {name: value for name, value in os.environ.items() if not _SECRET.search(name)}
-        if self._conf is not None:
-            environment["CONTAINERS_CONF"] = str(self._conf_file)
+        environment["CONTAINERS_CONF"] = str(self._conf_file)
+        keyring.leave_behind()
         # No other way holds when we are killed with -9: the kernel itself ends the service then.
         command = tied([podman, "system", "service", "--time=0", f"unix://{self._socket}"])
         with log:
@@ -117,9 +121,14 @@ class Service:
         lines = [line for line in self._log.read_text(errors="replace").splitlines() if line.strip()]
         return lines[-1].strip() if lines else "it said nothing"
 
-    @property
-    def _conf_file(self) -> Path:
-        return self._socket.with_suffix(".conf")
+    def _configured(self) -> Path:
+        """The file with our configuration. It stays: who watches over a container runs Podman with it when that ends,
+        whatever has become of us."""
+        text = containers_conf.text(self._conf)
+        path = self._folder / f"containers-{hashlib.sha256(text.encode()).hexdigest()[:8]}.conf"
+        fresh = self._socket.with_suffix(".conf")
+        fresh.write_text(text)
+        return fresh.replace(path)
 
 
 def check_socket_path(path: Path) -> None:
