@@ -202,6 +202,26 @@ async def test_podman_s_service_is_started_again(make: Make, place: Path) -> Non
     assert services(place / "run") != [service]
 
 
+async def test_podman_s_service_ends_while_nobody_needs_it(
+    make: Make, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("roommate.sandbox.engine.IDLE_SECONDS", 0.3)
+    sandboxes = make()
+    hand = await sandboxes.hand(ROOM)
+    await until(lambda: services(place / "run") == [])
+    assert (await hand.run("true")).code == 0, "what runs does not need it"
+    (name,) = containers(place / "state")
+    command, environment = await sandboxes.shell(ROOM)
+    shell = await asyncio.create_subprocess_exec(command[0], "exec", name, "true", env={**os.environ, **environment})
+    assert await shell.wait() == 0
+    for _ in range(10):  # also where it is just about to end
+        assert "running" in await sandboxes.describe(ROOM)
+        await asyncio.sleep(0.3)
+    await until(lambda: services(place / "run") == [])
+    await sandboxes.stop(ROOM)
+    assert (await (await sandboxes.hand(ROOM)).run("true")).code == 0
+
+
 async def test_leaving_keeps_the_files_and_resetting_deletes_them(make: Make, place: Path) -> None:
     sandboxes = make()
     await (await sandboxes.hand(ROOM)).write("/workspace/file", b"kept")

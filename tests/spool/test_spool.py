@@ -7,6 +7,8 @@ import contextlib
 import json
 import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.idle import wake_ups
 from roommate.errors import StateError
 from roommate.spool import Spool
 from roommate.spool.folder import MOST_BYTES, MOST_WAITING, Folder
@@ -240,6 +243,101 @@ async def test_a_folder_that_is_made_anew_is_watched(rooms: Rooms) -> None:
     await asyncio.sleep(0.05)
     rooms.put(ONE, text="two")
     await rooms.until(lambda: rooms.texts(ONE) == ["one", "two"])
+
+
+async def test_what_the_kernel_could_not_tell_is_found(rooms: Rooms) -> None:
+    await rooms.until(lambda: not rooms.spool._dirty)
+    most = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+    names = [rooms.out(OTHER) / ".a", rooms.out(OTHER) / ".b"]
+    names[0].touch()
+    for number in range(most):  # the event loop does not run meanwhile, and the kernel keeps no more
+        names[number % 2].rename(names[(number + 1) % 2])
+    rooms.put(ONE, text="beyond the end of the queue")
+    await rooms.until(_told(rooms, ONE, "beyond the end of the queue"))
+
+
+async def test_a_flood_of_what_is_no_ipc_file_is_not_listened_to(rooms: Rooms) -> None:
+    rooms.put(ONE, text="before")
+    await rooms.until(_told(rooms, ONE, "before"))
+    file = rooms.out(ONE) / ".flood"
+
+    def flood(seconds: float) -> int:
+        """How often a name of no meaning came."""
+        until, count = time.monotonic() + seconds, 0
+        while time.monotonic() < until:
+            file.touch()
+            file.unlink()
+            count += 1
+        return count
+
+    came = 0
+    flooding = asyncio.create_task(asyncio.to_thread(flood, 2.0))
+    heard = rooms.spool._came
+
+    def counted(watch: int, name: bytes) -> None:
+        nonlocal came
+        came += 1
+        heard(watch, name)
+
+    assert rooms.spool._inotify is not None
+    rooms.spool._inotify._came = counted
+    rooms.put(OTHER, text="meanwhile")
+    await rooms.until(_told(rooms, OTHER, "meanwhile"))
+    assert came < await flooding, "most of it is not heard"
+    rooms.put(ONE, text="after")
+    await rooms.until(_told(rooms, ONE, "after"))
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe.json", b"\xed\xa0\x80", b" \n", b"-" * 255])
+async def test_names_that_are_no_text_do_not_deafen_the_watcher(rooms: Rooms, name: bytes) -> None:
+    rooms.put(ONE, text="before")
+    await rooms.until(_told(rooms, ONE, "before"))
+    Path(os.fsdecode(os.fsencode(rooms.out(ONE)) + b"/" + name)).write_text("{}")
+    rooms.put(ONE, text="after")
+    await rooms.until(_told(rooms, ONE, "after"))
+
+
+_UNWATCHED = """
+import asyncio, sys
+from pathlib import Path
+from roommate.spool import Spool
+
+async def main():
+    spool, heard = Spool(), asyncio.Queue()
+    async def commit(room, found):
+        for _, event in found:
+            heard.put_nowait(event.text)
+    spool.attach("!one:x", Path(sys.argv[1]), Path(sys.argv[1]))
+    running = asyncio.create_task(spool.run(commit))
+    for _ in range(2):
+        print(await heard.get(), flush=True)
+    running.cancel()
+
+asyncio.run(main())
+"""
+
+
+async def test_where_the_host_has_no_watch_left_folders_are_looked_into(tmp_path: Path) -> None:
+    (tmp_path / f"{1:020d}-1-notification-x.json").write_text('{"text": "one"}')
+    program = 'echo 0 > /proc/sys/user/max_inotify_instances && exec "$@"'
+    command = ["unshare", "-Ur", "sh", "-c", program, "sh", sys.executable, "-c", _UNWATCHED, str(tmp_path)]
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    async with asyncio.timeout(30):
+        assert await process.stdout.readline() == b"one\n"
+        (tmp_path / f"{2:020d}-1-notification-x.json").write_text('{"text": "two"}')
+        assert await process.stdout.readline() == b"two\n"
+        _, errors = await process.communicate()
+    assert b"looking every second" in errors and errors.count(b"\n") == 1
+
+
+async def test_an_idle_watcher_is_not_woken(rooms: Rooms) -> None:
+    rooms.put(ONE, text="one")
+    await rooms.until(_told(rooms, ONE, "one"))
+    await asyncio.sleep(0.5)
+    before = wake_ups(os.getpid())
+    await asyncio.sleep(2)
+    assert wake_ups(os.getpid()) - before < 100, "a look every few milliseconds would be hundreds"
 
 
 async def test_a_crash_before_the_file_is_deleted_doubles_nothing(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Podman's API service as a child of ours: started when somebody asks, again when it died, gone with the daemon."""
+"""Podman's API service as a child of ours: started when somebody asks, again when it ended, gone with the daemon."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ class Service:
         self._socket = folder / f"podman-{secrets.token_hex(4)}.sock"
         self._log = self._socket.with_suffix(".log")
         self._process: asyncio.subprocess.Process | None = None
+        self._resting = False
         self._starting = asyncio.Lock()
 
     @property
@@ -56,12 +57,25 @@ class Service:
         it where the event loop of the daemon's main thread runs.
         """
         async with self._starting:
+            if self._resting:
+                await self._end()  # its last act is to remove its socket
             if self._process is None or self._process.returncode is not None:
                 await self._start()
         return self._socket
 
+    def rest(self) -> None:
+        """End it until somebody asks again. Not while a call is on its way."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.terminate()
+            self._resting = True
+
     async def close(self) -> None:
-        process, self._process = self._process, None
+        await self._end()
+        for path in (self._socket, self._log):
+            path.unlink(missing_ok=True)
+
+    async def _end(self) -> None:
+        process, self._process, self._resting = self._process, None, False
         if process is not None and process.returncode is None:
             process.terminate()
             try:
@@ -70,8 +84,6 @@ class Service:
             except TimeoutError:
                 process.kill()
                 await process.wait()
-        for path in (self._socket, self._log):
-            path.unlink(missing_ok=True)
 
     async def _start(self) -> None:
         check_socket_path(self._socket)

@@ -11,8 +11,8 @@ from watchfiles import Change, awatch
 
 log = logging.getLogger(__name__)
 
-_STEP_MS = 250
-"""People make these files: a look every quarter of a second is soon enough, and costs nothing."""
+_STEP_MS = 500
+"""People make these files: a look every half a second is soon enough."""
 
 _RETRY_SECONDS = 5
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from roommate.spool.names import ERRORS, SEEDS, claimed, is_claimed, kind_of
+from roommate.spool.names import SEEDS, claimed, is_claimed, is_waiting, kind_of
 from roommate.spool.parse import Unfit, parse
 from roommate.words import HookEvent, RoomId
 
@@ -128,7 +128,7 @@ class Folder:
         """Find what waits, in order; gives the entries there are. Dotted names are not finished, or set aside."""
         with os.scandir(folder) as entries:
             every = [entry.name for entry in islice(entries, MOST_LISTED)]
-        names = sorted(name for name in every if not name.startswith(".") and name != ERRORS and name[-4:] != ".tmp")
+        names = sorted(name for name in every if is_waiting(name))
         if surplus := names[MOST_WAITING:]:
             self.dropped += len(surplus)
             log.warning("%s: %d hook files are deleted unread, too many wait", self.room_id, len(surplus))

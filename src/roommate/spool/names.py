@@ -24,6 +24,11 @@ def kind_of(name: str) -> HookKind | None:
     return HookKind(match[1]) if match else None
 
 
+def is_waiting(name: str) -> bool:
+    """It is to be looked at: neither unfinished nor set aside, which are dotted, nor what is no IPC file on purpose."""
+    return not name.startswith(".") and name != ERRORS and not name.endswith(".tmp")
+
+
 def claimed(seed: str) -> str:
     """A name of its own for a file with a seed name, so that the next one does not overwrite it."""
     return f"{time.time_ns():020d}-0-{SEEDS[seed]}-{_CLAIMED}{secrets.token_hex(8)}.json"

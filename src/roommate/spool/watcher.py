@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
 import os
@@ -10,11 +11,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from watchfiles import awatch
-
 from roommate import logs
 from roommate.errors import StateError
 from roommate.spool.folder import RIPE_SECONDS, Folder
+from roommate.spool.inotify import Inotify
+from roommate.spool.names import is_waiting
 from roommate.words import HookEvent, JsonObject, RoomId
 
 log = logging.getLogger(__name__)
@@ -28,12 +29,15 @@ ROUND = 64
 BURST, RATE = 1000, 200
 """Files that a room may leave at once, and a second in the long run; what is more waits in its folder."""
 
-_DEBOUNCE_MS, _STEP_MS = 10, 3
-"""The watcher looks every step, whether or not there is something: 1 ms would cost 4 % of a core, for ever."""
+EVENTS_OF_A_FILE = 3
+"""A hook makes a file, closes it, and renames it. A room with more events than its files could make is not watched for
+a while: it writes what is no IPC file, and to be told of all that costs more than to look."""
 
 _RETRY_SECONDS = 5
 _BLIND_SECONDS = 1
-_GIVEN_UP_SECONDS = 0.02
+_UNWATCHED_SECONDS = 0.25
+_NO_WATCH_LEFT = {errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.ENOMEM}
+"""Of inotify_init1(2) and inotify_add_watch(2)."""
 
 
 class Spool:
@@ -42,21 +46,29 @@ class Spool:
     def __init__(self) -> None:
         self._folders: dict[RoomId, Folder] = {}
         self._allowances: dict[RoomId, _Allowance] = {}
+        self._stirs: dict[RoomId, _Allowance] = {}
+        self._watches: dict[RoomId, int] = {}
+        self._rooms: dict[int, RoomId] = {}
+        """By watch."""
         self._dirty: dict[RoomId, None] = {}
         self._marked = asyncio.Event()
-        self._rewatch = asyncio.Event()
+        self._inotify: Inotify | None = None
+        self._blind = False
+        self._timers: dict[RoomId, asyncio.TimerHandle] = {}
         self._thread = ThreadPoolExecutor(1, "spool")
 
     def attach(self, room_id: RoomId, out: Path, into: Path) -> None:
         """Watch `out`, and write answers into `into`. Attaching again watches anew: the folder may be another one."""
+        self.detach(room_id)
         self._folders[room_id] = Folder(room_id, out, into)
-        self._allowances.setdefault(room_id, _Allowance())
-        self._rewatch.set()
+        self._allowances.setdefault(room_id, _Allowance(BURST, RATE))
+        self._stirs.setdefault(room_id, _Allowance(BURST * EVENTS_OF_A_FILE, RATE * EVENTS_OF_A_FILE))
+        self._mark(room_id)
 
     def detach(self, room_id: RoomId) -> None:
         """The folder goes away; what is in it is read when it is attached again."""
-        if self._folders.pop(room_id, None):
-            self._rewatch.set()
+        self._folders.pop(room_id, None)
+        self._unwatch(room_id)
 
     async def answer(self, room_id: RoomId, asks: str, content: JsonObject, *, allow: str = "") -> None:
         """Answer a hook that waits; `allow` names a kind of risk that is not to be asked about again."""
@@ -68,52 +80,73 @@ class Spool:
 
     async def run(self, commit: Commit) -> None:
         """Until cancelled."""
+        self._inotify = Inotify(self._came, lambda: self._mark(*self._folders))
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._watch())
-                while True:
-                    await self._marked.wait()
-                    while self._dirty:
-                        room_id = next(iter(self._dirty))
-                        del self._dirty[room_id]
-                        with logs.about(room=room_id):
-                            await self._round(room_id, commit)
-                    self._marked.clear()
+            while True:
+                await self._marked.wait()
+                while self._dirty:
+                    room_id = next(iter(self._dirty))
+                    del self._dirty[room_id]
+                    with logs.about(room=room_id):
+                        await self._round(room_id, commit)
+                self._marked.clear()
         finally:
+            self._inotify.close()
             self._thread.shutdown(wait=False)
 
-    async def _watch(self) -> None:
-        """Mark rooms whose folders change. Folders are watched one by one: a room could fill its own with folders."""
-        while True:
-            self._rewatch.clear()
-            rooms = {str(folder.out): room_id for room_id, folder in self._folders.items() if folder.out.is_dir()}
-            if not rooms:
-                await self._rewatch.wait()
-                continue
-            changes = awatch(
-                *rooms,
-                watch_filter=None,
-                debounce=_DEBOUNCE_MS,
-                step=_STEP_MS,
-                stop_event=self._rewatch,
-                recursive=False,
-                ignore_permission_denied=True,
-            )
-            # What came before the watch stands is not told; it stands as soon as we wait for it.
-            asyncio.get_running_loop().call_soon(self._mark, *rooms.values())
-            try:
-                async for batch in changes:
-                    paths = {os.path.dirname(path) for _, path in batch}  # noqa: PTH120 — a thousand at once
-                    self._mark(*(rooms[path] for path in paths if path in rooms))
-            except* OSError as group:  # a folder went away under us, or the system has no watch left
-                log.warning("hooks' folders cannot be watched, looking every second: %s", group.exceptions[0])
-                await asyncio.sleep(_BLIND_SECONDS)
-            except* RuntimeError:  # it gives up where a file's name is no UTF-8
-                await asyncio.sleep(_GIVEN_UP_SECONDS)
+    def _came(self, watch: int, name: bytes) -> None:
+        """Something has a new name in a room's folder; without a name, the watch has ended by itself."""
+        room_id = self._rooms.get(watch)
+        if room_id is None:
+            return  # what was on its way when the watch was given up
+        stirs = self._stirs[room_id]
+        stirs.used(1)
+        if not name:
+            self._unwatch(room_id)
+            self._mark(room_id)
+        elif not stirs.take(1, asyncio.get_running_loop().time()):
+            self._unwatch(room_id)
+            self._later(room_id, _UNWATCHED_SECONDS)
+        elif is_waiting(os.fsdecode(name)):
+            self._mark(room_id)
+
+    def _watch(self, room_id: RoomId, folder: Folder) -> None:
+        """Hear of what comes from now on; where the system has no watch left, look again soon.
+
+        Raises OSError where the folder is away."""
+        if room_id in self._watches or self._inotify is None:
+            return
+        try:
+            watch = self._inotify.watch(folder.out)
+        except OSError as error:
+            if error.errno not in _NO_WATCH_LEFT:
+                raise
+            if not self._blind:
+                log.warning("hooks' folders cannot be watched, looking every second: %s", error)
+            self._blind = True
+            self._later(room_id, _BLIND_SECONDS)
+        else:
+            self._blind = False
+            self._watches[room_id], self._rooms[watch] = watch, room_id
+
+    def _unwatch(self, room_id: RoomId) -> None:
+        if self._inotify and (watch := self._watches.pop(room_id, None)) is not None:
+            del self._rooms[watch]
+            self._inotify.forget(watch)
 
     def _mark(self, *rooms: RoomId) -> None:
         self._dirty.update(dict.fromkeys(rooms))
         self._marked.set()
+
+    def _later(self, room_id: RoomId, seconds: float) -> None:
+        """Look into a room's folder in so many seconds, if that is not to be sooner anyway."""
+        loop = asyncio.get_running_loop()
+        timer = self._timers.get(room_id)
+        if timer and loop.time() < timer.when() <= loop.time() + seconds:
+            return
+        if timer:
+            timer.cancel()
+        self._timers[room_id] = loop.call_later(seconds, self._mark, room_id)
 
     async def _round(self, room_id: RoomId, commit: Commit) -> None:
         """Take some files of a room, keep their events, delete them; whoever has more comes again after the others."""
@@ -121,41 +154,44 @@ class Spool:
         folder = self._folders.get(room_id)
         if folder is None:
             return
-        most, wait = self._allowances[room_id].take(ROUND, loop.time())
+        most = self._allowances[room_id].take(ROUND, loop.time())
         if not most:
-            loop.call_later(wait, self._mark, room_id)
+            self._later(room_id, ROUND / RATE)
             return
         try:
+            self._watch(room_id, folder)  # first, so that nothing comes between looking and hearing
             taken = await loop.run_in_executor(self._thread, folder.take, most)
             if taken.found:
                 await commit(room_id, taken.found)
                 await loop.run_in_executor(self._thread, folder.remove, [name for name, _ in taken.found])
+        except FileNotFoundError:
+            return  # its container is gone; whoever makes it anew attaches it
         except (StateError, OSError) as error:
-            log.warning("hook files were not read, trying again: %s", error)
             if folder is self._folders.get(room_id):
-                self.attach(room_id, folder.out, folder.into)  # lists anew, so that what was taken is found again
-                loop.call_later(_RETRY_SECONDS, self._mark, room_id)
+                log.warning("hook files were not read, trying again: %s", error)
+                self._unwatch(room_id)
+                self._folders[room_id] = Folder(room_id, folder.out, folder.into)  # finds what was taken again
+                self._later(room_id, _RETRY_SECONDS)
             return
         self._allowances[room_id].used(taken.cost)
         if taken.more:
             self._mark(room_id)
         if taken.unripe:
-            loop.call_later(RIPE_SECONDS, self._mark, room_id)
+            self._later(room_id, RIPE_SECONDS)
 
 
 class _Allowance:
-    """How many files of a room are read now: a bucket of BURST that RATE a second flows into."""
+    """A bucket of `burst` that `rate` a second flows into; how much may be done now."""
 
-    def __init__(self) -> None:
-        self._left = float(BURST)
+    def __init__(self, burst: int, rate: int) -> None:
+        self._burst, self._rate = burst, rate
+        self._left = float(burst)
         self._at = 0.0
 
-    def take(self, wanted: int, now: float) -> tuple[int, float]:
-        """How many may be read, and when there are none, in how many seconds."""
-        self._left = min(BURST, self._left + (now - self._at) * RATE)
+    def take(self, wanted: int, now: float) -> int:
+        self._left = min(self._burst, self._left + (now - self._at) * self._rate)
         self._at = now
-        most = min(wanted, int(self._left))
-        return most, 0.0 if most else ROUND / RATE
+        return max(0, min(wanted, int(self._left)))
 
-    def used(self, files: int) -> None:
-        self._left -= files
+    def used(self, done: int) -> None:
+        self._left -= done
