@@ -12,12 +12,34 @@ from typing import Protocol
 import pytest
 
 from roommate.demo.homeserver import Synapse
+from roommate.sandbox.posture import Limits
+from roommate.sandbox.rooms import RoomSandboxes
 from tests.harness import Daemon
+from tests.parallel import (
+    locked,
+    pytest_addoption,
+    pytest_collection_modifyitems,
+    pytest_configure,
+    pytest_runtest_protocol,
+    pytest_xdist_auto_num_workers,
+    pytest_xdist_make_scheduler,
+    shared_folder,
+)
 from tests.person import Person
 from tests.sandbox_image import agents_image, image
 from tests.scripted_model import ScriptedModel
 
-__all__ = ["agents_image", "image"]  # fixtures
+__all__ = [
+    "agents_image",
+    "image",
+    "pytest_addoption",
+    "pytest_collection_modifyitems",
+    "pytest_configure",
+    "pytest_runtest_protocol",
+    "pytest_xdist_auto_num_workers",
+    "pytest_xdist_make_scheduler",
+    "shared_folder",
+]  # fixtures and hooks
 
 _numbers = itertools.count(1)
 PASSWORD = "a test's password"
@@ -25,7 +47,7 @@ PASSWORD = "a test's password"
 
 @pytest.fixture(scope="session")
 async def homeserver() -> AsyncIterator[Synapse]:
-    """One Synapse for the whole run, with its default limit on messages."""
+    """One Synapse for all tests of this worker, with its default limit on messages."""
     folder = Path(tempfile.mkdtemp(prefix="hs-"))
     synapse = Synapse(folder)
     try:
@@ -76,9 +98,27 @@ def _settings_of(image: str, model: ScriptedModel | None) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where daemons leave what they found out about this machine."""
-    return tmp_path_factory.mktemp("learned") / "host.json"
+async def learned(image: str, shared_folder: Path) -> Path:
+    """What there is to find out about this machine, as a daemon keeps it: found out once, by the first who asks."""
+    found = shared_folder / "learned" / "host.json"
+    with locked(shared_folder / "learned.lock"):
+        if not found.exists():
+            with tempfile.TemporaryDirectory(prefix="rs-") as folder:
+                place = Path(folder)
+                first = RoomSandboxes(
+                    state=place / "state",
+                    run=place / "run",
+                    image=image,
+                    daemon="@probe:example.org",
+                    limits=Limits(),
+                    idle_seconds=60,
+                )
+                try:
+                    assert [check for check in await first.check() if check.needed and not check.ok] == []
+                finally:
+                    await first.close()
+                shutil.copytree(place / "state", found.parent, ignore=lambda _, names: set(names) - {found.name})
+    return found
 
 
 @pytest.fixture
@@ -108,7 +148,7 @@ async def daemon(homeserver: Synapse, image: str, learned: Path) -> AsyncIterato
 
 @pytest.fixture(scope="session")
 async def model() -> AsyncIterator[ScriptedModel]:
-    """One model for the whole run: it does what the chat message says (see tests/scripted_model.py)."""
+    """One model for all tests of this worker: it does what the chat message says (see tests/scripted_model.py)."""
     async with ScriptedModel() as scripted:
         yield scripted
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from roommate.config import Settings
+from tests.patience import PATIENCE
 from tests.person import Person, Shown
 from tests.sandbox_image import containers, remove_containers
 
@@ -31,7 +32,7 @@ class Daemon:
     """One bot with one state folder. `settings` are environment variables, such as ``MAX_AGENT_TURNS="3"``.
 
     The state outlives the process: start, `kill9` and start again is a crash and a restart. `discard` ends all.
-    What a daemon finds out about this machine takes seconds: the file `learned` hands it from one to the next.
+    To find out what this machine gives takes a daemon seconds: it begins with the file `learned`, where there is one.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class Daemon:
     async def spawn(self, program: Path = ROOMMATE) -> Self:
         """Start the process and wait for nothing."""
         assert not self.running, "the daemon runs already"
-        if self._learned and self._learned.exists() and not self.state.exists():
+        if self._learned and not self.state.exists():
             self.state.mkdir(mode=0o700)
             shutil.copy(self._learned, self.state / "host.json")
         with self.log.open("ab") as log:
@@ -103,20 +104,20 @@ class Daemon:
             )  # fmt: skip
         return self
 
-    async def start(self, timeout: float = 30, program: Path = ROOMMATE) -> Self:
+    async def start(self, timeout: float = PATIENCE, program: Path = ROOMMATE) -> Self:
         """Start it, and wait until it says that it is ready."""
         await self.spawn(program)
         await self.wait_for_log("ready", timeout)
         return self
 
-    async def wait_for_log(self, words: str, timeout: float = 15) -> None:
+    async def wait_for_log(self, words: str, timeout: float = PATIENCE) -> None:
         deadline = time.monotonic() + timeout
         while words not in self.log_text():
             assert self.running, f"the daemon ended with code {self.process.returncode}:\n{self.log_text()[-4000:]}"
             assert time.monotonic() < deadline, f"no {words!r} after {timeout} s:\n{self.log_text()[-4000:]}"
             await asyncio.sleep(0.01)
 
-    async def wait_for_exit(self, timeout: float = 10) -> int:
+    async def wait_for_exit(self, timeout: float = PATIENCE) -> int:
         """Its exit code; negative for a signal."""
         async with asyncio.timeout(timeout):
             return await self.process.wait()
@@ -127,7 +128,7 @@ class Daemon:
             self.process.send_signal(signal.SIGKILL)
         await self.wait_for_exit()
 
-    async def term(self, timeout: float = 10) -> int:
+    async def term(self, timeout: float = PATIENCE) -> int:
         """As systemd does it. Returns the exit code."""
         if self.running:
             self.process.send_signal(signal.SIGTERM)
@@ -141,8 +142,6 @@ class Daemon:
         """End it, remove its containers and its state. Fails when a process is left over."""
         if self._process is not None:
             await self.term()
-        if self._learned and (self.state / "host.json").exists():
-            shutil.copy(self.state / "host.json", self._learned)
         # A container's monitor belongs to the container, which outlives the daemon on purpose.
         left = {pid: line for pid, line in marked_processes(self.mark).items() if "conmon" not in line}
         remove_containers(self.state)

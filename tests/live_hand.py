@@ -10,7 +10,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -89,13 +89,6 @@ async def live_hand(largest_file: int | None = None, **host: float) -> AsyncIter
         yield hand
     finally:
         await hand.discard()
-
-
-async def until(happened: Callable[[], object], seconds: float = 10) -> None:
-    """Wait for it; fails when it has not happened after so many seconds."""
-    async with asyncio.timeout(seconds):
-        while not happened():
-            await asyncio.sleep(0.01)
 
 
 def _marked(mark: bytes) -> list[int]:

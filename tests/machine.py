@@ -18,6 +18,7 @@ from typing import Self
 from roommate.sandbox import apt, site
 from roommate.sandbox.image import CONTAINERFILE, build
 from roommate.sandbox.probe import SETUPS
+from tests.patience import PATIENCE
 from tests.sandbox_image import podman, printed
 
 NAME = "localhost/roommate:test-machine"
@@ -84,13 +85,13 @@ class Machine:
         await machine.until(f"systemctl is-active user@{ID}.service", user="root")
         return machine
 
-    async def run(self, command: str, *, user: str = USER, timeout: float = 300, fails: bool = False) -> str:
+    async def run(self, command: str, *, user: str = USER, timeout: float = 3 * PATIENCE, fails: bool = False) -> str:
         """Of a shell in the user's home: all that it printed. It must succeed, or fail, as told."""
         code, text = await self.try_to(command, user=user, timeout=timeout)
         assert (code != 0) == fails, f"{command} ended with {code}:\n{text}"
         return text
 
-    async def try_to(self, command: str, *, user: str = USER, timeout: float = 300) -> tuple[int, str]:
+    async def try_to(self, command: str, *, user: str = USER, timeout: float = 3 * PATIENCE) -> tuple[int, str]:
         home = HOME if user == USER else "/root"
         environment = {**self._environment, "HOME": home, "USER": user, "LANG": "C.UTF-8"}
         if user == USER:
@@ -107,7 +108,7 @@ class Machine:
         print(f"{user}$ {command}\n{text[-2000:]}")
         return process.returncode, text
 
-    async def until(self, command: str, *, user: str = USER, seconds: float = 30) -> str:
+    async def until(self, command: str, *, user: str = USER, seconds: float = 3 * PATIENCE) -> str:
         """Run it again and again until it succeeds; what it printed then."""
         deadline = time.monotonic() + seconds
         while True:

@@ -16,6 +16,8 @@ from urllib.parse import quote
 
 import aiohttp
 
+from tests.patience import PATIENCE
+
 T = TypeVar("T")
 JsonObject = dict[str, Any]
 
@@ -253,7 +255,7 @@ class Person:
 
     # ── what a person sees ───────────────────────────────────────────────────────────────────────
 
-    async def wait(self, predicate: Callable[[], T], timeout: float = 15, what: str = "it") -> T:
+    async def wait(self, predicate: Callable[[], T], timeout: float = PATIENCE, what: str = "it") -> T:
         """Look until `predicate` gives something true, and return that. Fails with what was seen instead."""
         try:
             async with asyncio.timeout(timeout), self._news:
@@ -264,7 +266,7 @@ class Person:
         except TimeoutError:
             raise AssertionError(f"{self.user_id} waited {timeout} s for {what}, and saw:\n{self.story()}") from None
 
-    async def wait_for_member(self, room: str, user: str, membership: str = "join", timeout: float = 15) -> None:
+    async def wait_for_member(self, room: str, user: str, membership: str = "join", timeout: float = PATIENCE) -> None:
         await self.wait(lambda: self._members.get(room, {}).get(user) == membership, timeout, f"{membership} of {user}")
 
     def members(self, room: str) -> dict[str, str]:
@@ -311,7 +313,7 @@ class Person:
             if seen.event_id not in gone
         ]
 
-    async def answer_to(self, event_id: str, timeout: float = 30) -> Shown:
+    async def answer_to(self, event_id: str, timeout: float = PATIENCE) -> Shown:
         """The answer to a message of ours: the final one that replies to it, else the first that began after it."""
 
         def answer() -> Shown | None:
@@ -328,7 +330,7 @@ class Person:
         assert found is not None
         return found
 
-    async def ask(self, room: str, text: str, timeout: float = 30) -> Shown:
+    async def ask(self, room: str, text: str, timeout: float = PATIENCE) -> Shown:
         """Say it, and wait for the answer."""
         return await self.answer_to(await self.say(room, text), timeout)
 

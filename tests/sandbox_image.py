@@ -27,8 +27,8 @@ async def image() -> str:
 
 
 @pytest.fixture(scope="session")
-async def agents_image() -> str:
-    """The name of the image with browser and coding agents: the first run on a machine makes it, in several minutes."""
+async def agents_image(image: str) -> str:
+    """The name of the image with browser and coding agents: the first run makes it on top of `image`, in minutes."""
     return await _made(AGENTS_NAME, "agents")
 
 

@@ -18,6 +18,8 @@ from typing import Self
 
 from wcwidth import wcwidth
 
+from tests.patience import PATIENCE
+
 _PIECE = re.compile(r"\x1b\[([0-9;?]*)([a-zA-Z])|\x1b\][^\x07]*\x07|\x1b[=>()][A-Z0-9]?|([\x00-\x1f])|([^\x00-\x1f]+)")
 _UNFINISHED = re.compile(r"\x1b(?:\[[0-9;?]*|\][^\x07]*|[()])?\Z")
 
@@ -122,7 +124,7 @@ class Terminal:
         """As who pulls at the window's corner does."""
         fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
-    async def see(self, words: str, timeout: float = 20, *, gone: bool = False) -> None:
+    async def see(self, words: str, timeout: float = PATIENCE, *, gone: bool = False) -> None:
         """Wait until these words stand on the screen; with `gone` until they do not."""
         deadline = time.monotonic() + timeout
         while (words in self.screen.text) == gone:
@@ -132,7 +134,7 @@ class Terminal:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), left)
 
-    async def until_hidden(self, timeout: float = 10) -> None:
+    async def until_hidden(self, timeout: float = PATIENCE) -> None:
         """Wait until what is typed is not shown: what was typed before that would be thrown away."""
         async with asyncio.timeout(timeout):
             while termios.tcgetattr(self._ours)[3] & termios.ECHO:
@@ -142,7 +144,7 @@ class Terminal:
         """As who closes the window does."""
         self._process.send_signal(signal.SIGHUP)
 
-    async def ended(self, timeout: float = 15) -> int:
+    async def ended(self, timeout: float = PATIENCE) -> int:
         """The exit code."""
         async with asyncio.timeout(timeout):
             return await self._process.wait()

@@ -11,6 +11,7 @@ import pytest
 from roommate.demo.homeserver import Synapse
 from tests.conftest import PASSWORD, MakeDaemon, MakePerson
 from tests.harness import ROOMMATE, Daemon, no_settings
+from tests.patience import PATIENCE
 from tests.person import Person
 
 
@@ -23,7 +24,7 @@ async def run_once(folder: Path, **settings: str) -> tuple[int | None, str, str]
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         out, err = await process.communicate()
     return process.returncode, out.decode(), err.decode()
 

@@ -9,6 +9,7 @@ import pytest
 
 from roommate.config import Settings
 from roommate.tools.arguments import AGENT_TOOLS, FORGE_TOOLS, OPERATOR_TOOLS, TOOLS
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -33,7 +34,7 @@ def test_a_shell_line_works(line: str, image: str, tmp_path: Path) -> None:
         arguments.append("--help")
     elif arguments[0] == "scripts/demo":
         arguments += ["--folder", str(tmp_path / "demo")]
-    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=3 * PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
     if "python3 --version" in line:
         assert "Python 3." in done.stdout

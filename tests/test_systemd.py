@@ -14,6 +14,7 @@ from roommate.demo.instance import free_port
 from roommate.systemd import STALLED_SECONDS, Systemd
 from tests.cli.test_commands import roommate
 from tests.conftest import MakeDaemon
+from tests.patience import PATIENCE
 
 
 class Manager:
@@ -24,7 +25,7 @@ class Manager:
         self._socket.bind(self.address)
         self.heard: list[str] = []
 
-    async def hears(self, words: str, seconds: float = 30) -> None:
+    async def hears(self, words: str, seconds: float = PATIENCE) -> None:
         async with asyncio.timeout(seconds):
             while not any(words in said for said in self.heard):
                 self.heard.append((await asyncio.get_running_loop().sock_recv(self._socket, 4096)).decode())

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from roommate.tied import tied
+from tests.patience import PATIENCE
 
 PARENT = """
 import subprocess, sys, time
@@ -21,7 +22,7 @@ async def test_it_ends_with_its_parent() -> None:
     parent = await asyncio.create_subprocess_exec(sys.executable, "-c", PARENT, stdout=asyncio.subprocess.PIPE)
     assert parent.stdout is not None
     child = Path(f"/proc/{int(await parent.stdout.readline())}")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while b"sleep" not in (child / "cmdline").read_bytes().split(b"\0")[0]:
             await asyncio.sleep(0.01)
         parent.kill()
@@ -35,5 +36,5 @@ async def test_it_does_not_begin_when_its_parent_is_gone() -> None:
     command = tied(["sleep", "60"])
     place = command.index(str(os.getpid()))
     orphan = await asyncio.create_subprocess_exec(*command[:place], "1234567", *command[place + 1 :])
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         assert await orphan.wait() not in (0, -signal.SIGKILL)

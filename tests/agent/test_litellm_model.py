@@ -32,6 +32,7 @@ from roommate.words import (
     UserId,
 )
 from tests.fake_providers import FakeProviders
+from tests.patience import PATIENCE
 from tests.scripted_model import (
     Action,
     Asked,
@@ -90,7 +91,7 @@ class Talk:
 
     async def left(self) -> Asked:
         """The last request, once the server has seen its client leave."""
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE):
             while not self.server.asked or not self.server.asked[-1].ended:
                 await asyncio.sleep(0.005)
         return self.server.asked[-1]
@@ -113,7 +114,7 @@ async def test_text_is_streamed_as_it_comes(talk: Talk) -> None:
 
 async def test_the_first_word_is_there_before_the_last(talk: Talk) -> None:
     asking = asyncio.create_task(talk.ask("SAY first\nSTALL", talk.model(timeout=60)))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while not talk.events:
             await asyncio.sleep(0.005)
     assert talk.events == [TextDelta("first")]
@@ -382,7 +383,7 @@ async def test_a_name_without_a_provider_is_said(talk: Talk, name: str) -> None:
 async def test_a_cancelled_reply_closes_its_connection_at_once(talk: Talk, actions: Sequence[Action]) -> None:
     talk.does(actions)
     asking = asyncio.create_task(talk.ask())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while not talk.server.asked:
             await asyncio.sleep(0.005)
         await asyncio.sleep(0.05)
@@ -396,7 +397,7 @@ async def test_a_cancelled_reply_closes_its_connection_at_once(talk: Talk, actio
 async def test_a_cancelled_wait_asks_no_more(talk: Talk) -> None:
     talk.does([Status(429)])
     asking = asyncio.create_task(talk.ask(model=talk.model(patience=Patience(first_wait=0.2))))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while not talk.server.asked:
             await asyncio.sleep(0.005)
     asking.cancel()
@@ -436,7 +437,12 @@ async def test_litellm_is_late_quiet_and_light_and_leaves_the_environment_alone(
     (tmp_path / ".env").write_text("SECRET_OF_ENV_FILE=it is loaded\n")
     run: Callable[..., Any] = subprocess.run
     done = await asyncio.to_thread(
-        run, [sys.executable, "-c", PROGRAM, talk.server.url], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        run,
+        [sys.executable, "-c", PROGRAM, talk.server.url],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "[] None\n", "")
 
@@ -458,7 +464,7 @@ print(hasattr(sys.modules["litellm"], "acompletion"))
 
 async def test_the_end_of_the_process_does_not_wait_for_the_import() -> None:
     run: Callable[..., Any] = subprocess.run
-    done = await asyncio.to_thread(run, [sys.executable, "-c", HASTY], capture_output=True, text=True, timeout=60)
+    done = await asyncio.to_thread(run, [sys.executable, "-c", HASTY], capture_output=True, text=True, timeout=PATIENCE)
     assert (done.returncode, done.stdout, done.stderr) == (0, "False\n", "")
 
 

@@ -32,6 +32,7 @@ from roommate.words import (
     UserId,
 )
 from tests.agent.conversations import is_valid
+from tests.patience import PATIENCE
 
 ALICE = UserId("@alice:x")
 PROMPT = Prompt("do it", ALICE)
@@ -203,7 +204,7 @@ async def test_calls_of_one_reply_run_in_parallel_and_come_back_in_their_order()
 
     tools.act = act
     model = Script(THREE_ROUNDS)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await run([PROMPT], model, tools)
     results = [step.call_id for step in model.asked[1] if isinstance(step, ToolResult)]
     assert results == ["a", "b", "c"]

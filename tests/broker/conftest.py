@@ -11,6 +11,7 @@ import pytest
 
 from roommate.words import Deed, Destination, Question, RoomId, Usage, UserId
 from tests.live_hand import LiveHand, live_hand
+from tests.patience import PATIENCE
 
 ROOM = RoomId("!one:example.org")
 PERSON = UserId("@person:example.org")
@@ -107,7 +108,7 @@ async def server(serve: Serve) -> AsyncIterator[int]:
 
 
 async def connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while True:
             try:
                 return await asyncio.open_connection("127.0.0.1", port)
@@ -122,7 +123,7 @@ async def say(port: int, words: bytes, *, end: bool = False) -> bytes:
     if end:
         writer.write_eof()
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             return await reader.read()
     finally:
         writer.close()

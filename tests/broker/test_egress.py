@@ -18,7 +18,8 @@ from roommate.broker.rules import allowed, typed
 from roommate.errors import EngineError
 from roommate.words import Destination
 from tests.broker.conftest import ROOM, Memory, People, connect, free_port, say, server
-from tests.live_hand import LiveHand, until
+from tests.live_hand import LiveHand
+from tests.patience import PATIENCE, until
 
 USUAL = Limits()
 QUICK = Limits(head_seconds=0.3, idle_seconds=0.3, total_seconds=5)
@@ -134,7 +135,7 @@ async def test_mirrors_and_hosts_that_an_operator_names_may_have_private_address
 
     addresses = Addresses(resolve=resolve, internal=["named.test", *found], mirrors=mirrors)
     for host in ("named.test", "registry.test"):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             assert await addresses.look_up(host, 443) == ["203.0.113.1"]
     for host in ("other.test", *found):
         with pytest.raises(Unreachable, match="no room may connect to"):
@@ -303,7 +304,7 @@ async def test_who_speaks_slowly_is_cut_off(way: Way) -> None:
             await asyncio.sleep(0.05)
 
     dripping = asyncio.create_task(drip())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         assert (await reader.read()).startswith(b"HTTP/1.1 408 ")
     dripping.cancel()
     writer.close()
@@ -313,7 +314,7 @@ async def test_a_connection_that_nobody_uses_ends(way: Way) -> None:
     async with server(echo) as upstream:
         port = way.open(Destination("localhost", upstream), limits=QUICK)
         reader, writer = await tunnelled(port, "localhost", upstream)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             assert await reader.read() == b""
         writer.close()
 
@@ -329,7 +330,7 @@ async def test_a_connection_has_an_end(way: Way, limit: Limits) -> None:
     async with server(pour) as upstream:
         port = way.open(Destination("localhost", upstream), limits=limit)
         reader, writer = await tunnelled(port, "localhost", upstream)
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(PATIENCE):
             assert len(await reader.read()) <= 300_000
         writer.close()
 
@@ -341,7 +342,7 @@ async def test_one_room_has_so_many_connections(way: Way) -> None:
         got = await say(port, f"CONNECT localhost:{upstream} HTTP/1.1\r\n\r\n".encode())
         assert got.startswith(b"HTTP/1.1 503 ")
         kept.pop()[1].transport.abort()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 reader, writer = await connect(port)
                 writer.write(f"CONNECT localhost:{upstream} HTTP/1.1\r\n\r\n".encode())

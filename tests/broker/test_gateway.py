@@ -18,7 +18,8 @@ from roommate.broker.providers import KINDS, providers
 from roommate.broker.usage import Counter
 from roommate.words import Usage
 from tests.broker.conftest import ROOM, Memory, connect, free_port
-from tests.live_hand import LiveHand, until
+from tests.live_hand import LiveHand
+from tests.patience import PATIENCE, until
 
 KEY = "sk-canary-7d1f"
 GEMINI, STREAM = "/gemini", "/v1beta/models/g:streamGenerateContent"
@@ -183,7 +184,7 @@ async def test_who_hangs_up_ends_the_request_at_the_provider(ways: Ways, client:
     async with client.post(f"{ways.url}/openai/v1/chat/completions", json={}) as answer:
         await answer.content.readany()
         answer.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while not ways.upstream.hung_up.is_set():
             ways.upstream.go_on.set()
             await asyncio.sleep(0.02)

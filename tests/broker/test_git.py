@@ -21,6 +21,7 @@ from tests.broker.conftest import ROOM, Memory, People, free_port
 from tests.forge import TOKEN
 from tests.forge import Forge as LocalForge
 from tests.live_hand import LiveHand
+from tests.patience import PATIENCE
 
 REPO = "acme/widget"
 
@@ -59,7 +60,7 @@ class Room:
             "git", *configured, *words, cwd=self.folder / folder, env=environment,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             printed = (await process.communicate())[0].decode()
         self.said += printed
         print(f"$ git {' '.join(words)}\n{printed}")

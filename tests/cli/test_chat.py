@@ -14,6 +14,7 @@ from roommate.demo.homeserver import Synapse
 from roommate.words import Account
 from tests.conftest import PASSWORD, MakePerson
 from tests.harness import ROOMMATE
+from tests.patience import PATIENCE
 from tests.person import JsonObject, Person
 from tests.terminal import Terminal
 
@@ -114,7 +115,7 @@ async def roommate(home: Path, *arguments: str, said: str = "") -> tuple[int, st
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         out, err = await process.communicate(said.encode())
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()

@@ -15,6 +15,7 @@ from roommate.chat.commands import SPECS
 from roommate.demo.homeserver import Synapse
 from tests.conftest import PASSWORD, MakeDaemon
 from tests.harness import ROOMMATE
+from tests.patience import PATIENCE
 from tests.person import Person
 
 
@@ -29,7 +30,7 @@ async def roommate(cwd: Path, *arguments: str, **settings: str) -> tuple[int, st
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         out, err = await process.communicate()
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()

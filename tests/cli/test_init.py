@@ -118,7 +118,7 @@ async def test_a_person_is_asked_until_it_is_right(homeserver: Synapse, tmp_path
             terminal.type("another-key\r")
             await terminal.see("Base URL")
             terminal.type(f"{model.url}\r")
-            await terminal.see("✘ The provider does not take the key", 60)
+            await terminal.see("✘ The provider does not take the key")
             await terminal.see("(openai/scripted)")
             terminal.type("\r")
             await terminal.see("needs no key (openai/scripted):\nIts key:")
@@ -126,7 +126,7 @@ async def test_a_person_is_asked_until_it_is_right(homeserver: Synapse, tmp_path
             terminal.type("the-key\r")
             await terminal.see(f"({model.url})")
             terminal.type("\r")
-            await terminal.see("openai/scripted answers", 60)
+            await terminal.see("openai/scripted answers")
             await terminal.see("is written")
             assert await terminal.ended() == 0
             assert password not in terminal.screen.text

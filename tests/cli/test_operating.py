@@ -12,6 +12,7 @@ from typing import Any
 
 from tests.conftest import MakeDaemon, MakePerson
 from tests.harness import ROOMMATE, Daemon
+from tests.patience import PATIENCE
 from tests.scripted_model import ScriptedModel
 from tests.terminal import Terminal
 
@@ -27,7 +28,7 @@ async def run(bot: Daemon, *arguments: str, stdin: bytes = b"") -> tuple[int, by
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         out, err = await process.communicate(stdin)
     assert process.returncode is not None
     return process.returncode, out, err.decode()

@@ -13,7 +13,8 @@ from roommate.coders import PLANS, Choice, RoomAgents
 from roommate.coders.lines import Lines
 from roommate.errors import ToolError
 from roommate.words import AgentReport, Event, RoomId, ToolOutput, ToolStep
-from tests.live_hand import LiveHand, live_hand, until
+from tests.live_hand import LiveHand, live_hand
+from tests.patience import PATIENCE, until
 
 SAMPLES = Path(__file__).parent / "samples"
 ROOM = RoomId("!room")
@@ -43,7 +44,7 @@ class Room:
         self.events: list[Event] = []
         self.agents = self.with_keys(*PROVIDERS)
 
-    def with_keys(self, *providers: str, seconds: float = 20) -> RoomAgents:
+    def with_keys(self, *providers: str, seconds: float = PATIENCE) -> RoomAgents:
         preferred = {"plan": ("gemini",), "implement": ("qwen",)}
         return RoomAgents(ROOM, Choice(providers, preferred, {}, seconds), self.log)
 

@@ -16,6 +16,7 @@ import pytest
 
 from tests.control.wire import Wire, call
 from tests.harness import ROOMMATE, Daemon
+from tests.patience import PATIENCE
 
 NOBODY = "65534"
 
@@ -144,7 +145,7 @@ def test_another_user_is_turned_away(bot: Daemon, path: Path, open_to_all: None)
     )
     python = os.path.realpath(sys.executable)
     command = ["setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", python, "-I", "-c", program]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert "user 65534 may not control this daemon" in done.stdout, done.stderr
     assert done.stdout.strip().endswith("None"), "and hung up on"
     assert "user 65534" in bot.log_text()

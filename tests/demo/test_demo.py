@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import ROOMMATE, no_settings
+from tests.patience import PATIENCE
 from tests.terminal import Terminal
 
 
@@ -60,7 +61,7 @@ async def demo(folder: Path, image: str, *arguments: str) -> tuple[int, str, str
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(PATIENCE):
         out, err = await process.communicate()
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()
@@ -68,7 +69,7 @@ async def demo(folder: Path, image: str, *arguments: str) -> tuple[int, str, str
 
 async def until_settled(folder: Path) -> None:
     """The daemon has found out what Podman can do here, in trial containers that a kill would leave behind."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while "rooms run with" not in (folder / "daemon.log").read_text():
             await asyncio.sleep(0.02)
 
@@ -107,7 +108,7 @@ async def test_the_whole_path_without_a_terminal(folder: Path, image: str) -> No
 async def test_the_whole_path_in_a_terminal(folder: Path, image: str) -> None:
     command = [str(ROOMMATE), "demo", "--folder", str(folder)]
     async with Terminal(*command, environment=environment(image)) as terminal:
-        await terminal.see("choose the homeserver http://127.0.0.1:", timeout=60)
+        await terminal.see("choose the homeserver http://127.0.0.1:")
         await terminal.see("I am Roommate")
         terminal.type("run: seq -s+ 3 5\r")
         await terminal.see("3+4+5")
@@ -121,7 +122,7 @@ async def test_the_whole_path_in_a_terminal(folder: Path, image: str) -> None:
 async def test_a_dead_daemon_ends_the_chat_and_says_so(folder: Path, image: str) -> None:
     command = [str(ROOMMATE), "demo", "--folder", str(folder)]
     async with Terminal(*command, environment=environment(image)) as terminal:
-        await terminal.see("I am Roommate", timeout=60)
+        await terminal.see("I am Roommate")
         await until_settled(folder)
         os.kill(int((folder / "daemon.pid").read_text().split()[0]), signal.SIGKILL)
         await terminal.see("roommate: the daemon has ended")
@@ -131,7 +132,7 @@ async def test_a_dead_daemon_ends_the_chat_and_says_so(folder: Path, image: str)
 async def test_a_closed_terminal_ends_everything(folder: Path, image: str) -> None:
     command = [str(ROOMMATE), "demo", "--folder", str(folder)]
     async with Terminal(*command, environment=environment(image)) as terminal:
-        await terminal.see("I am Roommate", timeout=60)
+        await terminal.see("I am Roommate")
         terminal.type("run: seq -s+ 3 5\r")
         await terminal.see("3+4+5")
         terminal.hang_up()
@@ -141,8 +142,8 @@ async def test_a_closed_terminal_ends_everything(folder: Path, image: str) -> No
 async def test_nothing_outlives_a_killed_demo(folder: Path, image: str) -> None:
     command = [str(ROOMMATE), "demo", "--folder", str(folder)]
     async with Terminal(*command, environment=environment(image)) as terminal:
-        await terminal.see("I am Roommate", timeout=60)
+        await terminal.see("I am Roommate")
         await until_settled(folder)
-    async with asyncio.timeout(5):  # leaving the terminal killed it
+    async with asyncio.timeout(PATIENCE):  # leaving the terminal killed it
         while processes_of(folder):
             await asyncio.sleep(0.02)

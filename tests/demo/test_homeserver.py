@@ -14,6 +14,7 @@ from aiohttp import web
 from roommate.demo.homeserver import Synapse
 from roommate.errors import MatrixError
 from tests.conftest import MakePerson
+from tests.patience import PATIENCE
 from tests.person import Person, SaidNo
 
 
@@ -95,7 +96,7 @@ asyncio.run(main())
     pid = int(await parent.stdout.readline())
     parent.kill()
     await parent.wait()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes():
             await asyncio.sleep(0.01)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from roommate.demo.homeserver import Synapse
 from tests.harness import Daemon
+from tests.patience import PATIENCE
 from tests.person import Person
 from tests.scripted_model import ScriptedModel
 
@@ -70,7 +71,7 @@ async def run(
     """
     chance = random.Random(seed)
     room = await daemon.room_with(person)
-    await person.ask(room, script("warm"), timeout=60)
+    await person.ask(room, script("warm"))
     sent: dict[str, str] = {}
     for _ in range(burst):
         token = f"tok{len(sent):04d}"
@@ -85,7 +86,7 @@ async def run(
             await asyncio.sleep(chance.choice((0, 0, 0.02)))
         # Some kills hit the start, or a quiet moment; most hit a running turn: the model was asked since that start.
         if chance.random() < 0.75:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE):
                 while len(model.asked) == asked and len(_answers(person, room)) < len(sent):
                     await asyncio.sleep(0.005)
             await asyncio.sleep(chance.uniform(0, 0.25))
@@ -97,8 +98,8 @@ async def run(
         if not quiet:
             print(f"\r{point + 1}/{points} kills, {len(sent)} messages", end="", flush=True)
     for token in sent:
-        await person.wait(lambda token=token: token in _answers(person, room), 90, f"the answer {token}")  # type: ignore[misc]
-    trace = Counter(TRACE.findall((await person.ask(room, SHOW_TRACE, 60)).body))
+        await person.wait(lambda token=token: token in _answers(person, room), what=f"the answer {token}")  # type: ignore[misc]
+    trace = Counter(TRACE.findall((await person.ask(room, SHOW_TRACE)).body))
     answers = _answers(person, room)
     counts = Counter(answers)
     return Verdict(

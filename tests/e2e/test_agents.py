@@ -51,7 +51,7 @@ async def test_an_agent_writes_a_file_runs_a_command_and_waits_for_people_before
     room = await bot.room_with(alice)
     rules = [tool("write_file", path=name, content=f"The rule of {name}.") for name in READ_BY]
     written = tool("implement", task="DO write hello.txt some text", agent=agent)
-    answer = await alice.ask(room, "\n".join(rules) + f"\n---\n{written}\n---\nECHO", 90)
+    answer = await alice.ask(room, "\n".join(rules) + f"\n---\n{written}\n---\nECHO")
     assert "Done: write hello.txt. Prompts so far: 1." in answer.body
     shown = "\n".join(answer.looks)
     assert re.search(r"^- [▶✔] .*hello\.txt", shown, re.MULTILINE), "the agent's step, while it worked"
@@ -68,7 +68,7 @@ async def test_an_agent_writes_a_file_runs_a_command_and_waits_for_people_before
     assert files.body.startswith("some text\n")
     assert "I will do it." in files.body, "the transcript"
 
-    told = await alice.ask(room, f"!ask {agent} DO shell echo hi-from-shell", 90)
+    told = await alice.ask(room, f"!ask {agent} DO shell echo hi-from-shell")
     assert "Done: shell echo hi-from-shell. Prompts so far: 2." in told.body, "its session goes on"
     assert "hi-from-shell" in "\n".join(told.looks)
     assert not cards(bot, alice, room), "it wants to go nowhere else"
@@ -77,7 +77,7 @@ async def test_an_agent_writes_a_file_runs_a_command_and_waits_for_people_before
         assert f"{alice.user_id} said no" in await decided("❌", agent, bot, alice, room, providers)
         assert "not a git repository" in await decided("✅", agent, bot, alice, room, providers), "it ran"
     if agent not in ("opencode", "codex"):  # one has no hooks, the other writes by its shell
-        planned = await alice.ask(room, f"{tool('plan', task='DO write never.txt text', agent=agent)}\n---\nECHO", 90)
+        planned = await alice.ask(room, f"{tool('plan', task='DO write never.txt text', agent=agent)}\n---\nECHO")
         assert "Done: write never.txt." in planned.body
         assert "look only" in json.dumps(providers.asked[-1].body)
 
@@ -86,7 +86,7 @@ async def decided(choice: str, agent: str, bot: Daemon, alice: Person, room: str
     """Have an agent push, and make this choice on the card. Gives what its model is told from then on."""
     seen = len(cards(bot, alice, room))
     asked = await alice.say(room, f"!ask {agent} DO shell git push origin main")
-    await alice.wait(lambda: len(cards(bot, alice, room)) > seen, 60, what="a card")
+    await alice.wait(lambda: len(cards(bot, alice, room)) > seen, what="a card")
     card = cards(bot, alice, room)[-1]
     assert agent in card.body
     assert "git push origin main" in card.body
@@ -94,7 +94,7 @@ async def decided(choice: str, agent: str, bot: Daemon, alice: Person, room: str
     await asyncio.sleep(0.5)
     assert len(providers.asked) == told, "it waits"
     await alice.react(room, card.event_id, choice)
-    answer = await alice.answer_to(asked, 60)
+    answer = await alice.answer_to(asked)
     assert "Done: shell git push origin main." in answer.body
     return "\n".join(json.dumps(asked.body) for asked in providers.asked[told:])
 

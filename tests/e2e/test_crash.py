@@ -43,7 +43,7 @@ async def test_a_turn_goes_on_after_a_kill_and_its_running_call_is_not_run_again
         f'TOOL run_command {{"command": "{command}"}}\n---\nTOOL run_command {{"command": "cat trace.txt"}}\n---\nECHO'
     )
     asked = await alice.say(room, script)
-    await alice.wait(lambda: any("it runs" in m.body for m in bot.said(alice, room)), 30, "the running command")
+    await alice.wait(lambda: any("it runs" in m.body for m in bot.said(alice, room)), what="the running command")
     [live] = [m for m in bot.said(alice, room) if "sleep 30" in m.body]
     await bot.kill9()
     await bot.start()
@@ -67,7 +67,7 @@ async def test_150_messages_written_while_it_was_down_are_answered_in_order(
     for number in range(150):
         await alice.say(room, f"SAY number {number}.")
     await bot.start()
-    await alice.wait(lambda: len(alice.finals(room)) >= 151, 90, "151 answers")
+    await alice.wait(lambda: len(alice.finals(room)) >= 151, what="151 answers")
     assert [m.body for m in alice.finals(room)][1:] == [f"number {number}." for number in range(150)]
 
 
@@ -88,8 +88,8 @@ async def test_the_homeserver_is_killed_and_comes_back(model: ScriptedModel) -> 
                 os.kill(synapse.pid or 0, signal.SIGKILL)
                 await asyncio.sleep(1.5)
                 await synapse.start()
-                assert (await alice.answer_to(asked, 60)).body == "first"
-                assert (await alice.ask(room, "SAY second", 60)).body == "second"
+                assert (await alice.answer_to(asked)).body == "first"
+                assert (await alice.ask(room, "SAY second")).body == "second"
                 assert [m.body for m in alice.finals(room)] == ["hello", "first", "second"]
         finally:
             await bot.discard()

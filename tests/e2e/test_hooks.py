@@ -16,6 +16,7 @@ from roommate.sandbox.agent_hooks import examine
 from tests.conftest import MakeDaemon
 from tests.e2e.test_conversation import tool
 from tests.harness import Daemon
+from tests.patience import PATIENCE
 from tests.person import Person, Shown
 from tests.sandbox_image import podman
 from tests.scripted_model import ScriptedModel
@@ -34,7 +35,7 @@ def hook(agent: str, name: str, payload: object) -> str:
     return f"printf %s {shlex.quote(json.dumps(payload))} | /run/hooks/wrapper {agent} {name}"
 
 
-async def live(bot: Daemon, alice: Person, room: str, words: str, seconds: float = 15) -> Shown:
+async def live(bot: Daemon, alice: Person, room: str, words: str, seconds: float = PATIENCE) -> Shown:
     found = await alice.wait(
         lambda: next((m for m in bot.said(alice, room) if any(words in look for look in m.looks)), None),
         seconds,
@@ -147,7 +148,7 @@ async def test_a_hostile_room_harms_no_other_and_is_heard_when_it_behaves(
         told = await alice.say(good, run(hook("qwen", "notification", {"message": f"fine {number}"}) + "; sleep 0.3"))
         await live(bot, alice, good, f"fine {number}")
         await alice.answer_to(told)
-    assert "done" in (await alice.answer_to(asked, 60)).body
+    assert "done" in (await alice.answer_to(asked)).body
     await alice.ask(bad, run("cd /run/spool/out; find . -name '*-2-*' -delete; echo emptied"))
     told = await alice.say(bad, run(hook("qwen", "notification", {"message": "I am good now"}) + "; sleep 1"))
     await live(bot, alice, bad, "I am good now", 30)
@@ -195,11 +196,11 @@ async def test_the_check_script_finds_what_is_wrong(
     room = await bot.room_with(alice)
     await alice.ask(room, run("echo warm"))
     [container] = bot.containers()
-    checked = subprocess.run([SCRIPT, container], capture_output=True, text=True, timeout=60)
+    checked = subprocess.run([SCRIPT, container], capture_output=True, text=True, timeout=PATIENCE)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert checked.stdout.count("✔") == 15
     podman("exec", container, "sh", "-c", "echo nonsense | /run/hooks/wrapper claude after-tool")
-    checked = subprocess.run([SCRIPT, container], capture_output=True, text=True, timeout=60)
+    checked = subprocess.run([SCRIPT, container], capture_output=True, text=True, timeout=PATIENCE)
     assert checked.returncode == 1
     assert "claude after-tool exit 1" in checked.stdout
     found = await asyncio.to_thread(examine, bot.state)

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from tests.conftest import MakeDaemon
 from tests.e2e.test_conversation import notice, tool
 from tests.harness import Daemon
+from tests.patience import PATIENCE
 from tests.person import Person
 from tests.scripted_model import ScriptedModel
 
@@ -13,7 +14,7 @@ MakePerson = Callable[[str], Awaitable[Person]]
 
 
 async def no_container(bot: Daemon) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE):
         while bot.containers():
             await asyncio.sleep(0.1)
 

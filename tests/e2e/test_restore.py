@@ -75,7 +75,7 @@ async def test_restore_drill(daemon: MakeDaemon, person: MakePerson, model: Scri
         for one in (busy, new):
             await notice(other, alice, one, "restored from a backup")
         await alice.say(new, "!stop")
-        again = await alice.answer_to(dying, 60)
+        again = await alice.answer_to(dying)
         assert again.event_id == live.event_id, "the turn that died goes on in its message"
         assert "still here" in (await alice.ask(room, READ)).body, "the files are those of the backup"
         assert (await alice.ask(quiet, "SAY and on")).body == "and on"

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from tests.conftest import MakeDaemon
 from tests.e2e.test_conversation import tool
 from tests.harness import Daemon, marked_processes
+from tests.patience import PATIENCE
 from tests.person import Person
 from tests.sandbox_image import podman
 from tests.scripted_model import ScriptedModel
@@ -84,15 +85,15 @@ async def test_a_hog_and_a_fork_bomb_hurt_their_own_room_only(
     await alice.ask(mine, run("echo warm"))
     hog = tool("run_command", command="python3 -c 'x = bytearray(1 << 30); x[::4096] = b\"1\" * (1 << 18)'", timeout=20)
     bomb = tool("run_command", command="f() { f | f & }; f; sleep 3", timeout=5)
-    attack = asyncio.create_task(mallory.ask(hostile, f"{hog}\n---\nECHO", 60))
+    attack = asyncio.create_task(mallory.ask(hostile, f"{hog}\n---\nECHO"))
     for number in range(5):
         assert f"fine {number}" in (await alice.ask(mine, run(f"echo fine {number}"))).body
     assert "exit 0" not in (await attack).body
-    attack = asyncio.create_task(mallory.ask(hostile, f"{bomb}\n---\nECHO", 60))
+    attack = asyncio.create_task(mallory.ask(hostile, f"{bomb}\n---\nECHO"))
     for number in range(5):
         assert f"fine {number}" in (await alice.ask(mine, run(f"echo fine {number}"))).body
     await attack
-    again = await mallory.ask(hostile, run("echo again; ps -e | wc -l"), 60)
+    again = await mallory.ask(hostile, run("echo again; ps -e | wc -l"))
     assert "again\n" in again.body
 
 
@@ -128,7 +129,7 @@ async def test_an_idle_container_is_stopped_and_comes_back(
     bot, alice = await daemon(model=model, IDLE_STOP_SECONDS="1"), await person("alice")
     room = await bot.room_with(alice)
     await alice.ask(room, run("echo kept > kept.txt"))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while podman("ps", "-q", "--filter", f"label=io.roommate.state={bot.state}"):
             await asyncio.sleep(0.1)
     assert "kept" in (await alice.ask(room, run("cat kept.txt"))).body

@@ -65,7 +65,7 @@ async def test_pages_are_shown_to_people_and_to_models_that_see(
         tool("take_screenshot", url="http://localhost:9/", path="page.html"),
     ]
     asked = "\n---\n".join([f"{written}\n{serve}", "\n".join([local, gone, *refused]), "ECHO"])
-    told = (await alice.ask(room, asked, 60)).body
+    told = (await alice.ask(room, asked)).body
     assert "http://localhost:8123/page.html · HTTP 200 · Tiny · 640×400\n" in told
     assert "in the console:\nerror: it broke\n" in told
     assert "the page's text]\nHello there" in told, "this model does not see"
@@ -82,7 +82,7 @@ async def test_pages_are_shown_to_people_and_to_models_that_see(
     whole = tool("take_screenshot", path="page.html", full_page=True)
     drawing = tool("write_file", path="dot.svg", content='<svg xmlns="http://www.w3.org/2000/svg" />')
     drawn = tool("take_screenshot", path="dot.svg", width=300, height=200)
-    told = (await alice.ask(room, f"{drawing}\n---\n{drawn}\n{whole}\n---\nECHO", 30)).body
+    told = (await alice.ask(room, f"{drawing}\n---\n{drawn}\n{whole}\n---\nECHO")).body
     assert "dot.svg · 300×200\n" in told
     assert "page.html · Tiny · 1280×10000\n" in told
     assert re.search(r"the page is longer: 20\d\d px at its end are not in the picture", told)

@@ -42,7 +42,7 @@ async def test_a_web_page_is_built_and_shown(daemon: MakeDaemon, person: MakePer
         bot = await daemon(limited=False, start=True, model=model, SANDBOX_IMAGE=agents_image, **keys)
         alice = await person("alice")
         room = await bot.room_with(alice)
-        answer = await alice.ask(room, "build a small web page for my bakery and show it", 60)
+        answer = await alice.ask(room, "build a small web page for my bakery and show it")
 
         assert answer.body.startswith("Your page is ready.")
         for tool, title in {"plan": "gemini · ", "implement": "qwen · 1 call", "run_tests": "1 passed · "}.items():

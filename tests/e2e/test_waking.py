@@ -29,7 +29,7 @@ async def test_quick_turns_overtake_nothing_and_leave_no_mark(
     await bot.term()
     asked = [await alice.say(room, f"SAY number {number}.") for number in range(70)]
     await bot.start()
-    await alice.wait(lambda: len(alice.finals(room)) >= 71, 60, "71 answers")
+    await alice.wait(lambda: len(alice.finals(room)) >= 71, what="71 answers")
     assert [m.body for m in alice.finals(room)][1:] == [f"number {number}." for number in range(70)]
     await alice.wait(lambda: not any(alice.reactions(room, event) for event in asked), what="all marks taken off")
 

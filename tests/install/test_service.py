@@ -87,7 +87,7 @@ async def test_a_service_from_a_clone_to_its_end(
     assert [path for path in await machine.files() - before if not path.startswith(ALIEN)] == [], (
         "a dry run leaves something behind"
     )
-    said = await machine.run(install, timeout=200)
+    said = await machine.run(install)
     assert "would" not in said
     assert PASSWORD not in said
     assert "Main PID" in await machine.run("systemctl --user status roommate --no-pager")
@@ -95,13 +95,13 @@ async def test_a_service_from_a_clone_to_its_end(
     # The first answer: a room with a container of its own.
     room = await alice.create_room([bot])
     await alice.wait_for_member(room, bot)
-    assert "Python 3." in (await alice.ask(room, "run: python3 --version", 60)).body
+    assert "Python 3." in (await alice.ask(room, "run: python3 --version")).body
     containers = await machine.run("podman ps --quiet --filter label=io.roommate.room")
     assert len(containers.split()) == 1
 
     # Once more changes nothing, and nothing stops.
     pid = await property_of(machine, "MainPID")
-    again = await machine.run("clone/scripts/install-service.sh", timeout=100)
+    again = await machine.run("clone/scripts/install-service.sh")
     assert "the release stays" in again
     assert await property_of(machine, "MainPID") == pid
     assert await machine.run("cat clone/.env") != await machine.run(f"cat {ROOT}/.env")
@@ -118,7 +118,7 @@ async def test_a_service_from_a_clone_to_its_end(
         "journalctl _SYSTEMD_USER_UNIT=roommate.service + USER_UNIT=roommate.service", user="root"
     )
     assert await machine.run("podman ps --quiet --filter label=io.roommate.room") == containers
-    assert "still here" in (await alice.ask(room, "run: echo still here", 60)).body
+    assert "still here" in (await alice.ask(room, "run: echo still here")).body
 
     # A release with something new in it, asked for in chat: systemd sees nothing of it. Then from the shell.
     await machine.write(f"{units}/roommate.service.d/test.conf", GIVES_UP)
@@ -129,8 +129,8 @@ async def test_a_service_from_a_clone_to_its_end(
     await alice.react(room, (await sees(alice, room, bot, "Something new")).event_id, "✅")
     await sees(alice, room, bot, "✅ `", f"→ `{new[:12]}`")
     assert new[:12] in await machine.run(".local/bin/roommate version")
-    assert "is what is installed" in await machine.run("clone/scripts/deploy.sh", timeout=100)
-    assert "new as well" in (await alice.ask(room, "run: echo new as well", 60)).body
+    assert "is what is installed" in await machine.run("clone/scripts/deploy.sh")
+    assert "new as well" in (await alice.ask(room, "run: echo new as well")).body
     assert await property_of(machine, "MainPID") == pid
 
     # A release that cannot start any more: systemd gives up, and the one before comes back.
@@ -138,7 +138,7 @@ async def test_a_service_from_a_clone_to_its_end(
     await machine.try_to(RESTART)
     await machine.until(f".local/bin/roommate version | grep {old[:12]}", seconds=120)
     await machine.until("systemctl --user is-active roommate")
-    assert "back again" in (await alice.ask(room, "run: echo back again", 60)).body
+    assert "back again" in (await alice.ask(room, "run: echo back again")).body
 
     # Away: what people made stays, until it is purged.
     said = await machine.run("clone/scripts/uninstall.sh --yes")
@@ -164,7 +164,7 @@ async def sees(who: Person, room: str, bot: str, *words: str) -> Shown:
     def look() -> Shown | None:
         return next((one for one in who.messages(room, bot) if all(word in one.body for word in words)), None)
 
-    found = await who.wait(look, 150, f"a message with {words}")
+    found = await who.wait(look, what=f"a message with {words}")
     assert found is not None
     return found
 
@@ -176,13 +176,13 @@ async def test_a_service_of_the_system(machine: Machine, homeserver: Synapse, pe
     flags = f"--homeserver {homeserver.url} --user {bot} --password {PASSWORD!r} --operators {alice.user_id}"
     settings = "SANDBOX_IMAGE=registry.invalid/room UV_CACHE_DIR=/home/ann/.cache/uv"
     install = f"/home/ann/clone/scripts/install-service.sh --force --remote /srv/roommate -- --yes {flags}"
-    await machine.run(f"export {settings}; {install}", user="root", timeout=200)
+    await machine.run(f"export {settings}; {install}", user="root")
     assert "STATE_DIR=/var/lib/roommate\n" in await machine.run("cat /opt/roommate/.env", user="root")
     verified = "systemd-analyze verify --man=no roommate.service roommate-rollback.service"
     assert await machine.run(verified, user="root") == ""
     room = await alice.create_room([bot])
     await alice.wait_for_member(room, bot)
-    assert "rehearsal" in (await alice.ask(room, "hello", 60)).body
+    assert "rehearsal" in (await alice.ask(room, "hello")).body
     await machine.run("/opt/roommate/current/scripts/uninstall.sh --yes --purge", user="root")
     assert [path for path in await machine.files() - before if not path.startswith(ALIEN)] == []
     await machine.run("test -e /opt/roommate || test -e /var/lib/roommate", user="root", fails=True)
@@ -201,7 +201,7 @@ async def test_a_homeserver_of_ones_own(machine: Machine) -> None:
     assert "would" in await machine.run(f"{setup} --dry-run")
     code, _ = await machine.try_to(f"clone/scripts/setup-synapse.sh --port {port} --bind 0.0.0.0")
     assert code == 1, "a server that others reach needs a name"
-    lines = (await machine.run(setup, timeout=200)).splitlines()
+    lines = (await machine.run(setup)).splitlines()
     settings = dict(line.split("=", 1) for line in lines if re.match(r"[A-Z_]+=", line))
     assert settings["MATRIX_USER"] == "@roommate:localhost"
     assert settings["OPERATORS"] == "@ann:localhost"
@@ -209,7 +209,7 @@ async def test_a_homeserver_of_ones_own(machine: Machine) -> None:
     assert password
 
     # Once more gives the same, into a file.
-    await machine.run(f"{setup} --env {HOME}/clone/.env.new", timeout=100)
+    await machine.run(f"{setup} --env {HOME}/clone/.env.new")
     written = (await machine.run("cat clone/.env.new")).splitlines()
     assert dict(line.split("=", 1) for line in written) == settings
 

@@ -13,6 +13,7 @@ from roommate.matrix.intake import Intake
 from roommate.matrix.sender import Sender
 from roommate.store import Database, Inbox, Outbox
 from roommate.words import Draft, Incoming, JsonObject, Rank, RoomId, SyncBatch, UserId
+from tests.patience import PATIENCE
 
 
 class Crash(Exception):
@@ -78,7 +79,7 @@ class Line:
 
     async def ready(self) -> None:
         ready = asyncio.create_task(self.intake.ready.wait())
-        await asyncio.wait([ready, *self._tasks], return_when=asyncio.FIRST_COMPLETED, timeout=20)
+        await asyncio.wait([ready, *self._tasks], return_when=asyncio.FIRST_COMPLETED, timeout=PATIENCE)
         if not ready.done():
             ready.cancel()
             await self.ended()
@@ -108,7 +109,7 @@ class Line:
         return [row.incoming for row in await self.inbox.waiting(RoomId(room))]
 
     async def wait_kept(
-        self, room: str, enough: Callable[[list[Incoming]], Any], timeout: float = 15
+        self, room: str, enough: Callable[[list[Incoming]], Any], timeout: float = PATIENCE
     ) -> list[Incoming]:
         found: list[Incoming] = []
         with contextlib.suppress(TimeoutError):

@@ -21,6 +21,7 @@ from tests.conftest import PASSWORD, MakePerson, register
 from tests.matrix.conftest import MakeLine
 from tests.matrix.line import Line, texts
 from tests.matrix.test_intake import settle_in
+from tests.patience import PATIENCE
 from tests.person import Person
 
 
@@ -69,7 +70,7 @@ async def test_the_homeserver_is_killed_and_comes_back(tmp_path: Path) -> None:
         await alice.wait(lambda: len(alice.messages(room, bot.user_id)) == 3)
         assert [shown.body for shown in alice.messages(room, bot.user_id)] == ["one", "two", "three"]
         await alice.say(room, "still there?")
-        await bot.wait_kept(room, lambda kept: texts(kept) == ["still there?"], timeout=40)
+        await bot.wait_kept(room, lambda kept: texts(kept) == ["still there?"])
         await bot.crash()
         await alice.close()
 
@@ -155,7 +156,7 @@ async def batches(
     here = Homeserver(url, BOT)
     await here.sign_in("", Account(url, BOT, "D", "t"))
     running = asyncio.create_task(Intake(here, memory, lambda _: None).run())
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while not memory.batches or memory.batches[-1].next_batch != last:
             assert not running.done(), running.exception()
             await asyncio.sleep(0.01)

@@ -11,6 +11,7 @@ from roommate.words import Arrived, Gone, Invite, Message, RoomId
 from tests.conftest import MakePerson
 from tests.matrix.conftest import MakeLine
 from tests.matrix.line import Crash, Line, texts
+from tests.patience import PATIENCE
 from tests.person import Person
 
 
@@ -177,7 +178,7 @@ async def test_a_withdrawn_invitation_is_no_departure(line: MakeLine, person: Ma
     room = await alice.create_room([bot.user_id])
     await bot.wait_kept(room, bool)
     await alice.kick(room, bot.user_id)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while (await bot.state(room))[0] != "leave":
             await asyncio.sleep(0.01)
     assert [each.what for each in await bot.kept(room)] == [Invite()]
@@ -219,7 +220,7 @@ async def test_a_revoked_login_ends_intake(line: MakeLine, person: MakePerson) -
     bot = await line()
     await bot.homeserver._call("log out", "POST", "/_matrix/client/v3/logout", {})
     with pytest.raises(TokenRevoked):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await bot.intake.run()
     account = await bot.inbox.account()
     assert account is not None

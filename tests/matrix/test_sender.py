@@ -13,6 +13,7 @@ from roommate.words import Draft, JsonObject, Rank, RoomId, UserId
 from tests.conftest import PASSWORD, MakePerson
 from tests.matrix.conftest import MakeLine
 from tests.matrix.line import Crash, Line, text
+from tests.patience import PATIENCE
 from tests.person import Person
 
 
@@ -39,7 +40,7 @@ def bodies(person: Person, room: str, bot: str) -> list[str]:
     return [shown.body for shown in person.messages(room, bot)]
 
 
-async def all_said(person: Person, room: str, bot: str, wanted: list[str], timeout: float = 15) -> None:
+async def all_said(person: Person, room: str, bot: str, wanted: list[str], timeout: float = PATIENCE) -> None:
     await person.wait(lambda: len(bodies(person, room, bot)) >= len(wanted), timeout, f"{wanted}")
     assert bodies(person, room, bot) == wanted
 
@@ -138,7 +139,7 @@ async def test_a_refused_row_does_not_hold_up_others(line: MakeLine, person: Mak
     (refused,) = await bot.say(foreign, "may I?")
     await bot.say(room, "hello")
     await all_said(alice, room, bot.user_id, ["hello"])
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while (await bot.fate(refused))[0] == "unsent":
             await asyncio.sleep(0.01)
     state, why = await bot.fate(refused)
@@ -281,8 +282,8 @@ async def test_the_default_limit_delays_and_loses_nothing(line: MakeLine, person
     # Of a burst of ten, the two joins took two.
     await bot.say(one, *(f"{number}" for number in range(5)))
     await bot.say(two, *(f"{number}" for number in range(4)))
-    await all_said(alice, one, bot.user_id, [str(number) for number in range(5)], timeout=30)
-    await all_said(alice, two, bot.user_id, [str(number) for number in range(4)], timeout=30)
+    await all_said(alice, one, bot.user_id, [str(number) for number in range(5)])
+    await all_said(alice, two, bot.user_id, [str(number) for number in range(4)])
     assert 1 < await bot.outbox.pace() <= 5.1
 
 

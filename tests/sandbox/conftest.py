@@ -17,6 +17,7 @@ from roommate.ports import Hand
 from roommate.sandbox.posture import Limits
 from roommate.sandbox.rooms import RoomSandboxes
 from roommate.words import Exit, RoomId
+from tests.patience import PATIENCE
 from tests.sandbox_image import agents_image, image, podman, remove_rooms
 
 __all__ = ["agents_image", "image"]
@@ -34,7 +35,7 @@ class Said:
     text: str
 
 
-async def sh(hand: Hand, command: str, timeout: float = 20) -> Said:
+async def sh(hand: Hand, command: str, timeout: float = PATIENCE) -> Said:
     printed = bytearray()
     ended = await hand.run(command, timeout=timeout, on_output=printed.extend)
     return Said(ended, printed.decode(errors="replace"))
@@ -68,25 +69,11 @@ class Make(Protocol):
 
 
 @pytest.fixture(scope="session")
-async def host_memory(image: str) -> AsyncIterator[Path]:
-    """What the probe learned of this machine, so that not every test looks again."""
+def host_memory(learned: Path) -> Path:
+    """What is known of this machine, so that not every test looks again."""
     if os.geteuid() != 0:
         pytest.fail("the sandbox tests need root: they mount disks and make an ordinary user (sudo scripts/test)")
-    place = Path(tempfile.mkdtemp(prefix="rs-"))
-    first = RoomSandboxes(
-        state=place / "state",
-        run=place / "run",
-        image=image,
-        daemon="@probe:example.org",
-        limits=SMALL,
-        idle_seconds=60,
-    )
-    try:
-        assert [check for check in await first.check() if check.needed and not check.ok] == []
-        yield place / "state" / "host.json"
-    finally:
-        await first.close()
-        shutil.rmtree(place)
+    return learned
 
 
 def place_of(host_memory: Path) -> Path:

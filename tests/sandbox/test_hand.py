@@ -15,7 +15,8 @@ from roommate.errors import HandLost, SandboxError, ToolError
 from roommate.sandbox.hand import HandHost
 from roommate.sandbox.inside.frames import WINDOW
 from roommate.words import DirEntry, Exit, Job
-from tests.live_hand import LiveHand, live_hand, until
+from tests.live_hand import LiveHand, live_hand
+from tests.patience import PATIENCE, until
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ async def output(hand: LiveHand, *args: object, **options: object) -> tuple[byte
 
 
 async def end_of(hand: LiveHand, job: Job) -> Job:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while (now := await hand.host.job(job.id)).exit is None:
             await asyncio.sleep(0.01)
     return now
@@ -107,7 +108,7 @@ async def test_input_of_any_size_comes_back(hand: LiveHand) -> None:
 
 
 async def test_input_that_nobody_reads_holds_nothing_up(hand: LiveHand) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         assert (await hand.host.run("exec 0<&-; sleep 0.1; exit 5", stdin=bytes(3_000_000))).code == 5
         assert (await hand.host.run(["true"], stdin=bytes(3_000_000))).code == 0
 
@@ -240,14 +241,14 @@ async def test_what_is_left_in_the_background_does_not_hold_the_call(hand: LiveH
     assert printed == b"done\n"
     assert ended.code == 0
     assert ended.seconds < 0.5
-    await until((hand.workspace / "survived").exists, 5)
+    await until((hand.workspace / "survived").exists)
 
 
 async def test_a_chatty_background_process_does_not_hold_the_call_either(hand: LiveHand) -> None:
     async def slow(_: bytes) -> None:
         await asyncio.sleep(0.05)
 
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(PATIENCE):
         assert (await hand.host.run("yes & echo $! > pid", on_output=slow)).code == 0
     os.kill(int((hand.workspace / "pid").read_text()), signal.SIGKILL)
 
@@ -353,7 +354,7 @@ async def test_what_is_no_file_is_refused_at_once(hand: LiveHand, path: str, say
     (hand.workspace / "loop").symlink_to("loop")
     os.mkfifo(hand.workspace / "fifo")
     os.mknod(hand.workspace / "socket", 0o140644)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         with pytest.raises(ToolError, match=says):
             await hand.host.read(path)
         if path not in ("missing", "loop"):

@@ -31,7 +31,7 @@ from roommate.sandbox.inside.frames import (
     credit,
     frame,
 )
-from tests.live_hand import until
+from tests.patience import PATIENCE, until
 
 GREETING = frame(HELLO, 0, json.dumps({"version": VERSION}).encode())
 ENDED = {"code": 0, "signal": None, "seconds": 0.1, "timed_out": False, "out_of_memory": False, "spilled": None}
@@ -54,7 +54,7 @@ class Liar:
 
     async def hung_up(self) -> bool:
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 while await self.reader.read(1 << 16):
                     pass
         except ConnectionError:
@@ -213,7 +213,7 @@ async def test_a_list_without_end(host: HandHost) -> None:
         except (AssertionError, ConnectionError):
             pass
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         await flood()
         with pytest.raises(HandLost):
             await asking

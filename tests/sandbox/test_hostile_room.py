@@ -11,6 +11,7 @@ from roommate.errors import HandLost, ToolError
 from roommate.sandbox.inside.frames import HELLO, VERSION, frame
 from roommate.sandbox.rooms import RoomSandboxes
 from roommate.words import RoomId
+from tests.patience import PATIENCE
 from tests.sandbox.conftest import ROOM, Make, sh
 
 IMPOSTOR = """
@@ -36,7 +37,7 @@ async def test_a_link_in_place_of_the_hand_s_folders_leads_nowhere(make: Make) -
     for kind in ("output", "jobs"):
         for target in ("/nowhere", "../mine"):
             await hand.run(f"rm -rf .roommate/{kind}; ln -s {target} .roommate/{kind}")
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 job = await hand.start_job("echo job")
                 ended = await hand.run("seq 1000", spill_after=10)
             assert ended.spilled
@@ -68,7 +69,7 @@ async def test_a_file_may_become_anything_while_it_is_read(make: Make) -> None:
     turns = ("echo text > f", "mkfifo f", "ln -s /dev/zero f", "ln -s f f", "mkdir f")
     swap = f"while :; do {'; rm -rf f; '.join(turns)}; rm -rf f; done"
     job = await hand.start_job(swap)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         for _ in range(200):
             for call in (hand.read("f"), hand.write("f", b"new")):
                 with contextlib.suppress(ToolError):
@@ -96,7 +97,7 @@ async def test_who_speaks_in_place_of_the_hand_gets_nowhere(
     else:
         with pytest.raises(HandLost, match=error):
             await hand.run("python3 impostor.py")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while True:
             try:
                 assert (await sh(await sandboxes.hand(ROOM), "echo mine")).text == "mine\n"

@@ -7,6 +7,7 @@ import time
 
 from roommate.errors import ToolError
 from roommate.words import RoomId
+from tests.patience import PATIENCE
 from tests.sandbox.conftest import ROOM, SMALL, Make, sh
 
 OTHER = RoomId("!other:example.org")
@@ -81,7 +82,7 @@ async def test_a_bomb_that_runs_still_holds_nobody_up_for_long(make: Make) -> No
     hand = await make().hand(ROOM)
     bomb = asyncio.create_task(sh(hand, "bomb() { bomb | bomb & }; bomb; sleep 60", timeout=3))
     await asyncio.sleep(1)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         try:
             await hand.run("true")
         except ToolError as problem:

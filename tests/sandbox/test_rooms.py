@@ -7,7 +7,6 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,17 +14,10 @@ import pytest
 from roommate.errors import EngineError, HandLost, ImageError
 from roommate.sandbox.rooms import RoomSandboxes
 from roommate.words import RoomId
+from tests.patience import PATIENCE, until
 from tests.sandbox.conftest import ROOM, Make, pid_of, services, sh
 from tests.sandbox_image import NAME as BASE
 from tests.sandbox_image import containers, podman, remove_containers
-
-SECONDS = 10
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(SECONDS):
-        while not true():
-            await asyncio.sleep(0.02)
 
 
 def state_of(place: Path) -> str:
@@ -130,7 +122,7 @@ async def test_a_container_killed_in_mid_call_is_lost_and_comes_back(make: Make,
     await asyncio.sleep(0.1)
     os.kill(pid_of(place / "state"), signal.SIGKILL)
     with pytest.raises(HandLost):
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(PATIENCE):
             await call
     again = await sandboxes.hand(ROOM)
     assert (await again.read("/workspace/file")).content == b"kept"
@@ -164,7 +156,7 @@ async def test_a_room_that_kills_its_hand_and_all_else_works_again(make: Make) -
     sandboxes = make()
     hand = await sandboxes.hand(ROOM)
     await hand.write("/workspace/file", b"kept")
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(PATIENCE):
         with pytest.raises(HandLost):
             await hand.run("kill -9 -1", timeout=100)
         assert (await (await sandboxes.hand(ROOM)).read("/workspace/file")).content == b"kept"
@@ -176,7 +168,7 @@ async def test_what_kills_every_hand_goes_with_its_container(make: Make, place: 
     started = started_at(place)
     with contextlib.suppress(HandLost):  # it may be gone before it has said that this runs
         await hand.run("setsid sh -c 'while :; do pkill -9 -x python3; sleep 0.02; done' >/dev/null 2>&1 &")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while True:
             try:
                 assert (await (await sandboxes.hand(ROOM)).run("sleep 0.3; true")).code == 0
@@ -195,7 +187,7 @@ async def test_podman_s_service_is_started_again(make: Make, place: Path) -> Non
     asked = asyncio.create_task(sandboxes.describe(ROOM))
     await asyncio.sleep(0.2)
     os.kill(service, signal.SIGKILL)
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(PATIENCE):
         assert "Podman's service went away" in await asked
     assert (await hand.run("true")).code == 0, "what runs does not need it"
     assert "running" in await sandboxes.describe(ROOM)
@@ -239,7 +231,7 @@ async def test_a_call_that_comes_with_the_idle_stop_is_done(make: Make) -> None:
     """Either before the stop or after it, never in its middle."""
     sandboxes = make(idle_seconds=0.05)
     life = asyncio.create_task(sandboxes.run([ROOM]))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         for number in range(30):
             hand = await sandboxes.hand(ROOM)
             assert (await hand.run("true")).code == 0
@@ -252,7 +244,7 @@ async def test_a_call_that_comes_with_leaving_gets_a_container_that_is_known(mak
     await sandboxes.hand(ROOM)
     leaving = asyncio.create_task(sandboxes.leave(ROOM))
     await asyncio.sleep(0.01)
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(PATIENCE):
         asked = asyncio.create_task(sandboxes.hand(ROOM))
         await leaving
         assert await sandboxes.hand(ROOM) is await asked

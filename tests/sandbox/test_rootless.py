@@ -21,6 +21,7 @@ import pytest
 
 import roommate
 from roommate.sandbox.agent_hooks import shipped
+from tests.patience import PATIENCE
 from tests.sandbox.conftest import services
 from tests.sandbox_image import podman
 
@@ -123,7 +124,7 @@ class Ordinary:
         environment["PYTHONPATH"] = str(self.home / "lib")
         done = subprocess.run(
             ("setpriv", f"--reuid={self.name}", f"--regid={self.name}", "--init-groups", "--", *command),
-            env=environment, cwd=self.home, capture_output=True, text=True, check=False, timeout=120,
+            env=environment, cwd=self.home, capture_output=True, text=True, check=False, timeout=PATIENCE,
         )  # fmt: skip
         assert done.returncode == code, f"{command[:3]} as {self.name}: {done.stdout[-2000:]}{done.stderr[-4000:]}"
         return done.stdout

@@ -14,7 +14,8 @@ from roommate.errors import HandLost
 from roommate.sandbox.hand import HandHost
 from roommate.sandbox.inside.frames import COST, DATA, END, OPEN, RESULT, TUNNEL, TUNNELS, WINDOW, frame, port_bytes
 from roommate.sandbox.tunnel import Tunnel
-from tests.live_hand import LiveHand, live_hand, until
+from tests.live_hand import LiveHand, live_hand
+from tests.patience import PATIENCE, until
 from tests.sandbox.test_hostile_hand import dial, host
 
 __all__ = ["host"]
@@ -40,7 +41,7 @@ async def echo(tunnel: Tunnel) -> None:
 
 
 async def connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while True:
             try:
                 return await asyncio.open_connection("127.0.0.1", port)
@@ -60,7 +61,7 @@ async def say(port: int, words: bytes) -> bytes:
     reader, writer = await connect(port)
     writer.write(words)
     writer.write_eof()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         heard = await reader.read()
     writer.close()
     return heard
@@ -230,7 +231,7 @@ async def test_more_than_a_room_may_have_wait_in_line(hand: LiveHand, port: int)
     await asyncio.sleep(0.1)
     assert not waiting.done()
     first[0][1].close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         assert await waiting == b"y"
     for _, other in [*first, (reader, writer)]:
         other.close()

@@ -26,6 +26,7 @@ from roommate.spool.parse import Unfit, parse
 from roommate.spool.watcher import BURST
 from roommate.store import Database, Ipc
 from roommate.words import HookEvent, HookKind, RoomId
+from tests.patience import until
 
 ONE, OTHER = RoomId("!one:x"), RoomId("!other:x")
 PROGRESS = HookKind.PROGRESS
@@ -74,11 +75,6 @@ class Rooms:
     def texts(self, room: RoomId) -> list[str]:
         return [event.text for heard, event in self.heard if heard == room]
 
-    async def until(self, what: Callable[[], object], seconds: float = 15) -> None:
-        async with asyncio.timeout(seconds):
-            while not what():
-                await asyncio.sleep(0.005)
-
 
 @pytest.fixture
 async def rooms(tmp_path: Path) -> AsyncIterator[Rooms]:
@@ -100,16 +96,16 @@ def _told(rooms: Rooms, room: RoomId, text: str) -> Callable[[], bool]:
 
 async def test_files_are_events_of_their_folders_room_in_the_order_of_names(rooms: Rooms) -> None:
     rooms.put(ONE, text="before anybody looked", room_id="!other:x", agent="gemini")
-    await rooms.until(lambda: rooms.heard)
+    await until(lambda: rooms.heard)
     for number in range(300):
         rooms.put(ONE, text=str(number))
     rooms.put(OTHER, "event-result", text="done", ok=True, seconds=2, exit_code=0, tool="t", summary="s", session="x")
-    await rooms.until(lambda: len(rooms.heard) == 302)
+    await until(lambda: len(rooms.heard) == 302)
     assert rooms.texts(ONE) == ["before anybody looked", *map(str, range(300))]
     assert [event for room, event in rooms.heard if room == OTHER] == [
         HookEvent(HookKind.RESULT, "", "x", "t", "s", True, 2.0, 0, "done", "")
     ]
-    await rooms.until(lambda: not os.listdir(rooms.out(ONE)) and not os.listdir(rooms.out(OTHER)))
+    await until(lambda: not os.listdir(rooms.out(ONE)) and not os.listdir(rooms.out(OTHER)))
 
 
 async def test_names_of_others_are_taken_as_often_as_they_are_written(rooms: Rooms) -> None:
@@ -117,13 +113,13 @@ async def test_names_of_others_are_taken_as_often_as_they_are_written(rooms: Roo
         for number in range(3):
             count = len(rooms.heard)
             (rooms.out(ONE) / f"{kind}.json").write_text(json.dumps({"message": f"{kind} {number}"}))
-            await rooms.until(_more_than(rooms, count))
+            await until(_more_than(rooms, count))
     assert len(rooms.texts(ONE)) == len(set(rooms.texts(ONE))) == 9
     assert len(set(rooms.names)) == 9
     (rooms.out(ONE) / "hook-errors.log").write_text("oh no")
     rooms.put(ONE, text="later")
-    await rooms.until(lambda: "later" in rooms.texts(ONE))
-    await rooms.until(lambda: os.listdir(rooms.out(ONE)) == ["hook-errors.log"])
+    await until(lambda: "later" in rooms.texts(ONE))
+    await until(lambda: os.listdir(rooms.out(ONE)) == ["hook-errors.log"])
 
 
 async def test_a_seed_that_is_written_in_place_is_not_read_in_halves(rooms: Rooms) -> None:
@@ -132,7 +128,7 @@ async def test_a_seed_that_is_written_in_place_is_not_read_in_halves(rooms: Room
         file.flush()
         await asyncio.sleep(0.2)
         file.write('"whole"}')
-    await rooms.until(lambda: rooms.texts(ONE) == ["whole"])
+    await until(lambda: rooms.texts(ONE) == ["whole"])
 
 
 async def test_hostile_files_are_set_aside_and_good_ones_read(
@@ -166,9 +162,9 @@ async def test_hostile_files_are_set_aside_and_good_ones_read(
     rooms.put(ONE, "approval-request", text="without an id")
     rooms.put(ONE, "approval-request", asks="../../etc/passwd")
     rooms.put(ONE, text="good", unknown={"deep": [1, {"er": 2}]})
-    await rooms.until(lambda: rooms.texts(ONE))
+    await until(lambda: rooms.texts(ONE))
     assert rooms.texts(ONE) == ["good"]
-    await rooms.until(lambda: all(name.startswith(".bad-") for name in os.listdir(out)))
+    await until(lambda: all(name.startswith(".bad-") for name in os.listdir(out)))
     assert secret.exists()
     aside = [record for record in caplog.records if "set aside" in record.message]
     assert len(aside) == 18, [record.message for record in aside]
@@ -186,10 +182,10 @@ async def test_a_flood_is_bounded_and_does_not_hold_up_another_room(
     for number in range(20):
         began = time.monotonic()
         rooms.put(OTHER, text=f"fine {number}")
-        await rooms.until(_told(rooms, OTHER, f"fine {number}"))
+        await until(_told(rooms, OTHER, f"fine {number}"))
         waits.append(time.monotonic() - began)
     assert max(waits) < 2, waits
-    await rooms.until(lambda: len(rooms.texts(ONE)) >= BURST, 30)
+    await until(lambda: len(rooms.texts(ONE)) >= BURST)
     assert any(f"{20_000 - MOST_WAITING} hook files are deleted unread" in r.message for r in caplog.records)
     assert len(rooms.texts(ONE)) <= BURST + 400, "the rest waits"
 
@@ -211,7 +207,7 @@ async def test_a_file_that_is_replaced_while_it_is_read(rooms: Rooms) -> None:
 
     await asyncio.to_thread(replace)
     rooms.put(ONE, text="after")
-    await rooms.until(lambda: "after" in rooms.texts(ONE))
+    await until(lambda: "after" in rooms.texts(ONE))
     assert set(rooms.texts(ONE)) <= {"mine", "after"}
 
 
@@ -219,8 +215,8 @@ async def test_what_could_not_be_kept_stays_and_is_read_later(rooms: Rooms, monk
     monkeypatch.setattr("roommate.spool.watcher._RETRY_SECONDS", 0.1)
     rooms.refuse = 2
     rooms.put(ONE, text="one")
-    await rooms.until(lambda: rooms.texts(ONE) == ["one"])
-    await rooms.until(lambda: not os.listdir(rooms.out(ONE)))
+    await until(lambda: rooms.texts(ONE) == ["one"])
+    await until(lambda: not os.listdir(rooms.out(ONE)))
 
 
 async def test_an_answer_is_put_where_the_hook_looks(rooms: Rooms) -> None:
@@ -234,15 +230,15 @@ async def test_an_answer_is_put_where_the_hook_looks(rooms: Rooms) -> None:
 
 async def test_a_folder_that_is_made_anew_is_watched(rooms: Rooms) -> None:
     rooms.put(ONE, text="one")
-    await rooms.until(lambda: rooms.texts(ONE) == ["one"])
+    await until(lambda: rooms.texts(ONE) == ["one"])
     rooms.spool.detach(ONE)
-    await rooms.until(lambda: not os.listdir(rooms.out(ONE)))
+    await until(lambda: not os.listdir(rooms.out(ONE)))
     rooms.out(ONE).rmdir()
     rooms.out(ONE).mkdir()
     rooms.attach(ONE)
     await asyncio.sleep(0.05)
     rooms.put(ONE, text="two")
-    await rooms.until(lambda: rooms.texts(ONE) == ["one", "two"])
+    await until(lambda: rooms.texts(ONE) == ["one", "two"])
 
 
 async def test_what_the_kernel_could_not_tell_is_found(rooms: Rooms) -> None:

@@ -16,7 +16,8 @@ from roommate.errors import ImageError
 from roommate.ports import Hand, Tools
 from roommate.tools import RoomTools
 from roommate.words import Event, ToolCall, ToolOutput, ToolResult
-from tests.live_hand import LiveHand, live_hand, until
+from tests.live_hand import LiveHand, live_hand
+from tests.patience import until
 
 KEEP = 2000
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.harness import ROOMMATE, Daemon, marked_processes, no_settings
+from tests.patience import PATIENCE
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -67,7 +68,7 @@ class Installed(Daemon):
     def program(self) -> Path:
         return self.root / "current" / ".venv" / "bin" / "roommate"
 
-    async def start(self, timeout: float = 30, program: Path | None = None) -> Self:
+    async def start(self, timeout: float = PATIENCE, program: Path | None = None) -> Self:
         return await super().start(timeout, program or self.program)
 
     async def roommate(self, *arguments: str) -> str:
@@ -112,7 +113,7 @@ class Installed(Daemon):
         if "run" in commands:
             await self.kill9()
 
-    async def step(self, *steps: str, timeout: float = 60) -> str:
+    async def step(self, *steps: str, timeout: float = PATIENCE) -> str:
         """Wait until the update is at one of these steps; gives it."""
         async with asyncio.timeout(timeout):
             while (found := str(self.journal["step"])) not in steps:

@@ -12,6 +12,7 @@ import pytest
 
 from roommate.demo.homeserver import Synapse
 from tests.conftest import PASSWORD, register
+from tests.patience import PATIENCE
 from tests.person import Person, Shown
 from tests.scripted_model import ScriptedModel
 from tests.updates.installed import Installed, Remote, installed_in
@@ -77,12 +78,12 @@ async def card(bot: Installed, person: Person, room: str, command: str = "!redep
         later = events[events.index(said) :] if said in events else []
         return next((message for message in bot.said(person, room) if message.event_id in later), None)
 
-    shown = await person.wait(found, 30, f"an answer to {command}")
+    shown = await person.wait(found, what=f"an answer to {command}")
     assert shown is not None
     return shown
 
 
-async def ended(bot: Installed, person: Person, room: str, asked: Shown, timeout: float = 60) -> Shown:
+async def ended(bot: Installed, person: Person, room: str, asked: Shown, timeout: float = PATIENCE) -> Shown:
     """The card's message, once it tells how the update ended."""
 
     def look() -> Shown | None:
@@ -106,13 +107,13 @@ def pongs(bot: Installed, person: Person, room: str) -> int:
 
 async def answered(bot: Installed, person: Person, room: str, pings: int) -> None:
     """Wait until that many of them are."""
-    await person.wait(lambda: pongs(bot, person, room) >= pings, 30, f"{pings} answers")
+    await person.wait(lambda: pongs(bot, person, room) >= pings, what=f"{pings} answers")
 
 
 async def test_a_good_release_takes_over(
     bot: Installed, remote: Remote, alice: Person, room: str, talk: str, model: ScriptedModel
 ) -> None:
-    await alice.ask(talk, "SAY first", 60)
+    await alice.ask(talk, "SAY first")
     old, pid = bot.release, bot.pid
     remote.commit("A <b>bold</b> `change`")
     new = remote.commit("And *another* one")
@@ -124,7 +125,7 @@ async def test_a_good_release_takes_over(
 
     await bot.step("image")
     in_flight = await alice.say(talk, "DELAY 3\nSAY in flight")
-    await alice.wait(lambda: any(one.prompt.endswith("in flight") for one in model.asked), 30, "the turn")
+    await alice.wait(lambda: any(one.prompt.endswith("in flight") for one in model.asked), what="the turn")
     await bot.step("trial")
     await alice.say(room, "!ping")
 
@@ -133,7 +134,7 @@ async def test_a_good_release_takes_over(
     assert (bot.release, bot.pid) == (new, pid)
     assert any("making the release" in look for look in shown.looks)
     assert any("on trial" in look for look in shown.looks)
-    assert (await alice.answer_to(in_flight, 60)).body.startswith("in flight")
+    assert (await alice.answer_to(in_flight)).body.startswith("in flight")
     await answered(bot, alice, room, 1)
     assert new in (await card(bot, alice, room, "!version")).body
 
@@ -154,16 +155,16 @@ async def test_who_may_not_and_what_means_nothing(
         assert "is no name" in (await card(bot, alice, room, "!redeploy --upload-pack=touch")).body
 
         me = f"{bot.user_id}: "
-        said = await alice.ask(talk, f"{me}SAY !redeploy", 60)
+        said = await alice.ask(talk, f"{me}SAY !redeploy")
         assert said.body == "!redeploy"
-        assert await alice.ask(talk, f'{me}TOOL request_redeploy {{"why": "I want to"}}\n---\nSAY I asked', 60)
+        assert await alice.ask(talk, f'{me}TOOL request_redeploy {{"why": "I want to"}}\n---\nSAY I asked')
         cards = [m for m in bot.said(alice, talk) if "The model asks for it: I want to" in m.body]
         assert len(cards) == 1
-        await bob.ask(talk, f'{me}TOOL request_redeploy {{"why": "Me too"}}\n---\nSAY so did I', 60)
+        await bob.ask(talk, f'{me}TOOL request_redeploy {{"why": "Me too"}}\n---\nSAY so did I')
         assert not [m for m in bot.said(alice, talk) if "Me too" in m.body and "Redeploy" in m.body]
 
         await alice.react(room, asked.event_id, "❌")
-        await alice.wait(lambda: any("stays as it is" in m.body for m in bot.said(alice, room)), 15, "no")
+        await alice.wait(lambda: any("stays as it is" in m.body for m in bot.said(alice, room)), what="no")
         for place in (room, talk):
             await bob.leave(place)
     assert bot.journal["step"] == "done"
@@ -214,7 +215,7 @@ async def test_a_migration_that_destroys_and_a_start_that_hangs(
     bot: Installed, remote: Remote, alice: Person, room: str, talk: str, model: ScriptedModel
 ) -> None:
     running = bot.release
-    await alice.ask(talk, "SAY remembered", 60)
+    await alice.ask(talk, "SAY remembered")
     broken = remote.commit(
         "It forgets everything, and hangs",
         store__migrations='STEPS = (*STEPS, "DELETE FROM steps; DELETE FROM conversations WHERE id < 0;")',
@@ -231,7 +232,7 @@ async def test_a_migration_that_destroys_and_a_start_that_hangs(
     (bot.root / ".env").unlink()
     assert f"❌ `{broken}` failed" in shown.body
     assert "was not ready after 6 s" in shown.body
-    assert (await alice.answer_to(waiting, 60)).body == "and goes on"
+    assert (await alice.answer_to(waiting)).body == "and goes on"
     history = [str(message.get("content")) for message in model.asked[-1].messages]
     assert any("remembered" in text for text in history), "the conversation is there again"
     await answered(bot, alice, room, before + 1)

@@ -1,0 +1,134 @@
+"""How the suite runs side by side: what stays together, what starts first, what runs alone.
+
+Each worker process takes one unit after another, the longest first: a file, or one test where tests take seconds and
+stand for themselves. Nothing of this changes a test: with ``-n 0`` they run one by one, in the order they stand.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections import defaultdict
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+SECONDS = Path(__file__).with_name("seconds.json")
+"""Unit to seconds, of those that take long, as ``--measure`` wrote it. It gives an order, no more."""
+LONG = 2.0
+"""Seconds from which on a unit is in that file."""
+UNKNOWN = 10.0
+"""Seconds that a test which nobody has measured is thought to take, where tests take seconds."""
+
+APART = tuple(f"tests/{folder}/" for folder in ("cli", "demo", "e2e", "install", "sandbox", "updates"))
+"""Where each test is a unit of its own."""
+TOGETHER = frozenset(
+    {
+        "tests/install/test_service.py",
+        "tests/sandbox/test_agents_image.py",
+        "tests/sandbox/test_rootless.py",
+        "tests/updates/test_redeploy.py",
+    }
+)
+"""Files there that are one unit: their tests share what takes long to make, or go on where the one before ended."""
+
+
+def unit_of(nodeid: str) -> str:
+    """What this test runs in one piece with."""
+    file = nodeid.partition("::")[0]
+    return nodeid if file.startswith(APART) and file not in TOGETHER else file
+
+
+class LongestFirst(LoadScopeScheduling):  # type: ignore[misc]
+    """xdist's scheduling by scope, with units as scopes, in the order in which the workers found them."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        super().__init__(config)
+        config.option.loadscopereorder = False
+
+    def _split_scope(self, nodeid: str) -> str:
+        return unit_of(nodeid)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--measure", action="store_true", help=f"write anew how long tests take, into {SECONDS.name}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "alone: no other test runs at the same time (see tests/README.md)")
+    if config.getoption("--measure") and not _worker(config):
+        config.pluginmanager.register(Stopwatch())
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """More than there are cores: tests wait more than they work."""
+    return min(2 * (os.cpu_count() or 1) + 1, 12)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config) -> LoadScopeScheduling:
+    return LongestFirst(config)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if _worker(config):
+        known = _known()
+        items.sort(key=lambda item: -known.get(unit := unit_of(item.nodeid), UNKNOWN if "::" in unit else 0.0))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """A test marked ``alone`` waits until those that run have ended, and those that come wait until it has ended."""
+    if not _worker(item.config):
+        return (yield)
+    run = _of_all_workers(item.config)
+    alone = item.get_closest_marker("alone") is not None
+    with ExitStack() as held:
+        with locked(run / "door"):  # so that nobody overtakes who waits to be alone
+            held.enter_context(locked(run / "room", fcntl.LOCK_EX if alone else fcntl.LOCK_SH))
+        return (yield)
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Path:
+    """A folder that all workers of this run have in common."""
+    return _of_all_workers(pytestconfig) if _worker(pytestconfig) else tmp_path_factory.getbasetemp()
+
+
+@contextmanager
+def locked(path: Path, kind: int = fcntl.LOCK_EX) -> Iterator[None]:
+    """Hold this lock, among processes."""
+    with path.open("w") as file:
+        fcntl.flock(file, kind)
+        yield
+
+
+class Stopwatch:
+    """Adds up how long each unit takes."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = defaultdict(float)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._seconds[unit_of(report.nodeid)] += report.duration
+
+    def pytest_sessionfinish(self) -> None:
+        known = {unit: took for unit, took in _known().items() if Path(unit.partition("::")[0]).exists()}
+        long = {unit: round(took) for unit, took in sorted((known | self._seconds).items()) if took >= LONG}
+        SECONDS.write_text(json.dumps(long, indent=1) + "\n")
+
+
+def _known() -> dict[str, float]:
+    known: dict[str, float] = json.loads(SECONDS.read_text())
+    return known
+
+
+def _of_all_workers(config: pytest.Config) -> Path:
+    return Path(config.getoption("basetemp")).parent  # xdist gives each worker a folder in it
+
+
+def _worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
