@@ -242,19 +242,19 @@ async def test_a_folder_that_is_made_anew_is_watched(rooms: Rooms) -> None:
 
 
 async def test_what_the_kernel_could_not_tell_is_found(rooms: Rooms) -> None:
-    await rooms.until(lambda: not rooms.spool._dirty)
+    await until(lambda: not rooms.spool._dirty)
     most = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
     names = [rooms.out(OTHER) / ".a", rooms.out(OTHER) / ".b"]
     names[0].touch()
     for number in range(most):  # the event loop does not run meanwhile, and the kernel keeps no more
         names[number % 2].rename(names[(number + 1) % 2])
     rooms.put(ONE, text="beyond the end of the queue")
-    await rooms.until(_told(rooms, ONE, "beyond the end of the queue"))
+    await until(_told(rooms, ONE, "beyond the end of the queue"))
 
 
 async def test_a_flood_of_what_is_no_ipc_file_is_not_listened_to(rooms: Rooms) -> None:
     rooms.put(ONE, text="before")
-    await rooms.until(_told(rooms, ONE, "before"))
+    await until(_told(rooms, ONE, "before"))
     file = rooms.out(ONE) / ".flood"
 
     def flood(seconds: float) -> int:
@@ -278,19 +278,19 @@ async def test_a_flood_of_what_is_no_ipc_file_is_not_listened_to(rooms: Rooms) -
     assert rooms.spool._inotify is not None
     rooms.spool._inotify._came = counted
     rooms.put(OTHER, text="meanwhile")
-    await rooms.until(_told(rooms, OTHER, "meanwhile"))
+    await until(_told(rooms, OTHER, "meanwhile"))
     assert came < await flooding, "most of it is not heard"
     rooms.put(ONE, text="after")
-    await rooms.until(_told(rooms, ONE, "after"))
+    await until(_told(rooms, ONE, "after"))
 
 
 @pytest.mark.parametrize("name", [b"\xff\xfe.json", b"\xed\xa0\x80", b" \n", b"-" * 255])
 async def test_names_that_are_no_text_do_not_deafen_the_watcher(rooms: Rooms, name: bytes) -> None:
     rooms.put(ONE, text="before")
-    await rooms.until(_told(rooms, ONE, "before"))
+    await until(_told(rooms, ONE, "before"))
     Path(os.fsdecode(os.fsencode(rooms.out(ONE)) + b"/" + name)).write_text("{}")
     rooms.put(ONE, text="after")
-    await rooms.until(_told(rooms, ONE, "after"))
+    await until(_told(rooms, ONE, "after"))
 
 
 _UNWATCHED = """
@@ -329,7 +329,7 @@ async def test_where_the_host_has_no_watch_left_folders_are_looked_into(tmp_path
 
 async def test_an_idle_watcher_is_not_woken(rooms: Rooms) -> None:
     rooms.put(ONE, text="one")
-    await rooms.until(_told(rooms, ONE, "one"))
+    await until(_told(rooms, ONE, "one"))
     await asyncio.sleep(0.5)
     before = wake_ups(os.getpid())
     await asyncio.sleep(2)
