@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sqlite3
 import sys
 import tempfile
 from pathlib import Path
@@ -156,3 +157,32 @@ async def test_it_stops_within_five_seconds_although_podman_hangs(
     await alice.wait(lambda: any("Podman has not answered" in m.body for m in bot.said(alice, room)), what="the status")
     assert await bot.term(5) == 0
     assert "Traceback" not in bot.log_text()
+
+
+async def test_an_access_token_of_the_settings_is_the_login(
+    homeserver: Synapse, daemon: MakeDaemon, person: MakePerson
+) -> None:
+    """It counts before a saved login and a password, is not stored, and a daemon is the device that it is of."""
+    bot, alice = await daemon(), await person("alice")  # logs in with the password, and keeps that
+    await bot.term()
+    async with await Person.at(homeserver.url, bot.user_id, PASSWORD) as owner:
+        bot.settings["MATRIX_ACCESS_TOKEN"] = owner.token
+        await bot.start()
+        room = await bot.room_with(alice)
+        assert "echo" in (await alice.ask(room, "run: echo echo")).body
+        assert owner.token not in bot.log_text()
+        await bot.term()
+        with sqlite3.connect(bot.state / "roommate.db") as database:
+            assert database.execute("SELECT way FROM sync WHERE access_token != ?", (owner.token,)).fetchone() == (
+                "password",
+            )
+
+        code, _, err = await run_once(bot.folder, **bot.settings | {"MATRIX_ACCESS_TOKEN": alice.token})
+        assert code == 78
+        assert f"MATRIX_ACCESS_TOKEN is a token of {alice.user_id}, and MATRIX_USER is {bot.user_id}" in err
+        assert len(err.splitlines()) == 1
+        await owner.call("POST", "logout", {})
+    code, _, err = await run_once(bot.folder, **bot.settings)
+    assert code == 77
+    assert "does not take MATRIX_ACCESS_TOKEN" in err
+    assert len(err.splitlines()) == 1

@@ -59,11 +59,12 @@ LAYERS: tuple[frozenset[str], ...] = (
             "control",
         }
     ),
+    frozenset({"login"}),
     frozenset({"logs"}),
     frozenset({"redaction"}),
     frozenset({"ports"}),
     frozenset({"config"}),
-    frozenset({"words", "errors", "tied", "systemd", "where", "folders", "printable", "__init__"}),
+    frozenset({"words", "errors", "tied", "systemd", "where", "outgoing", "folders", "printable", "__init__"}),
 )
 """From the top. A module imports from lower layers, and within its layer only its `SIBLINGS`."""
 
@@ -74,7 +75,7 @@ SIBLINGS = (
 )
 
 OWNERS = {
-    "aiohttp": {"matrix", "person", "broker"},
+    "aiohttp": {"matrix", "person", "broker", "login", "outgoing"},
     "litellm": {"agent"},
     "markdown_it": {"matrix"},
     "nh3": {"matrix"},

@@ -30,9 +30,10 @@ async def examine(settings: Settings, known: Known, sandboxes: Look, probes: Seq
     if settled.ok:
         checks.append(reached := await doctor.homeserver(settings))
         if reached.ok and kept.ok:
-            checks += [await doctor.clock(settings), await doctor.login(settings, known.account)]
-            if known.account:
-                checks += [await doctor.upload_limit(known.account), doctor.rate_limit(known.pace)]
+            account = doctor.account(settings, known.account)
+            checks += [await doctor.clock(settings), await doctor.login(settings, account)]
+            if account:
+                checks += [await doctor.upload_limit(settings, account), doctor.rate_limit(known.pace)]
     if known.runs:
         checks.append(doctor.sync(known.synced_ago))
     checks.append(await doctor.model(settings))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 import re
+import ssl
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -45,6 +47,15 @@ LIVE = frozenset(
 AGENTS = ("gemini", "qwen", "claude", "codex", "opencode")
 """The coding agents that rooms may have."""
 
+NETWORK = ("http_proxy", "https_proxy", "no_proxy", "ssl_cert_file")
+"""Settings that libraries and programs read themselves, in the environment."""
+
+_SHARED = "ROOMMATE_SHARED"
+"""Names of what is in the environment because `.env` says so; whoever reads the settings anew takes it out first."""
+
+_HERE = ("localhost", "127.0.0.1", "::1")
+"""What a proxy would take for its own machine."""
+
 CommaList = Annotated[tuple[str, ...], NoDecode]
 
 
@@ -62,6 +73,13 @@ class Settings(BaseSettings):
     matrix_user: str = Field("", description="The bot's Matrix id, such as @roommate:example.org")
     matrix_password: SecretStr = Field(
         SecretStr(""), description="Needed for the first login only; the token is kept in STATE_DIR"
+    )
+    matrix_access_token: SecretStr = Field(
+        SecretStr(""),
+        description="Instead of a password and a saved login: an access token of the bot; it is not renewed",
+    )
+    matrix_ca_file: Path = Field(
+        Path(), description="CAs of the homeserver, as PEM, that are trusted beside those of the host"
     )
     matrix_admin_user: str = Field("", description="Matrix id of the person who runs this; the default operator")
     operators: CommaList = Field((), description="Matrix ids of operators (default: MATRIX_ADMIN_USER)")
@@ -104,6 +122,13 @@ class Settings(BaseSettings):
     egress_internal_hosts: CommaList = Field(
         (), description="Hosts that rooms may connect to although their addresses are private, such as a mirror"
     )
+
+    http_proxy: SecretStr = Field(
+        SecretStr(""), description="Proxy for http:// addresses, such as http://proxy.example.org:3128"
+    )
+    https_proxy: SecretStr = Field(SecretStr(""), description="The same, for https:// addresses")
+    no_proxy: str = Field("", description="Hosts and domains that are reached without it; this machine always is")
+    ssl_cert_file: Path = Field(Path(), description="CAs that are trusted, as PEM (default: those of the host)")
 
     github_token: SecretStr = Field(
         SecretStr(""), description="Token for the repositories that rooms are given with !repo; never in a container"
@@ -181,10 +206,35 @@ class Settings(BaseSettings):
             raise ValueError(f"there is no agent {', '.join(sorted(unknown))}: there are {', '.join(AGENTS)}")
         return value
 
-    @field_validator("state_dir", "ipc_base_dir", "backup_dir", "update_allowed_signers", mode="after")
+    @field_validator(
+        *("state_dir", "ipc_base_dir", "backup_dir", "update_allowed_signers"),
+        *("matrix_ca_file", "ssl_cert_file"),
+        mode="after",
+    )
     @classmethod
     def _expand(cls, value: Path) -> Path:
         return value.expanduser().absolute() if value != Path() else value
+
+    @field_validator("matrix_ca_file", "ssl_cert_file", mode="after")
+    @classmethod
+    def _certificates(cls, value: Path) -> Path:
+        if value != Path():
+            try:
+                ssl.create_default_context(cafile=value)
+            except OSError as error:
+                why = "there are none in it" if isinstance(error, ssl.SSLError) else (error.strerror or "").lower()
+                raise ValueError(f"{why}: it must name a file with certificates, as PEM") from error
+        return value
+
+    @field_validator("http_proxy", "https_proxy", mode="after")
+    @classmethod
+    def _proxy(cls, value: SecretStr) -> SecretStr:
+        given = value.get_secret_value()
+        if given and "://" not in given:
+            return SecretStr(f"http://{given}")
+        if given and not re.fullmatch(r"https?://[^\s/]+/?", given):
+            raise ValueError("it must look like http://proxy.example.org:3128, perhaps with user:password@")
+        return value
 
     @field_validator("control_room", mode="after")
     @classmethod
@@ -225,6 +275,10 @@ class Settings(BaseSettings):
     @property
     def provider_bases(self) -> dict[str, str]:
         return {name: getattr(self, f"{name}_api_base") for name in PROVIDERS}
+
+    @property
+    def matrix_ca(self) -> Path | None:
+        return self.matrix_ca_file if self.matrix_ca_file != Path() else None
 
     @property
     def bot(self) -> UserId:
@@ -277,12 +331,33 @@ class Settings(BaseSettings):
 
 
 def load(env_file: Path | None = Path(".env"), **overrides: Any) -> Settings:
-    """Read the settings. Raises ConfigError with one line that names each wrong setting."""
+    """Read the settings. Raises ConfigError with one line that names each wrong setting.
+
+    What they say of the network is in the environment from then on, where every library and program looks for it.
+    """
+    for name in os.environ.pop(_SHARED, "").split():
+        os.environ.pop(name, None)  # it was ours, in this process or in the one before that became this one
     try:
-        return Settings(_env_file=env_file, **overrides)
+        settings = Settings(_env_file=env_file, **overrides)
     except ValidationError as error:
         problems = "; ".join(_explain(problem["loc"], problem["msg"], problem["input"]) for problem in error.errors())
         raise ConfigError(problems) from None
+    _share(settings)
+    return settings
+
+
+def _share(settings: Settings) -> None:
+    proxies = {name: getattr(settings, name).get_secret_value() for name in ("http_proxy", "https_proxy")}
+    file, around = settings.ssl_cert_file, settings.no_proxy
+    if any(proxies.values()) and around.strip() != "*":
+        around = ",".join(dict.fromkeys([*filter(None, map(str.strip, around.split(","))), *_HERE]))
+    wanted = proxies | {"no_proxy": around, "SSL_CERT_FILE": "" if file == Path() else str(file)}
+    # In lower case, which curl and git demand, and which wins where both are read.
+    shared = {name: value for name, value in wanted.items() if value and os.environ.get(name) != value}
+    given = [name for name in shared if name not in os.environ]
+    os.environ |= shared
+    if given:
+        os.environ[_SHARED] = " ".join(given)
 
 
 def _explain(where: tuple[int | str, ...], message: str, given: object) -> str:

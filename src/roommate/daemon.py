@@ -106,7 +106,14 @@ class Daemon:
         """Until cancelled, or a part of it cannot go on (RoommateError in an ExceptionGroup)."""
         database = Database.open(self._settings.state_dir)
         self._journal.keep()
-        homeserver = Homeserver(self._settings.matrix_homeserver, self._settings.bot)
+        inbox = Inbox(database)
+        homeserver = Homeserver(
+            self._settings.matrix_homeserver,
+            self._settings.bot,
+            keep=inbox.keep_account,
+            learned=lambda login: self._journal.redact.learn(login.access_token, login.refresh_token),
+            ca=self._settings.matrix_ca,
+        )
         spool = Spool()
         sandboxes = sandboxes_of(self._settings, spool)
         try:
@@ -114,7 +121,6 @@ class Daemon:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._control.run())
                 group.create_task(self._systemd.run(self._in_a_line, self._stalled_seconds))
-                inbox = Inbox(database)
                 await self._sign_in(homeserver, inbox)
                 await self._serve(database, inbox, homeserver, sandboxes, spool)
         finally:
@@ -128,15 +134,16 @@ class Daemon:
                 log.warning("not everything could be closed within %d s", STOP_SECONDS)
 
     async def _sign_in(self, homeserver: Homeserver, inbox: Inbox) -> None:
-        """With the saved login, else with the password, as soon as the homeserver answers."""
+        """With the settings' token, else the saved login, else the password, as soon as the homeserver answers."""
         delay = 1.0
         saved = await inbox.account()
         password = self._settings.matrix_password.get_secret_value()
+        token = self._settings.matrix_access_token.get_secret_value()
         while True:
             try:
-                account = await homeserver.sign_in(password, saved)
+                await homeserver.sign_in(password, saved, token)
             except TokenRevoked:
-                if saved is None or not password:
+                if token or saved is None or not password:
                     raise
                 log.warning("the saved login is dead: logging in anew with MATRIX_PASSWORD")
                 saved = None
@@ -145,9 +152,6 @@ class Daemon:
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 60)
             else:
-                self._journal.redact.learn(account.access_token)
-                if account != saved:
-                    await inbox.keep_account(account)
                 return
 
     async def _serve(

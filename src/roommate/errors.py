@@ -65,6 +65,11 @@ class Refused(MatrixError):
 class TokenRevoked(MatrixError):
     exit_code = 77  # EX_NOPERM of sysexits.h
 
+    def __init__(self, message: str, *, soft: bool = False) -> None:
+        super().__init__(message)
+        self.soft = soft
+        """The token has run out, and the device is still there: who logs in again is the same device."""
+
 
 class ModelError(RoommateError):
     pass

@@ -13,7 +13,7 @@ import sys
 from roommate import errors, takeover
 from roommate.config import Settings
 from roommate.daemon import STOP_SECONDS, Daemon
-from roommate.errors import RoommateError
+from roommate.errors import RoommateError, TokenRevoked
 from roommate.logs import Logs
 from roommate.systemd import Systemd
 from roommate.updates.journal import Journal
@@ -39,7 +39,7 @@ def main(settings: Settings) -> int:
             takeover.settle(settings)
     except* RoommateError as group:
         error = errors.first(group)
-        log.critical("%s", error)
+        log.critical("%s%s", error, _way_back(settings) if isinstance(error, TokenRevoked) else "")
         code = error.exit_code
         if trial is not None:
             Journal(settings.state_dir).report(trial, str(error))
@@ -72,6 +72,15 @@ async def _until_told(settings: Settings, journal: Logs, trial: Update | None) -
     except asyncio.CancelledError:
         log.info("beginning again" if again else "stopped")
     return again
+
+
+def _way_back(settings: Settings) -> str:
+    """To a login, after one that is dead."""
+    if settings.matrix_access_token.get_secret_value():
+        return "; MATRIX_ACCESS_TOKEN needs a new one"
+    if settings.matrix_password.get_secret_value():
+        return "; the next start logs in with MATRIX_PASSWORD"
+    return "; `roommate auth login` makes a new one"
 
 
 def _begin_again() -> None:

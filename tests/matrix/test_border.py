@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from roommate.errors import MatrixError, Refused, TokenRevoked, Transient
-from roommate.matrix.border import NETWORK_ERRORS, NotMatrix, back_off, lost, refusal, sendable
+from roommate.matrix.border import NotMatrix, back_off, lost, refusal, sendable
+from roommate.outgoing import NETWORK_ERRORS
 
 
 def answer(status: int, code: str | None = None, retry_after_ms: int | None = None, **headers: str) -> Any:

@@ -35,7 +35,7 @@ async def run() -> None:
     account = await _migrated(settings)
     checks = [doctor.python(), doctor.configuration(settings), reached := await doctor.homeserver(settings)]
     if reached.ok:
-        checks.append(await doctor.login(settings, account))
+        checks.append(await doctor.login(settings, doctor.account(settings, account)))
     _demand(checks)
     model = model_of(settings, settings.llm_model)
     if isinstance(model, LiteLLMModel):

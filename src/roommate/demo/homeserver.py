@@ -12,6 +12,7 @@ from typing import Self
 from roommate.demo.instance import MARK_KEY, Instance, Limits, Place, is_free
 from roommate.demo.process import Background
 from roommate.errors import MatrixError
+from roommate.login import call
 from roommate.person import accounts
 from roommate.words import Account
 
@@ -118,8 +119,8 @@ class Synapse:
                     raise MatrixError("Synapse is not installed: it comes with Roommate's extra `demo`")
                 raise MatrixError(f"the homeserver ended before it was ready: {self._process.last_words()}")
             try:
-                known = await accounts.call(self.url, "GET", "/.well-known/matrix/client")
-                await accounts.call(self.url, "GET", "/_matrix/client/versions")
+                known = await call(self.url, "GET", "/.well-known/matrix/client")
+                await call(self.url, "GET", "/_matrix/client/versions")
             except MatrixError:
                 known = {}
             if known.get(MARK_KEY) == self._running_instance.mark:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from roommate.demo.instance import MARK_KEY, Instance, Place
 from roommate.errors import MatrixError, RoommateError, Transient
+from roommate.login import call
 from roommate.ops import env_file
 from roommate.person import accounts
 
@@ -119,7 +120,7 @@ async def _ready(url: str, mark: str) -> None:
     deadline = time.monotonic() + READY_SECONDS
     while True:
         try:
-            known = await accounts.call(url, "GET", "/.well-known/matrix/client")
+            known = await call(url, "GET", "/.well-known/matrix/client")
             break
         except Transient:
             if time.monotonic() > deadline:

@@ -9,10 +9,8 @@ from typing import Any
 import aiohttp
 from nio import ErrorResponse
 
+from roommate import outgoing
 from roommate.errors import MatrixError, Refused, TokenRevoked, Transient
-
-NETWORK_ERRORS = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
-"""What a request raises when the network, a proxy or garbage is in the way (ValueError: not JSON, not UTF-8)."""
 
 UNSAID_RETRY_SECONDS = 5.0
 """How long to wait after a 429 that does not say: the pace of Synapse's own limit."""
@@ -26,10 +24,10 @@ class NotMatrix(Transient):
 
 
 def lost(what: str, error: BaseException) -> MatrixError:
-    """The homeserver could not be asked; `error` is one of NETWORK_ERRORS, `what` completes "did not …"."""
+    """The homeserver could not be asked; `error` is one of outgoing.NETWORK_ERRORS, `what` completes "did not …"."""
     if isinstance(error, aiohttp.InvalidURL):
         return Refused(f"the homeserver cannot {what}: its URL is wrong ({error})")
-    return Transient(f"the homeserver did not {what}: {error or type(error).__name__}")
+    return Transient(f"the homeserver did not {what}: {outgoing.why(error)}")
 
 
 def refusal(what: str, answer: ErrorResponse) -> MatrixError:
@@ -42,7 +40,8 @@ def refusal(what: str, answer: ErrorResponse) -> MatrixError:
     code = answer.status_code or ""
     said = f"the homeserver did not {what}: {code or status} {answer.message}"
     if code in _DEAD_LOGIN:
-        return TokenRevoked(f"the homeserver does not take the bot's login any more: {code} {answer.message}")
+        said = f"the homeserver does not take the bot's login any more: {code} {answer.message}"
+        return TokenRevoked(said, soft=answer.soft_logout)
     if status == 429 or code == "M_LIMIT_EXCEEDED":
         return Transient(said, _retry_after(answer))
     if status == 413:  # proxies limit the size of requests, too, without a word of Matrix

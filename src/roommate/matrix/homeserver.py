@@ -6,28 +6,36 @@ import io
 import json
 import logging
 import secrets
-from collections.abc import Awaitable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
-import aiohttp
 from nio import AsyncClient, AsyncClientConfig, ErrorResponse
 
+from roommate import outgoing
 from roommate.errors import ConfigError, Refused, TokenRevoked, Transient
-from roommate.matrix.border import NETWORK_ERRORS, NotMatrix, lost, refusal, sendable
+from roommate.login import Session, ways
+from roommate.login.request import NotMatrix as NotHomeserver
+from roommate.login.session import Keep
+from roommate.matrix.border import NotMatrix, lost, refusal, sendable
 from roommate.matrix.parse import MAX_NAME, Me, items, obj, text
+from roommate.outgoing import NETWORK_ERRORS
 from roommate.words import Account, EventId, JsonObject, RoomId, UserId
 
-DEVICE_NAME = "Roommate"
 REQUEST_SECONDS = 30.0
 SYNC_GRACE_SECONDS = 30.0
 """How much longer than it was asked to wait a homeserver may take to answer a sync."""
 PROMPT_SYNC_SECONDS = 300.0
 """How long it may take for a sync without waiting: after a long absence there is much to put together."""
-KEEP_ALIVE_SECONDS = 50.0
-"""Shorter than the 60-75 s that homeservers and proxies keep an idle connection; a new one costs round trips."""
 UPLOAD_BYTES_PER_SECOND = 50_000
-CLIENT_API = "/_matrix/client/v3"
+CLIENT_API = ways.CLIENT_API
+
+T = TypeVar("T")
+
+
+async def _nowhere(account: Account) -> None:
+    """Where a login is kept that nobody wants to keep."""
 
 
 class Homeserver:
@@ -37,36 +45,53 @@ class Homeserver:
     would fail from then on), takes 0.2 ms for each, and keeps every room in memory. Nothing here encrypts.
     """
 
-    def __init__(self, url: str, user: UserId) -> None:
+    def __init__(
+        self,
+        url: str,
+        user: UserId,
+        *,
+        keep: Keep = _nowhere,
+        learned: Callable[[Account], None] = lambda _: None,
+        ca: Path | None = None,
+    ) -> None:
+        """`keep` stores each login before it is used; `learned` is told of it before anything else. `ca` is a file of
+        CAs that are trusted beside the host's own."""
         # nio would repeat a rate-limited or timed-out request by itself, for ever and out of order.
         config = AsyncClientConfig(max_limit_exceeded=0, max_timeouts=0, request_timeout=REQUEST_SECONDS)
         self._nio = AsyncClient(url.rstrip("/"), user, config=config)
-        self._token = ""
+        self._keep, self._learned, self._ca = keep, learned, ca
+        self._session: Session | None = None
         self._upload_limit: int | None = None
         self.me = Me(user)
         logging.getLogger("nio").setLevel(logging.ERROR)  # it logs whole events, and so what people write
 
-    async def sign_in(self, password: str, saved: Account | None) -> Account:
-        """Use the saved login, or log in with the password as a new device. Gives the login to save.
+    async def sign_in(self, password: str, saved: Account | None, token: str = "") -> Account:
+        """Use the access `token` that an operator gave, or else the saved login, or log in with the password.
 
-        Raises ConfigError where a setting is wrong, Transient while the homeserver is away (call it again then),
-        TokenRevoked when the saved login is dead. A saved login of another account or homeserver is passed over.
+        Gives the login, which is stored unless it is an operator's. Raises ConfigError where a setting is wrong,
+        Transient while the homeserver is away (call it again then), TokenRevoked when the login is dead. A saved login
+        of another account or homeserver is passed over.
         """
         url, user = self._nio.homeserver, self.me.user_id
         if self._nio.client_session is None:
-            connector = aiohttp.TCPConnector(keepalive_timeout=KEEP_ALIVE_SECONDS)
-            self._nio.client_session = aiohttp.ClientSession(connector=connector)
-        if saved is not None and (saved.homeserver, saved.user_id) == (url, user):
+            self._nio.client_session = outgoing.session(more=self._ca)
+        self._session = None  # a dead login would spoil a new one
+        if token:
+            account = await self._given(url, user, token)
+        elif saved is not None and (saved.homeserver, saved.user_id) == (url, user):
             account = saved
-            self._nio.restore_login(saved.user_id, saved.device_id, saved.access_token)
-            self._token = saved.access_token
-            await self._call("check the bot's login", "GET", f"{CLIENT_API}/account/whoami")
         else:
-            self._token = self._nio.access_token = ""  # a dead one would spoil the login
             account = await self._log_in(url, user, password)
-            self._token = account.access_token
+            await self._keep(account)
+        self._learned(account)
+        self._session = Session(
+            account, self._keep, password="" if token else password, ca=self._ca, renewed=self._learned
+        )
+        self._nio.restore_login(user, account.device_id, account.access_token)
+        if account is saved:
+            await self._call("check the bot's login", "GET", f"{CLIENT_API}/account/whoami")
         self.me = Me(user, await self._display_name())
-        return account
+        return self._session.account
 
     async def close(self) -> None:
         await self._nio.close()
@@ -118,11 +143,11 @@ class Homeserver:
 
     async def send(self, room: RoomId, event_type: str, content: JsonObject, txn_id: str) -> EventId:
         """Send an event. The same `txn_id` from the same login is the same event, however often it is sent."""
-        answer = await self._ask("send", self._nio.room_send(room, event_type, sendable(content), txn_id))
+        answer = await self._ask("send", lambda: self._nio.room_send(room, event_type, sendable(content), txn_id))
         return EventId(answer.event_id)
 
     async def redact(self, room: RoomId, event: EventId, reason: str | None, txn_id: str) -> EventId:
-        answer = await self._ask("redact", self._nio.room_redact(room, event, reason, txn_id))
+        answer = await self._ask("redact", lambda: self._nio.room_redact(room, event, reason, txn_id))
         return EventId(answer.event_id)
 
     async def upload(self, content: bytes, content_type: str, name: str) -> str:
@@ -152,30 +177,34 @@ class Homeserver:
         return self._upload_limit
 
     async def typing(self, room: RoomId, on: bool, timeout_ms: int) -> None:
-        await self._ask("show typing", self._nio.room_typing(room, on, timeout_ms))
+        await self._ask("show typing", lambda: self._nio.room_typing(room, on, timeout_ms))
 
     async def join(self, room: RoomId) -> None:
-        await self._ask("let the bot join", self._nio.join(room))
+        await self._ask("let the bot join", lambda: self._nio.join(room))
 
     async def leave(self, room: RoomId, reason: str = "") -> None:
         """Leave a room, or decline its invitation; people see the reason."""
         await self._call("let the bot leave", "POST", f"{_path(room)}/leave", {"reason": reason} if reason else {})
 
     async def forget(self, room: RoomId) -> None:
-        await self._ask("forget the room", self._nio.room_forget(room))
+        await self._ask("forget the room", lambda: self._nio.room_forget(room))
 
     # ── Asking ───────────────────────────────────────────────────────────────────────────────────
 
-    async def _ask(self, what: str, call: Awaitable[Any]) -> Any:
+    async def _ask(self, what: str, call: Callable[[], Awaitable[Any]]) -> Any:
         """nio's answer. nio returns a homeserver's errors and raises the network's: here both are raised."""
-        try:
-            answer = await call
-        except NETWORK_ERRORS as error:
-            raise lost(what, error) from error
-        if isinstance(answer, ErrorResponse):
-            self._nio.access_token = self._token  # nio forgets it at a soft logout, such as that of a locked account
-            raise refusal(what, answer)
-        return answer
+
+        async def ask(token: str) -> Any:
+            self._nio.access_token = token  # nio forgets it at a soft logout, such as that of a locked account
+            try:
+                answer = await call()
+            except NETWORK_ERRORS as error:
+                raise lost(what, error) from error
+            if isinstance(answer, ErrorResponse):
+                raise refusal(what, answer)
+            return answer
+
+        return await self._as_bot(ask)
 
     async def _call(
         self,
@@ -188,31 +217,52 @@ class Homeserver:
     ) -> JsonObject:
         """What nio cannot ask, or cannot read as we need it: a request whose answer is a JSON object."""
         sent = json.dumps(sendable(body)).encode() if isinstance(body, dict) else body
-        headers = {"Content-Type": content_type} | ({"Authorization": f"Bearer {self._token}"} if self._token else {})
+
+        async def ask(token: str) -> JsonObject:
+            headers = {"Content-Type": content_type} | ({"Authorization": f"Bearer {token}"} if token else {})
+            try:
+                # A stream: bytes would be written at one go, however many.
+                data = None if sent is None else io.BytesIO(sent)
+                response = await self._nio.send(method, path, data, headers, timeout=seconds)
+                content = await response.read()
+            except NETWORK_ERRORS as error:
+                raise lost(what, error) from error
+            try:
+                answer = obj(json.loads(content))
+            except ValueError:
+                answer = {}  # something before the homeserver answered with a page of its own
+            if response.status >= 300:
+                failed = ErrorResponse.from_dict(answer)
+                failed.transport_response = response
+                raise refusal(what, failed)
+            return answer
+
+        return await self._as_bot(ask)
+
+    async def _as_bot(self, ask: Callable[[str], Awaitable[T]]) -> T:
+        """With the token of now; before there is one, without."""
+        return await (ask("") if self._session is None else self._session.do(ask))
+
+    async def _given(self, url: str, user: UserId, token: str) -> Account:
         try:
-            # A stream: bytes would be written at one go, however many.
-            data = None if sent is None else io.BytesIO(sent)
-            response = await self._nio.send(method, path, data, headers, timeout=seconds)
-            content = await response.read()
-        except NETWORK_ERRORS as error:
-            raise lost(what, error) from error
-        try:
-            answer = obj(json.loads(content))
-        except ValueError:
-            answer = {}  # something before the homeserver answered with a page of its own
-        if response.status >= 300:
-            failed = ErrorResponse.from_dict(answer)
-            failed.transport_response = response
-            raise refusal(what, failed)
-        return answer
+            account = await ways.given(url, token, ca=self._ca)
+        except TokenRevoked as error:
+            raise TokenRevoked(f"the homeserver does not take MATRIX_ACCESS_TOKEN: {error}") from error
+        except (Refused, NotHomeserver) as error:
+            raise ConfigError(f"MATRIX_HOMESERVER {url}: {error}") from error
+        if account.user_id != user:
+            raise ConfigError(f"MATRIX_ACCESS_TOKEN is a token of {account.user_id}, and MATRIX_USER is {user}")
+        return account
 
     async def _log_in(self, url: str, user: UserId, password: str) -> Account:
         if not password:
-            raise ConfigError("MATRIX_PASSWORD is not set: it is needed for the first login")
+            raise ConfigError(
+                "there is no login yet: set MATRIX_PASSWORD or MATRIX_ACCESS_TOKEN, or run `roommate auth login`"
+            )
         try:
             await self._call("tell its versions", "GET", "/_matrix/client/versions")
-            answer = await self._ask("log in", self._nio.login(password, DEVICE_NAME))
-        except NotMatrix as error:
+            account = await ways.by_password(url, user, password, ca=self._ca)
+        except (NotMatrix, NotHomeserver) as error:
             raise ConfigError(f"MATRIX_HOMESERVER {url} is not the address of a homeserver: {error}") from error
         except Refused as error:
             if error.errcode == "M_FORBIDDEN":
@@ -220,9 +270,9 @@ class Homeserver:
             raise ConfigError(f"MATRIX_HOMESERVER {url}: {error}") from error
         except TokenRevoked as error:
             raise ConfigError(f"MATRIX_USER {user} cannot log in: {error}") from error
-        if answer.user_id != user:
-            raise ConfigError(f"MATRIX_USER is {user}, but {url} calls that account {answer.user_id}")
-        return Account(url, user, answer.device_id, answer.access_token)
+        if account.user_id != user:
+            raise ConfigError(f"MATRIX_USER is {user}, but {url} calls that account {account.user_id}")
+        return account
 
     async def _display_name(self) -> str:
         try:

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import platform
+import ssl
 import stat
 import sys
 import tempfile
@@ -14,7 +15,9 @@ import time
 import urllib.error
 import urllib.request
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 
+from roommate import outgoing
 from roommate.config import REHEARSAL, Settings
 from roommate.errors import ConfigError, ModelError
 from roommate.ports import Model
@@ -79,7 +82,7 @@ def is_running(settings: Settings) -> bool:
 async def homeserver(settings: Settings) -> Check:
     """Does the client-server API answer?"""
     what, url = "homeserver", settings.matrix_homeserver
-    status, answer = await asyncio.to_thread(_get, f"{url}/_matrix/client/versions", "")
+    status, answer = await asyncio.to_thread(_get, f"{url}/_matrix/client/versions", "", settings.matrix_ca)
     if status == 200 and (versions := answer.get("versions")):
         return Check(what, True, f"{url} speaks Matrix {versions[-1]}")
     found = f"{url} answers with HTTP {status}" if status else f"{url} does not answer: {answer.get('error')}"
@@ -92,7 +95,7 @@ async def clock(settings: Settings) -> Check:
     """Do the homeserver and this host agree on the time? To the second, as HTTP tells it."""
     what, mend = "clock", "let this host's clock be set by NTP: timedatectl set-ntp true"
     before = time.time()
-    date = await asyncio.to_thread(_date, f"{settings.matrix_homeserver}/_matrix/client/versions")
+    date = await asyncio.to_thread(_date, f"{settings.matrix_homeserver}/_matrix/client/versions", settings.matrix_ca)
     if date is None:
         return Check(what, False, "the homeserver does not say what time it is", mend, needed=False)
     apart = abs(date - (before + time.time()) / 2)
@@ -101,11 +104,12 @@ async def clock(settings: Settings) -> Check:
     return Check(what, False, f"{apart:.0f} s apart from the homeserver's", mend, needed=False)
 
 
-async def upload_limit(account: Account) -> Check:
+async def upload_limit(settings: Settings, account: Account) -> Check:
     """The largest file that can be shown to people."""
     what = "upload limit"
     for path in ("client/v1/media/config", "media/v3/config"):
-        status, answer = await asyncio.to_thread(_get, f"{account.homeserver}/_matrix/{path}", account.access_token)
+        url = f"{account.homeserver}/_matrix/{path}"
+        status, answer = await asyncio.to_thread(_get, url, account.access_token, settings.matrix_ca)
         if status == 200 and isinstance(size := answer.get("m.upload.size"), int):
             mend = "raise max_upload_size of the homeserver"
             return Check(what, size >= SMALLEST_UPLOAD, f"{size / (1 << 20):.0f} MiB a file", mend, needed=False)
@@ -128,23 +132,37 @@ def sync(seconds: float | None) -> Check:
     return Check("sync", seconds < SILENT_SECONDS, f"{seconds:.0f} s ago", mend)
 
 
+def account(settings: Settings, kept: Account | None) -> Account | None:
+    """The login that a start would use: the settings' token, or else the one that STATE_DIR keeps."""
+    if token := settings.matrix_access_token.get_secret_value():
+        return Account(settings.matrix_homeserver.rstrip("/"), settings.bot, "", token, "MATRIX_ACCESS_TOKEN")
+    return kept
+
+
 async def login(settings: Settings, account: Account | None) -> Check:
-    """Is the login that STATE_DIR keeps still good? None is no login yet."""
+    """Is the login still good? None is no login yet."""
     what = "login"
     if account is None:
         has_password = bool(settings.matrix_password.get_secret_value())
         found = (
             "none yet; the first start logs in with MATRIX_PASSWORD" if has_password else "none yet, and no password"
         )
-        return Check(what, has_password, found, "set MATRIX_PASSWORD in .env for the first start")
+        mend = "run `roommate auth login`, or set MATRIX_PASSWORD in .env for the first start"
+        return Check(what, has_password, found, mend)
+    given = account.way == "MATRIX_ACCESS_TOKEN"
     url = f"{account.homeserver}/_matrix/client/v3/account/whoami"
-    status, answer = await asyncio.to_thread(_get, url, account.access_token)
+    status, answer = await asyncio.to_thread(_get, url, account.access_token, settings.matrix_ca)
     if status == 200 and answer.get("user_id") == settings.matrix_user:
-        return Check(what, True, f"{account.user_id}, device {account.device_id}")
+        device = answer.get("device_id") or "without a device"
+        return Check(what, True, f"{account.user_id}, device {device}, by {account.way}")
+    if status == 401 and account.refresh_token:
+        return Check(what, True, f"{account.user_id}, device {account.device_id}: renewed at the next start")
     if status == 401:
-        return Check(
-            what, False, "the homeserver does not take the token any more", "set MATRIX_PASSWORD and start again"
-        )
+        mend = "set another one" if given else "set MATRIX_PASSWORD and start again, or run `roommate auth login`"
+        return Check(what, False, f"the homeserver does not take the token any more (by {account.way})", mend)
+    if status == 200 and given:
+        found = f"MATRIX_ACCESS_TOKEN is a token of {answer.get('user_id')}, MATRIX_USER is {settings.matrix_user}"
+        return Check(what, False, found, "set the token of MATRIX_USER")
     if status == 200:
         found = f"STATE_DIR belongs to {answer.get('user_id')}, MATRIX_USER is {settings.matrix_user}"
         return Check(what, False, found, "use another STATE_DIR for another bot")
@@ -183,10 +201,10 @@ async def think(model: Model) -> Check:
     return Check(what, True, f"after {time.monotonic() - began:.1f} s, {tokens} tokens")
 
 
-def _date(url: str) -> float | None:
+def _date(url: str, ca: Path | None) -> float | None:
     """The time that a server's answer carries, as seconds since 1970. Blocks."""
     try:
-        with urllib.request.urlopen(url, timeout=ANSWER_SECONDS) as response:  # noqa: S310 — settings say which
+        with urllib.request.urlopen(url, timeout=ANSWER_SECONDS, context=outgoing.trust(ca)) as response:  # noqa: S310
             date = response.headers.get("Date", "")
     except (OSError, ValueError):
         return None
@@ -196,7 +214,7 @@ def _date(url: str) -> float | None:
         return None
 
 
-def _get(url: str, token: str) -> tuple[int, JsonObject]:
+def _get(url: str, token: str, ca: Path | None = None) -> tuple[int, JsonObject]:
     """HTTP status and the JSON that came with it; status 0 and an ``error`` where nobody answers. Blocks."""
     if not url.startswith(("http://", "https://")):
         return 0, {"error": "it is no http:// or https:// address"}
@@ -204,12 +222,14 @@ def _get(url: str, token: str) -> tuple[int, JsonObject]:
     if token:
         request.add_header("Authorization", f"Bearer {token}")
     try:
-        with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as response:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=ANSWER_SECONDS, context=outgoing.trust(ca)) as response:  # noqa: S310
             status, text = response.status, response.read(1 << 20)
     except urllib.error.HTTPError as error:
         status, text = error.code, error.read(1 << 16)
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
+        if isinstance(reason, ssl.SSLError):
+            return 0, {"error": outgoing.why(reason)}
         return 0, {"error": str(getattr(reason, "strerror", None) or reason).lower()}
     try:
         answer = json.loads(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 
 from roommate.store import audit, echo, outbox
 from roommate.store.codec import decode, encode, tag
@@ -23,6 +23,9 @@ from roommate.words import (
     RoomId,
     SyncBatch,
 )
+
+LOGIN = tuple(field.name for field in fields(Account))
+"""Columns of the table ``sync``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +50,15 @@ class Inbox:
 
     @staticmethod
     def login(c: sqlite3.Connection) -> Account | None:
-        row = c.execute("SELECT homeserver, user_id, device_id, access_token FROM sync").fetchone()
-        return Account(*row) if row[3] else None
+        row = c.execute(f"SELECT {', '.join(LOGIN)} FROM sync").fetchone()  # noqa: S608 — names of ours
+        found = {name: value for name, value in zip(LOGIN, row, strict=True) if value is not None}
+        return Account(**found) if "access_token" in found else None
 
     async def keep_account(self, account: Account | None) -> None:
-        """Keep a login; None forgets it, so that the next start logs in with the password."""
-        row = (account.homeserver, account.user_id, account.device_id, account.access_token) if account else (None,) * 4
+        """Keep a login; None forgets it."""
+        row = asdict(account) if account else dict.fromkeys(LOGIN)
         await self._db.run(
-            lambda c: c.execute("UPDATE sync SET homeserver=?, user_id=?, device_id=?, access_token=?", row)
+            lambda c: c.execute(f"UPDATE sync SET {', '.join(f'{name} = :{name}' for name in LOGIN)}", row)  # noqa: S608
         )
 
     async def since(self) -> str | None:

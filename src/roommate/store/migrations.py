@@ -202,6 +202,12 @@ STEPS = (
         PRIMARY KEY (room_id, repo)
     ) WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE sync ADD COLUMN way TEXT;              -- of the login: words.Way
+    ALTER TABLE sync ADD COLUMN refresh_token TEXT;
+    ALTER TABLE sync ADD COLUMN expires_at REAL;       -- of the access token: seconds since 1970
+    ALTER TABLE sync ADD COLUMN client_id TEXT;        -- what an authorization server calls us
+    """,
 )
 
 
