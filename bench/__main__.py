@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import agents, audit, broker, calls, hooks, idle, life, operating, turns, updates
+from bench import aged, agents, audit, broker, calls, hooks, idle, life, operating, turns, updates
 from bench.stage import Figure, Stage, stage
 
 PARTS: dict[str, Callable[[Stage, int], Awaitable[list[Figure]]]] = {
@@ -28,6 +28,7 @@ PARTS: dict[str, Callable[[Stage, int], Awaitable[list[Figure]]]] = {
     "broker": broker.measure,
     "agents": agents.measure,
     "audit": audit.measure,
+    "aged": aged.measure,
 }
 
 

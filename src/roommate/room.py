@@ -30,7 +30,6 @@ from roommate.words import (
     Rank,
     Reaction,
     RoomId,
-    Step,
     Unreadable,
     UserId,
 )
@@ -104,11 +103,11 @@ class Room:
         if (unfinished := await self._house.turns.unfinished(self.room_id)) is None:
             return
         row = await self._house.rooms.get(self.room_id)
-        told = await self._house.ipc.of_turn(unfinished[0].id)
+        told = await self._house.ipc.of_turn(unfinished.id)
 
         def go_on() -> None:
             self._unfinished = None
-            running = self._start(group, *unfinished, resumed=True, crowded=row.joined > 2)
+            running = self._start(group, unfinished, resumed=True, crowded=row.joined > 2)
             for event in told:
                 running.emit(event)
 
@@ -219,19 +218,11 @@ class Room:
                 waiting.seq, self.room_id, message.thread, prompt, settings.llm_model, instead=model
             )
             if begun:
-                self._start(group, *begun, resumed=False, crowded=row.joined > 2)
+                self._start(group, begun, resumed=False, crowded=row.joined > 2)
 
-    def _start(
-        self,
-        group: asyncio.TaskGroup,
-        turn: Turn,
-        conversation: Sequence[Sequence[Step]],
-        *,
-        resumed: bool,
-        crowded: bool,
-    ) -> RunningTurn:
+    def _start(self, group: asyncio.TaskGroup, turn: Turn, *, resumed: bool, crowded: bool) -> RunningTurn:
         self.running = running = RunningTurn(turn, self._house, crowded=crowded, over=self._over)
-        running.start(group, conversation, resumed=resumed)
+        running.start(group, resumed=resumed)
         return running
 
     def _over(self) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
 from roommate import agents, logs
 from roommate.agent.turn import Outcome, run_turn
+from roommate.agent.window import MOST_CHARACTERS
 from roommate.chat import voice
 from roommate.errors import ModelError, StateError
 from roommate.house import House
@@ -44,13 +45,13 @@ class RunningTurn:
         self.closing = False
         """Its message takes no more."""
 
-    def start(self, group: asyncio.TaskGroup, conversation: Sequence[Sequence[Step]], *, resumed: bool) -> None:
-        """Run in this group. `conversation` is all turns so far, this one last."""
+    def start(self, group: asyncio.TaskGroup, *, resumed: bool) -> None:
+        """Run in this group."""
         with logs.about(turn=self.turn.id):
             if resumed:
                 log.info("goes on after a restart")
                 self._live.emit(Note(voice.RESUMED))
-            self._work = group.create_task(self._run(conversation))
+            self._work = group.create_task(self._run())
             group.create_task(self._see_through(self._work))
 
     def emit(self, event: Event) -> None:
@@ -86,14 +87,15 @@ class RunningTurn:
         if self._typing:
             await house.progress.typing(turn.room_id, False)
 
-    async def _run(self, conversation: Sequence[Sequence[Step]]) -> Outcome:
+    async def _run(self) -> Outcome:
         """Whatever happens in a turn ends the turn, and nothing else."""
         house, turn = self._house, self.turn
         try:
+            model = house.model(turn.model)
             return await run_turn(
-                conversation,
+                await house.turns.conversation(turn, MOST_CHARACTERS * model.context_tokens),
                 room=turn.room_id,
-                model=house.model(turn.model),
+                model=model,
                 tools=house.tools(turn),
                 journal=_Journal(house.turns, turn),
                 emit=self._live.emit,

@@ -111,9 +111,9 @@ async def test_a_turn_that_ended_since_has_its_answer_and_one_that_did_not_goes_
     )
     assert await turns.unfinished(ROOM) is None
     [two] = await inbox.waiting(ROOM)
-    begun = await turns.begin(two.seq, ROOM, None, Prompt("two", ALICE), "m")
-    assert begun is not None
-    turn, conversation = begun
+    turn = await turns.begin(two.seq, ROOM, None, Prompt("two", ALICE), "m")
+    assert turn is not None
+    conversation = await turns.conversation(turn, 1000)
     assert conversation[0] == [Prompt("one", ALICE), Answer("the answer")]
     assert turn.live is not None
     assert await outbox.event_of(turn.live) == "$l2"

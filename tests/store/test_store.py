@@ -126,7 +126,7 @@ async def test_a_turn_has_the_model_that_its_room_has_when_it_begins(database: D
         await rooms.set_model(ROOM, chosen)
         begun = await turns.begin(row.seq, ROOM, None, Prompt("x", ALICE), "default")
         assert begun
-        assert begun[0].model == model
+        assert begun.model == model
 
 
 async def test_who_comes_back_does_not_find_the_members_of_before(database: Database) -> None:
@@ -150,20 +150,20 @@ async def test_a_turn_takes_its_message_and_can_be_found_unfinished(database: Da
     inbox, turns, outbox = Inbox(database), Turns(database), Outbox(database)
     await inbox.commit(batch("s1", said("$1", "one")))
     [waiting] = await inbox.waiting(ROOM)
-    begun = await turns.begin(waiting.seq, ROOM, None, Prompt("one", ALICE), "rehearsal")
-    assert begun is not None
+    turn = await turns.begin(waiting.seq, ROOM, None, Prompt("one", ALICE), "rehearsal")
+    assert turn is not None
     assert await turns.begin(waiting.seq, ROOM, None, Prompt("one", ALICE), "rehearsal") is None
-    turn, conversation = begun
-    assert conversation == [[Prompt("one", ALICE)]]
+    assert await turns.conversation(turn, 1000) == [[Prompt("one", ALICE)]]
     call = ToolCall("c1", "run_command", "{")
     await turns.add(turn, Answer("I look.", (call,)), Usage(10, 2, 0.5))
     await turns.add(turn, ToolResult("c1", "done", title="exit 0"))
     live = await turns.show(turn, Draft(ROOM, {"body": "working"}))
     found = await turns.unfinished(ROOM)
     assert found is not None
-    assert found[0].live == live
-    assert found[0].usage == Usage(10, 2, 0.5)
-    assert found[1] == [[Prompt("one", ALICE), Answer("I look.", (call,)), ToolResult("c1", "done", title="exit 0")]]
+    assert found.live == live
+    assert found.usage == Usage(10, 2, 0.5)
+    steps = [Prompt("one", ALICE), Answer("I look.", (call,)), ToolResult("c1", "done", title="exit 0")]
+    assert await turns.conversation(found, 1000) == [steps]
     assert await inbox.rooms_with_work() == [ROOM]
     await turns.end(turn, Stop.DONE, Answer("All done."), Usage(5, 5), [Draft(ROOM, {"body": "All done."}, edits=live)])
     assert await turns.unfinished(ROOM) is None
@@ -179,13 +179,43 @@ async def test_a_cleared_conversation_is_not_seen_again(database: Database) -> N
     inbox, turns = Inbox(database), Turns(database)
     await inbox.commit(batch("s1", said("$1", "one"), said("$2", "two")))
     first, second = await inbox.waiting(ROOM)
-    begun = await turns.begin(first.seq, ROOM, None, Prompt("one", ALICE), "m")
-    assert begun
-    await turns.end(begun[0], Stop.DONE, Answer("1"), Usage(), [])
+    turn = await turns.begin(first.seq, ROOM, None, Prompt("one", ALICE), "m")
+    assert turn
+    await turns.end(turn, Stop.DONE, Answer("1"), Usage(), [])
     assert await turns.clear(ROOM, None) == 1
-    begun = await turns.begin(second.seq, ROOM, None, Prompt("two", ALICE), "m")
-    assert begun
-    assert begun[1] == [[Prompt("two", ALICE)]]
+    turn = await turns.begin(second.seq, ROOM, None, Prompt("two", ALICE), "m")
+    assert turn
+    assert await turns.conversation(turn, 1000) == [[Prompt("two", ALICE)]]
+
+
+async def test_of_a_conversation_as_much_is_read_as_a_model_can_read(database: Database) -> None:
+    inbox, turns = Inbox(database), Turns(database)
+    await inbox.commit(batch("s1", *(said(f"${number}", "x") for number in range(6))))
+    for number, row in enumerate(await inbox.waiting(ROOM)):
+        begun = await turns.begin(row.seq, ROOM, None, Prompt(f"{number}" * 1000, ALICE), "m")
+        assert begun
+        turn = begun
+        await turns.add(turn, Answer("a" * 1000), Usage(1, 1))
+    lengths = [len(await turns.conversation(turn, most)) for most in (0, 4500, 1 << 20)]
+    assert lengths == [1, 3, 6], "the newest always, and whole turns"
+    [*_, before, last] = await turns.conversation(turn, 4500)
+    assert [before[0], last[0]] == [Prompt("4" * 1000, ALICE), Prompt("5" * 1000, ALICE)]
+
+
+async def test_what_a_room_has_spent_is_the_sum_of_its_turns(database: Database) -> None:
+    inbox, turns = Inbox(database), Turns(database)
+    await inbox.commit(batch("s1", *(said(f"${number}", "x") for number in range(3))))
+    for row in await inbox.waiting(ROOM):
+        turn = await turns.begin(row.seq, ROOM, None, Prompt("x", ALICE), "m")
+        assert turn
+        await turns.add(turn, Answer("a"), Usage(10, 1))
+        await turns.add(turn, Answer("b"), Usage(1, 1, 0.5 if row.seq == 2 else None))
+        await turns.end(turn, Stop.DONE, Answer("c"), Usage(), [])
+    spent = await turns.spending(ROOM)
+    assert (spent.turns, spent.usage) == (3, Usage(33, 6, 0.5))
+    summed = "SELECT count(*), sum(input_tokens), sum(output_tokens), sum(cost) FROM turns"
+    assert await database.run(lambda c: c.execute(summed).fetchone()) == (3, 33, 6, 0.5)
+    assert (await turns.spending(RoomId("!other"))).turns == 0
 
 
 async def test_what_may_be_sent_once_is_sent_once(database: Database) -> None:

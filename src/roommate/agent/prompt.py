@@ -63,8 +63,8 @@ class Surroundings:
 NOTHING_AROUND = Surroundings()
 
 
-def system(room: str, dropped_turns: int = 0, around: Surroundings = NOTHING_AROUND) -> str:
-    """The system prompt of a room. `room` is its name or id."""
+def system(room: str, around: Surroundings = NOTHING_AROUND, *, partial: bool = False) -> str:
+    """The system prompt of a room. `room` is its name or id; `partial`: the conversation has more than it sees."""
     text = SYSTEM.format(room=room)
     if around.agents:
         text += "\n" + AGENTS.format(names=", ".join(around.agents))
@@ -74,6 +74,6 @@ def system(room: str, dropped_turns: int = 0, around: Surroundings = NOTHING_ARO
         kept = around.instructions[:INSTRUCTIONS_LENGTH].replace("</AGENTS.md>", "")
         cut = "" if len(around.instructions) <= INSTRUCTIONS_LENGTH else "\n(It goes on: read the file.)"
         text += "\n" + INSTRUCTIONS.format(text=kept + cut)
-    if dropped_turns:
-        text += f"\nThe {dropped_turns} oldest turns of this conversation are left out: ask if you need them.\n"
+    if partial:
+        text += "\nThe oldest turns of this conversation are left out: ask if you need them.\n"
     return text

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from roommate.agent import prompt
 from roommate.agent.history import ENDED, UNKNOWN, settled
-from roommate.agent.window import Window, fit
+from roommate.agent.window import Scale, Window, fit
 from roommate.errors import ModelContext
 from roommate.ports import Emit, Model, Tools
 from roommate.words import (
@@ -155,13 +155,15 @@ class _Asking:
         self._around = around
         self._emit = emit
         self._budget = model.context_tokens
-        self._dropped = 0
+        self._weigh = Scale()
+        self._told = False
+        """People know that the model does not read all."""
 
     async def reply(self, turns: Sequence[Sequence[Step]]) -> Reply:
         for shrink in range(SHRINKS + 1):
             window = self._window(turns)
             try:
-                system = prompt.system(self._room, window.dropped_turns, self._around)
+                system = prompt.system(self._room, self._around, partial=window.dropped_turns > 0)
                 return await self._model.reply(system, window.steps, self._tools.specs, self._emit)
             except ModelContext:
                 if shrink == SHRINKS:
@@ -170,9 +172,8 @@ class _Asking:
         raise AssertionError("the loop returns or raises")
 
     def _window(self, turns: Sequence[Sequence[Step]]) -> Window:
-        window = fit(turns, self._budget)
-        if window.dropped_turns > self._dropped:
-            self._dropped = window.dropped_turns
-            count = f"{self._dropped} oldest turns are" if self._dropped > 1 else "oldest turn is"
-            self._emit(Note(f"The conversation is longer than the model reads: its {count} left out."))
+        window = fit(turns, self._budget, self._weigh)
+        if window.dropped_turns and not self._told:
+            self._told = True
+            self._emit(Note("The conversation is longer than the model reads: its oldest turns are left out."))
         return window

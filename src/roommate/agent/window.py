@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 from roommate.agent.messages import as_object
 from roommate.words import Answer, Prompt, Step, ToolCall, ToolResult
@@ -18,6 +17,9 @@ PICTURE_TOKENS = 1600
 
 STUB_ABOVE = 400
 """Texts of up to this many characters stay as they are: a stub would hardly be shorter."""
+
+MOST_CHARACTERS = 4
+"""That a token has, as `tokens` guesses: what has more of them than that does not fit."""
 
 _WORDS = b"abcdefghijklmnopqrstuvwxyz "
 _HIGH = bytes(range(128, 256))
@@ -33,22 +35,43 @@ class Window:
     """How many texts of the newest turn (results and arguments of calls) were cut down to a stub."""
 
 
-def fit(turns: Sequence[Sequence[Step]], budget_tokens: int) -> Window:
-    """The newest turns that fit into the budget, in guessed tokens (see `tokens`).
+class Scale:
+    """Weighs steps as `tokens` does, each once: a turn's history is weighed at every round, and only its end is new.
+
+    It keeps the steps that it has seen alive, so it is to be kept no longer than they are needed anyway.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Step, int]] = {}
+
+    def __call__(self, steps: Iterable[Step]) -> int:
+        return sum(self._weight(step) for step in steps)
+
+    def _weight(self, step: Step) -> int:
+        if (known := self._known.get(id(step))) is None:
+            known = self._known[id(step)] = (step, tokens([step]))
+        return known[1]
+
+
+def fit(
+    turns: Sequence[Sequence[Step]], budget_tokens: int, weigh: Callable[[Iterable[Step]], int] | None = None
+) -> Window:
+    """The newest turns that fit into the budget, in guessed tokens (see `tokens`; `weigh` remembers them).
 
     Each turn is a Prompt with its rounds, every call answered. Whole turns are dropped, oldest first; the newest always
     stays. Where that alone is too long, the results of its oldest calls become stubs that say so, then the arguments of
     its oldest calls, until it fits or nothing is left to shorten: so a window may still be too long, when a person
     wrote more than the model can read.
     """
+    weigh = weigh or tokens
     *past, newest = turns
-    left = budget_tokens - tokens(newest)
+    left = budget_tokens - weigh(newest)
     if left < 0:
         steps, shortened = _shorten(newest, -left)
         return Window(tuple(steps), len(past), shortened)
     kept: list[Sequence[Step]] = [newest]
     for turn in reversed(past):
-        left -= tokens(turn)
+        left -= weigh(turn)
         if left < 0:
             break
         kept.append(turn)
@@ -116,7 +139,6 @@ def _seen(step: Step) -> int:
     return PICTURE_TOKENS if isinstance(step, ToolResult) and step.picture else 0
 
 
-@lru_cache(maxsize=2048)  # a history is counted at every round, and only its end is new
 def text_tokens(text: str) -> int:
     """A guess at the tokens of a text: words are cheap, digits, capitals and signs are not."""
     content = text.encode("utf-8", "surrogatepass")

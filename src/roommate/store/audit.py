@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import json
 import logging
 import re
@@ -24,6 +25,9 @@ LONGEST_DETAIL = 500
 
 DAY = 86_400.0
 FORGET_EVERY = 3600.0
+FORGET_AT_ONCE = 200
+BREATH = 0.05
+"""Seconds between two pieces of forgetting: rooms come first."""
 
 _UNPRINTABLE = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _COLUMNS = "number, at, who, via, what, outcome, room_id, subject, detail, hash"
@@ -69,8 +73,11 @@ class Audit:
         """Forget what is older than that, now and every hour; 0 keeps all."""
         while days:
             try:
-                before = time.time() - days * DAY
-                if forgotten := await self._db.run(lambda c, before=before: forget(c, before)):  # type: ignore[misc]
+                before, forgotten = time.time() - days * DAY, 0
+                while some := await self._db.run(lambda c, before=before: forget(c, before)):  # type: ignore[misc]
+                    forgotten += some
+                    await asyncio.sleep(BREATH)
+                if forgotten:
                     log.info("the audit log forgot %d rows that are older than %d days", forgotten, days)
             except StateError as error:
                 log.error("%s", error)
@@ -93,10 +100,12 @@ def read(
     c: sqlite3.Connection, *, since: float = 0, most: int = 1 << 62, room_id: RoomId | None = None
 ) -> Sequence[Record]:
     """The newest rows, at most so many, oldest first: `since` seconds since 1970, of one room if given."""
+    at = int(since * 1000)
+    [first] = c.execute("SELECT min(number) FROM audit WHERE at >= ?", (at,)).fetchone() if since else (0,)
     rows = c.execute(
-        f"""SELECT {_COLUMNS} FROM audit WHERE at >= ? {"AND room_id = ?" if room_id else ""}
+        f"""SELECT {_COLUMNS} FROM audit WHERE number >= ? AND at >= ? {"AND room_id = ?" if room_id else ""}
             ORDER BY number DESC LIMIT ?""",  # noqa: S608 — texts of ours
-        (int(since * 1000), *([room_id] if room_id else []), most),
+        (first, at, *([room_id] if room_id else []), most),
     ).fetchall()
     return [
         Record(number, at, Deed(who, via, what, DeedOutcome(outcome), room, subject, detail), digest)
@@ -119,18 +128,16 @@ def verify(c: sqlite3.Connection) -> Chain:
 
 
 def forget(c: sqlite3.Connection, before: float) -> int:
-    """Delete the oldest rows, up to the first that is not older (seconds since 1970); gives how many.
-
-    The last of them becomes the anchor that the chain begins behind.
+    """Delete the oldest rows, FORGET_AT_ONCE at most, up to the first that is not older (seconds since 1970); gives how
+    many. The last of them becomes the anchor that the chain begins behind.
     """
-    [kept] = c.execute("SELECT min(number) FROM audit WHERE at >= ?", (int(before * 1000),)).fetchone()
-    anchor = c.execute(
-        "SELECT number, hash FROM audit WHERE number < ? ORDER BY number DESC LIMIT 1", (kept or 1 << 62,)
-    ).fetchone()
-    if anchor is None:
+    oldest = c.execute("SELECT number, hash, at FROM audit ORDER BY number LIMIT ?", (FORGET_AT_ONCE,)).fetchall()
+    old = list(itertools.takewhile(lambda row: row[2] < before * 1000, oldest))
+    if not old:
         return 0
-    c.execute("UPDATE audit_anchor SET number = ?, hash = ?", anchor)
-    return c.execute("DELETE FROM audit WHERE number <= ?", anchor[:1]).rowcount
+    number, digest, _ = old[-1]
+    c.execute("UPDATE audit_anchor SET number = ?, hash = ?", (number, digest))
+    return c.execute("DELETE FROM audit WHERE number <= ?", (number,)).rowcount
 
 
 def _fields(deed: Deed) -> tuple[str | None, ...]:

@@ -49,8 +49,8 @@ class Database:
             connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
-            connection.execute("PRAGMA foreign_keys=ON")
             migrate(connection)
+            connection.execute("PRAGMA foreign_keys=ON")
         except (OSError, sqlite3.Error) as error:
             os.close(lock)
             raise StateError(f"the database {file} cannot be opened: {error}") from error

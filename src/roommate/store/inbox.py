@@ -100,8 +100,7 @@ class Inbox:
         rows = await self._db.run(
             lambda c: c.execute(
                 """SELECT room_id FROM inbox WHERE state != 'done' UNION
-                   SELECT room_id FROM turns JOIN conversations ON conversation_id = conversations.id
-                   WHERE stop IS NULL UNION
+                   SELECT room_id FROM turns WHERE stop IS NULL UNION
                    SELECT room_id FROM ipc WHERE state = 'new' UNION
                    SELECT room_id FROM rooms WHERE membership = 'join' AND joined = 1"""
             ).fetchall()

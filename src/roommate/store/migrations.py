@@ -208,11 +208,55 @@ STEPS = (
     ALTER TABLE sync ADD COLUMN expires_at REAL;       -- of the access token: seconds since 1970
     ALTER TABLE sync ADD COLUMN client_id TEXT;        -- what an authorization server calls us
     """,
+    # Turns know whom they answer, so that the inbox may forget it; what a room has spent is summed as it goes.
+    """
+    CREATE TABLE turns_anew (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        conversation_id INTEGER NOT NULL REFERENCES conversations (id),
+        room_id TEXT NOT NULL,                   -- that of the conversation
+        inbox_seq INTEGER NOT NULL UNIQUE,       -- of the message that it answers, whose row may be gone
+        sender TEXT NOT NULL,                    -- of that message
+        event_id TEXT NOT NULL,
+        live INTEGER,                            -- outbox id of the live message, whose row may be gone when it ended
+        model TEXT NOT NULL,
+        stop TEXT,                               -- NULL while it runs
+        started REAL NOT NULL,                   -- seconds since 1970
+        ended REAL,
+        input_tokens INTEGER NOT NULL DEFAULT 0,
+        output_tokens INTEGER NOT NULL DEFAULT 0,
+        cost REAL                                -- US dollars
+    );
+    INSERT INTO turns_anew
+      SELECT turns.id, conversation_id, conversations.room_id, inbox_seq, sender, event_id, live, model, stop, started,
+             ended, input_tokens, output_tokens, cost
+      FROM turns JOIN conversations ON conversation_id = conversations.id JOIN inbox ON inbox_seq = seq
+      ORDER BY turns.id;
+    DROP TABLE turns;
+    ALTER TABLE turns_anew RENAME TO turns;
+    CREATE INDEX turns_of ON turns (conversation_id, id);
+    CREATE INDEX turns_in ON turns (room_id, id);
+    CREATE INDEX turns_running ON turns (room_id, id) WHERE stop IS NULL;
+    CREATE TABLE spending (
+        room_id TEXT PRIMARY KEY,
+        turns INTEGER NOT NULL,
+        input_tokens INTEGER NOT NULL DEFAULT 0,
+        output_tokens INTEGER NOT NULL DEFAULT 0,
+        cost REAL                                -- US dollars
+    ) WITHOUT ROWID;
+    INSERT INTO spending
+      SELECT room_id, count(*), sum(input_tokens), sum(output_tokens), sum(cost) FROM turns GROUP BY room_id;
+    CREATE INDEX cards_of ON cards (outbox_id);
+    CREATE INDEX cards_until ON cards (expires);
+    CREATE INDEX audit_at ON audit (at, number);
+    """,
 )
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Bring a file up to date, each step in a transaction of its own. Raises StateError for a newer file."""
+    """Bring a file up to date, each step in a transaction of its own. Raises StateError for a newer file.
+
+    Foreign keys are not to be watched meanwhile: a table that is made anew is away for a moment.
+    """
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > len(STEPS):
         raise StateError(

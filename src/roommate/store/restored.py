@@ -28,9 +28,9 @@ class Restored:
         await self._db.run(
             lambda c: c.execute(
                 """UPDATE sync SET restored = ?, restored_seq = coalesce(
-                     (SELECT min(seq) - 1 FROM inbox LEFT JOIN turns ON inbox_seq = seq
-                      WHERE state != 'done' OR (turns.id IS NOT NULL AND stop IS NULL)),
-                     (SELECT max(seq) FROM inbox), 0)""",
+                     (SELECT min(seq) - 1 FROM (SELECT seq FROM inbox WHERE state != 'done' UNION ALL
+                                                SELECT inbox_seq AS seq FROM turns WHERE stop IS NULL)),
+                     (SELECT seq FROM sqlite_sequence WHERE name = 'inbox'), 0)""",
                 (at,),
             )
         )

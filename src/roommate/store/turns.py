@@ -16,6 +16,9 @@ from roommate.words import NO_USAGE, Answer, Deed, Draft, EventId, Prompt, RoomI
 
 MOST_TURNS = 200
 
+FRAME = 100
+"""Characters of a step's JSON that are not its text, about."""
+
 
 @dataclass(frozen=True, slots=True)
 class Turn:
@@ -63,14 +66,13 @@ class Turns:
         prompt: Prompt,
         default_model: str,
         instead: str | None = None,
-    ) -> tuple[Turn, Sequence[Sequence[Step]]] | None:
-        """Turn a waiting message into a turn, and give it with the conversation so far (this turn last).
+    ) -> Turn | None:
+        """Turn a waiting message into a turn; None when the message was redacted in the meantime.
 
-        None when the message was redacted in the meantime. The model is `instead`, else the room's own, else the
-        default.
+        The model is `instead`, else the room's own, else the default.
         """
 
-        def work(c: sqlite3.Connection) -> tuple[Turn, Sequence[Sequence[Step]]] | None:
+        def work(c: sqlite3.Connection) -> Turn | None:
             if not take(c, seq):
                 return None
             c.execute("INSERT OR IGNORE INTO conversations (room_id, thread) VALUES (?, ?)", (room_id, thread or ""))
@@ -78,40 +80,48 @@ class Turns:
                 "SELECT id FROM conversations WHERE room_id=? AND thread=?", (room_id, thread or "")
             ).fetchone()
             turn_id = c.execute(
-                """INSERT INTO turns (conversation_id, inbox_seq, model, started, live)
-                   VALUES (?, ?, coalesce(?, (SELECT model FROM rooms WHERE room_id = ?), ?), ?,
-                           (SELECT id FROM outbox WHERE once = ?))""",
-                (conversation, seq, instead, room_id, default_model, time.time(), adopted(seq)),
+                """INSERT INTO turns (conversation_id, room_id, inbox_seq, sender, event_id, model, started, live)
+                   SELECT ?1, ?2, seq, sender, event_id,
+                          coalesce(?3, (SELECT model FROM rooms WHERE rooms.room_id = ?2), ?4), ?5,
+                          (SELECT id FROM outbox WHERE once = ?6)
+                   FROM inbox WHERE seq = ?7""",
+                (conversation, room_id, instead, default_model, time.time(), adopted(seq), seq),
             ).lastrowid
             assert turn_id is not None
+            c.execute(
+                """INSERT INTO spending (room_id, turns) VALUES (?, 1)
+                   ON CONFLICT (room_id) DO UPDATE SET turns = turns + 1""",
+                (room_id,),
+            )
             _add(c, turn_id, prompt)
             turn = _turn(c, turn_id)
             deed = Deed(turn.asked_by, turn.prompt_event, "turn", room_id=room_id, subject=f"turn {turn_id}")
             audit.insert(c, [deed])
-            return turn, _conversation(c, conversation, turn_id)
+            return turn
 
         return await self._db.run(work)
 
-    async def unfinished(self, room_id: RoomId) -> tuple[Turn, Sequence[Sequence[Step]]] | None:
-        """The turn that a crash or a restart left, with the conversation so far (this turn last)."""
+    async def unfinished(self, room_id: RoomId) -> Turn | None:
+        """The turn that a crash or a restart left."""
 
-        def work(c: sqlite3.Connection) -> tuple[Turn, Sequence[Sequence[Step]]] | None:
-            row = c.execute(
-                """SELECT turns.id, conversation_id FROM turns JOIN conversations ON conversation_id = conversations.id
-                   WHERE stop IS NULL AND room_id = ? ORDER BY turns.id LIMIT 1""",
-                (room_id,),
-            ).fetchone()
-            return (_turn(c, row[0]), _conversation(c, row[1], row[0])) if row else None
+        def work(c: sqlite3.Connection) -> Turn | None:
+            row = c.execute("SELECT id FROM turns WHERE stop IS NULL AND room_id = ? ORDER BY id LIMIT 1", (room_id,))
+            return _turn(c, found[0]) if (found := row.fetchone()) else None
 
         return await self._db.run(work)
+
+    async def conversation(self, turn: Turn, most: int) -> Sequence[Sequence[Step]]:
+        """The conversation up to this turn, which is the last: its newest turns, until they have more than `most`
+        characters of text, and MOST_TURNS at most."""
+        return await self._db.run(lambda c: _conversation(c, turn, most))
 
     async def running(self) -> Sequence[Turn]:
         """The turns that have not ended, oldest first."""
 
         def work(c: sqlite3.Connection) -> Sequence[Turn]:
-            return [
-                _turn(c, row[0]) for row in c.execute("SELECT id FROM turns WHERE stop IS NULL ORDER BY id").fetchall()
-            ]
+            # Sorted here: asked for an order, SQLite would look through all turns there ever were.
+            rows = c.execute("SELECT id FROM turns WHERE stop IS NULL").fetchall()
+            return [_turn(c, turn) for (turn,) in sorted(rows)]
 
         return await self._db.run(work)
 
@@ -120,8 +130,7 @@ class Turns:
 
         def work(c: sqlite3.Connection) -> Sequence[TurnRow]:
             rows = c.execute(
-                f"""SELECT turns.id, stop, ended FROM turns JOIN conversations ON conversation_id = conversations.id
-                    {"WHERE room_id = ?" if room_id else ""} ORDER BY turns.id DESC LIMIT ?""",  # noqa: S608
+                f"SELECT id, stop, ended FROM turns {'WHERE room_id = ?' if room_id else ''} ORDER BY id DESC LIMIT ?",  # noqa: S608
                 (*([room_id] if room_id else []), most),
             ).fetchall()
             return [TurnRow(_turn(c, turn), Stop(stop) if stop else None, ended) for turn, stop, ended in rows]
@@ -146,7 +155,7 @@ class Turns:
 
         def work(c: sqlite3.Connection) -> None:
             _add(c, turn.id, step)
-            _spend(c, turn.id, usage)
+            _spend(c, turn, usage)
 
         await self._db.run(work)
 
@@ -165,7 +174,7 @@ class Turns:
 
         def work(c: sqlite3.Connection) -> None:
             _add(c, turn.id, last)
-            _spend(c, turn.id, usage)
+            _spend(c, turn, usage)
             c.execute("UPDATE turns SET stop=?, ended=? WHERE id=?", (stop, time.time(), turn.id))
             outbox.insert(c, drafts)
 
@@ -188,50 +197,51 @@ class Turns:
         return await self._db.run(work)
 
     async def spending(self, room_id: RoomId) -> Spending:
-        def work(c: sqlite3.Connection) -> Spending:
-            count, *usage = c.execute(
-                """SELECT count(*), coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0), sum(cost)
-                   FROM turns JOIN conversations ON conversation_id = conversations.id WHERE room_id = ?""",
-                (room_id,),
-            ).fetchone()
-            return Spending(count, Usage(*usage))
-
-        return await self._db.run(work)
+        query = "SELECT turns, input_tokens, output_tokens, cost FROM spending WHERE room_id = ?"
+        row = await self._db.run(lambda c: c.execute(query, (room_id,)).fetchone())
+        count, *usage = row or (0, 0, 0, None)
+        return Spending(count, Usage(*usage))
 
 
 def _add(c: sqlite3.Connection, turn_id: int, step: Step) -> None:
     c.execute("INSERT INTO steps (turn_id, kind, body) VALUES (?, ?, ?)", (turn_id, tag(step), encode(step)))
 
 
-def _spend(c: sqlite3.Connection, turn_id: int, usage: Usage) -> None:
-    c.execute(
-        """UPDATE turns SET input_tokens = input_tokens + ?, output_tokens = output_tokens + ?,
-             cost = CASE WHEN ? IS NULL THEN cost ELSE coalesce(cost, 0) + ? END WHERE id = ?""",
-        (usage.input_tokens, usage.output_tokens, usage.cost, usage.cost, turn_id),
-    )
+_MORE = """input_tokens = input_tokens + ?, output_tokens = output_tokens + ?,
+           cost = CASE WHEN ? IS NULL THEN cost ELSE coalesce(cost, 0) + ? END"""
+
+
+def _spend(c: sqlite3.Connection, turn: Turn, usage: Usage) -> None:
+    """Count it for the turn, and in the room's sums."""
+    if usage == NO_USAGE:
+        return
+    spent = (usage.input_tokens, usage.output_tokens, usage.cost, usage.cost)
+    c.execute(f"UPDATE turns SET {_MORE} WHERE id = ?", (*spent, turn.id))  # noqa: S608 — texts of ours
+    c.execute(f"UPDATE spending SET {_MORE} WHERE room_id = ?", (*spent, turn.room_id))  # noqa: S608
 
 
 def _turn(c: sqlite3.Connection, turn_id: int) -> Turn:
     number, conversation, room, thread, sender, event, model, live, started, *usage = c.execute(
-        """SELECT turns.id, conversation_id, conversations.room_id, nullif(thread, ''), sender, event_id, model, live,
-                  started, input_tokens, output_tokens, cost
-           FROM turns JOIN conversations ON conversation_id = conversations.id JOIN inbox ON inbox_seq = seq
-           WHERE turns.id = ?""",
+        """SELECT turns.id, conversation_id, turns.room_id, nullif(thread, ''), sender, event_id, model, live, started,
+                  input_tokens, output_tokens, cost
+           FROM turns JOIN conversations ON conversation_id = conversations.id WHERE turns.id = ?""",
         (turn_id,),
     ).fetchone()
     return Turn(number, conversation, room, thread, sender, event, model, live, started, Usage(*usage))
 
 
-def _conversation(c: sqlite3.Connection, conversation: int, last: int) -> Sequence[Sequence[Step]]:
-    """The newest turns of a conversation up to `last`: as many as any model may read, not the whole past."""
-    rows = c.execute(
-        """SELECT turn_id, kind, body FROM steps WHERE turn_id IN (
-             SELECT turns.id FROM turns JOIN conversations ON conversation_id = conversations.id
-             WHERE conversation_id = ? AND turns.id > cleared AND turns.id <= ? ORDER BY turns.id DESC LIMIT ?)
-           ORDER BY turn_id, id""",
-        (conversation, last, MOST_TURNS),
+def _conversation(c: sqlite3.Connection, turn: Turn, most: int) -> Sequence[Sequence[Step]]:
+    """Turn by turn, the newest first: what no model would read any more is not read here."""
+    newest = c.execute(
+        """SELECT turns.id FROM turns JOIN conversations ON conversation_id = conversations.id
+           WHERE conversation_id = ? AND turns.id > cleared AND turns.id <= ? ORDER BY turns.id DESC LIMIT ?""",
+        (turn.conversation_id, turn.id, MOST_TURNS),
     )
-    turns: dict[int, list[Step]] = {}
-    for turn_id, kind, body in rows:
-        turns.setdefault(turn_id, []).append(decode(kind, body))
-    return list(turns.values())
+    turns: list[list[Step]] = []
+    for (turn_id,) in newest:
+        rows = c.execute("SELECT kind, body FROM steps WHERE turn_id = ? ORDER BY id", (turn_id,)).fetchall()
+        turns.append([decode(kind, body) for kind, body in rows])
+        most -= sum(max(0, len(body) - FRAME) for _, body in rows)
+        if most < 0:
+            break
+    return turns[::-1]
