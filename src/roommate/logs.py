@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from pydantic import SecretStr
 
+from roommate import folders
 from roommate.config import Settings
 from roommate.redaction import Redaction
 
@@ -109,7 +110,7 @@ class _File(RotatingFileHandler):
 
     def _open(self) -> TextIOWrapper:
         file = Path(self.baseFilename)
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folders.private(file.parent)
         descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         return os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace")
 

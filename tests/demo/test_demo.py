@@ -105,6 +105,19 @@ async def test_the_whole_path_without_a_terminal(folder: Path, image: str) -> No
     assert [path.name for path in folder.iterdir()] == ["lock"]
 
 
+async def test_a_umask_changes_nothing(folder: Path, image: str) -> None:
+    """As the unit of the system has it."""
+    before = os.umask(0o077)
+    try:
+        code, out, err = await demo(folder, image, "--once", "run: id --user && ls /run/spool/in")
+    finally:
+        os.umask(before)
+    assert code == 0, err
+    assert "1000" in out
+    code, _, err = await demo(folder, image, "--reset", "--stop")
+    assert code == 0, err
+
+
 async def test_the_whole_path_in_a_terminal(folder: Path, image: str) -> None:
     command = [str(ROOMMATE), "demo", "--folder", str(folder)]
     async with Terminal(*command, environment=environment(image)) as terminal:

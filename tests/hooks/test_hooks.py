@@ -234,7 +234,7 @@ def test_every_agent_has_every_hook_registered(hooks: Path) -> None:
         }
         if "notify" in settings:
             commands.add(" ".join(settings["notify"]))
-        assert commands == {f"/run/hooks/wrapper {agent} {hook}" for hook in PROGRAMS if hook != "wrapper"}
+        assert commands == {f"sh /run/hooks/wrapper {agent} {hook}" for hook in PROGRAMS if hook != "wrapper"}
 
 
 def test_a_hook_is_there_compiled_for_this_python(hooks: Path) -> None:

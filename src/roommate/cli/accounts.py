@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import typer
 
+from roommate import folders
 from roommate.errors import ConfigError
 from roommate.person import login
 from roommate.words import Account, UserId
@@ -51,7 +52,7 @@ def _known(homeserver: str, user: str) -> list[Account]:
 
 def _keep(account: Account) -> None:
     file = _file(account.user_id)
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folders.private(file.parent)
     file.touch(mode=0o600)
     file.write_text(json.dumps(asdict(account)))
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import typer
 
-from roommate import where
+from roommate import folders, where
 from roommate.cli import ask
 from roommate.cli.status import age, connect
 from roommate.errors import ControlError, NotRunning
@@ -35,8 +35,7 @@ def start() -> int:
         return 0
     state = where.state_dir()
     log = state / LOG
-    for folder in (state, log.parent):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folders.private(log.parent)
     with log.open("ab") as out:
         log.chmod(0o600)
         begins = out.tell()

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from roommate import folders
 from roommate.demo.instance import MARK_KEY, Instance, Limits, Place, is_free
 from roommate.demo.process import Background
 from roommate.errors import MatrixError
@@ -54,7 +55,7 @@ class Synapse:
 
     async def start(self) -> None:
         """Start it, or take the one that already runs in this folder. Raises MatrixError when it does not come up."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folders.private(self._folder)
         kept = Instance.kept(self._folder)
         if kept is not None and self.pid is not None:
             self._instance = kept

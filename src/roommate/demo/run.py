@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
 
+from roommate import folders
 from roommate.config import Settings
 from roommate.demo.homeserver import Synapse
 from roommate.demo.process import Background
@@ -97,7 +98,7 @@ class Demo:
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """Nobody else runs a demo in this folder meanwhile. Raises StateError."""
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folders.private(self._folder)
         with (self._folder / "lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

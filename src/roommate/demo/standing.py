@@ -14,6 +14,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from roommate import folders
 from roommate.demo.instance import MARK_KEY, Instance, Place
 from roommate.errors import MatrixError, RoommateError, Transient
 from roommate.login import call
@@ -62,7 +63,7 @@ def main() -> int:
 
 def configure(folder: Path, place: Place, port: int) -> None:
     """Write what Synapse reads; secrets of an earlier time stay. Raises MatrixError."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folders.private(folder)
     config = folder / "homeserver.yaml"
     if config.exists() and (name := json.loads(config.read_text())["server_name"]) != place.server_name:
         raise MatrixError(f"this homeserver is {name} for ever: another name needs another --folder")

@@ -25,7 +25,7 @@ from typing import IO
 
 from pydantic import TypeAdapter
 
-from roommate import __version__
+from roommate import __version__, folders
 from roommate.errors import StateError
 from roommate.ops.tree import PIECE, UNREADABLE, Packer, members
 from roommate.words import JsonObject
@@ -91,7 +91,7 @@ def make(state: State, to: Path, *, keep: int, packed: Callable[[str, int], None
     another name. Raises StateError: the disk is full, another backup is being made there, or there is no database.
     """
     try:
-        to.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folders.private(to)
         with _alone(to):
             for partial in to.glob(f"*{_PARTIAL}"):
                 partial.unlink()  # of one that was killed

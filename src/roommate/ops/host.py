@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from roommate import folders
 from roommate.config import Settings
 from roommate.ops import backup
 from roommate.words import Check
@@ -34,7 +35,7 @@ def fix(settings: Settings) -> list[str]:
     done = []
     for folder in (settings.state_dir, settings.run_dir, settings.backups):
         if not folder.exists():
-            folder.mkdir(mode=0o700, parents=True)
+            folders.private(folder)
             done.append(f"made {folder}")
     for path, mode in _too_open(settings):
         path.chmod(mode)
@@ -48,9 +49,9 @@ def fix(settings: Settings) -> list[str]:
 def _too_open(settings: Settings) -> Iterator[tuple[Path, int]]:
     """What others may read or write although it is secret, and the mode that it should have."""
     state = settings.state_dir
-    folders = (state, state / "logs", settings.backups, settings.run_dir)
+    secret = (state, state / "logs", settings.backups, settings.run_dir)
     files = (Path(".env"), state / "roommate.db", *(state / "logs").glob("*"), *backup.found(settings.backups))
-    for mode, paths in ((0o700, folders), (0o600, files)):
+    for mode, paths in ((0o700, secret), (0o600, files)):
         for path in paths:
             with contextlib.suppress(FileNotFoundError):
                 found = path.lstat()

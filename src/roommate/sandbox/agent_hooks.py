@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from importlib.util import MAGIC_NUMBER, source_hash
 from pathlib import Path
 
+from roommate import folders
 from roommate.sandbox.posture import HOOKS, Mount
 from roommate.words import Check
 
@@ -46,8 +47,7 @@ def lay_out(folder: Path, root: int) -> None:
         target = folder / name
         for parent in (target.parent.parent, target.parent):
             if parent.is_relative_to(folder):
-                parent.mkdir(parents=True, exist_ok=True)
-                parent.chmod(0o755)
+                folders.readable(parent)
                 os.chown(parent, root, -1)
         fresh = target.with_name(f".{target.name}")
         fresh.write_bytes(content)
@@ -90,7 +90,7 @@ def _unregistered(source: Path, folder: str) -> list[str]:
     """Hooks that an agent's settings do not name."""
     text = re.sub(r'[",\[\]]', "", (source / "settings" / folder / SETTINGS[folder]).read_text())
     agent = folder.partition("-")[0]
-    return [hook for hook in PROGRAMS[1:] if f"{HOOKS}/wrapper {agent} {hook}" not in text]
+    return [hook for hook in PROGRAMS[1:] if f"sh {HOOKS}/wrapper {agent} {hook}" not in text]
 
 
 def _last_line(log: Path) -> str:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import hashlib
 import logging
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,12 +14,11 @@ from pathlib import Path
 from roommate import logs
 from roommate.errors import EngineError, HandLost, SandboxError
 from roommate.ports import Spools
-from roommate.sandbox import agent_hooks, site
 from roommate.sandbox.engine import Engine
 from roommate.sandbox.ground import Foundation, Ground
-from roommate.sandbox.hand import HandHost, program
-from roommate.sandbox.posture import HOME, RUN, SPOOL_IN, SPOOL_OUT, STATE, WORKSPACE, Limits, Mount, digest, spec
-from roommate.sandbox.service import check_socket_path
+from roommate.sandbox.hand import HandHost
+from roommate.sandbox.layout import COMMAND, Layout
+from roommate.sandbox.posture import STATE, Limits, digest, spec
 from roommate.sandbox.workspace import Workspace
 from roommate.words import JsonObject, RoomId
 
@@ -29,9 +27,6 @@ log = logging.getLogger(__name__)
 ROOM, DAEMON, MADE = "io.roommate.room", "io.roommate.daemon", "io.roommate.made"
 """Labels of a container: its room, its daemon, and the digest of how it was made."""
 
-_COMMAND = ("/bin/sh", "-c", f"while :; do python3 -I -S {RUN}/hand.py {RUN}/hand.sock; sleep 0.2; done")
-_HOSTS = "127.0.0.1 localhost room\n::1 localhost\n"
-_TRUSTED = "certificates.pem"
 _STARTABLE = ("created", "configured", "exited", "stopped")
 _DIAL_SECONDS = 15
 _REDIAL_SECONDS = 0.25
@@ -76,7 +71,7 @@ class RoomContainer:
         of_room = _short(room_id, 16)
         self.name = f"{plan.prefix}-{of_room}"
         self.files = Workspace(plan.state / "rooms" / of_room)
-        self._run = plan.run / of_room
+        self._layout = Layout(self.files, plan.run / of_room)
         self._plan = plan
         self._foundation = foundation
         self._hand: HandHost | None = None
@@ -141,7 +136,7 @@ class RoomContainer:
             await ground.engine.remove(self.name)
             self._detach()
             await self._hang_up()
-            await asyncio.to_thread(shutil.rmtree, self._run, ignore_errors=True)
+            await asyncio.to_thread(shutil.rmtree, self._layout.run, ignore_errors=True)
             await asyncio.to_thread(self.files.delete if files else self.files.release)
 
     async def close(self) -> None:
@@ -249,15 +244,11 @@ class RoomContainer:
 
     async def _listen(self) -> HandHost:
         """Listen for the hand, with its program beside the socket."""
-        if self._hand is not None and not self._socket.exists():  # somebody tidied up
+        if self._hand is not None and not self._layout.socket.exists():  # somebody tidied up
             await self._hang_up()
         if self._hand is None:
-            check_socket_path(self._socket)
-            try:
-                await asyncio.to_thread(self._lay_out, (await self._foundation.ground()).host.root)
-            except OSError as exc:
-                raise EngineError(f"{self._run} cannot be written: {exc.strerror or exc}") from exc
-            hand = HandHost(self._socket)
+            await asyncio.to_thread(self._layout.lay_out, (await self._foundation.ground()).host.root)
+            hand = HandHost(self._layout.socket)
             for attach in self._plan.attached:
                 attach(self.room_id, hand)
             with logs.about(room=self.room_id, turn=None):  # its connections outlive the turn that wanted it
@@ -272,60 +263,28 @@ class RoomContainer:
 
     def _attach(self) -> None:
         if self._plan.spool is not None:
-            self._plan.spool.attach(self.room_id, self.files.spool, self._answers)
+            self._plan.spool.attach(self.room_id, self.files.spool, self._layout.answers)
 
     def _detach(self) -> None:
         if self._plan.spool is not None:
             self._plan.spool.detach(self.room_id)
-
-    def _lay_out(self, root: int) -> None:
-        """What the container sees of the host besides its files, all of it read-only. `root` is the host id of its."""
-        self._run.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._run.mkdir(mode=0o755, exist_ok=True)
-        # A site that looks into TLS has an authority of its own, which its programs must trust in a room as well.
-        trusted = site.bundle(site.certificates(Path("/"), os.environ))
-        for name, content in (("hand.py", program()), ("hosts", _HOSTS.encode()), (_TRUSTED, trusted.encode())):
-            fresh = self._run / f".{name}"
-            fresh.write_bytes(content)
-            fresh.chmod(0o644)
-            fresh.replace(self._run / name)
-        self._answers.parent.mkdir(mode=0o755, exist_ok=True)
-        self._answers.mkdir(mode=0o755, exist_ok=True)
-        agent_hooks.lay_out(self._run / "hooks", root)
 
     def _spec(self, image: str, ground: Ground) -> JsonObject:
         plan = self._plan
         made = spec(
             name=self.name,
             image=image,
-            command=_COMMAND,
+            command=COMMAND,
             labels={ROOM: self.room_id, DAEMON: plan.daemon, STATE: str(plan.state)},
-            mounts=(
-                Mount(self.files.workspace, WORKSPACE, writable=True),
-                Mount(self.files.home, HOME, writable=True),
-                Mount(self._run, RUN),  # the folder, since a mounted file would stay the old one when it is replaced
-                Mount(self._run / "hosts", "/etc/hosts"),
-                Mount(self.files.spool, SPOOL_OUT, writable=True),
-                Mount(self._answers, SPOOL_IN),
-                *agent_hooks.mounts(self._run / "hooks"),
-            ),
+            mounts=self._layout.mounts(),
             limits=plan.limits,
             host=ground.host,
             seccomp=ground.seccomp,
             forge=plan.forge,
-            certificates=f"{RUN}/{_TRUSTED}" if (self._run / _TRUSTED).stat().st_size else "",
+            certificates=self._layout.certificates,
         )
         made["labels"][MADE] = digest(made, ground.seccomp)
         return made
-
-    @property
-    def _answers(self) -> Path:
-        """What hooks asked is answered here; the container reads it only."""
-        return self._run / "spool" / "in"
-
-    @property
-    def _socket(self) -> Path:
-        return self._run / "hand.sock"
 
 
 def size(count: int) -> str:

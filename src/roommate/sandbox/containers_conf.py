@@ -1,4 +1,4 @@
-"""Podman's configuration (containers.conf(5)) as rooms need it: the host's own or one of ours, and ours in both.
+"""Podman's configuration (containers.conf(5)) as rooms need it: the host's own or one of ours, with what both need.
 
 A file that is named in CONTAINERS_CONF is the only one that Podman reads, and those before 4.6 know no other way to add
 something to what the host has. So what the host has is read here, in Podman's own order.

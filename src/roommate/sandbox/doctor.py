@@ -56,6 +56,16 @@ async def examine(foundation: Foundation, plan: Plan) -> list[Check]:
     ]
 
 
+async def _room(foundation: Foundation) -> Check:
+    """What works was remembered when it was found out: is it still so?"""
+    what = "a room"
+    try:
+        await foundation.prove()
+    except SandboxError as problem:
+        return Check(what, False, str(problem), "mend that; rooms that run go on until they are needed again")
+    return Check(what, True, "one like it starts, and its user has the files that it needs")
+
+
 async def _image(foundation: Foundation, plan: Plan) -> list[Check]:
     try:
         image = await foundation.image()
@@ -66,6 +76,7 @@ async def _image(foundation: Foundation, plan: Plan) -> list[Check]:
     mend = "make an image that has them: `roommate image build --stage agents`"
     return [
         Check("image", True, f"{plan.image}{stage}, {size(image.size)}, has python3"),
+        await _room(foundation),
         Check("coding agents", bool(agents), agents or "none in the image, as its labels say", mend, needed=False),
     ]
 

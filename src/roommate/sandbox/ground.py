@@ -67,6 +67,12 @@ class Foundation:
         with self._written():
             return await self._probe.fit(ground.engine, ground.host, self._image)
 
+    async def prove(self) -> None:
+        """Run a container as a room's would be. Raises EngineError, ImageError."""
+        ground = await self.ground()
+        with self._written():
+            await self._probe.prove(ground.engine, ground.host, self._image)
+
     async def clear(self) -> None:
         """Remove what a daemon that was killed left behind when it looked at this host."""
         await self._probe.clear((await self.ground()).engine)

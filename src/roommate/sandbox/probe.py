@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from roommate import folders
 from roommate.errors import EngineError
 from roommate.sandbox.engine import Engine, Image
 from roommate.sandbox.ids import free_ids
@@ -80,10 +81,15 @@ class Probe:
                 await self._keep(host)
         return found
 
+    async def prove(self, engine: Engine, host: Host, image: str) -> None:
+        """Run a container as rooms run, whatever is remembered. Raises EngineError, ImageError."""
+        async with self._trying:
+            await self._trial(engine, host, image)
+
     async def clear(self, engine: Engine) -> None:
         """Remove what a probe that was killed left behind."""
         async with self._trying:
-            await clear(engine, self._state)
+            await clear(engine, self._state, self._run)
 
     def forget(self) -> None:
         """What was remembered does not work any more."""
@@ -94,7 +100,7 @@ class Probe:
         await asyncio.to_thread(_write, self._memory, kept)
 
     async def _trial(self, engine: Engine, host: Host, image: str) -> Host:
-        return await trial(engine, host, image, self._state, self._limits)
+        return await trial(engine, host, image, self._state, self._run, self._limits)
 
     def _engine(self, setup: str) -> Engine:
         return Engine(Service(self._podman, self._run, SETUPS[setup]))
@@ -193,7 +199,7 @@ def _recall(path: Path, key: str) -> tuple[Host, str] | None:
 
 
 def _write(path: Path, kept: JsonObject) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folders.private(path.parent)
     fresh = path.with_suffix(".new")
     fresh.write_text(json.dumps(kept, indent=2))
     fresh.replace(path)

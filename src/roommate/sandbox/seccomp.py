@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from roommate import folders
 from roommate.words import JsonObject
 
 _ALLOW = "SCMP_ACT_ALLOW"
@@ -59,7 +60,7 @@ def write(default: Path, target: Path) -> bool:
         profile = derive(json.loads(default.read_text()))
     except (OSError, ValueError):
         return False
-    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folders.private(target.parent)
     fresh = target.with_suffix(".new")
     fresh.write_text(json.dumps(profile))
     fresh.replace(target)

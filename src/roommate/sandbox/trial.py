@@ -6,12 +6,16 @@ import asyncio
 import dataclasses
 import json
 import secrets
+import shutil
 from pathlib import Path
 
 from roommate.errors import EngineError, ImageError
 from roommate.sandbox import seccomp
+from roommate.sandbox.agent_hooks import SETTINGS
 from roommate.sandbox.engine import Engine
-from roommate.sandbox.posture import HOME, RUN, STATE, WORKSPACE, Host, Limits, Mount, spec
+from roommate.sandbox.hand import HandHost
+from roommate.sandbox.layout import Layout
+from roommate.sandbox.posture import HOME, HOOKS, RUN, SPOOL_IN, SPOOL_OUT, STATE, WORKSPACE, Host, Limits, spec
 from roommate.sandbox.workspace import Workspace
 from roommate.words import JsonObject
 
@@ -19,8 +23,8 @@ PYTHON = (3, 9)
 """The oldest Python that the hand runs on."""
 
 # What the container itself sees. It is the same that a room sees, and no path of the host must be guessed.
-_FACTS = """
-import json, os, sys
+FACTS = """
+import json, os, socket, sys
 def read(*paths):
     for path in paths:
         try:
@@ -42,10 +46,36 @@ facts = {
     "cpu": quota[0],
     "pids": read("pids.max", "pids/pids.max")[0],
 }
+shut = []
+def trying(path, work):
+    try:
+        work(path)
+    except OSError as error:
+        shut.append(f"{path} ({error.strerror})")
+def read_all(path):
+    if os.path.isdir(path):
+        for name in os.listdir(path):
+            trying(os.path.join(path, name), read_all)
+    elif path.endswith(".sock"):
+        with socket.socket(socket.AF_UNIX) as hand:
+            hand.connect(path)
+    else:
+        open(path, "rb").close()
+def write(path):
+    with open(path + "/trial", "x") as file:
+        pass
+    os.unlink(path + "/trial")
+for path in sys.argv[1].split():
+    trying(path, read_all)
+for path in sys.argv[2].split():
+    trying(path, write)
+facts["shut"] = shut
 with open("facts.json", "w") as file:
     json.dump(facts, file)
 """
-_SCRIPT = 'exec 2>said; exec python3 -I -S -c "$0"'
+_READ = " ".join((RUN, "/etc/hosts", HOOKS, SPOOL_IN, *(f"/etc/{name}" for name in SETTINGS)))
+_WRITTEN = " ".join((WORKSPACE, HOME, SPOOL_OUT, "/tmp", "/dev/shm"))  # noqa: S108
+_SCRIPT = 'exec 2>said; exec python3 -I -S -c "$@"'
 
 
 _PREFIX = "roommate-"
@@ -53,33 +83,36 @@ _FOLDERS = ("probe-*", "quota-*")
 _SETTLE_SECONDS = 2
 
 
-async def clear(engine: Engine, state: Path) -> None:
+async def clear(engine: Engine, state: Path, run: Path) -> None:
     """Remove what trials left behind whose daemon was killed. No trial of this state may run."""
     for container in await engine.list(STATE, str(state)):
         if container.name.startswith(f"{_PREFIX}probe-"):
             await engine.remove(container.name)
-    await asyncio.to_thread(_delete_folders, state)
+    await asyncio.to_thread(_delete_folders, state, run)
 
 
-async def trial(engine: Engine, host: Host, image: str, state: Path, limits: Limits) -> Host:
-    """Run a container as a room's would be; returns `host` with what it really gives."""
-    folder = state / f"probe-{secrets.token_hex(4)}"
-    name = _PREFIX + folder.name
-    files = Workspace(folder)
+async def trial(engine: Engine, host: Host, image: str, state: Path, run: Path, limits: Limits) -> Host:
+    """Run a container as a room's would be, with its files laid out as a room's; gives `host` with what it really has.
+
+    Raises EngineError when it does not start, or its user cannot get at what a room needs; ImageError.
+    """
+    name = f"probe-{secrets.token_hex(4)}"
+    files = Workspace(state / name)
+    layout = Layout(files, run / name)
+    name = _PREFIX + name
     profile = state / "seccomp.json"
+    hand = HandHost(layout.socket)
     try:
         await asyncio.to_thread(files.prepare, host.owner, 0)
+        await asyncio.to_thread(layout.lay_out, host.root)
+        await hand.open()
         ours = bool(host.seccomp) and await asyncio.to_thread(seccomp.write, Path(host.seccomp), profile)
         made = spec(
             name=name,
             image=image,
-            command=["/bin/sh", "-c", _SCRIPT, _FACTS],
+            command=["/bin/sh", "-c", _SCRIPT, "sh", FACTS, _READ, _WRITTEN],
             labels={STATE: str(state)},
-            mounts=[
-                Mount(files.workspace, WORKSPACE, writable=True),
-                Mount(files.home, HOME, writable=True),
-                Mount(files.home, RUN),
-            ],
+            mounts=layout.mounts(),
             limits=limits,
             host=host,
             seccomp=profile if ours else None,
@@ -91,7 +124,14 @@ async def trial(engine: Engine, host: Host, image: str, state: Path, limits: Lim
     finally:
         await engine.settled(_SETTLE_SECONDS)  # a `create` that was cancelled comes about all the same
         await engine.remove(name)
+        await hand.close()
+        await asyncio.to_thread(shutil.rmtree, layout.run, ignore_errors=True)
         await asyncio.to_thread(files.delete)
+    if shut := facts["shut"]:
+        raise EngineError(
+            f"a container starts, and its user cannot get at {', '.join(shut[:3])}: see the modes and the owners "
+            f"of what is in {state} and {run}"
+        )
     return dataclasses.replace(
         host,
         userns=facts["userns"],
@@ -102,10 +142,12 @@ async def trial(engine: Engine, host: Host, image: str, state: Path, limits: Lim
     )
 
 
-def _delete_folders(state: Path) -> None:
+def _delete_folders(state: Path, run: Path) -> None:
     for pattern in _FOLDERS:
         for folder in state.glob(pattern):
             Workspace(folder).delete()
+        for folder in run.glob(pattern):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _facts_of(workspace: Path, image: str, code: int) -> JsonObject:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from roommate import folders
 from roommate.errors import EngineError
 
 log = logging.getLogger(__name__)
@@ -65,11 +66,13 @@ class Workspace:
         EngineError when the host's disk is full, or the room's disk cannot be mounted.
         """
         try:
-            self._files.mkdir(mode=0o755, parents=True, exist_ok=True)
+            folders.private(self.folder)
+            folders.readable(self._files)
             if self._disk.exists() or (megabytes and not any(self._files.iterdir())):
                 self._mount(megabytes, self._files)
             for folder in (self.workspace, self.home, self.spool):
-                folder.mkdir(mode=0o755, exist_ok=True)
+                if not folder.exists():  # later its mode is the room's own matter
+                    folders.readable(folder)
                 if folder.stat().st_uid != owner:
                     _give(folder, owner)
         except (OSError, EngineError) as exc:
@@ -187,7 +190,7 @@ def quota_problem(folder: Path) -> str:
     """Why no disk can be mounted below `folder`, found out by trying; empty when it works."""
     if os.geteuid() != 0:
         return "only root can mount a disk for each room"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folders.private(folder)
     trial = Workspace(Path(tempfile.mkdtemp(prefix="quota-", dir=folder)))
     try:
         trial.prepare(owner=0, megabytes=8)
@@ -210,8 +213,8 @@ def _make_disk(disk: Path, megabytes: int) -> None:
 
 def _give(folder: Path, owner: int) -> None:
     """Give a folder and all in it to `owner`: it is new, or the rooms' user ids on this host have changed."""
-    for _, folders, files, at in os.fwalk(folder):
-        for name in (*folders, *files):
+    for _, below, files, at in os.fwalk(folder):
+        for name in (*below, *files):
             os.chown(name, owner, owner, dir_fd=at, follow_symlinks=False)
         os.fchown(at, owner, owner)
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from roommate import folders
 from roommate.errors import StateError
 from roommate.store.migrations import migrate
 
@@ -112,7 +113,7 @@ class Database:
 def _lock(folder: Path) -> int:
     """Make the state folder where there is none, and keep other daemons out until this descriptor is closed."""
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folders.private(folder)
         folder.chmod(0o700)
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
