@@ -76,10 +76,12 @@ put_units() {
     [ -z "$changed" ] || run $systemctl daemon-reload
 }
 
-# wait_for UNIT SECONDS: until it is active. What it says about itself meanwhile is shown.
+# wait_for UNIT SECONDS: until it is active, PATIENCE times as long on a slow host. What it says meanwhile is shown.
 wait_for() {
     [ -z "$dry" ] || return 0
-    waited=0 told=
+    patience=$(sed -n 's/^\(export \)\{0,1\}PATIENCE *= *\([0-9]\{1,\}\).*/\2/p' "$root/.env" 2>/dev/null || :)
+    patience=$(($2 * ${patience:-1}))
+    began=$(date +%s) told=
     while :; do
         case $($systemctl is-active "$1") in
             active) return 0 ;;
@@ -87,8 +89,7 @@ wait_for() {
         esac
         status=$($systemctl show --property StatusText --value "$1")
         if [ -n "$status" ] && [ "$status" != "$told" ]; then say "$status"; told=$status; fi
-        waited=$((waited + 1))
-        [ $waited -le "$(($2 * 5))" ] || { say "$1 is not ready after $2 s; see $(journal "$1")"; return 1; }
+        [ $(($(date +%s) - began)) -le "$patience" ] || { say "$1 is not ready after $patience s; see $(journal "$1")"; return 1; }
         sleep 0.2
     done
 }

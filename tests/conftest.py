@@ -42,7 +42,14 @@ __all__ = [
 ]  # fixtures and hooks
 
 _numbers = itertools.count(1)
+_VM = Path(__file__).parent / "vm"
 PASSWORD = "a test's password"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """What takes a virtual machine runs when it is asked for by name alone, as scripts/test --vm does."""
+    asked = any(Path(name.partition("::")[0]).resolve().is_relative_to(_VM) for name in config.args)
+    return True if collection_path == _VM and not asked else None
 
 
 @pytest.fixture(scope="session")

@@ -7,10 +7,8 @@ import os
 import re
 import resource
 import secrets
-import shlex
 import subprocess
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
@@ -20,10 +18,9 @@ from roommate.sandbox.image import CONTAINERFILE, build
 from roommate.sandbox.probe import SETUPS
 from tests.patience import PATIENCE
 from tests.sandbox_image import podman, printed
+from tests.shell import HOME, ID, USER, Shell
 
 NAME = "localhost/roommate:test-machine"
-USER, ID = "ann", 1001
-HOME = f"/home/{USER}"
 
 # What scripts/setup would install is there, but for Python packages. Nothing here may change the kernel that we share.
 STAGE = """
@@ -44,7 +41,7 @@ CMD ["/lib/systemd/systemd"]
 """
 
 
-class Machine:
+class Machine(Shell):
     """`Machine.boot` gives one that has started; `discard` ends it. It shares this host's network."""
 
     def __init__(self, name: str, folder: Path, environment: Mapping[str, str]) -> None:
@@ -85,12 +82,6 @@ class Machine:
         await machine.until(f"systemctl is-active user@{ID}.service", user="root")
         return machine
 
-    async def run(self, command: str, *, user: str = USER, timeout: float = 3 * PATIENCE, fails: bool = False) -> str:
-        """Of a shell in the user's home: all that it printed. It must succeed, or fail, as told."""
-        code, text = await self.try_to(command, user=user, timeout=timeout)
-        assert (code != 0) == fails, f"{command} ended with {code}:\n{text}"
-        return text
-
     async def try_to(self, command: str, *, user: str = USER, timeout: float = 3 * PATIENCE) -> tuple[int, str]:
         home = HOME if user == USER else "/root"
         environment = {**self._environment, "HOME": home, "USER": user, "LANG": "C.UTF-8"}
@@ -108,16 +99,6 @@ class Machine:
         print(f"{user}$ {command}\n{text[-2000:]}")
         return process.returncode, text
 
-    async def until(self, command: str, *, user: str = USER, seconds: float = 3 * PATIENCE) -> str:
-        """Run it again and again until it succeeds; what it printed then."""
-        deadline = time.monotonic() + seconds
-        while True:
-            code, text = await self.try_to(command, user=user)
-            if code == 0:
-                return text
-            assert time.monotonic() < deadline, f"{command} does not succeed:\n{text}"
-            await asyncio.sleep(0.2)
-
     async def give_image(self, image: str) -> None:
         """Have the user's Podman know an image of this host."""
         load = (
@@ -125,9 +106,6 @@ class Machine:
         )
         process = await asyncio.create_subprocess_shell(load, stdout=asyncio.subprocess.DEVNULL)
         assert await process.wait() == 0
-
-    async def write(self, path: str, text: str, *, user: str = USER) -> None:
-        await self.run(f"mkdir -p $(dirname {path}); umask 077; printf %s {shlex.quote(text)} >{path}", user=user)
 
     async def files(self) -> set[str]:
         """Every file and folder of the user, and of systemd's configuration."""

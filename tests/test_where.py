@@ -31,3 +31,12 @@ def test_both_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line
     Path(".env").write_text(lines)
     settings = config.load()
     assert (where.state_dir(), where.run_dir()) == (settings.state_dir, settings.run_dir)
+
+
+@pytest.mark.parametrize(
+    ("line", "patience"), [("", 1.0), ("PATIENCE=", 1.0), ("PATIENCE=20", 20.0), ("patience=1.5 # slow", 1.5)]
+)
+def test_both_are_as_patient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, patience: float) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(".env").write_text(line)
+    assert (where.patience(), config.load().patience) == (patience, patience)

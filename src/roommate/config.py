@@ -144,6 +144,12 @@ class Settings(BaseSettings):
         "localhost/roommate:latest", description="Image of the rooms' containers; needs python3 in it"
     )
     podman_path: str = Field("podman", description="The podman program")
+    patience: float = Field(
+        1,
+        ge=1,
+        le=100,
+        description="How many times longer than usual programs of this host may take: 20 in a VM without KVM, say",
+    )
     sandbox_cpus: float = Field(2, gt=0, description="CPUs of a container")
     sandbox_memory_mb: int = Field(2048, ge=64, description="Memory of a container in MiB; there is no swap")
     sandbox_pids: int = Field(512, ge=16, description="Processes and threads of a container")

@@ -238,11 +238,12 @@ class Orders:
         if not house.settings.is_operator(waiting.incoming.sender):
             raise NotPermitted("Only an operator can have everything looked at.", "doctor")
         known = Known(await house.inbox.account(), await house.outbox.pace(), True, house.silent_seconds())
+        seconds = DOCTOR_SECONDS * house.settings.patience
         try:
-            async with asyncio.timeout(DOCTOR_SECONDS):
+            async with asyncio.timeout(seconds):
                 return voice.checked(await examine(house.settings, known, house.sandboxes.check))
         except TimeoutError:
-            return f"It took longer than {DOCTOR_SECONDS} s: look with `roommate doctor` on the host."
+            return f"It took longer than {seconds:g} s: look with `roommate doctor` on the host."
 
     async def _audit(self, waiting: Waiting, argument: str, thread: EventId | None) -> str:
         if not self._house.settings.is_operator(waiting.incoming.sender):

@@ -29,6 +29,7 @@ def sandboxes_of(settings: Settings, spool: Spool | None = None) -> RoomSandboxe
             workspace_mb=settings.workspace_quota_mb,
         ),
         idle_seconds=settings.idle_stop_seconds,
+        patience=settings.patience,
         spool=spool,
         forge=site_of(settings).prefixes,
     )

@@ -1,4 +1,5 @@
-"""Where the daemon of this folder is found: two settings, read without the time that all of them take."""
+"""Where the daemon of this folder is found, and how slow its host is: settings, read without the time that all of them
+take."""
 
 from __future__ import annotations
 
@@ -17,6 +18,14 @@ def run_dir(env_file: Path = Path(".env")) -> Path:
     """As `config.Settings.run_dir`."""
     said = _said("ipc_base_dir", env_file)
     return _path(said) if Path(said) != Path() else state_dir(env_file) / "ipc"
+
+
+def patience(env_file: Path = Path(".env")) -> float:
+    """As `config.Settings.patience`; what is no number counts for nothing here."""
+    try:
+        return max(1.0, float(_said("patience", env_file)))
+    except ValueError:
+        return 1.0
 
 
 def _path(text: str) -> Path:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,42 +13,17 @@ from roommate.demo.instance import free_port
 from roommate.errors import MatrixError
 from roommate.person import accounts
 from tests.conftest import PASSWORD, MakePerson, register
-from tests.machine import HOME, Machine
+from tests.machine import Machine
+from tests.origin import commit, git, make
 from tests.person import Person, Shown
+from tests.shell import HOME
 
-REPOSITORY = Path(__file__).parents[2]
 ROOT = f"{HOME}/.local/share/roommate"
 
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with what is in the working tree as its one commit, as people clone it."""
-    folder = tmp_path_factory.mktemp("origin") / "roommate"
-    folder.mkdir()
-    listed = subprocess.run(
-        ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"),
-        cwd=REPOSITORY, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    for name in filter(None, listed.stdout.split("\0")):
-        if (REPOSITORY / name).exists():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(REPOSITORY / name, folder / name, follow_symlinks=False)
-    git(folder, "init", "--quiet", "--initial-branch=main")
-    commit(folder, "The first one")
-    return folder
-
-
-def git(folder: Path, *arguments: str) -> str:
-    identity = ("-c", "user.name=Test", "-c", "user.email=test@localhost", "-c", "safe.directory=*")
-    return subprocess.run(
-        ("git", *identity, *arguments), cwd=folder, capture_output=True, text=True, check=True
-    ).stdout.strip()
-
-
-def commit(folder: Path, subject: str) -> str:
-    git(folder, "add", "--all")
-    git(folder, "commit", "--quiet", "--allow-empty", "--message", subject)
-    return git(folder, "rev-parse", "HEAD")
+    return make(tmp_path_factory.mktemp("origin") / "roommate")
 
 
 @pytest.fixture(scope="module")

@@ -96,3 +96,13 @@ def test_rooms_get_ids_that_nobody_has(tmp_path: Path, subuid: str, uid_map: str
     (tmp_path / "subuid").unlink()
     if not subuid:
         assert free_ids(tmp_path / "subuid", tmp_path / "uid_map") == first
+
+
+async def test_a_slow_host_gets_the_time_that_it_is_said_to_need(make: Make, place: Path) -> None:
+    """Podman itself takes longer here than it may, or the hand does, unless all are patient."""
+    slow = place / "podman"
+    slow.write_text('#!/bin/sh\n[ "$1" != --version ] || sleep 11\nexec podman "$@"\n')
+    slow.chmod(0o755)
+    with pytest.raises(EngineError, match="took over 10 s"):
+        await make(podman=str(slow)).hand(ROOM)
+    assert (await (await make(podman=str(slow), patience=2.0).hand(ROOM)).run("true")).code == 0

@@ -46,7 +46,8 @@ def start() -> int:
             stderr=out,
             start_new_session=True,
         )
-    deadline = time.monotonic() + START_SECONDS
+    seconds = START_SECONDS * where.patience()
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if (code := process.poll()) is not None:
             typer.echo("".join(_tail(log, begins)), nl=False, err=True)
@@ -56,7 +57,7 @@ def start() -> int:
             return 0
         time.sleep(LOOK_SECONDS)
     typer.echo("".join(_tail(log, begins)), nl=False, err=True)
-    typer.echo(f"Process {process.pid} runs, and is not ready after {START_SECONDS:g} s; its log is {log}.", err=True)
+    typer.echo(f"Process {process.pid} runs, and is not ready after {seconds:g} s; its log is {log}.", err=True)
     return 1
 
 
@@ -69,8 +70,9 @@ def stop() -> None:
         pid = found["pid"]
         ended = _ending(pid)
         daemon.call("stop")
-    if not ended(STOP_SECONDS):
-        raise ControlError(f"process {pid} has not ended within {STOP_SECONDS:g} s")
+    seconds = STOP_SECONDS * where.patience()
+    if not ended(seconds):
+        raise ControlError(f"process {pid} has not ended within {seconds:g} s")
     typer.echo("Stopped.", err=True)
 
 
@@ -80,14 +82,15 @@ def restart() -> None:
         before = daemon.call("status")
         daemon.call("restart")
     ended = _ending(before["pid"])
-    deadline = time.monotonic() + START_SECONDS
+    seconds = START_SECONDS * where.patience()
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if (found := _ready()) and found["since"] != before["since"]:
             typer.echo(f"Restarted: process {found['pid']}, version {found['version']}.", err=True)
             return
         if ended(LOOK_SECONDS):
             raise ControlError(f"process {before['pid']} has ended: its log says why")
-    raise ControlError(f"it is not ready after {START_SECONDS:g} s: `roommate status` shows how it is")
+    raise ControlError(f"it is not ready after {seconds:g} s: `roommate status` shows how it is")
 
 
 def reload(*, as_json: bool) -> None:

@@ -41,8 +41,8 @@ def update(ref: str, *, check: bool, root: Path | None, remote: str) -> int:
     current = install.current
     if current is None and not check:
         _say(f"making the first release: {way.to.id[:12]} {way.to.subject}")
-        release = build.build(install, repository, way.to, Path(sys.prefix) / "bin" / "uv")
-        build.check(release, install.root)
+        release = build.build(install, repository, way.to, Path(sys.prefix) / "bin" / "uv", settings.patience)
+        build.check(release, install.root, settings.patience)
         install.switch(release)
         _say(f"{release.name} is there: start it with {install.root}/current/.venv/bin/roommate run")
         return 0
@@ -100,8 +100,8 @@ def _run(install: Install, settings: Settings) -> int:
 
     with journal.held(seconds=1.0):
         repository = plan.repository_of(install, settings)
-        health = settings.update_health_seconds
-        ended = Updater(install, repository, journal, health_seconds=health, tell=tell).run()
+        health, patience = settings.update_health_seconds, settings.patience
+        ended = Updater(install, repository, journal, health_seconds=health, patience=patience, tell=tell).run()
     if ended is None or ended.step is UpdateStep.DONE:
         _say(f"{ended.old} → {ended.new}" if ended else "there is nothing to carry out")
         return 0

@@ -29,6 +29,10 @@ ROOM, DAEMON, MADE = "io.roommate.room", "io.roommate.daemon", "io.roommate.made
 
 _STARTABLE = ("created", "configured", "exited", "stopped")
 _DIAL_SECONDS = 15
+_END_SECONDS = 15
+"""Beyond a call's own time, in which its hand has to end it."""
+_SILENT_SECONDS = 5
+"""Of a hand with calls in flight, until it is asked for a sign of life."""
 _REDIAL_SECONDS = 0.25
 _REDIALS = 12
 _LOSSES = 3
@@ -52,6 +56,8 @@ class Plan:
     """Who reads what the rooms' hooks write."""
     forge: Sequence[str] = ()
     """What the URLs of the forge's repositories begin with: git finds them at the broker."""
+    patience: float = 1.0
+    """How many times longer than usual everything may take on this host."""
 
     @property
     def prefix(self) -> str:
@@ -196,7 +202,7 @@ class RoomContainer:
             if found is None or found.state != "running":
                 break
             with contextlib.suppress(HandLost):
-                await hand.connected(_REDIAL_SECONDS)
+                await hand.connected(_REDIAL_SECONDS * self._plan.patience)
                 return hand
             found = await engine.find(self.name)
         else:
@@ -219,7 +225,7 @@ class RoomContainer:
             except EngineError:
                 self._foundation.doubt()
                 raise
-        await hand.connected(_DIAL_SECONDS)
+        await hand.connected(_DIAL_SECONDS * self._plan.patience)
         return hand
 
     async def _start(self, engine: Engine, state: str) -> bool:
@@ -248,7 +254,8 @@ class RoomContainer:
             await self._hang_up()
         if self._hand is None:
             await asyncio.to_thread(self._layout.lay_out, (await self._foundation.ground()).host.root)
-            hand = HandHost(self._layout.socket)
+            patience = self._plan.patience
+            hand = HandHost(self._layout.socket, patience=_END_SECONDS * patience, silence=_SILENT_SECONDS * patience)
             for attach in self._plan.attached:
                 attach(self.room_id, hand)
             with logs.about(room=self.room_id, turn=None):  # its connections outlive the turn that wanted it

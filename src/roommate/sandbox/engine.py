@@ -164,7 +164,9 @@ class Engine:
         async with self._connecting:
             socket = await self._service.ready()
             if self._client is None:
-                self._client = await loop.run_in_executor(self._threads, _connect, socket)
+                self._client = await loop.run_in_executor(
+                    self._threads, _connect, socket, _CALL_SECONDS * self._service.patience
+                )
         call = loop.run_in_executor(self._threads, _call, self._client, method, path, params, body)
         self._calls.add(call)
         call.add_done_callback(self._ended)
@@ -188,10 +190,10 @@ class Engine:
             self._service.rest()
 
 
-def _connect(socket: Path) -> Any:
+def _connect(socket: Path, seconds: float) -> Any:
     from podman import PodmanClient  # a third of a second and 18 MB: never on the way to a ready daemon
 
-    return PodmanClient(base_url=f"unix://{socket}", timeout=_CALL_SECONDS, max_pool_size=_THREADS).api
+    return PodmanClient(base_url=f"unix://{socket}", timeout=seconds, max_pool_size=_THREADS).api
 
 
 def _call(client: Any, method: str, path: str, params: Mapping[str, Any] | None, body: JsonObject | None) -> Any:

@@ -45,11 +45,12 @@ _VERSION_SECONDS = 10
 class Probe:
     """Finds the Host of a state folder: remembered, or found out anew when Podman, the kernel or the user changed."""
 
-    def __init__(self, *, podman: str, state: Path, run: Path, limits: Limits) -> None:
+    def __init__(self, *, podman: str, state: Path, run: Path, limits: Limits, patience: float = 1.0) -> None:
         self._podman = podman
         self._state = state
         self._run = run
         self._limits = limits
+        self._patience = patience
         self._memory = state / "host.json"
         self._key = ""
         self._fit_image = ""
@@ -103,7 +104,7 @@ class Probe:
         return await trial(engine, host, image, self._state, self._run, self._limits)
 
     def _engine(self, setup: str) -> Engine:
-        return Engine(Service(self._podman, self._run, SETUPS[setup]))
+        return Engine(Service(self._podman, self._run, SETUPS[setup], self._patience))
 
     async def _host_key(self) -> str:
         try:
@@ -112,11 +113,12 @@ class Probe:
             )
         except OSError as exc:
             raise EngineError(f"Podman is not there (PODMAN_PATH is {self._podman!r}): apt install podman") from exc
+        seconds = _VERSION_SECONDS * self._patience
         try:
-            async with asyncio.timeout(_VERSION_SECONDS):
+            async with asyncio.timeout(seconds):
                 version, _ = await process.communicate()
         except TimeoutError as exc:
-            raise EngineError(f"Podman hangs: `{self._podman} --version` took over {_VERSION_SECONDS} s") from exc
+            raise EngineError(f"Podman hangs: `{self._podman} --version` took over {seconds:g} s") from exc
         finally:
             if process.returncode is None:
                 process.kill()

@@ -30,7 +30,8 @@ class RoomSandboxes:
     """`ports.Sandboxes` on Podman. Nothing happens before something is asked, or `run` runs.
 
     `state` keeps the rooms' files (``rooms/``) and what was learned of the host. `run` gets the sockets: its path
-    must be short. `daemon` tells this daemon's containers from those of others.
+    must be short. `daemon` tells this daemon's containers from those of others. On a slow host everything may take
+    `patience` times as long as on others.
     """
 
     def __init__(
@@ -43,11 +44,15 @@ class RoomSandboxes:
         podman: str = "podman",
         limits: Limits,
         idle_seconds: float,
+        patience: float = 1.0,
         spool: Spools | None = None,
         forge: Sequence[str] = (),
     ) -> None:
-        self._plan = Plan(daemon, image, state, run, limits, asyncio.Semaphore(_AT_ONCE), [], spool, tuple(forge))
-        self._foundation = Foundation(Probe(podman=podman, state=state, run=run, limits=limits), state, image)
+        self._plan = Plan(
+            daemon, image, state, run, limits, asyncio.Semaphore(_AT_ONCE), [], spool, tuple(forge), patience
+        )
+        probe = Probe(podman=podman, state=state, run=run, limits=limits, patience=patience)
+        self._foundation = Foundation(probe, state, image)
         self._idle_seconds = idle_seconds
         self._rooms: dict[RoomId, RoomContainer] = {}
         self._risen = asyncio.Event()
@@ -114,7 +119,7 @@ class RoomSandboxes:
     async def in_image(self, script: str) -> str:
         """What a shell script prints in a container of the image that no room has had. Raises SandboxError."""
         image, ground = await self._foundation.image(), await self._foundation.ground()
-        return await run_aside(ground, image.id, script, state=self._plan.state, limits=self._plan.limits)
+        return await run_aside(ground, image.id, script, plan=self._plan)
 
     async def run(self, joined: Iterable[RoomId]) -> None:
         """Find the containers of the rooms again; then, until cancelled, stop what is idle.

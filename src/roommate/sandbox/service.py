@@ -30,12 +30,16 @@ _SECRET = re.compile(r"KEY|TOKEN|PASS|SECRET|CREDENTIAL", re.IGNORECASE)
 
 class Service:
     """One ``podman system service``. `conf` is a containers.conf of our own, None the host's configuration; to both is
-    added what rooms need."""
+    added what rooms need.
 
-    def __init__(self, podman: str, folder: Path, conf: str | None) -> None:
+    On a slow host everything may take `patience` times as long as on others.
+    """
+
+    def __init__(self, podman: str, folder: Path, conf: str | None, patience: float = 1.0) -> None:
         self._podman = podman
         self._folder = folder
         self._conf = conf
+        self.patience = patience
         self._conf_file: Path | None = None
         # A name of its own for each: a doctor beside a running daemon must not take its socket away.
         self._socket = folder / f"podman-{secrets.token_hex(4)}.sock"
@@ -90,7 +94,7 @@ class Service:
         podman = self.program
         try:
             folders.private(self._folder)
-            _forget_dead(self._folder)
+            _forget_dead(self._folder, self.patience)
             self._conf_file = self._configured()
             log = self._log.open("wb")
         except OSError as exc:
@@ -120,14 +124,15 @@ class Service:
         return str(Path(podman).absolute())
 
     async def _answering(self, process: asyncio.subprocess.Process) -> None:
-        for _ in range(_START_SECONDS * 100):
+        seconds = _START_SECONDS * self.patience
+        for _ in range(round(seconds * 100)):
             if _listens(self._socket):
                 return
             if process.returncode is not None:
                 raise EngineError(f"Podman's service does not start: {self._last_words()}")
             await asyncio.sleep(0.01)  # it says nowhere when it listens; this is a few rounds, once
         process.kill()
-        raise EngineError(f"Podman's service did not answer within {_START_SECONDS} s: {self._last_words()}")
+        raise EngineError(f"Podman's service did not answer within {seconds:g} s: {self._last_words()}")
 
     def _last_words(self) -> str:
         lines = [line for line in self._log.read_text(errors="replace").splitlines() if line.strip()]
@@ -161,9 +166,11 @@ def _listens(path: Path) -> bool:
     return True
 
 
-def _forget_dead(folder: Path) -> None:
+def _forget_dead(folder: Path, patience: float) -> None:
     """Remove what services of daemons that were killed left behind; one that is just starting has new files."""
     for path in folder.glob("podman-*"):
         with contextlib.suppress(FileNotFoundError):
-            if time.time() - path.stat().st_mtime > 2 * _START_SECONDS and not _listens(path.with_suffix(".sock")):
+            if time.time() - path.stat().st_mtime > 2 * _START_SECONDS * patience and not _listens(
+                path.with_suffix(".sock")
+            ):
                 path.unlink()

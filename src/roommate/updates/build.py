@@ -16,8 +16,10 @@ CHECK_SECONDS = 120.0
 IMAGE_SECONDS = 3600.0
 
 
-def build(install: Install, repository: Repository, commit: Commit, uv: Path) -> Release:
+def build(install: Install, repository: Repository, commit: Commit, uv: Path, patience: float = 1.0) -> Release:
     """The release of a commit, made unless it is there; what an earlier attempt left is made anew.
+
+    On a slow host everything may take `patience` times as long as on others.
 
     Raises UpdateError.
     """
@@ -27,39 +29,40 @@ def build(install: Install, repository: Repository, commit: Commit, uv: Path) ->
     if release.path.exists():
         shutil.rmtree(release.path)
     repository.export(commit.id, release.path)
-    _environment(release, install.current, uv)
+    _environment(release, install.current, uv, INSTALL_SECONDS * patience)
     release.finish(About(commit.id, commit.subject, commit.day, time.time()))
     return release
 
 
-def check(release: Release, root: Path) -> None:
+def check(release: Release, root: Path, patience: float = 1.0) -> None:
     """Ask a release, in a process of its own, whether it can run here. Raises UpdateError with what it says."""
     run(
         ["env", "-C", root, "-u", "PYTHONDONTWRITEBYTECODE", release.program, "self-check"],
         "the self-check",
-        seconds=CHECK_SECONDS,
+        seconds=CHECK_SECONDS * patience,
     )
 
 
-def image(release: Release, root: Path) -> None:
+def image(release: Release, root: Path, patience: float = 1.0) -> None:
     """Have a release make the rooms' image, which takes a second when its recipe is the same. Raises UpdateError."""
-    run(["env", "-C", root, release.program, "image", "build"], "making the image", seconds=IMAGE_SECONDS)
+    seconds = IMAGE_SECONDS * patience
+    run(["env", "-C", root, release.program, "image", "build"], "making the image", seconds=seconds)
 
 
-def _environment(release: Release, like: Release | None, uv: Path) -> None:
+def _environment(release: Release, like: Release | None, uv: Path, seconds: float) -> None:
     """Made from the one of release `like` where there is one: by hard links, so that only what differs is installed,
     and what Python compiled for it is there as well."""
     place = release.path / ".venv"
     doing = "making the environment"
     if like is not None:
-        run(["cp", "--archive", "--link", like.path / ".venv", place], doing, seconds=INSTALL_SECONDS)
+        run(["cp", "--archive", "--link", like.path / ".venv", place], doing, seconds=seconds)
     else:
         # Its programs find it by where they are, so that it can be copied.
-        run([uv, "venv", "--quiet", "--relocatable", "--python", "python3", place], doing, seconds=INSTALL_SECONDS)
+        run([uv, "venv", "--quiet", "--relocatable", "--python", "python3", place], doing, seconds=seconds)
     lock = release.path / "requirements.lock"
     if not lock.exists():
         raise UpdateError("this commit has no requirements.lock")
     into = ("--quiet", "--python", release.python)
-    run([uv, "pip", "sync", *into, "--require-hashes", lock], "installing what the lock says", seconds=INSTALL_SECONDS)
+    run([uv, "pip", "sync", *into, "--require-hashes", lock], "installing what the lock says", seconds=seconds)
     package = ("--no-deps", "--no-build-isolation", "--editable", release.path)
-    run([uv, "pip", "install", *into, *package], "installing Roommate", seconds=INSTALL_SECONDS)
+    run([uv, "pip", "install", *into, *package], "installing Roommate", seconds=seconds)

@@ -35,13 +35,18 @@ class Updater:
         journal: Journal,
         *,
         health_seconds: float,
+        patience: float = 1.0,
         tell: Callable[[Update], None] = lambda _: None,
     ) -> None:
-        """A new release has `health_seconds` to show that it works. `tell` is called after each step."""
+        """A new release has `health_seconds` to show that it works. `tell` is called after each step.
+
+        On a slow host everything may take `patience` times as long as on others.
+        """
         self._install = install
         self._repository = repository
         self._journal = journal
-        self._health_seconds = health_seconds
+        self._health_seconds = health_seconds * patience
+        self._patience = patience
         self._tell = tell
         self._daemons = processes.Watch()
         self._alone_since: float | None = None
@@ -62,13 +67,15 @@ class Updater:
         match update.step:
             case UpdateStep.BUILD:
                 old = self._install.release(update.old)
-                build.build(self._install, self._repository, self._repository.told(update.commit), old.uv)
+                build.build(
+                    self._install, self._repository, self._repository.told(update.commit), old.uv, self._patience
+                )
                 go_on(update, UpdateStep.CHECK)
             case UpdateStep.CHECK:
-                build.check(new, self._install.root)
+                build.check(new, self._install.root, self._patience)
                 go_on(update, UpdateStep.IMAGE)
             case UpdateStep.IMAGE:
-                build.image(new, self._install.root)
+                build.image(new, self._install.root, self._patience)
                 go_on(update, UpdateStep.RESTART)
             case UpdateStep.RESTART if not update.runs:
                 self._install.switch(new)
@@ -88,12 +95,12 @@ class Updater:
         old, began, asked = self._install.release(update.old), time.monotonic(), False
         while self._at(update):
             waited = time.monotonic() - began
-            if waited > RESTART_SECONDS:
-                raise UpdateError(f"the daemon did not restart within {RESTART_SECONDS:.0f} s")
+            if waited > RESTART_SECONDS * self._patience:
+                raise UpdateError(f"the daemon did not restart within {RESTART_SECONDS * self._patience:.0f} s")
             if not asked:
                 processes.send(old, processes.RESTART)
                 asked = True
-            elif waited > CLOSE_SECONDS:
+            elif waited > CLOSE_SECONDS * self._patience:
                 processes.send(old, signal.SIGKILL)
             self._see_to_a_daemon(update, old)
             time.sleep(LOOK_SECONDS)
@@ -128,7 +135,7 @@ class Updater:
             return
         if self._alone_since is None:
             self._alone_since = now
-        patience = SUPERVISOR_SECONDS if update.supervised else 0.0
-        if now - self._alone_since >= patience and now - self._started > START_SECONDS:
+        alone = SUPERVISOR_SECONDS * self._patience if update.supervised else 0.0
+        if now - self._alone_since >= alone and now - self._started > START_SECONDS * self._patience:
             self._started = now
             processes.start(self._install, self._journal.log)
