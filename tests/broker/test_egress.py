@@ -15,9 +15,10 @@ from roommate.broker.gate import ALWAYS, NO, ONCE, Gate
 from roommate.broker.proxy import EgressProxy, Limits, Refusal, parse
 from roommate.broker.registries import Registries, destinations
 from roommate.broker.rules import allowed, typed
+from roommate.demo.instance import free_port
 from roommate.errors import EngineError
 from roommate.words import Destination
-from tests.broker.conftest import ROOM, Memory, People, connect, free_port, say, server
+from tests.broker.conftest import ROOM, Memory, People, connect, say, server
 from tests.live_hand import LiveHand
 from tests.patience import PATIENCE, until
 

@@ -16,8 +16,9 @@ from yarl import URL
 from roommate.broker.gateway import BODY_BYTES, Gateway
 from roommate.broker.providers import KINDS, providers
 from roommate.broker.usage import Counter
+from roommate.demo.instance import free_port
 from roommate.words import Usage
-from tests.broker.conftest import ROOM, Memory, connect, free_port
+from tests.broker.conftest import ROOM, Memory, connect
 from tests.live_hand import LiveHand
 from tests.patience import PATIENCE, until
 

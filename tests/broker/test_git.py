@@ -16,8 +16,9 @@ from yarl import URL
 
 from roommate.broker import Forge, Gate, GitServer, Site
 from roommate.broker.git_wire import FLUSH, NOTHING, pkt
+from roommate.demo.instance import free_port
 from roommate.words import Destination
-from tests.broker.conftest import ROOM, Memory, People, free_port
+from tests.broker.conftest import ROOM, Memory, People
 from tests.forge import TOKEN
 from tests.forge import Forge as LocalForge
 from tests.live_hand import LiveHand

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from roommate.broker import Forge, Gate, GitServer, RoomProposals, Site
+from roommate.demo.instance import free_port
 from roommate.ports import Hand
 from roommate.tools import RoomTools
 from roommate.tools.pull_request import BRANCHES_TRIED
 from roommate.words import Destination, Exit, ToolCall, ToolResult
-from tests.broker.conftest import ROOM, Memory, People, free_port
+from tests.broker.conftest import ROOM, Memory, People
 from tests.forge import TOKEN
 from tests.forge import Forge as LocalForge
 from tests.live_hand import LiveHand, live_hand

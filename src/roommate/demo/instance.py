@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import secrets
 import socket
 from collections.abc import Mapping
@@ -14,6 +15,8 @@ from roommate.words import JsonObject
 
 MARK_KEY = "io.roommate.instance"
 """Where an instance's mark stands in its /.well-known/matrix/client."""
+
+_GIVEN = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 Limits = Literal["strict", "default", "open"]
 """``strict``: all of Synapse's own. ``default``: only that on messages, 0.2 a second, a burst of 10. ``open``: none."""
@@ -130,10 +133,13 @@ def _write_private(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Below those that the kernel gives away by itself, to servers and to every connection: one of them may be taken
+    before it is used, and again while the homeserver is down."""
+    first_given = int(_GIVEN.read_text().split()[0])
+    while True:
+        port = random.randrange(10_000, max(first_given, 20_000))  # noqa: S311 - not a secret
+        if is_free(port):
+            return port
 
 
 def is_free(port: int) -> bool:
