@@ -15,6 +15,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "roommate"
 MIDDLE = frozenset(
     {
         "agents",
+        "changes",
         "checkup",
         "control_room",
         "desk",

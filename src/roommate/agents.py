@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 
 from roommate.agent.direct import DIRECT
 from roommate.agent.prompt import INSTRUCTIONS_LENGTH, Surroundings
-from roommate.chat.commands import Changed, Command
+from roommate.changes import Change, change
+from roommate.chat.commands import Command
 from roommate.chat.view import block
 from roommate.coders import PLANS
 from roommate.errors import NotPermitted, RoommateError, SandboxError, ToolError
 from roommate.house import House
+from roommate.store import agents, rooms
 from roommate.words import RoomId, UserId
 
 ROLES = ("plan", "implement")
@@ -34,7 +37,7 @@ def asked_directly(command: Command | None) -> tuple[str, str] | None:
     return (DIRECT + name.lower(), task.strip()) if name.lower() in PLANS and task.strip() else None
 
 
-async def obey_agents(argument: str, *, room_id: RoomId, by: UserId, house: House) -> str | Changed:
+async def obey_agents(argument: str, *, room_id: RoomId, by: UserId, house: House) -> str | Change:
     """Do ``!agents``; gives what to answer. Raises NotPermitted."""
     words = argument.lower().split()
     if not words:
@@ -43,16 +46,16 @@ async def obey_agents(argument: str, *, room_id: RoomId, by: UserId, house: Hous
         raise NotPermitted("Only an operator can change whom this room asks; `!agents` shows it.", "agents", argument)
     match words:
         case ["default"]:
-            for role in ROLES:
-                await house.agent_log.prefer(room_id, role, ())
+            chosen: dict[str, Sequence[str]] = dict.fromkeys(ROLES, ())
         case [role, *names] if role in ROLES and names and set(names) <= set(PLANS):
-            await house.agent_log.prefer(room_id, role, list(dict.fromkeys(names)))
+            chosen = {role: list(dict.fromkeys(names))}
         case _:
             return AGENTS_USAGE
-    return Changed(await _order(room_id, house), "agents", " ".join(words))
+    preferred = [agents.preferring(room_id, role, names) for role, names in chosen.items()]
+    return change(*preferred, text=await _order(room_id, house, chosen), what="agents", subject=" ".join(words))
 
 
-async def obey_prompt(argument: str, *, room_id: RoomId, by: UserId, house: House) -> str | Changed:
+async def obey_prompt(argument: str, *, room_id: RoomId, by: UserId, house: House) -> str | Change:
     """Do ``!prompt``; gives what to answer. Raises NotPermitted."""
     if not argument:
         current = (await house.rooms.get(room_id)).prompt
@@ -62,9 +65,9 @@ async def obey_prompt(argument: str, *, room_id: RoomId, by: UserId, house: Hous
         raise NotPermitted("Only an operator can change what the model is told; `!prompt` shows it.", "prompt")
     if len(argument) > LONGEST_PROMPT:
         return f"That has {len(argument)} characters, {LONGEST_PROMPT} is the most: put the rest into AGENTS.md."
-    await house.rooms.set_prompt(room_id, None if argument == "none" else argument)
+    setting = rooms.setting_prompt(room_id, None if argument == "none" else argument)
     told, subject = ("nothing more", "none") if argument == "none" else ("this", f"{len(argument)} characters")
-    return Changed(f"From the next turn on the model is told {told}.", "prompt", subject)
+    return change(setting, text=f"From the next turn on the model is told {told}.", what="prompt", subject=subject)
 
 
 async def surroundings(room_id: RoomId, house: House) -> Surroundings:
@@ -91,14 +94,16 @@ async def _shown(room_id: RoomId, house: House) -> str:
     except RoommateError as error:
         return f"Whether there are coding agents is not known: {error}"
     lines = [f"- `{plan.name}` ({plan.title}): {missing.get(plan.name, 'ready')}" for plan in PLANS.values()]
-    return "\n".join(lines) + "\n\n" + await _order(room_id, house)
+    return "\n".join(lines) + "\n\n" + await _order(room_id, house, {})
 
 
-async def _order(room_id: RoomId, house: House) -> str:
+async def _order(room_id: RoomId, house: House, chosen: Mapping[str, Sequence[str]]) -> str:
+    """Whom the room asks first: as it is `chosen` now, else as it was."""
     settings = house.settings
     defaults = {"plan": settings.plan_agent, "implement": settings.implement_agent}
     parts = []
     for role in ROLES:
-        names = await house.agent_log.preferred(room_id, role) or defaults[role]
+        own = chosen[role] if role in chosen else await house.agent_log.preferred(room_id, role)
+        names = own or defaults[role]
         parts.append(f"`{role}` asks {', then '.join(f'`{name}`' for name in names)}")
     return " · ".join(parts) + "; where they are not there, whoever is."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Sequence
 
 from roommate import logs
 from roommate.chat import view
@@ -34,10 +35,14 @@ class ControlRoom:
 
     async def tell(self, markdown: str, *, once: str | None = None, quietly: bool = True) -> None:
         """Say something there; what has the same `once` is said once. Not `quietly`: clients ring for it."""
-        if not self.room_id:
-            return
-        await self._outbox.put([Draft(self.room_id, render.content(markdown, notice=quietly), once=once)])
-        self._progress.wake()
+        if drafts := self.drafts(markdown, once=once, quietly=quietly):
+            await self._outbox.put(drafts)
+            self._progress.wake()
+
+    def drafts(self, markdown: str, *, once: str | None = None, quietly: bool = True) -> Sequence[Draft]:
+        """What `tell` would write, for a transaction that has more in it."""
+        content = render.content(markdown, notice=quietly)
+        return [Draft(self.room_id, content, once=once)] if self.room_id else []
 
     async def watch(self, journal: logs.Logs) -> None:
         """Tell of failures that are logged, until cancelled: at most one message in QUIET_SECONDS."""

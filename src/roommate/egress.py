@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from roommate.broker import rules
+from roommate.changes import Change, change
 from roommate.chat.commands import Changed
 from roommate.config import EGRESS_PRESETS
 from roommate.errors import NotPermitted
 from roommate.house import House
+from roommate.store import egress
 from roommate.words import Destination, RoomId, UserId
 
 PRESETS = {
@@ -21,11 +25,11 @@ USAGE = (
 )
 
 
-async def obey(argument: str, *, room_id: RoomId, by: UserId, house: House) -> str | Changed:
+async def obey(argument: str, *, room_id: RoomId, by: UserId, house: House) -> str | Change:
     """Do the command; gives what to answer. Raises NotPermitted."""
     words = argument.split()
     if not words:
-        return await _shown(room_id, house)
+        return await _shown(room_id, house, await house.gate.presets(room_id))
     if not house.settings.is_operator(by):
         refusal = "Only an operator can change where this room's container may connect to; `!egress` shows it."
         raise NotPermitted(refusal, "egress", argument)
@@ -34,24 +38,24 @@ async def obey(argument: str, *, room_id: RoomId, by: UserId, house: House) -> s
             rule = rules.typed(text)
             if rule is None:
                 return f"`{text}` is no host: write `example.org`, `example.org:8443` or `*.example.org`."
-            return await _change(what, rule, room_id, by, house)
+            return _change(what, rule, room_id, by)
         case ["preset", *names] if names and set(names) <= set(EGRESS_PRESETS):
-            await house.egress.set_presets(room_id, names)
-            return Changed(await _shown(room_id, house), "egress.preset", " ".join(names))
+            text = await _shown(room_id, house, names)
+            chosen = egress.choosing_presets(room_id, names)
+            return change(chosen, text=text, what="egress.preset", subject=" ".join(names))
     return USAGE
 
 
-async def _change(what: str, rule: Destination, room_id: RoomId, by: UserId, house: House) -> str | Changed:
+def _change(what: str, rule: Destination, room_id: RoomId, by: UserId) -> Change:
     if what == "add":
-        await house.egress.add(room_id, rule, by)
-        return Changed(f"This room's container may connect to `{rule}` now.", "egress.add", str(rule))
-    if await house.egress.remove(room_id, rule):
-        return Changed(f"`{rule}` is not among this room's hosts any more.", "egress.remove", str(rule))
-    return f"`{rule}` is not among this room's hosts; `!egress` shows them."
+        text = f"This room's container may connect to `{rule}` now."
+        return change(egress.opening(room_id, rule, by), text=text, what="egress.add", subject=str(rule))
+    shut = egress.shutting(room_id, rule)
+    done = Changed(f"`{rule}` is not among this room's hosts any more.", "egress.remove", str(rule))
+    return Change(lambda c: done if shut(c) else f"`{rule}` is not among this room's hosts; `!egress` shows them.")
 
 
-async def _shown(room_id: RoomId, house: House) -> str:
-    presets = await house.gate.presets(room_id)
+async def _shown(room_id: RoomId, house: House, presets: Sequence[str]) -> str:
     lines = [f"- preset `{name}`: {PRESETS[name]}" for name in presets]
     lines += [f"- `{rule}`" for rule in await house.egress.rules(room_id)]
     return "This room's container may connect to:\n\n" + "\n".join(lines) + "\n\nAbout any other host I ask here."

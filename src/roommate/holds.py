@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 
-from roommate.store import Pause, Pauses
+from roommate.store import Pause, Pauses, pauses
 from roommate.words import RoomId
 
 FLAG = "PAUSE"
@@ -25,39 +25,48 @@ class Holds:
     async def load(self, files: Mapping[str, float]) -> None:
         """What stood when the daemon ended, and the pause files that are there."""
         self._flags = files
-        self._standing = {pause.room_id: pause for pause in await self._pauses.all()}
+        await self._read()
 
-    def of(self, room_id: RoomId) -> Pause | None:
-        """What holds this room back; where there is more than one, what did so first."""
+    def of(self, room_id: RoomId, but: Collection[RoomId | None] = ()) -> Pause | None:
+        """What holds this room back; where there is more than one, what did so first. Those `but` for the pauses of
+        these rooms (None: of all), which are about to end."""
         names = (f"{FLAG}_{room_id}", f"{FLAG}_{room_id.removeprefix('!')}")
         flags = [Pause(room_id, f"the file {name}", self._flags[name]) for name in names if name in self._flags]
-        found = [self._standing.get(room_id), self.of_all(), *flags]
-        return min((pause for pause in found if pause), key=lambda pause: pause.since, default=None)
+        found = [self._standing.get(key) for key in (room_id, None) if key not in but]
+        flags += [pause] if (pause := self._flag_of_all()) else []
+        return min((pause for pause in [*found, *flags] if pause), key=lambda pause: pause.since, default=None)
 
     def of_all(self) -> Pause | None:
         """What holds every room back."""
-        if FLAG in self._flags:
-            return Pause(None, f"the file {FLAG}", self._flags[FLAG])
-        return self._standing.get(None)
+        return self._flag_of_all() or self._standing.get(None)
 
-    async def pause(self, room_id: RoomId | None, by: str) -> Pause:
-        """From now on no turn begins in the room, or in all (None). What runs goes on to its end."""
-        self._standing[room_id] = pause = await self._pauses.put(room_id, by)
-        await self._changed()
-        return pause
+    async def pause(self, room_id: RoomId | None, by: str) -> None:
+        """See `pauses.pausing`."""
+        await self._pauses.do(pauses.pausing(room_id, by))
+        await self.reload()
 
     async def resume(self, room_id: RoomId | None) -> bool:
-        """Take a pause back; False when there was none. A file, or the pause of all, may hold the room still."""
-        removed = await self._pauses.remove(room_id)
-        self._standing.pop(room_id, None)
-        await self._changed()
+        """See `pauses.resuming`."""
+        removed = await self._pauses.do(pauses.resuming(room_id))
+        await self.reload()
         return removed
+
+    async def reload(self) -> None:
+        """What is paused has changed in the store."""
+        await self._read()
+        await self._changed()
 
     async def flagged(self, files: Mapping[str, float]) -> None:
         """These pause files are there, each with the time of its last change."""
         if files != self._flags:
             self._flags = files
             await self._changed()
+
+    async def _read(self) -> None:
+        self._standing = {pause.room_id: pause for pause in await self._pauses.all()}
+
+    def _flag_of_all(self) -> Pause | None:
+        return Pause(None, f"the file {FLAG}", self._flags[FLAG]) if FLAG in self._flags else None
 
     def begin_trial(self) -> None:
         """Call it before the rooms are woken: nothing is done that a return to the older release would repeat."""

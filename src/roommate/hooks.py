@@ -11,7 +11,7 @@ from roommate.matrix import render
 from roommate.ports import Spools
 from roommate.questions import Decide
 from roommate.running import RunningTurn
-from roommate.store import Card, Heard
+from roommate.store import Card, Heard, ipc
 from roommate.store.ipc import MOST_AT_ONCE
 from roommate.words import Draft, HookEvent, HookKind, Question, RoomId, UserId
 
@@ -41,7 +41,8 @@ class Hooks:
         waiting = await house.ipc.waiting(self._room_id)
         for heard in waiting:
             if heard.event.kind is HookKind.APPROVAL:
-                await house.questions.put_up(self._room_id, question(heard.event))
+                shown = ipc.showing([heard.id], running.turn.id if running else None)
+                await house.questions.put_up(self._room_id, question(heard.event), along=shown)
         if not waiting or (running is not None and running.closing):
             return
         if len(waiting) == MOST_AT_ONCE:

@@ -28,6 +28,7 @@ from roommate.store import (
     Rooms,
     Turn,
     Turns,
+    Work,
 )
 from roommate.words import Deed, RoomId, UserId
 
@@ -37,8 +38,6 @@ class Running(Protocol):
 
     turn: Turn
 
-    async def stop(self, by: UserId) -> bool: ...
-
 
 class Resident(Protocol):
     """A room that lives, as others than itself may use it."""
@@ -46,7 +45,7 @@ class Resident(Protocol):
     @property
     def running(self) -> Running | None: ...
 
-    async def stop_turn(self, by: UserId) -> bool: ...
+    async def stop_turn(self, by: UserId, along: Work[object] | None = None) -> bool: ...
 
     async def choose(self, card: Card, choice: str, by: UserId, deed: Deed) -> str | None: ...
 

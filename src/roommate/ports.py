@@ -160,15 +160,9 @@ class EgressLog(Protocol):
 
     async def add(self, room_id: RoomId, rule: Destination, by: UserId) -> None: ...
 
-    async def remove(self, room_id: RoomId, rule: Destination) -> bool:
-        """False when there is none such."""
-        ...
-
     async def presets(self, room_id: RoomId) -> tuple[str, ...] | None:
         """None where the room has chosen none."""
         ...
-
-    async def set_presets(self, room_id: RoomId, presets: Sequence[str]) -> None: ...
 
 
 class RepoLog(Protocol):
@@ -355,7 +349,9 @@ class SyncLog(Protocol):
 
     async def since(self) -> str | None: ...
 
-    async def joined_rooms(self) -> frozenset[RoomId]: ...
+    async def joined_rooms(self) -> Mapping[RoomId, int]:
+        """With how many members, the bot included; 0 where that is not known."""
+        ...
 
     async def commit(self, batch: SyncBatch) -> None:
         """Everything of the batch and its token, in one transaction; happenings already known are passed over."""

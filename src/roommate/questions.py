@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from urllib.parse import quote
 
 from roommate.control_room import ControlRoom
 from roommate.matrix import render
 from roommate.ports import Progress
-from roommate.store import Card, Cards
-from roommate.words import CARD, Draft, EventId, Question, Rank, RoomId, UserId
+from roommate.store import Card, Cards, Work
+from roommate.words import CARD, Deed, Draft, EventId, Question, Rank, RoomId, UserId
 
 Decide = Callable[[Card, str, UserId], Awaitable[str | None]]
-"""Does what a choice means, given its key and who chose; gives what to say of it, None for nothing. A crash may have it
-done twice."""
+"""Does what a choice means, given its key and who chose; gives what to say of it, None for nothing.
+
+The choice is stored before, and a crash in between has it done again at the start, before anything else happens in the
+room: to do it twice must be the same as once."""
 
 
 class Questions:
@@ -32,23 +34,30 @@ class Questions:
         choice = self._waiting.setdefault(card, asyncio.get_running_loop().create_future())
         return await asyncio.shield(choice)
 
-    async def put_up(self, room_id: RoomId, question: Question) -> int:
-        """Ask, and wait for nothing: the choice goes to its decider. Gives the card's id."""
-        card = await self._cards.put(question, _draft(room_id, question))
+    async def put_up(
+        self, room_id: RoomId, question: Question, *, deeds: Sequence[Deed] = (), along: Work[object] | None = None
+    ) -> int:
+        """Ask, and wait for nothing: the choice goes to its decider. Gives the card's id. The `deeds` that it is, and
+        what is done `along` with it, are in the transaction that puts it up."""
+        told = self._told(room_id, question)
+        card = await self._cards.put(question, _draft(room_id, question), told=told, deeds=deeds, along=along)
         self._progress.wake()
-        await self._tell_operators(card, room_id, question)
         return card
 
-    async def answer_with(self, seq: int, room_id: RoomId, question: Question, thread: EventId | None) -> None:
+    async def answer_with(
+        self, seq: int, room_id: RoomId, question: Question, thread: EventId | None, deeds: Sequence[Deed] = ()
+    ) -> None:
         """Answer an inbox row with a card; nobody waits for the choice but its decider."""
-        card = await self._cards.put(question, _draft(room_id, question, thread), seq, thread)
+        draft, told = _draft(room_id, question, thread), self._told(room_id, question)
+        await self._cards.put(question, draft, seq, thread, told=told, deeds=deeds)
         self._progress.wake()
-        await self._tell_operators(card, room_id, question)
 
-    async def _tell_operators(self, card: int, room_id: RoomId, question: Question) -> None:
-        if question.operators_only and room_id != self._control.room_id:
-            where = f"[a room](https://matrix.to/#/{quote(room_id)})"
-            await self._control.tell(f"A question for operators in {where}:\n\n{question.text}", once=f"asked:{card}")
+    def _told(self, room_id: RoomId, question: Question) -> Sequence[Draft]:
+        """What operators read elsewhere."""
+        if not question.operators_only or room_id == self._control.room_id:
+            return ()
+        where = f"[a room](https://matrix.to/#/{quote(room_id)})"
+        return self._control.drafts(f"A question for operators in {where}:\n\n{question.text}")
 
     def chosen(self, card: Card, choice: str) -> None:
         """Tell who waits."""

@@ -95,8 +95,8 @@ class Redeploys:
         asked = await self.question(REDEPLOY, ref, by, why or "it gives no reason")
         if isinstance(asked, str):
             return asked
-        await self._questions.put_up(room_id, asked)
-        await self._audit.record(Deed(by, MODEL, "redeploy.ask", room_id=room_id, subject=asked.subject))
+        deed = Deed(by, MODEL, "redeploy.ask", room_id=room_id, subject=asked.subject)
+        await self._questions.put_up(room_id, asked, deeds=[deed])
         return "The room has a card now: an operator decides. Nothing happens before that; do not wait for it."
 
     def version(self) -> str:

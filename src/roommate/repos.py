@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from roommate.changes import Change, change
 from roommate.chat.commands import Changed
 from roommate.errors import ForgeError, NotPermitted
 from roommate.house import House
+from roommate.store import repos
 from roommate.words import RoomId, UserId
 
 USAGE = (
@@ -13,7 +15,7 @@ USAGE = (
 )
 
 
-async def obey(argument: str, *, room_id: RoomId, by: UserId, house: House) -> str | Changed:
+async def obey(argument: str, *, room_id: RoomId, by: UserId, house: House) -> str | Change:
     """Do the command; gives what to answer. Raises NotPermitted."""
     words = argument.split()
     if not words:
@@ -26,29 +28,31 @@ async def obey(argument: str, *, room_id: RoomId, by: UserId, house: House) -> s
             name = house.forge.site.named(text)
             if name is None:
                 return f"`{text}` is no repository of {house.forge.site.server}: write `owner/name`."
-            return await (_added if what == "add" else _removed)(name, room_id, by, house)
+            return await _added(name, room_id, by, house) if what == "add" else _removed(name, room_id)
     return USAGE
 
 
-async def _added(name: str, room_id: RoomId, by: UserId, house: House) -> str | Changed:
+async def _added(name: str, room_id: RoomId, by: UserId, house: House) -> str | Change:
     if not house.forge.site.token:
         return "There is no token for the forge: set `GITHUB_TOKEN`, then start me again."
     try:
         repository = await house.forge.repository(name)
     except ForgeError as error:
         return f"Nothing was added: {error}."
-    await house.repos.add(room_id, repository.name, by)
     text = (
         f"This room may use `{repository.name}` now: clone and fetch it, push new branches and propose pull requests. "
         f"`{repository.default_branch}` and other protected branches are left to people."
     )
-    return Changed(text, "repo.add", repository.name)
+    granted = repos.granting(room_id, repository.name, by)
+    return change(granted, text=text, what="repo.add", subject=repository.name)
 
 
-async def _removed(name: str, room_id: RoomId, by: UserId, house: House) -> str | Changed:
-    if await house.repos.remove(room_id, name):
-        return Changed(f"`{name}` is not among this room's repositories any more.", "repo.remove", name)
-    return f"`{name}` is not among this room's repositories; `!repo` shows them."
+def _removed(name: str, room_id: RoomId) -> Change:
+    revoked = repos.revoking(room_id, name)
+    done = Changed(f"`{name}` is not among this room's repositories any more.", "repo.remove", name)
+    return Change(
+        lambda c: done if revoked(c) else f"`{name}` is not among this room's repositories; `!repo` shows them."
+    )
 
 
 async def _shown(room_id: RoomId, house: House) -> str:

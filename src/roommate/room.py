@@ -16,7 +16,7 @@ from roommate.house import House
 from roommate.matrix import render
 from roommate.orders import Orders
 from roommate.running import STATE_RETRY_SECONDS, RunningTurn
-from roommate.store import Card, RoomRow, Turn, Waiting, mark_of
+from roommate.store import Card, RoomRow, Turn, Waiting, Work, mark_of
 from roommate.words import (
     Arrived,
     Deed,
@@ -66,28 +66,38 @@ class Room:
         """Until the bot is out of the room, and all of that is dealt with."""
         async with asyncio.TaskGroup() as group:
             await self._find_unfinished(group)
+            decided = False
             while not self.gone:
                 self._woken.clear()
                 try:
+                    if not decided:  # before anything else happens here
+                        await self._orders.go_on()
+                        decided = True
+                    # Before the turn that a restart left goes on: what waits may be about to stop it.
+                    await self._catch_up(group)
                     if self._unfinished and not self._house.holds.of(self.room_id):
                         self._unfinished()
-                    await self._catch_up(group)
                     await self._listen()
                 except StateError as error:  # a full disk, most likely: what is stored waits there for better times
                     log.error("%s", error)
                     await asyncio.sleep(STATE_RETRY_SECONDS)
+                    decided = False
                     continue
                 await self._woken.wait()
 
-    async def stop_turn(self, by: UserId) -> bool:
-        """Stop what runs, now, and wait until its end is stored; True when something ran."""
+    async def stop_turn(self, by: UserId, along: Work[object] | None = None) -> bool:
+        """Stop what runs, now, and wait until its end is stored, and with it what is to be done `along`; False when
+        nothing ran, and nothing was done."""
         if self._unfinished:  # it is held: its message tells all the same that it was stopped
             self._unfinished()
-        return self.running is not None and await self.running.stop(by)
+        return self.running is not None and await self.running.stop(by, along)
 
     async def choose(self, card: Card, choice: str, by: UserId, deed: Deed) -> str | None:
         """See `Orders.choose`."""
-        return await self._orders.choose(card, choice, by, deed)
+        try:
+            return await self._orders.choose(card, choice, by, deed)
+        finally:
+            self.wake()  # what has waited meanwhile
 
     def say(self, markdown: str, thread: EventId | None = None) -> Draft:
         """A notice of the bot itself."""
@@ -96,7 +106,8 @@ class Room:
     @property
     def _free(self) -> bool:
         """May a turn begin?"""
-        return self.running is None and self._unfinished is None and self._house.holds.of(self.room_id) is None
+        held = self._orders.carrying_out or self._house.holds.of(self.room_id) is not None
+        return self.running is None and self._unfinished is None and not held
 
     async def _find_unfinished(self, group: asyncio.TaskGroup) -> None:
         """Look for the turn that a restart left; it goes on when nothing holds it."""
@@ -107,26 +118,32 @@ class Room:
 
         def go_on() -> None:
             self._unfinished = None
-            running = self._start(group, unfinished, resumed=True, crowded=row.joined > 2)
+            running = self._start(group, unfinished, resumed=True, crowded=row.crowded)
             for event in told:
                 running.emit(event)
 
         self._unfinished = go_on
 
     async def _catch_up(self, group: asyncio.TaskGroup) -> None:
-        """Deal with what waits, in order; messages whose turn has not come yet stay, marked."""
+        """Deal with what is new, in order: a message whose turn has not come yet stays, marked. Then the first that
+        was marked before has its turn. A command is dealt with before those that wait: it is about what there was when
+        it was said, and not about a turn that begins later."""
+        inbox = self._house.inbox
         while not self.gone:
             row = await self._house.rooms.get(self.room_id)
             if row.membership == "join" and row.joined == 1:
                 await self._leave_empty()
-            free = self._free
-            page = await self._house.inbox.waiting(self.room_id, queued=free, most=PAGE)
+            free = self._free and not await inbox.count_queued(self.room_id)
+            page = await inbox.waiting(self.room_id, queued=False, most=PAGE)
             for waiting in page:
                 # Once a message has to wait, those behind it wait as well, even when the turn ends in the meantime.
                 free = free and self._free
                 await self._survive(group, waiting, row, free)
-            if len(page) < PAGE:
+            if len(page) == PAGE:
+                continue
+            if not self._free or not (first := await inbox.waiting(self.room_id, most=1)):
                 break
+            await self._survive(group, first[0], row, True)
         await self._tell_of_pause()
 
     async def _tell_of_pause(self) -> None:
@@ -218,7 +235,7 @@ class Room:
                 waiting.seq, self.room_id, message.thread, prompt, settings.llm_model, instead=model
             )
             if begun:
-                self._start(group, begun, resumed=False, crowded=row.joined > 2)
+                self._start(group, begun, resumed=False, crowded=row.crowded)
 
     def _start(self, group: asyncio.TaskGroup, turn: Turn, *, resumed: bool, crowded: bool) -> RunningTurn:
         self.running = running = RunningTurn(turn, self._house, crowded=crowded, over=self._over)

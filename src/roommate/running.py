@@ -13,7 +13,7 @@ from roommate.chat import voice
 from roommate.errors import ModelError, StateError
 from roommate.house import House
 from roommate.live import LiveMessage
-from roommate.store import Turn, Turns
+from roommate.store import Turn, Turns, Work
 from roommate.words import Answer, Event, Note, Step, Stop, Usage, UserId
 
 log = logging.getLogger(__name__)
@@ -40,6 +40,8 @@ class RunningTurn:
         self._work: asyncio.Task[Outcome] | None = None
         self._ended = asyncio.Event()
         self._stopped_by: UserId | None = None
+        self._along: Work[object] | None = None
+        self._was_stopped = False
         self._typing = False
         """People see the bot as typing."""
         self.closing = False
@@ -58,12 +60,14 @@ class RunningTurn:
         """Show more in the turn's message."""
         self._live.emit(event)
 
-    async def stop(self, by: UserId) -> bool:
-        """Stop, now, and wait until its end is stored; False when it had come to its end before."""
-        if stopped := self._work is not None and self._work.cancel():
-            self._stopped_by = by
+    async def stop(self, by: UserId, along: Work[object] | None = None) -> bool:
+        """Stop, now, and wait until its end is stored, and in the same transaction what is to be done `along` with it;
+        False when it came to its end otherwise, or somebody else stops it: then nothing of that is done."""
+        ours = self._stopped_by is None and self._work is not None and self._work.cancel()
+        if ours:
+            self._stopped_by, self._along = by, along
         await self._ended.wait()
-        return stopped
+        return ours and self._was_stopped
 
     async def _see_through(self, work: asyncio.Task[Outcome]) -> None:
         """Show signs of the turn while it works, then store and show how it ended."""
@@ -73,14 +77,16 @@ class RunningTurn:
             typing = signs.create_task(self._show_typing())
             await asyncio.wait([work])
             typing.cancel()
-            if work.cancelled():
+            self._was_stopped = work.cancelled()
+            if self._was_stopped:
                 outcome = Outcome(Stop.STOPPED, Answer(voice.stopped(self._stopped_by or "nobody")))
             else:
                 outcome = work.result()
             self.closing = True
             drafts = await self._live.close(outcome)
         said = () if self.silent else drafts
-        await _stored(lambda: house.turns.end(turn, outcome.stop, outcome.last, outcome.usage, said))
+        along = self._along if self._was_stopped else None
+        await _stored(lambda: house.turns.end(turn, outcome.stop, outcome.last, outcome.usage, said, along))
         self._over()
         self._ended.set()
         house.progress.wake()

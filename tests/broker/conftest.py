@@ -32,15 +32,8 @@ class Memory:
     async def add(self, room_id: RoomId, rule: Destination, by: UserId) -> None:
         self.kept.append(rule)
 
-    async def remove(self, room_id: RoomId, rule: Destination) -> bool:
-        self.kept.remove(rule)
-        return True
-
     async def presets(self, room_id: RoomId) -> tuple[str, ...] | None:
         return self.chosen
-
-    async def set_presets(self, room_id: RoomId, presets: Sequence[str]) -> None:
-        self.chosen = tuple(presets)
 
     async def count(self, room_id: RoomId, agent: str, model: str, usage: Usage) -> None:
         self.counted.append((agent, model, usage))

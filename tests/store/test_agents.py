@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from roommate.store import Agents, Database
+from roommate.store.agents import forgetting_sessions, preferring
 from roommate.words import RoomId
 
 ROOM, OTHER = RoomId("!room"), RoomId("!other")
@@ -13,7 +14,7 @@ async def test_what_a_room_has_chosen_and_its_sessions_are_kept(tmp_path: Path) 
     agents = Agents(database)
     assert await agents.preferred(ROOM, "plan") == ()
     assert await agents.session(ROOM, "gemini") == ""
-    await agents.prefer(ROOM, "plan", ["claude", "gemini"])
+    await database.run(preferring(ROOM, "plan", ["claude", "gemini"]))
     await agents.keep_session(ROOM, "gemini", "one")
     await agents.keep_session(ROOM, "gemini", "two")
     await agents.keep_session(OTHER, "gemini", "theirs")
@@ -23,9 +24,9 @@ async def test_what_a_room_has_chosen_and_its_sessions_are_kept(tmp_path: Path) 
     assert await agents.preferred(ROOM, "plan") == ("claude", "gemini")
     assert await agents.preferred(ROOM, "implement") == ()
     assert await agents.session(ROOM, "gemini") == "two"
-    await agents.prefer(ROOM, "plan", [])
+    await database.run(preferring(ROOM, "plan", []))
     assert await agents.preferred(ROOM, "plan") == ()
-    await agents.forget_sessions(ROOM)
+    await database.run(forgetting_sessions(ROOM))
     assert await agents.session(ROOM, "gemini") == ""
     assert await agents.session(OTHER, "gemini") == "theirs"
     await database.close()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from roommate.store import Cards, Database, Inbox, Outbox, Restored, Turns, copy, put_back
+from roommate.store import Cards, Database, Decided, Inbox, Outbox, Restored, Turns, copy, put_back
 from roommate.words import (
     TURN,
     Answer,
@@ -177,4 +177,4 @@ async def test_in_daily_life_nothing_changes(state: tuple[Database, Restore]) ->
     assert opened is not None
     assert opened.id == card
     deed = Deed(ALICE, "$3", "card.reset-workspace")
-    assert await cards.decide(opened, three.seq, "✅", Draft(ROOM, {"body": "done"}), deed)
+    assert await cards.decide(Decided(opened, "✅", ALICE, three.seq), deed)

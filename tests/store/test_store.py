@@ -10,8 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roommate.errors import StateError
-from roommate.store import Cards, Database, Inbox, Outbox, Rooms, Turns, codec, mark_of
+from roommate.store import Cards, Database, Decided, Inbox, Outbox, Rooms, Turns, codec, mark_of
+from roommate.store.inbox import dropping_queued
 from roommate.store.migrations import STEPS, migrate
+from roommate.store.rooms import setting_model
+from roommate.store.turns import clearing
 from roommate.words import (
     Answer,
     Deed,
@@ -102,7 +105,8 @@ async def test_a_mark_goes_with_what_it_marks_however_that_is_dealt_with(databas
     await turns.begin(rows[0].seq, ROOM, None, Prompt("text", ALICE), "m")
     await inbox.done(rows[1].seq)
     await inbox.commit(batch("s2", Incoming(EventId("$r"), ROOM, ALICE, 2, Redaction(EventId("$2")))))
-    assert await inbox.drop_queued(ROOM) == 1
+    assert await inbox.do(dropping_queued(ROOM, before=rows[3].seq)) == 0, "what was said later stays"
+    assert await inbox.do(dropping_queued(ROOM, before=rows[3].seq + 1)) == 1
     taken_off = await outbox.unsent(after=marks[-1].id)
     assert [row.draft.redacts for row in taken_off] == [mark.id for mark in marks]
     assert await inbox.waiting(ROOM) == []
@@ -119,11 +123,11 @@ async def test_an_edited_message_is_looked_at_anew(database: Database) -> None:
 
 
 async def test_a_turn_has_the_model_that_its_room_has_when_it_begins(database: Database) -> None:
-    inbox, turns, rooms = Inbox(database), Turns(database), Rooms(database)
+    inbox, turns = Inbox(database), Turns(database)
     await inbox.commit(batch("s1", said("$1", "one"), said("$2", "two")))
     first, second = await inbox.waiting(ROOM)
     for row, chosen, model in ((first, None, "default"), (second, "other", "other")):
-        await rooms.set_model(ROOM, chosen)
+        await inbox.do(setting_model(ROOM, chosen))
         begun = await turns.begin(row.seq, ROOM, None, Prompt("x", ALICE), "default")
         assert begun
         assert begun.model == model
@@ -182,7 +186,7 @@ async def test_a_cleared_conversation_is_not_seen_again(database: Database) -> N
     turn = await turns.begin(first.seq, ROOM, None, Prompt("one", ALICE), "m")
     assert turn
     await turns.end(turn, Stop.DONE, Answer("1"), Usage(), [])
-    assert await turns.clear(ROOM, None) == 1
+    assert await inbox.do(clearing(ROOM, None)) == 1
     turn = await turns.begin(second.seq, ROOM, None, Prompt("two", ALICE), "m")
     assert turn
     assert await turns.conversation(turn, 1000) == [[Prompt("two", ALICE)]]
@@ -240,9 +244,31 @@ async def test_a_card_is_decided_once_and_not_from_another_room(database: Databa
     assert not card.expired
     assert card.choices == ("✅", "❌")
     assert card.thread == "$thread"
-    assert await cards.decide(card, yes.seq, "yes", Draft(ROOM, {"body": "ok"}), Deed(ALICE, "$2", "card.x"))
-    assert not await cards.decide(card, twice.seq, "no", Draft(ROOM, {"body": "no"}), Deed(ALICE, "$3", "card.x"))
+    decided = Decided(card, "✅", ALICE, yes.seq)
+    assert await cards.decide(decided, Deed(ALICE, "$2", "card.x"))
+    assert not await cards.decide(Decided(card, "❌", ALICE, twice.seq), Deed(ALICE, "$3", "card.x"))
     assert await cards.open(ROOM, EventId("$card")) is None
+    assert await cards.pending(ROOM) == [decided], "until it is carried out"
+    for _ in range(2):
+        await cards.carried_out(decided, Draft(ROOM, {"body": "ok"}))
+    assert await cards.pending(ROOM) == []
+    assert [row.draft.content["body"] for row in await outbox.unsent()] == ["ok"]
+
+
+async def test_a_choice_that_cannot_be_carried_out_leaves_the_card_open(database: Database) -> None:
+    inbox, outbox, cards = Inbox(database), Outbox(database), Cards(database)
+    await inbox.commit(batch("s1", said("$1", "✅")))
+    [yes] = await inbox.waiting(ROOM)
+    await cards.put(Question("reset-workspace", "?"), Draft(ROOM, {"body": "?"}))
+    [row] = await outbox.unsent()
+    await outbox.sent(row.id, "$card")
+    card = await cards.open(ROOM, EventId("$card"))
+    assert card is not None
+    decided = Decided(card, "✅", ALICE, yes.seq)
+    assert await cards.decide(decided, Deed(ALICE, "$1", "card.x"))
+    await cards.failed(decided, Draft(ROOM, {"body": "no"}), Deed(ALICE, "daemon", "card.x"))
+    assert await cards.pending(ROOM) == []
+    assert await cards.open(ROOM, EventId("$card")) == card
 
 
 async def test_one_question_on_a_subject_is_open_at_a_time(database: Database) -> None:

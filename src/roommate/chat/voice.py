@@ -30,6 +30,15 @@ def stopped(by: str) -> str:
     return f"⏹ Stopped by {by}."
 
 
+def stop_answer(*, stopped: bool, dropped: int, waiting: int) -> str:
+    parts = ["Stopped." if stopped else "Nothing runs."]
+    if dropped:
+        parts.append(f"{dropped} waiting message{'' if dropped == 1 else 's'} dropped.")
+    if waiting:
+        parts.append(f"{waiting} waiting message{'' if waiting == 1 else 's'} come next; `!stop all` drops them.")
+    return " ".join(parts)
+
+
 def greeting(model: str, *, encrypted: bool, rehearsal: bool) -> str:
     if encrypted:
         return f"Hello, I am Roommate, a coding bot. {CANNOT_READ}"

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from roommate.changes import Change, change
 from roommate.chat.commands import Changed
 from roommate.chat.view import plain
 from roommate.desk import rooms, settings
 from roommate.errors import NotPermitted
 from roommate.house import House
+from roommate.store import pauses
 from roommate.words import RoomId, UserId
 
 ALL = "all"
 
 
-async def obey(name: str, argument: str, *, room_id: RoomId, by: UserId, house: House) -> str | Changed:
+async def obey(name: str, argument: str, *, room_id: RoomId, by: UserId, house: House) -> str | Change:
     """Do the command of this name; gives what to answer. Raises NotPermitted."""
     if name == "who":
         return await _who(room_id, by, house)
@@ -26,9 +28,9 @@ async def obey(name: str, argument: str, *, room_id: RoomId, by: UserId, house: 
         case _ if argument not in ("", ALL):
             return f"`!{name}` is about this room, `!{name} all` about every room."
         case "pause":
-            return await _pause(None if argument == ALL else room_id, by, house)
+            return _pause(None if argument == ALL else room_id, by, house)
         case _:
-            return await _resume(None if argument == ALL else room_id, room_id, house)
+            return _resume(None if argument == ALL else room_id, room_id, house)
 
 
 async def _rooms(house: House) -> str:
@@ -59,18 +61,18 @@ def _settings(house: House) -> str:
     return "What is set (the rest has its default):\n\n" + "\n".join(shown)
 
 
-async def _pause(room_id: RoomId | None, by: UserId, house: House) -> Changed:
-    await house.holds.pause(room_id, by)
+def _pause(room_id: RoomId | None, by: UserId, house: House) -> Change:
     where = "This room is" if room_id else "All rooms are"
     again = "`!resume`" if room_id else "`!resume all`"
     text = f"{where} paused: what runs goes on to its end, what is said is answered after {again}."
-    return Changed(text, "pause", "" if room_id else ALL)
+    paused, subject = pauses.pausing(room_id, by), "" if room_id else ALL
+    return change(paused, text=text, what="pause", subject=subject, after=house.holds.reload)
 
 
-async def _resume(room_id: RoomId | None, here: RoomId, house: House) -> str | Changed:
-    removed = await house.holds.resume(room_id)
-    holds = house.holds.of(here)
+def _resume(room_id: RoomId | None, here: RoomId, house: House) -> Change:
+    holds = house.holds.of(here, but=[room_id])
     still = f" This room is still paused by {holds.by}." if holds else ""
-    if not removed:
-        return (f"{'This room was' if room_id else 'The rooms were'} not paused that way.{still}").strip()
-    return Changed(f"Resumed.{still}", "resume", "" if room_id else ALL)
+    resumed = pauses.resuming(room_id)
+    done = Changed(f"Resumed.{still}", "resume", "" if room_id else ALL)
+    nothing = f"{'This room was' if room_id else 'The rooms were'} not paused that way.{still}"
+    return Change(lambda c: done if resumed(c) else nothing, house.holds.reload)

@@ -194,8 +194,12 @@ class _Desk:
 
     async def cancel(self, params: OfTurn, caller: Caller) -> None:
         room_id = await turns.room_of(self._house, params.turn)
-        deed = replace(deed_of(caller, "turn.cancel"), subject=str(params.turn))
-        await self._noted(deed, room_id, lambda: turns.cancel(self._house, params.turn, name_of(caller)))
+        deed = replace(deed_of(caller, "turn.cancel"), subject=str(params.turn), room_id=room_id)
+        try:
+            await turns.cancel(self._house, params.turn, name_of(caller), deed)
+        except RoommateError as error:
+            await self._house.audit.record(replace(deed, outcome=DeedOutcome.FAILED, detail=str(error)))
+            raise
 
     async def backed_up(self, params: Made, caller: Caller) -> None:
         """Whoever made it has read our files as ours: it holds the login."""

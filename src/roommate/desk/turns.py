@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from roommate.errors import NotFound
 from roommate.house import House
-from roommate.store import TurnRow
-from roommate.words import Answer, Prompt, RoomId, Step, ToolResult, UserId
+from roommate.store import TurnRow, audit
+from roommate.words import Answer, Deed, Prompt, RoomId, Step, ToolResult, UserId
 
 RUNNING = "running"
 
@@ -55,13 +55,13 @@ async def turn(house: House, turn_id: int) -> TurnView:
     return TurnView(_line(row), [line for step in steps for line in _step(step)])
 
 
-async def cancel(house: House, turn_id: int, by: str) -> None:
-    """Stop it, now. Raises NotFound when it does not run."""
+async def cancel(house: House, turn_id: int, by: str, deed: Deed) -> None:
+    """Stop it, now; the deed is recorded with its end. Raises NotFound when it does not run."""
     row, _ = await _get(house, turn_id)
     resident = house.room(row.turn.room_id)
     # A turn that a pause holds since a restart is not there yet.
     its_own = resident.running is None or resident.running.turn.id == turn_id
-    if row.stop is not None or not its_own or not await resident.stop_turn(UserId(by)):
+    if row.stop is not None or not its_own or not await resident.stop_turn(UserId(by), audit.recording(deed)):
         raise NotFound(f"turn {turn_id} does not run: {_line(row).state}")
 
 

@@ -2,9 +2,9 @@
 
 from roommate.store.agents import Agents
 from roommate.store.audit import Audit, Chain, Record
-from roommate.store.cards import Card, Cards
+from roommate.store.cards import Card, Cards, Decided
 from roommate.store.copies import Copy, copy, put_back
-from roommate.store.database import Database, locked, reading
+from roommate.store.database import Database, Transaction, Work, locked, reading
 from roommate.store.egress import AgentUsages, Egress
 from roommate.store.inbox import Inbox, Waiting
 from roommate.store.ipc import Heard, Ipc
@@ -25,6 +25,7 @@ __all__ = [
     "Chain",
     "Copy",
     "Database",
+    "Decided",
     "Egress",
     "Heard",
     "Inbox",
@@ -39,10 +40,12 @@ __all__ = [
     "RoomRow",
     "Rooms",
     "Spending",
+    "Transaction",
     "Turn",
     "TurnRow",
     "Turns",
     "Waiting",
+    "Work",
     "copy",
     "locked",
     "mark_of",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from roommate.store.database import Database
+from roommate.store.database import Database, Work
 from roommate.words import RoomId
 
 
@@ -22,15 +22,6 @@ class Agents:
         )
         return tuple(row[0].split()) if row else ()
 
-    async def prefer(self, room_id: RoomId, role: str, agents: Sequence[str]) -> None:
-        """No agents at all: as the operator of the daemon has set it."""
-        await self._db.run(
-            lambda c: c.execute(
-                "INSERT OR REPLACE INTO agents_preferred (room_id, role, agents) VALUES (?, ?, ?)",
-                (room_id, role, " ".join(agents)),
-            )
-        )
-
     async def session(self, room_id: RoomId, agent: str) -> str:
         row = await self._db.run(
             lambda c: c.execute(
@@ -47,5 +38,12 @@ class Agents:
             )
         )
 
-    async def forget_sessions(self, room_id: RoomId) -> None:
-        await self._db.run(lambda c: c.execute("DELETE FROM agent_sessions WHERE room_id=?", (room_id,)))
+
+def preferring(room_id: RoomId, role: str, agents: Sequence[str]) -> Work[object]:
+    """No agents at all: as the operator of the daemon has set it."""
+    query = "INSERT OR REPLACE INTO agents_preferred (room_id, role, agents) VALUES (?, ?, ?)"
+    return lambda c: c.execute(query, (room_id, role, " ".join(agents)))
+
+
+def forgetting_sessions(room_id: RoomId) -> Work[object]:
+    return lambda c: c.execute("DELETE FROM agent_sessions WHERE room_id=?", (room_id,))

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from roommate.errors import StateError
-from roommate.store.database import Database
+from roommate.store.database import Database, Work
 from roommate.words import Deed, DeedOutcome, RoomId
 
 log = logging.getLogger(__name__)
@@ -82,6 +82,10 @@ class Audit:
             except StateError as error:
                 log.error("%s", error)
             await asyncio.sleep(FORGET_EVERY)
+
+
+def recording(deed: Deed) -> Work[object]:
+    return lambda c: insert(c, [deed])
 
 
 def insert(c: sqlite3.Connection, deeds: Iterable[Deed], now: float | None = None) -> None:

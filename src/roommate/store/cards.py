@@ -6,12 +6,13 @@ import sqlite3
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from roommate.store import audit, outbox
-from roommate.store.database import Database
+from roommate.store.database import Database, Work
 from roommate.store.inbox import answering
 from roommate.store.taking import take
-from roommate.words import Deed, Draft, EventId, Question, RoomId
+from roommate.words import Deed, Draft, EventId, Question, RoomId, UserId
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,16 @@ class Card:
         return self.expires < time.time()
 
 
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A card that somebody has decided; `seq` is the row of the inbox that did, if any."""
+
+    card: Card
+    choice: str
+    by: UserId
+    seq: int | None
+
+
 _COLUMNS = "cards.id, cards.room_id, outbox_id, what, subject, choices, operators_only, thread, expires"
 
 
@@ -40,13 +51,26 @@ class Cards:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    async def put(self, question: Question, draft: Draft, seq: int | None = None, thread: EventId | None = None) -> int:
+    async def put(
+        self,
+        question: Question,
+        draft: Draft,
+        seq: int | None = None,
+        thread: EventId | None = None,
+        *,
+        told: Sequence[Draft] = (),
+        deeds: Sequence[Deed] = (),
+        along: Work[object] | None = None,
+    ) -> int:
         """Put up a card and give its id; the one that is open on the same subject instead, where there is one.
 
-        With `seq` it answers that inbox row, in its thread.
+        With `seq` it answers that inbox row, in its thread. Who else is `told` of it, the `deeds` that it is, and what
+        is done `along` with it are in the same transaction.
         """
 
         def work(c: sqlite3.Connection) -> int:
+            if along is not None:
+                along(c)
             if seq is not None:
                 take(c, seq)
             same = c.execute(
@@ -56,6 +80,8 @@ class Cards:
             if same and seq is None:
                 return int(same[0])
             [row] = outbox.insert(c, [draft] if seq is None else answering(c, seq, [draft]))
+            outbox.insert(c, told)
+            audit.insert(c, deeds)
             card = c.execute(
                 """INSERT INTO cards (room_id, outbox_id, what, subject, choices, operators_only, thread, expires)
                    VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
@@ -99,25 +125,56 @@ class Cards:
         # Sorted here: asked for an order by id, SQLite would look through all cards there ever were.
         return [_card(row) for row in sorted(rows)]
 
-    async def decide(self, card: Card, seq: int | None, verdict: str, draft: Draft | None, deed: Deed) -> bool:
-        """Close a card, with what an inbox row says if any, and say `draft`; False when it was closed before."""
+    async def decide(self, decided: Decided, deed: Deed) -> bool:
+        """Close a card, and deal with the inbox row that did, if any; False when it was closed before.
+
+        What the choice means is to be carried out now, and `carried_out` to be called: a crash before that leaves the
+        card among `pending`.
+        """
 
         def work(c: sqlite3.Connection) -> bool:
-            if seq is not None and not take(c, seq):
+            if decided.seq is not None and not take(c, decided.seq):
                 return False
-            closed = c.execute(
-                "UPDATE cards SET verdict=?, decided_by=? WHERE id=? AND verdict IS NULL", (verdict, deed.who, card.id)
-            ).rowcount
+            query = """UPDATE cards SET verdict=?, decided_by=?, decided_seq=?, pending=1
+                       WHERE id=? AND verdict IS NULL"""
+            closed = c.execute(query, (decided.choice, decided.by, decided.seq, decided.card.id)).rowcount
             if closed:
-                said = [draft] if draft else []
-                outbox.insert(c, said if seq is None else answering(c, seq, said))
                 audit.insert(c, [deed])
             return bool(closed)
 
         return await self._db.run(work)
 
+    async def pending(self, room_id: RoomId) -> Sequence[Decided]:
+        """What was decided and not carried out, in order."""
+        query = f"""SELECT verdict, decided_by, decided_seq, {_COLUMNS} FROM cards
+                    WHERE room_id=? AND pending ORDER BY decided_seq, id"""  # noqa: S608
+        rows = await self._db.run(lambda c: c.execute(query, (room_id,)).fetchall())
+        return [Decided(_card(tuple(card)), choice, by, seq) for choice, by, seq, *card in rows]
 
-def _card(row: tuple[int, RoomId, int, str, str, str, int, EventId | None, float]) -> Card:
+    async def carried_out(self, decided: Decided, said: Draft | None) -> None:
+        """It is done, and this is what to say of it."""
+        settling = "UPDATE cards SET pending=0 WHERE id=? AND pending"
+        await self._db.run(lambda c: _say(c, decided, c.execute(settling, (decided.card.id,)).rowcount, said))
+
+    async def failed(self, decided: Decided, said: Draft, deed: Deed) -> None:
+        """It could not be done: the card is open again."""
+        opening = "UPDATE cards SET pending=0, verdict=NULL, decided_by=NULL WHERE id=? AND pending"
+
+        def work(c: sqlite3.Connection) -> None:
+            if opened := c.execute(opening, (decided.card.id,)).rowcount:
+                audit.insert(c, [deed])
+            _say(c, decided, opened, said)
+
+        await self._db.run(work)
+
+
+def _say(c: sqlite3.Connection, decided: Decided, now: int, said: Draft | None) -> None:
+    """What came of a decision, if that is so only `now`."""
+    drafts = [said] if said and now else []
+    outbox.insert(c, drafts if decided.seq is None else answering(c, decided.seq, drafts))
+
+
+def _card(row: Any) -> Card:
     card, room_id, message, what, subject, choices, operators_only, thread, expires = row
     known = tuple(choices.split(" "))
     return Card(card, room_id, message, what, subject, known, bool(operators_only), thread, expires)

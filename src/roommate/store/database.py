@@ -19,6 +19,10 @@ from roommate.store.migrations import migrate
 
 T = TypeVar("T")
 
+Transaction = sqlite3.Connection
+Work = Callable[[Transaction], T]
+"""Something to do in a transaction, which counts wholly or not at all. Several can be done in one."""
+
 BATCH = 64
 """Most transactions in one group: bounds how long the first of them waits for the last."""
 
@@ -60,7 +64,7 @@ class Database:
             raise
         return cls(connection, lock)
 
-    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def run(self, work: Work[T]) -> T:
         """Do `work` in a transaction and return what it returns, once that is on the disk."""
         job = _Job(work, asyncio.get_running_loop())
         self._work.put(job)

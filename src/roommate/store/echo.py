@@ -36,7 +36,8 @@ def hear(c: sqlite3.Connection, incoming: Incoming, own: Answered) -> None:
     take(c, seq)
     if kind == Reaction.__name__:
         c.execute(
-            """UPDATE cards SET verdict='elsewhere' WHERE verdict IS NULL AND outbox_id IN (
+            """UPDATE cards SET verdict=coalesce(verdict, 'elsewhere'), pending=0
+               WHERE (verdict IS NULL OR pending) AND outbox_id IN (
                  SELECT id FROM outbox WHERE event_id = json_extract(?, '$.target'))""",
             (body,),
         )

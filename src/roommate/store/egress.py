@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-from roommate.store.database import Database
+from roommate.store.database import Database, Work
 from roommate.words import AgentUsage, Destination, RoomId, Usage, UserId
 
 
@@ -25,22 +25,7 @@ class Egress:
         return [Destination(host, port) for host, port in rows]
 
     async def add(self, room_id: RoomId, rule: Destination, by: UserId) -> None:
-        await self._db.run(
-            lambda c: c.execute(
-                "INSERT OR IGNORE INTO egress (room_id, host, port, added_by) VALUES (?, ?, ?, ?)",
-                (room_id, rule.host, rule.port, by),
-            )
-        )
-
-    async def remove(self, room_id: RoomId, rule: Destination) -> bool:
-        removed: int = await self._db.run(
-            lambda c: (
-                c.execute(
-                    "DELETE FROM egress WHERE room_id=? AND host=? AND port=?", (room_id, rule.host, rule.port)
-                ).rowcount
-            )
-        )
-        return removed > 0
+        await self._db.run(opening(room_id, rule, by))
 
     async def presets(self, room_id: RoomId) -> tuple[str, ...] | None:
         row = await self._db.run(
@@ -48,12 +33,21 @@ class Egress:
         )
         return tuple(row[0].split()) if row else None
 
-    async def set_presets(self, room_id: RoomId, presets: Sequence[str]) -> None:
-        await self._db.run(
-            lambda c: c.execute(
-                "INSERT OR REPLACE INTO egress_presets (room_id, presets) VALUES (?, ?)", (room_id, " ".join(presets))
-            )
-        )
+
+def opening(room_id: RoomId, rule: Destination, by: UserId) -> Work[object]:
+    query = "INSERT OR IGNORE INTO egress (room_id, host, port, added_by) VALUES (?, ?, ?, ?)"
+    return lambda c: c.execute(query, (room_id, rule.host, rule.port, by))
+
+
+def shutting(room_id: RoomId, rule: Destination) -> Work[bool]:
+    """False when there is none such."""
+    query = "DELETE FROM egress WHERE room_id=? AND host=? AND port=?"
+    return lambda c: c.execute(query, (room_id, rule.host, rule.port)).rowcount > 0
+
+
+def choosing_presets(room_id: RoomId, presets: Sequence[str]) -> Work[object]:
+    query = "INSERT OR REPLACE INTO egress_presets (room_id, presets) VALUES (?, ?)"
+    return lambda c: c.execute(query, (room_id, " ".join(presets)))
 
 
 class AgentUsages:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from typing import TypeVar
 
 from roommate.store import audit, echo, outbox
 from roommate.store.codec import decode, encode, tag
-from roommate.store.database import Database
+from roommate.store.database import Database, Work
 from roommate.store.taking import take
 from roommate.words import (
     ANSWERS,
@@ -23,6 +24,8 @@ from roommate.words import (
     RoomId,
     SyncBatch,
 )
+
+T = TypeVar("T")
 
 LOGIN = tuple(field.name for field in fields(Account))
 """Columns of the table ``sync``."""
@@ -64,9 +67,9 @@ class Inbox:
     async def since(self) -> str | None:
         return await self._db.run(lambda c: c.execute("SELECT since FROM sync").fetchone()[0])
 
-    async def joined_rooms(self) -> frozenset[RoomId]:
-        rows = await self._db.run(lambda c: c.execute("SELECT room_id FROM rooms WHERE membership='join'").fetchall())
-        return frozenset(RoomId(room) for (room,) in rows)
+    async def joined_rooms(self) -> Mapping[RoomId, int]:
+        query = "SELECT room_id, joined FROM rooms WHERE membership='join'"
+        return await self._db.run(lambda c: dict(c.execute(query).fetchall()))
 
     async def commit(self, batch: SyncBatch) -> None:
         def work(c: sqlite3.Connection) -> None:
@@ -96,12 +99,13 @@ class Inbox:
         await self._db.run(lambda c: _put(c, incoming))
 
     async def rooms_with_work(self) -> Sequence[RoomId]:
-        """Rooms that have something waiting, a turn that a crash left unfinished, or nobody but the bot in them."""
+        """Rooms that have something waiting, what a crash left unfinished, or nobody but the bot in them."""
         rows = await self._db.run(
             lambda c: c.execute(
                 """SELECT room_id FROM inbox WHERE state != 'done' UNION
                    SELECT room_id FROM turns WHERE stop IS NULL UNION
                    SELECT room_id FROM ipc WHERE state = 'new' UNION
+                   SELECT room_id FROM cards WHERE pending UNION
                    SELECT room_id FROM rooms WHERE membership = 'join' AND joined = 1"""
             ).fetchall()
         )
@@ -124,20 +128,12 @@ class Inbox:
 
         return await self._db.run(work)
 
-    async def done(self, seq: int, drafts: Sequence[Draft] = (), deeds: Sequence[Deed] = ()) -> bool:
-        """A row is dealt with, and this is what to say about it and what was done: together, so that each is once.
-
-        False when the row was dealt with or redacted before: then nothing is said.
-        """
-
-        def work(c: sqlite3.Connection) -> bool:
-            if not take(c, seq):
-                return False
-            outbox.insert(c, answering(c, seq, drafts))
-            audit.insert(c, deeds)
-            return True
-
+    async def do(self, work: Work[T]) -> T:
         return await self._db.run(work)
+
+    async def done(self, seq: int, drafts: Sequence[Draft] = (), deeds: Sequence[Deed] = ()) -> bool:
+        """A row is dealt with, and this is what to say about it and what was done: see `closing`."""
+        return await self._db.run(closing(seq, lambda _: (drafts, deeds)))
 
     async def queue(self, seq: int, mark: Draft) -> None:
         """A message has to wait for its turn: mark it for people."""
@@ -150,23 +146,47 @@ class Inbox:
 
     async def count_queued(self, room_id: RoomId) -> int:
         """How many messages wait for their turn."""
-        # Said twice, since the index of what waits is used only where its own condition stands.
-        query = "SELECT count(*) FROM inbox WHERE room_id=? AND state='queued' AND state!='done'"
-        return await self._db.run(lambda c: int(c.execute(query, (room_id,)).fetchone()[0]))
+        return await self._db.run(counting_queued(room_id))
 
     async def queues(self) -> Mapping[RoomId, int]:
         """How many messages wait for their turn, by room."""
         query = "SELECT room_id, count(*) FROM inbox WHERE state='queued' AND state!='done' GROUP BY room_id"
         return await self._db.run(lambda c: dict(c.execute(query).fetchall()))
 
-    async def drop_queued(self, room_id: RoomId) -> int:
-        """Forget the messages that wait for their turn; gives how many."""
 
-        def work(c: sqlite3.Connection) -> int:
-            rows = c.execute("SELECT seq FROM inbox WHERE room_id=? AND state='queued' AND state!='done'", (room_id,))
-            return sum(take(c, seq) for (seq,) in rows.fetchall())
+def dropping_queued(room_id: RoomId, before: int) -> Work[int]:
+    """Forget the messages that wait for their turn and came before this row; gives how many."""
 
-        return await self._db.run(work)
+    def work(c: sqlite3.Connection) -> int:
+        query = "SELECT seq FROM inbox WHERE room_id=? AND state='queued' AND state!='done' AND seq < ?"
+        return sum(take(c, seq) for (seq,) in c.execute(query, (room_id, before)).fetchall())
+
+    return work
+
+
+def counting_queued(room_id: RoomId) -> Work[int]:
+    """How many messages wait for their turn."""
+    # Said twice, since the index of what waits is used only where its own condition stands.
+    query = "SELECT count(*) FROM inbox WHERE room_id=? AND state='queued' AND state!='done'"
+    return lambda c: int(c.execute(query, (room_id,)).fetchone()[0])
+
+
+def closing(seq: int, deal: Callable[[sqlite3.Connection], tuple[Sequence[Draft], Sequence[Deed]]]) -> Work[bool]:
+    """A row is dealt with: by `deal`, which gives what to say about it and what was done. All of it together, so that
+    each is once.
+
+    False when the row was dealt with or redacted before: then nothing is done.
+    """
+
+    def work(c: sqlite3.Connection) -> bool:
+        if not take(c, seq):
+            return False
+        drafts, deeds = deal(c)
+        outbox.insert(c, answering(c, seq, drafts))
+        audit.insert(c, deeds)
+        return True
+
+    return work
 
 
 def answering(c: sqlite3.Connection, seq: int, drafts: Sequence[Draft]) -> Sequence[Draft]:

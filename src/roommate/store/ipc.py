@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from roommate.store import outbox
 from roommate.store.codec import encode
-from roommate.store.database import Database
+from roommate.store.database import Database, Work
 from roommate.words import Draft, HookEvent, HookKind, RoomId
 
 KEPT = 1000
@@ -60,7 +60,7 @@ class Ipc:
         """These are dealt with: by this turn's message, or by these drafts, in one transaction."""
 
         def work(c: sqlite3.Connection) -> None:
-            c.executemany("UPDATE ipc SET state='done', turn_id=? WHERE id=?", [(turn_id, row) for row in rows])
+            showing(rows, turn_id)(c)
             outbox.insert(c, drafts)
 
         await self._db.run(work)
@@ -71,6 +71,12 @@ class Ipc:
             lambda c: c.execute("SELECT body FROM ipc WHERE turn_id = ? ORDER BY id", (turn_id,)).fetchall()
         )
         return [_decode(body) for (body,) in rows]
+
+
+def showing(rows: Iterable[int], turn_id: int | None) -> Work[object]:
+    """These are dealt with, by this turn's message if any."""
+    query = "UPDATE ipc SET state='done', turn_id=? WHERE id=?"
+    return lambda c: c.executemany(query, [(turn_id, row) for row in rows])
 
 
 def _decode(body: str) -> HookEvent:

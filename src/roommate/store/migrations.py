@@ -249,6 +249,11 @@ STEPS = (
     CREATE INDEX cards_until ON cards (expires);
     CREATE INDEX audit_at ON audit (at, number);
     """,
+    """
+    ALTER TABLE cards ADD COLUMN pending INTEGER NOT NULL DEFAULT 0;  -- it is decided, and that is not carried out yet
+    ALTER TABLE cards ADD COLUMN decided_seq INTEGER;                 -- the row of the inbox that decided it
+    CREATE INDEX cards_pending ON cards (room_id) WHERE pending;
+    """,
 )
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-from roommate.store.database import Database
+from roommate.store.database import Database, Work
 from roommate.words import RoomId
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +30,16 @@ class Pauses:
         rows = await self._db.run(lambda c: c.execute("SELECT room_id, by, since FROM pauses").fetchall())
         return [Pause(RoomId(room) if room else None, by, since) for room, by, since in rows]
 
-    async def put(self, room_id: RoomId | None, by: str) -> Pause:
-        """The one that stands already stays."""
-        query = """INSERT INTO pauses (room_id, by, since) VALUES (?, ?, ?)
-                   ON CONFLICT DO UPDATE SET room_id = room_id RETURNING by, since"""
-        row = await self._db.run(lambda c: c.execute(query, (room_id or "", by, time.time())).fetchone())
-        return Pause(room_id, *row)
+    async def do(self, work: Work[T]) -> T:
+        return await self._db.run(work)
 
-    async def remove(self, room_id: RoomId | None) -> bool:
-        """False when there was none."""
-        removed: int = await self._db.run(
-            lambda c: c.execute("DELETE FROM pauses WHERE room_id=?", (room_id or "",)).rowcount
-        )
-        return removed > 0
+
+def pausing(room_id: RoomId | None, by: str) -> Work[object]:
+    """From now on no turn begins in the room, or in all (None). A pause that stands already stays."""
+    query = "INSERT INTO pauses (room_id, by, since) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+    return lambda c: c.execute(query, (room_id or "", by, time.time()))
+
+
+def resuming(room_id: RoomId | None) -> Work[bool]:
+    """Take a pause back; False when there was none. A file, or the pause of all, may hold the room still."""
+    return lambda c: c.execute("DELETE FROM pauses WHERE room_id=?", (room_id or "",)).rowcount > 0

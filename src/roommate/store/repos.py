@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from roommate.store.database import Database
+from roommate.store.database import Database, Work
 from roommate.words import RoomId, UserId
 
 
@@ -27,16 +27,13 @@ class Repos:
         )
         return [name for (name,) in rows]
 
-    async def add(self, room_id: RoomId, name: str, by: UserId) -> None:
-        await self._db.run(
-            lambda c: c.execute(
-                "INSERT OR REPLACE INTO repos (room_id, repo, added_by) VALUES (?, ?, ?)", (room_id, name, by)
-            )
-        )
 
-    async def remove(self, room_id: RoomId, name: str) -> bool:
-        """False when there is none such."""
-        removed: int = await self._db.run(
-            lambda c: c.execute("DELETE FROM repos WHERE room_id=? AND repo=?", (room_id, name)).rowcount
-        )
-        return removed > 0
+def granting(room_id: RoomId, name: str, by: UserId) -> Work[object]:
+    query = "INSERT OR REPLACE INTO repos (room_id, repo, added_by) VALUES (?, ?, ?)"
+    return lambda c: c.execute(query, (room_id, name, by))
+
+
+def revoking(room_id: RoomId, name: str) -> Work[bool]:
+    """False when there is none such."""
+    query = "DELETE FROM repos WHERE room_id=? AND repo=?"
+    return lambda c: c.execute(query, (room_id, name)).rowcount > 0

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from roommate.store.database import Database
+from roommate.store.database import Database, Work
 from roommate.words import RoomId
 
 
@@ -15,13 +15,18 @@ class RoomRow:
     room_id: RoomId
     membership: str
     joined: int
-    """Members, the bot included."""
+    """Members, the bot included; 0 where that is not known."""
     encrypted: bool
     model: str | None
     """Chosen with ``!model``; None is the daemon's."""
     prompt: str | None = None
     """What operators tell the model here."""
     name: str | None = None
+
+    @property
+    def crowded(self) -> bool:
+        """There may be others than one person and the bot."""
+        return not 0 < self.joined <= 2
 
 
 _COLUMNS = "room_id, membership, joined, encrypted, model, prompt, name"
@@ -51,11 +56,13 @@ class Rooms:
         rows = await self._db.run(lambda c: c.execute("SELECT room_id FROM rooms WHERE membership='join'").fetchall())
         return [RoomId(room) for (room,) in rows]
 
-    async def set_prompt(self, room_id: RoomId, prompt: str | None) -> None:
-        await self._db.run(lambda c: c.execute("UPDATE rooms SET prompt=? WHERE room_id=?", (prompt, room_id)))
 
-    async def set_model(self, room_id: RoomId, model: str | None) -> None:
-        await self._db.run(lambda c: c.execute("UPDATE rooms SET model=? WHERE room_id=?", (model, room_id)))
+def setting_prompt(room_id: RoomId, prompt: str | None) -> Work[object]:
+    return lambda c: c.execute("UPDATE rooms SET prompt=? WHERE room_id=?", (prompt, room_id))
+
+
+def setting_model(room_id: RoomId, model: str | None) -> Work[object]:
+    return lambda c: c.execute("UPDATE rooms SET model=? WHERE room_id=?", (model, room_id))
 
 
 def _row(row: tuple[RoomId, str, int, int, str | None, str | None, str | None]) -> RoomRow:

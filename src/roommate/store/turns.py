@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from roommate.store import audit, outbox
 from roommate.store.codec import decode, encode, tag
-from roommate.store.database import Database
+from roommate.store.database import Database, Work
 from roommate.store.echo import adopted
 from roommate.store.taking import take
 from roommate.words import NO_USAGE, Answer, Deed, Draft, EventId, Prompt, RoomId, Step, Stop, Usage, UserId
@@ -169,38 +169,50 @@ class Turns:
 
         return await self._db.run(work)
 
-    async def end(self, turn: Turn, stop: Stop, last: Answer, usage: Usage, drafts: Sequence[Draft]) -> None:
-        """The turn's last step, how it ended and what people read of it: one transaction."""
+    async def end(
+        self,
+        turn: Turn,
+        stop: Stop,
+        last: Answer,
+        usage: Usage,
+        drafts: Sequence[Draft],
+        along: Work[object] | None = None,
+    ) -> None:
+        """The turn's last step, how it ended and what people read of it, and what is to be done `along` with that: one
+        transaction."""
 
         def work(c: sqlite3.Connection) -> None:
             _add(c, turn.id, last)
             _spend(c, turn, usage)
             c.execute("UPDATE turns SET stop=?, ended=? WHERE id=?", (stop, time.time(), turn.id))
             outbox.insert(c, drafts)
+            if along is not None:
+                along(c)
 
         await self._db.run(work)
-
-    async def clear(self, room_id: RoomId, thread: EventId | None) -> int:
-        """Forget a conversation; gives how many turns of it the model will not see any more."""
-
-        def work(c: sqlite3.Connection) -> int:
-            key = (room_id, thread or "")
-            row = c.execute("SELECT id, cleared FROM conversations WHERE room_id=? AND thread=?", key).fetchone()
-            if row is None:
-                return 0
-            [count, last] = c.execute(
-                "SELECT count(*), max(id) FROM turns WHERE conversation_id=? AND id>?", row
-            ).fetchone()
-            c.execute("UPDATE conversations SET cleared=coalesce(?, cleared) WHERE id=?", (last, row[0]))
-            return int(count)
-
-        return await self._db.run(work)
 
     async def spending(self, room_id: RoomId) -> Spending:
         query = "SELECT turns, input_tokens, output_tokens, cost FROM spending WHERE room_id = ?"
         row = await self._db.run(lambda c: c.execute(query, (room_id,)).fetchone())
         count, *usage = row or (0, 0, 0, None)
         return Spending(count, Usage(*usage))
+
+
+def clearing(room_id: RoomId, thread: EventId | None) -> Work[int]:
+    """Forget a conversation; gives how many turns of it the model will not see any more."""
+
+    def work(c: sqlite3.Connection) -> int:
+        key = (room_id, thread or "")
+        row = c.execute("SELECT id, cleared FROM conversations WHERE room_id=? AND thread=?", key).fetchone()
+        if row is None:
+            return 0
+        [count, last] = c.execute(
+            "SELECT count(*), max(id) FROM turns WHERE conversation_id=? AND id>?", row
+        ).fetchone()
+        c.execute("UPDATE conversations SET cleared=coalesce(?, cleared) WHERE id=?", (last, row[0]))
+        return int(count)
+
+    return work
 
 
 def _add(c: sqlite3.Connection, turn_id: int, step: Step) -> None:

@@ -1,0 +1,64 @@
+"""`roommate run` that is killed at an aimed point: just before or just after the Nth commit since a file appeared.
+
+The file `AIM` in the working folder holds the number; each of these points takes one off, and the last one is SIGKILL.
+Between two of them lies whatever the daemon does elsewhere: files, containers, Matrix.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import sys
+from pathlib import Path
+from typing import Any
+
+from roommate import cli, daemon
+from roommate.store import Database
+
+AIM = Path("aim")
+
+
+class AimedDatabase(Database):
+    def __init__(self, connection: sqlite3.Connection, lock: int) -> None:
+        self._changes = connection.total_changes
+        connection.set_trace_callback(self._begins)
+        super().__init__(connection, lock)
+
+    def _begins(self, statement: str) -> None:
+        if statement == "COMMIT" and self._connection.total_changes > self._changes:
+            _point()
+
+    def _commit(self, jobs: list[Any]) -> None:
+        super()._commit(jobs)
+        if self._connection.total_changes > self._changes:
+            self._changes = self._connection.total_changes
+            _point()
+
+
+def _point() -> None:
+    if not AIM.exists():
+        return
+    left = int(AIM.read_text()) - 1
+    if left:
+        AIM.write_text(str(left))
+        return
+    AIM.unlink()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def program(folder: Path) -> Path:
+    """A file to start in place of `roommate`."""
+    root = Path(__file__).parents[2]
+    file = folder / "aimed-roommate"
+    file.write_text(
+        f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(root)!r})\n"
+        "from tests.e2e.aimed import main\n\nmain()\n"
+    )
+    file.chmod(0o755)
+    return file
+
+
+def main() -> None:
+    daemon.Database = AimedDatabase  # type: ignore[attr-defined]
+    cli.main()

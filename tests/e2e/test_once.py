@@ -1,0 +1,136 @@
+"""What a person commands takes effect once, and is answered once, wherever a kill falls: aimed between two commits."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import MakeDaemon, MakePerson
+from tests.e2e import aimed
+from tests.harness import Daemon
+from tests.person import Person
+
+SLEEP = "run: rm -f *; echo old > old.txt; echo be''gun %d; sleep 100"
+SECOND = "run: ls; echo se''cond > kept.txt; cat kept.txt"
+ASKS = "Delete **every file**"
+PATIENCE = 90
+
+
+@pytest.fixture
+async def program(tmp_path: Path) -> AsyncIterator[Path]:
+    yield aimed.program(tmp_path)
+
+
+class Shooting:
+    """A daemon that dies at aimed points. `at(n)`: at the nth point from now on."""
+
+    def __init__(self, bot: Daemon, program: Path) -> None:
+        self.bot = bot
+        self._program = program
+        self._aim = bot.folder / aimed.AIM
+
+    def at(self, point: int) -> None:
+        self._aim.write_text(str(point))
+
+    async def hit(self) -> None:
+        """Wait until it died, and start it again."""
+        await self.bot.wait_for_exit(PATIENCE)
+        assert self.bot.process.returncode == -9, self.bot.log_text()[-2000:]
+        await self.bot.start(PATIENCE, self._program)
+
+    async def start(self) -> None:
+        await self.bot.start(PATIENCE, self._program)
+
+
+def count(bot: Daemon, person: Person, room: str, words: str) -> int:
+    return sum(words in shown.body for shown in bot.said(person, room))
+
+
+async def settled(bot: Daemon, person: Person, room: str) -> None:
+    """Whatever it had to say by then has arrived: a room's messages come in order."""
+    before = count(bot, person, room, "Pong")
+    await person.say(room, "!ping")
+    await person.wait(lambda: count(bot, person, room, "Pong") > before, PATIENCE, "a pong")
+
+
+async def one_runs_and_one_waits(bot: Daemon, person: Person, room: str, number: int) -> tuple[str, str]:
+    first = await person.say(room, SLEEP % number)
+    begun = f"begun {number}"
+    await person.wait(lambda: any(begun in m.body + m.html for m in bot.said(person, room)), PATIENCE, "the turn")
+    second = await person.say(room, SECOND)
+    await person.wait(lambda: (bot.user_id, "⏳") in person.reactions(room, second), PATIENCE, "the mark")
+    return first, second
+
+
+@pytest.mark.parametrize(
+    ("command", "answer", "points"),
+    [("!stop", "Stopped. 1 waiting message come", (2, 3, 4, 5)), ("!reset", "Forgotten: ", (3, 4))],
+)
+async def test_a_stop_is_about_what_ran_when_it_was_said(
+    daemon: MakeDaemon, person: MakePerson, program: Path, command: str, answer: str, points: tuple[int, ...]
+) -> None:
+    bot, alice = await daemon(start=False), await person("alice")
+    shooting = Shooting(bot, program)
+    await shooting.start()
+    room = await bot.room_with(alice)
+    for number, point in enumerate(points, 1):
+        first, second = await one_runs_and_one_waits(bot, alice, room, number)
+        shooting.at(point)
+        await alice.say(room, command)
+        await shooting.hit()
+        assert "⏹ Stopped by" in (await alice.answer_to(first, PATIENCE)).body
+        assert "second" in (await alice.answer_to(second, PATIENCE)).body, "nobody stopped that"
+        await settled(bot, alice, room)
+        assert count(bot, alice, room, "⏹ Stopped by") == number
+        assert count(bot, alice, room, answer) == number
+        assert count(bot, alice, room, "Nothing runs") == 0
+
+
+async def test_a_workspace_is_emptied_once_and_never_what_comes_after(
+    daemon: MakeDaemon, person: MakePerson, program: Path
+) -> None:
+    bot, alice = await daemon(start=False), await person("alice")
+    shooting = Shooting(bot, program)
+    await shooting.start()
+    room = await bot.room_with(alice)
+    for number, point in enumerate((3, 4, 5, 6, 7, 8), 1):
+        first, second = await one_runs_and_one_waits(bot, alice, room, number)
+        await alice.say(room, "!reset workspace")
+        await alice.wait(lambda n=number: count(bot, alice, room, ASKS) == n, PATIENCE, "the card")  # type: ignore[misc]
+        card = [shown for shown in bot.said(alice, room) if ASKS in shown.body][-1]
+        await settled(bot, alice, room)
+        shooting.at(point)
+        await alice.react(room, card.event_id, "✅")
+        await shooting.hit()
+        assert "⏹ Stopped by" in (await alice.answer_to(first, PATIENCE)).body
+        answer = (await alice.answer_to(second, PATIENCE)).body
+        assert "old.txt" not in answer, "the files of before are gone"
+        assert "second" in answer
+        await settled(bot, alice, room)
+        assert count(bot, alice, room, "The workspace is empty now") == number
+        assert count(bot, alice, room, "⏹ Stopped by") == number
+        assert "second" in (await alice.ask(room, "run: cat kept.txt", PATIENCE)).body, "deleted once, not once more"
+
+
+async def test_what_a_command_changes_is_answered_as_it_was_done(
+    daemon: MakeDaemon, person: MakePerson, program: Path
+) -> None:
+    alice = await person("alice")
+    bot = await daemon(start=False, OPERATORS=alice.user_id)
+    shooting = Shooting(bot, program)
+    await shooting.start()
+    room = await bot.room_with(alice)
+    for number, point in enumerate((2, 3, 4), 1):
+        for first, then, answer in (
+            ("!egress add example.org", "!egress remove example.org", "is not among this room's hosts any more."),
+            ("!pause", "!resume", "Resumed."),
+        ):
+            await alice.say(room, first)
+            await settled(bot, alice, room)
+            shooting.at(point)
+            await alice.say(room, then)
+            await shooting.hit()
+            await settled(bot, alice, room)
+            assert count(bot, alice, room, answer) == number, (point, then)
