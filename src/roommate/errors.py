@@ -29,6 +29,9 @@
 Every message is one line for a person, says what happened and, where there is a way, what to do about it.
 """
 
+LONGEST_RETRY = 300.0
+"""Seconds. Who is told to come back in a year asks again before: one odd answer must not make us deaf for good."""
+
 
 class RoommateError(Exception):
     """The root; ``exit_code`` is what the process ends with when nothing can be done about it."""
@@ -51,8 +54,8 @@ class MatrixError(RoommateError):
 class Transient(MatrixError):
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
-        self.retry_after = retry_after
-        """Seconds the homeserver asked us to wait (from a 429), or None."""
+        self.retry_after = None if retry_after is None else min(max(0.0, retry_after), LONGEST_RETRY)
+        """Seconds the homeserver asked us to wait (from a 429), at most LONGEST_RETRY; or None."""
 
 
 class Refused(MatrixError):

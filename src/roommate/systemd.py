@@ -14,7 +14,8 @@ from typing import Self
 log = logging.getLogger(__name__)
 
 STALLED_SECONDS = 420.0
-"""A sync that did nothing for so long, not even fail, hangs: the longest that one may take is five minutes."""
+"""A sync that did nothing for so long, not even fail, hangs: the longest that one may take, or be waited for, is five
+minutes."""
 
 BEAT_SECONDS = 20.0
 """Between two signs of life where the unit has no watchdog."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import types
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import nio
@@ -75,6 +76,11 @@ def test_what_an_answer_means(failed: Any, kind: type[MatrixError]) -> None:
         (answer(429, Retry_After="Wed, 21 Oct 2026 07:28:00 GMT"), 5.0),
         (answer(429), 5.0),
         (answer(400, "M_LIMIT_EXCEEDED", -3), 0.0),
+        (answer(429, "M_LIMIT_EXCEEDED", 365 * 86_400_000), 300.0),
+        (answer(429, Retry_After="99999999"), 300.0),
+        (answer(429, Retry_After="Wed, 21 Oct 2099 07:28:00 GMT"), 300.0),
+        (answer(429, "M_LIMIT_EXCEEDED", cast("int", "soon")), 5.0),
+        (answer(429, "M_LIMIT_EXCEEDED", cast("int", math.nan)), 5.0),
     ],
 )
 def test_how_long_to_wait(failed: Any, seconds: float) -> None:

@@ -60,6 +60,16 @@ def test_a_remembered_pace_spares_the_first_refusals() -> None:
     assert refusals <= 1
 
 
+def test_a_refusal_that_stays_alone_teaches_nothing() -> None:
+    bucket, now = Bucket(0.0, 0.0), 0.0
+    for _ in range(3):
+        bucket.spend(now)
+        assert not bucket.refused(now, 3600.0, now)
+        assert 0 < bucket.wait(now) <= LONGEST + 1
+        now, _ = drive(bucket, Server(0.0, 10), 12, now)
+    assert bucket.pace == 0
+
+
 def test_a_lifted_limit_is_noticed() -> None:
     bucket, server = Bucket(0.0, 0.0), Server(5.0, 10)
     now, _ = drive(bucket, server, 15)

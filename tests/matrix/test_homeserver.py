@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -125,8 +125,8 @@ class Memory:
     async def since(self) -> str | None:
         return self.batches[-1].next_batch if self.batches else None
 
-    async def joined_rooms(self) -> frozenset[RoomId]:
-        return frozenset()
+    async def joined_rooms(self) -> Mapping[RoomId, int]:
+        return {}
 
     async def commit(self, batch: SyncBatch) -> None:
         self.batches.append(batch)

@@ -99,9 +99,10 @@ def names_of(bot: UserId, display_name: str) -> tuple[str, ...]:
 def meant_for(
     message: Message, bot: UserId, names: Sequence[str], *, people: int, to_us: bool, everything: bool
 ) -> bool:
-    """Is a message for the bot? `people` is everybody in the room, the bot included; `to_us`: it replies to the bot."""
+    """Is a message for the bot? `people` is everybody in the room, the bot included, 0 where nobody knows how many they
+    are; `to_us`: it replies to the bot."""
     return (
-        people <= 2
+        0 < people <= 2
         or everything
         or to_us
         or bot in message.mentions

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import email.utils
 import json
+import math
 import random
+import time
 from typing import Any
 
 import aiohttp
@@ -53,10 +56,17 @@ def refusal(what: str, answer: ErrorResponse) -> MatrixError:
 
 def _retry_after(answer: ErrorResponse) -> float:
     """Seconds. The header came with spec v1.10 and may be a date (RFC 9110, 10.2.3); the field is older and finer."""
-    if answer.retry_after_ms is not None:
-        return max(0.0, float(answer.retry_after_ms) / 1000)
+    given: object = answer.retry_after_ms
+    if isinstance(given, int | float) and math.isfinite(given):
+        return given / 1000
     header = "" if answer.transport_response is None else answer.transport_response.headers.get("Retry-After", "")
-    return float(header) if header.isdecimal() else UNSAID_RETRY_SECONDS
+    if header.isdecimal():
+        return float(header)
+    try:
+        seconds = email.utils.parsedate_to_datetime(header).timestamp() - time.time()
+    except (ValueError, OverflowError):
+        return UNSAID_RETRY_SECONDS
+    return seconds if seconds > 0 else UNSAID_RETRY_SECONDS  # its clock is not ours
 
 
 def back_off(failures: int, longest: float) -> float:

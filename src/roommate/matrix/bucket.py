@@ -19,10 +19,11 @@ MARGIN = 0.02
 class Bucket:
     """A token bucket. Times are seconds of one monotonic clock; ``pace`` is seconds per token, 0 for no limit known.
 
-    Without a known limit everything may go. A refusal says when the next token comes; the longest such wait is the
-    pace, and from then on nothing is asked in vain. The last token is spent by one at a time, so that nobody else takes
-    it while the most urgent one is being refused. When a minute has passed without a refusal, what must arrive is tried
-    beyond the bucket: a limit that an admin has lifted is noticed.
+    Without a known limit everything may go. A refusal says when the next token comes: until then nothing goes. One that
+    follows another, without a whole burst in between, teaches the pace: the longest such wait. From then on nothing is
+    asked in vain. A refusal that stays alone, whatever it says, teaches nothing. The last token is spent by one at a
+    time, so that nobody else takes it while the most urgent one is being refused. When a minute has passed without a
+    refusal, what must arrive is tried beyond the bucket: a limit that an admin has lifted is noticed.
 
     Every `spend` is followed by one of `accepted`, `refused` and `unanswered`.
     """
@@ -37,6 +38,8 @@ class Bucket:
         self._doubtful = False
         self._probing = False
         self._surplus = 0
+        self._let_through: float = math.inf
+        """How many were let through since the last refusal."""
 
     def wait(self, now: float) -> float:
         """Seconds until something that must arrive may go; 0 for now, infinite until an answer has come."""
@@ -67,6 +70,7 @@ class Bucket:
     def accepted(self, asked_at: float) -> bool:
         """What was sent at `asked_at` was let through. True when this shows that the limit is no more: pace 0."""
         self._accepted_at = max(self._accepted_at, asked_at)
+        self._let_through += 1
         self._surplus += self._probing
         self._doubtful = self._probing = False
         if not self.pace or self._surplus < PROBES:
@@ -81,10 +85,14 @@ class Bucket:
         retry_after = min(max(retry_after, SHORTEST), LONGEST)
         self._doubtful, self._surplus, self._refused_at = False, 0, now
         self._closed_until = max(self._closed_until, asked_at + retry_after + MARGIN)
-        before, self.pace = self.pace, max(self.pace, retry_after)
-        if apart < 2 * self.pace:
-            self.pace = max(self.pace, apart)
-        self._tokens, self._at = 1 - self._closed(now) / self.pace, now
+        before, again = self.pace, self._let_through < BURST
+        self._let_through = 0
+        if again:
+            self.pace = max(self.pace, retry_after)
+            if apart < 2 * self.pace:
+                self.pace = max(self.pace, apart)
+        if self.pace:
+            self._tokens, self._at = 1 - self._closed(now) / self.pace, now
         return self.pace > before * 1.02
 
     def unanswered(self) -> None:

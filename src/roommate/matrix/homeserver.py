@@ -119,6 +119,11 @@ class Homeserver:
         answer = await self._call("give the history", "GET", f"{_path(room)}/messages?{urlencode(query)}")
         return items(answer.get("chunk")), text(answer.get("end"))
 
+    async def joined_members(self, room: RoomId) -> set[str]:
+        """https://spec.matrix.org/v1.13/client-server-api/#get_matrixclientv3roomsroomidjoined_members"""
+        answer = await self._call("tell who is in the room", "GET", f"{_path(room)}/joined_members")
+        return set(obj(answer.get("joined")))
+
     async def follow(self, room: RoomId, since: str | None, back: int, timeout_ms: int) -> tuple[list[Any], str]:
         """What happens in one room, as a person's client sees it: its events since then, ``m.typing`` among them, and
         the next `since`. Without one, the last `back` events, at once."""

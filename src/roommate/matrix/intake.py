@@ -6,7 +6,8 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from roommate import logs
@@ -43,6 +44,8 @@ class Intake:
         self._stored = stored
         self._synced_at: float | None = None
         self._stirred_at = time.monotonic()
+        self._members: dict[RoomId, set[str]] = {}
+        """Of the rooms whose members we count ourselves."""
         self.ready = asyncio.Event()
         """Set once the first sync of this process is stored."""
 
@@ -59,7 +62,7 @@ class Intake:
     async def run(self) -> None:
         """Sync for ever. Raises TokenRevoked; everything else is waited out."""
         since = await self._sync_log.since()
-        joined = set(await self._sync_log.joined_rooms())
+        joined = dict(await self._sync_log.joined_rooms())
         failures = 0
         while True:
             # The first one, and the first after a failure, is not to wait until somebody writes.
@@ -74,7 +77,7 @@ class Intake:
                 failures += 1
                 seconds = max(back_off(failures, LONGEST_WAIT), getattr(error, "retry_after", None) or 0.0)
                 _log.warning("%s; trying again in %.1f s", error, seconds)
-                self._stirred_at = time.monotonic() + seconds
+                self._stirred_at = time.monotonic()  # and no later: who waits too long is taken for stuck
                 await asyncio.sleep(seconds)
                 continue
             if failures:
@@ -83,14 +86,16 @@ class Intake:
             if batch.next_batch != since:
                 since = batch.next_batch
                 for room in batch.rooms:
-                    (joined.add if room.membership == "join" else joined.discard)(room.room_id)
+                    known = joined.pop(room.room_id, 0)
+                    if room.membership == "join":
+                        joined[room.room_id] = known if room.joined is None else room.joined
                 self._stored(batch)
             elif patience and time.monotonic() - asked_at < SHORTEST_POLL:
                 await asyncio.sleep(SHORTEST_POLL)  # something answers at once instead of waiting for news
             self.ready.set()
 
-    async def _read(self, answer: JsonObject, since: str | None, joined: set[RoomId]) -> SyncBatch:
-        """What a sync says, in our words. `joined` are the rooms the bot is known to be in."""
+    async def _read(self, answer: JsonObject, since: str | None, joined: Mapping[RoomId, int]) -> SyncBatch:
+        """What a sync says, in our words. `joined` are the rooms the bot is known to be in, with how many members."""
         me = self._homeserver.me
         sections = obj(answer.get("rooms"))
         rooms: list[RoomState] = []
@@ -108,6 +113,8 @@ class Intake:
         for room_id, section in _rooms(sections.get("join")):
             events = _timeline(section)
             state = parse.room_state(room_id, "join", _state(section) + events, section.get("summary"))
+            if state.joined is None:
+                state = replace(state, joined=await self._count(room_id, section, joined.get(room_id, 0)))
             if since is None:
                 rooms.append(state)
             elif room_id not in joined:
@@ -123,6 +130,28 @@ class Intake:
                     happened += await self._missed(room_id, section, since)
                 happened += self._parsed(room_id, events)
         return SyncBatch(str(answer["next_batch"]), tuple(rooms), tuple(happened))
+
+    async def _count(self, room_id: RoomId, section: JsonObject, known: int) -> int | None:
+        """The members of a room of which the sync's summary says nothing; None for as many as before.
+
+        That is what a homeserver does where nothing has changed, and some do always: those are asked, once for a room
+        and again after a gap, and in between the events tell. `known` is 0 where the number is not known.
+        """
+        changed = [change for event in _timeline(section) if (change := parse.membership(event))]
+        gap = _gap_starts_at(section) is not None
+        doubtful = gap and (room_id in self._members or any(map(parse.membership, _state(section))))
+        if known and not changed and not doubtful:
+            return None
+        if gap or room_id not in self._members:
+            try:
+                self._members[room_id] = await self._homeserver.joined_members(room_id)
+            except Refused as error:
+                _log.warning("how many are in %s is not known: %s", room_id, error)
+                return None
+        else:
+            for user, membership in changed:
+                (self._members[room_id].add if membership == "join" else self._members[room_id].discard)(user)
+        return len(self._members[room_id])
 
     def _parsed(self, room_id: RoomId, events: Iterable[object]) -> list[Incoming]:
         found = (parse.incoming(room_id, event, self._homeserver.me) for event in events)

@@ -176,6 +176,13 @@ def own_membership(event: object, me: Me) -> str | None:
     return membership if isinstance(membership, str) and membership != _membership_before(raw) else None
 
 
+def membership(event: object) -> tuple[str, str] | None:
+    """Of whom a member event is, and what it makes them."""
+    raw = obj(event)
+    user, now = _id(raw.get("state_key"), "@"), obj(raw.get("content")).get("membership")
+    return (user, now) if raw.get("type") == "m.room.member" and user and isinstance(now, str) else None
+
+
 def was_invited(event: object) -> bool:
     """Was there an invitation right before this member event, as far as the homeserver tells?"""
     return _membership_before(obj(event)) == "invite"

@@ -193,6 +193,7 @@ class Sender:
         else:
             self._failures.pop(room_id, None)
             if self._bucket.accepted(asked_at):
+                _log.warning("the homeserver does not limit any more what the bot sends")
                 await self._learned()
         finally:
             self._busy.discard(room_id)
@@ -206,7 +207,11 @@ class Sender:
         now = time.monotonic()
         if isinstance(error, Transient) and error.retry_after is not None:
             if self._bucket.refused(asked_at, error.retry_after, now):
-                _log.info("the homeserver lets the bot send one event every %.1f s", self._bucket.pace)
+                _log.warning(
+                    "the homeserver lets the bot send one event every %.1f s: answers wait for that, and live messages "
+                    "change seldom; lift its limit for this account",
+                    self._bucket.pace,
+                )
                 await self._learned()
             return
         self._bucket.unanswered()

@@ -1,0 +1,77 @@
+"""A homeserver whose syncs have no summary: who is in a room is asked, and kept up to date from what happens."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from roommate.demo.homeserver import Synapse
+from tests.conftest import PASSWORD, MakeDaemon, MakePerson, register
+from tests.matrix.line import Line
+from tests.matrix.test_sender import room_of
+from tests.meddler import JsonObject, Meddler
+
+
+@pytest.fixture
+async def taciturn(homeserver: Synapse) -> AsyncIterator[Meddler]:
+    def change(path: str, answer: JsonObject) -> None:
+        if path.endswith("/sync"):
+            for room in answer.get("rooms", {}).get("join", {}).values():
+                room.pop("summary", None)
+
+    async with Meddler(homeserver.url) as between:
+        between.change = change
+        yield between
+
+
+def asked(meddler: Meddler) -> int:
+    return sum(request.endswith("/joined_members") for request in meddler.asked)
+
+
+async def members(bot: Line, room: str, wanted: int) -> None:
+    async with asyncio.timeout(15):
+        while (await bot.state(room))[1] != wanted:
+            await asyncio.sleep(0.02)
+
+
+async def test_members_are_asked_for_once_and_then_followed(
+    homeserver: Synapse, taciturn: Meddler, person: MakePerson, tmp_path: Path
+) -> None:
+    alice, bob, carol = [await person(name) for name in ("alice", "bob", "carol")]
+    bot = Line(taciturn.url, await register(homeserver, "bot"), PASSWORD, tmp_path)
+    await bot.connect()
+    try:
+        room = await room_of(bot, alice)
+        await members(bot, room, 2)
+        assert asked(taciturn) == 1
+        for one in (bob, carol):
+            await alice.invite(room, one.user_id)
+            await one.join(room)
+        await members(bot, room, 4)
+        await bob.call("PUT", f"profile/{bob.user_id}/displayname", {"displayname": "Robert"})
+        await carol.leave(room)
+        await members(bot, room, 3)
+        assert asked(taciturn) == 1, "events tell the rest"
+
+        await bot.crash()
+        await bob.leave(room)
+        for number in range(120):  # a gap, so that nobody tells that Bob has left
+            await alice.say(room, f"{number}")
+        await bot.connect()
+        await members(bot, room, 2)
+        assert asked(taciturn) == 2
+    finally:
+        await bot.crash()
+
+
+async def test_a_crowd_is_not_taken_for_two_people(daemon: MakeDaemon, taciturn: Meddler, person: MakePerson) -> None:
+    alice, bob = await person("alice"), await person("bob")
+    bot = await daemon(MATRIX_HOMESERVER=taciturn.url)
+    crowd, two = await bot.room_with(alice, bob), await bot.room_with(alice)
+    ignored = await alice.say(crowd, "run: echo overheard")
+    assert "to me" in (await alice.ask(two, "run: echo to me", 90)).body
+    assert "called" in (await alice.ask(crowd, f"{bot.user_id}: run: echo called", 90)).body
+    assert [m.body for m in alice.finals(crowd) if "overheard" in m.body] == [], ignored
