@@ -27,6 +27,7 @@ MIDDLE = frozenset(
         "live",
         "orders",
         "parts",
+        "premises",
         "questions",
         "redeploy",
         "room",
@@ -65,7 +66,20 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"redaction"}),
     frozenset({"ports"}),
     frozenset({"config"}),
-    frozenset({"words", "errors", "tied", "systemd", "where", "outgoing", "folders", "printable", "__init__"}),
+    frozenset(
+        {
+            "words",
+            "errors",
+            "tied",
+            "systemd",
+            "where",
+            "outgoing",
+            "folders",
+            "printable",
+            "setting_values",
+            "__init__",
+        }
+    ),
 )
 """From the top. A module imports from lower layers, and within its layer only its `SIBLINGS`."""
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from roommate import premises
 from roommate.config import Settings
 from roommate.ops import doctor, host
 from roommate.words import Account, Check
@@ -26,8 +27,8 @@ class Known:
 
 async def examine(settings: Settings, known: Known, sandboxes: Look, probes: Sequence[Look] = ()) -> list[Check]:
     """Look at everything. `sandboxes` looks at Podman and the rooms' ground; `probes` are what costs something."""
-    checks = [doctor.python(), settled := doctor.configuration(settings), kept := doctor.state(settings)]
-    if settled.ok:
+    checks = [doctor.python(), *await asyncio.to_thread(premises.checks, settings), kept := doctor.state(settings)]
+    if settings.matrix_homeserver:
         checks.append(reached := await doctor.homeserver(settings))
         if reached.ok and kept.ok:
             account = doctor.account(settings, known.account)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import os
 import re
 import ssl
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from roommate import setting_values as right
 from roommate.errors import ConfigError
 from roommate.words import UserId
 
@@ -56,34 +59,123 @@ _SHARED = "ROOMMATE_SHARED"
 _HERE = ("localhost", "127.0.0.1", "::1")
 """What a proxy would take for its own machine."""
 
-CommaList = Annotated[tuple[str, ...], NoDecode]
+
+LONGEST_SHOWN = 200
+"""Characters of a wrong value, and of what is said of it."""
+
+_CREDENTIALS = re.compile(r"://[^/\s]*@")
+_MESSAGES = {
+    "int_parsing": "it must be a whole number",
+    "int_from_float": "it must be a whole number",
+    "int_parsing_size": "it must be a smaller number",
+    "float_parsing": "it must be a number",
+    "finite_number": "it must be a number",
+    "bool_parsing": "it must be true or false",
+    "greater_than": "it must be more than {gt:g}",
+    "greater_than_equal": "it must be at least {ge:g}",
+    "less_than_equal": "it must be {le:.9g} at most",
+    "literal_error": "it must be {expected}",
+}
+"""Where pydantic's own words are not for people."""
+
+
+def _split(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if not (parts := tuple(part.strip() for part in value.split(",") if part.strip())):
+        raise ValueError("there is nothing between the commas: leave it empty for the default")
+    return parts
+
+
+def _presets(values: tuple[str, ...]) -> tuple[str, ...]:
+    if unknown := set(values) - set(EGRESS_PRESETS):
+        raise ValueError(f"there is no {', '.join(map(repr, sorted(unknown)))}: there are {', '.join(EGRESS_PRESETS)}")
+    if "none" in values and len(values) > 1:
+        raise ValueError("none stands alone")
+    return values
+
+
+def _agents(values: tuple[str, ...]) -> tuple[str, ...]:
+    if unknown := {name.partition("=")[0] for name in values} - set(AGENTS):
+        raise ValueError(f"there is no agent {', '.join(map(repr, sorted(unknown)))}: there are {', '.join(AGENTS)}")
+    return values
+
+
+def _agent_models(values: tuple[str, ...]) -> tuple[str, ...]:
+    if any(not name.partition("=")[2] for name in _agents(values)):
+        raise ValueError("it must be AGENT=MODEL with commas between them, such as gemini=gemini-2.5-pro")
+    return values
+
+
+def _key(value: SecretStr) -> SecretStr:
+    right.key(value.get_secret_value())
+    return value
+
+
+def _certificates(value: Path) -> Path:
+    if value != Path():
+        try:
+            ssl.create_default_context(cafile=value)
+        except OSError as error:
+            why = "there are none in it" if isinstance(error, ssl.SSLError) else (error.strerror or "").lower()
+            raise ValueError(f"it must name a file with certificates, as PEM: {why}") from error
+    return value
+
+
+def _proxy(value: SecretStr) -> SecretStr:
+    given = value.get_secret_value()
+    if given and "://" not in given:
+        given = f"http://{given}"
+    if given and not right.is_proxy(given):
+        raise ValueError("it must look like http://proxy.example.org:3128, perhaps with user:password@")
+    return SecretStr(given)
+
+
+CommaList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Users = Annotated[CommaList, AfterValidator(right.user_ids)]
+UserGlobs = Annotated[CommaList, AfterValidator(right.user_globs)]
+Hosts = Annotated[CommaList, AfterValidator(right.hosts)]
+Branches = Annotated[CommaList, AfterValidator(right.branches)]
+Presets = Annotated[CommaList, AfterValidator(_presets)]
+Agents = Annotated[CommaList, AfterValidator(_agents)]
+AgentModels = Annotated[CommaList, AfterValidator(_agent_models)]
+User = Annotated[str, AfterValidator(right.user_id)]
+WebAddress = Annotated[str, AfterValidator(right.web_address)]
+Key = Annotated[SecretStr, AfterValidator(_key)]
+File = Annotated[Path, AfterValidator(right.path)]
+Certificates = Annotated[File, AfterValidator(_certificates)]
+Proxy = Annotated[SecretStr, AfterValidator(_proxy)]
+Seconds = Annotated[float, Field(gt=0, le=366 * 86_400)]
+Megabytes = Annotated[int, Field(ge=0, le=1 << 24)]
 
 
 class Settings(BaseSettings):
     """Everything an operator can set. The environment wins over `.env`; lists are comma-separated."""
 
-    model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True, allow_inf_nan=False
+    )
 
-    vps_ip: str = Field(
+    vps_ip: Annotated[str, AfterValidator(right.server_address)] = Field(
         "", description="Shortcut: derives homeserver http://IP:8008, bot @matrixbot:IP, admin @admin:IP"
     )
-    matrix_homeserver: str = Field(
+    matrix_homeserver: Annotated[str, AfterValidator(right.homeserver)] = Field(
         "", description="Client-server API of the homeserver, such as https://matrix.example.org"
     )
-    matrix_user: str = Field("", description="The bot's Matrix id, such as @roommate:example.org")
+    matrix_user: User = Field("", description="The bot's Matrix id, such as @roommate:example.org")
     matrix_password: SecretStr = Field(
         SecretStr(""), description="Needed for the first login only; the token is kept in STATE_DIR"
     )
-    matrix_access_token: SecretStr = Field(
+    matrix_access_token: Key = Field(
         SecretStr(""),
         description="Instead of a password and a saved login: an access token of the bot; it is not renewed",
     )
-    matrix_ca_file: Path = Field(
+    matrix_ca_file: Certificates = Field(
         Path(), description="CAs of the homeserver, as PEM, that are trusted beside those of the host"
     )
-    matrix_admin_user: str = Field("", description="Matrix id of the person who runs this; the default operator")
-    operators: CommaList = Field((), description="Matrix ids of operators (default: MATRIX_ADMIN_USER)")
-    allowed_users: CommaList = Field(
+    matrix_admin_user: User = Field("", description="Matrix id of the person who runs this; the default operator")
+    operators: Users = Field((), description="Matrix ids of operators (default: MATRIX_ADMIN_USER)")
+    allowed_users: UserGlobs = Field(
         (), description="Who may invite and prompt, as globs (default: everybody on the bot's homeserver)"
     )
     answer_everything: bool = Field(
@@ -93,54 +185,56 @@ class Settings(BaseSettings):
     llm_model: str = Field(
         REHEARSAL, description="A LiteLLM model name, such as gemini/gemini-2.5-flash; 'rehearsal' needs no key"
     )
-    llm_api_key: SecretStr = Field(SecretStr(""), description="Key of the model's provider; never enters a container")
-    llm_api_base: str = Field("", description="Base URL of an own or compatible provider")
+    llm_api_key: Key = Field(SecretStr(""), description="Key of the model's provider; never enters a container")
+    llm_api_base: WebAddress = Field("", description="Base URL of an own or compatible provider")
     llm_context_tokens: int = Field(
-        0, ge=0, description="How many tokens the model reads; 0 asks LiteLLM, which knows most models"
+        0, ge=0, le=1 << 32, description="How many tokens the model reads; 0 asks LiteLLM, which knows most models"
     )
     llm_vision: bool | None = Field(
         None, description="Whether the model sees pictures, true or false; empty asks LiteLLM, which knows most models"
     )
-    llm_timeout_seconds: float = Field(120, gt=0, description="How long a model may be silent")
+    llm_timeout_seconds: Seconds = Field(120, description="How long a model may be silent")
 
-    gemini_api_key: SecretStr = Field(
+    gemini_api_key: Key = Field(
         SecretStr(""), description="Keys for the coding agents in the rooms: added on the way out, never in a container"
     )
-    dashscope_api_key: SecretStr = Field(SecretStr(""), description="The same, for Qwen models")
-    openai_api_key: SecretStr = Field(SecretStr(""), description="The same, for OpenAI")
-    anthropic_api_key: SecretStr = Field(SecretStr(""), description="The same, for Claude models")
-    openrouter_api_key: SecretStr = Field(SecretStr(""), description="The same, for OpenRouter")
-    gemini_api_base: str = Field("", description="Base URL of a provider that is compatible with this one")
-    dashscope_api_base: str = Field("", description="The same; compatible with OpenAI")
-    openai_api_base: str = Field("", description="The same")
-    anthropic_api_base: str = Field("", description="The same")
-    openrouter_api_base: str = Field("", description="The same")
+    dashscope_api_key: Key = Field(SecretStr(""), description="The same, for Qwen models")
+    openai_api_key: Key = Field(SecretStr(""), description="The same, for OpenAI")
+    anthropic_api_key: Key = Field(SecretStr(""), description="The same, for Claude models")
+    openrouter_api_key: Key = Field(SecretStr(""), description="The same, for OpenRouter")
+    gemini_api_base: WebAddress = Field("", description="Base URL of a provider that is compatible with this one")
+    dashscope_api_base: WebAddress = Field("", description="The same; compatible with OpenAI")
+    openai_api_base: WebAddress = Field("", description="The same")
+    anthropic_api_base: WebAddress = Field("", description="The same")
+    openrouter_api_base: WebAddress = Field("", description="The same")
 
-    egress_presets: CommaList = Field(
+    egress_presets: Presets = Field(
         ("registries",), description="Where rooms may connect to without asking: none, registries, github or all"
     )
-    egress_internal_hosts: CommaList = Field(
+    egress_internal_hosts: Hosts = Field(
         (), description="Hosts that rooms may connect to although their addresses are private, such as a mirror"
     )
 
-    http_proxy: SecretStr = Field(
+    http_proxy: Proxy = Field(
         SecretStr(""), description="Proxy for http:// addresses, such as http://proxy.example.org:3128"
     )
-    https_proxy: SecretStr = Field(SecretStr(""), description="The same, for https:// addresses")
+    https_proxy: Proxy = Field(SecretStr(""), description="The same, for https:// addresses")
     no_proxy: str = Field("", description="Hosts and domains that are reached without it; this machine always is")
-    ssl_cert_file: Path = Field(Path(), description="CAs that are trusted, as PEM (default: those of the host)")
+    ssl_cert_file: Certificates = Field(Path(), description="CAs that are trusted, as PEM (default: those of the host)")
 
-    github_token: SecretStr = Field(
+    github_token: Key = Field(
         SecretStr(""), description="Token for the repositories that rooms are given with !repo; never in a container"
     )
-    github_server_url: str = Field("https://github.com", description="GitHub, or a GitHub Enterprise Server")
-    github_api_url: str = Field("", description="Its REST API (default: api.github.com, else GITHUB_SERVER_URL/api/v3)")
-    protected_branches: CommaList = Field(
+    github_server_url: WebAddress = Field("https://github.com", description="GitHub, or a GitHub Enterprise Server")
+    github_api_url: WebAddress = Field(
+        "", description="Its REST API (default: api.github.com, else GITHUB_SERVER_URL/api/v3)"
+    )
+    protected_branches: Branches = Field(
         ("main", "master", "release/*"),
         description="Branches that no room pushes to, as globs, beside each repository's default branch",
     )
 
-    sandbox_image: str = Field(
+    sandbox_image: Annotated[str, AfterValidator(right.image)] = Field(
         "localhost/roommate:latest", description="Image of the rooms' containers; needs python3 in it"
     )
     podman_path: str = Field("podman", description="The podman program")
@@ -150,129 +244,76 @@ class Settings(BaseSettings):
         le=100,
         description="How many times longer than usual programs of this host may take: 20 in a VM without KVM, say",
     )
-    sandbox_cpus: float = Field(2, gt=0, description="CPUs of a container")
-    sandbox_memory_mb: int = Field(2048, ge=64, description="Memory of a container in MiB; there is no swap")
-    sandbox_pids: int = Field(512, ge=16, description="Processes and threads of a container")
-    workspace_quota_mb: int = Field(
-        10240, ge=0, description="Size of a room's workspace in MiB, where the host can limit it; 0 is no limit"
+    sandbox_cpus: float = Field(2, ge=0.01, le=1 << 16, description="CPUs of a container")
+    sandbox_memory_mb: int = Field(
+        2048, ge=64, le=1 << 24, description="Memory of a container in MiB; there is no swap"
     )
-    idle_stop_seconds: float = Field(1800, gt=0, description="A container without work for this long is stopped")
+    sandbox_pids: int = Field(512, ge=16, le=1 << 22, description="Processes and threads of a container")
+    workspace_quota_mb: Megabytes = Field(
+        10240, description="Size of a room's workspace in MiB, where the host can limit it; 0 is no limit"
+    )
+    idle_stop_seconds: Seconds = Field(1800, description="A container without work for this long is stopped")
 
-    command_timeout_seconds: float = Field(
-        120, gt=0, description="How long a command may run when the model does not say"
+    command_timeout_seconds: Seconds = Field(120, description="How long a command may run when the model does not say")
+    coding_timeout_seconds: Seconds = Field(
+        1800, description="How long a coding agent may work on a task, and the longest time a model may ask for"
     )
-    coding_timeout_seconds: float = Field(
-        1800, gt=0, description="How long a coding agent may work on a task, and the longest time a model may ask for"
-    )
-    plan_agent: CommaList = Field(
+    plan_agent: Agents = Field(
         ("gemini",), description="Coding agents that plan and review, in order of preference; rooms choose with !agents"
     )
-    implement_agent: CommaList = Field(("qwen",), description="Coding agents that implement, the same way")
-    agent_models: CommaList = Field(
+    implement_agent: Agents = Field(("qwen",), description="Coding agents that implement, the same way")
+    agent_models: AgentModels = Field(
         (), description="Models of coding agents, such as gemini=gemini-2.5-pro,qwen=qwen3-coder-plus"
     )
-    max_agent_turns: int = Field(25, ge=1, description="Rounds of tool calls in one turn")
+    max_agent_turns: int = Field(25, ge=1, le=100_000, description="Rounds of tool calls in one turn")
 
-    state_dir: Path = Field(
+    state_dir: File = Field(
         Path("~/.local/state/roommate"), description="Database, workspaces and sockets; back this up"
     )
-    ipc_base_dir: Path = Field(Path(), description="Rooms' sockets (default: STATE_DIR/ipc); keep the path short")
-    control_room: str = Field(
+    ipc_base_dir: File = Field(Path(), description="Rooms' sockets (default: STATE_DIR/ipc); keep the path short")
+    control_room: Annotated[str, AfterValidator(right.room_id)] = Field(
         "", description="Id (!…) of a room where operators are told of failures, questions for them, and updates"
     )
-    backup_dir: Path = Field(Path(), description="Where backups go (default: STATE_DIR/backups); better another disk")
-    backups_kept: int = Field(7, ge=1, description="How many of the newest backups are kept there")
-    audit_days: int = Field(90, ge=0, description="How long the audit log is kept; 0 is for ever")
-    update_ref: str = Field("", description="What !redeploy takes by default: a branch (default: the remote's own)")
+    backup_dir: File = Field(Path(), description="Where backups go (default: STATE_DIR/backups); better another disk")
+    backups_kept: int = Field(7, ge=1, le=100_000, description="How many of the newest backups are kept there")
+    audit_days: int = Field(90, ge=0, le=36_500, description="How long the audit log is kept; 0 is for ever")
+    update_ref: Annotated[str, AfterValidator(right.ref)] = Field(
+        "", description="What !redeploy takes by default: a branch (default: the remote's own)"
+    )
     update_signed_tags_only: bool = Field(False, description="Take nothing but tags with a good signature")
-    update_allowed_signers: Path = Field(
+    update_allowed_signers: File = Field(
         Path(), description="Whose signatures are good: a file as ssh-keygen(1) has it under ALLOWED SIGNERS"
     )
-    update_health_seconds: float = Field(60, gt=0, description="How long a new release may take until it works")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
-    log_format: Literal["human", "json"] = Field("human", description="human or json")
-    log_file_mb: int = Field(10, ge=0, description="Size of STATE_DIR/logs/roommate.log before the next one; 0 is none")
-    log_files: int = Field(5, ge=2, description="How many of these are kept")
-
-    @field_validator(
-        *("operators", "allowed_users", "egress_presets", "egress_internal_hosts", "protected_branches"),
-        *("plan_agent", "implement_agent", "agent_models"),
-        mode="before",
+    update_health_seconds: Seconds = Field(60, description="How long a new release may take until it works")
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(right.upper)] = Field(
+        "INFO", description="DEBUG, INFO, WARNING or ERROR"
     )
-    @classmethod
-    def _split(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
-
-    @field_validator("plan_agent", "implement_agent", "agent_models", mode="after")
-    @classmethod
-    def _known_agents(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if unknown := {name.partition("=")[0] for name in value} - set(AGENTS):
-            raise ValueError(f"there is no agent {', '.join(sorted(unknown))}: there are {', '.join(AGENTS)}")
-        return value
-
-    @field_validator(
-        *("state_dir", "ipc_base_dir", "backup_dir", "update_allowed_signers"),
-        *("matrix_ca_file", "ssl_cert_file"),
-        mode="after",
+    log_format: Annotated[Literal["human", "json"], BeforeValidator(right.lower)] = Field(
+        "human", description="human or json"
     )
-    @classmethod
-    def _expand(cls, value: Path) -> Path:
-        return value.expanduser().absolute() if value != Path() else value
-
-    @field_validator("matrix_ca_file", "ssl_cert_file", mode="after")
-    @classmethod
-    def _certificates(cls, value: Path) -> Path:
-        if value != Path():
-            try:
-                ssl.create_default_context(cafile=value)
-            except OSError as error:
-                why = "there are none in it" if isinstance(error, ssl.SSLError) else (error.strerror or "").lower()
-                raise ValueError(f"{why}: it must name a file with certificates, as PEM") from error
-        return value
-
-    @field_validator("http_proxy", "https_proxy", mode="after")
-    @classmethod
-    def _proxy(cls, value: SecretStr) -> SecretStr:
-        given = value.get_secret_value()
-        if given and "://" not in given:
-            return SecretStr(f"http://{given}")
-        if given and not re.fullmatch(r"https?://[^\s/]+/?", given):
-            raise ValueError("it must look like http://proxy.example.org:3128, perhaps with user:password@")
-        return value
-
-    @field_validator("control_room", mode="after")
-    @classmethod
-    def _room_id(cls, value: str) -> str:
-        if value and not value.startswith("!"):
-            raise ValueError("a room's id begins with !; clients show it among the advanced settings of the room")
-        return value
-
-    @field_validator("github_server_url", "github_api_url", mode="after")
-    @classmethod
-    def _web_address(cls, value: str) -> str:
-        if value and not re.fullmatch(r"https?://[^\s/@?#]+(/[^\s?#]*)?", value):
-            raise ValueError("it must be an address with http:// or https://, without a name or a password")
-        return value.rstrip("/")
+    log_file_mb: Megabytes = Field(10, description="Size of STATE_DIR/logs/roommate.log before the next one; 0 is none")
+    log_files: int = Field(5, ge=2, le=1000, description="How many of these are kept")
 
     @model_validator(mode="before")
     @classmethod
     def _derive(cls, values: Any) -> Any:
         """Fill what follows from something else; what is set stays."""
         given = {key.lower(): value for key, value in dict(values).items() if value not in ("", None)}
-        if ip := given.get("vps_ip"):
-            given.setdefault("matrix_homeserver", f"http://{ip}:8008")
-            given.setdefault("matrix_user", f"@matrixbot:{ip}")
-            given.setdefault("matrix_admin_user", f"@admin:{ip}")
+        for name, value in given.items():
+            if isinstance(value, str) and not right.is_plain(value, lines=_secret(name)):
+                raise ValueError(f"{name.upper()}: it must be one line of text")
+        with contextlib.suppress(ValueError):  # which its own field tells
+            if ip := right.server_address(str(given.get("vps_ip") or "")):
+                given.setdefault("matrix_homeserver", f"http://{ip}:8008")
+                given.setdefault("matrix_user", f"@matrixbot:{ip}")
+                given.setdefault("matrix_admin_user", f"@admin:{ip}")
         return given
 
-    @field_validator("egress_presets", mode="after")
-    @classmethod
-    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if unknown := set(value) - set(EGRESS_PRESETS):
-            raise ValueError(f"{', '.join(sorted(unknown))}: there are {', '.join(EGRESS_PRESETS)}")
-        return value
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        if self.update_signed_tags_only and self.update_allowed_signers == Path():
+            raise ValueError("UPDATE_SIGNED_TAGS_ONLY needs UPDATE_ALLOWED_SIGNERS, the file with the keys to trust")
+        return self
 
     @property
     def provider_keys(self) -> dict[str, str]:
@@ -328,12 +369,6 @@ class Settings(BaseSettings):
         for name, value in (("MATRIX_HOMESERVER", self.matrix_homeserver), ("MATRIX_USER", self.matrix_user)):
             if not value:
                 raise ConfigError(f"{name} is not set: put it into .env (see .env.example) or run `scripts/demo`")
-        if not self.matrix_user.startswith("@") or not self.server_name:
-            raise ConfigError(f"MATRIX_USER is {self.matrix_user!r}: it must look like @roommate:example.org")
-        if not self.matrix_homeserver.startswith(("http://", "https://")):
-            raise ConfigError(
-                f"MATRIX_HOMESERVER is {self.matrix_homeserver!r}: it must start with http:// or https://"
-            )
 
 
 def load(env_file: Path | None = Path(".env"), **overrides: Any) -> Settings:
@@ -341,15 +376,26 @@ def load(env_file: Path | None = Path(".env"), **overrides: Any) -> Settings:
 
     What they say of the network is in the environment from then on, where every library and program looks for it.
     """
+    settings = written(env_file, **overrides)
     for name in os.environ.pop(_SHARED, "").split():
-        os.environ.pop(name, None)  # it was ours, in this process or in the one before that became this one
-    try:
-        settings = Settings(_env_file=env_file, **overrides)
-    except ValidationError as error:
-        problems = "; ".join(_explain(problem["loc"], problem["msg"], problem["input"]) for problem in error.errors())
-        raise ConfigError(problems) from None
+        os.environ.pop(name, None)
     _share(settings)
     return settings
+
+
+def written(env_file: Path | None = Path(".env"), **overrides: Any) -> Settings:
+    """The same, and nothing follows from it."""
+    # It was ours, in this process or in the one before that became this one.
+    ours = {name: os.environ.pop(name) for name in os.environ.get(_SHARED, "").split() if name in os.environ}
+    try:
+        return Settings(_env_file=env_file, **overrides)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_explain(problem) for problem in error.errors())) from None
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        raise ConfigError(f"{env_file} cannot be read: {why}") from None
+    finally:
+        os.environ |= ours
 
 
 def _share(settings: Settings) -> None:
@@ -366,14 +412,28 @@ def _share(settings: Settings) -> None:
         os.environ[_SHARED] = " ".join(given)
 
 
-def _explain(where: tuple[int | str, ...], message: str, given: object) -> str:
-    """One wrong setting in words. What was given is shown only where it cannot be a secret."""
-    if not where:
-        return message
-    name = str(where[0])
+def named(name: str, message: str, given: object) -> str:
+    """What is wrong with a setting, in a line. What was given is shown only where it cannot be a secret."""
+    message = _short(message)
+    if _secret(name):
+        return f"{name.upper()}: {message}"
+    shown = _CREDENTIALS.sub("://…@", repr(given if isinstance(given, str) else str(given)))
+    return f"{name.upper()}: {message} (it is {_short(shown)})"
+
+
+def _secret(name: str) -> bool:
     field = Settings.model_fields.get(name)
-    secret = field is None or field.annotation is SecretStr
-    return f"{name.upper()}: {message.lower()}" + ("" if secret else f" (it is {given!r})")
+    return field is None or field.annotation is SecretStr
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
+
+
+def _explain(problem: ErrorDetails) -> str:
+    context = problem.get("ctx", {})
+    message = _MESSAGES.get(problem["type"], "").format_map(context) or str(context.get("error") or problem["msg"])
+    return named(str(problem["loc"][0]), message, problem["input"]) if problem["loc"] else message
 
 
 def example() -> str:

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 
-from roommate import errors, takeover
+from roommate import errors, premises, takeover
 from roommate.config import Settings
 from roommate.daemon import STOP_SECONDS, Daemon
 from roommate.errors import RoommateError, TokenRevoked
@@ -32,7 +32,9 @@ def main(settings: Settings) -> int:
     gc.set_threshold(50_000, 20, 20)
     code, again, trial = 0, False, None
     try:
-        settings.require_matrix()
+        premises.demand(settings)
+        for doubt in premises.doubts(settings):
+            log.warning("%s", doubt)
         trial = takeover.settle(settings)
         again = asyncio.run(_until_told(settings, journal, trial))
         if again:

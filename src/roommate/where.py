@@ -29,15 +29,19 @@ def patience(env_file: Path = Path(".env")) -> float:
 
 
 def _path(text: str) -> Path:
-    return Path(text).expanduser().absolute()
+    # A home that nobody has stays as it is written, and no daemon is found there.
+    return Path(os.path.expanduser(text)).absolute()  # noqa: PTH111
 
 
 def _said(name: str, env_file: Path) -> str:
     for key, value in os.environ.items():
         if key.lower() == name:
             return value
-    if not env_file.is_file():
+    try:
+        file = env_file.open(encoding="utf-8", errors="replace")
+    except OSError:  # none, or another user's: the daemon's own start says what is wrong with it
         return ""
     from dotenv import dotenv_values
 
-    return next((value or "" for key, value in dotenv_values(env_file).items() if key.lower() == name), "")
+    with file:
+        return next((value or "" for key, value in dotenv_values(stream=file).items() if key.lower() == name), "")

@@ -28,14 +28,17 @@ values = st.lists(st.sampled_from(["${HOME}", "${", "\\", "'", " # "]) | st.text
 
 
 @hypothesis_settings(max_examples=60, deadline=None)
-@given(value=values, before=st.sampled_from(["", KEPT, "LLM_API_KEY=x", "#LLM_API_KEY=", "LLM_API_KEY='a # b' # c\n"]))
+@given(
+    value=values,
+    before=st.sampled_from(["", KEPT, "MATRIX_PASSWORD=x", "#MATRIX_PASSWORD=", "MATRIX_PASSWORD='a # b' # c\n"]),
+)
 def test_what_is_written_is_read(value: str, before: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     file = tmp_path_factory.mktemp("env") / ".env"
     file.write_text(before)
-    env_file.write(file, {"LLM_API_KEY": value})
-    assert config.load(file, matrix_user="").llm_api_key.get_secret_value() == value
+    env_file.write(file, {"MATRIX_PASSWORD": value})
+    assert config.load(file, matrix_user="").matrix_password.get_secret_value() == value
     once = file.read_text()
-    env_file.write(file, {"LLM_API_KEY": value})
+    env_file.write(file, {"MATRIX_PASSWORD": value})
     assert file.read_text() == once
 
 

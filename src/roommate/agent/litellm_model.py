@@ -13,6 +13,7 @@ from typing import Any
 from roommate.agent.assembly import CUT_OFF, Assembly
 from roommate.agent.litellm_wire import Counts, Wire, connect
 from roommate.agent.messages import messages, tools_for
+from roommate.agent.model_names import UNKNOWN_PROVIDER
 from roommate.agent.provider_errors import Fault, fault
 from roommate.agent.window import Calibration, text_tokens, tokens
 from roommate.errors import ModelBusy, ModelRefused
@@ -113,10 +114,7 @@ class LiteLLMModel:
         """See ports.Model. A reply that breaks off is begun again, with a TextDropped where people saw a part of it."""
         wire = await self.load()
         if not wire.provider:
-            raise ModelRefused(
-                f"LLM_MODEL is {self._name!r}, whose provider LiteLLM does not know: write PROVIDER/MODEL, such as "
-                "gemini/gemini-2.5-flash, or openai/MODEL with LLM_API_BASE"
-            )
+            raise ModelRefused(UNKNOWN_PROVIDER.format(name=self._name))
         spent, failed, empty = NO_USAGE, 0, 0
         while True:
             assembly = Assembly([tool.name for tool in tools])

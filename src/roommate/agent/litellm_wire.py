@@ -173,6 +173,14 @@ async def connect(name: str, api_key: str, api_base: str) -> Wire:
     return await asyncio.wrap_future(done)
 
 
+def provider_of(name: str) -> str:
+    """LiteLLM's word for the provider of the model of this name; empty where it knows none. Blocks while it imports."""
+    litellm = import_litellm()
+    with contextlib.suppress(Exception):  # LiteLLM raises bare Exceptions for what it does not know
+        return str(litellm.get_llm_provider(name)[1])
+    return ""
+
+
 def import_litellm() -> ModuleType:
     """LiteLLM, with everything switched off that looks around, reports, counts or prints."""
     os.environ.update(_SWITCHES)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import typer
+
 from roommate.cli import ask
+from roommate.printable import printable
 
 
 def usage(*, as_json: bool) -> None:
@@ -21,7 +24,26 @@ def usage(*, as_json: bool) -> None:
     ask.table(found, columns, as_json=as_json)
 
 
-def settings(*, as_json: bool) -> None:
+def settings(*, diff: bool, as_json: bool) -> None:
+    """What the daemon has, or with `diff` where `.env` says something else. Raises NotRunning, ControlError."""
+    for doubt in ask.ask("settings.doubts"):
+        typer.echo(f"roommate: {printable(doubt)}", err=True)
+    if diff:
+        found = ask.ask("settings.diff")
+        if not found and not as_json:
+            typer.echo("What is written is what runs.", err=True)
+            return
+        ask.table(
+            found,
+            {
+                "setting": lambda one: one["name"],
+                "runs": lambda one: one["runs"],
+                "written": lambda one: one["written"],
+                "counts after": lambda one: f"roommate {one['needs']}",
+            },
+            as_json=as_json,
+        )
+        return
     columns: dict[str, ask.Column] = {
         "setting": lambda one: one["name"],
         "value": lambda one: one["value"],

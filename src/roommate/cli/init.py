@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.prompt import Prompt as Question
 
-from roommate import config
+from roommate import config, premises
 from roommate.agent.litellm_model import LiteLLMModel, Patience
 from roommate.cli.steps import Steps
 from roommate.config import REHEARSAL
@@ -55,6 +55,9 @@ def run(given: Answers, path: Path, *, asks: bool) -> None:
     wizard.model()
     stage = wizard.stage()
     settings = config.load(path)
+    premises.demand(settings)
+    for doubt in premises.doubts(settings, path):
+        console.print(f"[yellow]![/] {escape(doubt)}")
     if stage:
         name, podman = settings.sandbox_image, settings.podman_path
         asyncio.run(image.build(name, stage=stage, podman=podman, step=Steps(console).step))
@@ -178,9 +181,10 @@ class Wizard:
 
     def _right(self, why: str, **settings: str) -> None:
         """Write what was found right; a setting that is empty and was never there stays away."""
+        present = config.load(self._path, **{name.lower(): value for name, value in settings.items()})
         news = {name: value for name, value in settings.items() if value or getattr(self._present, name.lower())}
         env_file.write(self._path, news, header=HEADER)
-        self._present = config.load(self._path, **{name.lower(): value for name, value in settings.items()})
+        self._present = present
         self._console.print(f"[green]✔[/] {escape(why)}")
 
     def _answer(self, given: str, question: str, present: str) -> str:

@@ -16,7 +16,7 @@ import typer
 from roommate import folders, where
 from roommate.cli import ask
 from roommate.cli.status import age, connect
-from roommate.errors import ControlError, NotRunning
+from roommate.errors import ConfigError, ControlError, NotRunning
 
 LOG = Path("logs") / "roommate.log"
 """Below STATE_DIR: `logs.FILE`, which knows when it is stderr as well."""
@@ -35,8 +35,13 @@ def start() -> int:
         return 0
     state = where.state_dir()
     log = state / LOG
-    folders.private(log.parent)
-    with log.open("ab") as out:
+    try:
+        folders.private(log.parent)
+        out = log.open("ab")
+    except (OSError, ValueError) as error:
+        why = f"it must be a folder that can be written: {str(getattr(error, 'strerror', error)).lower()}"
+        raise ConfigError(f"STATE_DIR: {why} (it is {str(state)!r})") from error
+    with out:
         log.chmod(0o600)
         begins = out.tell()
         process = subprocess.Popen(

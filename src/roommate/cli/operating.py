@@ -82,8 +82,11 @@ def _usage_command(as_json: AsJson = False) -> None:
 
 
 @app.command("settings")
-def _settings_command(as_json: AsJson = False) -> None:
-    """Show the settings that the daemon runs with; secrets are masked."""
+def _settings_command(
+    as_json: AsJson = False,
+    diff: Annotated[bool, typer.Option("--diff", help="Only where .env says something else by now.")] = False,
+) -> None:
+    """Show the settings that the daemon runs with; secrets are masked. Lines of .env that nobody reads are told."""
     from roommate.cli import desk
 
-    desk.settings(as_json=as_json)
+    desk.settings(diff=diff, as_json=as_json)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import roommate
-from roommate import config
+from roommate import config, premises
 from roommate.agent.litellm_model import LiteLLMModel
 from roommate.config import Settings
 from roommate.errors import UpdateError
@@ -33,7 +33,7 @@ async def run() -> None:
     if not settings.matrix_user:
         return
     account = await _migrated(settings)
-    checks = [doctor.python(), doctor.configuration(settings), reached := await doctor.homeserver(settings)]
+    checks = [doctor.python(), *premises.checks(settings), reached := await doctor.homeserver(settings)]
     if reached.ok:
         checks.append(await doctor.login(settings, doctor.account(settings, account)))
     _demand(checks)

@@ -37,13 +37,43 @@ def settings(set_to: Settings) -> Sequence[Setting]:
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Between what runs and what is written: as `Setting.value` each, but a secret's is only "changed"."""
+
+    name: str
+    runs: str
+    written: str
+    needs: str
+    """What takes it in: reload or restart."""
+
+
+def differences(now: Settings, written: Settings) -> Sequence[Difference]:
+    """Each setting that a daemon that begins now would have otherwise."""
+    return [_difference(name, now, written) for name in _different(now, written)]
+
+
 def changed(now: Settings, fresh: Settings) -> tuple[Settings, Reloaded]:
     """What the settings of a daemon that runs become when it is shown `fresh` ones, and what became of each."""
-    different = [name for name in Settings.model_fields if getattr(now, name) != getattr(fresh, name)]
+    different = _different(now, fresh)
     live = [name for name in different if name in LIVE]
     late = [name.upper() for name in different if name not in LIVE]
     taken = now.model_copy(update={name: getattr(fresh, name) for name in live})
     return taken, Reloaded([name.upper() for name in live], late)
+
+
+def _different(now: Settings, fresh: Settings) -> list[str]:
+    return [name for name in Settings.model_fields if getattr(now, name) != getattr(fresh, name)]
+
+
+def _difference(name: str, now: Settings, written: Settings) -> Difference:
+    runs, comes = getattr(now, name), getattr(written, name)
+    if isinstance(runs, SecretStr):
+        before, after = (MASKED if secret.get_secret_value() else "" for secret in (runs, comes))
+        after = "changed" if before == after else after
+    else:
+        before, after = _shown(runs), _shown(comes)
+    return Difference(name.upper(), before, after, "reload" if name in LIVE else "restart")
 
 
 def _shown(value: object) -> str:

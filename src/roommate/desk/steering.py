@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from roommate.config import Settings, load
+from roommate import premises
+from roommate.config import Settings, load, written
 from roommate.control.methods import Caller, Method, Params
 from roommate.desk.methods import SOCKET, deed_of
-from roommate.desk.settings import Reloaded, changed
+from roommate.desk.settings import Difference, Reloaded, changed, differences
 from roommate.desk.status import Status, status
 from roommate.errors import StateError
 from roommate.house import House
@@ -51,6 +53,8 @@ class Steering:
             "stop": Method(self._stop),
             "restart": Method(self._restart),
             "reload": Method(self._reload),
+            "settings.diff": Method(self._diff),
+            "settings.doubts": Method(self._doubts),
         }
 
     async def refused(self, uid: int) -> None:
@@ -70,11 +74,23 @@ class Steering:
         caller.after(lambda: self._end(True))
 
     async def _reload(self, params: Params, caller: Caller) -> Reloaded:
-        self.settings, reloaded = changed(self.settings, load())
+        fresh = await self._written()
+        self.settings, reloaded = changed(self.settings, fresh)
         self._journal.redact.learn(self.settings.llm_api_key.get_secret_value())
         self._reloaded()
         await self._note(replace(deed_of(caller, "daemon.reload"), subject=",".join(reloaded.changed)))
         return reloaded
+
+    async def _diff(self, params: Params, caller: Caller) -> Sequence[Difference]:
+        return differences(self.settings, written())
+
+    async def _doubts(self, params: Params, caller: Caller) -> Sequence[str]:
+        return await asyncio.to_thread(lambda: list(premises.doubts(self.settings)))
+
+    async def _written(self) -> Settings:
+        """What `.env` and the environment say now. Raises ConfigError where no daemon could work with it."""
+        await asyncio.to_thread(premises.demand, written())
+        return load()
 
     async def _note(self, deed: Deed) -> None:
         log.info("%s: %s by %s at the control socket", deed.outcome, deed.what, deed.who)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from roommate import outgoing
 from roommate.config import REHEARSAL, Settings
-from roommate.errors import ConfigError, ModelError
+from roommate.errors import ModelError
 from roommate.ports import Model
 from roommate.words import Account, Check, JsonObject, Prompt, UserId
 
@@ -35,15 +35,6 @@ SMALLEST_UPLOAD = 1 << 20
 def python() -> Check:
     found = f"{platform.python_version()} at {sys.executable}"
     return Check("Python", sys.version_info >= (3, 11), found, "install Python 3.11 or newer and run scripts/setup")
-
-
-def configuration(settings: Settings) -> Check:
-    """The settings were read; are those there without which nothing starts?"""
-    try:
-        settings.require_matrix()
-    except ConfigError as error:
-        return Check("settings", False, str(error), "copy .env.example to .env and fill it in")
-    return Check("settings", True, f"{settings.matrix_user} at {settings.matrix_homeserver}")
 
 
 def state(settings: Settings) -> Check:

@@ -1,14 +1,27 @@
-"""The file `.env` as people keep it: settings are written into it, and everything else in it stays as it is."""
+"""The file `.env` as people keep it: settings are written into it, and everything else in it stays as it is; and which
+of its lines nobody reads."""
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from dotenv.parser import parse_stream
+
+from roommate.config import Settings
 from roommate.errors import ConfigError
+
+OF_OTHERS = frozenset(
+    {"MATRIX_ADMIN_PASSWORD"}  # of scripts/setup-synapse.sh
+    | {"ALL_PROXY"}
+    | {"SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"}
+    | {"TZ", "LANG", "LC_ALL", "PATH", "HOME"}
+)
+"""Names that may stand in the file although they are no settings: other programs read it, too."""
 
 _PLAIN = re.compile(r"[\w@%+=:,./~!*?^&;()<>|-]+", re.ASCII)
 _VALUE = r"""(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^\n]*?(?=[^\S\n]+#|[^\S\n]*$))"""
@@ -42,6 +55,28 @@ def with_setting(text: str, name: str, value: str) -> str:
         before = text[: commented.end()]
         return f"{_ended(before)}{line}\n{text[commented.end() :]}"
     return f"{_ended(text)}{line}\n"
+
+
+def doubts(path: Path) -> Iterator[str]:
+    """Lines of the file that nobody reads, in words: names that are no settings, each with what may be meant; names
+    that stand there twice; what is no line of such a file at all. Nothing where there is no file."""
+    known, seen = {name.upper() for name in Settings.model_fields}, set[str]()
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in parse_stream(file):
+            name = (line.key or "").upper()
+            if line.error:
+                yield f"line {line.original.line} of {path} cannot be read: it must be NAME=VALUE"
+            elif name in known:
+                if line.value is None:
+                    yield f"{name}: there is no = behind it in {path}"
+                elif name in seen:
+                    yield f"{name}: it stands in {path} more than once, and the last one counts"
+                seen.add(name)
+            elif name and name not in OF_OTHERS:
+                near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
+                yield f"{name}: it is no setting{f', {near[0]} is' if near else ''} (in {path})"
 
 
 def _ended(text: str) -> str:

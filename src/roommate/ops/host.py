@@ -53,7 +53,7 @@ def _too_open(settings: Settings) -> Iterator[tuple[Path, int]]:
     files = (Path(".env"), state / "roommate.db", *(state / "logs").glob("*"), *backup.found(settings.backups))
     for mode, paths in ((0o700, secret), (0o600, files)):
         for path in paths:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 found = path.lstat()
                 if not stat.S_ISLNK(found.st_mode) and found.st_mode & 0o077 and found.st_uid == os.geteuid():
                     yield path, mode

@@ -1,0 +1,55 @@
+"""What can be said of a model's name before LiteLLM, whose import takes seconds, is asked for a reply."""
+
+from __future__ import annotations
+
+import os
+
+from roommate.agent.direct import DIRECT
+from roommate.agent.litellm_wire import provider_of
+from roommate.config import AGENTS, REHEARSAL
+
+UNKNOWN_PROVIDER = (
+    "LLM_MODEL is {name!r}, whose provider LiteLLM does not know: write PROVIDER/MODEL, such as "
+    "gemini/gemini-2.5-flash, or openai/MODEL with LLM_API_BASE"
+)
+
+NEED_A_KEY = {
+    "anthropic": ("ANTHROPIC_API_KEY",),
+    "dashscope": ("DASHSCOPE_API_KEY",),
+    "deepseek": ("DEEPSEEK_API_KEY",),
+    "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+    "groq": ("GROQ_API_KEY",),
+    "mistral": ("MISTRAL_API_KEY",),
+    "openai": ("OPENAI_API_KEY",),
+    "openrouter": ("OPENROUTER_API_KEY", "OR_API_KEY"),
+    "xai": ("XAI_API_KEY",),
+}
+"""Providers that take nothing without a key, and where LiteLLM looks for one in the environment. Others have logins of
+their own, or run at home."""
+
+KEYLESS = frozenset(
+    {"azure", "bedrock", "hosted_vllm", "litellm_proxy", "lm_studio", "ollama", "ollama_chat", "vertex_ai"}
+)
+"""More that need not be looked up."""
+
+
+def problem(name: str, key: str, base: str) -> str:
+    """Why no reply can come from the model of this name, in a line; empty when one may. Blocks, for seconds where
+    LiteLLM must be asked."""
+    if name == REHEARSAL:
+        return ""
+    if name.startswith(DIRECT):
+        agent = name.removeprefix(DIRECT)
+        return (
+            "" if agent in AGENTS else f"LLM_MODEL is {name!r}: there are {', '.join(DIRECT + one for one in AGENTS)}"
+        )
+    if base:  # what is not known is taken to speak like OpenAI there
+        return ""
+    provider, _, model = name.partition("/")
+    if provider not in NEED_A_KEY.keys() | KEYLESS or not model:
+        provider = provider_of(name) if not name.endswith("/") else ""
+    if not provider:
+        return UNKNOWN_PROVIDER.format(name=name)
+    if key or not (places := NEED_A_KEY.get(provider)) or any(os.environ.get(place) for place in places):
+        return ""
+    return f"LLM_API_KEY: it must be the key of {provider}, which LLM_MODEL names (LLM_MODEL is {name!r})"
