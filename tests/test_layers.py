@@ -99,6 +99,7 @@ OWNERS = {
     "prompt_toolkit": {"cli"},
     "pydantic_settings": {"config"},
     "rich": {"cli"},
+    "segno": {"cli"},
     "sqlite3": {"store"},
     "synapse": set[str](),  # a process of its own, never imported
     "typer": {"cli"},

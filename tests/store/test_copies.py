@@ -1,15 +1,17 @@
 """A copy is of one moment, whole, and becomes the database again."""
 
 import asyncio
+import shutil
 import sqlite3
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from roommate.errors import StateError
-from roommate.store import Audit, Database, copies
-from roommate.words import DAEMON, Deed
+from roommate.store import Audit, Database, Inbox, copies
+from roommate.words import DAEMON, Account, Deed, UserId
 
 
 async def test_a_copy_of_a_database_in_use_is_put_back(tmp_path: Path) -> None:
@@ -39,6 +41,34 @@ async def test_a_copy_of_a_database_in_use_is_put_back(tmp_path: Path) -> None:
     assert (await Audit(database).newest(1))[0].number == copied.audit.last
     await database.close()
     assert stat.S_IMODE((state / "roommate.db").stat().st_mode) == 0o600
+
+
+async def test_a_login_that_was_renewed_since_stays(tmp_path: Path) -> None:
+    """Its tokens are good once: those of the copy are dead by now. Also where the last process was killed."""
+    state, file = tmp_path / "state", tmp_path / "copy.db"
+    database = Database.open(state)
+    inbox = Inbox(database)
+    before = Account("https://example.org", UserId("@bot:example.org"), "D", "a1", "OAuth", "r1", 1.0, "client")
+    await inbox.keep_account(before)
+    await database.run(lambda c: c.execute("UPDATE sync SET since = 's1'"))
+    copies.copy(state, file)
+    after = replace(before, access_token="a2", refresh_token="r2", expires_at=2.0)
+    await inbox.keep_account(after)
+    await database.run(lambda c: c.execute("UPDATE sync SET since = 's2'"))
+    crashed = tmp_path / "crashed"
+    shutil.copytree(state, crashed)  # with a journal beside it that was not written back
+    await database.close()
+    for folder in (state, crashed):
+        copies.put_back(file, folder)
+        database = Database.open(folder)
+        assert await Inbox(database).account() == after
+        assert await Inbox(database).since() == "s1"
+        await database.close()
+    (state / "roommate.db").write_bytes(b"spoilt" * 1000)
+    copies.put_back(file, state)
+    database = Database.open(state)
+    assert await Inbox(database).account() == before
+    await database.close()
 
 
 async def test_what_is_damaged_is_said(tmp_path: Path) -> None:

@@ -20,6 +20,9 @@ app.add_typer(image_app, name="image")
 backup_app = typer.Typer(invoke_without_command=True, help="Back up the whole state; verify backups.")
 app.add_typer(backup_app, name="backup")
 
+auth_app = typer.Typer(no_args_is_help=True, help="The bot's login.")
+app.add_typer(auth_app, name="auth")
+
 app.add_typer(operating.app)  # without a name: its commands stand beside those from here
 app.add_typer(rooms.app, name="rooms")
 app.add_typer(sandbox.app, name="sandbox")
@@ -241,6 +244,39 @@ def _restore_command(
     from roommate.cli import backup
 
     backup.restore(file, to)
+
+
+@auth_app.command("status")
+def _auth_status_command(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show who the bot is logged in as, and how; never a token. Exits with 1 where there is no login that works."""
+    from roommate.cli import auth
+
+    raise typer.Exit(_run(auth.status(as_json=as_json)))
+
+
+@auth_app.command("login")
+def _auth_login_command(
+    token: Annotated[
+        str, typer.Option(help="A login token that a browser got (SSO), or the address with it; @FILE reads it.")
+    ] = "",
+    password: Annotated[
+        bool, typer.Option("--password", help="With the password, also where the homeserver wants a browser.")
+    ] = False,
+) -> None:
+    """Log the bot in anew: with MATRIX_PASSWORD, in a browser, or as the homeserver has it. The daemon must not run."""
+    from roommate.cli import auth
+
+    _run(auth.login(token=token, password=password))
+
+
+@auth_app.command("logout")
+def _auth_logout_command() -> None:
+    """End the bot's login at the homeserver, and forget it. The daemon must not run."""
+    from roommate.cli import auth
+
+    _run(auth.logout())
 
 
 @image_app.command("build")

@@ -15,7 +15,7 @@ from roommate.demo.process import Background
 from roommate.errors import MatrixError
 from roommate.login import call
 from roommate.person import accounts
-from roommate.words import Account
+from roommate.words import Account, JsonObject
 
 START_SECONDS = 60.0
 
@@ -35,10 +35,12 @@ class Synapse:
         python: str = sys.executable,
         limits: Limits = "default",
         detached: bool = False,
+        more: JsonObject | None = None,
     ) -> None:
+        """`more` is of Synapse's own configuration."""
         self._folder = folder.absolute()
         self._python = python
-        self._place = Place(server_name, limits=limits)
+        self._place = Place(server_name, limits=limits, more=more or {})
         self._process = Background(self._folder, "homeserver", detached=detached)
         self._instance: Instance | None = None
         self._admin: Account | None = None

@@ -7,7 +7,7 @@ import random
 import secrets
 import socket
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -32,6 +32,8 @@ class Place:
     """As people and the bot reach it; by default the first address."""
     federates: bool = False
     limits: Limits = "default"
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """Of Synapse's own configuration, before which it comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,7 @@ class Instance:
             "url_preview_enabled": False,
             **({} if place.federates else alone),
             **_rate_limits(place.limits),
+            **place.more,
         }
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from roommate.errors import StateError
 from roommate.store import audit
 from roommate.store.database import locked, reading
+from roommate.store.inbox import LOGIN
 
 DATABASE = "roommate.db"
 
@@ -61,23 +62,38 @@ def check(file: Path) -> Copy:
 def put_back(file: Path, folder: Path) -> None:
     """Make a copy the database of a state folder again, in place of the one that is there, if any. Blocks.
 
-    At each moment there is one whole database, the old or the copy. Raises StateError: a daemon runs there, or the disk
-    is full.
+    The login stays the one that is there: its tokens may have changed since, and those of the copy are dead then. At
+    each moment there is one whole database, the old or the copy. Raises StateError: a daemon runs there, or the disk is
+    full.
     """
     with locked(folder):
         coming = folder / f"{DATABASE}.coming"
         try:
             shutil.copyfile(file, coming)
             coming.chmod(0o600)
+            _take_over_login(folder / DATABASE, coming)
             _to_disk(coming)
             # First these: the journal of one database must never be replayed into another.
             for beside in (f"{DATABASE}-wal", f"{DATABASE}-shm"):
                 (folder / beside).unlink(missing_ok=True)
             coming.replace(folder / DATABASE)
             _to_disk(folder)
-        except OSError as error:
+        except (OSError, sqlite3.Error) as error:
             coming.unlink(missing_ok=True)
-            raise StateError(f"{file} cannot be put back into {folder}: {error.strerror}") from error
+            raise StateError(f"{file} cannot be put back into {folder}: {error}") from error
+
+
+def _take_over_login(there: Path, coming: Path) -> None:
+    """Into a copy, from the database whose place it takes, as far as both know of it."""
+    if not there.exists():
+        return
+    with contextlib.closing(sqlite3.connect(coming, isolation_level=None, uri=True)) as c:
+        known = {name for _, name, *_ in c.execute("PRAGMA table_info(sync)")}
+        with contextlib.suppress(sqlite3.Error):  # what is there may be damaged: then the copy's is all there is
+            c.execute("ATTACH ? AS there", (f"{there.as_uri()}?mode=ro",))
+            known &= {name for _, name, *_ in c.execute("PRAGMA there.table_info(sync)")}
+            names = ", ".join(name for name in LOGIN if name in known)
+            c.execute(f"UPDATE sync SET ({names}) = (SELECT {names} FROM there.sync)")  # noqa: S608 — names of ours
 
 
 def _to_disk(path: Path) -> None:

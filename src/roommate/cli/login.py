@@ -1,0 +1,80 @@
+"""How somebody at a terminal lets the bot into its account, and where that login is kept."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import parse_qs, quote, urlsplit
+
+import segno
+from rich.console import Console
+from rich.markup import escape
+
+from roommate.config import Settings
+from roommate.errors import ConfigError, StateError
+from roommate.login import oauth
+from roommate.login.ways import CLIENT_API
+from roommate.ops import doctor
+from roommate.store import Database, Inbox
+from roommate.words import Account
+
+LANDING = "http://localhost/"
+"""Where a browser goes with a login token: nobody answers there, and the address has the token in it."""
+
+
+@contextlib.asynccontextmanager
+async def kept(settings: Settings) -> AsyncIterator[Inbox]:
+    """Where logins are kept, with no daemon on it meanwhile. Raises StateError when one runs."""
+    if doctor.is_running(settings):
+        raise StateError(
+            "the daemon runs with this login: first `roommate stop`, or `systemctl stop roommate` (for a user's unit "
+            "with --user)"
+        )
+    database = Database.open(settings.state_dir)
+    try:
+        yield Inbox(database)
+    finally:
+        await database.close()
+
+
+async def in_browser(server: oauth.Server, console: Console, ca: Path | None) -> Account:
+    """Show where to let the bot in, and wait until somebody has. Raises Refused when nobody does, MatrixError."""
+
+    def show(grant: oauth.Grant) -> None:
+        console.print("Let the bot in, logged in to [bold]its[/] account and not to yours, in any browser:")
+        console.print(f"    [bold]{escape(grant.whole_address or grant.address)}[/]", soft_wrap=True)
+        if console.is_terminal:
+            picture = io.StringIO()
+            segno.make(grant.whole_address or grant.address, micro=False).terminal(picture, border=2, compact=True)
+            # White blocks on black, whatever the colours of the terminal are: readers want it so.
+            console.file.writelines(f"\x1b[40;97m{row}\x1b[0m\n" for row in picture.getvalue().splitlines())
+        console.print(f"The code is [bold]{escape(grant.user_code)}[/]. Waiting …")
+
+    return await oauth.log_in(server, show, ca=ca)
+
+
+def sso_address(homeserver: str) -> str:
+    """Where a browser gets a login token: https://spec.matrix.org/v1.15/client-server-api/#sso-client-loginauthentication"""
+    return f"{homeserver}{CLIENT_API}/login/sso/redirect?redirectUrl={quote(LANDING, safe='')}"
+
+
+def login_token(given: str) -> str:
+    """The login token that somebody pasted, or that is in the address that they landed at; ``@FILE`` holds it."""
+    given = secret(given).strip()
+    if given.startswith(("http://", "https://")):
+        given = next(iter(parse_qs(urlsplit(given).query).get("loginToken", ())), "")
+        if not given:
+            raise ConfigError("there is no loginToken in this address")
+    return given
+
+
+def secret(given: str) -> str:
+    """What the command line says, or what the file holds that it names with ``@FILE``. Raises ConfigError."""
+    if not given.startswith("@"):
+        return given
+    try:
+        return Path(given[1:]).read_text().strip()
+    except OSError as error:
+        raise ConfigError(f"{given[1:]} cannot be read: {error.strerror}") from error
