@@ -52,9 +52,16 @@ have_systemd() {
     command -v systemctl >/dev/null && $systemctl show-environment >/dev/null 2>&1
 }
 
+# patiently SECONDS: PATIENCE times as many, as the settings say it for a slow host.
+patiently() {
+    patience=$(sed -n 's/^\(export \)\{0,1\}PATIENCE *= *["'\'']\{0,1\}\([0-9]\{1,\}\).*/\2/p' "$root/.env" 2>/dev/null | tail -n 1)
+    echo $(($1 * ${patience:-1}))
+}
+
 # put TEMPLATE UNIT: a unit into place, with its placeholders filled in. Sets `changed` when it was not there like this.
 put() {
-    filled=$(sed -e "s|@ROOT@|$root|g" -e "s|@SYSTEMCTL@|$systemctl|g" "$1")
+    filled=$(sed -e "s|@ROOT@|$root|g" -e "s|@SYSTEMCTL@|$systemctl|g" \
+        -e "s|@START_SECONDS@|$(patiently 90)|g" -e "s|@STOP_SECONDS@|$(patiently 15)|g" "$1")
     [ "$filled" != "$(cat "$units/$2" 2>/dev/null)" ] || return 0
     changed=yes
     say "unit $units/$2"
@@ -76,12 +83,10 @@ put_units() {
     [ -z "$changed" ] || run $systemctl daemon-reload
 }
 
-# wait_for UNIT SECONDS: until it is active, PATIENCE times as long on a slow host. What it says meanwhile is shown.
+# wait_for UNIT SECONDS: until it is active, longer on a slow host. What it says about itself meanwhile is shown.
 wait_for() {
     [ -z "$dry" ] || return 0
-    patience=$(sed -n 's/^\(export \)\{0,1\}PATIENCE *= *\([0-9]\{1,\}\).*/\2/p' "$root/.env" 2>/dev/null || :)
-    patience=$(($2 * ${patience:-1}))
-    began=$(date +%s) told=
+    seconds=$(patiently "$2") began=$(date +%s) told=
     while :; do
         case $($systemctl is-active "$1") in
             active) return 0 ;;
@@ -89,7 +94,7 @@ wait_for() {
         esac
         status=$($systemctl show --property StatusText --value "$1")
         if [ -n "$status" ] && [ "$status" != "$told" ]; then say "$status"; told=$status; fi
-        [ $(($(date +%s) - began)) -le "$patience" ] || { say "$1 is not ready after $patience s; see $(journal "$1")"; return 1; }
+        [ $(($(date +%s) - began)) -le "$seconds" ] || { say "$1 is not ready after $seconds s; see $(journal "$1")"; return 1; }
         sleep 0.2
     done
 }
