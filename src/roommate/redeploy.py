@@ -127,7 +127,7 @@ class Redeploys:
         """Blocks."""
         self._refuse_a_second()
         repository = plan.repository_of(install, self._settings())
-        repository.fetch(FETCH_SECONDS)
+        repository.fetch(FETCH_SECONDS * self._settings().patience)
         way = plan.way(install, repository, ref or self._settings().update_ref)
         update = plan.update_to(install, way.to.id, by="")
         text = news.redeploy_card(update.old, update.new, way.ref, plan.incoming(way), way.behind, why)
@@ -176,7 +176,10 @@ class Redeploys:
     def _see_to_an_updater(self, update: Update) -> None:
         """Whoever carried it out may have died; then the old release, whose code is known to work, goes on with it."""
         assert self._own is not None
-        if time.monotonic() - self._started_at > START_SECONDS and not self._journal.is_held:
+        if (
+            time.monotonic() - self._started_at > START_SECONDS * self._settings().patience
+            and not self._journal.is_held
+        ):
             install, _ = self._own
             self._start_updater(install, install.release(update.old))
 

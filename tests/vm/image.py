@@ -150,7 +150,9 @@ def _site_files(here: site.Site, sources: list[str]) -> dict[str, str]:
     """What makes the machine reach package indexes as this host does."""
     bundle = re.findall(r"-+BEGIN CERTIFICATE-+.*?-+END CERTIFICATE-+\n", site.bundle(here.certificates), re.DOTALL)
     trusted = {f"usr/local/share/ca-certificates/site-{at}.crt": one for at, one in enumerate(bundle)}
-    proxies = {name: value for name, value in os.environ.items() if re.fullmatch(r"(?i)(https?|no|all)_proxy", name)}
+    proxies = {
+        name: value for name, value in os.environ.items() if re.fullmatch(r"(?i)(https?|no|all)_proxy|uv_.*", name)
+    }
     certificates = "/etc/ssl/certs/ca-certificates.crt"
     environment = {**proxies, "SSL_CERT_FILE": certificates, "NODE_EXTRA_CA_CERTS": certificates}
     pip = {**here.pip, "cert": certificates, "disable-pip-version-check": "true"}

@@ -116,7 +116,7 @@ async def look_around(one: Installed) -> None:
     if one.user == "root":
         assert 200 << 20 < seen["disk"] <= 256 << 20
     hog = (await one.answers("run: python3 -c 'bytearray(1 << 30)'")).body
-    assert "out of memory" in hog.lower(), hog
+    assert "the room's memory ran out" in hog, hog
     bomb = "run: python3 -c 'import os, time; [os.fork() or time.sleep(30) for _ in range(200)]' 2>&1 | tail -n 1"
     assert "Resource temporarily unavailable" in (await one.answers(bomb)).body
     message = shlex.quote(json.dumps({"message": "The tests are green"}))
@@ -125,8 +125,8 @@ async def look_around(one: Installed) -> None:
 
 
 async def check_with_doctor(one: Installed) -> None:
-    _, said = await one.machine.try_to(f"{one.program} doctor --probe --json", user=one.user, timeout=SLOW)
-    checks = {check["what"]: check for check in json.loads(said[said.index("[") :])}
+    _, said = await one.machine.try_to(f"{one.program} doctor --probe --json 2>/dev/null", user=one.user, timeout=SLOW)
+    checks = {check["what"]: check for check in json.loads(said)}
     assert [check for check in checks.values() if check["needed"] and not check["ok"]] == []
     assert "crun" in checks["podman"]["found"]
     assert "cgroup v2" in checks["podman"]["found"]
@@ -159,7 +159,7 @@ async def update_and_back(one: Installed, repository: Path) -> None:
     assert new[:12] in await one.roommate("version")
     assert "new as well" in (await one.answers("run: echo new as well")).body
     await one.who.say(one.room, "!rollback")
-    await one.who.react(one.room, (await one.says("back", old[:12])).event_id, "✅")
+    await one.who.react(one.room, (await one.says("Go back from", old[:12])).event_id, "✅")
     await one.says("✅ `", f"→ `{old[:12]}`")
     assert "old again" in (await one.answers("run: echo old again")).body
 
