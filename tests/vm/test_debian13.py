@@ -198,7 +198,10 @@ async def test_as_root_and_on_another_machine(prepared: Prepared, homeserver: Sy
     machine = await prepared.boot()
     try:
         await machine.give("backup.tar", content)
-        await machine.run("clone/scripts/install-service.sh --restore backup.tar", user="root", timeout=INSTALL)
+        await machine.run("clone/scripts/setup; mkdir -p /opt/roommate", user="root", timeout=INSTALL)
+        restore = "/root/clone/.venv/bin/roommate restore /root/backup.tar --to /var/lib/roommate"
+        await machine.run(f"cd /opt/roommate && {restore}", user="root", timeout=SLOW)
+        await machine.run("clone/scripts/install-service.sh", user="root", timeout=INSTALL)
         elsewhere = Installed(machine, "root", alice, one.bot, one.room)
         assert "kept" in (await elsewhere.answers("run: cat note.txt")).body
         await remove(elsewhere)
