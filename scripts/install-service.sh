@@ -46,14 +46,16 @@ else
         say "the settings are in $root/.env from now on, copied from $clone/.env"
         (umask 077; cp .env "$root/.env")
     fi
+    place=
+    if [ -n "$state" ] && ! grep -Eqs '^(export +)?STATE_DIR *=' "$root/.env"; then place=STATE_DIR=$state; fi
     if [ $# -gt 0 ] || ! [ -e "$root/.env" ]; then
         [ $# -gt 0 ] || [ -t 0 ] || fail "there are no settings yet: run .venv/bin/roommate init, or pass its options after --"
-        .venv/bin/roommate init --env-file "$root/.env" --image none "$@"
+        # A login that init makes must lie where the service looks for it.
+        # shellcheck disable=SC2086
+        env $place .venv/bin/roommate init --env-file "$root/.env" --image none "$@"
     fi
     chmod 600 "$root/.env"
-    if [ -n "$state" ] && ! grep -Eq '^(export +)?STATE_DIR *=' "$root/.env"; then
-        printf 'STATE_DIR=%s\n' "$state" >>"$root/.env"
-    fi
+    [ -z "$place" ] || printf '%s\n' "$place" >>"$root/.env"
     # systemd starts it without what a shell knows of this site.
     (umask 077; env | grep -Ei '^((https?|no|all)_proxy|ssl_cert_(file|dir)|(requests|curl)_ca_bundle|git_ssl_[a-z]+|node_extra_ca_certs|(pip|uv|npm_config|containers)_[a-z_]+)=' \
         | sed 's/[\\"`$]/\\&/g; s/=/="/; s/$/"/' >"$root/site.env")

@@ -55,6 +55,11 @@ def why(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
+def unanswered(whom: str, error: BaseException) -> str:
+    """That somebody gave no answer, as a line."""
+    return f"{whom}: {why(error)}" if _certificate(error) else f"{whom} does not answer: {why(error)}"
+
+
 def _certificate(error: BaseException | None) -> ssl.SSLCertVerificationError | None:
     """The error of a certificate that is in another one: aiohttp and urllib wrap it differently."""
     seen = 0

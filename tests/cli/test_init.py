@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import stat
 from collections.abc import AsyncIterator
@@ -14,7 +15,9 @@ from aiohttp import web
 from roommate import config
 from roommate.demo.homeserver import Synapse
 from tests.cli.test_commands import roommate
+from tests.conftest import PASSWORD
 from tests.harness import ROOMMATE, no_settings
+from tests.login.accounts_elsewhere import AccountsElsewhere
 from tests.person import Person
 from tests.scripted_model import ScriptedModel
 from tests.terminal import Terminal
@@ -137,3 +140,55 @@ async def test_a_person_is_asked_until_it_is_right(homeserver: Synapse, tmp_path
     assert settings.matrix_password.get_secret_value() == password
     assert settings.llm_api_key.get_secret_value() == "the-key"
     assert settings.llm_api_base == model.url
+
+
+async def test_a_login_in_a_browser_is_kept_for_the_daemon(homeserver: Synapse, tmp_path: Path) -> None:
+    name = fresh_name()
+    user_id = (await homeserver.register(name, PASSWORD)).user_id
+    state = tmp_path / "state"
+    environment = dict.fromkeys(os.environ.keys() - no_settings().keys(), "") | {"STATE_DIR": str(state)}
+    async with AccountsElsewhere(homeserver.url) as accounts:
+        path = str(tmp_path / ".env")
+        command = (str(ROOMMATE), "init", "--env-file", path, "--image", "none", "--model", "rehearsal")
+        flags = ("--operators", "@ann:localhost", "--allowed-users", "*")
+        async with Terminal(*command, *flags, environment=environment) as terminal:
+            await terminal.see("Homeserver")
+            terminal.type(f"{accounts.url}\r")
+            await terminal.see("Waiting")
+            assert "▄▄▄▄▄" in terminal.screen.text
+            found = re.search(r"The code is (\w+)", terminal.screen.text)
+            assert found
+            await accounts.let_in(found[1], user_id, PASSWORD)
+            await terminal.see(f"{user_id} is logged in, by OAuth")
+            await terminal.see("is written")
+            assert await terminal.ended() == 0
+        settings = config.load(tmp_path / ".env", state_dir=state)
+        assert (settings.bot, settings.matrix_password.get_secret_value()) == (user_id, "")
+        assert not any(token in (tmp_path / ".env").read_text() for token in (*accounts.access, *accounts.refresh))
+        # Again, with nobody to ask: what is there works, also when its token has run out.
+        accounts.run_out()
+        code, _, err = await roommate(tmp_path, "init", "--yes", "--image", "none", STATE_DIR=str(state))
+        assert code == 0, err
+        assert "is logged in, by OAuth" in err
+        code, out, _ = await roommate(tmp_path, "doctor", STATE_DIR=str(state))
+        assert "renewed at the next start" in out
+
+
+async def test_an_access_token_needs_no_password(homeserver: Synapse, tmp_path: Path) -> None:
+    account = await homeserver.register(fresh_name(), PASSWORD)
+    flags = ("--yes", "--homeserver", homeserver.url, "--operators", "@ann:localhost", "--image", "none")
+    code, _, err = await roommate(tmp_path, "init", *flags, "--access-token", "syt_wrong")
+    assert code == 77
+    assert "syt_wrong" not in err
+    file = tmp_path / "token"
+    file.write_text(account.access_token)
+    code, _, err = await roommate(tmp_path, "init", *flags, "--access-token", f"@{file}")
+    assert code == 0, err
+    settings = config.load(tmp_path / ".env")
+    assert (settings.bot, settings.matrix_access_token.get_secret_value()) == (account.user_id, account.access_token)
+    code, out, _ = await roommate(tmp_path, "auth", "status")
+    assert code == 0
+    assert "by MATRIX_ACCESS_TOKEN" in out
+    assert account.device_id in out
+    code, _, err = await roommate(tmp_path, "auth", "logout")
+    assert (code, "take it out of the settings" in err) == (78, True)

@@ -62,6 +62,11 @@ def _init_command(
     registration_secret: Annotated[
         str, typer.Option(help="Make the account with Synapse's registration_shared_secret.")
     ] = "",
+    browser: Annotated[
+        bool, typer.Option("--browser", help="Let it in in a browser, where accounts live in an authorization server.")
+    ] = False,
+    login_token: Annotated[str, typer.Option(help="A login token that a browser got (SSO).")] = "",
+    access_token: Annotated[str, typer.Option(help="A token that is there already, for MATRIX_ACCESS_TOKEN.")] = "",
     operators: Annotated[str, typer.Option(help="Matrix ids of who may do everything, with commas.")] = "",
     allowed_users: Annotated[str, typer.Option(help="Who may invite and prompt, as globs.")] = "",
     model: Annotated[str, typer.Option(help="A LiteLLM model name, or rehearsal.")] = "",
@@ -78,6 +83,9 @@ def _init_command(
         password=password,
         register=register,
         registration_secret=registration_secret,
+        browser=browser,
+        login_token=login_token,
+        access_token=access_token,
         model=model,
         key=llm_api_key,
         base=llm_api_base,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 import time
@@ -13,13 +12,12 @@ from rich.console import Console
 from rich.prompt import Prompt
 
 from roommate import config
-from roommate.cli.login import in_browser, kept, login_token, sso_address
+from roommate.cli.login import end, in_browser, keep, kept, login_token, saved, sso_address
 from roommate.cli.status import age
 from roommate.config import Settings
-from roommate.errors import ConfigError, MatrixError, Refused, RoommateError, StateError, TokenRevoked, Transient
+from roommate.errors import ConfigError, MatrixError, Refused, TokenRevoked, Transient
 from roommate.login import Session, oauth, ways
 from roommate.ops import doctor
-from roommate.store import Inbox, reading
 from roommate.words import Account
 
 
@@ -27,10 +25,7 @@ async def status(*, as_json: bool) -> int:
     """Print it, never the token; 1 where there is no login that the homeserver takes. Raises ConfigError."""
     settings = config.load()
     settings.require_matrix()
-    saved = None
-    with contextlib.suppress(StateError), reading(settings.state_dir) as c:
-        saved = Inbox.login(c)
-    account = doctor.account(settings, saved)
+    account = doctor.account(settings, saved(settings))
     found: dict[str, object] = {"user": settings.matrix_user, "homeserver": settings.matrix_homeserver, "login": None}
     if account is None:
         password = bool(settings.matrix_password.get_secret_value())
@@ -86,15 +81,11 @@ async def login(*, token: str, password: bool) -> None:
     _refuse_given(settings)
     console = Console(stderr=True, highlight=False)
     async with kept(settings) as inbox:
-        before = await inbox.account()
         account = await _log_in(settings, console, token, password)
         if account.user_id != settings.bot:
-            await _end(account, settings)
+            await end(account, settings.matrix_ca)
             raise ConfigError(f"this was a login of {account.user_id}, and MATRIX_USER is {settings.bot}")
-        await inbox.keep_account(account)
-        if before is not None and before.homeserver == account.homeserver and before.device_id != account.device_id:
-            with contextlib.suppress(RoommateError):  # what is left of it ends by itself
-                await _end(before, settings)
+        await keep(inbox, account, settings.matrix_ca)
     typer.echo(f"Logged in as {account.user_id}, device {account.device_id}, by {account.way}.", err=True)
 
 
@@ -108,9 +99,11 @@ async def logout() -> None:
             return
         session = Session(account, inbox.keep_account, ca=settings.matrix_ca)
         try:
-            await session.do(lambda _: _end(session.account, settings))
+            await session.do(lambda _: end(session.account, settings.matrix_ca))
         except TokenRevoked:
             pass  # it has ended
+        except Transient as error:
+            raise Transient(f"the login was not ended, and is kept: {error}", error.retry_after) from error
         except Refused as error:
             typer.echo(f"The homeserver may still take it: {error}.", err=True)
         await inbox.keep_account(None)
@@ -144,13 +137,6 @@ async def _log_in(settings: Settings, console: Console, token: str, password: bo
         if error.errcode != "M_FORBIDDEN":
             raise
         raise ConfigError(f"this is not the password of {settings.bot} on {url}") from error
-
-
-async def _end(account: Account, settings: Settings) -> None:
-    try:
-        await (oauth.revoke if account.client_id else ways.log_out)(account, ca=settings.matrix_ca)
-    except Transient as error:
-        raise Transient(f"the login was not ended, and is kept: {error}", error.retry_after) from error
 
 
 def _refuse_given(settings: Settings) -> None:

@@ -14,9 +14,12 @@ from rich.prompt import Prompt as Question
 
 from roommate import config, premises
 from roommate.agent.litellm_model import LiteLLMModel, Patience
+from roommate.cli import login
+from roommate.cli.login import secret as _secret
 from roommate.cli.steps import Steps
 from roommate.config import REHEARSAL
 from roommate.errors import ConfigError, RoommateError
+from roommate.login import oauth, ways
 from roommate.ops import env_file
 from roommate.person import accounts
 from roommate.sandbox import image
@@ -37,6 +40,9 @@ class Answers:
     password: str = ""
     register: bool = False
     registration_secret: str = ""
+    browser: bool = False
+    login_token: str = ""
+    access_token: str = ""
     model: str = ""
     key: str = ""
     base: str = ""
@@ -83,7 +89,7 @@ class Wizard:
     def account(self) -> None:
         """The homeserver, and the bot's account on it."""
         self._until_right(self._homeserver, "homeserver")
-        self._until_right(self._bot, "user", "password", "registration_secret")
+        self._until_right(self._bot, "user", "password", "registration_secret", "login_token", "access_token")
 
     def people(self) -> None:
         """Who may do what."""
@@ -110,11 +116,57 @@ class Wizard:
         given = self._answer(self._given.homeserver, question, self._present.matrix_homeserver)
         if not given:
             raise ConfigError("which homeserver? --homeserver says it")
-        url = asyncio.run(accounts.find(given))
+        url = asyncio.run(accounts.find(given, ca=self._present.matrix_ca))
         self._right(f"{url} is a homeserver", MATRIX_HOMESERVER=url)
 
     def _bot(self) -> None:
-        url, given = self._present.matrix_homeserver, self._given
+        given, present = self._given, self._present
+        if given.access_token:
+            return self._by_access_token(_secret(given.access_token))
+        if given.browser or given.login_token:
+            asyncio.run(self._without_password(given.browser, given.login_token))
+            return None
+        if not (given.password or given.register or given.registration_secret or present.matrix_password):
+            if token := present.matrix_access_token.get_secret_value():
+                return self._by_access_token(token)
+            kept, url = login.saved(present), present.matrix_homeserver
+            if kept and kept.homeserver == url and asyncio.run(login.works(kept, present.matrix_ca)):
+                return self._right(f"{kept.user_id} is logged in, by {kept.way}", MATRIX_USER=kept.user_id)
+            if self._asks and asyncio.run(self._without_password()):
+                return None
+        return self._by_password()
+
+    def _by_access_token(self, token: str) -> None:
+        account = asyncio.run(ways.given(self._present.matrix_homeserver, token, ca=self._present.matrix_ca))
+        why = f"MATRIX_ACCESS_TOKEN is a token of {account.user_id}"
+        self._right(why, MATRIX_USER=account.user_id, MATRIX_ACCESS_TOKEN=token)
+
+    async def _without_password(self, browser: bool = False, token: str = "") -> bool:
+        """Log in as the homeserver wants it; False where it wants a password, and nobody said otherwise."""
+        url, ca = self._present.matrix_homeserver, self._present.matrix_ca
+        server = None if token else await oauth.server_of(url, ca=ca)
+        if server is None and browser:
+            raise ConfigError(f"{url} has its accounts itself: it takes a --password, or a --login-token of an SSO")
+        if server is None and not token:
+            offer = await ways.offered(url, ca=ca)
+            if offer.password or not offer.sso:
+                return False
+            where = f"Please log in as the bot at {login.sso_address(url)} and take the address that you land at."
+            self._console.print(where, soft_wrap=True, markup=False)
+            token = self._hidden("That address, or the token in it")
+        async with login.kept(self._present) as inbox:
+            if server is not None:
+                account = await login.in_browser(server, self._console, ca)
+            else:
+                account = await ways.by_login_token(url, login.login_token(token), ca=ca)
+            await login.keep(inbox, account, ca)
+        # Nothing else may count before it, or in its place when it has ended.
+        news = {"MATRIX_USER": account.user_id, "MATRIX_PASSWORD": "", "MATRIX_ACCESS_TOKEN": ""}
+        self._right(f"{account.user_id} is logged in, by {account.way}", **news)
+        return True
+
+    def _by_password(self) -> None:
+        url, given, ca = self._present.matrix_homeserver, self._given, self._present.matrix_ca
         user = self._answer(given.user, "The bot's user name", self._present.matrix_user or "roommate")
         password = _secret(given.password) or self._present.matrix_password.get_secret_value()
         secret = _secret(given.registration_secret)
@@ -126,14 +178,18 @@ class Wizard:
             register = True
             secret = self._hidden("The homeserver's registration_shared_secret (Enter: anybody may register there)")
         if not password and not register:
-            raise ConfigError("the bot needs its --password, or an account: --register or --registration-secret")
+            raise ConfigError(
+                "the bot needs its --password, --login-token, --access-token or --browser, or an account: --register "
+                "or --registration-secret"
+            )
         password = password or secrets.token_urlsafe(24)
         if register:
-            user_id = asyncio.run(accounts.register(url, _localpart(user), password, secret))
-            self._right(f"{user_id} has an account", MATRIX_USER=user_id, MATRIX_PASSWORD=password)
+            user_id = asyncio.run(accounts.register(url, _localpart(user), password, secret, ca=ca))
+            why = f"{user_id} has an account"
         else:
-            user_id = asyncio.run(accounts.check(url, user, password))
-            self._right(f"{user_id} can log in", MATRIX_USER=user_id, MATRIX_PASSWORD=password)
+            user_id = asyncio.run(accounts.check(url, user, password, ca=ca))
+            why = f"{user_id} can log in"
+        self._right(why, MATRIX_USER=user_id, MATRIX_PASSWORD=password, MATRIX_ACCESS_TOKEN="")
 
     def _people(self) -> None:
         server = self._present.server_name
@@ -177,7 +233,7 @@ class Wizard:
                     raise
                 self._console.print(f"[red]✘[/] {escape(str(error))}")
                 # What the command line said was wrong: now people are asked.
-                self._given = replace(self._given, **dict.fromkeys(fields, ""), register=False)
+                self._given = replace(self._given, **dict.fromkeys(fields, ""), register=False, browser=False)
 
     def _right(self, why: str, **settings: str) -> None:
         """Write what was found right; a setting that is empty and was never there stays away."""
@@ -194,15 +250,6 @@ class Wizard:
 
     def _hidden(self, question: str) -> str:
         return Question.ask(escape(question), console=self._console, password=True, default="", show_default=False)
-
-
-def _secret(given: str) -> str:
-    if not given.startswith("@"):
-        return given
-    try:
-        return Path(given[1:]).read_text().strip()
-    except OSError as error:
-        raise ConfigError(f"{given[1:]} cannot be read: {error.strerror}") from error
 
 
 def _localpart(user: str) -> str:

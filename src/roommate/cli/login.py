@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from roommate.config import Settings
-from roommate.errors import ConfigError, StateError
-from roommate.login import oauth
+from roommate.errors import ConfigError, RoommateError, StateError, TokenRevoked
+from roommate.login import oauth, ways
 from roommate.login.ways import CLIENT_API
 from roommate.ops import doctor
-from roommate.store import Database, Inbox
+from roommate.store import Database, Inbox, reading
 from roommate.words import Account
 
 LANDING = "http://localhost/"
@@ -37,6 +37,36 @@ async def kept(settings: Settings) -> AsyncIterator[Inbox]:
         yield Inbox(database)
     finally:
         await database.close()
+
+
+def saved(settings: Settings) -> Account | None:
+    """The login that is kept; a daemon may run with it."""
+    with contextlib.suppress(StateError), reading(settings.state_dir) as c:
+        return Inbox.login(c)
+    return None
+
+
+async def works(account: Account, ca: Path | None) -> bool:
+    """It can be used, or renewed. Raises MatrixError."""
+    try:
+        await ways.given(account.homeserver, account.access_token, ca=ca)
+    except TokenRevoked:
+        return bool(account.refresh_token)
+    return True
+
+
+async def keep(inbox: Inbox, account: Account, ca: Path | None) -> None:
+    """In the place of the login before, which is ended."""
+    before = await inbox.account()
+    await inbox.keep_account(account)
+    if before is not None and before.homeserver == account.homeserver and before.device_id != account.device_id:
+        with contextlib.suppress(RoommateError):  # what is left of it ends by itself
+            await end(before, ca)
+
+
+async def end(account: Account, ca: Path | None) -> None:
+    """At the homeserver. Raises MatrixError, TokenRevoked where only the next token could."""
+    await (oauth.revoke if account.client_id else ways.log_out)(account, ca=ca)
 
 
 async def in_browser(server: oauth.Server, console: Console, ca: Path | None) -> Account:

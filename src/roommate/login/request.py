@@ -46,7 +46,7 @@ async def call(
     except aiohttp.InvalidURL as error:
         raise NotMatrix(f"{url} is no address of a homeserver") from error
     except NETWORK_ERRORS as error:
-        raise Transient(f"{url} does not answer: {outgoing.why(error)}") from error
+        raise Transient(outgoing.unanswered(url, error)) from error
     answer = _object(text)
     if answer is None and status < 500:
         raise NotMatrix(f"what answers at {url} is no homeserver: it gives no JSON object")
