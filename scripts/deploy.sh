@@ -25,11 +25,13 @@ while [ $# -gt 0 ]; do
 done
 settle
 [ -e "$root/current" ] || fail "nothing is installed in $root: scripts/install-service.sh does it"
+run sh scripts/mend.sh "$root/current"
 cd "$root"
 run current/.venv/bin/roommate update --root "$root" $check ${ref:+"$ref"}
 [ -z "$check" ] || exit 0
 if [ -e "$units/roommate.service" ]; then
     put_units "$root/current/systemd"
+    run $systemctl reset-failed roommate.service 2>/dev/null || :  # it may have been tried too often
     run $systemctl start --no-block roommate.service
     wait_for roommate.service 120
 fi

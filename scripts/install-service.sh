@@ -62,6 +62,7 @@ else
 fi
 
 # ── Release, image ──
+if [ -e "$root/current" ]; then run sh scripts/mend.sh "$root/current"; fi
 if ! [ -e "$root/current" ]; then
     run .venv/bin/roommate update --root "$root" --remote "$remote" "$commit"
 else

@@ -18,6 +18,7 @@ set -eu
 cd "$(dirname "$0")/.."
 me=setup-synapse
 . scripts/service.sh
+. scripts/python.sh
 name='' binds='' port=8008 url='' federation='' bot=roommate operator=admin env='' folder='' remove='' purge=''
 while [ $# -gt 0 ]; do
     case $1 in
@@ -79,7 +80,7 @@ else
     if [ "$("$python" -c 'import importlib.metadata as m; print(m.version("matrix-synapse"))' 2>/dev/null)" != "$version" ]; then
         say "installing Synapse $version into $folder/venv"
         (umask 077; mkdir -p "$folder")
-        [ -x "$python" ] || .venv/bin/uv venv -q --python "$(.venv/bin/python -c 'import sys; print(sys._base_executable)')" "$folder/venv"
+        sound "$folder/venv" || .venv/bin/uv venv -q --clear --python "$(.venv/bin/python -c 'import sys; print(sys._base_executable)')" "$folder/venv"
         .venv/bin/uv pip install -q --python "$python" --constraint requirements.lock "matrix-synapse==$version"
     fi
 fi

@@ -245,7 +245,7 @@ async def test_a_wrong_reload_changes_nothing_and_the_difference_is_shown(
     assert "What is written is what runs." in err
 
     write(OPERATORS="you", MAX_AGENT_TURNS="7")
-    for command in (("reload",), ("settings", "--diff")):
+    for command in (("reload",), ("restart",), ("settings", "--diff")):
         code, _, err = await run(bot, *command)
         assert code == 78
         assert "OPERATORS: it must be whole Matrix ids" in err

@@ -166,7 +166,7 @@ class Redeploys:
                 if update is not None and update.open:
                     self._see_to_an_updater(update)
                     wait = LOOK_SECONDS
-            except StateError as error:
+            except (StateError, UpdateError) as error:
                 log.error("%s", error)
                 wait = RETRY_SECONDS
             with contextlib.suppress(TimeoutError):

@@ -113,12 +113,37 @@ async def test_a_service_from_a_clone_to_its_end(
     await machine.until("systemctl --user is-active roommate")
     assert "back again" in (await alice.ask(room, "run: echo back again")).body
 
+    # What another release would not change is no reason to go back: a state that is in use (75), a wrong setting (78).
+    skipped = "journalctl _SYSTEMD_USER_UNIT=roommate-rollback.service + USER_UNIT=roommate-rollback.service"
+    state = f"{HOME}/.local/state/roommate"
+    await machine.run("systemctl --user stop roommate")
+    await machine.run(f"flock {state}/lock sleep 600 >/dev/null 2>&1 & echo $! >holder")
+    await machine.try_to(RESTART)
+    await machine.until("systemctl --user is-failed roommate")
+    assert await property_of(machine, "ExecMainStatus") == "75"
+    await machine.until(f"{skipped} | grep -i 'exec-condition'", user="root")
+    await machine.run("pkill -P $(cat holder); rm holder")
+    await machine.run(f"cp {ROOT}/.env kept.env; echo IPC_BASE_DIR=/proc/sockets >>{ROOT}/.env")
+    await machine.try_to(RESTART)
+    await machine.until("systemctl --user is-failed roommate")
+    assert await property_of(machine, "ExecMainStatus") == "78"
+    await machine.until(f"test $({skipped} | grep -ci 'exec-condition') = 2", user="root")
+    await machine.run(f"mv kept.env {ROOT}/.env")
+    assert old[:12] in await machine.run(".local/bin/roommate version")
+
+    # The Python goes under all releases, as with an upgrade of the distribution: systemd gives up, and it is made anew.
+    for link in ("current", "previous"):
+        await machine.run(f"ln -sfn /usr/bin/python3.gone {ROOT}/{link}/.venv/bin/python")
+    await machine.try_to(RESTART)
+    await machine.until("systemctl --user is-active roommate")
+    assert old[:12] in await machine.run(".local/bin/roommate version")
+    assert "with another Python" in (await alice.ask(room, "run: echo with another Python", 60)).body
+
     # Away: what people made stays, until it is purged.
     said = await machine.run("clone/scripts/uninstall.sh --yes")
     assert f"kept: {ROOT}/.env" in said
     assert await machine.run("podman ps --all --quiet") == ""
     assert "could not be found" in (await machine.try_to("systemctl --user status roommate"))[1]
-    state = f"{HOME}/.local/state/roommate"
     left = {path for path in await machine.files() - before if not path.startswith(ALIEN)}
     assert {path for path in left if not path.startswith(state)} == {ROOT, f"{ROOT}/.env", f"{HOME}/.local/state"}
     await machine.run("clone/scripts/uninstall.sh --yes --purge")

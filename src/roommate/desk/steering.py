@@ -70,6 +70,7 @@ class Steering:
         caller.after(lambda: self._end(False))
 
     async def _restart(self, params: Params, caller: Caller) -> None:
+        await asyncio.to_thread(premises.demand, written())  # with what is wrong it would not come back
         await self._note(deed_of(caller, "daemon.restart"))
         caller.after(lambda: self._end(True))
 

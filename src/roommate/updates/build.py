@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -25,6 +27,9 @@ def build(install: Install, repository: Repository, commit: Commit, uv: Path, pa
     """
     release = install.release(commit.id)
     if release.about is not None:
+        if not _is_sound(release):  # the Python that it was made with is gone
+            shutil.rmtree(release.path / ".venv", ignore_errors=True)
+            _environment(release, install.current, uv, INSTALL_SECONDS * patience)
         return release
     if release.path.exists():
         shutil.rmtree(release.path)
@@ -49,16 +54,26 @@ def image(release: Release, root: Path, patience: float = 1.0) -> None:
     run(["env", "-C", root, release.program, "image", "build"], "making the image", seconds=seconds)
 
 
+def _is_sound(release: Release) -> bool:
+    """Its Python runs, and is of the version that the packages were installed for. The same as in scripts/python.sh."""
+    look = "import os, sysconfig; os.listdir(sysconfig.get_path('purelib'))"
+    try:
+        return subprocess.run([release.python, "-c", look], capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
 def _environment(release: Release, like: Release | None, uv: Path, seconds: float) -> None:
     """Made from the one of release `like` where there is one: by hard links, so that only what differs is installed,
     and what Python compiled for it is there as well."""
     place = release.path / ".venv"
     doing = "making the environment"
-    if like is not None:
+    if like is not None and like != release and _is_sound(like):
         run(["cp", "--archive", "--link", like.path / ".venv", place], doing, seconds=seconds)
     else:
         # Its programs find it by where they are, so that it can be copied.
-        run([uv, "venv", "--quiet", "--relocatable", "--python", "python3", place], doing, seconds=seconds)
+        python = sys._base_executable  # type: ignore[attr-defined]  # without an environment; Python has no other word
+        run([uv, "venv", "--quiet", "--relocatable", "--python", python, place], doing, seconds=seconds)
     lock = release.path / "requirements.lock"
     if not lock.exists():
         raise UpdateError("this commit has no requirements.lock")

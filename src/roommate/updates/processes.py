@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from roommate.errors import UpdateError
 from roommate.updates.releases import Install, Release
 
 RESTART = signal.SIGUSR2
@@ -89,10 +90,21 @@ def start(install: Install, log: Path) -> None:
 
 
 def start_updater(install: Install, release: Release, log: Path) -> None:
-    """Have this release carry the open update out, in a process that survives us."""
-    _detached([release.program, "update", "--resume", "--root", install.root], install.root, log)
+    """Have this release carry the open update out, in a process that survives us, and the Python of ours.
+
+    Raises UpdateError.
+    """
+    command: list[str | Path] = [release.program, "update", "--resume", "--root", install.root]
+    if (mend := release.path / "scripts" / "mend.sh").exists():
+        command = ["sh", mend, release.path, *command]
+    _detached(command, install.root, log)
 
 
 def _detached(command: list[str | Path], folder: Path, log: Path) -> None:
-    with log.open("ab") as out:
-        subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
+    try:
+        with log.open("ab") as out:
+            subprocess.Popen(
+                command, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+            )
+    except OSError as error:
+        raise UpdateError(f"{command[0]} cannot be started: {error.strerror}") from error

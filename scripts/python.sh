@@ -1,0 +1,38 @@
+# What the scripts share that make environments of Python packages: sourced by them. `say` and `fail` are theirs.
+# shellcheck shell=sh disable=SC2034,SC2154
+
+# sound VENV: does its Python run, and is it of the version that the packages in it were installed for? After an upgrade of
+# the distribution it may be neither.
+sound() {
+    "$1/bin/python" -c 'import os, sysconfig; os.listdir(sysconfig.get_path("purelib"))' 2>/dev/null
+}
+
+# `python` becomes one of 3.11 or newer.
+find_python() {
+    for python in python3 python3.14 python3.13 python3.12 python3.11; do
+        "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && return
+    done
+    fail "Python 3.11 or newer is needed, and none is on the PATH"
+}
+
+# get_uv FOLDER: `uv` becomes the program of that name, as the folder's lock has it, in the folder `tools`, which is to be
+# removed. The one of its environment needs no Python.
+get_uv() {
+    tools=$(mktemp -d "$1/.venv-tools.XXXXXX")
+    trap 'rm -rf "$tools"' EXIT
+    uv=$tools/uv
+    if cp "$1/.venv/bin/uv" "$uv" 2>/dev/null && "$uv" --version >/dev/null 2>&1; then return 0; fi
+    find_python
+    "$python" -c 'import ensurepip' 2>/dev/null || need_venv
+    say "getting uv, which installs the rest"
+    "$python" -m venv "$tools/venv"
+    sed -n '/^uv==/,/^[^ ]/ { /^uv==/p; /^ /p; }' "$1/requirements.lock" >"$tools/uv.lock"
+    "$tools/venv/bin/pip" install -q --disable-pip-version-check --require-hashes -r "$tools/uv.lock"
+    uv=$tools/venv/bin/uv
+}
+
+# install_packages FOLDER VENV: all that the folder's lock says, and what is in the folder itself.
+install_packages() {
+    "$uv" pip sync -q --python "$2/bin/python" --require-hashes "$1/requirements.lock"
+    "$uv" pip install -q --python "$2/bin/python" --no-deps --no-build-isolation -e "$1"
+}
