@@ -32,6 +32,7 @@ run current/.venv/bin/roommate update --root "$root" $check ${ref:+"$ref"}
 if [ -e "$units/roommate.service" ]; then
     put_units "$root/current/systemd"
     run $systemctl reset-failed roommate.service 2>/dev/null || :  # it may have been tried too often
+    put_launcher
     run $systemctl start --no-block roommate.service
     wait_for roommate.service 120
 fi

@@ -81,15 +81,7 @@ run "$roommate" doctor || [ $? = 1 ] || [ -n "$force" ] || fail "mend what docto
 linger
 [ -z "$lingering" ] || touch "$root/.lingers"
 if [ -n "$dry" ]; then put_units "$clone/systemd"; else put_units "$root/current/systemd"; fi
-launcher=$programs/roommate
-if ! [ -e "$launcher" ] || grep -q "^cd $root " "$launcher"; then
-    say "command $launcher"
-    if [ -z "$dry" ]; then
-        mkdir -p "$programs"
-        printf '#!/bin/sh\n# Roommate, with the settings of its install folder.\ncd %s && exec %s "$@"\n' "$root" "$roommate" >"$launcher"
-        chmod 755 "$launcher"
-    fi
-fi
+put_launcher
 for timer in "$root"/current/systemd/roommate*.timer; do
     if [ -e "$timer" ]; then run $systemctl enable --quiet --now "${timer##*/}"; fi
 done

@@ -83,6 +83,21 @@ put_units() {
     [ -z "$changed" ] || run $systemctl daemon-reload
 }
 
+# The command `roommate`, which goes to the settings of the install folder and says where it came from: what is typed
+# begins there. One that is somebody else's stays.
+put_launcher() {
+    launcher=$programs/roommate
+    if [ -e "$launcher" ] && ! grep -q "^cd $root " "$launcher"; then return 0; fi
+    filled=$(printf '#!/bin/sh\n# Roommate, with the settings of its install folder.\nexport ROOMMATE_FROM="$PWD"\ncd %s && exec %s "$@"' \
+        "$root" "$root/current/.venv/bin/roommate")
+    [ "$filled" != "$(cat "$launcher" 2>/dev/null)" ] || return 0
+    say "command $launcher"
+    [ -z "$dry" ] || return 0
+    mkdir -p "$programs"
+    printf '%s\n' "$filled" >"$launcher"
+    chmod 755 "$launcher"
+}
+
 # wait_for UNIT SECONDS: until it is active, longer on a slow host. What it says about itself meanwhile is shown.
 wait_for() {
     [ -z "$dry" ] || return 0

@@ -29,8 +29,12 @@
 Every message is one line for a person, says what happened and, where there is a way, what to do about it.
 """
 
+from typing import TypeVar
+
 LONGEST_RETRY = 300.0
 """Seconds. Who is told to come back in a year asks again before: one odd answer must not make us deaf for good."""
+
+E = TypeVar("E", bound=BaseException)
 
 
 class RoommateError(Exception):
@@ -145,10 +149,9 @@ class NotRunning(ControlError):
         super().__init__(message, exit_code=3)
 
 
-def first(group: BaseExceptionGroup[RoommateError]) -> RoommateError:
+def first(group: BaseExceptionGroup[E]) -> E:
     """The first error of a group, however deep the task groups it went through."""
-    error: BaseException = group
+    error: E | BaseExceptionGroup[E] = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    assert isinstance(error, RoommateError)
     return error

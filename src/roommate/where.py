@@ -1,5 +1,5 @@
-"""Where the daemon of this folder is found, and how slow its host is: settings, read without the time that all of them
-take."""
+"""Where the daemon of this folder is found, who asks from where, and how slow this host is: read without the time that
+all settings take."""
 
 from __future__ import annotations
 
@@ -26,6 +26,12 @@ def patience(env_file: Path = Path(".env")) -> float:
         return max(1.0, float(_said("patience", env_file)))
     except ValueError:
         return 1.0
+
+
+def stands() -> Path:
+    """The folder that whoever typed a command stands in: the command of an install folder goes there first, for its
+    settings, and says where it came from."""
+    return Path(os.environ.get("ROOMMATE_FROM") or Path.cwd())
 
 
 def _path(text: str) -> Path:

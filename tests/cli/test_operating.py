@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import re
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,18 @@ from tests.scripted_model import ScriptedModel
 from tests.terminal import Terminal
 
 
-async def run(bot: Daemon, *arguments: str, stdin: bytes = b"") -> tuple[int, bytes, str]:
+async def run(bot: Daemon, *arguments: str, stdin: bytes = b"", stands: Path | None = None) -> tuple[int, bytes, str]:
     """Exit code, stdout, stderr."""
     process = await asyncio.create_subprocess_exec(
         ROOMMATE,
         *arguments,
         cwd=bot.folder,
-        env={"HOME": str(bot.folder), "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", **bot.settings},
+        env={
+            "HOME": str(bot.folder),
+            "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+            **bot.settings,
+            "ROOMMATE_FROM": str(stands or bot.folder),
+        },
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -34,9 +40,9 @@ async def run(bot: Daemon, *arguments: str, stdin: bytes = b"") -> tuple[int, by
     return process.returncode, out, err.decode()
 
 
-async def done(bot: Daemon, *arguments: str, stdin: bytes = b"") -> str:
+async def done(bot: Daemon, *arguments: str, stdin: bytes = b"", stands: Path | None = None) -> str:
     """stdout of what must work."""
-    code, out, err = await run(bot, *arguments, stdin=stdin)
+    code, out, err = await run(bot, *arguments, stdin=stdin, stands=stands)
     assert code == 0, f"{arguments}: {err}"
     return out.decode()
 
@@ -141,6 +147,33 @@ async def test_containers_and_files(daemon: MakeDaemon, person: MakePerson, tmp_
     code, _, err = await run(bot, "workspace", "get", "Files", "missing")
     assert code == 1
     assert len(err.splitlines()) == 1
+
+    # The command of an install folder goes there, and says where it came from: what is typed begins here all the same.
+    stands = tmp_path / "stands"
+    stands.mkdir()
+    (stands / "note.txt").write_text("a note")
+    await done(bot, "workspace", "put", "Files", "note.txt", "note.txt", stands=stands)
+    await done(bot, "workspace", "get", "Files", "note.txt", "back.txt", stands=stands)
+    await done(bot, "workspace", "get", "Files", "note.txt", "./", stands=stands)
+    await done(bot, "workspace", "export", "Files", "files.tar.gz", stands=stands)
+    assert sorted(path.name for path in stands.iterdir()) == ["back.txt", "files.tar.gz", "note.txt"]
+    assert (stands / "back.txt").read_text() == "a note"
+    code, _, err = await run(bot, "workspace", "get", "Files", "missing", "back.txt", stands=stands)
+    assert (code, (stands / "back.txt").read_text()) == (1, "a note"), "what cannot be had replaces nothing"
+    for missing in (
+        ("workspace", "put", "Files", "nowhere.txt", "x"),
+        ("workspace", "import", "Files", "nowhere.tar"),
+        ("workspace", "get", "Files", "note.txt", "nowhere/back.txt"),
+        ("workspace", "export", "Files", "nowhere/all.tar"),
+        ("backup", "verify", "nowhere.tar.gz"),
+        ("backup", "verify", "."),
+        ("restore", "nowhere.tar.gz", "--to", "empty"),
+        ("init", "--yes", "--homeserver", bot.settings["MATRIX_HOMESERVER"], "--password", "@nowhere"),
+    ):
+        code, _, err = await run(bot, *missing, stands=stands)
+        said = [line for line in err.splitlines() if not line.startswith("✔")]
+        assert (code != 0, len(said), str(stands) in err) == (True, 1, True), err
+    shutil.rmtree(stands)
 
     await done(bot, "workspace", "export", "Files", str(tmp_path / "all.tar.gz"))
     with tarfile.open(tmp_path / "all.tar.gz") as archive:

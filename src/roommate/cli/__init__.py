@@ -32,4 +32,10 @@ def main() -> None:
         error = errors.first(group)
         sys.stderr.write(f"roommate: {printable('; '.join(str(error).splitlines()))}\n")
         code = error.exit_code
+    except* OSError as group:
+        unread = errors.first(group)
+        if sys.argv[1:2] == ["run"] or unread.filename is None:  # else it is a file that somebody named
+            raise
+        sys.stderr.write(f"roommate: {printable(str(unread.filename))}: {unread.strerror}\n")
+        code = 1
     sys.exit(code)

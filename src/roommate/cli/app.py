@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from roommate import __version__
-from roommate.cli import approvals, operating, rooms, sandbox, turns, workspace
+from roommate.cli import approvals, operating, rooms, sandbox, turns, typed, workspace
 
 T = TypeVar("T")
 
@@ -53,7 +53,10 @@ def _run_command() -> None:
 
 @app.command("init")
 def _init_command(
-    env_file: Annotated[Path, typer.Option(help="The file to write.")] = Path(".env"),
+    env_file: Annotated[
+        Path | None,
+        typer.Option(parser=typed.path, help="The file to write (default: .env of the install folder, or here)."),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing: take what is said here or set already.")] = False,
     homeserver: Annotated[str, typer.Option(help="Its URL, or the name of the server.")] = "",
     user: Annotated[str, typer.Option(help="The bot's user name, or Matrix id.")] = "",
@@ -93,7 +96,7 @@ def _init_command(
         allowed=allowed_users,
         stage=image,
     )
-    init.run(given, env_file, asks=not yes and sys.stdin.isatty())
+    init.run(given, env_file or init.DEFAULT, asks=not yes and sys.stdin.isatty())
 
 
 Homeserver = Annotated[str, typer.Option(help="Such as https://matrix.example.org; needed the first time.")]
@@ -137,7 +140,9 @@ def _demo_command(
     keep: Annotated[bool, typer.Option("--keep", help="Leave homeserver and daemon running when you go.")] = False,
     stop: Annotated[bool, typer.Option("--stop", help="End what --keep left running, and nothing else.")] = False,
     reset: Annotated[bool, typer.Option("--reset", help="Begin from nothing: forget accounts, rooms, files.")] = False,
-    folder: Annotated[Path, typer.Option(help="Where the demo keeps its state.")] = Path(".roommate"),
+    folder: Annotated[Path, typer.Option(parser=typed.path, help="Where the demo keeps its state.")] = Path(
+        ".roommate"
+    ),
     timeout: Annotated[float, typer.Option(help="With --once: seconds to wait for the answer.")] = 300,
 ) -> None:
     """Everything on this machine: a homeserver, the daemon, a room, and a chat in it."""
@@ -172,7 +177,10 @@ def _audit_command(
     raise typer.Exit(audit.run(since, verify=verify, as_json=as_json))
 
 
-Root = Annotated[Path | None, typer.Option(help="The folder with the releases (default: the one that this is of).")]
+Root = Annotated[
+    Path | None,
+    typer.Option(parser=typed.path, help="The folder with the releases (default: the one that this is of)."),
+]
 
 
 @app.command("update")
@@ -221,7 +229,9 @@ def _self_check_command() -> None:
 @backup_app.callback()
 def _backup_command(
     context: typer.Context,
-    to: Annotated[Path | None, typer.Option(help="Folder of the backups (default: BACKUP_DIR).")] = None,
+    to: Annotated[
+        Path | None, typer.Option(parser=typed.path, help="Folder of the backups (default: BACKUP_DIR).")
+    ] = None,
     settings: Annotated[bool, typer.Option(help="Put .env into it, which has keys and passwords.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -234,7 +244,7 @@ def _backup_command(
 
 @backup_app.command("verify")
 def _backup_verify_command(
-    path: Annotated[Path, typer.Argument(help="A backup, or a folder of backups.")],
+    path: Annotated[Path, typer.Argument(parser=typed.path, help="A backup, or a folder of backups.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object a backup.")] = False,
 ) -> None:
     """Read a backup whole: is everything in it as it was packed?"""
@@ -245,8 +255,13 @@ def _backup_verify_command(
 
 @app.command("restore")
 def _restore_command(
-    file: Annotated[Path, typer.Argument(help="A backup.")],
-    to: Annotated[Path | None, typer.Option(help="An empty folder (default: STATE_DIR).")] = None,
+    file: Annotated[Path, typer.Argument(parser=typed.path, help="A backup.")],
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            parser=typed.path, help="An empty folder (default: STATE_DIR, as .env here or in the backup has it)."
+        ),
+    ] = None,
 ) -> None:
     """Make a backup the state of this host, which must have none; .env is written where there is none."""
     from roommate.cli import backup

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import typer
@@ -25,17 +27,28 @@ def ask(method: str, **params: Any) -> Any:
         return daemon.call(method, **params)
 
 
-def pieces(method: str, out: BinaryIO, **params: Any) -> Any:
-    """Write what a method sends in base64, as it comes; gives its result. Raises NotRunning, ControlError."""
-    with connect() as daemon:
-        stream = daemon.stream(method, **params)
-        while True:
-            try:
-                piece = next(stream)
-            except StopIteration as end:
-                return end.value
+def pieces(method: str, to: BinaryIO | Path, **params: Any) -> Any:
+    """Write what a method sends in base64, as it comes; gives its result. Raises NotRunning, ControlError.
+
+    A file is opened when something has come, so that it stays as it was where there is nothing to be had.
+    """
+    with contextlib.ExitStack() as stack:
+        stream = stack.enter_context(connect()).stream(method, **params)
+        ended, piece = _next(stream)
+        out = stack.enter_context(to.open("wb")) if isinstance(to, Path) else to
+        while not ended:
             out.write(base64.b64decode(piece))
             out.flush()
+            ended, piece = _next(stream)
+        return piece
+
+
+def _next(stream: Generator[str, None, Any]) -> tuple[bool, Any]:
+    """The next piece; or that it has ended, and with what."""
+    try:
+        return False, next(stream)
+    except StopIteration as end:
+        return True, end.value
 
 
 def table(found: Sequence[JsonObject], columns: Mapping[str, Column], *, as_json: bool) -> None:

@@ -14,8 +14,7 @@ from rich.prompt import Prompt as Question
 
 from roommate import config, premises
 from roommate.agent.litellm_model import LiteLLMModel, Patience
-from roommate.cli import login
-from roommate.cli.login import secret as _secret
+from roommate.cli import login, typed
 from roommate.cli.steps import Steps
 from roommate.config import REHEARSAL
 from roommate.errors import ConfigError, RoommateError
@@ -122,7 +121,7 @@ class Wizard:
     def _bot(self) -> None:
         given, present = self._given, self._present
         if given.access_token:
-            return self._by_access_token(_secret(given.access_token))
+            return self._by_access_token(typed.secret(given.access_token))
         if given.browser or given.login_token:
             asyncio.run(self._without_password(given.browser, given.login_token))
             return None
@@ -168,8 +167,8 @@ class Wizard:
     def _by_password(self) -> None:
         url, given, ca = self._present.matrix_homeserver, self._given, self._present.matrix_ca
         user = self._answer(given.user, "The bot's user name", self._present.matrix_user or "roommate")
-        password = _secret(given.password) or self._present.matrix_password.get_secret_value()
-        secret = _secret(given.registration_secret)
+        password = typed.secret(given.password) or self._present.matrix_password.get_secret_value()
+        secret = typed.secret(given.registration_secret)
         register = given.register or bool(secret)
         if self._asks and not given.password and not register:
             default = "keeps the present one" if password else "registers a new account"
@@ -212,7 +211,7 @@ class Wizard:
         if name == REHEARSAL:
             self._right("the built-in rehearsal needs no key, and cannot think", LLM_MODEL=name)
             return
-        key = _secret(given.key) or present.llm_api_key.get_secret_value()
+        key = typed.secret(given.key) or present.llm_api_key.get_secret_value()
         if self._asks and not given.key:
             key = self._hidden(f"Its key{' (Enter keeps the present one)' if key else ''}") or key
         base = self._answer(given.base, "Base URL, if it is a provider of your own", present.llm_api_base)

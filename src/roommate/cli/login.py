@@ -12,6 +12,7 @@ import segno
 from rich.console import Console
 from rich.markup import escape
 
+from roommate.cli import typed
 from roommate.config import Settings
 from roommate.errors import ConfigError, RoommateError, StateError, TokenRevoked
 from roommate.login import oauth, ways
@@ -92,19 +93,9 @@ def sso_address(homeserver: str) -> str:
 
 def login_token(given: str) -> str:
     """The login token that somebody pasted, or that is in the address that they landed at; ``@FILE`` holds it."""
-    given = secret(given).strip()
+    given = typed.secret(given)
     if given.startswith(("http://", "https://")):
         given = next(iter(parse_qs(urlsplit(given).query).get("loginToken", ())), "")
         if not given:
             raise ConfigError("there is no loginToken in this address")
     return given
-
-
-def secret(given: str) -> str:
-    """What the command line says, or what the file holds that it names with ``@FILE``. Raises ConfigError."""
-    if not given.startswith("@"):
-        return given
-    try:
-        return Path(given[1:]).read_text().strip()
-    except OSError as error:
-        raise ConfigError(f"{given[1:]} cannot be read: {error.strerror}") from error

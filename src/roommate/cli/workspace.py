@@ -10,18 +10,17 @@ from typing import Annotated, BinaryIO
 
 import typer
 
-from roommate.cli import ask
+from roommate.cli import ask, typed
 from roommate.cli.rooms import Room
 from roommate.cli.status import connect
+from roommate.cli.typed import STREAM
 
 app = typer.Typer(no_args_is_help=True, help="The files of a room.")
 
 PIECE = 4 << 20
 
 Inside = Annotated[str, typer.Argument(help="A path in the room; /workspace is where it begins.")]
-Local = Annotated[Path, typer.Argument(help="A file here; `-` is stdin or stdout.")]
-
-STREAM = Path("-")
+Local = Annotated[Path, typer.Argument(parser=typed.path, help="A file here; `-` is stdin or stdout.")]
 
 
 @app.command("get")
@@ -30,9 +29,7 @@ def _get(room: Room, path: Inside, to: Local = STREAM) -> None:
     if to == STREAM:
         ask.pieces("workspace.get", sys.stdout.buffer, room=room, path=path)
         return
-    target = to / Path(path).name if to.is_dir() else to
-    with target.open("wb") as out:
-        ask.pieces("workspace.get", out, room=room, path=path)
+    ask.pieces("workspace.get", to / Path(path).name if to.is_dir() else to, room=room, path=path)
 
 
 @app.command("put")
@@ -48,11 +45,7 @@ def _put(room: Room, source: Local, path: Inside) -> None:
 @app.command("export")
 def _export(room: Room, to: Local) -> None:
     """Write all files of a room into a gzipped tar."""
-    if to == STREAM:
-        ask.pieces("workspace.export", sys.stdout.buffer, room=room)
-        return
-    with to.open("wb") as out:
-        ask.pieces("workspace.export", out, room=room)
+    ask.pieces("workspace.export", sys.stdout.buffer if to == STREAM else to, room=room)
 
 
 @app.command("import")
