@@ -25,6 +25,7 @@ from tests.parallel import (
     pytest_xdist_make_scheduler,
     shared_folder,
 )
+from tests.patience import OF_DAEMONS
 from tests.person import Person
 from tests.sandbox_image import agents_image, image
 from tests.scripted_model import ScriptedModel
@@ -119,6 +120,7 @@ async def learned(image: str, shared_folder: Path) -> Path:
                     daemon="@probe:example.org",
                     limits=Limits(),
                     idle_seconds=60,
+                    patience=OF_DAEMONS,
                 )
                 try:
                     assert [check for check in await first.check() if check.needed and not check.ok] == []

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from roommate.config import NETWORK, Settings
-from tests.patience import PATIENCE
+from tests.patience import OF_DAEMONS, PATIENCE
 from tests.person import Person, Shown
 from tests.sandbox_image import containers, remove_containers
 
@@ -57,6 +57,7 @@ class Daemon:
             "MATRIX_USER": user_id,
             "MATRIX_PASSWORD": password,
             "STATE_DIR": str(self.state),
+            "PATIENCE": str(OF_DAEMONS),
             **settings,
         }
         self._process: asyncio.subprocess.Process | None = None

@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from roommate.sandbox.hand import HandHost, program
+from tests.patience import PATIENCE
 
 MARK = "ROOMMATE_TEST_HAND"
 """Set in the environment of the hand and so in that of all it starts: what a test leaves behind can be found."""
@@ -29,7 +30,7 @@ class LiveHand:
         self.workspace = self.folder / "workspace"
         self.workspace.mkdir()
         (self.folder / "hand.py").write_bytes(program())
-        self.host = HandHost(self.socket, **host)
+        self.host = HandHost(self.socket, **({"patience": PATIENCE, "silence": PATIENCE} | host))
         self._mark = secrets.token_hex(8)
         self.pid = 0
 
@@ -52,7 +53,7 @@ class LiveHand:
         )
         self.pid = process.pid
         self._process = process
-        await self.host.connected(10)
+        await self.host.connected(PATIENCE)
 
     async def kill(self) -> None:
         if self._process.returncode is None:
@@ -62,9 +63,9 @@ class LiveHand:
     async def restart_host(self) -> None:
         """What a restart of the daemon does to the hand."""
         await self.host.close()
-        self.host = HandHost(self.socket)
+        self.host = HandHost(self.socket, patience=PATIENCE, silence=PATIENCE)
         await self.host.open()
-        await self.host.connected(10)
+        await self.host.connected(PATIENCE)
 
     def left(self) -> list[int]:
         """The processes that the hand started and that are alive."""

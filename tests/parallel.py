@@ -26,28 +26,32 @@ UNKNOWN = 10.0
 
 APART = tuple(f"tests/{folder}/" for folder in ("cli", "demo", "e2e", "install", "sandbox", "updates"))
 """Where each test is a unit of its own."""
-TOGETHER = frozenset(
-    {
-        "tests/install/test_service.py",
-        "tests/sandbox/test_agents_image.py",
-        "tests/sandbox/test_rootless.py",
-        "tests/updates/test_redeploy.py",
-    }
-)
-"""Files there that are one unit: their tests share what takes long to make, or go on where the one before ended."""
+TOGETHER = {
+    "tests/install/test_service.py": "install",
+    "tests/sandbox/test_agents_image.py": "the agents' image",
+    "tests/sandbox/test_trust.py": "the agents' image",
+    "tests/e2e/test_agents.py": "the agents' image",
+    "tests/e2e/test_story.py": "the agents' image",
+    "tests/sandbox/test_image.py": "making images",
+    "tests/sandbox/test_site.py": "making images",
+    "tests/sandbox/test_rootless.py": "rootless",
+    "tests/updates/test_redeploy.py": "redeploy",
+}
+"""Files there that are one unit, whose tests share what takes long to make, go on where the one before ended, or would
+get into each other's way."""
 
 
 def unit_of(nodeid: str) -> str:
     """What this test runs in one piece with."""
     file = nodeid.partition("::")[0]
-    return nodeid if file.startswith(APART) and file not in TOGETHER else file
+    return TOGETHER.get(file) or (nodeid if file.startswith(APART) else file)
 
 
 class LongestFirst(LoadScopeScheduling):  # type: ignore[misc]
     """xdist's scheduling by scope, with units as scopes, in the order in which the workers found them."""
 
-    def __init__(self, config: pytest.Config) -> None:
-        super().__init__(config)
+    def __init__(self, config: pytest.Config, log: object) -> None:
+        super().__init__(config, log)
         config.option.loadscopereorder = False
 
     def _split_scope(self, nodeid: str) -> str:
@@ -69,8 +73,8 @@ def pytest_xdist_auto_num_workers() -> int:
     return min(2 * (os.cpu_count() or 1) + 1, 12)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config) -> LoadScopeScheduling:
-    return LongestFirst(config)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
+    return LongestFirst(config, log)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

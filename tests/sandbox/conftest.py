@@ -17,7 +17,7 @@ from roommate.ports import Hand
 from roommate.sandbox.posture import Limits
 from roommate.sandbox.rooms import RoomSandboxes
 from roommate.words import Exit, RoomId
-from tests.patience import PATIENCE
+from tests.patience import OF_DAEMONS, PATIENCE
 from tests.sandbox_image import agents_image, image, podman, remove_rooms
 
 __all__ = ["agents_image", "image"]
@@ -94,7 +94,13 @@ def place(host_memory: Path) -> Iterator[Path]:
 
 
 def at(place: Path, image: str, **changes: Any) -> RoomSandboxes:
-    settings: dict[str, Any] = {"image": image, "daemon": "@bot:example.org", "limits": SMALL, "idle_seconds": 600.0}
+    settings: dict[str, Any] = {
+        "image": image,
+        "daemon": "@bot:example.org",
+        "limits": SMALL,
+        "idle_seconds": 600.0,
+        "patience": OF_DAEMONS,
+    }
     return RoomSandboxes(state=place / "state", run=place / "run", **(settings | changes))
 
 

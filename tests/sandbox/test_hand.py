@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -218,11 +217,10 @@ async def test_being_cancelled_kills_all_that_was_started(hand: LiveHand) -> Non
     running = asyncio.ensure_future(hand.host.run(FAMILY))
     await until((hand.workspace / "bare").exists)
     assert bare(hand)
-    began = time.monotonic()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert time.monotonic() - began < 0.5, "who cancels does not wait for the dying"
+    assert bare(hand), "who cancels does not wait for the dying"
     await until(lambda: not hand.left() and not bare(hand))
     await until(lambda: not hand.host.busy)
     assert (await hand.host.run(["true"])).code == 0

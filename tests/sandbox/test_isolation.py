@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import contextlib
 
 from roommate.errors import ToolError
 from roommate.words import RoomId
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 from tests.sandbox.conftest import ROOM, SMALL, Make, sh
 
 OTHER = RoomId("!other:example.org")
@@ -53,15 +53,20 @@ async def test_a_memory_hog_dies_alone(make: Make) -> None:
 async def test_a_fork_bomb_stays_in_its_room(make: Make) -> None:
     sandboxes = make()
     one, other = await asyncio.gather(sandboxes.hand(ROOM), sandboxes.hand(OTHER))
-    bomb = asyncio.create_task(sh(one, "bomb() { bomb | bomb & }; bomb; sleep 60", timeout=2))
+    bomb = asyncio.create_task(sh(one, "bomb() { bomb | bomb & }; bomb; sleep 600"))
     await asyncio.sleep(0.5)
-    started = time.monotonic()
     assert (await sh(other, "echo fine")).text == "fine\n"
-    assert time.monotonic() - started < 5
-    assert (await bomb).exit.timed_out
-    count = await sh(await sandboxes.hand(ROOM), "ps aux | wc -l")
-    assert count.exit.code == 0
-    assert int(count.text) < 20, "the bomb still runs"
+    assert not bomb.done()
+    bomb.cancel()
+    await asyncio.wait([bomb])
+
+    async def over() -> bool:
+        with contextlib.suppress(ToolError):  # too many processes, still
+            said = await sh(await sandboxes.hand(ROOM), "ps aux | wc -l")
+            return said.exit.code == 0 and int(said.text.splitlines()[-1]) < 20
+        return False
+
+    await until(over, "the end of the bomb")
 
 
 async def test_a_bomb_left_behind_gives_way_to_the_next_call(make: Make) -> None:

@@ -312,31 +312,32 @@ async def test_a_container_made_otherwise_is_made_anew_when_it_starts(make: Make
     before = make()
     await before.hand(ROOM)
     await before.close()
-    after = make(image="localhost/roommate:other")
-    podman("tag", BASE, "localhost/roommate:other")
+    name = f"localhost/roommate:other-{place.name}"
+    after = make(image=name)
+    podman("tag", BASE, name)
     try:
         first = containers(place / "state")
         podman("stop", "--time", "0", *first)
         old = podman("inspect", "--format", "{{.Id}}", *first)
-        podman("build", "--isolation=chroot", "--quiet", "--tag", "localhost/roommate:other", str(_context(place)))
+        _build(name, _context(place))
         assert (await (await after.hand(ROOM)).run("test -e /new")).code == 0
         assert podman("inspect", "--format", "{{.Id}}", *first) != old
         assert "roommate:other" in await after.describe(ROOM)
     finally:
         await after.close()
         remove_containers(place / "state")
-        podman("rmi", "--force", "localhost/roommate:other")
+        podman("rmi", "--force", name)
 
 
 async def test_a_newer_image_is_taken_after_the_next_idle_stop(make: Make, place: Path) -> None:
-    name = "localhost/roommate:newer"
+    name = f"localhost/roommate:newer-{place.name}"
     podman("tag", BASE, name)
     sandboxes = make(image=name, idle_seconds=1.0)
     life = asyncio.create_task(sandboxes.run([ROOM]))
     try:
         hand = await sandboxes.hand(ROOM)
         await hand.write("/workspace/file", b"kept")
-        podman("build", "--isolation=chroot", "--quiet", "--tag", name, str(_context(place)))
+        _build(name, _context(place))
         assert (await (await sandboxes.hand(ROOM)).run("test -e /new")).code == 1, "who works is not disturbed"
         await until(lambda: state_of(place) == "exited")
         again = await sandboxes.hand(ROOM)
@@ -356,10 +357,15 @@ def _context(place: Path, *lines: str) -> Path:
     return folder
 
 
+def _build(name: str, context: Path) -> None:
+    # Without layers: another test that ends would remove those that both have in common.
+    podman("build", "--isolation=chroot", "--layers=false", "--quiet", "--tag", name, str(context))
+
+
 async def test_a_missing_image_is_said_and_used_once_it_is_there(make: Make, place: Path) -> None:
-    name = "localhost/roommate:late"
+    name = f"localhost/roommate:late-{place.name}"
     sandboxes = make(image=name)
-    with pytest.raises(ImageError, match=r"localhost/roommate:late is not there: run `roommate image build`"):
+    with pytest.raises(ImageError, match=f"{name} is not there: run `roommate image build`"):
         await sandboxes.hand(ROOM)
     assert [check.what for check in await sandboxes.check() if not check.ok] == ["image"]
     podman("tag", BASE, name)
@@ -374,8 +380,8 @@ async def test_a_missing_image_is_said_and_used_once_it_is_there(make: Make, pla
     ("missing", "line"), [("python3", "RUN rm /usr/bin/python3*"), ("/bin/sh", "RUN rm /bin/sh /bin/dash /bin/bash")]
 )
 async def test_an_image_that_no_hand_runs_in_is_refused(make: Make, place: Path, missing: str, line: str) -> None:
-    name = "localhost/roommate:unfit"
-    podman("build", "--isolation=chroot", "--quiet", "--tag", name, str(_context(place, line)))
+    name = f"localhost/roommate:unfit-{place.name}"
+    _build(name, _context(place, line))
     try:
         with pytest.raises(ImageError, match=f"the image {name} has no {missing}"):
             await make(image=name).hand(ROOM)

@@ -22,6 +22,8 @@ from roommate.updates.updater import Updater
 from roommate.words import Update, UpdateStep
 
 FAILED = 1
+HELD_SECONDS = 3600.0
+"""How long we wait for an updater that has ended its own update: it still tidies up, and may carry ours out, too."""
 
 
 def update(ref: str, *, check: bool, root: Path | None, remote: str) -> int:
@@ -99,7 +101,7 @@ def _run(install: Install, settings: Settings) -> int:
         last = update.taken[-1]
         _say(f"{last.step}: {last.seconds:.1f} s")
 
-    with journal.held(seconds=1.0):
+    with journal.held(seconds=HELD_SECONDS):
         repository = plan.repository_of(install, settings)
         health, patience = settings.update_health_seconds, settings.patience
         ended = Updater(install, repository, journal, health_seconds=health, patience=patience, tell=tell).run()

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from roommate.errors import UpdateError
-from roommate.updates.programs import run
+from roommate.updates.programs import work
 from roommate.updates.releases import About, Install, Release
 from roommate.updates.repository import Commit, Repository
 
@@ -32,7 +32,7 @@ def build(install: Install, repository: Repository, commit: Commit, uv: Path, pa
             _environment(release, install.current, uv, INSTALL_SECONDS * patience)
         return release
     if release.path.exists():
-        shutil.rmtree(release.path)
+        _delete(release.path)
     repository.export(commit.id, release.path)
     _environment(release, install.current, uv, INSTALL_SECONDS * patience)
     release.finish(About(commit.id, commit.subject, commit.day, time.time()))
@@ -41,7 +41,7 @@ def build(install: Install, repository: Repository, commit: Commit, uv: Path, pa
 
 def check(release: Release, root: Path, patience: float = 1.0) -> None:
     """Ask a release, in a process of its own, whether it can run here. Raises UpdateError with what it says."""
-    run(
+    work(
         ["env", "-C", root, "-u", "PYTHONDONTWRITEBYTECODE", release.program, "self-check"],
         "the self-check",
         seconds=CHECK_SECONDS * patience,
@@ -51,7 +51,7 @@ def check(release: Release, root: Path, patience: float = 1.0) -> None:
 def image(release: Release, root: Path, patience: float = 1.0) -> None:
     """Have a release make the rooms' image, which takes a second when its recipe is the same. Raises UpdateError."""
     seconds = IMAGE_SECONDS * patience
-    run(["env", "-C", root, release.program, "image", "build"], "making the image", seconds=seconds)
+    work(["env", "-C", root, release.program, "image", "build"], "making the image", seconds=seconds)
 
 
 def _is_sound(release: Release) -> bool:
@@ -69,15 +69,24 @@ def _environment(release: Release, like: Release | None, uv: Path, seconds: floa
     place = release.path / ".venv"
     doing = "making the environment"
     if like is not None and like != release and _is_sound(like):
-        run(["cp", "--archive", "--link", like.path / ".venv", place], doing, seconds=seconds)
+        work(["cp", "--archive", "--link", like.path / ".venv", place], doing, seconds=seconds)
     else:
         # Its programs find it by where they are, so that it can be copied.
         python = sys._base_executable  # type: ignore[attr-defined]  # without an environment; Python has no other word
-        run([uv, "venv", "--quiet", "--relocatable", "--python", python, place], doing, seconds=seconds)
+        work([uv, "venv", "--quiet", "--relocatable", "--python", python, place], doing, seconds=seconds)
     lock = release.path / "requirements.lock"
     if not lock.exists():
         raise UpdateError("this commit has no requirements.lock")
     into = ("--quiet", "--python", release.python)
-    run([uv, "pip", "sync", *into, "--require-hashes", lock], "installing what the lock says", seconds=seconds)
+    work([uv, "pip", "sync", *into, "--require-hashes", lock], "installing what the lock says", seconds=seconds)
     package = ("--no-deps", "--no-build-isolation", "--editable", release.path)
-    run([uv, "pip", "install", *into, *package], "installing Roommate", seconds=seconds)
+    work([uv, "pip", "install", *into, *package], "installing Roommate", seconds=seconds)
+
+
+def _delete(folder: Path) -> None:
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise UpdateError(
+            f"what an earlier attempt left cannot be deleted: {folder}: {error.filename}: {error.strerror}"
+        ) from error

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from roommate.errors import UpdateError
+from roommate.tied import tied
 
 LONGEST_LINE = 300
 
@@ -29,6 +31,12 @@ def run(
     if done.returncode != 0:
         raise UpdateError(f"{doing} failed: {last_line(done.stderr)}")
     return done.stdout
+
+
+def work(command: Sequence[str | Path], doing: str, *, seconds: float) -> None:
+    """As `run`, in the main thread, for what makes a release: it ends with us, also when we are killed. Whoever comes
+    next begins anew, and nobody else is at work there then."""
+    run(tied([os.fspath(word) for word in command], "KILL"), doing, seconds=seconds)
 
 
 def last_line(output: bytes) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roommate.errors import UpdateError
+from roommate.tied import tied
 from roommate.updates.programs import run
 
 MOST_COMMITS = 12
@@ -102,7 +103,7 @@ class Repository:
         )
         folder.mkdir(parents=True)
         with archive:
-            tar = ["tar", "--extract", f"--directory={folder}"]
+            tar = tied(["tar", "--extract", f"--directory={folder}"], "KILL")
             unpacked = subprocess.run(tar, stdin=archive.stdout, capture_output=True, check=False)
         if archive.returncode or unpacked.returncode:
             raise UpdateError(f"the tree of {commit} could not be written: {unpacked.stderr.decode(errors='replace')}")
