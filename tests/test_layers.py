@@ -20,6 +20,7 @@ MIDDLE = frozenset(
         "control_room",
         "desk",
         "egress",
+        "health",
         "holds",
         "repos",
         "hooks",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from roommate import premises
 from roommate.config import Settings
 from roommate.ops import doctor, host
+from roommate.store import DATABASE, MEND, damage, is_begun
 from roommate.words import Account, Check
 
 Look = Callable[[], Awaitable[Sequence[Check]]]
@@ -25,6 +26,18 @@ class Known:
     synced_ago: float | None = None
 
 
+def _database(settings: Settings) -> Check:
+    """Is it there, and whole? Reads all of it. Blocks."""
+    file = settings.state_dir / DATABASE
+    if file.exists() and file.stat().st_size:
+        found = damage(settings.state_dir)
+        size = f"{file.stat().st_size / (1 << 20):.1f} MiB"
+        return Check("database", not found, f"{file}: {found}" if found else f"whole, {size}", MEND)
+    if is_begun(settings.state_dir):
+        return Check("database", False, f"{file} is not there, or empty, although there are rooms", MEND)
+    return Check("database", True, "the first start makes it")
+
+
 async def examine(settings: Settings, known: Known, sandboxes: Look, probes: Sequence[Look] = ()) -> list[Check]:
     """Look at everything. `sandboxes` looks at Podman and the rooms' ground; `probes` are what costs something."""
     checks = [doctor.python(), *await asyncio.to_thread(premises.checks, settings), kept := doctor.state(settings)]
@@ -37,7 +50,7 @@ async def examine(settings: Settings, known: Known, sandboxes: Look, probes: Seq
                 checks += [await doctor.upload_limit(settings, account), doctor.rate_limit(known.pace)]
     if known.runs:
         checks.append(doctor.sync(known.synced_ago))
-    checks.append(await doctor.model(settings))
+    checks += [await asyncio.to_thread(_database, settings), doctor.disk(settings), await doctor.model(settings)]
     checks += await asyncio.to_thread(host.checks, settings)
     checks += await sandboxes()
     for probe in probes:

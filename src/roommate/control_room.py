@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from roommate import logs
 from roommate.chat import view
-from roommate.errors import StateError
+from roommate.errors import MatrixError, StateError
 from roommate.matrix import render
 from roommate.ports import Progress
 from roommate.redaction import Redaction
 from roommate.store import Outbox
-from roommate.words import Draft, RoomId
+from roommate.words import Draft, JsonObject, RoomId
 
 log = logging.getLogger(__name__)
+
+Send = Callable[[RoomId, str, JsonObject, str], Awaitable[object]]
+"""Of a room, a type, a content and a transaction id. Raises MatrixError."""
 
 GATHER_SECONDS = 2.0
 """A failure seldom comes alone."""
@@ -28,10 +32,12 @@ LINES = 10
 class ControlRoom:
     """Of `room_id`; where that is empty, nobody is told anything."""
 
-    def __init__(self, room_id: RoomId, outbox: Outbox, progress: Progress) -> None:
+    def __init__(self, room_id: RoomId, outbox: Outbox, progress: Progress, send: Send) -> None:
+        """`send` says something at once, past the outbox."""
         self.room_id = room_id
         self._outbox = outbox
         self._progress = progress
+        self._send = send
 
     async def tell(self, markdown: str, *, once: str | None = None, quietly: bool = True) -> None:
         """Say something there; what has the same `once` is said once. Not `quietly`: clients ring for it."""
@@ -45,7 +51,10 @@ class ControlRoom:
         return [Draft(self.room_id, content, once=once)] if self.room_id else []
 
     async def watch(self, journal: logs.Logs) -> None:
-        """Tell of failures that are logged, until cancelled: at most one message in QUIET_SECONDS."""
+        """Tell of failures that are logged, until cancelled: at most one message in QUIET_SECONDS.
+
+        That the disk is full cannot be kept in the outbox: it is said past it.
+        """
         if not self.room_id:
             return
         failures = _Failures(self.room_id, journal.redact)
@@ -54,13 +63,21 @@ class ControlRoom:
             while True:
                 await failures.come.wait()
                 await asyncio.sleep(GATHER_SECONDS)
+                text = failures.take()
                 try:
-                    await self.tell(failures.take(), quietly=False)
-                except StateError as error:
-                    log.warning("operators were not told of a failure: %s", error)
+                    await self.tell(text, quietly=False)
+                except StateError:
+                    await self._say_at_once(text)
                 await asyncio.sleep(QUIET_SECONDS)
         finally:
             logging.getLogger().removeHandler(failures)
+
+    async def _say_at_once(self, markdown: str) -> None:
+        try:
+            content = render.content(markdown, notice=False)
+            await self._send(self.room_id, "m.room.message", content, f"roommate-now-{secrets.token_hex(8)}")
+        except MatrixError as error:
+            log.warning("operators were not told of a failure: %s", error)
 
 
 class _Failures(logging.Handler):

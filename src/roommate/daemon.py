@@ -32,6 +32,7 @@ from roommate.control_room import ControlRoom
 from roommate.desk.methods import methods
 from roommate.desk.steering import Steering
 from roommate.errors import ControlError, TokenRevoked, Transient
+from roommate.health import Health
 from roommate.holds import FLAG, Holds
 from roommate.house import House
 from roommate.logs import Logs
@@ -106,7 +107,7 @@ class Daemon:
         """Until cancelled, or a part of it cannot go on (RoommateError in an ExceptionGroup)."""
         database = Database.open(self._settings.state_dir)
         self._journal.keep()
-        inbox = Inbox(database)
+        inbox, health = Inbox(database), Health(database)
         homeserver = Homeserver(
             self._settings.matrix_homeserver,
             self._settings.bot,
@@ -120,9 +121,10 @@ class Daemon:
             self._control.open()
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._control.run())
+                group.create_task(health.run())
                 group.create_task(self._systemd.run(self._in_a_line, self._stalled_seconds))
                 await self._sign_in(homeserver, inbox)
-                await self._serve(database, inbox, homeserver, sandboxes, spool)
+                await self._serve(database, health, inbox, homeserver, sandboxes, spool)
         finally:
             self._control.close()
             try:
@@ -155,12 +157,18 @@ class Daemon:
                 return
 
     async def _serve(
-        self, database: Database, inbox: Inbox, homeserver: Homeserver, sandboxes: RoomSandboxes, spool: Spool
+        self,
+        database: Database,
+        health: Health,
+        inbox: Inbox,
+        homeserver: Homeserver,
+        sandboxes: RoomSandboxes,
+        spool: Spool,
     ) -> None:
         rooms, outbox, cards, ipc = Rooms(database), Outbox(database), Cards(database), Ipc(database)
         audit = Audit(database)
         sender = Sender(homeserver, outbox)
-        control = ControlRoom(RoomId(self._settings.control_room), outbox, sender)
+        control = ControlRoom(RoomId(self._settings.control_room), outbox, sender, homeserver.send)
         questions = Questions(cards, sender, control, {hooks.ASKED_BY_HOOK: hooks.decider(spool)})
         redeploys = Redeploys(lambda: self._settings, outbox, questions, sender, audit, control)
         egress, agent_usages = Egress(database), AgentUsages(database)
@@ -249,6 +257,7 @@ class Daemon:
                 room=lambda room_id: self._resident(room_id, group, house),
                 wake=lambda room_id: self._wake(room_id, group, house),
                 silent_seconds=lambda: intake.silent_seconds,
+                trouble=lambda: health.trouble,
             )
             group.create_task(intake.run())
             group.create_task(audit.run(self._settings.audit_days))

@@ -87,6 +87,8 @@ class House:
     """There is something new for this room in the inbox."""
     silent_seconds: Callable[[], float | None]
     """Since the homeserver last answered a sync; None before the first."""
+    trouble: Callable[[], str]
+    """Why nothing can be kept at present, or what is damaged; empty when all is well."""
 
     @property
     def settings(self) -> Settings:

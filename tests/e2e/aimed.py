@@ -20,10 +20,10 @@ AIM = Path("aim")
 
 
 class AimedDatabase(Database):
-    def __init__(self, connection: sqlite3.Connection, lock: int) -> None:
+    def __init__(self, connection: sqlite3.Connection, lock: int, file: Path) -> None:
         self._changes = connection.total_changes
         connection.set_trace_callback(self._begins)
-        super().__init__(connection, lock)
+        super().__init__(connection, lock, file)
 
     def _begins(self, statement: str) -> None:
         if statement == "COMMIT" and self._connection.total_changes > self._changes:

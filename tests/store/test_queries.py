@@ -56,7 +56,7 @@ def queries() -> Iterator[tuple[str, str]]:
             source = ast.unparse(node).strip("f'\"")
             begins = node if isinstance(node, ast.Constant) else node.values[0]
             if isinstance(begins, ast.Constant) and isinstance(begins.value, str) and SQL.match(begins.value):
-                if source in WHOLE:
+                if source in WHOLE or not GROWING & set(re.findall(r"\w+", source)):
                     continue
                 for text in texts(node, module):
                     yield f"{path.stem}:{node.lineno}", text
@@ -100,5 +100,5 @@ def test_no_query_reads_a_growing_table_whole(empty: sqlite3.Connection, where: 
 
 def test_the_queries_are_found() -> None:
     found = [query for _, query in queries()]
-    assert len(found) > 60
+    assert len(found) > 50
     assert any("unsent" in query for query in found)

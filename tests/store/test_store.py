@@ -346,3 +346,18 @@ def test_what_is_encoded_comes_back(value: object) -> None:
 def test_a_picture_is_not_kept() -> None:
     seen = ToolResult("1", "a page", picture=Picture("image/png", b"png"))
     assert codec.decode("ToolResult", codec.encode(seen)) == ToolResult("1", "a page")
+
+
+async def test_a_connection_that_cannot_even_roll_back_is_broken_for_everybody(database: Database) -> None:
+    """Whoever waits is told, and whoever asks later: nobody waits for a thread that is no more."""
+    rooms = Rooms(database)
+
+    def close(c: sqlite3.Connection) -> None:
+        c.close()
+
+    async with asyncio.timeout(20):
+        results = await asyncio.gather(rooms.joined(), database.run(close), rooms.joined(), return_exceptions=True)
+        assert [type(result) for result in results] == [StateError] * 3
+        await database.broken.wait()
+        with pytest.raises(StateError, match="cannot be used any more"):
+            await rooms.joined()

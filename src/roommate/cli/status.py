@@ -92,7 +92,8 @@ def _stopped(error: NotRunning) -> dict[str, Any]:
 
 def lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """What a status says, for people."""
-    yield "state", found["state"] + (f", paused by {found['paused']}" if found["paused"] else "")
+    paused = f", paused by {found['paused']}" if found["paused"] else ""
+    yield "state", found["state"] + (f": {printable(found['trouble'])}" if found["trouble"] else "") + paused
     yield "process", f"{found['pid']}, for {age(found['uptime'])}"
     yield "version", found["version"]
     yield "bot", f"{found['bot']} at {found['homeserver']}"

@@ -11,7 +11,7 @@ from roommate.config import Settings
 from roommate.house import House
 from roommate.logs import Newest
 
-STARTING, TRIAL, READY = "starting", "trial", "ready"
+STARTING, TRIAL, READY, TROUBLE = "starting", "trial", "ready", "trouble"
 
 SILENT_SECONDS = 60
 """A sync that is older is no good sign: the homeserver is asked twice a minute."""
@@ -33,6 +33,8 @@ class Status:
     last_error_at: float | None
     systemd: bool
     """It is watched over by systemd."""
+    trouble: str = ""
+    """What is wrong with the state: a full disk, a damaged database."""
     synced_ago: float | None = None
     """None before the first sync."""
     syncing: bool = False
@@ -67,10 +69,11 @@ async def status(settings: Settings, since: float, newest: Newest, house: House 
     )
     if house is None or (silent := house.silent_seconds()) is None:
         return starting
-    pause = house.holds.of_all()
+    pause, trouble = house.holds.of_all(), house.trouble()
     return replace(
         starting,
-        state=TRIAL if house.holds.on_trial else READY,
+        state=TROUBLE if trouble else TRIAL if house.holds.on_trial else READY,
+        trouble=trouble,
         synced_ago=silent,
         syncing=silent < SILENT_SECONDS,
         paused=pause.by if pause else "",

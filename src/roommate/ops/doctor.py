@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import platform
+import shutil
 import ssl
 import stat
 import sys
@@ -29,6 +30,8 @@ SKEW_SECONDS = 5
 SILENT_SECONDS = 60
 """A sync that is older is no good sign: the homeserver is asked twice a minute."""
 SLOW_PACE = 0.5
+LOW_DISK, FULL_DISK = 0.1, 0.005
+"""The parts of the disk that are free when it is time for a warning, and when it is as good as full."""
 SMALLEST_UPLOAD = 1 << 20
 
 
@@ -53,6 +56,24 @@ def state(settings: Settings) -> Check:
     if mode & 0o077:
         return Check(what, False, f"{folder} is open to others (mode {mode:o})", f"chmod 700 {folder}")
     return Check(what, True, f"{folder}, {'a daemon runs on it' if is_running(settings) else 'no daemon runs on it'}")
+
+
+def free_part(folder: Path) -> float:
+    """Of the disk that a folder is on, what is free for this user: 0 to 1. Raises OSError. Blocks."""
+    disk = shutil.disk_usage(folder)
+    return disk.free / (disk.used + disk.free or 1)
+
+
+def disk(settings: Settings) -> Check:
+    """Has the disk of STATE_DIR room? When it is full the daemon waits until it has some."""
+    what, folder = "disk", settings.state_dir
+    there = folder if folder.exists() else next(parent for parent in folder.parents if parent.exists())
+    free = free_part(there)
+    found = f"{free * 100:.1f} % of the disk of {there} is free"
+    mend = (
+        "make room: old backups, images that are not used (`roommate image ls`), workspaces of rooms that you have left"
+    )
+    return Check(what, free >= LOW_DISK, found, mend, needed=free < FULL_DISK)
 
 
 def is_running(settings: Settings) -> bool:

@@ -3,8 +3,18 @@
 from roommate.store.agents import Agents
 from roommate.store.audit import Audit, Chain, Record
 from roommate.store.cards import Card, Cards, Decided
-from roommate.store.copies import Copy, copy, put_back
-from roommate.store.database import Database, Transaction, Work, locked, reading
+from roommate.store.copies import Copy, copy, put_back, rescue
+from roommate.store.database import (
+    DATABASE,
+    MEND,
+    Database,
+    Transaction,
+    Work,
+    damage,
+    is_begun,
+    locked,
+    reading,
+)
 from roommate.store.egress import AgentUsages, Egress
 from roommate.store.inbox import Inbox, Waiting
 from roommate.store.ipc import Heard, Ipc
@@ -17,6 +27,8 @@ from roommate.store.taking import mark_of
 from roommate.store.turns import Spending, Turn, TurnRow, Turns
 
 __all__ = [
+    "DATABASE",
+    "MEND",
     "AgentUsages",
     "Agents",
     "Audit",
@@ -47,8 +59,11 @@ __all__ = [
     "Waiting",
     "Work",
     "copy",
+    "damage",
+    "is_begun",
     "locked",
     "mark_of",
     "put_back",
     "reading",
+    "rescue",
 ]

@@ -6,15 +6,14 @@ import contextlib
 import os
 import shutil
 import sqlite3
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from roommate.errors import StateError
 from roommate.store import audit
-from roommate.store.database import locked, reading
+from roommate.store.database import DATABASE, MEND, locked, reading
 from roommate.store.inbox import LOGIN
-
-DATABASE = "roommate.db"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +93,45 @@ def _take_over_login(there: Path, coming: Path) -> None:
             known &= {name for _, name, *_ in c.execute("PRAGMA there.table_info(sync)")}
             names = ", ".join(name for name in LOGIN if name in known)
             c.execute(f"UPDATE sync SET ({names}) = (SELECT {names} FROM there.sync)")  # noqa: S608 — names of ours
+
+
+def rescue(c: sqlite3.Connection, file: Path, disk: int) -> str:
+    """Save a database whose file was taken away from under this connection, while it is open; says what came of it.
+
+    It goes back to where it was, or beside what is there by now; nowhere, where another `disk` (a device's number) is
+    by now, for its own may come back. Blocks.
+    """
+    try:
+        if file.parent.stat().st_dev != disk:
+            return f"another disk is at {file.parent} now: mount the right one and start again"
+        place = _put_beside(c, file)
+    except (OSError, sqlite3.Error) as error:
+        return f"it could not be saved ({error}): {MEND}"
+    if place == file:
+        return "it was put back as it was, and nothing is lost"
+    return f"what the daemon knew is in {place}, for you to choose which of them is to count"
+
+
+def _put_beside(c: sqlite3.Connection, file: Path) -> Path:
+    coming = file.with_name(f"{DATABASE}.coming")
+    coming.unlink(missing_ok=True)
+    os.close(os.open(coming, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    with contextlib.closing(sqlite3.connect(coming, isolation_level=None)) as target:
+        c.backup(target)
+        target.execute("PRAGMA journal_mode=DELETE")
+    _to_disk(coming)
+    # First these: the journal of one database must never be replayed into another.
+    for beside in ("-wal", "-shm"):
+        file.with_name(file.name + beside).unlink(missing_ok=True)
+    place = file
+    try:
+        os.link(coming, place)  # never over what somebody has put there
+    except FileExistsError:
+        place = file.with_name(f"{DATABASE}.rescued-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
+        os.link(coming, place)
+    coming.unlink()
+    _to_disk(file.parent)
+    return place
 
 
 def _to_disk(path: Path) -> None:

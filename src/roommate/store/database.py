@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import logging
 import os
 import queue
 import sqlite3
@@ -23,8 +24,19 @@ Transaction = sqlite3.Connection
 Work = Callable[[Transaction], T]
 """Something to do in a transaction, which counts wholly or not at all. Several can be done in one."""
 
+DATABASE = "roommate.db"
+ROOMS = "rooms"
+"""In the state folder, beside the database: a folder of files for each room."""
+
 BATCH = 64
 """Most transactions in one group: bounds how long the first of them waits for the last."""
+
+MEND = "put a backup back: move STATE_DIR away, then `roommate restore FILE`"
+
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_NO_ROOM = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY})
+
+log = logging.getLogger(__name__)
 
 
 class Database:
@@ -32,9 +44,18 @@ class Database:
 
     Work is a function of the connection; it runs in the database's own thread, alone, inside of a savepoint, so that
     it counts wholly or not at all. What it raises reaches the caller; foreign SQLite errors come as StateError.
+
+    A full disk passes: `trouble` says so until something was written again. Damage does not: `broken` is set, nothing
+    is read or written any more, and the daemon has to end.
     """
 
-    def __init__(self, connection: sqlite3.Connection, lock: int) -> None:
+    def __init__(self, connection: sqlite3.Connection, lock: int, file: Path) -> None:
+        self.file = file
+        self.trouble = ""
+        """Why it takes nothing at present, for people; empty when it does."""
+        self.broken = asyncio.Event()
+        self.why: StateError | None = None
+        """What is `broken`."""
         self._connection = connection
         self._lock = lock
         self._work: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -45,11 +66,13 @@ class Database:
     def open(cls, folder: Path) -> Database:
         """Open (or make) ``roommate.db`` in the state folder, bring it up to date, and keep others out.
 
-        Raises StateError: another daemon holds it, it is of a newer version, or the disk says no.
+        Raises StateError: another daemon holds it, it is of a newer version, it is damaged, it is not there although
+        there are rooms, or the disk says no.
         """
         lock = _lock(folder)
-        file = folder / "roommate.db"
+        file = folder / DATABASE
         try:
+            _refuse_to_begin_anew(folder)
             os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
             connection.execute("PRAGMA journal_mode=WAL")
@@ -58,17 +81,34 @@ class Database:
             connection.execute("PRAGMA foreign_keys=ON")
         except (OSError, sqlite3.Error) as error:
             os.close(lock)
-            raise StateError(f"the database {file} cannot be opened: {error}") from error
+            mend = f"; {MEND}" if _code(error) in _DAMAGED else ""
+            raise StateError(f"the database {file} cannot be opened: {error}{mend}") from error
         except StateError:
             os.close(lock)
             raise
-        return cls(connection, lock)
+        return cls(connection, lock, file)
 
     async def run(self, work: Work[T]) -> T:
         """Do `work` in a transaction and return what it returns, once that is on the disk."""
-        job = _Job(work, asyncio.get_running_loop())
+        return await self._do(_Job(work, asyncio.get_running_loop()))  # type: ignore[no-any-return]
+
+    async def alone(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do `work` outside of any transaction, for what SQLite does not do within one."""
+        return await self._do(_Job(work, asyncio.get_running_loop(), alone=True))  # type: ignore[no-any-return]
+
+    async def give_up(self, work: Callable[[sqlite3.Connection], str]) -> None:
+        """Do `work` as the last thing ever; what it gives is why nothing behind it is done any more."""
+
+        def last(c: sqlite3.Connection) -> None:
+            self.why = StateError(work(c))
+
+        with contextlib.suppress(StateError):
+            await self.alone(last)
+        self.broken.set()
+
+    async def _do(self, job: _Job) -> Any:
         self._work.put(job)
-        return await job.future  # type: ignore[no-any-return]
+        return await job.future
 
     async def close(self) -> None:
         self._work.put(None)
@@ -79,7 +119,7 @@ class Database:
     def _serve(self) -> None:
         while (first := self._work.get()) is not None:
             jobs, ends = [first], False
-            while len(jobs) < BATCH and not ends:
+            while len(jobs) < BATCH and not ends and not jobs[-1].alone:
                 try:
                     further = self._work.get_nowait()
                 except queue.Empty:
@@ -88,14 +128,49 @@ class Database:
                     ends = True
                 else:
                     jobs.append(further)
-            self._commit(jobs)
-            for job in jobs:
-                job.deliver()
+            last = jobs.pop() if jobs[-1].alone else None
+            for group, do in ((jobs, self._commit), ([last] if last else [], self._run_alone)):
+                if group:
+                    self._work_off(group, do)
             if ends:
                 return
 
+    def _work_off(self, jobs: list[_Job], do: Callable[[list[_Job]], None]) -> None:
+        """Whatever happens, somebody hears of it: who waits for these jobs, or the daemon."""
+        if self.why is None:
+            try:
+                do(jobs)
+            except Exception as error:  # such as a ROLLBACK that fails: nobody knows what this connection does next
+                log.exception("the database's thread cannot go on")
+                self._break(f"the database {self.file} cannot be used any more: {error}", jobs)
+            self._judge(jobs)
+        for job in jobs:
+            job.error = self.why or job.error
+            job.deliver()
+
+    def _judge(self, jobs: list[_Job]) -> None:
+        """What the errors of SQLite mean for the database as a whole."""
+        for error in {str(job.error): job.error for job in jobs if isinstance(job.error, sqlite3.Error)}.values():
+            if _code(error) in _DAMAGED:
+                self._break(f"the database {self.file} is damaged ({error}): {MEND}", jobs)
+            elif _code(error) in _NO_ROOM and not self.trouble:
+                self.trouble = f"the disk of {self.file.parent} is full or does not write ({error})"
+                log.error("%s: nothing new is kept until it does; then all goes on by itself", self.trouble)
+
+    def _break(self, why: str, jobs: list[_Job]) -> None:
+        self.why = self.why or StateError(why)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: we end anyway
+            jobs[0].loop.call_soon_threadsafe(self.broken.set)
+
+    def _run_alone(self, jobs: list[_Job]) -> None:
+        [job] = jobs
+        try:
+            job.result = job.work(self._connection)
+        except Exception as error:
+            job.error = error
+
     def _commit(self, jobs: list[_Job]) -> None:
-        execute = self._connection.execute
+        execute, before = self._connection.execute, self._connection.total_changes
         try:
             execute("BEGIN IMMEDIATE")
             for job in jobs:
@@ -104,9 +179,14 @@ class Database:
                     job.result = job.work(self._connection)
                 except Exception as error:  # whatever a job raises is its caller's, the others of the group go on
                     job.error = error
+                    if isinstance(error, sqlite3.Error) and not self._connection.in_transaction:
+                        raise  # SQLite took all of it back
                     execute("ROLLBACK TO job")
                 execute("RELEASE job")
             execute("COMMIT")
+            if self.trouble and self._connection.total_changes > before:
+                log.warning("the disk of %s takes what is written again: all goes on", self.file.parent)
+                self.trouble = ""
         except sqlite3.Error as error:
             if self._connection.in_transaction:
                 execute("ROLLBACK")
@@ -130,6 +210,29 @@ def _lock(folder: Path) -> int:
     return lock
 
 
+def _refuse_to_begin_anew(folder: Path) -> None:
+    """Raises StateError where rooms have files and the database is not there or empty: it was lost, most likely."""
+    file = folder / DATABASE
+    if file.exists() and file.stat().st_size:
+        return
+    if is_begun(folder):
+        how = "empty" if file.exists() else "not there"
+        raise StateError(
+            f"the database {file} is {how}, although rooms have files beside it: {MEND}; "
+            f"or move {folder / ROOMS} away to begin anew on purpose"
+        )
+
+
+def is_begun(folder: Path) -> bool:
+    """Has a daemon ever made a room in this state folder?"""
+    return any(path.is_dir() for path in (folder / ROOMS).glob("*"))
+
+
+def _code(error: BaseException) -> int:
+    """SQLite's primary result code, 0 where the error is another's."""
+    return int(getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
+
+
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Nobody else has the state folder meanwhile. Raises StateError when a daemon does."""
@@ -146,7 +249,7 @@ def reading(folder: Path) -> Iterator[sqlite3.Connection]:
 
     Raises StateError, also for what goes wrong within the block: there is none, or it is of another version.
     """
-    file = folder / "roommate.db"
+    file = folder / DATABASE
     try:
         with contextlib.closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, isolation_level=None)) as c:
             c.execute("BEGIN")
@@ -155,10 +258,26 @@ def reading(folder: Path) -> Iterator[sqlite3.Connection]:
         raise StateError(f"the database {file} cannot be read: {error}") from error
 
 
-class _Job:
-    __slots__ = ("error", "future", "loop", "result", "work")
+def damage(folder: Path) -> str:
+    """What ``PRAGMA quick_check`` finds wrong in the database of a state folder, at first; empty when it is whole.
 
-    def __init__(self, work: Callable[[sqlite3.Connection], Any], loop: asyncio.AbstractEventLoop) -> None:
+    Reads all of it, on a connection of its own. Blocks.
+    """
+    try:
+        with reading(folder) as c:
+            [result] = c.execute("PRAGMA quick_check(1)").fetchone()
+    except StateError as error:
+        return str(error)
+    return "" if result == "ok" else " ".join(str(result).split())
+
+
+class _Job:
+    __slots__ = ("alone", "error", "future", "loop", "result", "work")
+
+    def __init__(
+        self, work: Callable[[sqlite3.Connection], Any], loop: asyncio.AbstractEventLoop, *, alone: bool = False
+    ) -> None:
+        self.alone = alone
         self.work = work
         self.loop = loop
         self.future: asyncio.Future[Any] = loop.create_future()
