@@ -34,7 +34,8 @@ RUN : systemd, Podman; . "${SITE:-/dev/null}" && export DEBIAN_FRONTEND=noninter
 ENV HOME=/root
 RUN : an ordinary user; useradd --uid 1001 --user-group --create-home --shell /bin/bash ann \\
     && mkdir -p /var/lib/systemd/linger && touch /var/lib/systemd/linger/ann \\
-    && printf '[storage]\\ndriver="overlay"\\n' >/etc/containers/storage.conf \\
+    && printf '[storage]\\ndriver="overlay"\\nrunroot="/run/containers"\\ngraphroot="/var/lib/containers"\\n' \\
+      >/etc/containers/storage.conf \\
     && printf '[engine]\\nruntime="runc"\\ncgroup_manager="cgroupfs"\\nevents_logger="file"\\n' \\
       >/etc/containers/containers.conf
 CMD ["/lib/systemd/systemd"]
@@ -62,12 +63,16 @@ class Machine(Shell):
         name = f"machine-{secrets.token_hex(4)}"
         options = [f"--volume={mount}" for mount in (f"{folder}/site:/mnt:ro", *_local_indexes(), *mounts)]
         run = (
-            "podman", "run", "--detach", "--name", name, "--systemd=always", "--network=host", "--cgroupns=private",
-            "--cap-add=SYS_ADMIN,NET_ADMIN", "--security-opt=seccomp=unconfined", "--security-opt=unmask=ALL",
+            "podman", "run", "--detach", "--name", name, "--systemd=always", "--network=host",
+            # Root's Podman in it unpacks images, joins its rooms' namespaces, and makes a cgroup for each, which
+            # it finds where it sees all of them.
+            "--cap-add=SYS_ADMIN,NET_ADMIN,MKNOD,SYS_PTRACE",
+            "--cgroupns=host", f"--volume={_cgroups(folder)}:/sys/fs/cgroup",
+            "--security-opt=seccomp=unconfined", "--security-opt=unmask=ALL",
             # Podman's own are more than some hosts may give.
             f"--ulimit=nofile={_most(resource.RLIMIT_NOFILE)}", f"--ulimit=nproc={_most(resource.RLIMIT_NPROC)}",
             # Podman in it keeps its layers here: they cannot lie on the layers of the machine's own system.
-            "--volume=/home", *options, NAME,
+            "--volume=/home", "--volume=/var/lib/containers", *options, NAME,
         )  # fmt: skip
         for conf in SETUPS.values():
             configured = {"CONTAINERS_CONF": str(_written(folder / "containers.conf", conf))} if conf else {}
@@ -99,10 +104,11 @@ class Machine(Shell):
         print(f"{user}$ {command}\n{text[-2000:]}")
         return process.returncode, text
 
-    async def give_image(self, image: str) -> None:
-        """Have the user's Podman know an image of this host."""
+    async def give_image(self, image: str, *, user: str = USER) -> None:
+        """Have a user's Podman know an image of this host."""
+        home = HOME if user == USER else "/root"
         load = (
-            f"podman save {image} | podman exec --interactive --user {USER} --env HOME={HOME} {self.name} podman load"
+            f"podman save {image} | podman exec --interactive --user {user} --env HOME={home} {self.name} podman load"
         )
         process = await asyncio.create_subprocess_shell(load, stdout=asyncio.subprocess.DEVNULL)
         assert await process.wait() == 0
@@ -116,7 +122,21 @@ class Machine(Shell):
         subprocess.run(
             ("podman", "rm", "--force", "--volumes", "--time=1", self.name), check=False, capture_output=True
         )
-        subprocess.run(("rm", "-rf", self._folder), check=True)
+        subprocess.run(("umount", "--recursive", self._folder / "cgroup"), check=False, capture_output=True)
+        subprocess.run(("rm", "-rf", "--one-file-system", self._folder), check=True)
+
+
+def _cgroups(folder: Path) -> Path:
+    """This host's cgroups in a folder of their own: systemd makes folders beside them, and that one read-only."""
+    place = folder / "cgroup"
+    place.mkdir()
+    subprocess.run(("mount", "-t", "tmpfs", "tmpfs", place), check=True)
+    mounted = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for target in [Path(words[1]) for words in mounted if words[2] in ("cgroup", "cgroup2")]:
+        here = place / target.relative_to("/sys/fs/cgroup")
+        here.mkdir(exist_ok=True)
+        subprocess.run(("mount", "--bind", target, here), check=True)
+    return place
 
 
 def _most(limit: int) -> str:

@@ -167,20 +167,23 @@ async def sees(who: Person, room: str, bot: str, *words: str) -> Shown:
     return found
 
 
-async def test_a_service_of_the_system(machine: Machine, homeserver: Synapse, person: MakePerson) -> None:
-    """Root's Podman cannot run in this machine: the daemon can, with all that the system's unit forbids it."""
+async def test_a_service_of_the_system(machine: Machine, homeserver: Synapse, image: str, person: MakePerson) -> None:
+    """With all that the system's unit forbids it, and with its umask."""
     alice, bot = await person("alice"), await register(homeserver, "of-the-system")
     before = await machine.files()
     flags = f"--homeserver {homeserver.url} --user {bot} --password {PASSWORD!r} --operators {alice.user_id}"
-    settings = "SANDBOX_IMAGE=registry.invalid/room UV_CACHE_DIR=/home/ann/.cache/uv"
-    install = f"/home/ann/clone/scripts/install-service.sh --force --remote /srv/roommate -- --yes {flags}"
-    await machine.run(f"export {settings}; {install}", user="root")
+    await machine.give_image(image, user="root")
+    await machine.write("/opt/roommate/.env", f"SANDBOX_IMAGE={image}\n", user="root")
+    install = f"/home/ann/clone/scripts/install-service.sh --remote /srv/roommate -- --yes {flags}"
+    await machine.run(f"export UV_CACHE_DIR=/home/ann/.cache/uv; {install}", user="root")
     assert "STATE_DIR=/var/lib/roommate\n" in await machine.run("cat /opt/roommate/.env", user="root")
     verified = "systemd-analyze verify --man=no roommate.service roommate-rollback.service"
     assert await machine.run(verified, user="root") == ""
     room = await alice.create_room([bot])
     await alice.wait_for_member(room, bot)
-    assert "rehearsal" in (await alice.ask(room, "hello")).body
+    assert "uid=1000" in (await alice.ask(room, "run: id && ls /run/spool/in")).body
+    modes = "stat --format %a /opt/roommate /opt/roommate/.env /var/lib/roommate /var/lib/roommate/roommate.db"
+    assert (await machine.run(modes, user="root")).split() == ["700", "600", "700", "600"]
     await machine.run("/opt/roommate/current/scripts/uninstall.sh --yes --purge", user="root")
     assert [path for path in await machine.files() - before if not path.startswith(ALIEN)] == []
     await machine.run("test -e /opt/roommate || test -e /var/lib/roommate", user="root", fails=True)
