@@ -43,7 +43,7 @@ def fresh_name() -> str:
     return f"init-{secrets.token_hex(4)}"
 
 
-async def test_flags_say_everything(homeserver: Synapse, website: str, tmp_path: Path) -> None:
+async def test_flags_say_all(homeserver: Synapse, website: str, tmp_path: Path) -> None:
     name, secret = fresh_name(), tmp_path / "secret"
     secret.write_text(f"{homeserver.registration_secret}\n")
     flags = ("--yes", "--homeserver", website, "--user", name, "--operators", "@ann:localhost, @bob:localhost")
@@ -86,6 +86,55 @@ async def test_what_is_missing_is_named(homeserver: Synapse, tmp_path: Path) -> 
         assert code in (1, 78)
         assert words in err
         assert "Traceback" not in err
+
+
+async def test_a_person_is_asked_for_what_is_missing_only(homeserver: Synapse, tmp_path: Path) -> None:
+    """What scripts/setup-synapse.sh writes has no model; a model may be there without its key."""
+    path = tmp_path / ".env"
+    known = f"MATRIX_HOMESERVER={homeserver.url}\nMATRIX_USER=@a:localhost\nMATRIX_PASSWORD=a\nOPERATORS=@b:localhost\n"
+    environment = dict.fromkeys(os.environ.keys() - no_settings().keys(), "")
+    command = (str(ROOMMATE), "init", "--missing", "--env-file", str(path))
+    async with ScriptedModel(key="the-key") as model:
+        path.write_text(known)
+        async with Terminal(*command, environment=environment) as terminal:
+            await terminal.see("Model, by its")
+            terminal.type("openai/scripted\r")
+            await terminal.see("Its key")
+            await terminal.until_hidden()
+            terminal.type("the-key\r")
+            await terminal.see("Base URL")
+            terminal.type(f"{model.url}\r")
+            await terminal.see("openai/scripted answers")
+            assert await terminal.ended() == 0
+            assert "Homeserver" not in terminal.screen.text
+            assert "Operators" not in terminal.screen.text
+        whole = path.read_text()
+        assert whole == f"{known}LLM_MODEL=openai/scripted\nLLM_API_KEY=the-key\nLLM_API_BASE={model.url}\n"
+
+        async with Terminal(*command, environment=environment) as terminal:
+            assert await terminal.ended() == 0
+            assert terminal.screen.text.strip() == ""
+        assert path.read_text() == whole
+
+        path.write_text(f"{known}LLM_MODEL=openai/scripted\n")
+        async with Terminal(*command, environment=environment) as terminal:
+            await terminal.see("Its key")
+            await terminal.until_hidden()
+            terminal.type("the-key\r")
+            await terminal.see("Base URL")
+            terminal.type(f"{model.url}\r")
+            await terminal.see("openai/scripted answers")
+            assert await terminal.ended() == 0
+            assert "Model, by its" not in terminal.screen.text
+        assert path.read_text() == whole
+
+    # Where nobody can be asked, what is there is enough, or named.
+    path.write_text(known)
+    assert await roommate(tmp_path, "init", "--missing") == (0, "", "")
+    assert path.read_text() == known
+    path.write_text(known.replace("OPERATORS=@b:localhost\n", ""))
+    code, _, err = await roommate(tmp_path, "init", "--missing")
+    assert (code, "who is operator?" in err) == (78, True)
 
 
 async def test_a_person_is_asked_until_it_is_right(homeserver: Synapse, tmp_path: Path) -> None:
@@ -174,7 +223,7 @@ async def test_a_login_in_a_browser_is_kept_for_the_daemon(homeserver: Synapse, 
         assert "renewed at the next start" in out
 
 
-async def test_an_access_token_needs_no_password(homeserver: Synapse, tmp_path: Path) -> None:
+async def test_an_access_token(homeserver: Synapse, tmp_path: Path) -> None:
     account = await homeserver.register(fresh_name(), PASSWORD)
     flags = ("--yes", "--homeserver", homeserver.url, "--operators", "@ann:localhost", "--image", "none")
     code, _, err = await roommate(tmp_path, "init", *flags, "--access-token", "syt_wrong")

@@ -76,10 +76,17 @@ def _init_command(
     llm_api_key: Annotated[str, typer.Option(help="The key of its provider.")] = "",
     llm_api_base: Annotated[str, typer.Option(help="Base URL of a provider of your own.")] = "",
     image: Annotated[str, typer.Option(help="Make the rooms' image: base, core, browser, agents, or none.")] = "",
+    missing: Annotated[
+        bool, typer.Option("--missing", help="Ask for nothing but what the file does not say, and make no image.")
+    ] = False,
 ) -> None:
     """Set Roommate up: ask for homeserver, account, operators and model, try them, and write .env."""
     from roommate.cli import init
 
+    file, asks = env_file or init.DEFAULT, not yes and sys.stdin.isatty()
+    if missing:
+        init.complete(file, asks=asks)
+        return
     given = init.Answers(
         homeserver=homeserver,
         user=user,
@@ -96,7 +103,7 @@ def _init_command(
         allowed=allowed_users,
         stage=image,
     )
-    init.run(given, env_file or init.DEFAULT, asks=not yes and sys.stdin.isatty())
+    init.run(given, file, asks=asks)
 
 
 Homeserver = Annotated[str, typer.Option(help="Such as https://matrix.example.org; needed the first time.")]

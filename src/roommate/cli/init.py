@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.prompt import Prompt as Question
 
 from roommate import config, premises
+from roommate.agent import model_names
 from roommate.agent.litellm_model import LiteLLMModel, Patience
 from roommate.cli import login, typed
 from roommate.cli.steps import Steps
@@ -74,6 +75,23 @@ def run(given: Answers, path: Path, *, asks: bool) -> None:
         )
 
 
+def complete(path: Path, *, asks: bool) -> None:
+    """Ask for what the file does not say and a service needs, and for nothing else. Raises RoommateError."""
+    wizard = Wizard(Answers(), path, Console(stderr=True, highlight=False), asks=asks)
+    said, present = env_file.said(path), config.load(path)
+    known = "VPS_IP" in said or {"MATRIX_HOMESERVER", "MATRIX_USER"} <= said
+    if not known or not (said & {"MATRIX_PASSWORD", "MATRIX_ACCESS_TOKEN"} or login.saved(present)):
+        wizard.account()
+    if not said & {"OPERATORS", "MATRIX_ADMIN_USER", "VPS_IP"}:
+        wizard.people()
+    if not asks:
+        return  # without a model it rehearses; a key that is missing is told before anything starts
+    if "LLM_MODEL" not in said:
+        wizard.model()
+    elif model_names.problem(present.llm_model, present.llm_api_key.get_secret_value(), present.llm_api_base):
+        wizard.model(present.llm_model)
+
+
 class Wizard:
     """Each question offers what is set already; without `asks` that is taken. A wrong answer is asked for again or,
     where nobody is asked, raised. Each part is written when it is right."""
@@ -94,7 +112,9 @@ class Wizard:
         """Who may do what."""
         self._until_right(self._people, "operators", "allowed")
 
-    def model(self) -> None:
+    def model(self, name: str = "") -> None:
+        """Which model, unless its `name` is known, and its key."""
+        self._given = replace(self._given, model=self._given.model or name)
         self._until_right(self._model, "model", "key", "base")
 
     def stage(self) -> str:

@@ -46,6 +46,14 @@ def write(path: Path, settings: Mapping[str, str], *, header: str = "") -> None:
         raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
 
 
+def said(path: Path) -> frozenset[str]:
+    """Names of the settings that the file gives a value; none where there is no file."""
+    if not path.is_file():
+        return frozenset()
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return frozenset(line.key.upper() for line in parse_stream(file) if line.key and line.value)
+
+
 def with_setting(text: str, name: str, value: str) -> str:
     """The text of the file, with the value in the last line that sets it, behind a commented one, or at the end."""
     line = f"{name}={_quoted(name, value)}"
