@@ -8,14 +8,21 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
+from typing import Any
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+from yarl import URL
 
 NETWORK_ERRORS = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
 """What a request raises when the network, a proxy or garbage is in the way (ValueError: not JSON, not UTF-8)."""
 
 KEEP_ALIVE_SECONDS = 50.0
 """Shorter than the 60-75 s that homeservers and proxies keep an idle connection; a new one costs round trips."""
+
+FOR_HOMESERVERS = "MATRIX_CA_FILE or SSL_CERT_FILE"
+FOR_OTHERS = "SSL_CERT_FILE"
+"""What names a file with CAs."""
 
 _NO_ISSUER = frozenset({18, 19, 20, 21, 27})
 """X509_V_ERR_… of openssl-verify(1) that say that a CA is not known here."""
@@ -29,24 +36,38 @@ def trust(more: Path | None = None) -> ssl.SSLContext:
     return context
 
 
-def session(
-    *, seconds: float | None = None, more: Path | None = None, timeout: aiohttp.ClientTimeout | None = None
-) -> aiohttp.ClientSession:
-    """For requests that take `seconds` at most, or as `timeout` says. Whoever asked for it closes it."""
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(ssl=trust(more), keepalive_timeout=KEEP_ALIVE_SECONDS),
-        timeout=timeout or aiohttp.ClientTimeout(total=seconds),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        trust_env=True,
-    )
+def session(*, more: Path | None = None, at_once: int = 100, **options: Any) -> aiohttp.ClientSession:
+    """For many requests, `at_once` of them, trusting the CAs of the file `more` as well; `options` are aiohttp's.
+    Whoever asked for it closes it."""
+    connector = aiohttp.TCPConnector(ssl=trust(more), limit=at_once, keepalive_timeout=KEEP_ALIVE_SECONDS)
+    jar = aiohttp.DummyCookieJar()
+    return aiohttp.ClientSession(connector=connector, cookie_jar=jar, request_class=_Request, **options)
 
 
-def why(error: BaseException) -> str:
+class _Request(aiohttp.ClientRequest):
+    """Goes through the environment's proxy.
+
+    aiohttp's own `trust_env` also sends what ~/.netrc has for a host, which may be neither what a room may use nor what
+    we mean, and takes two threads for each request.
+    """
+
+    def __init__(self, method: str, url: URL, **options: Any) -> None:
+        if options.get("proxy") is None:
+            options["proxy"] = _proxy(url)
+        super().__init__(method, url, **options)
+
+
+def _proxy(url: URL) -> URL | None:
+    known = getproxies().get(url.scheme)
+    return None if known is None or url.host is None or proxy_bypass(url.host) else URL(known)
+
+
+def why(error: BaseException, mend: str = FOR_HOMESERVERS) -> str:
     """Why a request came to nothing, as the end of a line: what is wrong with a certificate, and what to set."""
     if certificate := _certificate(error):
         said = certificate.verify_message or str(certificate)
         if certificate.verify_code in _NO_ISSUER:
-            said += "; MATRIX_CA_FILE or SSL_CERT_FILE names the file with its CA"
+            said += f"; {mend} names the file with its CA"
         return f"its certificate is not trusted ({said})"
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return f"the proxy of HTTPS_PROXY or HTTP_PROXY answers {error.status} {error.message}"
@@ -55,18 +76,19 @@ def why(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def unanswered(whom: str, error: BaseException) -> str:
+def unanswered(whom: str, error: BaseException, mend: str = FOR_HOMESERVERS) -> str:
     """That somebody gave no answer, as a line."""
-    return f"{whom}: {why(error)}" if _certificate(error) else f"{whom} does not answer: {why(error)}"
+    return f"{whom}{': ' if _certificate(error) else ' does not answer: '}{why(error, mend)}"
 
 
 def _certificate(error: BaseException | None) -> ssl.SSLCertVerificationError | None:
     """The error of a certificate that is in another one: aiohttp and urllib wrap it differently."""
     seen = 0
     while error is not None and seen < 5:
-        if isinstance(error, ssl.SSLCertVerificationError):
+        inner = getattr(error, "certificate_error", None)  # aiohttp's own kind is one of ssl's, and empty
+        if inner is None and isinstance(error, ssl.SSLCertVerificationError):
             return error
-        inner = getattr(error, "certificate_error", None) or getattr(error, "reason", None)
+        inner = inner or getattr(error, "reason", None)
         error = inner if isinstance(inner, BaseException) else error.__cause__ or error.__context__
         seen += 1
     return None

@@ -12,6 +12,7 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
+from roommate import outgoing
 from roommate.errors import ForgeError
 from roommate.words import Destination, PullRequest, Repository
 
@@ -121,7 +122,7 @@ class Forge:
         url = URL(self.site.api + quote(path), encoded=True)
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=SECONDS)
-            self._session = aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())
+            self._session = outgoing.session(timeout=timeout)
         try:
             async with self._session.request(
                 method, url, params=query, json=body, headers=headers, allow_redirects=False

@@ -11,6 +11,7 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
+from roommate import outgoing
 from roommate.broker.providers import Provider
 from roommate.broker.tunnel_http import Servers
 from roommate.broker.usage import Counter
@@ -134,14 +135,7 @@ class Gateway:
     def _upstream(self) -> aiohttp.ClientSession:
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=TOTAL_SECONDS, sock_connect=10, sock_read=SILENT_SECONDS)
-            connector = aiohttp.TCPConnector(limit=200, keepalive_timeout=60)
-            self._session = aiohttp.ClientSession(
-                timeout=timeout,
-                connector=connector,
-                auto_decompress=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                read_bufsize=1 << 18,
-            )
+            self._session = outgoing.session(at_once=200, timeout=timeout, auto_decompress=False, read_bufsize=1 << 18)
         return self._session
 
 

@@ -10,6 +10,7 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
+from roommate import outgoing
 from roommate.broker.forge import Site
 from roommate.broker.git_wire import COMMANDS_BYTES, BadPush, judgeable
 from roommate.errors import ForgeError
@@ -118,12 +119,7 @@ class Upstream:
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=TOTAL_SECONDS, sock_connect=10, sock_read=SILENT_SECONDS)
-            self._session = aiohttp.ClientSession(
-                timeout=timeout,
-                auto_decompress=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                read_bufsize=1 << 18,
-            )
+            self._session = outgoing.session(timeout=timeout, auto_decompress=False, read_bufsize=1 << 18)
         return self._session
 
 

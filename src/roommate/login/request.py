@@ -38,7 +38,7 @@ async def call(
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
         async with (
-            outgoing.session(seconds=ANSWER_SECONDS, more=ca) as http,
+            outgoing.session(more=ca, timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS)) as http,
             http.request(method, url + path, json=body, data=form, headers=headers) as response,
         ):
             status = response.status

@@ -97,7 +97,7 @@ async def homeserver(settings: Settings) -> Check:
     status, answer = await asyncio.to_thread(_get, f"{url}/_matrix/client/versions", "", settings.matrix_ca)
     if status == 200 and (versions := answer.get("versions")):
         return Check(what, True, f"{url} speaks Matrix {versions[-1]}")
-    found = f"{url} answers with HTTP {status}" if status else f"{url} does not answer: {answer.get('error')}"
+    found = f"{url} answers with HTTP {status}" if status else f"{url}{answer.get('silent')}"
     return Check(
         what, False, found, "check MATRIX_HOMESERVER, and that the homeserver runs and can be reached from here"
     )
@@ -178,7 +178,8 @@ async def login(settings: Settings, account: Account | None) -> Check:
     if status == 200:
         found = f"STATE_DIR belongs to {answer.get('user_id')}, MATRIX_USER is {settings.matrix_user}"
         return Check(what, False, found, "use another STATE_DIR for another bot")
-    return Check(what, False, f"not checked: {answer.get('error', f'HTTP {status}')}", "mend the homeserver first")
+    why = answer.get("error", f"HTTP {status}") if status else f"{account.homeserver}{answer['silent']}"
+    return Check(what, False, f"not checked: {why}", "mend the homeserver first")
 
 
 async def model(settings: Settings) -> Check:
@@ -191,12 +192,12 @@ async def model(settings: Settings) -> Check:
     if not base:
         mend = "set LLM_API_KEY in .env, unless this provider needs none"
         return Check(what, bool(key), f"{name}, {'with a key' if key else 'without a key'}", mend, needed=False)
-    status, answer = await asyncio.to_thread(_get, f"{base}/models", key)
+    status, answer = await asyncio.to_thread(_get, f"{base}/models", key, None, outgoing.FOR_OTHERS)
     if status in (401, 403):
         return Check(what, False, f"{base} does not take the key", "check LLM_API_KEY")
     if status:
         return Check(what, True, f"{name} at {base}")
-    return Check(what, False, f"{base} does not answer: {answer.get('error')}", "check LLM_API_BASE")
+    return Check(what, False, f"{base}{answer.get('silent')}", "check LLM_API_BASE")
 
 
 async def think(model: Model) -> Check:
@@ -226,10 +227,11 @@ def _date(url: str, ca: Path | None) -> float | None:
         return None
 
 
-def _get(url: str, token: str, ca: Path | None = None) -> tuple[int, JsonObject]:
-    """HTTP status and the JSON that came with it; status 0 and an ``error`` where nobody answers. Blocks."""
+def _get(url: str, token: str, ca: Path | None = None, mend: str = outgoing.FOR_HOMESERVERS) -> tuple[int, JsonObject]:
+    """HTTP status and the JSON that came with it; status 0, and in ``silent`` the end of a line that says why, where
+    nobody answers. Blocks."""
     if not url.startswith(("http://", "https://")):
-        return 0, {"error": "it is no http:// or https:// address"}
+        return 0, {"silent": " does not answer: it is no http:// or https:// address"}
     request = urllib.request.Request(url)  # noqa: S310 — checked above
     if token:
         request.add_header("Authorization", f"Bearer {token}")
@@ -241,8 +243,8 @@ def _get(url: str, token: str, ca: Path | None = None) -> tuple[int, JsonObject]
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         if isinstance(reason, ssl.SSLError):
-            return 0, {"error": outgoing.why(reason)}
-        return 0, {"error": str(getattr(reason, "strerror", None) or reason).lower()}
+            return 0, {"silent": outgoing.unanswered("", reason, mend)}
+        return 0, {"silent": f" does not answer: {str(getattr(reason, 'strerror', None) or reason).lower()}"}
     try:
         answer = json.loads(text)
     except ValueError:

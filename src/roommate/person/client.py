@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import aiohttp
 
+from roommate import outgoing
 from roommate.errors import MatrixError, Refused, TokenRevoked, Transient
 from roommate.person.timeline import Post, Timeline
 from roommate.words import Account, EventId, JsonObject, RoomId, UserId
@@ -47,7 +48,7 @@ class Client:
         self._http: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=LONG_POLL_SECONDS + 30))
+        self._http = outgoing.session(timeout=aiohttp.ClientTimeout(total=LONG_POLL_SECONDS + 30))
         return self
 
     async def __aexit__(
@@ -164,8 +165,7 @@ class Client:
                 status = response.status
                 answer = await response.json(content_type=None)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            reason = str(error) or type(error).__name__
-            raise Transient(f"the homeserver {self.account.homeserver} does not answer: {reason}") from error
+            raise Transient(outgoing.unanswered(f"the homeserver {self.account.homeserver}", error)) from error
         if status == 200 and isinstance(answer, dict):
             return answer
         said: JsonObject = answer if isinstance(answer, dict) else {}
