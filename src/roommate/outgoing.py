@@ -53,11 +53,12 @@ class _Request(aiohttp.ClientRequest):
 
     def __init__(self, method: str, url: URL, **options: Any) -> None:
         if options.get("proxy") is None:
-            options["proxy"] = _proxy(url)
+            options["proxy"] = proxy(url)
         super().__init__(method, url, **options)
 
 
-def _proxy(url: URL) -> URL | None:
+def proxy(url: URL) -> URL | None:
+    """The environment's proxy for a URL, with the login that it wants; None where none is to be used."""
     known = getproxies().get(url.scheme)
     return None if known is None or url.host is None or proxy_bypass(url.host) else URL(known)
 

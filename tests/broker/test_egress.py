@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import socket
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 import pytest
+from yarl import URL
 
 from roommate.broker.addresses import Addresses, Unreachable
 from roommate.broker.gate import ALWAYS, NO, ONCE, Gate
@@ -21,6 +23,7 @@ from roommate.words import Destination
 from tests.broker.conftest import ROOM, Memory, People, connect, say, server
 from tests.live_hand import LiveHand
 from tests.patience import PATIENCE, until
+from tests.proxy import Proxy
 
 USUAL = Limits()
 QUICK = Limits(head_seconds=0.3, idle_seconds=0.3, total_seconds=5)
@@ -104,6 +107,40 @@ async def test_plain_http_is_asked_for_in_its_own_words(way: Way) -> None:
     head = got.partition(b"\r\n\r\n")[2].decode()
     expected = f"GET /a%20b?c=d HTTP/1.1\r\nHost: LOCALHOST:{upstream}\r\nAccept: */*\r\nConnection: close\r\n\r\n"
     assert head == expected
+
+
+async def test_where_the_site_has_a_proxy_rooms_go_through_it(way: Way) -> None:
+    """By name, since only the proxy may know it. What is known here counts all the same."""
+
+    async def resolve(host: str, port: int) -> list[str]:
+        if host == "private.test":
+            return ["10.0.0.1"]
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    async with (
+        server(hello) as plain,
+        server(echo) as tls,
+        Proxy({"plain.test": plain, "tls.test": tls}, "a:b") as site,
+    ):
+        there = URL(site.url)
+        addresses = Addresses(resolve=resolve, proxy=lambda url: None if url.host == "near.test" else there)
+        port = way.open(Destination("*", 80), Destination("*", 443), addresses=addresses)
+        got = await say(port, b"GET http://plain.test/a?b HTTP/1.1\r\nHost: plain.test\r\nAccept: x\r\n\r\n")
+        assert got.endswith(b"GET /a?b HTTP/1.1\r\nHost: plain.test\r\nAccept: x\r\nConnection: close\r\n\r\n")
+        reader, writer = await tunnelled(port, "tls.test", 443)
+        writer.write(b"hello")
+        writer.write_eof()
+        assert await reader.read() == b"hello"
+        writer.close()
+        for host, why in (
+            ("unknown.test", "the proxy of this site says 502"),
+            ("private.test", "which no room may connect to"),
+            ("169.254.169.254", "which no room may connect to"),
+            ("near.test", "cannot be reached: Name or service not known"),
+        ):
+            said = await say(port, f"CONNECT {host}:443 HTTP/1.1\r\n\r\n".encode())
+            assert why in said.decode(), host
+        assert site.asked == {"plain.test": 1, "tls.test": 1, "unknown.test": 1}
 
 
 # ── What is not ──────────────────────────────────────────────────────────────────────────────────

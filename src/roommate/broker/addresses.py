@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import contextlib
 import ipaddress
 import os
+import re
 import socket
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
 
+from yarl import URL
+
+from roommate import outgoing
 from roommate.words import Destination
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
@@ -29,6 +36,16 @@ class Unreachable(Exception):
         self.refused = refused
 
 
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A connection to a host. With `head`, what a request to a proxy needs, it is one to the site's proxy, which does
+    not connect by itself: it wants to be asked for the whole URL."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    head: bytes | None = None
+
+
 class Addresses:
     """Resolves a name once, looks at what came, and connects to that very address: it cannot change in between."""
 
@@ -39,23 +56,28 @@ class Addresses:
         mirrors: Mirrors | None = None,
         loopback: bool = False,
         resolve: Resolve | None = None,
+        proxy: Callable[[URL], URL | None] = outgoing.proxy,
     ) -> None:
         """`internal` and `mirrors` name hosts that may have private addresses: those that an operator has named, and
         the package registries of the image, which many sites have in their own network. `loopback` is for tests: this
-        machine itself counts as the world outside."""
+        machine itself counts as the world outside. `proxy` is the site's way to a URL."""
         self._internal = frozenset(internal)
         self._mirrors = mirrors
         self._loopback = loopback
         self._resolve = resolve or _resolve
+        self._proxy = proxy
 
-    async def connect(self, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Raises Unreachable."""
+    async def connect(self, host: str, port: int, *, plain: bool = False) -> Route:
+        """`plain` for an HTTP request, else for whatever bytes. Raises Unreachable."""
+        proxy = self._proxy(URL.build(scheme="http" if plain else "https", host=host, port=port))
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                return await self._connect(host, port)
+                if proxy is not None:
+                    return await self._by_proxy(proxy, host, port, plain)
+                return Route(*await self._connect(host, port))
         except TimeoutError:
             raise Unreachable(f"{host}:{port} did not answer in {CONNECT_SECONDS:.0f} s") from None
-        except (OSError, UnicodeError) as error:
+        except (OSError, UnicodeError, EOFError, asyncio.LimitOverrunError) as error:
             number = getattr(error, "errno", None) or 0  # the resolver's own are below 0, and say what they mean
             why = os.strerror(number) if number > 0 else getattr(error, "strerror", None) or str(error)
             raise Unreachable(f"{host}:{port} cannot be reached: {why}") from error
@@ -98,6 +120,28 @@ class Addresses:
                 raise Unreachable(f"{host} is the machine that this runs on", refused=True)
             return reader, writer
         raise failed
+
+    async def _by_proxy(self, proxy: URL, host: str, port: int, plain: bool) -> Route:
+        """What is known of the host here counts; what only the proxy can resolve is the proxy's to refuse."""
+        with contextlib.suppress(OSError):
+            await self.look_up(host, port)
+        tls = outgoing.trust() if proxy.scheme == "https" else None
+        reader, writer = await asyncio.open_connection(proxy.host, proxy.port, limit=_BUFFER, ssl=tls)
+        login = base64.b64encode(f"{proxy.user}:{proxy.password or ''}".encode()) if proxy.user else b""
+        head = b"Proxy-Authorization: Basic " + login + b"\r\n" if login else b""
+        if plain:
+            return Route(reader, writer, head)
+        try:
+            authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            writer.write(b"CONNECT %s HTTP/1.1\r\nHost: %s\r\n%s\r\n" % (*[authority.encode()] * 2, head))
+            said = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")[0]
+            if not re.match(rb"HTTP/1\.[01] 2\d\d", said):
+                why = said.partition(b" ")[2].decode(errors="replace")
+                raise Unreachable(f"{host}:{port} cannot be reached: the proxy of this site says {why[:100]}")
+        except BaseException:
+            writer.transport.abort()
+            raise
+        return Route(reader, writer)
 
     def _may(self, address: str, *, private: bool) -> bool:
         """May somebody connect there, when the host may have a `private` address or not?"""

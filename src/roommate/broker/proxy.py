@@ -48,6 +48,13 @@ class Asked:
     port: int
     head: bytes
 
+    def of_proxy(self, fields: bytes) -> bytes:
+        """The same, as another proxy is asked (RFC 9112, 3.2.2), with more `fields`."""
+        line, _, rest = self.head.partition(b"\r\n")
+        method, path, version = line.split(b" ")
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return b"%s http://%s:%d%s %s\r\n%s%s" % (method, host.encode(), self.port, path, version, fields, rest)
+
 
 class EgressProxy:
     """Of all rooms. It sees where a connection leads and how much goes through, and nothing of what TLS covers."""
@@ -98,17 +105,20 @@ class EgressProxy:
             if why := await self._gate.refusal(room_id, asked.host, asked.port, tunnel.caller):
                 log.info("not let out to %s:%d", asked.host, asked.port)
                 raise Refusal(403, why)
-            reader, writer = await self._addresses.connect(asked.host, asked.port)
+            route = await self._addresses.connect(asked.host, asked.port, plain=bool(asked.head))
+            writer = route.writer
         except Unreachable as error:
             log.info("%s", error)
             raise Refusal(403 if error.refused else 502, str(error)) from error
         try:
-            if asked.head:
+            if route.head is not None:
+                writer.write(asked.of_proxy(route.head))
+            elif asked.head:
                 writer.write(asked.head)
             else:
                 await tunnel.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
             writer.write(rest)
-            await _Relay(tunnel, reader, writer, self._limits).run()
+            await _Relay(tunnel, route.reader, writer, self._limits).run()
         except OSError:
             pass  # the other end hung up
         finally:
