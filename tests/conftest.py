@@ -53,6 +53,13 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if collection_path == _VM and not asked else None
 
 
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """pytest's own, but short: sockets live below it, whose paths may have 107 bytes at most."""
+    with tempfile.TemporaryDirectory(prefix="t-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
 @pytest.fixture(scope="session")
 async def homeserver() -> AsyncIterator[Synapse]:
     """One Synapse for all tests of this worker, with its default limit on messages."""
