@@ -15,6 +15,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "roommate"
 MIDDLE = frozenset(
     {
         "agents",
+        "alarm",
         "changes",
         "checkup",
         "control_room",
@@ -60,10 +61,11 @@ LAYERS: tuple[frozenset[str], ...] = (
             "person",
             "updates",
             "control",
+            "monitoring",
         }
     ),
     frozenset({"login"}),
-    frozenset({"logs"}),
+    frozenset({"logs", "operator_program"}),
     frozenset({"redaction"}),
     frozenset({"ports"}),
     frozenset({"config"}),
@@ -91,12 +93,13 @@ SIBLINGS = (
 )
 
 OWNERS = {
-    "aiohttp": {"matrix", "person", "broker", "login", "outgoing"},
+    "aiohttp": {"matrix", "person", "broker", "login", "outgoing", "monitoring"},
     "litellm": {"agent"},
     "markdown_it": {"matrix"},
     "nh3": {"matrix"},
     "nio": {"matrix"},
     "podman": {"sandbox"},
+    "prometheus_client": {"monitoring"},
     "prompt_toolkit": {"cli"},
     "pydantic_settings": {"config"},
     "rich": {"cli"},
@@ -188,7 +191,7 @@ def test_one_module_reads_the_environment() -> None:
         ),
         ("roommate.cli.status", ["asyncio", "typer", "rich", "pydantic", "aiohttp", "sqlite3", "subprocess"]),
         ("roommate.person", ["nio", "litellm", "podman", "pydantic", "sqlite3"]),
-        ("roommate.daemon", ["litellm", "synapse", "typer", "rich", "prompt_toolkit"]),
+        ("roommate.daemon", ["litellm", "synapse", "typer", "rich", "prompt_toolkit", "prometheus_client"]),
     ],
 )
 def test_a_start_loads_only_what_it_needs(module: str, heavy: list[str]) -> None:

@@ -131,6 +131,13 @@ def _proxy(value: SecretStr) -> SecretStr:
     return SecretStr(given)
 
 
+def _alert_url(value: SecretStr) -> SecretStr:
+    given = value.get_secret_value()
+    if given and not right.is_url(given):
+        raise ValueError("it must be a URL with http:// or https://")
+    return value
+
+
 CommaList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Users = Annotated[CommaList, AfterValidator(right.user_ids)]
 UserGlobs = Annotated[CommaList, AfterValidator(right.user_globs)]
@@ -145,6 +152,7 @@ Key = Annotated[SecretStr, AfterValidator(_key)]
 File = Annotated[Path, AfterValidator(right.path)]
 Certificates = Annotated[File, AfterValidator(_certificates)]
 Proxy = Annotated[SecretStr, AfterValidator(_proxy)]
+Program = Annotated[str, AfterValidator(right.program)]
 Seconds = Annotated[float, Field(gt=0, le=366 * 86_400)]
 Megabytes = Annotated[int, Field(ge=0, le=1 << 24)]
 
@@ -274,6 +282,18 @@ class Settings(BaseSettings):
     control_room: Annotated[str, AfterValidator(right.room_id)] = Field(
         "", description="Id (!…) of a room where operators are told of failures, questions for them, and updates"
     )
+    http_listen: Annotated[str, AfterValidator(right.listen_address)] = Field(
+        "", description="Where /health and Prometheus' /metrics answer, such as 8080 or [::1]:8080 (default: nowhere)"
+    )
+    alert_command: Program = Field(
+        "", description="Program that is told, at stdin, what the control room cannot carry; no shell"
+    )
+    alert_url: Annotated[SecretStr, AfterValidator(_alert_url)] = Field(
+        SecretStr(""), description="The same, posted as JSON: to ntfy, Gotify, a chat's webhook, an Alertmanager"
+    )
+    backup_command: Program = Field(
+        "", description="Program that is run after each backup with its file behind it, to bring it elsewhere; no shell"
+    )
     backup_dir: File = Field(Path(), description="Where backups go (default: STATE_DIR/backups); better another disk")
     backups_kept: int = Field(7, ge=1, le=100_000, description="How many of the newest backups are kept there")
     audit_days: int = Field(90, ge=0, le=36_500, description="How long the audit log is kept; 0 is for ever")
@@ -349,6 +369,11 @@ class Settings(BaseSettings):
         return self.backup_dir if self.backup_dir != Path() else self.state_dir / "backups"
 
     @property
+    def http_address(self) -> tuple[str, int] | None:
+        """Host and port of the HTTP listener; None where there is to be none."""
+        return right.host_and_port(self.http_listen) if self.http_listen else None
+
+    @property
     def operator_ids(self) -> tuple[str, ...]:
         return self.operators or ((self.matrix_admin_user,) if self.matrix_admin_user else ())
 
@@ -369,6 +394,12 @@ class Settings(BaseSettings):
         for name, value in (("MATRIX_HOMESERVER", self.matrix_homeserver), ("MATRIX_USER", self.matrix_user)):
             if not value:
                 raise ConfigError(f"{name} is not set: put it into .env (see .env.example) or run `scripts/demo`")
+
+
+def environment_of_others() -> dict[str, str]:
+    """Our environment without the secrets among our settings: for programs of the operator's."""
+    ours = {name for name in Settings.model_fields if _secret(name)}
+    return {name: value for name, value in os.environ.items() if name.lower() not in ours}
 
 
 def load(env_file: Path | None = Path(".env"), **overrides: Any) -> Settings:

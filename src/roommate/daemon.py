@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from roommate import __version__, hooks, logs
 from roommate.agent.litellm_model import LiteLLMModel
+from roommate.alarm import Alarm
 from roommate.broker import (
     Addresses,
     Broker,
@@ -31,6 +32,7 @@ from roommate.control.server import Server
 from roommate.control_room import ControlRoom
 from roommate.desk.methods import methods
 from roommate.desk.steering import Steering
+from roommate.desk.web import routes
 from roommate.errors import ControlError, TokenRevoked, Transient
 from roommate.health import Health
 from roommate.holds import FLAG, Holds
@@ -40,6 +42,9 @@ from roommate.matrix import render
 from roommate.matrix.homeserver import Homeserver
 from roommate.matrix.intake import Intake
 from roommate.matrix.sender import Sender
+from roommate.monitoring.alerts import Alerts
+from roommate.monitoring.counted import CountedModel, CountedTools, CountedUsages
+from roommate.monitoring.counts import Counts
 from roommate.parts import choice_of, model_of, sandboxes_of, site_of
 from roommate.ports import Model
 from roommate.questions import Questions
@@ -63,10 +68,12 @@ from roommate.store import (
     Restored,
     Rooms,
     Turns,
+    Vitals,
 )
 from roommate.systemd import Systemd
 from roommate.tools import RoomTools
 from roommate.updates.journal import FILE, Journal
+from roommate.updates.releases import own
 from roommate.updates.start import confirmed
 from roommate.words import Answered, Draft, HookEvent, RoomId, SyncBatch, Update
 
@@ -85,11 +92,14 @@ class Daemon:
         systemd: Systemd,
         journal: Logs,
         end: Callable[[bool], None],
+        alerts: Alerts,
         trial: Update | None = None,
     ) -> None:
         """`end` ends the process, with True for it to begin again. `trial` is the update that this release is on trial
         in: until it stays it takes messages in, and no more."""
         self._trial = trial
+        self._alerts = alerts
+        self._counts = Counts()
         self._systemd = systemd
         self._journal = journal
         self._started = time.monotonic()
@@ -106,6 +116,7 @@ class Daemon:
     async def run(self) -> None:
         """Until cancelled, or a part of it cannot go on (RoommateError in an ExceptionGroup)."""
         database = Database.open(self._settings.state_dir)
+        self._alerts.begun()
         self._journal.keep()
         inbox, health = Inbox(database), Health(database)
         homeserver = Homeserver(
@@ -123,6 +134,9 @@ class Daemon:
                 group.create_task(self._control.run())
                 group.create_task(health.run())
                 group.create_task(self._systemd.run(self._in_a_line, self._stalled_seconds))
+                group.create_task(Alarm(self._steering.look, self._alerts).run())
+                if address := self._settings.http_address:
+                    group.create_task(self._listen(*address))
                 await self._sign_in(homeserver, inbox)
                 await self._serve(database, health, inbox, homeserver, sandboxes, spool)
         finally:
@@ -134,6 +148,13 @@ class Daemon:
                     await database.close()
             except TimeoutError:
                 log.warning("not everything could be closed within %d s", STOP_SECONDS)
+
+    async def _listen(self, host: str, port: int) -> None:
+        from roommate.monitoring.listener import Listener  # for those who want it
+
+        about = release[1].about if (release := own()) else None
+        shown = routes(self._steering.look, self._counts, about.commit[:12] if about else "")
+        await Listener(host, port, shown).run()
 
     async def _sign_in(self, homeserver: Homeserver, inbox: Inbox) -> None:
         """With the settings' token, else the saved login, else the password, as soon as the homeserver answers."""
@@ -172,6 +193,7 @@ class Daemon:
         questions = Questions(cards, sender, control, {hooks.ASKED_BY_HOOK: hooks.decider(spool)})
         redeploys = Redeploys(lambda: self._settings, outbox, questions, sender, audit, control)
         egress, agent_usages = Egress(database), AgentUsages(database)
+        counted_usages = CountedUsages(agent_usages, self._counts)
         registries = Registries(sandboxes.in_image)
         gate = Gate(egress, questions, registries=registries, presets=self._settings.egress_presets)
         questions.deciders[QUESTION] = lambda card, choice, by: gate.decide(card.room_id, card.subject, choice, by)
@@ -179,7 +201,7 @@ class Daemon:
         broker = Broker(
             gate,
             Addresses(internal=self._settings.egress_internal_hosts, mirrors=registries),
-            Gateway(providers(self._settings.provider_keys, self._settings.provider_bases), agent_usages),
+            Gateway(providers(self._settings.provider_keys, self._settings.provider_bases), counted_usages),
             GitServer(forge, repos, gate, audit, protected=protected, folder=self._settings.state_dir),
         )
         sandboxes.attach(broker.attach)
@@ -241,21 +263,26 @@ class Daemon:
                 doors=homeserver,
                 window=homeserver,
                 sandboxes=sandboxes,
-                model=self._model,
-                tools=lambda turn: RoomTools(
-                    lambda: sandboxes.hand(turn.room_id),
-                    command_timeout=self._settings.command_timeout_seconds,
-                    longest_timeout=self._settings.coding_timeout_seconds,
-                    agents=agents(turn.room_id),
-                    share=TurnShare(turn, outbox, sender, homeserver.upload_limit),
-                    redeploy=redeploys.asked_in(turn.room_id, turn.asked_by),
-                    proposals=proposals(turn.room_id),
-                    sees=lambda: self._model(turn.model).sees,
+                model=lambda name: CountedModel(self._model(name), self._counts),
+                tools=lambda turn: CountedTools(
+                    RoomTools(
+                        lambda: sandboxes.hand(turn.room_id),
+                        command_timeout=self._settings.command_timeout_seconds,
+                        longest_timeout=self._settings.coding_timeout_seconds,
+                        agents=agents(turn.room_id),
+                        share=TurnShare(turn, outbox, sender, homeserver.upload_limit),
+                        redeploy=redeploys.asked_in(turn.room_id, turn.asked_by),
+                        proposals=proposals(turn.room_id),
+                        sees=lambda: self._model(turn.model).sees,
+                    ),
+                    self._counts,
                 ),
                 agent_log=agent_log,
                 agents=agents,
                 room=lambda room_id: self._resident(room_id, group, house),
                 wake=lambda room_id: self._wake(room_id, group, house),
+                vitals=Vitals(database),
+                counts=self._counts,
                 silent_seconds=lambda: intake.silent_seconds,
                 trouble=lambda: health.trouble,
             )

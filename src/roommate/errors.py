@@ -4,7 +4,8 @@
 
     RoommateError
     ├── ConfigError            a setting is missing or wrong; the process ends with exit code 78
-    ├── StateError             the state folder is unusable, from a newer version, or another daemon's
+    ├── StateError             the state folder is unusable, or from a newer version
+    │   └── InUse              another daemon runs on it
     ├── MatrixError
     │   ├── Transient          the homeserver is away or busy: try again after `retry_after` seconds
     │   ├── Refused            the homeserver said no to this one thing: trying again changes nothing
@@ -20,6 +21,7 @@
     │   └── HandLost           the room's hand died while a call was in flight
     ├── UpdateError            another release cannot be had, or is not fit to run
     ├── ForgeError             the forge is away, or says no
+    ├── ProgramFailed          a program of the operator's, such as ALERT_COMMAND, did not do its work
     ├── ToolError              what a tool tells the model when it could not do its work
     ├── NotPermitted           somebody asked for what only others may do
     ├── NotFound               there is no room, turn or question of that name
@@ -49,6 +51,10 @@ class ConfigError(RoommateError):
 
 class StateError(RoommateError):
     exit_code = 75  # EX_TEMPFAIL of sysexits.h
+
+
+class InUse(StateError):
+    pass
 
 
 class MatrixError(RoommateError):
@@ -119,6 +125,10 @@ class UpdateError(RoommateError):
 
 
 class ForgeError(RoommateError):
+    pass
+
+
+class ProgramFailed(RoommateError):
     pass
 
 

@@ -11,6 +11,7 @@ from roommate.coders import RoomAgents
 from roommate.config import Settings
 from roommate.control_room import ControlRoom
 from roommate.holds import Holds
+from roommate.monitoring.counts import Counts
 from roommate.ports import Doors, Model, Progress, Sandboxes, Tools, Window
 from roommate.questions import Questions
 from roommate.redeploy import Redeploys
@@ -28,6 +29,7 @@ from roommate.store import (
     Rooms,
     Turn,
     Turns,
+    Vitals,
     Work,
 )
 from roommate.words import Deed, RoomId, UserId
@@ -85,6 +87,8 @@ class House:
     """The room's task, which is started where it does not run."""
     wake: Callable[[RoomId], None]
     """There is something new for this room in the inbox."""
+    vitals: Vitals
+    counts: Counts
     silent_seconds: Callable[[], float | None]
     """Since the homeserver last answered a sync; None before the first."""
     trouble: Callable[[], str]

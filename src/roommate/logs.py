@@ -90,16 +90,19 @@ class Logs:
 
 
 class Newest(logging.Handler):
-    """Remembers the newest error."""
+    """Remembers the newest error, and how many there were."""
 
     def __init__(self, redact: Redaction) -> None:
         super().__init__(logging.ERROR)
         self._redact = redact
         self.error: tuple[float, str] | None = None
         """When it was, as seconds since 1970, and what it says."""
+        self.count = 0
+        """Of errors so far."""
 
     def emit(self, record: logging.LogRecord) -> None:
         self.error = record.created, self._redact(record.getMessage())
+        self.count += 1
 
 
 class _File(RotatingFileHandler):

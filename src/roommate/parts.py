@@ -7,7 +7,8 @@ from roommate.agent.litellm_model import LiteLLMModel
 from roommate.agent.rehearsal import RehearsalModel
 from roommate.broker import Site
 from roommate.coders import Choice
-from roommate.config import REHEARSAL, Settings
+from roommate.config import REHEARSAL, Settings, environment_of_others
+from roommate.monitoring.alerts import Alerts
 from roommate.ports import Model
 from roommate.sandbox.posture import Limits
 from roommate.sandbox.rooms import RoomSandboxes
@@ -38,6 +39,17 @@ def sandboxes_of(settings: Settings, spool: Spool | None = None) -> RoomSandboxe
 def site_of(settings: Settings) -> Site:
     """The forge, as these settings want it."""
     return Site.of(settings.github_server_url, settings.github_api_url, settings.github_token.get_secret_value())
+
+
+def alerts_of(settings: Settings) -> Alerts:
+    """How somebody is told what the control room cannot carry, as these settings want it."""
+    return Alerts(
+        settings.state_dir,
+        bot=settings.bot,
+        command=settings.alert_command,
+        url=settings.alert_url.get_secret_value(),
+        environment=environment_of_others(),
+    )
 
 
 def choice_of(settings: Settings) -> Choice:

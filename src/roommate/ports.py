@@ -208,6 +208,11 @@ class Sandboxes(Protocol):
         """Does the room's container run, so that its hand is there at once?"""
         ...
 
+    @property
+    def running(self) -> int:
+        """How many containers run."""
+        ...
+
     def has_files(self, room_id: RoomId) -> bool:
         """Has the room had a container?"""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import stat
 import tempfile
@@ -13,6 +14,7 @@ from roommate.agent import model_names
 from roommate.config import Settings, named
 from roommate.errors import ConfigError
 from roommate.ops import env_file
+from roommate.setting_values import is_loopback
 from roommate.words import Check
 
 LONGEST_SOCKET = 107
@@ -54,6 +56,10 @@ def problems(settings: Settings) -> Iterator[str]:
         yield from _folder("backup_dir", settings.backup_dir)
     if "podman_path" in settings.model_fields_set and not shutil.which(settings.podman_path):
         yield named("podman_path", "there is no such program", settings.podman_path)
+    for name in ("alert_command", "backup_command"):
+        words = shlex.split(getattr(settings, name))
+        if words and not shutil.which(words[0]):
+            yield named(name, f"there is no program {words[0]!r}", getattr(settings, name))
     if settings.update_allowed_signers != Path():
         yield from _readable("update_allowed_signers", settings.update_allowed_signers)
     key, base = settings.llm_api_key.get_secret_value(), settings.llm_api_base
@@ -67,6 +73,8 @@ def doubts(settings: Settings, written: Path = Path(".env")) -> Iterator[str]:
         yield "OPERATORS: there is none, so nobody may approve, redeploy or change limits: set it to your Matrix id"
     if settings.update_allowed_signers != Path() and not settings.update_signed_tags_only:
         yield "UPDATE_ALLOWED_SIGNERS: it counts with UPDATE_SIGNED_TAGS_ONLY=true only"
+    if (address := settings.http_address) and not is_loopback(address[0]):
+        yield "HTTP_LISTEN: it can be reached from elsewhere, and asks nobody who they are"
     yield from env_file.doubts(written)
 
 

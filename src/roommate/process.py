@@ -10,11 +10,12 @@ import os
 import signal
 import sys
 
-from roommate import errors, premises, takeover
+from roommate import errors, parts, premises, takeover
 from roommate.config import Settings
 from roommate.daemon import STOP_SECONDS, Daemon
-from roommate.errors import RoommateError, TokenRevoked
+from roommate.errors import ConfigError, InUse, RoommateError, StateError, TokenRevoked
 from roommate.logs import Logs
+from roommate.monitoring.alerts import ENDED, LOGIN, STATE, Alerts
 from roommate.systemd import Systemd
 from roommate.updates.journal import Journal
 from roommate.updates.processes import RESTART
@@ -31,12 +32,13 @@ def main(settings: Settings) -> int:
     # as Python does, costs a fifth of a turn's step.
     gc.set_threshold(50_000, 20, 20)
     code, again, trial = 0, False, None
+    alerts = parts.alerts_of(settings)
     try:
         premises.demand(settings)
         for doubt in premises.doubts(settings):
             log.warning("%s", doubt)
         trial = takeover.settle(settings)
-        again = asyncio.run(_until_told(settings, journal, trial))
+        again = asyncio.run(_until_told(settings, journal, alerts, trial))
         if again:
             takeover.settle(settings)
     except* RoommateError as group:
@@ -45,12 +47,17 @@ def main(settings: Settings) -> int:
         code = error.exit_code
         if trial is not None:
             Journal(settings.state_dir).report(trial, str(error))
+        elif isinstance(error, TokenRevoked):
+            alerts.fire(LOGIN, f"the daemon has ended: {error}")
+        elif not isinstance(error, ConfigError | InUse):  # somebody sits there and starts it
+            alerts.fire(STATE if isinstance(error, StateError) else ENDED, f"the daemon has ended: {error}")
+    alerts.ended()
     if again:
         _begin_again()
     return code
 
 
-async def _until_told(settings: Settings, journal: Logs, trial: Update | None) -> bool:
+async def _until_told(settings: Settings, journal: Logs, alerts: Alerts, trial: Update | None) -> bool:
     """Gives whether it is to begin again."""
     systemd = Systemd.of_environment()
     loop = asyncio.get_running_loop()
@@ -60,12 +67,13 @@ async def _until_told(settings: Settings, journal: Logs, trial: Update | None) -
         nonlocal again
         again = restart
         (systemd.restarting if restart else systemd.stopping)()
+        alerts.ended()
         # A thread that hangs (a disk, Podman) would hold the process: all that must survive it is stored already.
         signal.signal(signal.SIGALRM, lambda *_: _begin_again() if again else os._exit(0))
         signal.setitimer(signal.ITIMER_REAL, STOP_SECONDS + 0.5)
         daemon.cancel()
 
-    daemon = asyncio.create_task(Daemon(settings, systemd, journal, end, trial).run())
+    daemon = asyncio.create_task(Daemon(settings, systemd, journal, end, alerts, trial).run())
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
     loop.add_signal_handler(RESTART, end, True)

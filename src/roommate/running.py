@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 
 from roommate import agents, logs
@@ -85,6 +86,7 @@ class RunningTurn:
             self.closing = True
             drafts = await self._live.close(outcome)
         said = () if self.silent else drafts
+        house.counts.turn(outcome.stop, time.time() - turn.started)
         along = self._along if self._was_stopped else None
         await _stored(lambda: house.turns.end(turn, outcome.stop, outcome.last, outcome.usage, said, along))
         self._over()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -98,6 +99,42 @@ def server_address(value: str) -> str:
     if value and not re.fullmatch(_HOST, value):
         raise ValueError("it must be an IP address, such as 192.0.2.7")
     return value
+
+
+def listen_address(value: str) -> str:
+    if value:
+        host_and_port(value)
+    return value
+
+
+def host_and_port(value: str) -> tuple[str, int]:
+    """Of ``8080``, which is on loopback, ``HOST:8080`` or ``[IPv6]:8080``."""
+    found = re.fullmatch(rf"(?:({_HOST}):)?(\d{{1,5}})", value)
+    if found is None or not 0 < int(found[2]) < 1 << 16:
+        raise ValueError("it must be a port, or an address with one, such as 8080, 127.0.0.1:8080 or [::1]:8080")
+    return (found[1] or "127.0.0.1").strip("[]"), int(found[2])
+
+
+def is_loopback(host: str) -> bool:
+    """Only programs of this host reach it."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def program(value: str) -> str:
+    """Words, as a shell would part them."""
+    try:
+        shlex.split(value)
+    except ValueError as error:
+        raise ValueError(f"it must be a program and its arguments ({str(error).lower()})") from None
+    return value
+
+
+def is_url(value: str) -> bool:
+    """Perhaps with a password in it, and what is behind a question mark."""
+    return re.fullmatch(rf"https?://(?:[^\s/@]*@)?{_SERVER}(?:[/?]\S*)?", value, re.IGNORECASE) is not None
 
 
 def hosts(values: tuple[str, ...]) -> tuple[str, ...]:

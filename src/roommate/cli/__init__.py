@@ -16,15 +16,18 @@ def main() -> None:
         return
     code = 0
     try:
-        if sys.argv[1:] in (["status"], ["status", "--json"]):  # for the same reason
+        if sys.argv[1:2] == ["status"] and set(sys.argv[2:]) <= {"--json", "--check"}:  # for the same reason
             from roommate.cli import status
 
             try:
-                status.show(as_json="--json" in sys.argv)
+                if "--check" in sys.argv:
+                    code = status.check(as_json="--json" in sys.argv)
+                else:
+                    status.show(as_json="--json" in sys.argv)
                 sys.stdout.flush()
             except BrokenPipeError:  # who reads it has read enough, and nothing more is to be written at the end
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return
+            sys.exit(code)
         from roommate.cli.app import app
 
         app()

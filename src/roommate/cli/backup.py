@@ -14,23 +14,42 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from roommate import config
+from roommate import config, operator_program
 from roommate.cli.ask import ask
-from roommate.errors import ControlError, EngineError, NotRunning, StateError
+from roommate.config import Settings
+from roommate.errors import ControlError, EngineError, NotRunning, ProgramFailed, StateError
+from roommate.monitoring.alerts import BACKUP_RUN
 from roommate.ops import backup
 from roommate.ops.restore import restore as unpack
+from roommate.parts import alerts_of
 from roommate.sandbox.workspace import Workspace
 from roommate.store import Audit, Database, Restored, copy, locked
 from roommate.words import Deed, JsonObject
 
 SETTINGS = Path(".env")
+ELSEWHERE_SECONDS = 6 * 3600
+"""That BACKUP_COMMAND may take."""
 COMMAND_LINE = "command line"
 """Where a deed came from."""
 
 
 def make(to: Path | None, *, settings_too: bool, as_json: bool) -> None:
-    """Raises ConfigError, StateError."""
+    """Also brings it elsewhere, with BACKUP_COMMAND. A failure is told to the daemon, and as an alert.
+
+    Raises ConfigError, StateError, ProgramFailed."""
     settings = config.load()
+    alerts = alerts_of(settings)
+    try:
+        _make(settings, to, settings_too=settings_too, as_json=as_json)
+    except (StateError, ProgramFailed) as error:
+        with contextlib.suppress(ControlError):  # no daemon that could tell the control room
+            ask("backup.failed", why=str(error))
+        alerts.fire(BACKUP_RUN, f"a backup failed: {error}")
+        raise
+    alerts.resolve(BACKUP_RUN)
+
+
+def _make(settings: Settings, to: Path | None, *, settings_too: bool, as_json: bool) -> None:
     folder = settings.state_dir
     rooms = sorted((folder / backup.ROOMS).iterdir()) if (folder / backup.ROOMS).exists() else []
     state = backup.State(
@@ -50,6 +69,9 @@ def make(to: Path | None, *, settings_too: bool, as_json: bool) -> None:
         typer.echo(json.dumps({"file": str(file), **_facts(manifest), "bytes": file.stat().st_size}))
     else:
         typer.echo(file)
+    if settings.backup_command:
+        env = config.environment_of_others()
+        operator_program.run("BACKUP_COMMAND", settings.backup_command, str(file), env=env, seconds=ELSEWHERE_SECONDS)
 
 
 def verify(path: Path, *, as_json: bool) -> None:

@@ -61,10 +61,16 @@ def _status_command(
     watch: Annotated[
         bool, typer.Option("--watch", help="Draw it anew every second, until Ctrl-C; with --json a line each.")
     ] = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="One line for a monitor; exits with 0 ok, 1 warning, 2 critical, 3 not there."),
+    ] = False,
 ) -> None:
     """Show how the daemon is. The exit code is 3 when none runs."""
     from roommate.cli import status
 
+    if check:
+        raise typer.Exit(status.check(as_json))
     if watch and as_json:
         status.stream()
     elif watch:

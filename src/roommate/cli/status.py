@@ -17,6 +17,8 @@ from roommate.printable import printable
 
 WATCH_SECONDS = 1.0
 
+OK, WARNING, CRITICAL, UNKNOWN = range(4)
+WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 
 PATIENCE_SECONDS = 10.0
 """A daemon that does not tell how it is for so long is not well."""
@@ -41,6 +43,30 @@ def show(as_json: bool) -> None:
     rows = list(lines(found))
     width = max(len(name) for name, _ in rows)
     sys.stdout.writelines(f"{name:{width}}  {text}\n" for name, text in rows)
+
+
+def check(as_json: bool) -> int:
+    """One line for a monitor; the exit code that says the same (the convention of Nagios' plugins)."""
+    code, found = CRITICAL, {}
+    try:
+        found = _found()
+        problems = found["problems"]
+        code = {"ok": OK, "warning": WARNING}.get(found["health"], CRITICAL)
+        said = "; ".join(printable(problem["text"]) for problem in problems) or "all is well"
+    except NotRunning as error:
+        code, said, found = UNKNOWN, "no daemon runs here", _stopped(error)
+    except ControlError as error:
+        said, found = (
+            f"the daemon does not say how it is: {printable(str(error))}",
+            {"state": "mute", "error": str(error)},
+        )
+    if as_json:
+        sys.stdout.write(json.dumps({"code": code, "said": said, **found}, ensure_ascii=False) + "\n")
+        return code
+    numbers = {"sync": "synced_ago", "outbox": "unsent", "inbox": "waiting", "turns": "turns", "disk_free": "disk_free"}
+    measured = " ".join(f"{name}={found[key]:.0f}" for name, key in numbers.items() if found.get(key) is not None)
+    sys.stdout.write(f"ROOMMATE {WORDS[code]}: {said}{' | ' if measured else ''}{measured}\n")
+    return code
 
 
 def stream() -> None:
@@ -94,6 +120,8 @@ def lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """What a status says, for people."""
     paused = f", paused by {found['paused']}" if found["paused"] else ""
     yield "state", found["state"] + (f": {printable(found['trouble'])}" if found["trouble"] else "") + paused
+    for problem in found["problems"]:
+        yield problem["level"], printable(problem["text"])
     yield "process", f"{found['pid']}, for {age(found['uptime'])}"
     yield "version", found["version"]
     yield "bot", f"{found['bot']} at {found['homeserver']}"
@@ -101,9 +129,15 @@ def lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     ago = found["synced_ago"]
     healthy = "" if found["syncing"] else "NOT HEALTHY: "
     yield "sync", "none yet" if ago is None else f"{healthy}{age(ago)} ago"
-    yield "rooms", str(found["rooms"])
+    yield "rooms", f"{found['rooms']}, {found['containers']} containers run"
     yield "turns", f"{found['turns']} running, {found['waiting']} messages waiting"
     yield "outbox", f"{found['unsent']} unsent, {found['questions']} questions open"
+    if found["disk_size"]:
+        free, size = found["disk_free"], found["disk_size"]
+        room = f"{free / (1 << 30):.1f} GiB free ({free / size:.0%})"
+        yield "disk", f"{room}, the database has {found['database_bytes'] >> 20} MiB"
+    backup = found["backup_age"]
+    yield "backup", "none" if backup is None else f"{age(backup)} ago"
     error = found["last_error"]
     yield "last error", f"{age(time.time() - found['last_error_at'])} ago: {printable(error)}" if error else "none"
 

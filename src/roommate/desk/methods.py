@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pwd
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -11,6 +12,7 @@ from roommate.control.methods import Caller, Method, Params
 from roommate.desk import approvals, files, rooms, sandboxes, settings, speaking, turns, usage
 from roommate.desk.params import (
     Choice,
+    Failed,
     Followed,
     Made,
     Newest,
@@ -26,6 +28,8 @@ from roommate.desk.params import (
 from roommate.errors import RoommateError
 from roommate.house import House
 from roommate.words import Deed, DeedOutcome, EventId, RoomId
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -76,6 +80,7 @@ def methods(house: House) -> dict[str, Method]:
         "usage": Method(desk.usage),
         "settings": Method(desk.settings),
         "backup.made": Method(desk.backed_up, Made),
+        "backup.failed": Method(desk.not_backed_up, Failed),
     }
 
 
@@ -204,6 +209,12 @@ class _Desk:
     async def backed_up(self, params: Made, caller: Caller) -> None:
         """Whoever made it has read our files as ours: it holds the login."""
         await self._house.audit.record(replace(deed_of(caller, "backup"), subject=params.file))
+
+    async def not_backed_up(self, params: Failed, caller: Caller) -> None:
+        log.error("a backup failed: %s", params.why)  # which is told in the control room
+        await self._house.audit.record(
+            replace(deed_of(caller, "backup"), outcome=DeedOutcome.FAILED, detail=params.why)
+        )
 
     async def decide(self, params: Choice, caller: Caller) -> str:
         card = await approvals.open_card(self._house, params.approval)

@@ -57,6 +57,10 @@ class Made(Params):
     file: Annotated[str, Field(min_length=1, max_length=4096)]
 
 
+class Failed(Params):
+    why: Annotated[str, Field(min_length=1, max_length=4096)]
+
+
 class Piece(OfFile):
     piece: Base64
     first: bool = True

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import shutil
 import time
 from dataclasses import dataclass, replace
 
 from roommate import __version__
 from roommate.config import Settings
+from roommate.desk import verdict
+from roommate.desk.verdict import READY, SILENT_SECONDS, STARTING, TRIAL, TROUBLE, Problem, Signs
 from roommate.house import House
 from roommate.logs import Newest
-
-STARTING, TRIAL, READY, TROUBLE = "starting", "trial", "ready", "trouble"
-
-SILENT_SECONDS = 60
-"""A sync that is older is no good sign: the homeserver is asked twice a minute."""
+from roommate.ops import backup
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,13 @@ class Status:
     last_error_at: float | None
     systemd: bool
     """It is watched over by systemd."""
+    disk_free: int
+    """Bytes of the disk that STATE_DIR is on."""
+    disk_size: int
+    backup_age: float | None
+    """None where there is no backup, or none that can be seen."""
+    errors: int
+    """That were logged."""
     trouble: str = ""
     """What is wrong with the state: a full disk, a damaged database."""
     synced_ago: float | None = None
@@ -41,20 +48,29 @@ class Status:
     paused: str = ""
     """Who paused all rooms."""
     rooms: int = 0
+    containers: int = 0
+    """That run."""
     turns: int = 0
     """That run."""
     waiting: int = 0
-    """Messages that wait for their turn."""
+    """Messages that have no answer yet."""
+    waiting_seconds: float = 0.0
+    """The age of the oldest of them."""
     unsent: int = 0
     """What waits in the outbox."""
+    unsent_seconds: float = 0.0
     questions: int = 0
     """Cards that nobody has decided."""
+    database_bytes: int = 0
+    health: str = verdict.OK
+    problems: tuple[Problem, ...] = ()
 
 
 async def status(settings: Settings, since: float, newest: Newest, house: House | None, *, systemd: bool) -> Status:
-    """`house` is None while the daemon starts."""
+    """`house` is None while the daemon starts. Raises StateError."""
     now, error = time.time(), newest.error
-    starting = Status(
+    free, size, backup_age = await asyncio.to_thread(_disk, settings)
+    found = Status(
         state=STARTING,
         pid=os.getpid(),
         version=__version__,
@@ -66,20 +82,53 @@ async def status(settings: Settings, since: float, newest: Newest, house: House 
         last_error=error[1] if error else "",
         last_error_at=error[0] if error else None,
         systemd=systemd,
+        disk_free=free,
+        disk_size=size,
+        backup_age=backup_age,
+        errors=newest.count,
     )
-    if house is None or (silent := house.silent_seconds()) is None:
-        return starting
-    pause, trouble = house.holds.of_all(), house.trouble()
-    return replace(
-        starting,
-        state=TROUBLE if trouble else TRIAL if house.holds.on_trial else READY,
-        trouble=trouble,
-        synced_ago=silent,
-        syncing=silent < SILENT_SECONDS,
-        paused=pause.by if pause else "",
-        rooms=len(await house.rooms.joined()),
-        turns=len(await house.turns.running()),
-        waiting=sum((await house.inbox.queues()).values()),
-        unsent=await house.outbox.count_unsent(),
-        questions=len(await house.cards.undecided()),
+    if house is not None and (silent := house.silent_seconds()) is not None:
+        pause, trouble, queues = house.holds.of_all(), house.trouble(), await house.vitals.queues()
+        found = replace(
+            found,
+            state=TROUBLE if trouble else TRIAL if house.holds.on_trial else READY,
+            trouble=trouble,
+            synced_ago=silent,
+            syncing=silent < SILENT_SECONDS,
+            paused=pause.by if pause else "",
+            rooms=queues.rooms,
+            containers=house.sandboxes.running,
+            turns=queues.turns,
+            waiting=queues.waiting,
+            waiting_seconds=queues.waiting_seconds,
+            unsent=queues.unsent,
+            unsent_seconds=queues.unsent_seconds,
+            questions=queues.cards,
+            database_bytes=queues.database_bytes,
+        )
+    problems = verdict.problems(
+        Signs(
+            found.trouble,
+            found.uptime,
+            found.synced_ago,
+            found.unsent_seconds,
+            free,
+            size,
+            backup_age,
+            house.counts.model_failures if house else 0,
+        )
     )
+    return replace(found, health=verdict.level(problems), problems=problems)
+
+
+def _disk(settings: Settings) -> tuple[int, int, float | None]:
+    """Bytes free and in all; the age of the newest backup. Blocks."""
+    try:
+        disk = shutil.disk_usage(settings.state_dir)
+    except OSError:
+        return 0, 0, None
+    try:
+        made = [backup.made_at(file) for file in backup.found(settings.backups)[-1:]]
+    except OSError:
+        made = []
+    return disk.free, disk.total, max(0.0, time.time() - made[0]) if made else None

@@ -61,9 +61,13 @@ class Steering:
         """A user who may not was turned away."""
         await self._note(Deed(f"uid {uid}", SOCKET, "control", DeedOutcome.REFUSED))
 
-    async def _status(self, params: Params, caller: Caller) -> Status:
+    async def look(self) -> Status:
+        """How the daemon is now. Raises StateError."""
         newest, systemd = self._journal.newest, self._systemd.watches
         return await status(self.settings, self._since, newest, self.house, systemd=systemd)
+
+    async def _status(self, params: Params, caller: Caller) -> Status:
+        return await self.look()
 
     async def _stop(self, params: Params, caller: Caller) -> None:
         await self._note(deed_of(caller, "daemon.stop"))

@@ -73,6 +73,10 @@ class RoomSandboxes:
         room = self._rooms.get(room_id)
         return room is not None and room.up
 
+    @property
+    def running(self) -> int:
+        return sum(room.up for room in self._rooms.values())
+
     def has_files(self, room_id: RoomId) -> bool:
         return self._room(room_id).files.folder.exists()
 

@@ -25,6 +25,7 @@ from roommate.store.restored import Past, Restored
 from roommate.store.rooms import RoomRow, Rooms
 from roommate.store.taking import mark_of
 from roommate.store.turns import Spending, Turn, TurnRow, Turns
+from roommate.store.vitals import Queues, Vitals
 
 __all__ = [
     "DATABASE",
@@ -46,6 +47,7 @@ __all__ = [
     "Past",
     "Pause",
     "Pauses",
+    "Queues",
     "Record",
     "Repos",
     "Restored",
@@ -56,6 +58,7 @@ __all__ = [
     "Turn",
     "TurnRow",
     "Turns",
+    "Vitals",
     "Waiting",
     "Work",
     "copy",

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from roommate import folders
-from roommate.errors import StateError
+from roommate.errors import InUse, StateError
 from roommate.store.migrations import migrate
 
 T = TypeVar("T")
@@ -206,7 +206,7 @@ def _lock(folder: Path) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
-        raise StateError(f"another Roommate runs on STATE_DIR {folder}: stop it or choose another folder") from None
+        raise InUse(f"another Roommate runs on STATE_DIR {folder}: stop it or choose another folder") from None
     return lock
 
 

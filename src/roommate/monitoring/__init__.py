@@ -1,0 +1,1 @@
+"""What monitors are given: counts, Prometheus' text, the HTTP listener, alerts; only owner of prometheus_client."""
