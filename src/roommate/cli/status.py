@@ -129,7 +129,8 @@ def lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     ago = found["synced_ago"]
     healthy = "" if found["syncing"] else "NOT HEALTHY: "
     yield "sync", "none yet" if ago is None else f"{healthy}{age(ago)} ago"
-    yield "rooms", f"{found['rooms']}, {found['containers']} containers run"
+    yield "rooms", str(found["rooms"])
+    yield "containers", f"{found['containers']} running"
     yield "turns", f"{found['turns']} running, {found['waiting']} messages waiting"
     yield "outbox", f"{found['unsent']} unsent, {found['questions']} questions open"
     if found["disk_size"]:
