@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 import tempfile
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from bench.stage import Figure, Stage, figure
 from roommate.agent.window import MOST_CHARACTERS
-from roommate.store import Cards, Database, Inbox, Turns, audit
+from roommate.store import Cards, Database, Inbox, Retention, Turns, audit
 from roommate.store.migrations import STEPS
 from roommate.words import EventId, Incoming, Message, Prompt, RoomId, RoomState, SyncBatch, UserId
 
@@ -23,6 +24,7 @@ HEAVY_TURNS, HEAVY_STEPS, HEAVY_BYTES = 200, 24, 4000
 ALICE = UserId("@alice:example.org")
 MODEL_TOKENS = 32_768
 DAY = 86_400
+FORGETTING_TURNS = 20_000
 BEFORE_SUMS = next(number for number, script in enumerate(STEPS) if "CREATE TABLE spending" in script)
 
 
@@ -101,7 +103,9 @@ async def measure(stage: Stage, rounds: int) -> list[Figure]:
             figures += await _questions(database, rounds)
         finally:
             await database.close()
-    return figures
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        fill(Path(folder) / "roommate.db", FORGETTING_TURNS)
+        return figures + await _forgetting(Path(folder))
 
 
 async def _turns(database: Database, rounds: int) -> list[Figure]:
@@ -118,6 +122,46 @@ async def _turns(database: Database, rounds: int) -> list[Figure]:
         samples.append(time.process_time() - began)
         await database.run(lambda c: c.execute("UPDATE turns SET stop='done', ended=started WHERE stop IS NULL"))
     return [figure("CPU to begin a turn in a heavy room", samples)]
+
+
+async def _forgetting(folder: Path) -> list[Figure]:
+    """What others wait for a transaction while eleven months of a year are forgotten, and what is left of the file."""
+    database = Database.open(folder)
+    try:
+        before = folder.joinpath("roommate.db").stat().st_size
+        quiet, busy, over = [], [], asyncio.Event()
+
+        async def write(samples: list[float]) -> None:
+            began = time.perf_counter()
+            await database.run(lambda c: c.execute("UPDATE sync SET since = since"))
+            samples.append(time.perf_counter() - began)
+            await asyncio.sleep(0.01)
+
+        async def write_on() -> None:
+            while not over.is_set():
+                await write(busy)
+
+        for _ in range(500):
+            await write(quiet)
+        writing, began = asyncio.create_task(write_on()), time.perf_counter()
+        retention = Retention(database)
+        await retention.sweep(time.time() - 30 * DAY)
+        await retention.shrink()
+        seconds = time.perf_counter() - began
+        over.set()
+        await writing
+        await database.run(lambda c: c.execute("UPDATE sync SET since = since"))
+        await database.alone(lambda c: c.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
+        after = folder.joinpath("roommate.db").stat().st_size
+    finally:
+        await database.close()
+    return [
+        figure("a transaction while nothing else is written", quiet),
+        figure("the same while a year is forgotten", busy),
+        Figure(f"forgetting the steps, messages and answers of {FORGETTING_TURNS} turns", seconds, "s"),
+        Figure("the database before", before / 1e6, "MB"),
+        Figure("the database behind it", after / 1e6, "MB"),
+    ]
 
 
 async def _questions(database: Database, rounds: int) -> list[Figure]:

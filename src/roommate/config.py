@@ -296,6 +296,12 @@ class Settings(BaseSettings):
     )
     backup_dir: File = Field(Path(), description="Where backups go (default: STATE_DIR/backups); better another disk")
     backups_kept: int = Field(7, ge=1, le=100_000, description="How many of the newest backups are kept there")
+    keep_days: int = Field(
+        30,
+        ge=0,
+        le=36_500,
+        description="How long what turns did is kept beside a room's newest 200 turns; 0 is for ever",
+    )
     audit_days: int = Field(90, ge=0, le=36_500, description="How long the audit log is kept; 0 is for ever")
     update_ref: Annotated[str, AfterValidator(right.ref)] = Field(
         "", description="What !redeploy takes by default: a branch (default: the remote's own)"

@@ -66,6 +66,7 @@ from roommate.store import (
     Pauses,
     Repos,
     Restored,
+    Retention,
     Rooms,
     Turns,
     Vitals,
@@ -310,6 +311,7 @@ class Daemon:
             self._control.starting = False
             log.info("ready after %.1f s as %s", time.monotonic() - self._started, self._settings.bot)
             self._systemd.ready(self._in_a_line())
+            group.create_task(Retention(database).run(self._settings.keep_days))
             await control.tell(f"Roommate {__version__} is up.")
             group.create_task(sandboxes.run(await rooms.joined()))
             model = self._model(self._settings.llm_model)

@@ -16,7 +16,7 @@ import pytest
 import roommate.store
 from roommate.store.migrations import migrate
 
-GROWING = frozenset({"inbox", "outbox", "turns", "steps", "cards", "ipc", "audit", "conversations"})
+GROWING = frozenset({"inbox", "outbox", "turns", "steps", "cards", "ipc", "audit", "conversations", "known"})
 
 WHOLE = frozenset({"SELECT {_COLUMNS} FROM audit ORDER BY number"})
 """What has to read all there is: the walk along the audit log's chain."""

@@ -361,3 +361,42 @@ async def test_a_connection_that_cannot_even_roll_back_is_broken_for_everybody(d
         await database.broken.wait()
         with pytest.raises(StateError, match="cannot be used any more"):
             await rooms.joined()
+
+
+async def test_a_database_from_before_turns_were_summed_is_brought_up_to_date_with_all_that_is_in_it(
+    tmp_path: Path,
+) -> None:
+    before = next(number for number, script in enumerate(STEPS) if "CREATE TABLE spending" in script)
+    old = sqlite3.connect(tmp_path / "roommate.db", isolation_level=None)
+    for script in STEPS[:before]:
+        old.executescript(script)
+    old.executescript(f"""
+        PRAGMA user_version = {before};
+        INSERT INTO conversations VALUES (7, '!room', '', 0), (8, '!other', '$thread', 0);
+        INSERT INTO outbox (id, room_id, rank, txn_id, event_type, content, state, event_id)
+          VALUES (1, '!room', 1, 't', 'm.room.message', '{{}}', 'sent', '$live');
+        INSERT INTO inbox (seq, event_id, room_id, sender, sent_at, kind, body, state)
+          VALUES (3, '$3', '!room', '@alice:x', 1, 'Message', '{{"text": "x"}}', 'done'),
+                 (4, '$4', '!other', '@bob:x', 1, 'Message', '{{"text": "y"}}', 'done');
+        INSERT INTO turns VALUES (5, 7, 3, 1, 'm', 'done', 1.5, 2.5, 10, 2, 0.5),
+                                 (6, 8, 4, NULL, 'm', NULL, 3.5, NULL, 1, 1, NULL);
+        INSERT INTO steps (turn_id, kind, body)
+          VALUES (5, 'Prompt', '{{"text": "x", "sender": "@alice:x"}}'),
+                 (6, 'Prompt', '{{"text": "y", "sender": "@bob:x"}}');
+        INSERT INTO ipc (room_id, name, body, state, turn_id) VALUES ('!room', 'n', '{{}}', 'done', 5);
+    """)
+    old.close()
+    database = Database.open(tmp_path)
+    try:
+        turns = Turns(database)
+        [newest, oldest] = await turns.newest(9)
+        assert (oldest.turn.id, oldest.turn.asked_by, oldest.turn.prompt_event, oldest.turn.live) == (5, ALICE, "$3", 1)
+        assert (newest.turn.room_id, newest.turn.thread, newest.stop) == ("!other", "$thread", None)
+        assert (await turns.spending(ROOM)).usage == Usage(10, 2, 0.5)
+        unfinished = await turns.unfinished(RoomId("!other"))
+        assert unfinished == newest.turn
+        assert await turns.conversation(newest.turn, 100) == [[Prompt("y", UserId("@bob:x"))]]
+        for pragma, good in (("foreign_key_check", []), ("integrity_check", [("ok",)])):
+            assert await database.run(lambda c, p=pragma: c.execute(f"PRAGMA {p}").fetchall()) == good  # type: ignore[misc]
+    finally:
+        await database.close()

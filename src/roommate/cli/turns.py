@@ -47,6 +47,8 @@ def _show(turn: Turn, as_json: AsJson = False) -> None:
         return
     line = found["line"]
     typer.echo(f"turn {line['id']} in {line['room_id']}: {line['state']}, {age(line['seconds'])}, {line['model']}")
+    if found["forgotten"]:
+        typer.echo("What it did is not kept any more: it is older than KEEP_DAYS.")
     for step in found["steps"]:
         typer.echo(printable(f"\n── {step['kind']}{' ' if step['about'] else ''}{step['about']}\n{step['text']}"))
 

@@ -42,6 +42,8 @@ class StepLine:
 class TurnView:
     line: TurnLine
     steps: Sequence[StepLine]
+    forgotten: bool
+    """Its steps are not kept any more."""
 
 
 async def turns(house: House, most: int, room_id: RoomId | None) -> Sequence[TurnLine]:
@@ -52,7 +54,7 @@ async def turns(house: House, most: int, room_id: RoomId | None) -> Sequence[Tur
 async def turn(house: House, turn_id: int) -> TurnView:
     """Raises NotFound."""
     row, steps = await _get(house, turn_id)
-    return TurnView(_line(row), [line for step in steps for line in _step(step)])
+    return TurnView(_line(row), [line for step in steps for line in _step(step)], forgotten=not steps)
 
 
 async def cancel(house: House, turn_id: int, by: str, deed: Deed) -> None:

@@ -22,6 +22,7 @@ from roommate.store.outbox import Outbox
 from roommate.store.pauses import Pause, Pauses
 from roommate.store.repos import Repos
 from roommate.store.restored import Past, Restored
+from roommate.store.retention import Retention
 from roommate.store.rooms import RoomRow, Rooms
 from roommate.store.taking import mark_of
 from roommate.store.turns import Spending, Turn, TurnRow, Turns
@@ -51,6 +52,7 @@ __all__ = [
     "Record",
     "Repos",
     "Restored",
+    "Retention",
     "RoomRow",
     "Rooms",
     "Spending",

@@ -8,6 +8,7 @@ import fcntl
 import logging
 import os
 import queue
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -33,6 +34,10 @@ BATCH = 64
 
 MEND = "put a backup back: move STATE_DIR away, then `roommate restore FILE`"
 
+REWRITTEN_AT_START = 64 << 20
+"""Bytes: takes about a second."""
+
+_INCREMENTAL = 2
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _NO_ROOM = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY})
 
@@ -75,9 +80,12 @@ class Database:
             _refuse_to_begin_anew(folder)
             os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+            if not file.stat().st_size:
+                connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
             migrate(connection)
+            _let_it_shrink(connection, folder)
             connection.execute("PRAGMA foreign_keys=ON")
         except (OSError, sqlite3.Error) as error:
             os.close(lock)
@@ -221,6 +229,25 @@ def _refuse_to_begin_anew(folder: Path) -> None:
             f"the database {file} is {how}, although rooms have files beside it: {MEND}; "
             f"or move {folder / ROOMS} away to begin anew on purpose"
         )
+
+
+def _let_it_shrink(c: sqlite3.Connection, folder: Path) -> None:
+    """Rewrite a file of before, once, so that free pages can be given back; while it is large, at a later start.
+
+    What is forgotten in time makes it small; until then its free pages are used again.
+    """
+    [mode] = c.execute("PRAGMA auto_vacuum").fetchone()
+    [pages] = c.execute("PRAGMA page_count").fetchone()
+    [free] = c.execute("PRAGMA freelist_count").fetchone()
+    [size] = c.execute("PRAGMA page_size").fetchone()
+    used = (pages - free) * size
+    if mode == _INCREMENTAL or used > REWRITTEN_AT_START or shutil.disk_usage(folder).free < 4 * used:
+        return
+    try:
+        c.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        c.execute("VACUUM")
+    except sqlite3.Error as error:
+        log.info("the database was not rewritten: %s", error)
 
 
 def is_begun(folder: Path) -> bool:

@@ -12,7 +12,7 @@ import time
 from roommate.store import outbox
 from roommate.store.codec import encode, tag
 from roommate.store.taking import take
-from roommate.words import ANSWERS, TURN, Answer, Answered, Draft, EventId, Incoming, Reaction, Stop
+from roommate.words import ANSWERS, TURN, Answer, Answered, Draft, Incoming, Reaction, Stop
 
 _KEY = f"""coalesce(json_extract(content, '$."{TURN}".prompt'), json_extract(content, '$."{ANSWERS}"'))"""
 
@@ -21,6 +21,8 @@ def hear(c: sqlite3.Connection, incoming: Incoming, own: Answered) -> None:
     """Pass over what is answered already, in the transaction that stores the rest of the sync."""
     row = c.execute("SELECT seq, kind, body FROM inbox WHERE event_id=? AND room_id=?", (own.to, incoming.room_id))
     if (found := row.fetchone()) is None:
+        if not own.runs and not own.edit:  # its row is forgotten: perhaps there is an answer to it all the same
+            _arrived(c, own, incoming)
         return
     seq, kind, body = found
     turn = c.execute("SELECT id, live FROM turns WHERE inbox_seq=? AND stop IS NULL", (seq,)).fetchone()
@@ -61,8 +63,7 @@ def _adopt(c: sqlite3.Connection, seq: int, turn: tuple[int, int | None] | None,
 
 def _arrived(c: sqlite3.Connection, own: Answered, incoming: Incoming) -> None:
     """Its row in the outbox need not be sent: homeservers know a transaction id for a day at most."""
-    known: tuple[EventId, ...] = (incoming.event_id,)
-    if c.execute("SELECT 1 FROM outbox WHERE event_id=?", known).fetchone():
+    if outbox.is_ours(c, incoming.event_id):
         return
     c.execute(
         f"""UPDATE outbox SET state='sent', event_id=?, content='{{}}', upload=NULL WHERE id = (

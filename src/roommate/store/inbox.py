@@ -10,6 +10,7 @@ from typing import TypeVar
 from roommate.store import audit, echo, outbox
 from roommate.store.codec import decode, encode, tag
 from roommate.store.database import Database, Work
+from roommate.store.known import is_known
 from roommate.store.taking import take
 from roommate.words import (
     ANSWERS,
@@ -216,6 +217,8 @@ def _put(c: sqlite3.Connection, incoming: Incoming) -> None:
                 c.execute("UPDATE inbox SET body=?, state='new' WHERE event_id=?", (encode(new), target))
         case Answered() as own:
             echo.hear(c, incoming, own)
+        case _ if is_known(c, incoming.event_id):
+            pass
         case what:
             c.execute(
                 """INSERT OR IGNORE INTO inbox (event_id, room_id, sender, sent_at, kind, body)

@@ -254,6 +254,14 @@ STEPS = (
     ALTER TABLE cards ADD COLUMN decided_seq INTEGER;                 -- the row of the inbox that decided it
     CREATE INDEX cards_pending ON cards (room_id) WHERE pending;
     """,
+    """
+    CREATE TABLE known (                         -- events whose rows are forgotten, see store/known.py
+        event INTEGER PRIMARY KEY,               -- of the event's id, the first eight bytes of its SHA-256
+        ours INTEGER NOT NULL                    -- the bot has said it
+    );
+    CREATE INDEX outbox_edits ON outbox (edits) WHERE edits IS NOT NULL;
+    CREATE INDEX outbox_redacts ON outbox (redacts) WHERE redacts IS NOT NULL;
+    """,
 )
 
 

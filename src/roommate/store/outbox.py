@@ -8,6 +8,7 @@ import secrets
 import sqlite3
 from collections.abc import Iterable, Sequence
 
+from roommate.store import known
 from roommate.store.database import Database
 from roommate.words import Draft, EventId, Outgoing, Rank, RoomId
 
@@ -68,9 +69,7 @@ class Outbox:
 
     async def is_ours(self, event_id: EventId) -> bool:
         """Did the daemon send this event?"""
-        return await self._db.run(
-            lambda c: c.execute("SELECT 1 FROM outbox WHERE event_id=?", (event_id,)).fetchone() is not None
-        )
+        return await self._db.run(lambda c: is_ours(c, event_id))
 
     async def uploaded(self, row: int, url: str) -> None:
         def work(c: sqlite3.Connection) -> None:
@@ -100,6 +99,12 @@ class Outbox:
 
     async def learned(self, seconds: float) -> None:
         await self._db.run(lambda c: c.execute("UPDATE sync SET pace=?", (seconds,)))
+
+
+def is_ours(c: sqlite3.Connection, event_id: EventId) -> bool:
+    """Did the daemon send this event, however long ago?"""
+    row = c.execute("SELECT 1 FROM outbox WHERE event_id=?", (event_id,)).fetchone()
+    return row is not None or known.is_ours(c, event_id)
 
 
 def insert(c: sqlite3.Connection, drafts: Iterable[Draft]) -> list[int]:

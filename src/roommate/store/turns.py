@@ -138,7 +138,7 @@ class Turns:
         return await self._db.run(work)
 
     async def get(self, turn_id: int) -> tuple[TurnRow, Sequence[Step]] | None:
-        """A turn with its steps; None where there is no such turn."""
+        """A turn with its steps, none where they are forgotten; None where there is no such turn."""
 
         def work(c: sqlite3.Connection) -> tuple[TurnRow, Sequence[Step]] | None:
             end = c.execute("SELECT stop, ended FROM turns WHERE id=?", (turn_id,)).fetchone()
@@ -146,7 +146,8 @@ class Turns:
                 return None
             steps = c.execute("SELECT kind, body FROM steps WHERE turn_id=? ORDER BY id", (turn_id,)).fetchall()
             row = TurnRow(_turn(c, turn_id), Stop(end[0]) if end[0] else None, end[1])
-            return row, [decode(kind, body) for kind, body in steps]
+            whole = steps and steps[0][0] == Prompt.__name__
+            return row, [decode(kind, body) for kind, body in steps] if whole else []
 
         return await self._db.run(work)
 
@@ -252,6 +253,8 @@ def _conversation(c: sqlite3.Connection, turn: Turn, most: int) -> Sequence[Sequ
     turns: list[list[Step]] = []
     for (turn_id,) in newest:
         rows = c.execute("SELECT kind, body FROM steps WHERE turn_id = ? ORDER BY id", (turn_id,)).fetchall()
+        if not rows or rows[0][0] != Prompt.__name__:  # forgotten, as are those before it
+            break
         turns.append([decode(kind, body) for kind, body in rows])
         most -= sum(max(0, len(body) - FRAME) for _, body in rows)
         if most < 0:
