@@ -129,7 +129,9 @@ async def _forgetting(folder: Path) -> list[Figure]:
     database = Database.open(folder)
     try:
         before = folder.joinpath("roommate.db").stat().st_size
-        quiet, busy, over = [], [], asyncio.Event()
+        quiet: list[float] = []
+        busy: list[float] = []
+        over = asyncio.Event()
 
         async def write(samples: list[float]) -> None:
             began = time.perf_counter()
