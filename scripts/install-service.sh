@@ -35,6 +35,11 @@ export PYTHONDONTWRITEBYTECODE=  # what is compiled once is faster ever after
 run scripts/setup
 remote=${remote:-$(git remote get-url origin 2>/dev/null || echo "$clone")}
 commit=$(git rev-parse HEAD)
+uncommitted
+if [ "$remote" = "$(git remote get-url origin 2>/dev/null)" ] && ! [ -e "$root/current" ] \
+    && [ -z "$(git branch --remotes --contains "$commit" 2>/dev/null)" ]; then
+    fail "commit $(git rev-parse --short "$commit") is not in $remote, where releases come from: git push, or pass --remote $clone"
+fi
 
 # ── Settings ──
 if [ -n "$dry" ]; then

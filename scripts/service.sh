@@ -13,6 +13,13 @@ usage() { sed -n '2,/^[^#]/ s/^# \{0,1\}//p' "scripts/${0##*/}"; }
 # value "$@": is there one for the option that comes next?
 value() { [ $# -gt 1 ] || fail "$1 needs a value; see --help"; }
 
+# Tell what of this clone no release has. A release itself is no clone.
+uncommitted() {
+    [ -e .git ] || return 0
+    changes=$(git status --porcelain --untracked-files=no 2>/dev/null | wc -l)
+    [ "$changes" = 0 ] || say "$changes files here are changed and not committed: releases are made of commits alone"
+}
+
 # Do it, or say it.
 run() {
     if [ -n "$dry" ]; then say "would run: $*"; else "$@"; fi
@@ -98,18 +105,25 @@ put_launcher() {
     chmod 755 "$launcher"
 }
 
+last_words() { $(journal "$1") -n 15 --no-pager -o cat >&2 || :; }
+
 # wait_for UNIT SECONDS: until it is active, longer on a slow host. What it says about itself meanwhile is shown.
 wait_for() {
     [ -z "$dry" ] || return 0
-    seconds=$(patiently "$2") began=$(date +%s) told=
+    seconds=$(patiently "$2") began=$(date +%s) told='' ended=''
     while :; do
         case $($systemctl is-active "$1") in
             active) return 0 ;;
-            failed) say "$1 has failed; its last words:"; $(journal "$1") -n 15 --no-pager -o cat >&2 || :; return 1 ;;
+            failed) say "$1 has failed; its last words:"; last_words "$1"; return 1 ;;
         esac
+        if [ -z "$ended" ] && [ "$($systemctl show --property SubState --value "$1")" = auto-restart ]; then
+            ended=yes
+            say "$1 has ended and is started again; its last words:"
+            last_words "$1"
+        fi
         status=$($systemctl show --property StatusText --value "$1")
         if [ -n "$status" ] && [ "$status" != "$told" ]; then say "$status"; told=$status; fi
-        [ $(($(date +%s) - began)) -le "$seconds" ] || { say "$1 is not ready after $seconds s; see $(journal "$1")"; return 1; }
+        [ $(($(date +%s) - began)) -le "$seconds" ] || { say "$1 is not ready after $seconds s; see $(journal "$1")"; last_words "$1"; return 1; }
         sleep 0.2
     done
 }

@@ -7,19 +7,21 @@
 #   --port PORT         default: 8008
 #   --url URL           as clients reach it, such as https://matrix.example.org, if a proxy with TLS is before it
 #   --federation        speak with other homeservers
-#   --bot NAME          default: roommate
+#   --bot NAME          default: roommate, or matrixbot with VPS_IP
 #   --operator NAME     you, who become an admin of Synapse; default: admin
 #   --env FILE          write the settings into this file instead of printing them
 #   --folder DIR        default: ~/.local/share/roommate-synapse or /var/lib/roommate-synapse
 #   --user | --system   a unit of this user or of the system; default: what you are
 #   --remove            take the service away; with --purge everything that people wrote on it as well
 #   --dry-run           say what would be done, and do none of it
+# Of the environment or .env: with VPS_IP it is reached at http://VPS_IP:8008 and called so, unless the options say
+# otherwise; MATRIX_ADMIN_PASSWORD and MATRIX_PASSWORD are what you and the bot log in with, instead of random ones.
 set -eu
 cd "$(dirname "$0")/.."
 me=setup-synapse
 . scripts/service.sh
 . scripts/python.sh
-name='' binds='' port=8008 url='' federation='' bot=roommate operator=admin env='' folder='' remove='' purge=''
+name='' binds='' port=8008 url='' federation='' bot='' operator=admin env='' folder='' remove='' purge=''
 while [ $# -gt 0 ]; do
     case $1 in
         --server-name) value "$@"; name=$2; shift ;;
@@ -60,6 +62,25 @@ if [ -n "$remove" ]; then
     exit 0
 fi
 
+said=.env
+[ -z "$env" ] || [ ! -e "$env" ] || said=$env
+ip=${VPS_IP:-$(sed -n "s/^\(export \)\{0,1\}VPS_IP *= *[\"']\{0,1\}\([^\"'# ]*\).*/\2/p" "$said" 2>/dev/null | tail -n 1)}
+if [ -n "$ip" ]; then
+    case $ip in \[*) ;; *:*) ip="[$ip]" ;; esac
+    name=${name:-$ip} bot=${bot:-matrixbot} url=${url:-http://$ip:$port}
+    if [ -z "$binds" ]; then
+        address=$(echo "$ip" | tr -d '[]')
+        # Behind the NAT of a provider no interface has it.
+        if [ "$address" = 127.0.0.1 ]; then
+            binds=127.0.0.1
+        elif python3 -c 'import socket, sys; socket.create_server((sys.argv[1], 0), family=socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET)' "$address" 2>/dev/null; then
+            binds="127.0.0.1 $address"
+        else
+            binds=0.0.0.0
+        fi
+    fi
+fi
+bot=${bot:-roommate}
 binds=${binds:-127.0.0.1}
 if [ -z "$name" ]; then
     case ${binds# } in
@@ -97,10 +118,11 @@ put "$filled" $unit
 [ -z "$changed" ] || run $systemctl daemon-reload
 linger
 run $systemctl enable --quiet $unit
-run $systemctl restart $unit
+run $systemctl restart $unit || :  # why not, its last words tell
 wait_for $unit 180
 [ -z "$dry" ] || exit 0
 
-.venv/bin/python -m roommate.demo.standing accounts "$folder" "$@" ${env:+--env "$env"}
+.venv/bin/python -m roommate.demo.standing accounts "$folder" "$@" --settings "$said" ${env:+--env "$env"}
+[ -z "$ip" ] || say "it listens on$(printf ' %s' $binds), and is reached at $url by all who reach that address, without TLS"
 [ -n "$env" ] || say "put these lines into .env, or give them to .venv/bin/roommate init"
 say "next: scripts/install-service.sh"

@@ -27,23 +27,34 @@ done
 settle
 clone=$PWD
 cd /  # this script may be in what goes
-[ -e "$root" ] || [ -e "$units/roommate.service" ] || fail "nothing is installed in $root"
+if ! [ -e "$root" ] && ! [ -e "$units/roommate.service" ]; then
+    [ -n "$purge" ] || fail "nothing is installed in $root"
+    say "nothing is installed in $root, or not any more"
+    exit 0
+fi
 
 # What only the settings say, asked for before they go.
-podman=podman image='' run_dir=''
+podman=podman image='' run_dir='' backups=''
 state=${state:-$HOME/.local/state/roommate}
 python=$root/current/.venv/bin/python
 [ -x "$python" ] || python=$clone/.venv/bin/python
 if [ -e "$root/.env" ] && [ -x "$python" ] && told=$(cd "$root" && "$python" -c '
 from roommate import config
 s = config.load()
-print(s.state_dir, s.run_dir, s.sandbox_image, s.podman_path, sep="\n")'); then
+print(s.state_dir, s.run_dir, s.sandbox_image, s.podman_path, s.backups, sep="\n")'); then
     state=$(printf %s "$told" | sed -n 1p)
     run_dir=$(printf %s "$told" | sed -n 2p)
     image=$(printf %s "$told" | sed -n 3p)
     podman=$(printf %s "$told" | sed -n 4p)
+    backups=$(printf %s "$told" | sed -n 5p)
 fi
+backups=${backups:-$state/backups}
 if [ -n "$purge" ]; then
+    made=$(find "$backups" -maxdepth 1 -name 'roommate-*.tar.gz' 2>/dev/null | wc -l)
+    case $backups/ in
+        "${state%/}"/*|"${root%/}"/*) fate="$made backups in $backups go as well" ;;
+        *) fate="$made backups in $backups stay" ;;
+    esac
     for folder in "$state" "$root" ${run_dir:+"$run_dir"}; do
         case $folder in /*/*) ;; *) fail "$folder is not Roommate's alone: nothing was removed" ;; esac
         case ${HOME:-/root}/ in "${folder%/}"/*) fail "$folder is not Roommate's alone: nothing was removed" ;; esac
@@ -53,7 +64,7 @@ fi
 if [ -z "$yes" ] && [ -z "$dry" ]; then
     [ -t 0 ] || fail "pass --yes to do it without a question"
     if [ -n "$purge" ]; then
-        printf 'Everything of Roommate goes, the rooms'\'' files in %s as well. Write yes: ' "$state" >&2
+        printf 'Everything of Roommate goes, the rooms'\'' files in %s as well; %s. Write yes: ' "$state" "$fate" >&2
     else
         printf 'The service, the rooms'\'' containers and the releases in %s go. Write yes: ' "$root" >&2
     fi
@@ -95,6 +106,7 @@ lingers=''
 [ ! -e "$root/.lingers" ] || lingers=yes
 run rm -rf "$root/releases" "$root/repository.git" "$root/current" "$root/previous" "$root/site.env" "$root/.lingers"
 if [ -n "$purge" ]; then
+    say "$fate"
     # What a room's other users wrote belongs to others, as the host sees it.
     if [ -n "$dry" ]; then run rm -rf "$state"; else rm -rf "$state" 2>/dev/null || $podman unshare rm -rf "$state"; fi
     run rm -rf "$root" ${run_dir:+"$run_dir"}

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from roommate.config import Settings
+from roommate.ops.env_file import OF_OTHERS
 from roommate.tools.arguments import AGENT_TOOLS, FORGE_TOOLS, OPERATOR_TOOLS, TOOLS
 from tests.patience import PATIENCE
 
@@ -62,4 +63,4 @@ def test_every_tool_is_described() -> None:
 def test_the_settings_that_the_docs_name_exist() -> None:
     text = "".join(page.read_text() for page in PAGES)
     named = set(re.findall(r"`([A-Z]+_[A-Z_]+)\b", text))
-    assert named <= {name.upper() for name in Settings.model_fields}
+    assert named <= {name.upper() for name in Settings.model_fields} | OF_OTHERS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -146,10 +147,12 @@ async def test_a_service_from_a_clone_to_its_end(
     assert "could not be found" in (await machine.try_to("systemctl --user status roommate"))[1]
     left = {path for path in await machine.files() - before if not path.startswith(ALIEN)}
     assert {path for path in left if not path.startswith(state)} == {ROOT, f"{ROOT}/.env", f"{HOME}/.local/state"}
-    await machine.run("clone/scripts/uninstall.sh --yes --purge")
+    said = await machine.run("clone/scripts/uninstall.sh --yes --purge")
+    assert f"backups in {state}/backups go as well" in said
     left = {path for path in await machine.files() - before if not path.startswith(ALIEN)}
     assert left == set()
     assert await machine.run("podman image ls --all --quiet") == ""
+    assert "not any more" in await machine.run("clone/scripts/uninstall.sh --yes --purge")
 
 
 async def property_of(machine: Machine, name: str) -> str:
@@ -205,6 +208,12 @@ async def test_a_homeserver_of_ones_own(machine: Machine) -> None:
     lines = (await machine.run(setup)).splitlines()
     settings = dict(line.split("=", 1) for line in lines if re.match(r"[A-Z_]+=", line))
     assert settings["MATRIX_USER"] == "@roommate:localhost"
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        said = await machine.run(f"clone/scripts/setup-synapse.sh --port {taken} --operator ann", fails=True)
+        assert "its last words:" in said
+        assert "Address already in use" in said
+    await machine.run(setup)
     assert settings["OPERATORS"] == "@ann:localhost"
     password = re.search(r"@ann:localhost has the password (\S+),", "\n".join(lines))
     assert password
@@ -228,5 +237,15 @@ async def test_a_homeserver_of_ones_own(machine: Machine) -> None:
         await accounts.register(url, "stranger", "a password")
 
     await machine.run("clone/scripts/setup-synapse.sh --remove --purge")
+
+    # As the predecessor had it: reached at the machine's address, with a password that somebody has chosen.
+    await machine.write("clone/.env.vps", "VPS_IP=127.0.0.2 # ours\nMATRIX_ADMIN_PASSWORD='a chosen # one'\n")
+    said = await machine.run(f"clone/scripts/setup-synapse.sh --port {port} --env {HOME}/clone/.env.vps")
+    assert f"it listens on 127.0.0.1 127.0.0.2, and is reached at http://127.0.0.2:{port}" in said
+    assert "a chosen" not in said
+    async with await Person.at(f"http://127.0.0.2:{port}", "@admin:127.0.0.2", "a chosen # one"):
+        pass
+    assert "MATRIX_USER=@matrixbot:127.0.0.2" in await machine.run("cat clone/.env.vps")
+    await machine.run("clone/scripts/setup-synapse.sh --remove --purge; rm clone/.env.vps")
     left = {path for path in await machine.files() - before if not path.startswith(ALIEN)}
     assert left - before == set()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import signal
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,7 +15,8 @@ import pytest
 from roommate.demo.homeserver import Synapse
 from roommate.updates.journal import Journal
 from tests.conftest import PASSWORD, register
-from tests.patience import OF_DAEMONS, PATIENCE
+from tests.harness import MARK, no_settings
+from tests.patience import OF_DAEMONS, PATIENCE, until
 from tests.person import Person, Shown
 from tests.scripted_model import ScriptedModel
 from tests.updates.installed import Installed, Remote, installed_in
@@ -171,6 +174,38 @@ async def test_who_may_not_and_what_means_nothing(
     assert bot.journal["step"] == "done"
     assert bot.release == running
     remote.back_to(running)
+
+
+async def test_an_update_is_cancelled_before_it_switches(
+    bot: Installed, remote: Remote, alice: Person, room: str
+) -> None:
+    running = bot.release
+    new = remote.commit("Not now")
+    asked = await card(bot, alice, room)
+    await alice.react(room, asked.event_id, "✅")
+    await bot.step("build", "check")
+    await bot.roommate("update", "--cancel")
+    shown = await ended(bot, alice, room, asked)
+    assert f"❌ `{new}` failed: uid {os.getuid()} cancelled it" in shown.body
+    assert bot.release == running
+    await until(lambda: not bot.processes("update"), "it to end what it is at, and not to go on")
+    assert bot.journal["step"] == "failed"
+    with pytest.raises(AssertionError, match="no update is on its way"):
+        await bot.roommate("update", "--cancel")
+
+    # Who goes away from an update does not end it, and is told so.
+    process = await asyncio.create_subprocess_exec(
+        bot.program, "update", cwd=bot.root, env={**no_settings(), **bot.settings, MARK: bot.mark},
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    await bot.step("build", "check")
+    process.send_signal(signal.SIGINT)
+    _, err = await process.communicate()
+    assert process.returncode == 130, err
+    assert b"it goes on without this command" in err
+    assert b"update --cancel" in err
+    await bot.step("done")
+    assert bot.release == new
 
 
 BROKEN = {

@@ -89,6 +89,17 @@ def test_a_tag_a_branch_and_a_commit_have_names(remote: Somewhere, mirror: Repos
         assert mirror.way(None, name).to.id == remote.first
 
 
+def test_what_git_says_is_told_from_its_beginning(tmp_path: Path) -> None:
+    repository = Repository(tmp_path / "mirror.git")
+    repository.set_remote(str(tmp_path / "nowhere"))
+    with pytest.raises(UpdateError) as raised:
+        repository.fetch()
+    said = str(raised.value)
+    assert said.startswith(f"fetching failed: fatal: '{tmp_path}/nowhere' does not appear to be a git repository")
+    assert said.endswith("and the repository exists.")
+    assert "\n" not in said
+
+
 @pytest.mark.parametrize("ref", ["nosuch", "--upload-pack=touch", "a..b", "HEAD^{/x}", "@{u}", "a b", "\n", "-"])
 def test_what_is_no_name_is_refused(mirror: Repository, ref: str) -> None:
     with pytest.raises(UpdateError):

@@ -196,11 +196,14 @@ def _update_command(
     check: Annotated[bool, typer.Option("--check", help="Only show what would come in.")] = False,
     root: Root = None,
     remote: Annotated[str, typer.Option(metavar="URL", help="Fetch from here, from now on.")] = "",
+    cancel: Annotated[bool, typer.Option("--cancel", help="End one that has not switched over yet.")] = False,
     resume: Annotated[bool, typer.Option("--resume", hidden=True)] = False,
 ) -> None:
     """Go to another release: it is made beside the running one, tried, and left again when it does not work."""
     from roommate.cli import update
 
+    if cancel:
+        raise typer.Exit(update.cancel(root=root))
     raise typer.Exit(update.resume(root) if resume else update.update(ref, check=check, root=root, remote=remote))
 
 

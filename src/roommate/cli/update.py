@@ -24,6 +24,7 @@ from roommate.words import Update, UpdateStep
 FAILED = 1
 HELD_SECONDS = 3600.0
 """How long we wait for an updater that has ended its own update: it still tidies up, and may carry ours out, too."""
+INTERRUPTED = 130  # as a shell says of a program that Ctrl-C ended
 
 
 def update(ref: str, *, check: bool, root: Path | None, remote: str) -> int:
@@ -68,6 +69,14 @@ def rollback(*, root: Path | None, if_failing: bool) -> int:
     return _carry_out(install, settings, plan.rollback(install, by=_who()))
 
 
+def cancel(*, root: Path | None) -> int:
+    """End an update that has not switched over yet. The exit code. Raises ConfigError, UpdateError, StateError."""
+    install = _install(root)
+    update = Journal(config.load(install.root / ".env").state_dir).cancel(_who())
+    _say(f"cancelled, {update.old} stays")
+    return 0
+
+
 def resume(root: Path | None) -> int:
     """Carry out the update that the journal tells of, as far as nobody else does. The exit code."""
     install = _install(root)
@@ -90,8 +99,20 @@ def version(as_json: bool) -> None:
 
 
 def _carry_out(install: Install, settings: Settings, update: Update) -> int:
-    Journal(settings.state_dir).begin(update)
-    return _run(install, settings)
+    journal = Journal(settings.state_dir)
+    try:
+        journal.begin(update)
+        return _run(install, settings)
+    except KeyboardInterrupt:
+        now = journal.read()
+        begun = now is not None and now.id == update.id and now.open
+        if begun and update.runs:  # the daemon that runs sees to it that somebody goes on
+            _say("it goes on without this command: `roommate logs -f` shows how, `roommate update --cancel` ends it")
+            return INTERRUPTED
+        if begun:
+            journal.cancel(_who())
+        _say(f"cancelled, {update.old} stays")
+        return INTERRUPTED
 
 
 def _run(install: Install, settings: Settings) -> int:

@@ -8,11 +8,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import secrets
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+
+from dotenv import dotenv_values
 
 from roommate import folders
 from roommate.demo.instance import MARK_KEY, Instance, Place
@@ -37,6 +40,7 @@ def main() -> int:
     parser.add_argument("--bot", default="roommate")
     parser.add_argument("--operator", default="admin")
     parser.add_argument("--env", type=Path)
+    parser.add_argument("--settings", type=Path, default=Path(".env"))
     given = parser.parse_args()
     try:
         if given.step == "configure":
@@ -49,7 +53,15 @@ def main() -> int:
             )
             configure(given.folder, place, given.port)
         else:
-            note, settings = asyncio.run(make_accounts(given.folder, given.bot, given.operator))
+            note, settings = asyncio.run(
+                make_accounts(
+                    given.folder,
+                    given.bot,
+                    given.operator,
+                    bot_password=_said("MATRIX_PASSWORD", given.settings),
+                    operator_password=_said("MATRIX_ADMIN_PASSWORD", given.settings),
+                )
+            )
             if given.env:
                 env_file.write(given.env, settings)
                 sys.stderr.write(f"{note}\nsetup-synapse: {given.env} is written\n")
@@ -70,10 +82,18 @@ def configure(folder: Path, place: Place, port: int) -> None:
     replace(Instance.kept(folder) or Instance.fresh(), port=port).write(folder, place)
 
 
-async def make_accounts(folder: Path, bot: str, operator: str) -> tuple[str, dict[str, str]]:
+def _said(name: str, file: Path) -> str:
+    """In the environment, else in a file such as `.env`; empty where it is in neither."""
+    return os.environ.get(name) or (dotenv_values(file).get(name) if file.is_file() else "") or ""
+
+
+async def make_accounts(
+    folder: Path, bot: str, operator: str, *, bot_password: str = "", operator_password: str = ""
+) -> tuple[str, dict[str, str]]:
     """The bot, whose limit is lifted, and an operator, who is Synapse's admin as well: a note for them, and settings.
 
-    Their passwords are kept in the folder, so that another run finds the same. Raises MatrixError.
+    Their passwords, random ones by default, are kept in the folder, so that another run finds the same. Raises
+    MatrixError.
     """
     instance, config = Instance.kept(folder), json.loads((folder / "homeserver.yaml").read_text())
     if instance is None:
@@ -83,10 +103,15 @@ async def make_accounts(folder: Path, bot: str, operator: str) -> tuple[str, dic
     await _ready(url, instance.mark)
     kept = _Kept(folder / "accounts.json")
     # The admin's login stays: Synapse lets nobody log in five times in a row.
-    admin = await kept.account(url, instance.registration_secret, operator, admin=True)
-    user = await kept.account(url, instance.registration_secret, bot, admin=False)
+    admin = await kept.account(url, instance.registration_secret, operator, operator_password, admin=True)
+    user = await kept.account(url, instance.registration_secret, bot, bot_password, admin=False)
     await accounts.lift_limit(url, admin["token"], user["id"])
-    note = f"{admin['id']} has the password {admin['password']}, for a client at {config['public_baseurl']}"
+    password = (
+        "the password of MATRIX_ADMIN_PASSWORD"
+        if admin["password"] == operator_password
+        else f"the password {admin['password']}"
+    )
+    note = f"{admin['id']} has {password}, for a client at {config['public_baseurl']}"
     return note, {
         "MATRIX_HOMESERVER": url,
         "MATRIX_USER": user["id"],
@@ -102,9 +127,9 @@ class _Kept:
         self._file = file
         self._known: dict[str, dict[str, str]] = json.loads(file.read_text()) if file.exists() else {}
 
-    async def account(self, url: str, secret: str, name: str, *, admin: bool) -> dict[str, str]:
-        """Its id, password and token; made unless it is known."""
-        known = self._known.setdefault(name, {"password": secrets.token_urlsafe(12)})
+    async def account(self, url: str, secret: str, name: str, password: str, *, admin: bool) -> dict[str, str]:
+        """Its id, password and token; made, with this password or a random one, unless it is known."""
+        known = self._known.setdefault(name, {"password": password or secrets.token_urlsafe(12)})
         if "token" not in known:
             self._keep()  # the password first: it must be known when this ends in the middle
             made = await accounts.register_by_secret(url, secret, name, known["password"], admin=admin)

@@ -8,7 +8,8 @@ import socket
 import stat
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from roommate import folders
@@ -33,16 +34,22 @@ def checks(settings: Settings) -> list[Check]:
 def fix(settings: Settings) -> list[str]:
     """Mend what cannot hurt; gives what was done. Blocks."""
     done = []
+
+    def do(what: str, mend: Callable[[], object]) -> None:
+        try:
+            mend()
+            done.append(what)
+        except OSError as error:
+            done.append(f"failed: {what}: {(error.strerror or str(error)).lower()}")
+
     for folder in (settings.state_dir, settings.run_dir, settings.backups):
         if not folder.exists():
-            folders.private(folder)
-            done.append(f"made {folder}")
+            do(f"made {folder}", partial(folders.private, folder))
     for path, mode in _too_open(settings):
-        path.chmod(mode)
-        done.append(f"chmod {mode:o} {path}")
+        do(f"chmod {mode:o} {path}", partial(path.chmod, mode))
     if _stale(settings.run_dir / SOCKET):
-        (settings.run_dir / SOCKET).unlink()
-        done.append(f"removed the socket {settings.run_dir / SOCKET}, which nobody listens on")
+        gone = settings.run_dir / SOCKET
+        do(f"removed the socket {gone}, which nobody listens on", gone.unlink)
     return done
 
 
@@ -120,7 +127,7 @@ def _systemd() -> Check:
 
 
 def _backups(settings: Settings) -> Check:
-    what, mend = "backup", "run `roommate backup`, and enable roommate-backup.timer"
+    what, mend = "backup", "run `roommate backup`; where scripts/install-service.sh put it, roommate-backup.timer does"
     if not (settings.state_dir / backup.DATABASE).exists():
         return Check(what, True, "there is nothing to back up yet")
     try:

@@ -115,7 +115,10 @@ def _number(seen: dict[str, list[str]], name: str) -> int:
 
 
 def _storage(host: Host) -> Check:
-    mend = 'put driver = "overlay" into [storage] of ~/.config/containers/storage.conf, then `podman system reset`'
+    mend = (
+        'put driver = "overlay" into [storage] of ~/.config/containers/storage.conf, then `podman system reset`, which '
+        "deletes all images, containers and volumes of this user; the rooms' files stay"
+    )
     return Check("storage driver", host.driver != "vfs", host.driver, mend, needed=False)
 
 

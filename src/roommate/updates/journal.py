@@ -18,6 +18,9 @@ from roommate.words import StepTaken, Update, UpdateStep
 FILE, _WORD = "update.json", "update.trial"
 _HELD, _WRITING = "update.held", "update.lock"
 
+BEFORE_THE_SWITCH = frozenset({UpdateStep.BUILD, UpdateStep.CHECK, UpdateStep.IMAGE})
+"""Steps at which nothing but files in the install folder has changed."""
+
 
 class Journal:
     """In STATE_DIR. Who carries updates out holds it; a daemon that starts or hands over writes as well.
@@ -70,6 +73,20 @@ class Journal:
     def blame(self, update: Update, why: str) -> Update:
         """Note why it fails, before anything is done about it; the first reason counts."""
         return self._change(update, replace(update, why=update.why or why))
+
+    def cancel(self, by: str) -> Update:
+        """End an update that has not switched over yet; gives it. Raises UpdateError when there is none."""
+        with self._alone():
+            last = self.read()
+            if last is None or not last.open:
+                raise UpdateError("no update is on its way")
+            if last.step not in BEFORE_THE_SWITCH:
+                raise UpdateError(f"it is too late (at: {last.step}): when it is over, `roommate rollback` goes back")
+            taken = (*last.taken, StepTaken(last.step, time.time() - last.step_began, ""))
+            self._put(
+                replace(last, step=UpdateStep.FAILED, step_began=time.time(), taken=taken, why=f"{by} cancelled it")
+            )
+        return last
 
     def told(self, update: Update) -> None:
         """People know how it ended."""

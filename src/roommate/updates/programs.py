@@ -21,7 +21,7 @@ def run(
     stdin: bytes = b"",
     env: Mapping[str, str] | None = None,
 ) -> bytes:
-    """What it printed on stdout. Raises UpdateError with the last line of stderr when it fails or takes too long."""
+    """What it printed on stdout. Raises UpdateError with what it said on stderr when it fails or takes too long."""
     try:
         done = subprocess.run(command, input=stdin, capture_output=True, timeout=seconds, check=False, env=env)
     except subprocess.TimeoutExpired:
@@ -29,7 +29,7 @@ def run(
     except OSError as error:
         raise UpdateError(f"{doing} failed: {command[0]}: {error.strerror}") from error
     if done.returncode != 0:
-        raise UpdateError(f"{doing} failed: {last_line(done.stderr)}")
+        raise UpdateError(f"{doing} failed: {last_words(done.stderr)}")
     return done.stdout
 
 
@@ -39,7 +39,10 @@ def work(command: Sequence[str | Path], doing: str, *, seconds: float) -> None:
     run(tied([os.fspath(word) for word in command], "KILL"), doing, seconds=seconds)
 
 
-def last_line(output: bytes) -> str:
-    """For an error in one line."""
+def last_words(output: bytes) -> str:
+    """For an error in one line: the last one, or all from where a program such as git says that it begins."""
     lines = [line.strip() for line in output.decode(errors="replace").splitlines() if line.strip()]
-    return lines[-1][:LONGEST_LINE] if lines else "it said nothing"
+    if not lines:
+        return "it said nothing"
+    begins = next((at for at, line in enumerate(lines) if line.startswith(("fatal: ", "error: "))), len(lines) - 1)
+    return " ".join(lines[begins:])[:LONGEST_LINE]
