@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import shutil
@@ -20,6 +21,7 @@ from roommate.words import Check
 LONGEST_SOCKET = 107
 """Bytes of a Unix socket's path: unix(7)."""
 _SOCKET = "/0123456789abcdef/hand.sock"
+_PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE})
 _OF_ALL = frozenset(
     map(Path, ("/", "/etc", "/home", "/mnt", "/opt", "/root", "/run", "/srv", "/usr", "/var", "/var/lib"))
 )
@@ -90,6 +92,8 @@ def _folder(name: str, folder: Path) -> Iterator[str]:
             with tempfile.TemporaryFile(dir=there):
                 pass
     except OSError as error:
+        if error.errno in _PASSING:  # no other setting mends that, and another start may
+            return
         yield named(name, f"it must be a folder that can be written: {(error.strerror or str(error)).lower()}", folder)
 
 

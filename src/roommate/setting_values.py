@@ -12,6 +12,8 @@ from pathlib import Path
 
 LONGEST_PATH, LONGEST_NAME = 4095, 255
 """Bytes: path_resolution(7)."""
+LONGEST_HOST = 230
+"""Characters: it stands in Matrix ids."""
 LONGEST_ID = 255
 """Bytes of a Matrix id: https://spec.matrix.org/latest/appendices/#identifier-grammar."""
 
@@ -96,7 +98,7 @@ def server_address(value: str) -> str:
         return f"[{address}]" if address.version == 6 else str(address)
     except ValueError:
         pass
-    if value and not re.fullmatch(_HOST, value):
+    if value and (not re.fullmatch(_HOST, value) or len(value) > LONGEST_HOST):
         raise ValueError("it must be an IP address, such as 192.0.2.7")
     return value
 
