@@ -170,7 +170,9 @@ async def sees(who: Person, room: str, bot: str, *words: str) -> Shown:
     return found
 
 
-async def test_a_service_of_the_system(machine: Machine, homeserver: Synapse, image: str, person: MakePerson) -> None:
+async def test_a_service_of_the_system(
+    machine: Machine, homeserver: Synapse, image: str, person: MakePerson, origin: Path
+) -> None:
     """With all that the system's unit forbids it, and with its umask."""
     alice, bot = await person("alice"), await register(homeserver, "of-the-system")
     before = await machine.files()
@@ -187,6 +189,27 @@ async def test_a_service_of_the_system(machine: Machine, homeserver: Synapse, im
     assert "uid=1000" in (await alice.ask(room, "run: id && ls /run/spool/in")).body
     modes = "stat --format %a /opt/roommate /opt/roommate/.env /var/lib/roommate /var/lib/roommate/roommate.db"
     assert (await machine.run(modes, user="root")).split() == ["700", "600", "700", "600"]
+
+    # To a newer release and back, asked for in chat.
+    old, new = await machine.run("git -C clone rev-parse HEAD"), commit(origin, "New for the system")
+    await alice.say(room, "!redeploy")
+    await alice.react(room, (await sees(alice, room, bot, "New for the system")).event_id, "✅")
+    await sees(alice, room, bot, "✅ `", f"→ `{new[:12]}`")
+    await alice.say(room, "!rollback")
+    await alice.react(room, (await sees(alice, room, bot, "Go back from")).event_id, "✅")
+    await sees(alice, room, bot, "✅ `", f"→ `{old[:12]}`")
+
+    # Nothing is left but a backup: the same bot goes on with the same rooms.
+    await alice.ask(room, "run: echo kept > note.txt")
+    await machine.run("mkdir -p /var/backups && roommate backup --to /var/backups", user="root")
+    await machine.run("/opt/roommate/current/scripts/uninstall.sh --yes", user="root")
+    await machine.run("rm -rf /opt/roommate /var/lib/roommate && mkdir -p /opt/roommate", user="root")
+    restore = "/home/ann/clone/.venv/bin/roommate restore /var/backups/* --to /var/lib/roommate"
+    await machine.run(f"cd /opt/roommate && {restore} && rm -r /var/backups", user="root")
+    again = "/home/ann/clone/scripts/install-service.sh --remote /srv/roommate"
+    await machine.run(f"export UV_CACHE_DIR=/home/ann/.cache/uv; {again}", user="root")
+    assert "kept" in (await alice.ask(room, "run: cat note.txt")).body
+
     await machine.run("/opt/roommate/current/scripts/uninstall.sh --yes --purge", user="root")
     assert [path for path in await machine.files() - before if not path.startswith(ALIEN)] == []
     await machine.run("test -e /opt/roommate || test -e /var/lib/roommate", user="root", fails=True)
