@@ -22,12 +22,14 @@ ORDINARY = [
     "the bearer of this is a basic authentication, and no cookie",
     "not let out to example.org:8443 by @alice:example.org",
     "task-1234567890123 and disk-sk-1",
+    "mat_multiplication_of_large_matrices and mar_1",
 ]
 WORD = st.text(st.characters(codec="ascii", categories=["L", "Nd"]), min_size=20, max_size=40)
 AROUND = st.text(st.sampled_from(" \n.,:;()[]{}<>\"'"), max_size=5)
 SHAPES = [
     "sk-{}", "sk-ant-api03-{}", "sk-or-v1-{}", "ghp_{}", "gho_{}", "github_pat_{}", "glpat-{}", "AIza{}",
-    "syt_Ym90_{}_1a2B3c", "Bearer 1{}", "Authorization: Bearer 1{}", "Authorization: Basic {}==",
+    "syt_Ym90_{}_1a2B3c", "syr_Ym90_{}_1a2B3c", "mat_{}_1a2B3c", "mar_{}_1a2B3c",
+    "Bearer 1{}", "Authorization: Bearer 1{}", "Authorization: Basic {}==",
     "authorization: token {}", "Proxy-Authorization: Negotiate {}", "https://user:p@{}@example.org/x",
     "'Authorization': 'Bearer {}'", "x-api-key: {}", "X-Goog-Api-Key: {}", "Cookie: session={}; other=1",
     "Set-Cookie: id={}; HttpOnly", "https://user:{}@example.org/x", "https://{}@example.org/x.git",

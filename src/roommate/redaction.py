@@ -18,7 +18,8 @@ _SHAPES = re.compile(
     "|".join(
         (
             # Keys that say whose they are: OpenAI and its kin, GitHub, GitLab, Google, Matrix, Slack, AWS; web tokens.
-            r"\b(?:sk-|gh[oprsu]_|github_pat_|glpat-|AIza|syt_|xox[a-z]-|AKIA)[\w-]{10,}",
+            r"\b(?:sk-|gh[oprsu]_|github_pat_|glpat-|AIza|sy[rt]_|xox[a-z]-|AKIA)[\w-]{10,}",
+            r"\bma[rt]_[A-Za-z0-9]{20,}_\w{6}\b",
             r"\beyJ[\w-]{8,}\.[\w.-]+",
             r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[^-]*(?:-----END [A-Z ]{0,30}-----)?",
             # Headers: the whole of a cookie; of others what stands behind their name or scheme.

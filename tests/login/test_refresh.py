@@ -21,7 +21,7 @@ from tests.login.front import Front, bearer, for_ever
 from tests.patience import PATIENCE
 from tests.person import Person
 
-LIFE = 6
+LIFE = 4
 """Seconds that a token lives which can be renewed."""
 
 

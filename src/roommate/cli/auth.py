@@ -118,9 +118,10 @@ async def _log_in(settings: Settings, console: Console, token: str, password: bo
     if token:
         return await ways.by_login_token(url, login_token(token), ca=ca)
     known = settings.matrix_password.get_secret_value()
-    if not password and not known and (server := await oauth.server_of(url, ca=ca)) is not None:
-        return await in_browser(server, console, ca)
     offer = await ways.offered(url, ca=ca)
+    with_password = offer.password and (password or known)
+    if not with_password and (server := await oauth.server_of(url, ca=ca)) is not None:
+        return await in_browser(server, console, ca)
     if offer.sso and not offer.password:
         where = f"log in as the bot at {sso_address(url)} and take the address that you land at"
         if not asks:
