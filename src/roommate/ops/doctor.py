@@ -170,8 +170,9 @@ async def login(settings: Settings, account: Account | None) -> Check:
     if status == 401 and account.refresh_token:
         return Check(what, True, f"{account.user_id}, device {account.device_id}: renewed at the next start")
     if status == 401:
+        token = "MATRIX_ACCESS_TOKEN" if given else "the token"
         mend = "set another one" if given else "set MATRIX_PASSWORD and start again, or run `roommate auth login`"
-        return Check(what, False, f"the homeserver does not take the token any more (by {account.way})", mend)
+        return Check(what, False, f"the homeserver does not take {token} any more", mend)
     if status == 200 and given:
         found = f"MATRIX_ACCESS_TOKEN is a token of {answer.get('user_id')}, MATRIX_USER is {settings.matrix_user}"
         return Check(what, False, found, "set the token of MATRIX_USER")
