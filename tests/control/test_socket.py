@@ -156,7 +156,7 @@ def test_another_user_is_turned_away(bot: Daemon, path: Path, open_to_all: None)
 
 
 async def test_a_daemon_takes_its_place_and_nobody_elses(tmp_path: Path) -> None:
-    daemon = Daemon("http://127.0.0.1:9", "@bot:localhost", "x", {})
+    daemon = Daemon("http://127.0.0.1:9", "@bot:localhost", "x", {"OPERATORS": "@ann:localhost"})
     path = daemon.state / "ipc" / "daemon.sock"
     try:
         path.parent.mkdir(parents=True, mode=0o700)
