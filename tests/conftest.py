@@ -15,6 +15,7 @@ from roommate.demo.homeserver import Synapse
 from roommate.sandbox.posture import Limits
 from roommate.sandbox.rooms import RoomSandboxes
 from tests.harness import Daemon
+from tests.nursery import Nursery
 from tests.parallel import (
     locked,
     pytest_addoption,
@@ -137,8 +138,16 @@ async def learned(image: str, shared_folder: Path) -> Path:
     return found
 
 
+@pytest.fixture(scope="session")
+async def nursery() -> AsyncIterator[Nursery]:
+    """Where the daemons of this worker are born."""
+    one = await Nursery.open()
+    yield one
+    await one.close()
+
+
 @pytest.fixture
-async def daemon(homeserver: Synapse, image: str, learned: Path) -> AsyncIterator[MakeDaemon]:
+async def daemon(homeserver: Synapse, image: str, learned: Path, nursery: Nursery) -> AsyncIterator[MakeDaemon]:
     """``await daemon(MAX_AGENT_TURNS="3")``: a daemon of this test's own, with a new bot account.
 
     It has the rehearsal model unless a `model` is given; `limited` leaves the homeserver's limit on its messages;
@@ -150,7 +159,7 @@ async def daemon(homeserver: Synapse, image: str, learned: Path) -> AsyncIterato
         *, limited: bool = False, start: bool = True, model: ScriptedModel | None = None, **settings: str
     ) -> Daemon:
         user_id = await register(homeserver, "bot", limited=limited)
-        one = Daemon(homeserver.url, user_id, PASSWORD, _settings_of(image, model) | settings, learned)
+        one = Daemon(homeserver.url, user_id, PASSWORD, _settings_of(image, model) | settings, learned, nursery)
         daemons.append(one)
         return await one.start() if start else one
 
@@ -170,8 +179,11 @@ async def model() -> AsyncIterator[ScriptedModel]:
 
 
 @pytest.fixture(scope="session")
-async def _shared_daemon(homeserver: Synapse, image: str, model: ScriptedModel, learned: Path) -> AsyncIterator[Daemon]:
-    one = Daemon(homeserver.url, await register(homeserver, "bot"), PASSWORD, _settings_of(image, model), learned)
+async def _shared_daemon(
+    homeserver: Synapse, image: str, model: ScriptedModel, learned: Path, nursery: Nursery
+) -> AsyncIterator[Daemon]:
+    bot = await register(homeserver, "bot")
+    one = Daemon(homeserver.url, bot, PASSWORD, _settings_of(image, model), learned, nursery)
     try:
         yield await one.start()
     finally:

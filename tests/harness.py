@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from roommate.config import NETWORK, Settings
+from tests.nursery import Child, Nursery
 from tests.patience import OF_DAEMONS, PATIENCE
 from tests.person import Person, Shown
 from tests.sandbox_image import containers, remove_containers
@@ -34,6 +35,7 @@ class Daemon:
 
     The state outlives the process: start, `kill9` and start again is a crash and a restart. `discard` ends all.
     To find out what this machine gives takes a daemon seconds: it begins with the file `learned`, where there is one.
+    To load its program takes seconds, too: a `nursery` has done that, and such a daemon is born there.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Daemon:
         password: str,
         settings: dict[str, str],
         learned: Path | None = None,
+        nursery: Nursery | None = None,
     ) -> None:
         self.user_id = user_id
         # Short, since sockets live below it and their paths may have 107 bytes at most.
@@ -51,6 +54,7 @@ class Daemon:
         self.cwd = self.folder
         self.log = self.folder / "daemon.log"
         self._learned = learned
+        self._nursery = nursery
         self.mark = secrets.token_hex(8)
         self.settings = {
             "MATRIX_HOMESERVER": homeserver,
@@ -60,11 +64,11 @@ class Daemon:
             "PATIENCE": str(OF_DAEMONS),
             **settings,
         }
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: asyncio.subprocess.Process | Child | None = None
         self._starts_at = 0
 
     @property
-    def process(self) -> asyncio.subprocess.Process:
+    def process(self) -> asyncio.subprocess.Process | Child:
         assert self._process is not None, "the daemon was not started"
         return self._process
 
@@ -95,10 +99,16 @@ class Daemon:
             shutil.copy(self._learned, self.state / "host.json")
         with self.log.open("ab") as log:
             self._starts_at = log.tell()
+            environment = {**no_settings(), **self.settings, MARK: self.mark}
+            if self._nursery is not None and program == ROOMMATE:
+                self._process = await self._nursery.bear(
+                    [str(program), "run"], folder=self.cwd, environment=environment, log=self.log
+                )
+                return self
             self._process = await asyncio.create_subprocess_exec(
                 "setpriv", "--pdeathsig", "KILL", str(program), "run",
                 cwd=self.cwd,
-                env={**no_settings(), **self.settings, MARK: self.mark},
+                env=environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
