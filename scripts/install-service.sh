@@ -6,19 +6,36 @@
 #   --root DIR          the install folder; default: ~/.local/share/roommate or /opt/roommate
 #   --remote URL        where releases come from; default: this clone's origin, or the clone itself
 #   --image STAGE       of the rooms' image: base, core, browser or agents
+#   --restore FILE      begin with what is in a backup: settings, login, rooms, conversations, files
 #   --force             go on although doctor finds something that is needed
 #   --dry-run           say what would be done, and do none of it
 set -eu
+NAMES_STATE='^(export +)?STATE_DIR *='
+# Of what doctor found, as JSON: what there is, and what is not there yet or not as it should be.
+SUMMARY='
+import json, sys
+checks = json.load(sys.stdin)
+for one in checks:
+    if one["what"] in ("model", "image"):
+        print("  {what:18} {found}".format(**one))
+for one in checks:
+    if one["level"] != "ok" and one["what"] != "model":
+        print("  not there yet      {what}: {found}".format(**one))
+    if one["level"] != "ok":
+        print("                     {mend}".format(**one))
+'
+from=$PWD
 cd "$(dirname "$0")/.."
 me=install
 . scripts/service.sh
-clone=$PWD remote='' image='' force=''
+clone=$PWD remote='' image='' force='' backup=''
 while [ $# -gt 0 ]; do
     case $1 in
         --user|--system) scope=${1#--} ;;
         --root) value "$@"; root=$2; shift ;;
         --remote) value "$@"; remote=$2; shift ;;
         --image) value "$@"; image=$2; shift ;;
+        --restore) value "$@"; backup=$2; shift ;;
         --force) force=yes ;;
         --dry-run) dry=yes ;;
         --) shift; break ;;
@@ -28,6 +45,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 settle
+case $backup in ''|/*) ;; *) backup=$from/$backup ;; esac
 export PYTHONDONTWRITEBYTECODE=  # what is compiled once is faster ever after
 [ -n "$dry" ] || have_systemd || linger
 [ -n "$dry" ] || have_systemd || fail "there is no systemd to run it under ($($systemctl show-environment 2>&1 | tail -n 1)): .venv/bin/roommate start runs it without"
@@ -47,18 +65,26 @@ if [ -n "$dry" ]; then
 else
     mkdir -p "$root"
     chmod 700 "$root"
-    if ! [ -e "$root/.env" ] && [ -e .env ]; then
+    if [ -n "$backup" ]; then
+        [ ! -e "$root/.env" ] || fail "there are settings in $root already: a backup is restored where nothing is installed"
+        kept=$(tar -xzOf "$backup" settings.env) || fail "$backup is no backup that has settings in it, made by roommate backup"
+        to=
+        if [ -n "$state" ] && ! printf '%s\n' "$kept" | grep -Eq "$NAMES_STATE"; then to="--to $state"; fi
+        # shellcheck disable=SC2086
+        (cd "$root" && "$clone/.venv/bin/roommate" restore "$backup" $to)
+        say "the daemon that this is a backup of must never run again: both would answer"
+    elif ! [ -e "$root/.env" ] && [ -e .env ]; then
         say "the settings are in $root/.env from now on, copied from $clone/.env"
         (umask 077; cp .env "$root/.env")
     fi
     place=
-    if [ -n "$state" ] && ! grep -Eqs '^(export +)?STATE_DIR *=' "$root/.env"; then place=STATE_DIR=$state; fi
-    if [ $# -gt 0 ] || ! [ -e "$root/.env" ]; then
-        [ $# -gt 0 ] || [ -t 0 ] || fail "there are no settings yet: run .venv/bin/roommate init, or pass its options after --"
-        # A login that init makes must lie where the service looks for it.
-        # shellcheck disable=SC2086
-        env $place .venv/bin/roommate init --env-file "$root/.env" --image none "$@"
-    fi
+    if [ -n "$state" ] && ! grep -Eqs "$NAMES_STATE" "$root/.env"; then place=STATE_DIR=$state; fi
+    [ $# -gt 0 ] || [ -e "$root/.env" ] || [ -t 0 ] \
+        || fail "there are no settings yet: run .venv/bin/roommate init, or pass its options after --"
+    [ $# -gt 0 ] || set -- --missing  # of what setup-synapse.sh, or a person, wrote
+    # A login that init makes must lie where the service looks for it.
+    # shellcheck disable=SC2086
+    env $place .venv/bin/roommate init --env-file "$root/.env" --image none "$@"
     chmod 600 "$root/.env"
     [ -z "$place" ] || printf '%s\n' "$place" >>"$root/.env"
     # systemd starts it without what a shell knows of this site.
@@ -80,7 +106,7 @@ case ${SANDBOX_IMAGE:-$(sed -n 's/^\(export \)\{0,1\}SANDBOX_IMAGE *= *//p' .env
     *) ;;  # somebody else's: not ours to make
 esac
 # Its exit code is 1 where nothing but warnings is found.
-run "$roommate" doctor || [ $? = 1 ] || [ -n "$force" ] || fail "mend what doctor shows with ✘, and run this again"
+run "$roommate" doctor --fix || [ $? = 1 ] || [ -n "$force" ] || fail "mend what doctor shows with ✘, and run this again"
 
 # ── Service ──
 linger
@@ -98,6 +124,7 @@ wait_for roommate.service 120
 cat >&2 <<END
 
 Roommate runs as $(sed -n "s/^MATRIX_USER=//p" "$root/.env"). Invite it into a room without encryption, and write.
+$("$roommate" doctor --json 2>/dev/null | "$root/current/.venv/bin/python" -c "$SUMMARY")
   how it is          $systemctl status roommate        $launcher doctor
   its log            $(journal roommate) -f
   settings           $root/.env, then: $systemctl restart roommate

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from roommate.store import audit, reading
 from tests.cli.test_commands import roommate
@@ -96,6 +97,30 @@ async def test_restore_drill(daemon: MakeDaemon, person: MakePerson, model: Scri
             assert "restore" in [record.deed.what for record in audit.read(c)]
     finally:
         await other.discard()
+
+
+async def test_a_backup_goes_where_its_settings_say(daemon: MakeDaemon, tmp_path: Path) -> None:
+    """On a host that has no settings; those of the backup are its settings then."""
+    bot = await daemon()
+    (bot.folder / ".env").write_text(f"STATE_DIR={tmp_path}/named\nMATRIX_USER={bot.user_id}\n")
+    file = await done(bot, "backup")
+    await bot.term()
+    for number, (flags, folder) in enumerate((((), "named"), (("--to", "elsewhere"), "new-1/elsewhere"))):
+        new = tmp_path / f"new-{number}"
+        new.mkdir()
+        code, _, err = await roommate(new, "restore", file, *flags)
+        assert code == 0, err
+        assert (tmp_path / folder / "roommate.db").exists()
+        assert f"STATE_DIR={tmp_path / folder}\n" in (new / ".env").read_text()
+        assert not (new / ".local").exists()
+    # Settings that are there already stay, and it is said where they lead.
+    new = tmp_path / "new-2"
+    new.mkdir()
+    (new / ".env").write_text(f"STATE_DIR={tmp_path}/mine\n")
+    code, _, err = await roommate(new, "restore", file, "--to", "here")
+    assert (code, f"set STATE_DIR={new}/here" in err) == (0, True)
+    code, _, err = await roommate(new, "restore", file)
+    assert (code, (tmp_path / "mine" / "roommate.db").exists()) == (0, True), err
 
 
 async def test_backups_on_the_command_line(daemon: MakeDaemon) -> None:

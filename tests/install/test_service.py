@@ -180,7 +180,10 @@ async def test_a_service_of_the_system(
     await machine.give_image(image, user="root")
     await machine.write("/opt/roommate/.env", f"SANDBOX_IMAGE={image}\n", user="root")
     install = f"/home/ann/clone/scripts/install-service.sh --remote /srv/roommate -- --yes {flags}"
-    await machine.run(f"export UV_CACHE_DIR=/home/ann/.cache/uv; {install}", user="root")
+    said = await machine.run(f"export UV_CACHE_DIR=/home/ann/.cache/uv; {install}", user="root")
+    assert "  model              the built-in rehearsal" in said
+    assert f"  image              {image}, stage base" in said
+    assert "  not there yet      coding agents: none in the image" in said
     assert "STATE_DIR=/var/lib/roommate\n" in await machine.run("cat /opt/roommate/.env", user="root")
     verified = "systemd-analyze verify --man=no roommate.service roommate-rollback.service"
     assert await machine.run(verified, user="root") == ""
@@ -199,16 +202,27 @@ async def test_a_service_of_the_system(
     await alice.react(room, (await sees(alice, room, bot, "Go back from")).event_id, "✅")
     await sees(alice, room, bot, "✅ `", f"→ `{old[:12]}`")
 
-    # Nothing is left but a backup: the same bot goes on with the same rooms.
-    await alice.ask(room, "run: echo kept > note.txt")
-    await machine.run("mkdir -p /var/backups && roommate backup --to /var/backups", user="root")
+    # The command of the install folder takes paths from where one stands.
+    await machine.run(
+        f"mkdir -p stands && cd stands && echo a note >note.txt && roommate workspace put '{room}' note.txt note.txt"
+        f" && roommate workspace get '{room}' note.txt back.txt && cmp note.txt back.txt",
+        user="root",
+    )
+    refused = await machine.run(f"cd stands && roommate workspace put '{room}' nowhere x", user="root", fails=True)
+    assert refused == "roommate: /root/stands/nowhere: No such file or directory\n"
+
+    # A new host, which has a backup and nothing else: the same login, rooms, conversations and files.
+    await machine.run("cd stands && cp $(roommate backup) backup.tar.gz", user="root")
+    login = "roommate auth status --json | grep device"
+    device = await machine.run(login, user="root")
     await machine.run("/opt/roommate/current/scripts/uninstall.sh --yes", user="root")
-    await machine.run("rm -rf /opt/roommate /var/lib/roommate && mkdir -p /opt/roommate", user="root")
-    restore = "/home/ann/clone/.venv/bin/roommate restore /var/backups/* --to /var/lib/roommate"
-    await machine.run(f"cd /opt/roommate && {restore} && rm -r /var/backups", user="root")
-    again = "/home/ann/clone/scripts/install-service.sh --remote /srv/roommate"
-    await machine.run(f"export UV_CACHE_DIR=/home/ann/.cache/uv; {again}", user="root")
-    assert "kept" in (await alice.ask(room, "run: cat note.txt")).body
+    await machine.run("rm -rf /opt/roommate /var/lib/roommate", user="root")
+    restore = "cd stands && /home/ann/clone/scripts/install-service.sh --restore backup.tar.gz --remote /srv/roommate"
+    await machine.run(f"export UV_CACHE_DIR=/home/ann/.cache/uv; {restore}", user="root")
+    assert await machine.run(login, user="root") == device
+    assert "a note" in (await alice.ask(room, "run: cat note.txt")).body
+    assert "settings in /opt/roommate already" in await machine.run(restore, user="root", fails=True)
+    await machine.run("rm -r stands", user="root")
 
     await machine.run("/opt/roommate/current/scripts/uninstall.sh --yes --purge", user="root")
     assert [path for path in await machine.files() - before if not path.startswith(ALIEN)] == []

@@ -82,10 +82,10 @@ def complete(path: Path, *, asks: bool) -> None:
     known = "VPS_IP" in said or {"MATRIX_HOMESERVER", "MATRIX_USER"} <= said
     if not known or not (said & {"MATRIX_PASSWORD", "MATRIX_ACCESS_TOKEN"} or login.saved(present)):
         wizard.account()
+    if not asks:
+        return  # the rest is told before anything starts, and without a model it rehearses
     if not said & {"OPERATORS", "MATRIX_ADMIN_USER", "VPS_IP"}:
         wizard.people()
-    if not asks:
-        return  # without a model it rehearses; a key that is missing is told before anything starts
     if "LLM_MODEL" not in said:
         wizard.model()
     elif model_names.problem(present.llm_model, present.llm_api_key.get_secret_value(), present.llm_api_base):

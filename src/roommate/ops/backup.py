@@ -146,6 +146,18 @@ def verify(file: Path) -> Manifest:
     return compared(bytes(text), hashes)
 
 
+def settings_in(file: Path) -> bytes:
+    """The `.env` that is in a backup; empty where it has none. Raises StateError where it cannot be read. Blocks."""
+    text = bytearray()
+    with opened(file) as tar:
+        for member, piece in members(tar):
+            if member.name == SETTINGS:
+                text += piece or b""
+            elif text or member.name not in (DATABASE, SETTINGS):
+                break  # they come first
+    return bytes(text)
+
+
 def compared(text: bytes, hashes: dict[str, str]) -> Manifest:
     """The manifest, when these are the files that it names. Raises StateError for the first that is not."""
     if not text:

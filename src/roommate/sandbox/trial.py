@@ -122,9 +122,9 @@ async def trial(engine: Engine, host: Host, image: str, state: Path, run: Path, 
         code = await engine.wait(name)
         facts = await asyncio.to_thread(_facts_of, files.workspace, image, code)
     finally:
+        await hand.close()
         await engine.settled(_SETTLE_SECONDS)  # a `create` that was cancelled comes about all the same
         await engine.remove(name)
-        await hand.close()
         await asyncio.to_thread(shutil.rmtree, layout.run, ignore_errors=True)
         await asyncio.to_thread(files.delete)
     if shut := facts["shut"]:
