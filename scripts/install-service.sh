@@ -15,14 +15,12 @@ NAMES_STATE='^(export +)?STATE_DIR *='
 SUMMARY='
 import json, sys
 checks = json.load(sys.stdin)
-for one in checks:
-    if one["what"] in ("model", "image"):
-        print("  {what:18} {found}".format(**one))
-for one in checks:
-    if one["level"] != "ok" and one["what"] != "model":
-        print("  not there yet      {what}: {found}".format(**one))
-    if one["level"] != "ok":
-        print("                     {mend}".format(**one))
+for named in True, False:
+    for one in checks:
+        if named == (one["what"] in ("model", "image")) and (named or one["level"] != "ok"):
+            print(("  {what:18} {found}" if named else "  not there yet      {what}: {found}").format(**one))
+            if one["level"] != "ok":
+                print("                     {mend}".format(**one))
 '
 from=$PWD
 cd "$(dirname "$0")/.."
