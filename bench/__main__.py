@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import aged, agents, audit, broker, calls, hooks, idle, life, operating, turns, updates
+from bench import aged, agents, audit, broker, calls, hooks, idle, life, monitoring, operating, turns, updates
 from bench.stage import Figure, Stage, stage
 
 PARTS: dict[str, Callable[[Stage, int], Awaitable[list[Figure]]]] = {
@@ -23,6 +23,7 @@ PARTS: dict[str, Callable[[Stage, int], Awaitable[list[Figure]]]] = {
     "life": life.measure,
     "idle": idle.measure,
     "operating": operating.measure,
+    "monitoring": monitoring.measure,
     "updates": updates.measure,
     "hooks": hooks.measure,
     "broker": broker.measure,

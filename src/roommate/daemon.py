@@ -117,7 +117,7 @@ class Daemon:
     async def run(self) -> None:
         """Until cancelled, or a part of it cannot go on (RoommateError in an ExceptionGroup)."""
         database = Database.open(self._settings.state_dir)
-        self._alerts.begun()
+        await asyncio.to_thread(self._alerts.begun)
         self._journal.keep()
         inbox, health = Inbox(database), Health(database)
         homeserver = Homeserver(

@@ -49,7 +49,7 @@ def main(settings: Settings) -> int:
             Journal(settings.state_dir).report(trial, str(error))
         elif isinstance(error, TokenRevoked):
             alerts.fire(LOGIN, f"the daemon has ended: {error}")
-        elif not isinstance(error, ConfigError | InUse):  # somebody sits there and starts it
+        elif not isinstance(error, InUse) and not (isinstance(error, ConfigError) and sys.stderr.isatty()):
             alerts.fire(STATE if isinstance(error, StateError) else ENDED, f"the daemon has ended: {error}")
     alerts.ended()
     if again:

@@ -130,7 +130,9 @@ class Redeploys:
         repository.fetch(FETCH_SECONDS * self._settings().patience)
         way = plan.way(install, repository, ref or self._settings().update_ref)
         update = plan.update_to(install, way.to.id, by="")
-        text = news.redeploy_card(update.old, update.new, way.ref, plan.incoming(way), way.behind, why)
+        told = plan.noted(install, repository, way)
+        about = news.notes(told.changes, told.more, told.new_settings, told.gone_settings)
+        text = news.redeploy_card(update.old, update.new, way.ref, plan.incoming(way), way.behind, why, about)
         return Question(REDEPLOY, text, way.to.id, operators_only=True, seconds=CARD_SECONDS)
 
     def _rollback(self, install: Install, ref: str, why: str) -> Question | str:

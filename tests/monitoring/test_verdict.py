@@ -170,6 +170,17 @@ def test_a_daemon_that_ended_without_a_word_is_told_of(tmp_path: Path) -> None:
     assert _told(told) == [("firing", "ended")]
 
 
+def test_an_error_that_ends_each_start_is_told_once(tmp_path: Path) -> None:
+    command, told = _program(tmp_path)
+    for _ in range(3):
+        daemon = _alerts(tmp_path, command)
+        daemon.begun()
+        daemon.fire(alerts_module.ENDED, "an error")
+        daemon.ended()
+    _alerts(tmp_path / "no such folder", command).fire(LOGIN, "also without a file")
+    assert _told(told) == [("firing", alerts_module.ENDED), ("firing", LOGIN)]
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"boot": 1, "sent": [], "active": 7}', b"\xff" * 9000])
 def test_a_file_that_is_none_is_begun_anew(tmp_path: Path, content: bytes) -> None:
     command, told = _program(tmp_path)

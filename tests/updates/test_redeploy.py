@@ -120,11 +120,16 @@ async def test_a_good_release_takes_over(
     await alice.ask(talk, "SAY first")
     old, pid = bot.release, bot.pid
     remote.commit("A <b>bold</b> `change`")
+    for name, text in (("CHANGELOG.md", "- Rooms *dance*,\n  all of them.\n"), (".env.example", "\n# How\n#DANCE=\n")):
+        with (remote.folder / name).open("a") as file:
+            file.write(text)
     new = remote.commit("And *another* one")
     asked = await card(bot, alice, room)
     assert f"`{old}` → `{new}`" in asked.body
     assert "bold" in asked.body
     assert "<b>bold" not in asked.html
+    assert "What is new:" in asked.body and "Rooms *dance*, all of them." in asked.html
+    assert "New settings:" in asked.body and "DANCE: How" in asked.html
     await alice.react(room, asked.event_id, "✅")
 
     await bot.step("image")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from roommate.errors import UpdateError
-from roommate.updates.repository import MOST_COMMITS, Repository
+from roommate.updates.repository import LONGEST_TEXT, MOST_COMMITS, Repository
 
 
 class Somewhere:
@@ -111,6 +111,24 @@ def test_a_subject_is_one_bounded_line(remote: Somewhere, mirror: Repository) ->
     mirror.fetch()
     [commit] = mirror.way(remote.first, "").commits
     assert len(commit.subject) <= 100
+
+
+def test_a_file_of_a_commit_is_read_where_it_is_one(remote: Somewhere, mirror: Repository) -> None:
+    (remote.folder / "CHANGELOG.md").write_text("- One\n")
+    (remote.folder / "large").write_bytes(bytes(LONGEST_TEXT + 1))
+    (remote.folder / "binary").write_bytes(b"\xff\xfe")
+    (remote.folder / "link").symlink_to("/etc/passwd")
+    (remote.folder / "folder").mkdir()
+    (remote.folder / "folder" / "file").touch()
+    remote.git("add", "--all")
+    commit = remote.commit("files")
+    mirror.fetch()
+    assert mirror.text(commit, "CHANGELOG.md") == "- One"
+    assert (
+        mirror.text(remote.first, "CHANGELOG.md") == mirror.text(commit, "large") == mirror.text(commit, "folder") == ""
+    )
+    assert mirror.text(commit, "binary") == "\ufffd\ufffd"
+    assert mirror.text(commit, "link") == "/etc/passwd", "as git keeps it: nothing of this host is read"
 
 
 @pytest.mark.parametrize("sign", ["\v", "\f", "\x1b", "\x1c", "\x7f", "\x85", "\x9b", "\u2028", "\u202e"])

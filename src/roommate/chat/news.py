@@ -28,17 +28,35 @@ _DID = {
 }
 
 
-def redeploy_card(old: str, new: str, ref: str, incoming: Sequence[str], behind: int, why: str = "") -> str:
-    """`incoming` are lines about commits, `why` is what a model says: both are a stranger's text."""
+def redeploy_card(
+    old: str, new: str, ref: str, incoming: Sequence[str], behind: int, why: str = "", about: Sequence[str] = ()
+) -> str:
+    """`incoming` are lines about commits, `why` is what a model says: both are a stranger's text. `about` is what
+    `notes` gives."""
     lines = [f"Redeploy `{old}` → `{new}` ({plain(ref)})?"]
     if why:
         lines.append(f"The model asks for it: {plain(why)[:LONGEST_WHY]}")
     if incoming:
         lines.append("\n".join(f"- {plain(line)}" for line in incoming))
+    lines += about
     if behind:
         lines.append(f"⚠️ {behind} commit{'' if behind == 1 else 's'} that run{'s' if behind == 1 else ''} now go away.")
     lines.append(f"{YES} does it, {NO} leaves everything as it is. Only operators decide.")
     return "\n\n".join(lines)
+
+
+def notes(changes: Sequence[str], more: int, settings: Sequence[str], gone: Sequence[str]) -> Sequence[str]:
+    """What is new in a release, as Markdown: items of its changelog (and how many others there are), settings that come
+    and go. All of them are a stranger's text."""
+    found = []
+    if changes:
+        others = [f"- … and {more} more"] if more else []
+        found.append("What is new:\n\n" + "\n".join([*(f"- {plain(change)}" for change in changes), *others]))
+    if settings:
+        found.append("New settings:\n\n" + "\n".join(f"- {plain(setting)}" for setting in settings))
+    if gone:
+        found.append(f"Settings that are gone: {plain(', '.join(gone))}")
+    return found
 
 
 def rollback_card(old: str, new: str, about: str) -> str:

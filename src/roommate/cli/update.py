@@ -52,6 +52,10 @@ def update(ref: str, *, check: bool, root: Path | None, remote: str) -> int:
         return 0
     for line in plan.incoming(way):
         typer.echo(line)
+    told = plan.noted(install, repository, way)
+    for mark, lines in (("*", told.changes), ("+", told.new_settings), ("-", told.gone_settings)):
+        for line in lines:
+            typer.echo(f"{mark} {line}")
     if check or current is None or way.to.id.startswith(current.name):
         if not check:
             _say(f"{way.ref} is what is installed")

@@ -30,6 +30,8 @@ FILE = "alerts.json"
 FILE_BYTES = 8192
 AGAIN_SECONDS = 6 * 3600
 """What goes on is told again after so long."""
+ENDED_SECONDS = 3600
+"""The same of daemons that ended: nobody can say when that is over."""
 MOST_AN_HOUR = 10
 TRY_SECONDS = 60
 """Between two tries where nobody takes it."""
@@ -55,6 +57,8 @@ class _Kept:
     """The newest messages."""
     active: dict[str, list[float]] = field(default_factory=dict)
     """What goes on: since when, and when it was told and tried last (0 for never)."""
+    file: int | None = None
+    """Its descriptor, where there is one."""
 
 
 class Alerts:
@@ -96,8 +100,6 @@ class Alerts:
         if died:
             why = "killed, out of memory, or by systemd's watchdog: the journal of the system knows"
             self._tell(ENDED, f"the daemon had ended without a word ({why}); it has been started again")
-        else:
-            self._forget(ENDED)
 
     def ended(self) -> None:
         """The daemon that began with us ends in order."""
@@ -106,17 +108,13 @@ class Alerts:
             with self._kept() as kept:
                 kept.boot = ""
 
-    def _forget(self, key: str) -> None:
-        with self._kept() as kept:
-            kept.active.pop(key, None)
-
     def _tell(self, key: str, text: str) -> None:
         if not self:
             return
-        now = time.time()
+        now, again = time.time(), ENDED_SECONDS if key == ENDED else AGAIN_SECONDS
         with self._kept() as kept:
             since, told, tried = kept.active.get(key, (now, 0.0, 0.0))
-            if now - told >= AGAIN_SECONDS and now - tried >= TRY_SECONDS and self._may(kept):
+            if now - told >= again and now - tried >= TRY_SECONDS and self._may(kept):
                 tried = now
                 # Before it is sent: who is killed meanwhile must not send it again with each start.
                 kept.active[key] = [since, told, tried]
@@ -173,25 +171,23 @@ class Alerts:
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
             kept = _parsed(os.pread(file, FILE_BYTES, 0))
-            before = _text(kept)
+            kept.file, before = file, _text(kept)
             try:
                 yield kept
             finally:
                 if _text(kept) != before:
-                    self._write(kept, file)
+                    self._write(kept)
         finally:
             os.close(file)
 
-    def _write(self, kept: _Kept, file: int | None = None) -> None:
-        opened = file if file is not None else os.open(self._file, os.O_WRONLY | os.O_CLOEXEC)
+    def _write(self, kept: _Kept) -> None:
+        if kept.file is None:
+            return
         try:
-            os.pwrite(opened, _text(kept).ljust(FILE_BYTES)[:FILE_BYTES], 0)
-            os.fdatasync(opened)
+            os.pwrite(kept.file, _text(kept).ljust(FILE_BYTES)[:FILE_BYTES], 0)
+            os.fdatasync(kept.file)
         except OSError as error:
             log.warning("%s: %s", self._file, error.strerror)
-        finally:
-            if file is None:
-                os.close(opened)
 
 
 def content_for(url: str, status: str, key: str, title: str, text: str, since: float, host: str) -> Any:

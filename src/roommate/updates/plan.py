@@ -9,6 +9,7 @@ from roommate.config import Settings
 from roommate.errors import UpdateError
 from roommate.updates import processes
 from roommate.updates.journal import Journal
+from roommate.updates.notes import CHANGELOG, EXAMPLE, Notes, notes
 from roommate.updates.releases import SHORT, Install
 from roommate.updates.repository import Repository, Way
 from roommate.words import RoomId, Update, UpdateStep
@@ -47,6 +48,15 @@ def incoming(way: Way) -> Sequence[str]:
     if (more := way.ahead - len(lines)) > 0:
         lines.append(f"… and {more} more")
     return lines
+
+
+def noted(install: Install, repository: Repository, way: Way) -> Notes:
+    """What is new there, as its changelog and its example of settings tell it."""
+    about = install.current.about if install.current else None
+    if about is None:
+        return Notes()
+    old, new = about.commit, way.to.id
+    return notes(*(repository.text(commit, path) for path in (CHANGELOG, EXAMPLE) for commit in (old, new)))
 
 
 def update_to(

@@ -14,6 +14,8 @@ from roommate.updates.programs import run
 
 MOST_COMMITS = 12
 LONGEST_SUBJECT = 100
+LONGEST_TEXT = 1 << 19
+"""Bytes."""
 FETCH_SECONDS = 120.0
 _SECONDS = 30.0
 
@@ -93,6 +95,14 @@ class Repository:
     def told(self, commit: str) -> Commit:
         [told] = self._log(commit, 1)
         return told
+
+    def text(self, commit: str, path: str) -> str:
+        """A file of a commit; "" where there is none, or one that is larger than any of its kind."""
+        try:
+            size = int(self._git("cat-file", "-s", f"{commit}:{path}", doing="looking it up"))
+            return self._git("cat-file", "blob", f"{commit}:{path}", doing="reading it") if size <= LONGEST_TEXT else ""
+        except (UpdateError, ValueError):
+            return ""
 
     def export(self, commit: str, folder: Path) -> None:
         """The tree of a commit as files in a new folder."""
