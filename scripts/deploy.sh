@@ -27,7 +27,7 @@ settle
 [ -e "$root/current" ] || fail "nothing is installed in $root: scripts/install-service.sh does it"
 uncommitted
 unpushed=$(git rev-list --count '@{upstream}..HEAD' 2>/dev/null || echo 0)
-[ "$unpushed" = 0 ] || say "$unpushed commits of this clone are not pushed: releases come from the remote, which has them not"
+[ "$unpushed" = 0 ] || say "commits of this clone that are not pushed: $unpushed; releases are made of what the remote has"
 run sh scripts/mend.sh "$root/current"
 cd "$root"
 run current/.venv/bin/roommate update --root "$root" $check ${ref:+"$ref"}

@@ -17,7 +17,7 @@ value() { [ $# -gt 1 ] || fail "$1 needs a value; see --help"; }
 uncommitted() {
     [ -e .git ] || return 0
     changes=$(git status --porcelain --untracked-files=no 2>/dev/null | wc -l)
-    [ "$changes" = 0 ] || say "$changes files here are changed and not committed: releases are made of commits alone"
+    [ "$changes" = 0 ] || say "changed here and not committed: $changes files; releases are made of commits alone"
 }
 
 # Do it, or say it.

@@ -103,7 +103,15 @@ async def test_a_service_from_a_clone_to_its_end(
     await alice.react(room, (await sees(alice, room, bot, "Something new")).event_id, "✅")
     await sees(alice, room, bot, "✅ `", f"→ `{new[:12]}`")
     assert new[:12] in await machine.run(".local/bin/roommate version")
-    assert "is what is installed" in await machine.run("clone/scripts/deploy.sh")
+    identity = "-c user.name=Ann -c user.email=ann@localhost"
+    await machine.run(
+        f"cd clone && git {identity} commit --quiet --allow-empty --message Mine && echo mine >>README.md"
+    )
+    said = await machine.run("clone/scripts/deploy.sh")
+    assert "is what is installed" in said
+    assert "not pushed: 1;" in said
+    assert "not committed: 1 files" in said
+    await machine.run("cd clone && git reset --quiet --hard @{upstream}")
     assert "new as well" in (await alice.ask(room, "run: echo new as well")).body
     assert await property_of(machine, "MainPID") == pid
 
