@@ -104,5 +104,5 @@ async def test_a_slow_host_gets_the_time_that_it_is_said_to_need(make: Make, pla
     slow.write_text('#!/bin/sh\n[ "$1" != --version ] || sleep 11\nexec podman "$@"\n')
     slow.chmod(0o755)
     with pytest.raises(EngineError, match="took over 10 s"):
-        await make(podman=str(slow)).hand(ROOM)
+        await make(podman=str(slow), patience=1.0).hand(ROOM)
     assert (await (await make(podman=str(slow), patience=2.0).hand(ROOM)).run("true")).code == 0
