@@ -18,6 +18,7 @@ from tests.scripted_model import ScriptedModel
 MakePerson = Callable[[str], Awaitable[Person]]
 
 WRITE = tool("write_file", path="kept.txt", content="still here") + "\n---\nSAY written"
+SLOW = "\n---\nSAY slow-answer"
 READ = tool("read_file", path="kept.txt") + "\n---\nECHO"
 
 
@@ -33,13 +34,14 @@ async def test_restore_drill(daemon: MakeDaemon, person: MakePerson, model: Scri
     room, quiet, busy = [await bot.room_with(alice) for _ in range(3)]
     await alice.ask(room, WRITE)
     await alice.ask(quiet, "SAY before")
-    slow = await alice.say(busy, 'TOOL run_command {"command": "sleep 4"}\n---\nSAY slow-answer')
-    await alice.wait(lambda: any("sleep 4" in m.body for m in bot.said(alice, busy)), what="a turn that runs")
+    slow = await alice.say(busy, tool("run_command", command="until [ -e go-on ]; do sleep 0.1; done") + SLOW)
+    await alice.wait(lambda: any("go-on" in m.body for m in bot.said(alice, busy)), what="a turn that runs")
     waits = await alice.say(busy, "SAY waited-answer")
 
     # ── The daemon runs, and one turn of it, too.
     file = await done(bot, "backup")
     await done(bot, "backup", "verify", file)
+    await done(bot, "sandbox", "exec", busy, "touch", "go-on")
 
     # ── What happens after the backup: answers, commands, a card, a new room, and what nobody answers any more.
     assert (await alice.answer_to(slow)).body.startswith("slow-answer")
