@@ -159,18 +159,20 @@ class Daemon:
 
     async def _sign_in(self, homeserver: Homeserver, inbox: Inbox) -> None:
         """With the settings' token, else the saved login, else the password, as soon as the homeserver answers."""
-        delay = 1.0
-        saved = await inbox.account()
+        delay, dead = 1.0, ""
         password = self._settings.matrix_password.get_secret_value()
         token = self._settings.matrix_access_token.get_secret_value()
         while True:
+            saved = await inbox.account()  # anew each time: a try that failed may have changed it
+            if saved is not None and saved.access_token == dead:
+                saved = None
             try:
                 await homeserver.sign_in(password, saved, token)
             except TokenRevoked:
                 if token or saved is None or not password:
                     raise
                 log.warning("the saved login is dead: logging in anew with MATRIX_PASSWORD")
-                saved = None
+                dead = saved.access_token
             except Transient as error:
                 log.warning("%s; trying again in %.0f s", error, delay)
                 await asyncio.sleep(delay)

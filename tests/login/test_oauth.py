@@ -209,6 +209,28 @@ async def test_a_crash_at_any_step_of_a_renewal_locks_nobody_out(
     assert (await alice.ask(room, "and now?")).body, "it goes on from there"
 
 
+async def test_a_start_that_is_tried_again_uses_what_the_first_try_renewed(
+    accounts: AccountsElsewhere, daemon: MakeDaemon
+) -> None:
+    bot = await at(accounts, daemon)
+    await let_in(accounts, bot)
+    before = accounts.newest()
+    accounts.run_out()
+
+    async def away(request: web.Request) -> web.StreamResponse | None:
+        if request.path.endswith("/whoami") and accounts.newest() != before and accounts.token(request):
+            accounts.before = None
+            return web.json_response({}, status=502)
+        return None
+
+    accounts.before = away
+    await bot.spawn()
+    await bot.wait_for_log("trying again")
+    accounts.run_out()
+    await bot.wait_for_log("ready")
+    assert accounts.renewals == 2
+
+
 async def test_tokens_that_end_all_the_time_lose_nothing(
     accounts: AccountsElsewhere, daemon: MakeDaemon, person: MakePerson
 ) -> None:

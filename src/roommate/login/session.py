@@ -20,7 +20,7 @@ EARLY_PART = 0.2
 AGAIN_SECONDS = 5.0
 """Between two tries to renew a token that is still good."""
 TRIES = 3
-"""Of one request, each with another token: a third that is not taken is no accident."""
+"""Of one request, each with another token."""
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class Session:
         self._password = password
         self._ca = ca
         self._renewed = renewed
-        self._lock = asyncio.Lock()
+        self._renewal: asyncio.Task[None] | None = None
         self._renew_at = _when(account)
 
     async def do(self, request: Callable[[str], Awaitable[T]]) -> T:
@@ -66,8 +66,10 @@ class Session:
             try:
                 return await request(used)
             except TokenRevoked as error:
-                if not left or not await self._next(used, has_run_out=error.soft):
+                if not await self._next(used, has_run_out=error.soft):
                     raise
+                if not left:  # a login that is renewed is not dead
+                    raise Transient(f"tokens end as fast as they are renewed: {error}") from error
         raise AssertionError("unreachable")
 
     async def _in_time(self) -> None:
@@ -83,25 +85,34 @@ class Session:
             log.warning("the login was not renewed: %s", error)
             self._renew_at = now + max(AGAIN_SECONDS, error.retry_after or 0.0)
 
+    async def close(self) -> None:
+        if self._renewal is not None:
+            self._renewal.cancel()
+            await asyncio.wait([self._renewal])
+
     async def _next(self, used: str, *, has_run_out: bool) -> bool:
         """Have another token than the one that was `used`; False when there is no way to one."""
-        async with self._lock:
-            if self.account.access_token != used:
-                return True  # somebody else has waited for it, too
-            if self.account.refresh_token:
-                fresh = await self._asked_for(oauth.renewed if self.account.client_id else ways.renewed)
-            elif has_run_out and self._password:
-                fresh = await self._asked_for(self._again)
-            else:
-                return False
-            self._renewed(fresh)
-            try:
-                await self._keep(fresh)
-            except StateError as error:
-                raise Transient(f"the login was renewed, and cannot be stored: {error}") from error
-            self.account, self._renew_at = fresh, _when(fresh)
-            log.info("the login was renewed")
+        if self.account.access_token != used:
             return True
+        if not self.account.refresh_token and not (has_run_out and self._password):
+            return False
+        if self._renewal is None or self._renewal.done():
+            self._renewal = asyncio.create_task(self._renew())
+            self._renewal.add_done_callback(lambda task: task.cancelled() or task.exception())
+        # Who waits may give up; half a renewal would leave a login on the disk that the next renewal ends.
+        await asyncio.shield(self._renewal)
+        return True
+
+    async def _renew(self) -> None:
+        again = self._again if not self.account.refresh_token else None
+        fresh = await self._asked_for(again or (oauth.renewed if self.account.client_id else ways.renewed))
+        self._renewed(fresh)
+        try:
+            await self._keep(fresh)
+        except StateError as error:
+            raise Transient(f"the login was renewed, and cannot be stored: {error}") from error
+        self.account, self._renew_at = fresh, _when(fresh)
+        log.info("the login was renewed")
 
     async def _asked_for(self, ask: Ask) -> Account:
         try:

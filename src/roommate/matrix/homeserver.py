@@ -94,6 +94,8 @@ class Homeserver:
         return self._session.account
 
     async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
         await self._nio.close()
 
     # ── Reading ──────────────────────────────────────────────────────────────────────────────────
