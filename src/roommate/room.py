@@ -15,7 +15,7 @@ from roommate.hooks import Hooks
 from roommate.house import House
 from roommate.matrix import render
 from roommate.orders import Orders
-from roommate.running import STATE_RETRY_SECONDS, RunningTurn
+from roommate.running import STATE_RETRY_SECONDS, RunningTurn, show_typing
 from roommate.store import Card, RoomRow, Turn, Waiting, Work, mark_of
 from roommate.words import (
     Arrived,
@@ -128,7 +128,7 @@ class Room:
         """Deal with what is new, in order: a message whose turn has not come yet stays, marked. Then the first that
         was marked before has its turn. A command is dealt with before those that wait: it is about what there was when
         it was said, and not about a turn that begins later."""
-        inbox = self._house.inbox
+        inbox, typing = self._house.inbox, None
         while not self.gone:
             row = await self._house.rooms.get(self.room_id)
             if row.membership == "join" and row.joined == 1:
@@ -140,10 +140,13 @@ class Room:
                 free = free and self._free
                 await self._survive(group, waiting, row, free)
             if len(page) == PAGE:
+                typing = typing or group.create_task(show_typing(self.room_id, self._house.progress))
                 continue
             if not self._free or not (first := await inbox.waiting(self.room_id, most=1)):
                 break
             await self._survive(group, first[0], row, True)
+        if typing and typing.cancel() and self.running is None:
+            await self._house.progress.typing(self.room_id, False)
         await self._tell_of_pause()
 
     async def _tell_of_pause(self) -> None:

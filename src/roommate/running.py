@@ -14,8 +14,9 @@ from roommate.chat import voice
 from roommate.errors import ModelError, StateError
 from roommate.house import House
 from roommate.live import LiveMessage
+from roommate.ports import Progress
 from roommate.store import Turn, Turns, Work
-from roommate.words import Answer, Event, Note, Step, Stop, Usage, UserId
+from roommate.words import Answer, Event, Note, RoomId, Step, Stop, Usage, UserId
 
 log = logging.getLogger(__name__)
 
@@ -118,12 +119,9 @@ class RunningTurn:
             return Outcome(Stop.FAILED, Answer(voice.broken(f"turn {turn.id}")))
 
     async def _show_typing(self) -> None:
-        """The first sign of life, until cancelled."""
         await asyncio.sleep(TYPING_AFTER)
         self._typing = True
-        while True:
-            await self._house.progress.typing(self.turn.room_id, True)
-            await asyncio.sleep(TYPING_SECONDS)
+        await show_typing(self.turn.room_id, self._house.progress)
 
 
 class _Journal:
@@ -137,6 +135,13 @@ class _Journal:
     async def add(self, step: Step, usage: Usage) -> None:
         async with self._in_order:  # also when one of them has to be tried again
             await _stored(lambda: self._turns.add(self._turn, step, usage))
+
+
+async def show_typing(room_id: RoomId, progress: Progress) -> None:
+    """The first sign of life, until cancelled."""
+    while True:
+        await progress.typing(room_id, True)
+        await asyncio.sleep(TYPING_SECONDS)
 
 
 async def _stored(write: Callable[[], Awaitable[None]]) -> None:

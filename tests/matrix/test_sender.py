@@ -281,10 +281,26 @@ async def test_the_default_limit_delays_and_loses_nothing(line: MakeLine, person
     one, two = await room_of(bot, alice), await room_of(bot, alice)
     # Of a burst of ten, the two joins took two.
     await bot.say(one, *(f"{number}" for number in range(5)))
-    await bot.say(two, *(f"{number}" for number in range(4)))
+    await bot.say(two, *(f"{number}" for number in range(5)))
     await all_said(alice, one, bot.user_id, [str(number) for number in range(5)])
-    await all_said(alice, two, bot.user_id, [str(number) for number in range(4)])
-    assert 1 < await bot.outbox.pace() <= 5.1
+    await all_said(alice, two, bot.user_id, [str(number) for number in range(5)])
+    assert 1 < await bot.outbox.pace() <= 5.1, "the second refusal has taught it"
+
+
+async def test_what_is_new_does_not_wait_behind_a_backlog(
+    line: MakeLine, person: MakePerson, homeserver: Synapse
+) -> None:
+    bot, alice = await line(limited=True), await person("alice")
+    await limit(homeserver, bot.user_id, 4, 8)
+    old, new = await room_of(bot, alice), await room_of(bot, alice)
+    backlog = [f"{number}" for number in range(80)]
+    await bot.say(old, *backlog)
+    await alice.wait(lambda: len(bodies(alice, old, bot.user_id)) >= 12)
+    await bot.put(Draft(RoomId(new), text("a sign", notice=True), Rank.SIGN))
+    await bot.say(new, "an answer")
+    await all_said(alice, new, bot.user_id, ["a sign", "an answer"])
+    assert len(bodies(alice, old, bot.user_id)) < 40, "long before the backlog is through"
+    await all_said(alice, old, bot.user_id, backlog, 90)
 
 
 async def test_a_card_goes_before_what_waits_in_other_rooms(

@@ -38,6 +38,7 @@ class Bucket:
         self._doubtful = False
         self._probing = False
         self._surplus = 0
+        self._first_refused_at = now
         self._let_through: float = math.inf
         """How many were let through since the last refusal."""
 
@@ -53,6 +54,11 @@ class Bucket:
     def wait_for_sign(self, now: float) -> float:
         """Seconds until there is something to spare for what is good to see, but need not arrive."""
         return max(self._closed(now), (RESERVE + 1 - self._level(now)) * self.pace)
+
+    def wait_for_backlog(self, now: float) -> float:
+        """Seconds until something may go that must arrive, but is so old that what is new comes first."""
+        probes = now - self._refused_at >= PROBE_AFTER
+        return self.wait(now) if probes or self._doubtful else self.wait_for_sign(now)
 
     def wait_to_show(self, now: float, shown_at: float) -> float:
         """Seconds until a live message last shown at `shown_at` may be shown again: seldomer as the bucket empties."""
@@ -83,10 +89,13 @@ class Bucket:
         # From the last token to the next is a pace at least. (Much longer, and somebody else has used this account.)
         apart = asked_at + retry_after - self._accepted_at
         retry_after = min(max(retry_after, SHORTEST), LONGEST)
-        self._doubtful, self._surplus, self._refused_at = False, 0, now
+        if self._let_through >= BURST:
+            self._first_refused_at = now
+        # What was asked before the first refusal came is refused for the same reason.
+        again = asked_at >= self._first_refused_at and self._let_through < BURST
+        self._doubtful, self._surplus, self._refused_at, self._let_through = False, 0, now, 0
         self._closed_until = max(self._closed_until, asked_at + retry_after + MARGIN)
-        before, again = self.pace, self._let_through < BURST
-        self._let_through = 0
+        before = self.pace
         if again:
             self.pace = max(self.pace, retry_after)
             if apart < 2 * self.pace:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import secrets
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from roommate import logs
@@ -25,6 +26,8 @@ LONGEST_WAIT = 10.0
 TYPING_MS = 30_000
 TYPING_SECONDS = 5.0
 KNOWN_EVENTS = 4096
+BACKLOG = 20
+"""Rows that wait in one room, from which on it is far behind: what is new elsewhere goes first."""
 FALLBACK = 500
 """Characters of an edit's text for clients that know no edits: with the new content it must fit into one event."""
 
@@ -40,11 +43,40 @@ class _Live:
     shown_at: float = 0.0
 
 
+@dataclass(slots=True)
+class _Queue:
+    """What waits in a room, or is in flight, in order."""
+
+    rows: deque[Outgoing] = field(default_factory=deque)
+    ranks: Counter[Rank] = field(default_factory=Counter)
+    served_at: float = -math.inf
+
+    def add(self, row: Outgoing) -> None:
+        self.rows.append(row)
+        self.ranks[row.draft.rank] += 1
+
+    def remove(self, row: int) -> None:
+        found = next(other for other in self.rows if other.id == row)
+        self.rows.remove(found)
+        self.ranks[found.draft.rank] -= 1
+
+    @property
+    def most_urgent(self) -> Rank:
+        """Of all its rows: those before it have to go, too."""
+        return min(rank for rank, count in self.ranks.items() if count)
+
+    @property
+    def behind(self) -> bool:
+        """It is far behind: nobody waits for each single row of it any more."""
+        return len(self.rows) > BACKLOG
+
+
 class Sender:
     """Implements ports.Progress; `run` sends.
 
-    A room has one request in flight, so that what people see is in order; rooms go at the same time. Rows are sent
-    until they arrive or are refused, each with its one transaction id. Progress goes when rows leave room for it.
+    A room has one request in flight, so that what people see is in order; rooms go at the same time, and where they
+    cannot, in turn. Rows are sent until they arrive or are refused, each with its one transaction id. Progress goes
+    when rows leave room for it. A room that is far behind leaves what the homeserver lets us send at once to others.
     Signs (rank SIGN) give way to the rows behind them while the homeserver holds us back, and one that is edited or
     redacted before anything of it was sent is not sent at all.
     """
@@ -55,8 +87,8 @@ class Sender:
         self._bucket = Bucket(0.0, time.monotonic())
         self._news = asyncio.Event()
         self._unread = False
-        self._rows: dict[RoomId, deque[Outgoing]] = {}
-        """What waits or is in flight."""
+        self._queues: dict[RoomId, _Queue] = {}
+        """Where something waits or is in flight."""
         self._read_to = 0
         """The newest row that was read."""
         self._tried: set[int] = set()
@@ -108,7 +140,7 @@ class Sender:
         """Take in new rows; `tried` ones may have been sent by an earlier process."""
         for row in await self._outbox.unsent(self._read_to):
             self._read_to = row.id
-            self._rows.setdefault(row.draft.room_id, deque()).append(row)
+            self._queues.setdefault(row.draft.room_id, _Queue()).add(row)
             if row.draft.edits is not None:
                 self.forget(row.draft.edits)  # or older progress would be shown over it
             if tried:
@@ -119,7 +151,7 @@ class Sender:
         """Take out the waiting sign that `row` edits or redacts: nobody has seen it, so nobody needs to see it go."""
         if (target := row.draft.edits or row.draft.redacts) is None:
             return
-        rows = self._rows[row.draft.room_id]
+        rows = self._queues[row.draft.room_id].rows
         sign = next((other for other in rows if other.id == target and other.draft.rank == Rank.SIGN), None)
         if sign is None or sign.id in self._tried:
             return
@@ -130,17 +162,17 @@ class Sender:
 
     def _settle(self, row: Outgoing) -> None:
         """A row has come to its end."""
-        rows = self._rows[row.draft.room_id]
-        rows.remove(next(other for other in rows if other.id == row.id))
-        if not rows:
-            del self._rows[row.draft.room_id]
+        queue = self._queues[row.draft.room_id]
+        queue.remove(row.id)
+        if not queue.rows:
+            del self._queues[row.draft.room_id]
         self._tried.discard(row.id)
 
     def _start(self, tasks: asyncio.TaskGroup) -> float | None:
         """Start every request that may go now. Gives the seconds until the next may; None when only news can tell."""
         now = time.monotonic()
         pauses = [again - now for _, again in self._failures.values() if again > now]
-        for room_id in sorted((room for room in self._rows if self._is_free(room, now)), key=self._precedence):
+        for room_id in sorted((room for room in self._queues if self._is_free(room, now)), key=self._precedence):
             if len(self._busy) >= IN_FLIGHT:
                 return None
             row = self._next(room_id, now)
@@ -148,11 +180,15 @@ class Sender:
                 if wait := self._bucket.wait_for_sign(now):
                     pauses.append(wait)
                     continue
+            elif self._is_behind(room_id):
+                if wait := self._bucket.wait_for_backlog(now):
+                    pauses.append(wait)
+                    continue
             elif wait := self._bucket.wait(now):
                 return min([wait, *pauses])
             self._launch(tasks, room_id, now, partial(self._send, row))
         for live_row, live in sorted(self._live.items(), key=lambda item: item[1].shown_at):
-            if live.look is None or live.room_id in self._rows or not self._is_free(live.room_id, now):
+            if live.look is None or live.room_id in self._queues or not self._is_free(live.room_id, now):
                 continue
             if len(self._busy) >= IN_FLIGHT:
                 return None
@@ -164,7 +200,7 @@ class Sender:
 
     def _next(self, room_id: RoomId, now: float) -> Outgoing:
         """The room's oldest row; while there is nothing to spare for signs, the oldest that must arrive."""
-        rows = self._rows[room_id]
+        rows = self._queues[room_id].rows
         if self._bucket.wait_for_sign(now):
             return next((row for row in rows if row.draft.rank < Rank.SIGN), rows[0])
         return rows[0]
@@ -172,14 +208,22 @@ class Sender:
     def _is_free(self, room_id: RoomId, now: float) -> bool:
         return room_id not in self._busy and self._failures.get(room_id, (0, now))[1] <= now
 
-    def _precedence(self, room_id: RoomId) -> tuple[int, int]:
-        """A room's place: that of the most urgent row in it, for which those before it have to go, too."""
-        return min((int(row.draft.rank), row.id) for row in self._rows[room_id])
+    def _is_behind(self, room_id: RoomId) -> bool:
+        queue = self._queues[room_id]
+        return queue.behind and queue.most_urgent is not Rank.CARD
+
+    def _precedence(self, room_id: RoomId) -> tuple[int, float, int]:
+        """A room's place: by its most urgent row, then by when it had its last turn."""
+        queue = self._queues[room_id]
+        urgency = Rank.SIGN if self._is_behind(room_id) else queue.most_urgent
+        return int(urgency), queue.served_at, queue.rows[0].id
 
     def _launch(
         self, tasks: asyncio.TaskGroup, room_id: RoomId, now: float, request: Callable[[], Awaitable[None]]
     ) -> None:
         self._busy.add(room_id)
+        if queue := self._queues.get(room_id):
+            queue.served_at = now
         self._bucket.spend(now)
         tasks.create_task(self._request(room_id, now, request))
 
@@ -266,7 +310,7 @@ class Sender:
         url = await self._homeserver.upload(upload, kind, name)
         await self._outbox.uploaded(row.id, url)
         content = {**content, "url": url}
-        rows = self._rows[row.draft.room_id]
+        rows = self._queues[row.draft.room_id].rows
         at = next(index for index, other in enumerate(rows) if other.id == row.id)
         rows[at] = replace(row, draft=replace(row.draft, content=content, upload=None))
         return content
