@@ -32,10 +32,12 @@ MIDDLE = frozenset(
         "premises",
         "questions",
         "redeploy",
+        "retrying",
         "room",
         "running",
         "sharing",
         "takeover",
+        "upgrades",
     }
 )
 """What is built of the packages, and what the daemon is built of."""

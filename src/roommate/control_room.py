@@ -35,6 +35,7 @@ class ControlRoom:
     def __init__(self, room_id: RoomId, outbox: Outbox, progress: Progress, send: Send) -> None:
         """`send` says something at once, past the outbox."""
         self.room_id = room_id
+        """Another one when that was replaced."""
         self._outbox = outbox
         self._progress = progress
         self._send = send

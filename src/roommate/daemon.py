@@ -70,6 +70,7 @@ from roommate.store import (
     Rooms,
     Turns,
     Vitals,
+    Upgrades,
 )
 from roommate.systemd import Systemd
 from roommate.tools import RoomTools
@@ -192,7 +193,9 @@ class Daemon:
         rooms, outbox, cards, ipc = Rooms(database), Outbox(database), Cards(database), Ipc(database)
         audit = Audit(database)
         sender = Sender(homeserver, outbox)
-        control = ControlRoom(RoomId(self._settings.control_room), outbox, sender, homeserver.send)
+        upgrades = Upgrades(database)
+        control_room = await upgrades.newest(RoomId(self._settings.control_room))
+        control = ControlRoom(control_room, outbox, sender, homeserver.send)
         questions = Questions(cards, sender, control, {hooks.ASKED_BY_HOOK: hooks.decider(spool)})
         redeploys = Redeploys(lambda: self._settings, outbox, questions, sender, audit, control)
         egress, agent_usages = Egress(database), AgentUsages(database)
@@ -253,6 +256,7 @@ class Daemon:
                 holds=holds,
                 cards=cards,
                 questions=questions,
+                upgrades=upgrades,
                 redeploys=redeploys,
                 ipc=ipc,
                 audit=audit,

@@ -30,6 +30,7 @@ from roommate.store import (
     Turn,
     Turns,
     Vitals,
+    Upgrades,
     Work,
 )
 from roommate.words import Deed, RoomId, UserId
@@ -49,6 +50,8 @@ class Resident(Protocol):
 
     async def stop_turn(self, by: UserId, along: Work[object] | None = None) -> bool: ...
 
+    def look_again(self) -> None: ...
+
     async def choose(self, card: Card, choice: str, by: UserId, deed: Deed) -> str | None: ...
 
 
@@ -66,6 +69,7 @@ class House:
     holds: Holds
     cards: Cards
     questions: Questions
+    upgrades: Upgrades
     redeploys: Redeploys
     ipc: Ipc
     audit: Audit

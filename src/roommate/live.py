@@ -39,6 +39,11 @@ class LiveMessage:
         self._over = asyncio.Event()
         self._unseen = False
 
+    @property
+    def row(self) -> int | None:
+        """Its outbox id, None before it was put up."""
+        return self._row
+
     def emit(self, event: Event) -> None:
         self._view.apply(event)
         self._unseen = True

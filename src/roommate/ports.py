@@ -242,6 +242,11 @@ class Sandboxes(Protocol):
         """Remove the room's container; its workspace stays."""
         ...
 
+    async def move(self, old: RoomId, new: RoomId) -> bool:
+        """The files of `old` are those of `new` from now on; containers of both go. Once more does no harm. False where
+        `new` has files of its own: then each keeps its own. Raises SandboxError."""
+        ...
+
     async def check(self) -> Sequence[Check]:
         """What works on this host and what does not."""
         ...
@@ -301,10 +306,20 @@ class Tools(Protocol):
 class Doors(Protocol):
     """Into a room and out of it. Raises Transient or Refused."""
 
-    async def join(self, room_id: RoomId) -> None: ...
+    async def join(self, room_id: RoomId, via: Sequence[str] = ()) -> None:
+        """`via` are servers that know the room."""
+        ...
 
     async def leave(self, room_id: RoomId, reason: str) -> None:
         """Leave a room, or decline its invite; people see the reason."""
+        ...
+
+    async def state(self, room_id: RoomId, kind: str) -> JsonObject:
+        """A room's state event of this type, with its ``content``."""
+        ...
+
+    async def event(self, room_id: RoomId, event_id: EventId) -> JsonObject:
+        """The content of an event."""
         ...
 
 
@@ -362,6 +377,10 @@ class SyncLog(Protocol):
         """Everything of the batch and its token, in one transaction; happenings already known are passed over."""
         ...
 
+    async def replaces(self, room_id: RoomId) -> bool:
+        """Does this room replace one that the bot was in, so that it joined by itself?"""
+        ...
+
 
 class OutboxLog(Protocol):
     """Where the sender finds what must arrive."""
@@ -401,6 +420,10 @@ class Progress(Protocol):
 
     def forget(self, row: int) -> None:
         """The final edit is on its way: show no more progress of this row."""
+        ...
+
+    async def withdraw(self, room_id: RoomId) -> None:
+        """Send no more of what waits for this room; returns when nothing of it is on its way."""
         ...
 
     def wake(self) -> None:

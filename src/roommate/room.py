@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 
-from roommate import agents
+from roommate import agents, upgrades
 from roommate.chat import commands, voice
 from roommate.config import REHEARSAL
-from roommate.errors import Refused, RoommateError, SandboxError, StateError, Transient
+from roommate.errors import Refused, RoommateError, SandboxError, StateError
 from roommate.hooks import Hooks
 from roommate.house import House
 from roommate.matrix import render
 from roommate.orders import Orders
+from roommate.retrying import patiently
 from roommate.running import STATE_RETRY_SECONDS, RunningTurn, show_typing
 from roommate.store import Card, RoomRow, Turn, Waiting, Work, mark_of
 from roommate.words import (
@@ -30,6 +31,7 @@ from roommate.words import (
     Rank,
     Reaction,
     RoomId,
+    Tombstone,
     Unreadable,
     UserId,
 )
@@ -53,9 +55,16 @@ class Room:
         self._woken = asyncio.Event()
         self._unfinished: Callable[[], None] | None = None
         """Takes up the turn that a restart left; None when there is none, or it runs again."""
+        self._inherits = True
+        """Something may be there that was begun elsewhere: before a restart, or in a room that this one replaces."""
 
     def wake(self) -> None:
         self._woken.set()
+
+    def look_again(self) -> None:
+        """What another room has begun may be this one's now."""
+        self._inherits = True
+        self.wake()
 
     @property
     def woken(self) -> bool:
@@ -65,14 +74,13 @@ class Room:
     async def run(self) -> None:
         """Until the bot is out of the room, and all of that is dealt with."""
         async with asyncio.TaskGroup() as group:
-            await self._find_unfinished(group)
-            decided = False
             while not self.gone:
                 self._woken.clear()
                 try:
-                    if not decided:  # before anything else happens here
+                    if self._inherits and self.running is None:  # before anything else happens here
+                        self._inherits = False
+                        await self._find_unfinished(group)
                         await self._orders.go_on()
-                        decided = True
                     # Before the turn that a restart left goes on: what waits may be about to stop it.
                     await self._catch_up(group)
                     if self._unfinished and not self._house.holds.of(self.room_id):
@@ -81,7 +89,7 @@ class Room:
                 except StateError as error:  # a full disk, most likely: what is stored waits there for better times
                     log.error("%s", error)
                     await asyncio.sleep(STATE_RETRY_SECONDS)
-                    decided = False
+                    self._inherits = True
                     continue
                 await self._woken.wait()
 
@@ -132,8 +140,11 @@ class Room:
         while not self.gone:
             row = await self._house.rooms.get(self.room_id)
             if row.membership == "join" and row.joined == 1:
-                await self._leave_empty()
-            free = self._free and not await inbox.count_queued(self.room_id)
+                await self._leave_over("everybody has left")
+            elif row.membership == "join" and row.replaced == "moved":
+                await self._leave_over("this room was replaced, and I have moved")
+            moving = row.replaces or row.replaced == "open"
+            free = self._free and not moving and not await inbox.count_queued(self.room_id)
             page = await inbox.waiting(self.room_id, queued=False, most=PAGE)
             for waiting in page:
                 # Once a message has to wait, those behind it wait as well, even when the turn ends in the meantime.
@@ -142,7 +153,7 @@ class Room:
             if len(page) == PAGE:
                 typing = typing or group.create_task(show_typing(self.room_id, self._house.progress))
                 continue
-            if not self._free or not (first := await inbox.waiting(self.room_id, most=1)):
+            if moving or not self._free or not (first := await inbox.waiting(self.room_id, most=1)):
                 break
             await self._survive(group, first[0], row, True)
         if typing and typing.cancel() and self.running is None:
@@ -190,6 +201,13 @@ class Room:
                 await self._orders.decide(waiting, target, key)
             case Invite():
                 await self._invited(waiting)
+            case Tombstone():
+                await upgrades.follow(waiting, self._house, self._halt)
+                self.wake()
+            case Arrived() if upgrade := await self._house.upgrades.into(self.room_id):
+                await self._house.upgrades.again(upgrade)
+                self._house.wake(upgrade.old)
+                await self._done(waiting)  # what it says here it says when it has moved
             case Arrived():
                 model = row.model or self._house.settings.llm_model
                 text = voice.greeting(model, encrypted=row.encrypted, rehearsal=model == REHEARSAL)
@@ -245,6 +263,13 @@ class Room:
         running.start(group, resumed=resumed)
         return running
 
+    async def _halt(self) -> None:
+        """What runs here is taken up elsewhere, as after a restart."""
+        if self.running is not None:
+            await self.running.halt()
+            self.running = None
+        self._unfinished = None
+
     def _over(self) -> None:
         self.running = None
         self.wake()
@@ -253,25 +278,26 @@ class Room:
         inviter = waiting.incoming.sender
         settings = self._house.settings
         try:
-            if settings.is_allowed(inviter):
+            upgrade = await self._house.upgrades.into(self.room_id)
+            if settings.is_allowed(inviter) or (upgrade and upgrade.by == inviter):
                 log.info("joining, invited by %s", inviter)
-                await _patiently(lambda: self._house.doors.join(self.room_id))
+                await patiently(lambda: self._house.doors.join(self.room_id))
                 deed = self._deed(waiting, "invite")
             else:
                 log.warning("invite of %s declined, who is not on the list", inviter)
                 reason = voice.declined(settings.operator_ids)
-                await _patiently(lambda: self._house.doors.leave(self.room_id, reason))
+                await patiently(lambda: self._house.doors.leave(self.room_id, reason))
                 deed = self._deed(waiting, "invite", DeedOutcome.REFUSED, "not on the list")
         except Refused as error:  # the invite was taken back, most likely
             log.warning("the invite of %s came to nothing: %s", inviter, error)
             deed = self._deed(waiting, "invite", DeedOutcome.FAILED, str(error))
         await self._done(waiting, deeds=[deed])
 
-    async def _leave_empty(self) -> None:
-        """Everybody else has left: leave as well; the sync that says so cleans up."""
-        log.info("everybody has left, leaving")
+    async def _leave_over(self, why: str) -> None:
+        """Nothing is left to do here: leave; the sync that says so cleans up."""
+        log.info("leaving: %s", why)
         with contextlib.suppress(Refused):
-            await _patiently(lambda: self._house.doors.leave(self.room_id, "everybody has left"))
+            await patiently(lambda: self._house.doors.leave(self.room_id, why))
 
     async def _leave(self, waiting: Waiting, reason: str) -> None:
         """The bot is out: end what runs here, remove the container; the workspace stays."""
@@ -313,14 +339,3 @@ class Room:
         return Draft(
             self.room_id, {"m.relates_to": relation}, Rank.SIGN, event_type="m.reaction", once=mark_of(waiting.seq)
         )
-
-
-async def _patiently(act: Callable[[], Awaitable[None]]) -> None:
-    """Do something at the homeserver, as soon as it is there for us."""
-    delay = 1.0
-    while True:
-        try:
-            return await act()
-        except Transient as error:
-            await asyncio.sleep(error.retry_after or delay)
-            delay = min(delay * 2, 60)

@@ -40,6 +40,7 @@ class RunningTurn:
         self._over = over
         self._live = LiveMessage(turn, turn.prompt_event if crowded else None, house.turns, house.progress)
         self._work: asyncio.Task[Outcome] | None = None
+        self._through: asyncio.Task[None] | None = None
         self._ended = asyncio.Event()
         self._stopped_by: UserId | None = None
         self._along: Work[object] | None = None
@@ -56,7 +57,7 @@ class RunningTurn:
                 log.info("goes on after a restart")
                 self._live.emit(Note(voice.RESUMED))
             self._work = group.create_task(self._run())
-            group.create_task(self._see_through(self._work))
+            self._through = group.create_task(self._see_through(self._work))
 
     def emit(self, event: Event) -> None:
         """Show more in the turn's message."""
@@ -70,6 +71,15 @@ class RunningTurn:
             self._stopped_by, self._along = by, along
         await self._ended.wait()
         return ours and self._was_stopped
+
+    async def halt(self) -> None:
+        """End it as the daemon's own end does: it is unfinished, and can be taken up again."""
+        tasks = [task for task in (self._through, self._work) if task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        if (row := self._live.row) is not None:
+            self._house.progress.forget(row)
 
     async def _see_through(self, work: asyncio.Task[Outcome]) -> None:
         """Show signs of the turn while it works, then store and show how it ended."""

@@ -70,6 +70,13 @@ class Gone:
 
 
 @dataclass(frozen=True, slots=True)
+class Tombstone:
+    """The room is replaced by another one; the happening's sender is who did it."""
+
+    new: RoomId
+
+
+@dataclass(frozen=True, slots=True)
 class Answered:
     """The bot itself has answered an earlier event: its own message, as the homeserver has it.
 
@@ -86,7 +93,7 @@ class Answered:
     """It changed an earlier message of the bot."""
 
 
-Happening = Message | Edit | Redaction | Reaction | Unreadable | Invite | Arrived | Gone | Answered
+Happening = Message | Edit | Redaction | Reaction | Unreadable | Invite | Arrived | Gone | Tombstone | Answered
 
 
 @dataclass(frozen=True, slots=True)

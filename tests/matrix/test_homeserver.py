@@ -131,6 +131,9 @@ class Memory:
     async def commit(self, batch: SyncBatch) -> None:
         self.batches.append(batch)
 
+    async def replaces(self, room_id: RoomId) -> bool:
+        return False
+
 
 async def batches(
     serve: Serve, syncs: list[tuple[int, str]], pages: Sequence[tuple[int, str]] = ()

@@ -54,6 +54,29 @@ def greeting(model: str, *, encrypted: bool, rehearsal: bool) -> str:
     )
 
 
+def moved(*, files: bool) -> str:
+    if not files:
+        return (
+            "This room replaces the one before: what I remember, settings and permissions are here now. Its files I "
+            "could not move: an operator finds them on the host."
+        )
+    return (
+        "This room replaces the one before: its files, what I remember, settings and permissions are here now, and "
+        "what waited there is answered here."
+    )
+
+
+def to_be_invited(old: str, new: str) -> str:
+    return f"The room `{old}` was replaced by `{new}`, and I may not join that: invite me there, and I move."
+
+
+def not_followed(old: str, new: str, why: str) -> str:
+    return f"The room `{old}` says that `{new}` replaces it. I do not follow, since {why}."
+
+
+CARD_LOST = "The room before had a question here, which I cannot show any more. ✅ and ❌ still answer it."
+
+
 def help_text() -> str:
     rows = "\n".join(f"- `{spec.usage}` {spec.does}" for spec in SPECS)
     return (

@@ -6,7 +6,7 @@ import io
 import json
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
@@ -126,6 +126,18 @@ class Homeserver:
         answer = await self._call("tell who is in the room", "GET", f"{_path(room)}/joined_members")
         return set(obj(answer.get("joined")))
 
+    async def state(self, room: RoomId, kind: str) -> JsonObject:
+        """The state event of this type with an empty key, whole. Refused where there is none."""
+        path = f"{_path(room)}/state/{quote(kind)}/?format=event"
+        answer = await self._call("tell the state of a room", "GET", path)
+        # Homeservers that do not know `format` answer with the content alone.
+        return answer if "content" in answer and "sender" in answer else {"content": answer}
+
+    async def event(self, room: RoomId, event: EventId) -> JsonObject:
+        """The content of an event."""
+        answer = await self._call("give an event", "GET", f"{_path(room)}/event/{quote(event, safe='')}")
+        return obj(answer.get("content"))
+
     async def follow(self, room: RoomId, since: str | None, back: int, timeout_ms: int) -> tuple[list[Any], str]:
         """What happens in one room, as a person's client sees it: its events since then, ``m.typing`` among them, and
         the next `since`. Without one, the last `back` events, at once."""
@@ -186,8 +198,14 @@ class Homeserver:
     async def typing(self, room: RoomId, on: bool, timeout_ms: int) -> None:
         await self._ask("show typing", lambda: self._nio.room_typing(room, on, timeout_ms))
 
-    async def join(self, room: RoomId) -> None:
-        await self._ask("let the bot join", lambda: self._nio.join(room))
+    async def join(self, room: RoomId, via: Sequence[str] = ()) -> None:
+        """`via` are servers that know the room, where ours does not.
+
+        https://spec.matrix.org/v1.13/client-server-api/#post_matrixclientv3joinroomidoralias
+        """
+        servers = [(name, server) for server in via if server for name in ("via", "server_name")]
+        path = f"{CLIENT_API}/join/{quote(room, safe='')}" + (f"?{urlencode(servers)}" if servers else "")
+        await self._call("let the bot join", "POST", path, {})
 
     async def leave(self, room: RoomId, reason: str = "") -> None:
         """Leave a room, or decline its invitation; people see the reason."""

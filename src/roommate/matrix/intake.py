@@ -119,7 +119,8 @@ class Intake:
                 rooms.append(state)
             elif room_id not in joined:
                 rooms.append(state)
-                stay = await self._since_invited(room_id, section)
+                whole = await self._sync_log.replaces(room_id)
+                stay = await self._since_invited(room_id, section, whole=whole)
                 if not any(parse.is_own_message(event, me) for event in stay):  # else it was in before `since` was new
                     happened.append(parse.arrived(room_id, events, me, _name("arrived", room_id, since)))
                 happened += self._parsed(room_id, stay)
@@ -178,11 +179,11 @@ class Intake:
             before = further if further != before else None
         return [incoming for page in reversed(pages) for incoming in page]
 
-    async def _since_invited(self, room_id: RoomId, section: JsonObject) -> list[Any]:
+    async def _since_invited(self, room_id: RoomId, section: JsonObject, *, whole: bool) -> list[Any]:
         """The events of a new room since the bot was invited, or joined uninvited: who invites and writes at once is
-        answered, older talk is not."""
+        answered, older talk is not. The `whole` of it counts where it replaces a room that the bot was in."""
         events, before = _timeline(section), _gap_starts_at(section)
-        start = _start_of_stay(events, self._homeserver.me)
+        start = None if whole else _start_of_stay(events, self._homeserver.me)
         for _ in range(ARRIVAL_PAGES):
             if start is not None or before is None:
                 break
@@ -192,7 +193,9 @@ class Intake:
                 break
             events = page[::-1] + events
             before = further if further != before else None
-            start = _start_of_stay(events, self._homeserver.me)
+            start = None if whole else _start_of_stay(events, self._homeserver.me)
+        if whole:
+            return events
         if start is None:  # its start is beyond what we read; whatever is older than the join never counts
             joins = (i for i, event in enumerate(events) if parse.own_membership(event, self._homeserver.me) == "join")
             start = max(joins, default=-1) + 1

@@ -26,6 +26,7 @@ from roommate.words import (
     Redaction,
     RoomId,
     RoomState,
+    Tombstone,
     Unreadable,
     UserId,
 )
@@ -74,10 +75,21 @@ def incoming(room_id: RoomId, event: object, me: Me) -> Incoming | None:
     """
     raw = obj(event)
     event_id, sender = _id(raw.get("event_id"), "$"), _id(raw.get("sender"), "@")
-    if event_id is None or sender is None or "state_key" in raw:
+    if event_id is None or sender is None:
         return None
+    if "state_key" in raw:
+        new = _tombstone(raw)
+        found = Tombstone(RoomId(new)) if new and new != room_id else None
+        return Incoming(EventId(event_id), room_id, UserId(sender), _time(raw), found) if found else None
     what = _own(raw) if sender == me.user_id else _happening(raw, me)
     return None if what is None else Incoming(EventId(event_id), room_id, UserId(sender), _time(raw), what)
+
+
+def _tombstone(raw: JsonObject) -> str | None:
+    """The room that replaces this one: https://spec.matrix.org/v1.16/client-server-api/#mroomtombstone"""
+    if raw.get("type") != "m.room.tombstone" or raw.get("state_key") != "":
+        return None
+    return _id(obj(raw.get("content")).get("replacement_room"), "!")
 
 
 def _happening(raw: JsonObject, me: Me) -> Happening | None:

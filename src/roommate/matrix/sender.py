@@ -86,6 +86,8 @@ class Sender:
         self._outbox = log
         self._bucket = Bucket(0.0, time.monotonic())
         self._news = asyncio.Event()
+        self._ended = asyncio.Event()
+        """A request has come to its end."""
         self._unread = False
         self._queues: dict[RoomId, _Queue] = {}
         """Where something waits or is in flight."""
@@ -113,6 +115,12 @@ class Sender:
 
     def forget(self, row: int) -> None:
         self._live.pop(row, None)
+
+    async def withdraw(self, room_id: RoomId) -> None:
+        self._queues.pop(room_id, None)
+        while room_id in self._busy:
+            self._ended.clear()
+            await self._ended.wait()
 
     async def typing(self, room_id: RoomId, on: bool) -> None:
         with contextlib.suppress(MatrixError, TimeoutError):
@@ -162,11 +170,12 @@ class Sender:
 
     def _settle(self, row: Outgoing) -> None:
         """A row has come to its end."""
-        queue = self._queues[row.draft.room_id]
+        self._tried.discard(row.id)
+        if (queue := self._queues.get(row.draft.room_id)) is None:
+            return  # it was withdrawn
         queue.remove(row.id)
         if not queue.rows:
             del self._queues[row.draft.room_id]
-        self._tried.discard(row.id)
 
     def _start(self, tasks: asyncio.TaskGroup) -> float | None:
         """Start every request that may go now. Gives the seconds until the next may; None when only news can tell."""
@@ -241,6 +250,7 @@ class Sender:
                 await self._learned()
         finally:
             self._busy.discard(room_id)
+            self._ended.set()
             self._news.set()
 
     async def _learned(self) -> None:
@@ -310,9 +320,9 @@ class Sender:
         url = await self._homeserver.upload(upload, kind, name)
         await self._outbox.uploaded(row.id, url)
         content = {**content, "url": url}
-        rows = self._queues[row.draft.room_id].rows
-        at = next(index for index, other in enumerate(rows) if other.id == row.id)
-        rows[at] = replace(row, draft=replace(row.draft, content=content, upload=None))
+        if queue := self._queues.get(row.draft.room_id):  # else it was withdrawn
+            at = next(index for index, other in enumerate(queue.rows) if other.id == row.id)
+            queue.rows[at] = replace(row, draft=replace(row.draft, content=content, upload=None))
         return content
 
     async def _show(self, row: int, live: _Live) -> None:

@@ -110,6 +110,15 @@ class RoomSandboxes:
         if not room.rising:  # else somebody wants it again by now
             self._rooms.pop(room_id, None)
 
+    async def move(self, old: RoomId, new: RoomId) -> bool:
+        """Raises SandboxError when the files cannot be moved; a container that cannot be removed is by `reconcile`."""
+        for room_id in (old, new):
+            try:
+                await self.leave(room_id)
+            except SandboxError as problem:
+                log.warning("sandboxes: %s: %s", room_id, problem)
+        return await asyncio.to_thread(self._room(old).files.move, self._room(new).files)
+
     # ── The daemon's side ──
 
     def attach(self, attach: Callable[[RoomId, HandHost], None]) -> None:

@@ -122,6 +122,24 @@ class Workspace:
         except OSError as exc:
             raise EngineError(f"the room's files in {self.folder} cannot be deleted: {exc.strerror or exc}") from exc
 
+    def move(self, to: Workspace) -> bool:
+        """All of the room's files become those of another room, at once; nothing where that was done before. False when
+        the other one has files: then nothing is moved. Its container must be gone."""
+        if not self.folder.exists():
+            return True
+        if to.folder.exists():
+            return False
+        try:
+            self.folder.rename(to.folder)
+            above = os.open(to.folder.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(above)
+            finally:
+                os.close(above)
+        except OSError as exc:
+            raise EngineError(f"the files in {self.folder} cannot be moved: {exc.strerror or exc}") from exc
+        return True
+
     def usage(self) -> tuple[int, int] | None:
         """Bytes used and bytes in all of the room's disk; None when it has none or it is not mounted."""
         if not self._files.is_mount():

@@ -27,6 +27,7 @@ from roommate.store.rooms import RoomRow, Rooms
 from roommate.store.taking import mark_of
 from roommate.store.turns import Spending, Turn, TurnRow, Turns
 from roommate.store.vitals import Queues, Vitals
+from roommate.store.upgrades import Upgrade, Upgrades
 
 __all__ = [
     "DATABASE",
@@ -61,6 +62,8 @@ __all__ = [
     "TurnRow",
     "Turns",
     "Vitals",
+    "Upgrade",
+    "Upgrades",
     "Waiting",
     "Work",
     "copy",

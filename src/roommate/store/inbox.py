@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TypeVar
 
-from roommate.store import audit, echo, outbox
+from roommate.store import audit, echo, outbox, upgrades
 from roommate.store.codec import decode, encode, tag
 from roommate.store.database import Database, Work
 from roommate.store.known import is_known
@@ -24,6 +24,7 @@ from roommate.words import (
     Redaction,
     RoomId,
     SyncBatch,
+    Tombstone,
 )
 
 T = TypeVar("T")
@@ -95,6 +96,11 @@ class Inbox:
 
         await self._db.run(work)
 
+    async def replaces(self, room_id: RoomId) -> bool:
+        # Who has to invite the bot first may do so much later: then that is the beginning.
+        query = "SELECT 1 FROM upgrades WHERE new=? AND state IN ('open', 'moved')"
+        return await self._db.run(lambda c: c.execute(query, (room_id,)).fetchone() is not None)
+
     async def put(self, incoming: Incoming) -> None:
         """Something that comes from elsewhere than a sync."""
         await self._db.run(lambda c: _put(c, incoming))
@@ -107,6 +113,8 @@ class Inbox:
                    SELECT room_id FROM turns WHERE stop IS NULL UNION
                    SELECT room_id FROM ipc WHERE state = 'new' UNION
                    SELECT room_id FROM cards WHERE pending UNION
+                   SELECT old FROM upgrades JOIN rooms ON room_id = old
+                   WHERE state = 'moved' AND membership = 'join' UNION
                    SELECT room_id FROM rooms WHERE membership = 'join' AND joined = 1"""
             ).fetchall()
         )
@@ -220,8 +228,10 @@ def _put(c: sqlite3.Connection, incoming: Incoming) -> None:
         case _ if is_known(c, incoming.event_id):
             pass
         case what:
-            c.execute(
+            known = not c.execute(
                 """INSERT OR IGNORE INTO inbox (event_id, room_id, sender, sent_at, kind, body)
                    VALUES (?, ?, ?, ?, ?, ?)""",
                 (incoming.event_id, incoming.room_id, incoming.sender, incoming.sent_at, tag(what), encode(what)),
-            )
+            ).rowcount
+            if isinstance(what, Tombstone) and not known:
+                upgrades.note(c, incoming.room_id, what.new, incoming.event_id, incoming.sender)

@@ -262,6 +262,17 @@ STEPS = (
     CREATE INDEX outbox_edits ON outbox (edits) WHERE edits IS NOT NULL;
     CREATE INDEX outbox_redacts ON outbox (redacts) WHERE redacts IS NOT NULL;
     """,
+    """
+    CREATE TABLE upgrades (                      -- rooms that another one has replaced
+        old TEXT PRIMARY KEY,
+        new TEXT NOT NULL,
+        tombstone TEXT NOT NULL,                 -- event id
+        by TEXT NOT NULL,
+        state TEXT NOT NULL,                     -- upgrades.State
+        first_unsent INTEGER NOT NULL            -- row of the outbox: those before it had arrived when it was replaced
+    ) WITHOUT ROWID;
+    CREATE INDEX upgrades_into ON upgrades (new);
+    """,
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from roommate.store.database import Database, Work
 from roommate.words import RoomId
@@ -22,6 +23,10 @@ class RoomRow:
     prompt: str | None = None
     """What operators tell the model here."""
     name: str | None = None
+    replaced: str | None = None
+    """How far its replacement is followed (`upgrades.State`), None when it was not replaced."""
+    replaces: bool = False
+    """It replaces another room, and that is being followed."""
 
     @property
     def crowded(self) -> bool:
@@ -29,7 +34,9 @@ class RoomRow:
         return not 0 < self.joined <= 2
 
 
-_COLUMNS = "room_id, membership, joined, encrypted, model, prompt, name"
+_COLUMNS = """room_id, membership, joined, encrypted, model, prompt, name,
+  (SELECT state FROM upgrades WHERE old = room_id),
+  EXISTS (SELECT 1 FROM upgrades WHERE new = room_id AND state = 'open')"""
 
 
 class Rooms:
@@ -41,7 +48,7 @@ class Rooms:
 
         def work(c: sqlite3.Connection) -> RoomRow:
             row = c.execute(f"SELECT {_COLUMNS} FROM rooms WHERE room_id=?", (room_id,)).fetchone()  # noqa: S608
-            return _row(row or (room_id, "leave", 0, 0, None, None, None))
+            return _row(row or (room_id, "leave", 0, 0, None, None, None, None, 0))
 
         return await self._db.run(work)
 
@@ -65,6 +72,6 @@ def setting_model(room_id: RoomId, model: str | None) -> Work[object]:
     return lambda c: c.execute("UPDATE rooms SET model=? WHERE room_id=?", (model, room_id))
 
 
-def _row(row: tuple[RoomId, str, int, int, str | None, str | None, str | None]) -> RoomRow:
-    room_id, membership, joined, encrypted, model, prompt, name = row
-    return RoomRow(room_id, membership, joined, bool(encrypted), model, prompt, name)
+def _row(row: Any) -> RoomRow:
+    room_id, membership, joined, encrypted, model, prompt, name, replaced, replaces = row
+    return RoomRow(room_id, membership, joined, bool(encrypted), model, prompt, name, replaced, bool(replaces))

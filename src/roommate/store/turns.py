@@ -235,8 +235,8 @@ def _spend(c: sqlite3.Connection, turn: Turn, usage: Usage) -> None:
 
 def _turn(c: sqlite3.Connection, turn_id: int) -> Turn:
     number, conversation, room, thread, sender, event, model, live, started, *usage = c.execute(
-        """SELECT turns.id, conversation_id, turns.room_id, nullif(thread, ''), sender, event_id, model, live, started,
-                  input_tokens, output_tokens, cost
+        """SELECT turns.id, conversation_id, turns.room_id, iif(thread LIKE '$%', thread, NULL), sender, event_id,
+                  model, live, started, input_tokens, output_tokens, cost
            FROM turns JOIN conversations ON conversation_id = conversations.id WHERE turns.id = ?""",
         (turn_id,),
     ).fetchone()
