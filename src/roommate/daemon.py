@@ -195,6 +195,8 @@ class Daemon:
         sender = Sender(homeserver, outbox)
         upgrades = Upgrades(database)
         control_room = await upgrades.newest(RoomId(self._settings.control_room))
+        if control_room != self._settings.control_room:
+            log.warning("the control room was replaced: set CONTROL_ROOM=%s", control_room)
         control = ControlRoom(control_room, outbox, sender, homeserver.send)
         questions = Questions(cards, sender, control, {hooks.ASKED_BY_HOOK: hooks.decider(spool)})
         redeploys = Redeploys(lambda: self._settings, outbox, questions, sender, audit, control)

@@ -201,6 +201,8 @@ class Room:
                 await self._orders.decide(waiting, target, key)
             case Invite():
                 await self._invited(waiting)
+            case Tombstone() if row.replaces:
+                pass  # first everything moves in here; then it is looked at again
             case Tombstone():
                 await upgrades.follow(waiting, self._house, self._halt)
                 self.wake()

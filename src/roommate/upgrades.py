@@ -85,7 +85,8 @@ async def _refuse(waiting: Waiting, upgrade: Upgrade, house: House, why: str) ->
     outcome = DeedOutcome.REFUSED
     deed = Deed(upgrade.by, upgrade.tombstone, "room.upgrade", outcome, upgrade.old, upgrade.new, why)
     await house.upgrades.refused(waiting.seq, upgrade, list(told), deed)
-    house.room(upgrade.new).look_again()  # it may have waited for this
+    if (await house.rooms.get(upgrade.new)).membership == "join":
+        house.room(upgrade.new).look_again()  # it has waited for this
     house.progress.wake()
 
 

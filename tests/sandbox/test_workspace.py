@@ -184,3 +184,24 @@ def test_delete_deletes_what_a_room_locked(room: Workspace) -> None:
     room.delete()
     assert not room.folder.exists()
     room.delete()
+
+
+@pytest.mark.parametrize("megabytes", [0, 16])
+def test_files_become_another_rooms_and_never_take_the_place_of_its_own(room: Workspace, megabytes: int) -> None:
+    other = Workspace(room.folder.parent / "other")
+    room.prepare(OWNER, megabytes)
+    (room.workspace / "precious").write_text("kept")
+    room.release()
+    for _ in range(2):
+        assert room.move(other)
+    assert not room.folder.exists()
+    other.prepare(OWNER, megabytes)
+    assert (other.workspace / "precious").read_text() == "kept"
+    room.prepare(OWNER, megabytes)
+    (room.workspace / "of its own").touch()
+    other.release()
+    assert not other.move(room)
+    assert (room.workspace / "of its own").exists()
+    other.prepare(OWNER, megabytes)
+    assert (other.workspace / "precious").exists()
+    other.delete()

@@ -40,6 +40,7 @@ from roommate.words import (
     Prompt,
     Question,
     Rank,
+    Redaction,
     RoomId,
     RoomState,
     Stop,
@@ -217,3 +218,11 @@ async def test_a_tombstone_counts_once_and_a_newer_one_before_the_move(database:
     assert moved
     assert moved.state == "moved"
     assert await upgrades.newest(OLD) == "!other"
+
+
+async def test_a_tombstone_that_is_taken_back_holds_nobody_up(database: Database) -> None:
+    await come(database, happened("$end", Tombstone(NEW)))
+    assert (await Rooms(database).get(NEW)).replaces
+    assert await come(database, happened("$r", Redaction(EventId("$end")))) == []
+    assert not (await Rooms(database).get(NEW)).replaces
+    assert (await Rooms(database).get(OLD)).replaced == "refused"

@@ -213,6 +213,7 @@ def _put(c: sqlite3.Connection, incoming: Incoming) -> None:
             # Only moderators can redact another's event, and the homeserver holds that: whoever did it, it is gone.
             if row := c.execute("SELECT seq FROM inbox WHERE event_id=?", (target,)).fetchone():
                 take(c, row[0])
+                upgrades.forget(c, incoming.room_id, target)
         case Edit(target, text):
             row = c.execute(
                 "SELECT body FROM inbox WHERE event_id=? AND sender=? AND state!='done' AND kind='Message'",

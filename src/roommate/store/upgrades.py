@@ -148,6 +148,12 @@ def note(c: sqlite3.Connection, old: RoomId, new: RoomId, tombstone: EventId, by
     )
 
 
+def forget(c: sqlite3.Connection, old: RoomId, tombstone: EventId) -> None:
+    """The tombstone was taken back, if that is what it is."""
+    query = "UPDATE upgrades SET state='refused' WHERE old=? AND tombstone=? AND state!='moved'"
+    c.execute(query, (old, tombstone))
+
+
 def _upgrade(c: sqlite3.Connection, query: str, room_id: RoomId) -> Upgrade | None:
     row = c.execute(query, (room_id,)).fetchone()
     if row is None:
