@@ -69,8 +69,8 @@ from roommate.store import (
     Retention,
     Rooms,
     Turns,
-    Vitals,
     Upgrades,
+    Vitals,
 )
 from roommate.systemd import Systemd
 from roommate.tools import RoomTools

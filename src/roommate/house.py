@@ -29,8 +29,8 @@ from roommate.store import (
     Rooms,
     Turn,
     Turns,
-    Vitals,
     Upgrades,
+    Vitals,
     Work,
 )
 from roommate.words import Deed, RoomId, UserId

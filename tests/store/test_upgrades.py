@@ -226,3 +226,23 @@ async def test_a_tombstone_that_is_taken_back_holds_nobody_up(database: Database
     assert await come(database, happened("$r", Redaction(EventId("$end")))) == []
     assert not (await Rooms(database).get(NEW)).replaces
     assert (await Rooms(database).get(OLD)).replaced == "refused"
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+async def test_who_was_invited_at_last_goes_on_with_it(database: Database, forgotten: bool) -> None:
+    upgrades = Upgrades(database)
+    [seq] = await come(database, happened("$end", Tombstone(NEW)))
+    upgrade = await upgrades.of(OLD)
+    assert upgrade
+    await upgrades.uninvited(seq, upgrade, [])
+    row = await Rooms(database).get(NEW)
+    assert not row.replaces, "neither room waits for an invitation"
+    if forgotten:
+        await database.run(lambda c: c.execute("DELETE FROM inbox"))
+    for _ in range(2):
+        await upgrades.again(upgrade)
+    [waits] = await Inbox(database).waiting(OLD)
+    assert (waits.incoming.event_id, waits.incoming.what) == ("$end", Tombstone(NEW))
+    await move(database)
+    await upgrades.again(upgrade)
+    assert await Inbox(database).waiting(OLD) == []

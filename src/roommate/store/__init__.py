@@ -26,8 +26,8 @@ from roommate.store.retention import Retention
 from roommate.store.rooms import RoomRow, Rooms
 from roommate.store.taking import mark_of
 from roommate.store.turns import Spending, Turn, TurnRow, Turns
-from roommate.store.vitals import Queues, Vitals
 from roommate.store.upgrades import Upgrade, Upgrades
+from roommate.store.vitals import Queues, Vitals
 
 __all__ = [
     "DATABASE",
@@ -61,9 +61,9 @@ __all__ = [
     "Turn",
     "TurnRow",
     "Turns",
-    "Vitals",
     "Upgrade",
     "Upgrades",
+    "Vitals",
     "Waiting",
     "Work",
     "copy",

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from roommate.store import audit, outbox
+from roommate.store.codec import encode, tag
 from roommate.store.database import Database
 from roommate.store.taking import take
-from roommate.words import Deed, Draft, EventId, JsonObject, Rank, RoomId, UserId
+from roommate.words import Deed, Draft, EventId, JsonObject, Rank, RoomId, Tombstone, UserId
 
 OLD_THREAD = "old:"
 """Before the root of a thread whose room is no more: its conversation is known, and nothing can be said in it."""
@@ -103,7 +104,12 @@ class Upgrades:
         def work(c: sqlite3.Connection) -> None:
             query = "UPDATE upgrades SET state='open' WHERE old=? AND state='uninvited'"
             if c.execute(query, (upgrade.old,)).rowcount:
-                c.execute("UPDATE inbox SET state='new' WHERE event_id=?", (upgrade.tombstone,))
+                tombstone = Tombstone(upgrade.new)
+                c.execute(  # the row of then may be forgotten
+                    """INSERT INTO inbox (event_id, room_id, sender, sent_at, kind, body) VALUES (?, ?, ?, ?, ?, ?)
+                       ON CONFLICT (event_id) DO UPDATE SET state='new'""",
+                    (upgrade.tombstone, upgrade.old, upgrade.by, 0, tag(tombstone), encode(tombstone)),
+                )
 
         await self._db.run(work)
 
