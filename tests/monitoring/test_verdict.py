@@ -246,6 +246,18 @@ def test_what_nobody_took_is_tried_again_and_the_url_stays_secret(
     assert len(handler.posted) == 2
 
 
+def test_a_test_says_who_did_not_take_it(tmp_path: Path, receiver: tuple[str, type[_Receiver]]) -> None:
+    url, handler = receiver
+    command, told = _program(tmp_path)
+    assert _alerts(tmp_path, command, url).test() == []
+    assert _told(told) == [("firing", "test")] and len(handler.posted) == 1
+    handler.status = 500
+    failed = _alerts(tmp_path, "false", url).test()
+    assert failed == ["ALERT_COMMAND ended with code 1", "ALERT_URL answers with HTTP 500"]
+    assert _alerts(tmp_path, url="http://127.0.0.1:9/x").test() == ["ALERT_URL answers with URLError"]
+    assert _alerts(tmp_path).test() == []
+
+
 def test_without_a_receiver_there_is_no_file(tmp_path: Path) -> None:
     alerts = _alerts(tmp_path)
     alerts.begun()

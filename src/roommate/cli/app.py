@@ -161,7 +161,7 @@ def _demo_command(
 @app.command("doctor")
 def _doctor_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    probe: Annotated[bool, typer.Option("--probe", help="Call the model, and run a container under limits.")] = False,
+    probe: Annotated[bool, typer.Option("--probe", help="Call the model, run a container, send a test alert.")] = False,
     fix: Annotated[
         bool, typer.Option("--fix", help="Mend first what is safe: modes, folders, a stale socket.")
     ] = False,

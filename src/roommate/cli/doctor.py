@@ -17,7 +17,7 @@ from roommate.cli.ask import ask
 from roommate.config import Settings
 from roommate.errors import ControlError, StateError
 from roommate.ops import doctor, host
-from roommate.parts import model_of, sandboxes_of
+from roommate.parts import alerts_of, model_of, sandboxes_of
 from roommate.store import Inbox, Outbox, reading
 from roommate.words import Check
 
@@ -36,7 +36,14 @@ async def run(*, as_json: bool, probe: bool, fix: bool) -> int:
     async def think() -> Sequence[Check]:
         return [await doctor.think(model)]
 
-    probes: list[Look] = [think, sandboxes.check_limits] if probe else []
+    async def alert() -> Sequence[Check]:
+        if not (alerts := alerts_of(settings)):
+            return []
+        failed = await asyncio.to_thread(alerts.test)
+        mend = "see what ALERT_COMMAND and ALERT_URL name"
+        return [Check("alerts", not failed, "; ".join(failed) or "a test was taken", mend, needed=False)]
+
+    probes: list[Look] = [think, sandboxes.check_limits, alert] if probe else []
     try:
         checks = await examine(settings, await asyncio.to_thread(_known, settings), sandboxes.check, probes)
     finally:

@@ -40,7 +40,7 @@ LONGEST_TEXT = 1000
 
 FIRING, RESOLVED = "firing", "resolved"
 
-LOGIN, STATE, ENDED, BACKUP_RUN = "login", "database", "ended", "backup run"
+LOGIN, STATE, ENDED, BACKUP_RUN, TEST = "login", "database", "ended", "backup run", "test"
 """Problems that are told where they happen."""
 
 _ALERTMANAGER = "/api/v2/alerts"
@@ -119,7 +119,7 @@ class Alerts:
                 # Before it is sent: who is killed meanwhile must not send it again with each start.
                 kept.active[key] = [since, told, tried]
                 self._write(kept)
-                if self._send(FIRING, key, text, since):
+                if len(self._send(FIRING, key, text, since)) < bool(self._command) + bool(self._url):
                     told = now
             kept.active[key] = [since, told, tried]
 
@@ -133,29 +133,31 @@ class Alerts:
 
     # ── Sending ──
 
-    def _send(self, status: str, key: str, text: str, since: float) -> bool:
-        """Has anybody taken it?"""
+    def test(self) -> list[str]:
+        """Tell something harmless; gives why a receiver did not take it, for each that did not."""
+        return self._send(FIRING, TEST, "this is a test: nothing is wrong", time.time()) if self else []
+
+    def _send(self, status: str, key: str, text: str, since: float) -> list[str]:
+        """Why a receiver did not take it, a line for each that did not."""
         title = f"Roommate on {self._host}: {key}{' is over' if status == RESOLVED else ''}"
         text = f"{self._bot}: {text[:LONGEST_TEXT]}"
-        taken = False
+        failed = []
         if self._command:
             known = {**self._environment, "ALERT_STATUS": status, "ALERT_KEY": key, "ALERT_TITLE": title}
+            said = f"{title}\n\n{text}\n"
             try:
-                operator_program.run(
-                    "ALERT_COMMAND", self._command, text=f"{title}\n\n{text}\n", env=known, seconds=SEND_SECONDS
-                )
-                taken = True
+                operator_program.run("ALERT_COMMAND", self._command, text=said, env=known, seconds=SEND_SECONDS)
             except ProgramFailed as error:
-                log.warning("an alert was not told: %s", error)
+                failed.append(str(error))
         if self._url:
-            content = content_for(self._url, status, key, title, text, since, self._host)
             try:
-                _post(self._url, content)
-                taken = True
+                _post(self._url, content_for(self._url, status, key, title, text, since, self._host))
             except (OSError, ValueError) as error:  # the URL has a password in it, often: it is not shown
                 why = f"HTTP {error.code}" if isinstance(error, urllib.error.HTTPError) else type(error).__name__
-                log.warning("an alert was not told: ALERT_URL answers with %s", why)
-        return taken
+                failed.append(f"ALERT_URL answers with {why}")
+        for why in failed:
+            log.warning("an alert was not told: %s", why)
+        return failed
 
     # ── The file ──
 
