@@ -75,7 +75,9 @@ class Homeserver:
         url, user = self._nio.homeserver, self.me.user_id
         if self._nio.client_session is None:
             self._nio.client_session = outgoing.session(more=self._ca)
-        self._session = None  # a dead login would spoil a new one
+        if self._session is not None:
+            await self._session.close()
+            self._session = None  # a dead login would spoil a new one
         if token:
             account = await self._given(url, user, token)
         elif saved is not None and (saved.homeserver, saved.user_id) == (url, user):
