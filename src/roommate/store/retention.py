@@ -23,10 +23,10 @@ from roommate.store.turns import MOST_TURNS
 log = logging.getLogger(__name__)
 
 DAY = 86_400.0
-EVERY = 3600.0
+EVERY = 6 * 3600.0
 AT_ONCE = 100
 """Rows that go in one piece: a room that wants to write meanwhile waits for a piece at most, a few milliseconds."""
-TURNS_AT_ONCE = 20
+TURNS_AT_ONCE = 50
 PAGES_AT_ONCE = 64
 BREATH = 0.025
 """Seconds between two pieces."""
@@ -61,7 +61,7 @@ class Retention:
         self._db = database
 
     async def run(self, days: int) -> None:
-        """Forget what is older than that, now and every hour; 0 keeps all."""
+        """Forget what is older than that, now and every six hours; 0 keeps all."""
         while days:
             try:
                 if forgotten := await self.sweep(time.time() - days * DAY):
