@@ -24,11 +24,11 @@ log = logging.getLogger(__name__)
 
 DAY = 86_400.0
 EVERY = 6 * 3600.0
-AT_ONCE = 100
+AT_ONCE = 30
 """Rows that go in one piece: a room that wants to write meanwhile waits for a piece at most, a few milliseconds."""
 TURNS_AT_ONCE = 50
 PAGES_AT_ONCE = 64
-BREATH = 0.025
+BREATH = 0.02
 """Seconds between two pieces."""
 SPARE_PAGES = 1024
 """Free pages that stay in the file for what comes next."""
