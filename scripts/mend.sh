@@ -7,6 +7,7 @@ me=mend
 say() { printf '%s: %s\n' "$me" "$*" >&2; }
 fail() { say "$*"; exit 1; }
 need_venv() { fail "the package python3-venv is needed"; }
+# shellcheck source=scripts/python.sh
 . "$(dirname "$0")/python.sh"
 case ${1:-} in ''|-*) sed -n '2,/^[^#]/ s/^# \{0,1\}//p' "$0"; exit ;; esac
 release=$(cd "$1" && pwd -P)

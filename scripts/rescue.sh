@@ -5,6 +5,7 @@
 set -eu
 case ${1:-} in ''|-*) sed -n '2,/^[^#]/ s/^# \{0,1\}//p' "$0"; exit ;; esac
 scripts=$(cd "$(dirname "$0")" && pwd) root=$1
+# shellcheck source=scripts/python.sh
 . "$scripts/python.sh"
 if ! sound "$root/current/.venv"; then exec sh "$scripts/mend.sh" "$root/current"; fi
 if ! [ -e "$root/previous" ]; then
