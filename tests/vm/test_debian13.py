@@ -162,7 +162,8 @@ async def check_with_doctor(one: Installed) -> None:
 
 async def idle_and_awake(one: Installed) -> None:
     """A container that nobody needs is stopped; the next call starts it."""
-    await one.machine.until(f"{one.program} sandbox ls --json | grep -v running", user=one.user, seconds=SLOW)
+    running = f"{one.program} sandbox ls --json | grep -q '\"running'"
+    await one.machine.until(f"! {running}", user=one.user, seconds=SLOW)
     assert "awake" in (await one.answers("run: echo awake")).body
 
 
@@ -216,10 +217,8 @@ async def test_as_root_and_on_another_machine(prepared: Prepared, homeserver: Sy
     machine = await prepared.boot()
     try:
         await machine.give("backup.tar", content)
-        await machine.run("clone/scripts/setup; mkdir -p /opt/roommate", user="root", timeout=INSTALL)
-        restore = "/root/clone/.venv/bin/roommate restore /root/backup.tar --to /var/lib/roommate"
-        await machine.run(f"cd /opt/roommate && {restore}", user="root", timeout=SLOW)
-        await machine.run("clone/scripts/install-service.sh", user="root", timeout=INSTALL)
+        again = "clone/scripts/install-service.sh --restore /root/backup.tar"
+        await machine.run(again, user="root", timeout=INSTALL)
         elsewhere = Installed(machine, "root", alice, one.bot, one.room)
         assert "kept" in (await elsewhere.answers("run: cat note.txt")).body
         await remove(elsewhere)
