@@ -1,4 +1,4 @@
-"""How the suite runs side by side: what stays together, what starts first, what runs alone.
+"""How the suite runs side by side: what stays together, what starts first, what workers share.
 
 Each worker process takes one unit after another, the longest first: a file, or one test where tests take seconds and
 stand for themselves. Nothing of this changes a test: with ``-n 0`` they run one by one, in the order they stand.
@@ -10,8 +10,8 @@ import fcntl
 import json
 import os
 from collections import defaultdict
-from collections.abc import Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -64,7 +64,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "alone: no other test runs at the same time (see tests/README.md)")
     if config.getoption("--measure") and not _worker(config):
         config.pluginmanager.register(Stopwatch())
 
@@ -84,30 +83,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: -known.get(unit := unit_of(item.nodeid), UNKNOWN if "::" in unit else 0.0))
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """A test marked ``alone`` waits until those that run have ended, and those that come wait until it has ended."""
-    if not _worker(item.config):
-        return (yield)
-    run = _of_all_workers(item.config)
-    alone = item.get_closest_marker("alone") is not None
-    with ExitStack() as held:
-        with locked(run / "door"):  # so that nobody overtakes who waits to be alone
-            held.enter_context(locked(run / "room", fcntl.LOCK_EX if alone else fcntl.LOCK_SH))
-        return (yield)
-
-
 @pytest.fixture(scope="session")
 def shared_folder(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Path:
     """A folder that all workers of this run have in common."""
-    return _of_all_workers(pytestconfig) if _worker(pytestconfig) else tmp_path_factory.getbasetemp()
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if _worker(pytestconfig) else own  # xdist gives each worker a folder in it
 
 
 @contextmanager
-def locked(path: Path, kind: int = fcntl.LOCK_EX) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Hold this lock, among processes."""
     with path.open("w") as file:
-        fcntl.flock(file, kind)
+        fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
@@ -121,7 +108,8 @@ class Stopwatch:
         self._seconds[unit_of(report.nodeid)] += report.duration
 
     def pytest_sessionfinish(self) -> None:
-        known = {unit: took for unit, took in _known().items() if Path(unit.partition("::")[0]).exists()}
+        there = {*TOGETHER.values(), *(str(path) for path in Path("tests").rglob("*.py"))}
+        known = {unit: took for unit, took in _known().items() if unit.partition("::")[0] in there}
         long = {unit: round(took) for unit, took in sorted((known | self._seconds).items()) if took >= LONG}
         SECONDS.write_text(json.dumps(long, indent=1) + "\n")
 
@@ -129,10 +117,6 @@ class Stopwatch:
 def _known() -> dict[str, float]:
     known: dict[str, float] = json.loads(SECONDS.read_text())
     return known
-
-
-def _of_all_workers(config: pytest.Config) -> Path:
-    return Path(config.getoption("basetemp")).parent  # xdist gives each worker a folder in it
 
 
 def _worker(config: pytest.Config) -> bool:
