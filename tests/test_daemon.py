@@ -21,7 +21,7 @@ async def run_once(folder: Path, **settings: str) -> tuple[int | None, str, str]
     process = await asyncio.create_subprocess_exec(
         str(ROOMMATE), "run",
         cwd=folder,
-        env={**no_settings(), "STATE_DIR": str(folder / "state"), **settings},
+        env={**no_settings(), "STATE_DIR": str(folder / "state"), "OPERATORS": "@ann:example.org", **settings},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
@@ -35,8 +35,8 @@ async def run_once(folder: Path, **settings: str) -> tuple[int | None, str, str]
     [
         ({}, "MATRIX_HOMESERVER is not set"),
         ({"MATRIX_HOMESERVER": "https://example.org"}, "MATRIX_USER is not set"),
-        ({"MATRIX_HOMESERVER": "https://example.org", "MATRIX_USER": "roommate"}, "must look like @"),
-        ({"MATRIX_HOMESERVER": "example.org", "MATRIX_USER": "@roommate:example.org"}, "must start with http"),
+        ({"MATRIX_HOMESERVER": "https://example.org", "MATRIX_USER": "roommate"}, "it must be a whole Matrix id"),
+        ({"MATRIX_HOMESERVER": "example.org", "MATRIX_USER": "@roommate:example.org"}, "it must begin with http"),
         ({"MAX_AGENT_TURNS": "many"}, "MAX_AGENT_TURNS"),
         ({"LOG_FORMAT": "xml"}, "LOG_FORMAT"),
     ],
