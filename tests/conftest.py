@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+from hypothesis import settings as hypothesis
 
 from roommate.demo.homeserver import Synapse
 from roommate.sandbox.posture import Limits
@@ -40,6 +41,10 @@ __all__ = [
     "pytest_xdist_make_scheduler",
     "shared_folder",
 ]  # fixtures and hooks
+
+# How long an example takes says something of what else the machine does, and nothing of us.
+hypothesis.register_profile("busy machine", deadline=None)
+hypothesis.load_profile("busy machine")
 
 _numbers = itertools.count(1)
 _VM = Path(__file__).parent / "vm"
