@@ -81,7 +81,7 @@ async def test_it_is_typing_while_it_works(bot: Daemon, person: MakePerson) -> N
 async def test_what_comes_while_it_works_is_marked_and_answered_in_order(bot: Daemon, person: MakePerson) -> None:
     alice = await person("alice")
     room = await bot.room_with(alice)
-    first = await alice.say(room, "DELAY 1\nSAY first")
+    first = await alice.say(room, "DELAY 5\nSAY first")
     second = await alice.say(room, "SAY second")
     third = await alice.say(room, "SAY third")
     dropped = await alice.say(room, "SAY dropped")
