@@ -81,13 +81,13 @@ async def test_a_dead_login_ends_the_daemon_and_the_next_start_logs_in_anew(
     async with await Person.at(homeserver.url, bot.user_id, PASSWORD) as owner:
         await owner.call("POST", "logout/all", {})
         asked = await alice.say(room, "are you there?")
-        assert await bot.wait_for_exit(20) == 77
+        assert await bot.wait_for_exit() == 77
     assert "does not take the bot's login any more" in bot.log_text()
     assert "Traceback" not in bot.log_text()
 
     password = bot.settings.pop("MATRIX_PASSWORD")
     await bot.spawn()
-    assert await bot.wait_for_exit(20) == 77, "without the password there is no other way in"
+    assert await bot.wait_for_exit() == 77, "without the password there is no other way in"
     bot.settings["MATRIX_PASSWORD"] = password
     await bot.start()
     assert "logging in anew" in bot.log_text()
@@ -120,7 +120,7 @@ async def test_a_homeserver_that_is_away_at_the_start_is_waited_for() -> None:
             await bot.spawn()
             await bot.wait_for_log("trying again")
             await synapse.start()
-            await bot.wait_for_log("ready", 40)
+            await bot.wait_for_log("ready")
             await synapse.stop()
             assert await bot.term(5) == 0
         finally:

@@ -13,6 +13,7 @@ from roommate import health
 from roommate.errors import StateError, first
 from roommate.health import Health
 from roommate.store import Database, Rooms
+from tests.patience import PATIENCE
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 async def end_of(watched: Health) -> str:
     """Why it ended the daemon."""
     with pytest.raises(ExceptionGroup) as ended:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             await watched.run()
     error = first(ended.value)
     assert isinstance(error, StateError)

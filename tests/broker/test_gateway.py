@@ -177,7 +177,7 @@ async def test_who_hangs_up_on_a_silent_model_ends_the_request_at_the_provider(w
     writer.write(b"POST /openai/v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
     assert await reader.readuntil(b"never said")
     writer.close()
-    await asyncio.wait_for(ways.upstream.hung_up.wait(), 5)
+    await asyncio.wait_for(ways.upstream.hung_up.wait(), PATIENCE)
 
 
 async def test_who_hangs_up_ends_the_request_at_the_provider(ways: Ways, client: aiohttp.ClientSession) -> None:

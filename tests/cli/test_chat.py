@@ -137,7 +137,7 @@ def password_of(me: Person) -> JsonObject:
 async def answer(bot: Person, room: str, asker: str, *contents: JsonObject) -> None:
     """To the next message of `asker`: a live message, and then what it becomes."""
     before = len(bot.messages(room, asker))
-    await bot.wait(lambda: len(bot.messages(room, asker)) > before, timeout=30)
+    await bot.wait(lambda: len(bot.messages(room, asker)) > before)
     event_id = await bot.send(room, "m.room.message", live("working …"))
     for content in contents:
         await show(bot, room, event_id, content)

@@ -163,7 +163,7 @@ async def test_a_daemon_takes_its_place_and_nobody_elses(tmp_path: Path) -> None
         (tmp_path / "elsewhere").write_text("precious")
         path.symlink_to(tmp_path / "elsewhere")
         await daemon.spawn()
-        assert await daemon.wait_for_exit(20) == 75
+        assert await daemon.wait_for_exit() == 75
         [line] = daemon.log_text().splitlines()
         assert "no socket" in line
         path.unlink()

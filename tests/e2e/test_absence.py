@@ -10,14 +10,14 @@ PINGS = 120
 async def test_a_prompt_comes_before_the_answers_to_old_commands(daemon: MakeDaemon, person: MakePerson) -> None:
     bot, alice = await daemon(limited=True), await person("alice")
     flooded, other = await bot.room_with(alice), await bot.room_with(alice)
-    await alice.ask(other, "run: echo ready", 90)
+    await alice.ask(other, "run: echo ready")
     await bot.term()
     for _ in range(PINGS):
         await alice.say(flooded, "!ping")
     asked = await alice.say(flooded, "run: echo in or''der")
-    await bot.start(60)
+    await bot.start()
     await alice.wait(lambda: bot.user_id in alice.typing.get(flooded, set()), 30, "a sign of life where much waits")
-    answer = await alice.ask(other, "run: echo no''w", 90)
+    answer = await alice.ask(other, "run: echo no''w")
     assert "now" in answer.body
     # With Synapse's limit of one event in five seconds all of it takes ten minutes.
     pongs = [m.body for m in bot.said(alice, flooded) if "Pong" in m.body]

@@ -26,7 +26,7 @@ WRITE = tool("write_file", path="kept.txt", content="still here") + "\n---\nSAY 
 
 async def ended(bot: Daemon) -> str:
     """The last line of a daemon that has ended, as it should when its state is not to be trusted."""
-    assert await bot.wait_for_exit(60) == EX_TEMPFAIL, bot.log_text()[-2000:]
+    assert await bot.wait_for_exit() == EX_TEMPFAIL, bot.log_text()[-2000:]
     return bot.log_text().splitlines()[-1]
 
 
@@ -108,7 +108,7 @@ async def test_spoilt_pages_are_found_by_doctor_at_night_and_when_they_are_read(
     west = (now.tm_hour * 3600 + now.tm_min * 60 + now.tm_sec - 4 * 3600) % 86_400
     bot.settings["TZ"] = f"XXX{west // 3600:02}:{west % 3600 // 60:02}:{west % 60:02}"
     await bot.start()
-    await bot.wait_for_log("is damaged (", 60)
+    await bot.wait_for_log("is damaged (")
     status = json.loads((await roommate(bot.folder, "status", "--json", **bot.settings))[1])
     assert status["state"] == "trouble"
     assert "is damaged" in status["trouble"]
@@ -139,7 +139,7 @@ async def test_a_full_disk_is_told_and_all_goes_on_when_there_is_room(
     bot = await daemon(start=False, model=model, OPERATORS=operator.user_id, LOG_FILE_MB="0")
     bot.state.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m,mode=0700", "tmpfs", bot.state], check=True)
-    await bot.start(60)
+    await bot.start()
     control = await bot.room_with(operator, name="operators")
     await bot.term()
     bot.settings["CONTROL_ROOM"] = control
@@ -147,14 +147,14 @@ async def test_a_full_disk_is_told_and_all_goes_on_when_there_is_room(
     room = await bot.room_with(alice)
     await alice.ask(room, "SAY before")
     fill(bot.state / "low", leave=1 << 20)
-    await bot.wait_for_log("is free: nothing goes on when it is full", 60)
+    await bot.wait_for_log("is free: nothing goes on when it is full")
     _, out, _ = await roommate(bot.folder, "doctor", "--json", **bot.settings)
     assert "warn" in [one["level"] for one in json.loads(out) if one["what"] == "disk"], out
 
     fill(bot.state / "full", leave=0)
     for number in range(3):
         await alice.say(room, f"SAY number {number}")
-    await bot.wait_for_log("is full or does not write", 60)
+    await bot.wait_for_log("is full or does not write")
     await operator.wait(
         lambda: any("is full or does not write" in m.body for m in bot.said(operator, control)), what="the warning"
     )

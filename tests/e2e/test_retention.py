@@ -52,7 +52,7 @@ async def test_what_is_forgotten_is_not_answered_again_and_still_understood(
         f"UPDATE sync SET since = '{since}'",  # so that the homeserver sends all of it once more
     )
     await bot.start()
-    await bot.wait_for_log("were forgotten", 60)
+    await bot.wait_for_log("were forgotten")
     with reading(bot.state) as c:
         assert c.execute(
             "SELECT count(*) FROM steps JOIN turns ON turn_id = turns.id WHERE room_id=?", (room,)

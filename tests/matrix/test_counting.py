@@ -13,6 +13,7 @@ from tests.conftest import PASSWORD, MakeDaemon, MakePerson, register
 from tests.matrix.line import Line
 from tests.matrix.test_sender import room_of
 from tests.meddler import JsonObject, Meddler
+from tests.patience import PATIENCE
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def asked(meddler: Meddler) -> int:
 
 
 async def members(bot: Line, room: str, wanted: int) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE):
         while (await bot.state(room))[1] != wanted:
             await asyncio.sleep(0.02)
 
@@ -72,6 +73,6 @@ async def test_a_crowd_is_not_taken_for_two_people(daemon: MakeDaemon, taciturn:
     bot = await daemon(MATRIX_HOMESERVER=taciturn.url)
     crowd, two = await bot.room_with(alice, bob), await bot.room_with(alice)
     ignored = await alice.say(crowd, "run: echo overheard")
-    assert "to me" in (await alice.ask(two, "run: echo to me", 90)).body
-    assert "called" in (await alice.ask(crowd, f"{bot.user_id}: run: echo called", 90)).body
+    assert "to me" in (await alice.ask(two, "run: echo to me")).body
+    assert "called" in (await alice.ask(crowd, f"{bot.user_id}: run: echo called")).body
     assert [m.body for m in alice.finals(crowd) if "overheard" in m.body] == [], ignored

@@ -18,6 +18,7 @@ from tests.conftest import PASSWORD, MakePerson, register
 from tests.matrix.line import Line, texts
 from tests.matrix.test_sender import all_said, room_of
 from tests.meddler import Meddler, limited
+from tests.patience import PATIENCE
 
 YEAR_MS = 365 * 86_400_000
 
@@ -56,7 +57,7 @@ async def test_who_is_told_to_come_back_in_a_year_is_not_deaf(
     left = once(meddler, "/sync", limited(retry_after_ms=YEAR_MS), limited(header=YEAR_MS // 1000))
     began = time.monotonic()
     await alice.say(room, "to end the sync that waits")
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE):
         while left:
             await asyncio.sleep(0.05)
             assert bot.intake.stalled_seconds >= 0, "what waits counts for the watchdog from its beginning on"
@@ -86,7 +87,7 @@ async def test_two_refusals_in_a_row_teach_a_pace_and_say_so(
     once(meddler, "/send/", limited(header=1), limited(retry_after_ms=1000))
     await bot.say(room, "one")
     await all_said(alice, room, bot.user_id, ["one"])
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while not await bot.outbox.pace():
             await asyncio.sleep(0.05)
     assert 0.9 < await bot.outbox.pace() < 2.5

@@ -11,6 +11,7 @@ import pytest
 from roommate.monitoring import listener
 from roommate.monitoring.listener import Answer, Listener
 from tests.monitoring.test_monitors import free_port
+from tests.patience import PATIENCE
 
 
 async def _ok(headers: Mapping[str, str]) -> Answer:
@@ -32,7 +33,7 @@ async def address(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(listener, "CONNECTION_SECONDS", 1.0)
     port = free_port()
     running = asyncio.create_task(Listener(request.param, port, {"/ok": _ok, "/slow": _slow, "/bad": _bad}).run())
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while True:
             with contextlib.suppress(OSError):
                 (await asyncio.open_connection(request.param, port))[1].close()
@@ -47,7 +48,7 @@ async def _said(address: tuple[str, int], text: str) -> str:
     """All that comes until the connection is closed."""
     reader, writer = await asyncio.open_connection(*address)
     writer.write(text.encode())
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         try:
             found = await reader.read()
         except ConnectionResetError:

@@ -18,6 +18,7 @@ from roommate.monitoring.listener import MOST_CONNECTIONS
 from tests.cli.test_operating import run
 from tests.conftest import MakeDaemon, MakePerson
 from tests.harness import Daemon
+from tests.patience import PATIENCE
 from tests.scripted_model import ScriptedModel
 
 DASHBOARD = Path(__file__).parents[2] / "docs" / "grafana-dashboard.json"
@@ -35,7 +36,7 @@ async def get(port: int, path: str) -> tuple[int, str]:
 
 
 async def until_health(port: int, status: int) -> dict[str, Any]:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while True:
             try:
                 found, text = await get(port, "/health")
@@ -65,7 +66,7 @@ async def test_health_and_metrics(daemon: MakeDaemon, person: MakePerson, model:
     bot, alice = await daemon(model=model, HTTP_LISTEN=str(port)), await person("alice")
     room = await bot.room_with(alice, name="Secret plans")
     script = 'TOOL run_command {"command": "true"}\nTOOL no_such_tool {}\n---\nSAY done'
-    assert (await alice.ask(room, script, 60)).body.startswith("done")
+    assert (await alice.ask(room, script)).body.startswith("done")
     found = await until_health(port, 200)
     assert found["status"] == verdict.WARNING and [one["key"] for one in found["problems"]] == [verdict.BACKUP]
 
@@ -113,7 +114,7 @@ async def test_health_and_metrics(daemon: MakeDaemon, person: MakePerson, model:
     for _, writer in silent:
         writer.close()
     await until_health(port, 200)
-    assert (await alice.ask(room, "SAY still there", 60)).body.startswith("still there")
+    assert (await alice.ask(room, "SAY still there")).body.startswith("still there")
 
 
 async def test_a_check_for_monitors(daemon: MakeDaemon, tmp_path: Path) -> None:
@@ -187,10 +188,10 @@ async def test_a_dead_login_is_told_as_the_daemon_ends_and_once(daemon: MakeDaem
         await bot.start()
         async with session.post(f"{base}/logout/all", headers={"Authorization": f"Bearer {token}"}) as answer:
             assert answer.status == 200
-    assert await bot.wait_for_exit(60) == 77
+    assert await bot.wait_for_exit() == 77
     assert len(_alerted(bot)) == 1 and "the daemon has ended: " in _alerted(bot)[0] and bot.user_id in _alerted(bot)[0]
     await bot.spawn()
-    assert await bot.wait_for_exit(30) == 77
+    assert await bot.wait_for_exit() == 77
     assert len(_alerted(bot)) == 1
 
 

@@ -26,7 +26,7 @@ from roommate.spool.parse import Unfit, parse
 from roommate.spool.watcher import BURST
 from roommate.store import Database, Ipc
 from roommate.words import HookEvent, HookKind, RoomId
-from tests.patience import until
+from tests.patience import PATIENCE, until
 
 ONE, OTHER = RoomId("!one:x"), RoomId("!other:x")
 PROGRESS = HookKind.PROGRESS
@@ -319,7 +319,7 @@ async def test_where_the_host_has_no_watch_left_folders_are_looked_into(tmp_path
     command = ["unshare", "-Ur", "sh", "-c", program, "sh", sys.executable, "-c", _UNWATCHED, str(tmp_path)]
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         assert await process.stdout.readline() == b"one\n"
         (tmp_path / f"{2:020d}-1-notification-x.json").write_text('{"text": "two"}')
         assert await process.stdout.readline() == b"two\n"

@@ -37,6 +37,7 @@ from roommate.words import (
     Usage,
     UserId,
 )
+from tests.patience import PATIENCE
 
 T = TypeVar("T")
 
@@ -235,7 +236,7 @@ async def test_the_file_becomes_smaller(tmp_path: Path, monkeypatch: pytest.Monk
 
         large = await database.run(pages)
         running = asyncio.create_task(Retention(database).run(1))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while await database.run(pages) > large / 3:
                 await asyncio.sleep(0.01)
         running.cancel()

@@ -36,6 +36,7 @@ from roommate.words import (
     Usage,
     UserId,
 )
+from tests.patience import PATIENCE
 
 ROOM = RoomId("!room")
 ALICE = UserId("@alice:x")
@@ -355,7 +356,7 @@ async def test_a_connection_that_cannot_even_roll_back_is_broken_for_everybody(d
     def close(c: sqlite3.Connection) -> None:
         c.close()
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         results = await asyncio.gather(rooms.joined(), database.run(close), rooms.joined(), return_exceptions=True)
         assert [type(result) for result in results] == [StateError] * 3
         await database.broken.wait()
