@@ -234,7 +234,7 @@ async def test_a_start_that_is_tried_again_uses_what_the_first_try_renewed(
 async def test_tokens_that_end_all_the_time_lose_nothing(
     accounts: AccountsElsewhere, daemon: MakeDaemon, person: MakePerson
 ) -> None:
-    """Syncs, answers, edits and files go on while tokens end under them, each renewed once for all that wait."""
+    """Syncs, answers and edits go on while tokens end under them."""
     bot, alice = await at(accounts, daemon), await person("alice")
     await let_in(accounts, bot)
     await bot.start()
