@@ -11,7 +11,7 @@ import queue
 import shutil
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -151,9 +151,11 @@ class Database:
             except Exception as error:  # such as a ROLLBACK that fails: nobody knows what this connection does next
                 log.exception("the database's thread cannot go on")
                 self._break(f"the database {self.file} cannot be used any more: {error}", jobs)
+                _fail(jobs, self.why)
             self._judge(jobs)
+        else:
+            _fail(jobs, self.why)
         for job in jobs:
-            job.error = self.why or job.error
             job.deliver()
 
     def _judge(self, jobs: list[_Job]) -> None:
@@ -192,14 +194,19 @@ class Database:
                     execute("ROLLBACK TO job")
                 execute("RELEASE job")
             execute("COMMIT")
-            if self.trouble and self._connection.total_changes > before:
+            failed = any(isinstance(job.error, sqlite3.Error) for job in jobs)
+            if self.trouble and not failed and self._connection.total_changes > before:
                 log.warning("the disk of %s takes what is written again: all goes on", self.file.parent)
                 self.trouble = ""
         except sqlite3.Error as error:
             if self._connection.in_transaction:
                 execute("ROLLBACK")
-            for job in jobs:
-                job.error = error
+            _fail(jobs, error)
+
+
+def _fail(jobs: Iterable[_Job], error: Exception | None) -> None:
+    for job in jobs:
+        job.error = error
 
 
 def _lock(folder: Path) -> int:
