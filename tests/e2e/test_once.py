@@ -32,7 +32,9 @@ class Shooting:
         self._aim = bot.folder / aimed.AIM
 
     def at(self, point: int) -> None:
-        self._aim.write_text(str(point))
+        coming = self._aim.with_suffix(".coming")  # the daemon may look at any moment: it is there whole, or not at all
+        coming.write_text(str(point))
+        coming.replace(self._aim)
 
     async def hit(self) -> None:
         """Wait until it died, and start it again."""
