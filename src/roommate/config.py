@@ -36,6 +36,7 @@ LIVE = frozenset(
         "llm_api_key",
         "llm_api_base",
         "llm_context_tokens",
+        "llm_vision",
         "llm_timeout_seconds",
         "command_timeout_seconds",
         "coding_timeout_seconds",

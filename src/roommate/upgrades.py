@@ -36,7 +36,7 @@ async def _follow(waiting: Waiting, upgrade: Upgrade, house: House, halt: Callab
     old, new = upgrade.old, upgrade.new
     create, levels = await _state(house, old, "m.room.create"), await _state(house, old, "m.room.power_levels")
     if not power.may_replace(upgrade.by, create, levels.get("content") or {}):
-        await _refuse(waiting, upgrade, house, f"{upgrade.by} has not the power to replace the room")
+        await _refuse(waiting, upgrade, house, f"{upgrade.by} does not have the power to replace the room")
         return
     was_in = (await house.rooms.get(new)).membership == "join"
     try:

@@ -254,7 +254,7 @@ def test_a_test_says_who_did_not_take_it(tmp_path: Path, receiver: tuple[str, ty
     handler.status = 500
     failed = _alerts(tmp_path, "false", url).test()
     assert failed == ["ALERT_COMMAND ended with code 1", "ALERT_URL answers with HTTP 500"]
-    assert _alerts(tmp_path, url="http://127.0.0.1:9/x").test() == ["ALERT_URL answers with URLError"]
+    assert _alerts(tmp_path, url="http://127.0.0.1:9/x").test() == ["ALERT_URL does not answer (URLError)"]
     assert _alerts(tmp_path).test() == []
 
 

@@ -426,7 +426,7 @@ async def test_what_doctor_says_of_a_good_host(lodge: RoomSandboxes) -> None:
     assert "stage base" in checks["image"].found
     assert "--stage agents" in checks["coding agents"].mend
     assert {"podman", "image", "user namespace", "memory limit", "CPU limit", "process limit", "seccomp"} <= set(checks)
-    assert {"workspace limit", "storage driver", "disk"} <= set(checks)
+    assert {"workspace limit", "storage driver"} <= set(checks)
 
 
 async def test_describe_is_one_line_for_people(lodge: RoomSandboxes) -> None:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import time
 from dataclasses import dataclass, replace
 
 from roommate import __version__
 from roommate.config import Settings
 from roommate.desk import verdict
-from roommate.desk.verdict import READY, SILENT_SECONDS, STARTING, TRIAL, TROUBLE, Problem, Signs
+from roommate.desk.verdict import READY, STARTING, TRIAL, TROUBLE, Problem, Signs
 from roommate.house import House
 from roommate.logs import Newest
 from roommate.ops import backup
+from roommate.ops.doctor import SILENT_SECONDS, room_on_disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +124,11 @@ async def status(settings: Settings, since: float, newest: Newest, house: House 
 def _disk(settings: Settings) -> tuple[int, int, float | None]:
     """Bytes free and in all; the age of the newest backup. Blocks."""
     try:
-        disk = shutil.disk_usage(settings.state_dir)
+        free, size = room_on_disk(settings.state_dir)
     except OSError:
         return 0, 0, None
     try:
         made = [backup.made_at(file) for file in backup.found(settings.backups)[-1:]]
     except OSError:
         made = []
-    return disk.free, disk.total, max(0.0, time.time() - made[0]) if made else None
+    return free, size, max(0.0, time.time() - made[0]) if made else None

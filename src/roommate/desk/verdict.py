@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from roommate.ops.doctor import LOW_DISK
+from roommate.ops.doctor import LOW_DISK, SILENT_SECONDS
 
 OK, WARNING, CRITICAL = "ok", "warning", "critical"
 
-SILENT_SECONDS = 60
-"""A sync that is older is no good sign: the homeserver is asked twice a minute."""
 AWAY_SECONDS = 300
 """So long it is not a restart of the homeserver any more."""
 START_SECONDS = 180

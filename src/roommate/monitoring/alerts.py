@@ -139,7 +139,7 @@ class Alerts:
 
     def _send(self, status: str, key: str, text: str, since: float) -> list[str]:
         """Why a receiver did not take it, a line for each that did not."""
-        title = f"Roommate on {self._host}: {key}{' is over' if status == RESOLVED else ''}"
+        title = f"Roommate on {self._host}: {key}{' is well again' if status == RESOLVED else ''}"
         text = f"{self._bot}: {text[:LONGEST_TEXT]}"
         failed = []
         if self._command:
@@ -152,9 +152,10 @@ class Alerts:
         if self._url:
             try:
                 _post(self._url, content_for(self._url, status, key, title, text, since, self._host))
+            except urllib.error.HTTPError as error:
+                failed.append(f"ALERT_URL answers with HTTP {error.code}")
             except (OSError, ValueError) as error:  # the URL has a password in it, often: it is not shown
-                why = f"HTTP {error.code}" if isinstance(error, urllib.error.HTTPError) else type(error).__name__
-                failed.append(f"ALERT_URL answers with {why}")
+                failed.append(f"ALERT_URL does not answer ({type(error).__name__})")
         for why in failed:
             log.warning("an alert was not told: %s", why)
         return failed

@@ -58,10 +58,17 @@ def state(settings: Settings) -> Check:
     return Check(what, True, f"{folder}, {'a daemon runs on it' if is_running(settings) else 'no daemon runs on it'}")
 
 
-def free_part(folder: Path) -> float:
-    """Of the disk that a folder is on, what is free for this user: 0 to 1. Raises OSError. Blocks."""
+def room_on_disk(folder: Path) -> tuple[int, int]:
+    """Bytes that are free for this user on the disk that a folder is on, and bytes in all: without those that are kept
+    for root, as df(1) counts. Raises OSError. Blocks."""
     disk = shutil.disk_usage(folder)
-    return disk.free / (disk.used + disk.free or 1)
+    return disk.free, disk.used + disk.free
+
+
+def free_part(folder: Path) -> float:
+    """Of that disk, what is free: 0 to 1. Raises OSError. Blocks."""
+    free, size = room_on_disk(folder)
+    return free / (size or 1)
 
 
 def disk(settings: Settings) -> Check:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 
 from roommate.errors import ImageError, SandboxError
 from roommate.sandbox import agent_hooks, keyring
@@ -14,7 +13,6 @@ from roommate.sandbox.image import STAGE, agents_of
 from roommate.sandbox.posture import Host, Limits
 from roommate.words import Check
 
-_LITTLE_SPACE = 2 << 30
 _CGROUP_V2 = "boot with systemd.unified_cgroup_hierarchy=1, or run the daemon as root"
 
 
@@ -38,7 +36,6 @@ def failed(problem: SandboxError) -> Check:
 async def examine(foundation: Foundation, plan: Plan) -> list[Check]:
     """Raises SandboxError when no container can run."""
     host = (await foundation.ground()).host
-    free = (await asyncio.to_thread(shutil.disk_usage, plan.state)).free
     who = "rootless" if host.rootless else "as root"
     return [
         Check("podman", True, f"Podman {host.podman}, {host.runtime}, {who}, {host.setup}, cgroup {host.cgroup}"),
@@ -52,7 +49,6 @@ async def examine(foundation: Foundation, plan: Plan) -> list[Check]:
         await asyncio.to_thread(keyring.examine, host.root),
         _quota(host, plan),
         await asyncio.to_thread(agent_hooks.examine, plan.state),
-        Check("disk", free > _LITTLE_SPACE, f"{size(free)} free in {plan.state}", "make room there", needed=False),
     ]
 
 

@@ -45,10 +45,6 @@ class Outbox:
 
         return await self._db.run(work)
 
-    async def count_unsent(self) -> int:
-        query = "SELECT count(*) FROM outbox WHERE state='unsent'"
-        return await self._db.run(lambda c: int(c.execute(query).fetchone()[0]))
-
     async def event_of(self, row: int) -> EventId | None:
         return await self._db.run(lambda c: c.execute("SELECT event_id FROM outbox WHERE id=?", (row,)).fetchone()[0])
 
