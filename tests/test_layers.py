@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -145,6 +146,13 @@ def test_the_architecture_page_names_every_part() -> None:
     page = (SOURCE.parents[1] / "docs" / "architecture.md").read_text()
     parts = {name for layer in LAYERS for name in layer if not name.startswith("__")}
     assert [name for name in sorted(parts) if f"`{name}.py`" not in page and f"`{name}/`" not in page] == []
+
+
+def test_the_architecture_page_draws_these_layers() -> None:
+    page = (SOURCE.parents[1] / "docs" / "architecture.md").read_text()
+    drawing = page.partition("## Layers")[2].split("```")[1].removeprefix("text\n").replace(",\n", ", ")
+    drawn = [frozenset(re.findall(r"\w+", line)) for line in drawing.splitlines()]
+    assert drawn == [frozenset(name for name in layer if not name.startswith("__")) for layer in LAYERS]
 
 
 def test_imports_point_downwards() -> None:
