@@ -57,8 +57,8 @@ def greeting(model: str, *, encrypted: bool, rehearsal: bool) -> str:
 def moved(*, files: bool) -> str:
     if not files:
         return (
-            "This room replaces the one before: what I remember, settings and permissions are here now. Its files I "
-            "could not move: an operator finds them on the host."
+            "This room replaces the one before: what I remember, settings and permissions are here now. I could "
+            "not move its files: an operator finds them on the host."
         )
     return (
         "This room replaces the one before: its files, what I remember, settings and permissions are here now, and "
@@ -67,14 +67,14 @@ def moved(*, files: bool) -> str:
 
 
 def to_be_invited(old: str, new: str) -> str:
-    return f"The room `{old}` was replaced by `{new}`, and I may not join that: invite me there, and I move."
+    return f"The room `{old}` was replaced by `{new}`, and I may not join it: invite me there, and I will move."
 
 
 def not_followed(old: str, new: str, why: str) -> str:
     return f"The room `{old}` says that `{new}` replaces it. I do not follow, since {why}."
 
 
-CARD_LOST = "The room before had a question here, which I cannot show any more. ✅ and ❌ still answer it."
+CARD_LOST = "There was a question here in the old room, which I cannot show any more. ✅ and ❌ still answer it."
 
 
 def help_text() -> str:

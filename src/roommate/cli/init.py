@@ -165,7 +165,7 @@ class Wizard:
         url, ca = self._present.matrix_homeserver, self._present.matrix_ca
         server = None if token else await oauth.server_of(url, ca=ca)
         if server is None and browser:
-            raise ConfigError(f"{url} has its accounts itself: it takes a --password, or a --login-token of an SSO")
+            raise ConfigError(f"{url} keeps its accounts itself: it takes a --password, or the --login-token of an SSO")
         if server is None and not token:
             offer = await ways.offered(url, ca=ca)
             if offer.password or not offer.sso:
