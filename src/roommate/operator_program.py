@@ -34,7 +34,7 @@ def run(name: str, command: str, *more: str, text: str = "", env: Mapping[str, s
         raise ProgramFailed(f"{name} could not be started: {why}") from error
     with process:
         try:
-            said, _ = process.communicate(text.encode(), timeout=seconds)
+            said, _ = process.communicate(text.encode(errors="replace"), timeout=seconds)
         except subprocess.TimeoutExpired:
             _kill(process)
             raise ProgramFailed(f"{name} was killed: it took more than {seconds:.0f} s") from None

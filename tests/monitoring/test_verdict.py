@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -244,6 +246,36 @@ def test_what_nobody_took_is_tried_again_and_the_url_stays_secret(
     alerts.fire(verdict.DISK, "full")
     alerts.fire(verdict.DISK, "full")
     assert len(handler.posted) == 2
+
+
+def test_a_receiver_that_wants_a_login_gets_the_one_of_the_url(
+    tmp_path: Path, receiver: tuple[str, type[_Receiver]]
+) -> None:
+    url, handler = receiver
+    for login, header in (("me:p%40ss:word", b"me:p@ss:word"), ("me", b"me:")):
+        assert _alerts(tmp_path, url=url.replace("//", f"//{login}@")).test() == []
+        headers, _ = handler.posted.pop()
+        assert headers["Authorization"] == f"Basic {b64encode(header).decode()}" and "@" not in headers["Host"]
+
+
+def test_a_receiver_that_speaks_no_http_ends_nothing(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            peer, _ = server.accept()
+            with peer:
+                peer.recv(1 << 16)
+                peer.sendall(b"220 mail.example.org ESMTP\r\n")
+
+        Thread(target=answer, daemon=True).start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        assert _alerts(tmp_path, url=url).test() == ["ALERT_URL does not answer (BadStatusLine)"]
+
+
+def test_a_text_that_is_no_unicode_is_told(tmp_path: Path) -> None:
+    command, told = _program(tmp_path)
+    _alerts(tmp_path, command).fire(BACKUP_RUN, "a backup failed: caf\udce9.txt")
+    assert "caf?.txt" in json.loads(told.read_text())[2]
 
 
 def test_a_test_says_who_did_not_take_it(tmp_path: Path, receiver: tuple[str, type[_Receiver]]) -> None:

@@ -15,10 +15,13 @@ import socket
 import time
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_to_bytes, urlsplit, urlunsplit
 
 from roommate import operator_program
 from roommate.errors import ProgramFailed
@@ -154,7 +157,7 @@ class Alerts:
                 _post(self._url, content_for(self._url, status, key, title, text, since, self._host))
             except urllib.error.HTTPError as error:
                 failed.append(f"ALERT_URL answers with HTTP {error.code}")
-            except (OSError, ValueError) as error:  # the URL has a password in it, often: it is not shown
+            except (OSError, ValueError, HTTPException) as error:  # the URL is often a password: it is not shown
                 failed.append(f"ALERT_URL does not answer ({type(error).__name__})")
         for why in failed:
             log.warning("an alert was not told: %s", why)
@@ -232,8 +235,10 @@ def content_for(url: str, status: str, key: str, title: str, text: str, since: f
 
 
 def _post(url: str, content: Any) -> None:
-    """Raises OSError, ValueError."""
+    """Raises OSError, ValueError, HTTPException."""
+    url, login = _without_login(url)
     headers = {
+        **login,
         "Content-Type": "application/json",
         "User-Agent": "Roommate",
         # ntfy makes its message of these fields of the body; others pass them over.
@@ -244,6 +249,17 @@ def _post(url: str, content: Any) -> None:
     request = urllib.request.Request(url, json.dumps(content).encode(), headers)  # noqa: S310 — the operator's own
     with urllib.request.urlopen(request, timeout=SEND_SECONDS) as answer:  # noqa: S310
         answer.read(1024)
+
+
+def _without_login(url: str) -> tuple[str, Mapping[str, str]]:
+    """A URL without the user and password in it, which urllib would take for a part of the host; and the header that
+    has them."""
+    parts = urlsplit(url)
+    login, at, host = parts.netloc.rpartition("@")
+    if not at:
+        return url, {}
+    given = unquote_to_bytes(login if ":" in login else f"{login}:")
+    return urlunsplit(parts._replace(netloc=host)), {"Authorization": f"Basic {b64encode(given).decode()}"}
 
 
 def _parsed(text: bytes) -> _Kept:
