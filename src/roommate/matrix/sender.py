@@ -55,10 +55,14 @@ class _Queue:
         self.rows.append(row)
         self.ranks[row.draft.rank] += 1
 
+    def at(self, row: int) -> int | None:
+        """Where a row is; None where it is not: its room was withdrawn while it was in flight."""
+        return next((index for index, other in enumerate(self.rows) if other.id == row), None)
+
     def remove(self, row: int) -> None:
-        found = next(other for other in self.rows if other.id == row)
-        self.rows.remove(found)
-        self.ranks[found.draft.rank] -= 1
+        if (at := self.at(row)) is not None:
+            self.ranks[self.rows[at].draft.rank] -= 1
+            del self.rows[at]
 
     @property
     def most_urgent(self) -> Rank:
@@ -320,8 +324,7 @@ class Sender:
         url = await self._homeserver.upload(upload, kind, name)
         await self._outbox.uploaded(row.id, url)
         content = {**content, "url": url}
-        if queue := self._queues.get(row.draft.room_id):  # else it was withdrawn
-            at = next(index for index, other in enumerate(queue.rows) if other.id == row.id)
+        if (queue := self._queues.get(row.draft.room_id)) and (at := queue.at(row.id)) is not None:
             queue.rows[at] = replace(row, draft=replace(row.draft, content=content, upload=None))
         return content
 
