@@ -1,16 +1,19 @@
-"""Doing something at the homeserver, as soon as it is there for us."""
+"""Doing something whatever happens meanwhile: the homeserver is away, or who asked for it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 from roommate.errors import Transient
 
 T = TypeVar("T")
 
 LONGEST_DELAY = 60.0
+
+_on_their_way: set[asyncio.Task[Any]] = set()
+"""The event loop itself holds no task."""
 
 
 async def patiently(act: Callable[[], Awaitable[T]]) -> T:
@@ -22,3 +25,12 @@ async def patiently(act: Callable[[], Awaitable[T]]) -> T:
         except Transient as error:
             await asyncio.sleep(error.retry_after or delay)
             delay = min(delay * 2, LONGEST_DELAY)
+
+
+async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
+    """It goes on when who waits for it is cancelled; what it raises then is told to nobody."""
+    task = asyncio.create_task(work)
+    _on_their_way.add(task)
+    task.add_done_callback(_on_their_way.discard)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return await asyncio.shield(task)

@@ -15,7 +15,7 @@ from roommate.hooks import Hooks
 from roommate.house import House
 from roommate.matrix import render
 from roommate.orders import Orders
-from roommate.retrying import patiently
+from roommate.retrying import patiently, to_the_end
 from roommate.running import STATE_RETRY_SECONDS, RunningTurn, show_typing
 from roommate.store import Card, RoomRow, Turn, Waiting, Work, mark_of
 from roommate.words import (
@@ -101,11 +101,15 @@ class Room:
         return self.running is not None and await self.running.stop(by, along)
 
     async def choose(self, card: Card, choice: str, by: UserId, deed: Deed) -> str | None:
-        """See `Orders.choose`."""
-        try:
-            return await self._orders.choose(card, choice, by, deed)
-        finally:
-            self.wake()  # what has waited meanwhile
+        """See `Orders.choose`. Who asks may hang up: what was decided is carried out all the same."""
+
+        async def chosen() -> str | None:
+            try:
+                return await self._orders.choose(card, choice, by, deed)
+            finally:
+                self.wake()  # what has waited meanwhile
+
+        return await to_the_end(chosen())
 
     def say(self, markdown: str, thread: EventId | None = None) -> Draft:
         """A notice of the bot itself."""
@@ -201,7 +205,7 @@ class Room:
                 await self._orders.decide(waiting, target, key)
             case Invite():
                 await self._invited(waiting)
-            case Tombstone() if row.replaces:
+            case Tombstone() if row.replaces and row.membership == "join":
                 pass  # first everything moves in here; then it is looked at again
             case Tombstone():
                 await upgrades.follow(waiting, self._house, self._halt)

@@ -78,6 +78,7 @@ class RunningTurn:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
+        self._ended.set()  # who stops it meanwhile does not wait for ever
         if (row := self._live.row) is not None:
             self._house.progress.forget(row)
 
