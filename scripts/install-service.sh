@@ -84,7 +84,10 @@ else
     # shellcheck disable=SC2086
     env $place .venv/bin/roommate init --env-file "$root/.env" --image none "$@"
     chmod 600 "$root/.env"
-    [ -z "$place" ] || printf '%s\n' "$place" >>"$root/.env"
+    if [ -n "$place" ]; then
+        [ -z "$(tail -c 1 "$root/.env")" ] || echo >>"$root/.env"  # its last line has no end
+        printf '%s\n' "$place" >>"$root/.env"
+    fi
     # systemd starts it without what a shell knows of this site.
     (umask 077; env | grep -Ei '^((https?|no|all)_proxy|ssl_cert_(file|dir)|(requests|curl)_ca_bundle|git_ssl_[a-z]+|node_extra_ca_certs|(pip|uv|npm_config|containers)_[a-z_]+)=' \
         | sed 's/[\\"`$]/\\&/g; s/=/="/; s/$/"/' >"$root/site.env")
