@@ -81,6 +81,7 @@ class Machine(Shell):
                 break
             subprocess.run(("podman", "rm", "--force", "--volumes", name), capture_output=True, check=False)
         else:
+            _remove(folder)
             raise AssertionError(f"no machine starts here: {done.stderr}")
         kept = {name: value for name, value in os.environ.items() if re.match(r"(?i)(https?|no|all)_proxy|uv_", name)}
         machine = cls(name, folder, kept | {"SSL_CERT_FILE": "/mnt/ca.crt", "PIP_CONFIG_FILE": "/mnt/pip.conf"})
@@ -122,18 +123,23 @@ class Machine(Shell):
         subprocess.run(
             ("podman", "rm", "--force", "--volumes", "--time=1", self.name), check=False, capture_output=True
         )
-        subprocess.run(("umount", "--recursive", self._folder / "cgroup"), check=False, capture_output=True)
-        subprocess.run(("rm", "-rf", "--one-file-system", self._folder), check=True)
+        _remove(self._folder)
+
+
+def _remove(folder: Path) -> None:
+    subprocess.run(("umount", "--recursive", folder / "cgroup"), check=False, capture_output=True)
+    subprocess.run(("rm", "-rf", "--one-file-system", folder), check=True)
 
 
 def _cgroups(folder: Path) -> Path:
     """This host's cgroups in a folder of their own: systemd makes folders beside them, and that one read-only."""
-    place = folder / "cgroup"
+    place, host = folder / "cgroup", Path("/sys/fs/cgroup")
     place.mkdir()
     subprocess.run(("mount", "-t", "tmpfs", "tmpfs", place), check=True)
     mounted = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
-    for target in [Path(words[1]) for words in mounted if words[2] in ("cgroup", "cgroup2")]:
-        here = place / target.relative_to("/sys/fs/cgroup")
+    of_host = [Path(words[1]) for words in mounted if words[2] in ("cgroup", "cgroup2")]
+    for target in [target for target in of_host if target.is_relative_to(host)]:  # not those of another machine
+        here = place / target.relative_to(host)
         here.mkdir(exist_ok=True)
         subprocess.run(("mount", "--bind", target, here), check=True)
     return place
