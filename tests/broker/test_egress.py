@@ -143,6 +143,43 @@ async def test_where_the_site_has_a_proxy_rooms_go_through_it(way: Way) -> None:
         assert site.asked == {"plain.test": 1, "tls.test": 1, "unknown.test": 1}
 
 
+async def test_the_sites_proxy_gets_one_request_and_nothing_behind_it(way: Way) -> None:
+    got = bytearray()
+
+    async def site(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while b"body" not in got:
+            got.extend(await reader.read(1 << 16))
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        async with asyncio.timeout(PATIENCE):
+            while b"last" not in got and not reader.at_eof():
+                got.extend(await reader.read(1 << 16))
+        writer.close()
+
+    async with server(site) as there:
+        addresses = Addresses(resolve=_nobody_knows, proxy=lambda url: URL(f"http://127.0.0.1:{there}"))
+        port = way.open(Destination("plain.test", 80), addresses=addresses)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        more = b"CONNECT evil.test:443 HTTP/1.1\r\n\r\n"
+        writer.write(b"POST http://plain.test/ HTTP/1.1\r\nContent-Length: 4\r\n\r\nbody" + more)
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 200 OK\r\n\r\n"
+        writer.write(more + b"last")
+        await writer.drain()
+        await asyncio.sleep(0.2)
+        writer.transport.abort()
+        assert got.startswith(b"POST http://plain.test:80/ HTTP/1.1\r\n") and b"evil" not in got
+        for wrong, status in (
+            (b"Transfer-Encoding: chunked", b"411"),
+            (b"Content-Length: 4\r\nContent-Length: 5", b"400"),
+            (b"Content-Length: -1", b"400"),
+        ):
+            said = await say(port, b"POST http://plain.test/ HTTP/1.1\r\n" + wrong + b"\r\n\r\n")
+            assert said.startswith(b"HTTP/1.1 " + status), wrong
+
+
+async def _nobody_knows(host: str, port: int) -> list[str]:
+    raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+
 # ── What is not ──────────────────────────────────────────────────────────────────────────────────
 
 

@@ -55,6 +55,18 @@ class Asked:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return b"%s http://%s:%d%s %s\r\n%s%s" % (method, host.encode(), self.port, path, version, fields, rest)
 
+    @property
+    def body_bytes(self) -> int:
+        """How many bytes belong to the request behind its head. Raises Refusal where it does not say."""
+        fields = [(_name(field), field.partition(b":")[2].strip()) for field in self.head.split(b"\r\n")[1:]]
+        if any(name == b"transfer-encoding" for name, _ in fields):
+            raise Refusal(411, "the proxy of this site wants to know how long a request is: say its Content-Length")
+        lengths = {value for name, value in fields if name == b"content-length"} or {b"0"}
+        length = lengths.pop()
+        if lengths or not length.isdigit() or len(length) > 18:
+            raise Refusal(400, "the request's Content-Length is wrong")
+        return int(length)
+
 
 class EgressProxy:
     """Of all rooms. It sees where a connection leads and how much goes through, and nothing of what TLS covers."""
@@ -111,14 +123,19 @@ class EgressProxy:
             log.info("%s", error)
             raise Refusal(403 if error.refused else 502, str(error)) from error
         try:
+            most = None
             if route.head is not None:
+                # It would take what comes behind this request for the next one, to a host that nobody was asked about.
+                most = asked.body_bytes
+                rest = rest[:most]
+                most -= len(rest)
                 writer.write(asked.of_proxy(route.head))
             elif asked.head:
                 writer.write(asked.head)
             else:
                 await tunnel.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
             writer.write(rest)
-            await _Relay(tunnel, route.reader, writer, self._limits).run()
+            await _Relay(tunnel, route.reader, writer, self._limits, most).run()
         except OSError:
             pass  # the other end hung up
         finally:
@@ -129,9 +146,16 @@ class _Relay:
     """Two directions, until the other side has said all, or a limit is met."""
 
     def __init__(
-        self, tunnel: Tunnel, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limits: Limits
+        self,
+        tunnel: Tunnel,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        limits: Limits,
+        most: int | None = None,
     ) -> None:
+        """Of what the room says go `most` bytes at most; what is more is dropped."""
         self._tunnel, self._reader, self._writer, self._limits = tunnel, reader, writer, limits
+        self._most = most
         self._moved = 0
 
     async def run(self) -> None:
@@ -157,9 +181,12 @@ class _Relay:
     async def _up(self) -> None:
         while piece := await self._tunnel.read():
             self._count(piece)
+            if self._most is not None:
+                piece = piece[: self._most]
+                self._most -= len(piece)
             self._writer.write(piece)
             await self._writer.drain()
-        if self._writer.can_write_eof():
+        if self._most is None and self._writer.can_write_eof():
             self._writer.write_eof()
 
     async def _down(self) -> None:
