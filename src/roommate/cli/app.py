@@ -66,7 +66,7 @@ def _init_command(
         str, typer.Option(help="Make the account with Synapse's registration_shared_secret.")
     ] = "",
     browser: Annotated[
-        bool, typer.Option("--browser", help="Let the bot in with a browser, where an authorization server has the accounts.")
+        bool, typer.Option("--browser", help="Let the bot in with a browser: accounts are an authorization server's.")
     ] = False,
     login_token: Annotated[str, typer.Option(help="A login token that a browser got (SSO).")] = "",
     access_token: Annotated[str, typer.Option(help="A token that is there already, for MATRIX_ACCESS_TOKEN.")] = "",
