@@ -158,7 +158,7 @@ async def test_the_sites_proxy_gets_one_request_and_nothing_behind_it(way: Way) 
     async with server(site) as there:
         addresses = Addresses(resolve=_nobody_knows, proxy=lambda url: URL(f"http://127.0.0.1:{there}"))
         port = way.open(Destination("plain.test", 80), addresses=addresses)
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        reader, writer = await connect(port)
         more = b"CONNECT evil.test:443 HTTP/1.1\r\n\r\n"
         writer.write(b"POST http://plain.test/ HTTP/1.1\r\nContent-Length: 4\r\n\r\nbody" + more)
         assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 200 OK\r\n\r\n"
