@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 import time
 
 import aiohttp
 
 from bench.stage import Figure, Stage, figure, timed
+from roommate.demo.instance import free_port
 from roommate.monitoring.counts import CONVERSATION, Counts
 from roommate.words import Stop, Usage
 
@@ -15,9 +15,7 @@ MANY = 20_000
 
 
 async def measure(stage: Stage, rounds: int) -> list[Figure]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     daemon = await stage.daemon(start=False)
     daemon.settings["HTTP_LISTEN"] = str(port)
     await daemon.start()

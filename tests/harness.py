@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Self
 
-from roommate.config import NETWORK, Settings
+from roommate.config import Settings
 from tests.nursery import Child, Nursery
 from tests.patience import OF_DAEMONS, PATIENCE
 from tests.person import Person, Shown
@@ -22,11 +22,13 @@ from tests.sandbox_image import containers, remove_containers
 ROOMMATE = Path(sys.executable).parent / "roommate"
 MARK = "ROOMMATE_TEST_DAEMON"
 """Set in the daemon's environment and so in that of everything it starts: what is left over can be found."""
+NETWORK = {"http_proxy", "https_proxy", "no_proxy", "ssl_cert_file"}
+"""Settings that libraries and programs read themselves, in the environment."""
 
 
 def no_settings() -> dict[str, str]:
     """Our environment without anything that Roommate would read, but for how this machine reaches others."""
-    taken = Settings.model_fields.keys() - set(NETWORK)
+    taken = Settings.model_fields.keys() - NETWORK
     return {name: value for name, value in os.environ.items() if name.lower() not in taken}
 
 

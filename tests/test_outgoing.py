@@ -17,7 +17,7 @@ from roommate.demo.homeserver import Synapse
 from roommate.errors import ConfigError
 from tests.cli.test_commands import roommate
 from tests.conftest import PASSWORD, MakeDaemon, MakePerson
-from tests.login.front import Front
+from tests.front import Front
 from tests.proxy import Proxy
 from tests.scripted_model import ScriptedModel
 

@@ -51,9 +51,6 @@ LIVE = frozenset(
 AGENTS = ("gemini", "qwen", "claude", "codex", "opencode")
 """The coding agents that rooms may have."""
 
-NETWORK = ("http_proxy", "https_proxy", "no_proxy", "ssl_cert_file")
-"""Settings that libraries and programs read themselves, in the environment."""
-
 _SHARED = "ROOMMATE_SHARED"
 """Names of what is in the environment because `.env` says so; whoever reads the settings anew takes it out first."""
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.login.front import Front, bearer
+from tests.front import Front, bearer
 
 DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
 LIFETIME = 300

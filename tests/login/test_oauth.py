@@ -14,9 +14,9 @@ from aiohttp import web
 from roommate.demo.homeserver import Synapse
 from tests.cli.test_commands import roommate
 from tests.conftest import PASSWORD, MakeDaemon, MakePerson
+from tests.front import for_ever
 from tests.harness import ROOMMATE, Daemon, no_settings
 from tests.login.accounts_elsewhere import AccountsElsewhere
-from tests.login.front import for_ever
 from tests.patience import PATIENCE
 from tests.terminal import Terminal
 

@@ -16,8 +16,8 @@ from roommate.demo.homeserver import Synapse
 from roommate.login import call
 from tests.cli.test_commands import roommate
 from tests.conftest import PASSWORD
+from tests.front import Front, bearer, for_ever
 from tests.harness import Daemon
-from tests.login.front import Front, bearer, for_ever
 from tests.patience import PATIENCE
 from tests.person import Person
 

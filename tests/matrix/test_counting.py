@@ -10,26 +10,26 @@ import pytest
 
 from roommate.demo.homeserver import Synapse
 from tests.conftest import PASSWORD, MakeDaemon, MakePerson, register
+from tests.front import Front, JsonObject
 from tests.matrix.line import Line
 from tests.matrix.test_sender import room_of
-from tests.meddler import JsonObject, Meddler
 from tests.patience import PATIENCE
 
 
 @pytest.fixture
-async def taciturn(homeserver: Synapse) -> AsyncIterator[Meddler]:
+async def taciturn(homeserver: Synapse) -> AsyncIterator[Front]:
     def change(path: str, answer: JsonObject) -> None:
         if path.endswith("/sync"):
             for room in answer.get("rooms", {}).get("join", {}).values():
                 room.pop("summary", None)
 
-    async with Meddler(homeserver.url) as between:
-        between.change = change
-        yield between
+    async with Front(homeserver.url) as front:
+        front.change = change
+        yield front
 
 
-def asked(meddler: Meddler) -> int:
-    return sum(request.endswith("/joined_members") for request in meddler.asked)
+def asked(front: Front) -> int:
+    return sum(path.endswith("/joined_members") for path, _ in front.asked)
 
 
 async def members(bot: Line, room: str, wanted: int) -> None:
@@ -39,7 +39,7 @@ async def members(bot: Line, room: str, wanted: int) -> None:
 
 
 async def test_members_are_asked_for_once_and_then_followed(
-    homeserver: Synapse, taciturn: Meddler, person: MakePerson, tmp_path: Path
+    homeserver: Synapse, taciturn: Front, person: MakePerson, tmp_path: Path
 ) -> None:
     alice, bob, carol = [await person(name) for name in ("alice", "bob", "carol")]
     bot = Line(taciturn.url, await register(homeserver, "bot"), PASSWORD, tmp_path)
@@ -68,7 +68,7 @@ async def test_members_are_asked_for_once_and_then_followed(
         await bot.crash()
 
 
-async def test_a_crowd_is_not_taken_for_two_people(daemon: MakeDaemon, taciturn: Meddler, person: MakePerson) -> None:
+async def test_a_crowd_is_not_taken_for_two_people(daemon: MakeDaemon, taciturn: Front, person: MakePerson) -> None:
     alice, bob = await person("alice"), await person("bob")
     bot = await daemon(MATRIX_HOMESERVER=taciturn.url)
     crowd, two = await bot.room_with(alice, bob), await bot.room_with(alice)

@@ -15,46 +15,46 @@ from roommate import errors
 from roommate.demo.homeserver import Synapse
 from roommate.systemd import STALLED_SECONDS
 from tests.conftest import PASSWORD, MakePerson, register
+from tests.front import Front, limited
 from tests.matrix.line import Line, texts
 from tests.matrix.test_sender import all_said, room_of
-from tests.meddler import Meddler, limited
 from tests.patience import PATIENCE
 
 YEAR_MS = 365 * 86_400_000
 
 
 @pytest.fixture
-async def meddler(homeserver: Synapse) -> AsyncIterator[Meddler]:
-    async with Meddler(homeserver.url) as between:
-        yield between
+async def front(homeserver: Synapse) -> AsyncIterator[Front]:
+    async with Front(homeserver.url) as one:
+        yield one
 
 
 @pytest.fixture
-async def bot(homeserver: Synapse, meddler: Meddler, tmp_path: Path) -> AsyncIterator[Line]:
-    one = Line(meddler.url, await register(homeserver, "bot"), PASSWORD, tmp_path)
+async def bot(homeserver: Synapse, front: Front, tmp_path: Path) -> AsyncIterator[Line]:
+    one = Line(front.url, await register(homeserver, "bot"), PASSWORD, tmp_path)
     yield await one.connect()
     await one.crash()
 
 
-def once(meddler: Meddler, path: str, *answers: web.Response) -> list[web.Response]:
+def once(front: Front, path: str, *answers: web.Response) -> list[web.Response]:
     """The next requests of this path get these answers; gives those that are left."""
     left = list(answers)
 
     async def instead(request: web.Request) -> web.Response | None:
         return left.pop(0) if left and path in request.path else None
 
-    meddler.instead = instead
+    front.before = instead
     return left
 
 
 async def test_who_is_told_to_come_back_in_a_year_is_not_deaf(
-    bot: Line, meddler: Meddler, person: MakePerson, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    bot: Line, front: Front, person: MakePerson, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert errors.LONGEST_RETRY < STALLED_SECONDS, "a wait is not taken for a sync that hangs"
     monkeypatch.setattr(errors, "LONGEST_RETRY", 2.0)
     alice = await person("alice")
     room = await room_of(bot, alice)
-    left = once(meddler, "/sync", limited(retry_after_ms=YEAR_MS), limited(header=YEAR_MS // 1000))
+    left = once(front, "/sync", limited(retry_after_ms=YEAR_MS), limited(header=YEAR_MS // 1000))
     began = time.monotonic()
     await alice.say(room, "to end the sync that waits")
     async with asyncio.timeout(PATIENCE):
@@ -67,10 +67,10 @@ async def test_who_is_told_to_come_back_in_a_year_is_not_deaf(
     assert sum("trying again in 2.0 s" in record.message for record in caplog.records) == 2
 
 
-async def test_one_odd_refusal_teaches_nothing(bot: Line, meddler: Meddler, person: MakePerson) -> None:
+async def test_one_odd_refusal_teaches_nothing(bot: Line, front: Front, person: MakePerson) -> None:
     alice = await person("alice")
     room = await room_of(bot, alice)
-    left = once(meddler, "/send/", limited(retry_after_ms=1500))
+    left = once(front, "/send/", limited(retry_after_ms=1500))
     said = [str(number) for number in range(30)]
     await bot.say(room, *said)
     await all_said(alice, room, bot.user_id, said)
@@ -79,12 +79,12 @@ async def test_one_odd_refusal_teaches_nothing(bot: Line, meddler: Meddler, pers
 
 
 async def test_two_refusals_in_a_row_teach_a_pace_and_say_so(
-    bot: Line, meddler: Meddler, person: MakePerson, caplog: pytest.LogCaptureFixture
+    bot: Line, front: Front, person: MakePerson, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
     alice = await person("alice")
     room = await room_of(bot, alice)
-    once(meddler, "/send/", limited(header=1), limited(retry_after_ms=1000))
+    once(front, "/send/", limited(header=1), limited(retry_after_ms=1000))
     await bot.say(room, "one")
     await all_said(alice, room, bot.user_id, ["one"])
     async with asyncio.timeout(PATIENCE):

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Mapping
 
 import pytest
 
+from roommate.demo.instance import free_port
 from roommate.monitoring import listener
 from roommate.monitoring.listener import Answer, Listener
-from tests.monitoring.test_monitors import free_port
 from tests.patience import PATIENCE
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
+from roommate.demo.instance import free_port
 from roommate.desk import verdict
 from roommate.monitoring.listener import MOST_CONNECTIONS
 from tests.cli.test_operating import run
@@ -22,12 +23,6 @@ from tests.patience import PATIENCE
 from tests.scripted_model import ScriptedModel
 
 DASHBOARD = Path(__file__).parents[2] / "docs" / "grafana-dashboard.json"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def get(port: int, path: str) -> tuple[int, str]:

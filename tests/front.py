@@ -1,20 +1,24 @@
-"""What stands before a homeserver and passes everything on: it counts, and a test can step in at any request."""
+"""What stands before a homeserver and passes everything on: it counts, and a test can step in at any request
+or change what is said."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 from collections.abc import Awaitable, Callable
-from typing import Self
+from typing import Any, Self
 
 import aiohttp
 from aiohttp import web
 
+JsonObject = dict[str, Any]
 DROPPED = {"transfer-encoding", "content-encoding", "content-length", "connection", "host"}
 
 
 class Front:
-    """`url` is what the bot is told. `before` may answer in the homeserver's place, `after` sees what it answered."""
+    """`url` is what the bot is told. `before` may answer in the homeserver's place, `after` sees what it answered, and
+    `change` may change the JSON of an answer, given the path."""
 
     def __init__(self, homeserver: str, tls: ssl.SSLContext | None = None) -> None:
         self.homeserver = homeserver
@@ -22,6 +26,7 @@ class Front:
         """(path, access token) of each request, in order."""
         self.before: Callable[[web.Request], Awaitable[web.StreamResponse | None]] | None = None
         self.after: Callable[[web.Request, bytes], Awaitable[None]] | None = None
+        self.change: Callable[[str, JsonObject], None] | None = None
         self._tls = tls
         self._http: aiohttp.ClientSession | None = None
         self._runner: web.AppRunner | None = None
@@ -32,7 +37,7 @@ class Front:
         return f"http{'s' if self._tls else ''}://127.0.0.1:{self._runner.addresses[0][1]}"
 
     async def __aenter__(self) -> Self:
-        self._http = aiohttp.ClientSession(auto_decompress=False)
+        self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None))
         app = web.Application(client_max_size=1 << 30)
         self.routes(app)
         app.router.add_route("*", "/{path:.*}", self.forward)
@@ -74,6 +79,10 @@ class Front:
             return web.json_response({}, status=502)
         if self.after:
             await self.after(request, said)
+        if self.change and response.content_type == "application/json":
+            found = json.loads(said)
+            self.change(request.path, found)
+            said = json.dumps(found).encode()
         kept = {name: value for name, value in response.headers.items() if name.lower() not in DROPPED}
         return web.Response(status=response.status, body=said, headers=kept)
 
@@ -85,3 +94,10 @@ def bearer(request: web.Request) -> str:
 async def for_ever() -> None:
     """What somebody waits for who is killed meanwhile."""
     await asyncio.Event().wait()
+
+
+def limited(**more: Any) -> web.Response:
+    """A 429."""
+    headers = {"Retry-After": str(more.pop("header"))} if "header" in more else {}
+    body = {"errcode": "M_LIMIT_EXCEEDED", "error": "Too Many Requests", **more}
+    return web.json_response(body, status=429, headers=headers)
