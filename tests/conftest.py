@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -45,6 +46,10 @@ __all__ = [
 # How long an example takes says something of what else the machine does, and nothing of us.
 hypothesis.register_profile("busy machine", deadline=None)
 hypothesis.load_profile("busy machine")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As in whatever a shell starts in the background: so would all be that the tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _numbers = itertools.count(1)
 _VM = Path(__file__).parent / "vm"

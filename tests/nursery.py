@@ -19,6 +19,7 @@ import random
 import select
 import signal
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -152,6 +153,7 @@ def _become(parent: int, command: list[str], folder: str, environment: dict[str,
     os.umask(umask)
     os.environ.clear()
     os.environ.update(environment)
+    time.tzset()
     for number, path, flags in ((0, os.devnull, os.O_RDONLY), (1, log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)):
         opened = os.open(path, flags, 0o600)
         os.dup2(opened, number)

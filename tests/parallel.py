@@ -36,6 +36,7 @@ TOGETHER = {
     "tests/sandbox/test_image.py": "making images",
     "tests/sandbox/test_site.py": "making images",
     "tests/sandbox/test_rootless.py": "rootless",
+    "tests/updates/test_mending.py": "another Python",
     "tests/updates/test_redeploy.py": "redeploy",
 }
 """Files there that are one unit, whose tests share what takes long to make, go on where the one before ended, or would

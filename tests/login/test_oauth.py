@@ -246,13 +246,16 @@ async def test_tokens_that_end_all_the_time_lose_nothing(
             await asyncio.sleep(0.7)
 
     ending = asyncio.create_task(end_them())
-    for number in range(4):
+    asked = 0
+    while asked < 4 or accounts.renewals <= 3:
         for room in rooms:
-            await alice.say(room, f"question {number}")
-    await alice.wait(lambda: all(len(alice.finals(room)) >= 4 for room in rooms), what="an answer to each")
+            await alice.say(room, f"question {asked}")
+        asked += 1
+        await alice.wait(
+            lambda asked=asked: all(len(alice.finals(room)) >= asked for room in rooms), what="an answer to each"
+        )
     ending.cancel()
-    assert [len(alice.finals(room)) for room in rooms] == [4, 4, 4]
-    assert accounts.renewals > 3
+    assert [len(alice.finals(room)) for room in rooms] == [asked] * 3
     assert "Traceback" not in bot.log_text()
     assert not any(token in bot.log_text() for token in (*accounts.access, *accounts.refresh))
 

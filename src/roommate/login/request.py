@@ -39,14 +39,20 @@ async def call(
     try:
         async with (
             outgoing.session(more=ca, timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS)) as http,
-            http.request(method, url + path, json=body, data=form, headers=headers) as response,
-        ):
+            http.request(
+                # What is secret goes where it was meant to go, and nowhere that an answer names.
+                method, url + path, json=body, data=form, headers=headers, allow_redirects=not (token or body or form)
+            ) as response,
+        ):  # fmt: skip
             status = response.status
+            leads_to = response.headers.get("Location", "")
             text = await response.read()
     except aiohttp.InvalidURL as error:
         raise NotMatrix(f"{url} is no address of a homeserver") from error
     except NETWORK_ERRORS as error:
         raise Transient(outgoing.unanswered(url, error)) from error
+    if 300 <= status < 400:
+        raise NotMatrix(f"{url} leads to {leads_to or 'another address'}: if that is right, set that one")
     answer = _object(text)
     if answer is None and status < 500:
         raise NotMatrix(f"what answers at {url} is no homeserver: it gives no JSON object")
