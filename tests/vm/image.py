@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from tests.shell import ID, USER
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "roommate-vm"
 HOST = "10.0.2.2"
 """The loopback of this host, as QEMU's user network shows it to the machine."""
+_LOOPBACK = re.compile(r"(?<=://)(127\.0\.0\.1|localhost)\b")
+CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 
 CODENAME = "trixie"
 PACKAGES = (
@@ -66,6 +68,8 @@ class Base:
     """A disk without Roommate, and what it is booted with."""
 
     folder: Path
+    site: Mapping[str, str]
+    """Its files that name this host's loopback, by their paths, as they are to be read on this host."""
 
     @property
     def disk(self) -> Path:
@@ -90,7 +94,8 @@ async def base() -> Base:
     here = site.read(Path("/"), os.environ, apt.codename(), await apt.options())
     sources = [_of_13(line) for line in here.apt_sources]
     assert sources, "/etc/apt of this host has no package source that the machine could be made from"
-    files = _FILES | _site_files(here, sources)
+    near = _site_files(here, sources)
+    files = _FILES | {name: _LOOPBACK.sub(HOST, text) for name, text in near.items()}
     folder = CACHE / _digest("base", _SIZE, *PACKAGES, *_HOOKS, *(f"{name}={text}" for name, text in files.items()))
 
     async def make(unfinished: Path) -> None:
@@ -113,25 +118,34 @@ async def base() -> Base:
             shutil.rmtree(unfinished / used)
 
     await _found_or_made(folder, make)
-    return Base(folder)
+    return Base(folder, {name: text for name, text in near.items() if text != files[name]})
 
 
 async def derived(base: Base, inputs: str, make: Callable[[Path], Coroutine[None, None, None]]) -> Path:
-    """A disk on top of it that `make` is given to write to, unless it is there already, made from the same `inputs`."""
+    """A copy of its disk, which `make` has filled: it is given the folder where that is mounted, with room beside it.
+    One that is there already, made from the same `inputs`, is taken as it is."""
     folder = CACHE / _digest("derived", base.folder.name, inputs)
 
     async def fill(unfinished: Path) -> None:
-        layer(base.disk, unfinished / "disk.qcow2")
-        await make(unfinished / "disk.qcow2")
+        disk, root = unfinished / "disk.raw", unfinished / "root"
+        _run("cp", "--sparse=always", str(base.disk), str(disk))
+        root.mkdir()
+        _run("mount", "-o", "loop", str(disk), str(root))
+        try:
+            await make(root)
+        finally:
+            _run("umount", str(root))
+        for used in unfinished.iterdir():
+            if used != disk:
+                shutil.rmtree(used)
 
     await _found_or_made(folder, fill)
-    return folder / "disk.qcow2"
+    return folder / "disk.raw"
 
 
 def layer(below: Path, disk: Path) -> None:
     """A new disk that has what is `below`, and keeps what is written for itself."""
-    form = "raw" if below.suffix == ".raw" else "qcow2"
-    _run("qemu-img", "create", "-q", "-f", "qcow2", "-F", form, "-b", str(below), str(disk))
+    _run("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(below), str(disk))
 
 
 async def _found_or_made(folder: Path, make: Callable[[Path], Coroutine[None, None, None]]) -> None:
@@ -153,11 +167,10 @@ def _site_files(here: site.Site, sources: list[str]) -> dict[str, str]:
     proxies = {
         name: value for name, value in os.environ.items() if re.fullmatch(r"(?i)(https?|no|all)_proxy|uv_.*", name)
     }
-    certificates = "/etc/ssl/certs/ca-certificates.crt"
-    environment = {**proxies, "SSL_CERT_FILE": certificates, "NODE_EXTRA_CA_CERTS": certificates}
-    pip = {**here.pip, "cert": certificates, "disable-pip-version-check": "true"}
+    environment = {**proxies, "SSL_CERT_FILE": CERTIFICATES, "NODE_EXTRA_CA_CERTS": CERTIFICATES}
+    pip = {**here.pip, "cert": CERTIFICATES, "disable-pip-version-check": "true"}
     keys = {match: Path(match) for line in sources for match in re.findall(r"signed-by=([^\]\s]+)", line)}
-    made = {
+    return {
         **trusted,
         "etc/environment": "".join(f'{name}="{value}"\n' for name, value in environment.items()),
         "etc/pip.conf": "".join(["[global]\n", *(f"{name} = {value}\n" for name, value in pip.items())]),
@@ -167,7 +180,6 @@ def _site_files(here: site.Site, sources: list[str]) -> dict[str, str]:
         "etc/apt/auth.conf": here.apt_passwords,
         **{name.lstrip("/"): path.read_text() for name, path in keys.items() if path.suffix == ".asc"},
     }
-    return {name: re.sub(r"(?<=://)(127\.0\.0\.1|localhost)\b", HOST, text) for name, text in made.items()}
 
 
 def _of_13(source: str) -> str:

@@ -22,7 +22,7 @@ BOOT_SECONDS = 900
 
 
 class VirtualMachine(Shell):
-    """`boot` gives one that has started; `halt` ends it as its power button does, `discard` at once."""
+    """`boot` gives one that has started, `discard` ends it."""
 
     def __init__(self, base: Base, disk: Path, folder: Path) -> None:
         self._base = base
@@ -38,15 +38,7 @@ class VirtualMachine(Shell):
         )  # fmt: skip
 
     @classmethod
-    async def boot(cls, base: Base, disk: Path) -> Self:
-        """With this disk (qcow2), which it writes to."""
-        folder = Path(tempfile.mkdtemp(prefix="vm-"))
-        machine = cls(base, disk, folder)
-        await machine._start()
-        return machine
-
-    @classmethod
-    async def boot_from(cls, base: Base, below: Path) -> Self:
+    async def boot(cls, base: Base, below: Path) -> Self:
         """With what is on this disk, which stays as it is."""
         folder = Path(tempfile.mkdtemp(prefix="vm-"))
         layer(below, folder / "disk.qcow2")
@@ -107,12 +99,6 @@ class VirtualMachine(Shell):
         print(f"{user}$ {command}  [{time.monotonic() - started:.1f} s]\n{text[-4000:]}", flush=True)
         return process.returncode, text
 
-    async def give_image(self, image: str, *, user: str) -> None:
-        """Have the Podman of a user there know an image of this host."""
-        load = f"podman save {image} | {shlex.join(self._ssh)} {user}@127.0.0.1 podman load --quiet"
-        process = await asyncio.create_subprocess_shell(load, stdout=asyncio.subprocess.DEVNULL)
-        assert await process.wait() == 0, f"{image} cannot be loaded there"
-
     async def push(self, repository: Path, commit: str, branch: str, path: str) -> None:
         """Have a bare repository there (of root's, for all to read) hold a commit of one here."""
         process = await asyncio.create_subprocess_exec(
@@ -137,14 +123,6 @@ class VirtualMachine(Shell):
         out, _ = await process.communicate(content)
         assert process.returncode == 0, f"{command} ended with {process.returncode}"
         return out
-
-    async def halt(self) -> None:
-        """All that it has written is on its disk then."""
-        await self.try_to("sync; systemctl poweroff", user="root")
-        assert self._process is not None
-        async with asyncio.timeout(BOOT_SECONDS):
-            await self._process.wait()
-        self.discard()
 
     def discard(self) -> None:
         if self._process is not None and self._process.returncode is None:
