@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import sqlite3
 import sys
 import tempfile
@@ -186,3 +187,28 @@ async def test_an_access_token_of_the_settings_is_the_login(
     assert code == 77
     assert "does not take MATRIX_ACCESS_TOKEN" in err
     assert len(err.splitlines()) == 1
+
+
+SLOW = f"""#!{sys.executable}
+import sys, time
+
+from roommate import cli
+
+class Slow:
+    def __del__(self, sleep=time.sleep):
+        sleep(6)
+
+slow = Slow()
+sys.exit(cli.main())
+"""
+
+
+async def test_an_interpreter_that_takes_long_to_end_is_no_crash(daemon: MakeDaemon, tmp_path: Path) -> None:
+    program = tmp_path / "slow-roommate"
+    program.write_text(SLOW)
+    program.chmod(0o755)
+    bot = await daemon(start=False)
+    await bot.start(program=program)
+    bot.process.send_signal(signal.SIGTERM)
+    await bot.wait_for_exit(PATIENCE)
+    assert bot.process.returncode == 0, bot.log_text()

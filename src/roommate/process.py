@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import faulthandler
 import gc
 import logging
@@ -71,6 +72,8 @@ async def _until_told(settings: Settings, journal: Logs, alerts: Alerts, trial: 
         # A thread that hangs (a disk, Podman) would hold the process: all that must survive it is stored already.
         signal.signal(signal.SIGALRM, lambda *_: _begin_again() if again else os._exit(0))
         signal.setitimer(signal.ITIMER_REAL, STOP_SECONDS + 0.5)
+        # Then no thread is waited for any more, and an interpreter that ends has no handlers: the signal would kill it.
+        atexit.register(signal.setitimer, signal.ITIMER_REAL, 0)
         daemon.cancel()
 
     daemon = asyncio.create_task(Daemon(settings, systemd, journal, end, alerts, trial).run())

@@ -247,13 +247,15 @@ async def test_tokens_that_end_all_the_time_lose_nothing(
 
     ending = asyncio.create_task(end_them())
     asked = 0
+
+    def answered() -> bool:
+        return all(len(alice.finals(room)) >= asked for room in rooms)
+
     while asked < 4 or accounts.renewals <= 3:
         for room in rooms:
             await alice.say(room, f"question {asked}")
         asked += 1
-        await alice.wait(
-            lambda asked=asked: all(len(alice.finals(room)) >= asked for room in rooms), what="an answer to each"
-        )
+        await alice.wait(answered, what="an answer to each")
     ending.cancel()
     assert [len(alice.finals(room)) for room in rooms] == [asked] * 3
     assert "Traceback" not in bot.log_text()
