@@ -51,7 +51,9 @@ class Machine(Shell):
         self._environment = environment
 
     @classmethod
-    async def boot(cls, *mounts: str) -> Self:
+    async def boot(cls, *mounts: str, cgroups: bool = False) -> Self:
+        """With `cgroups` it sees this host's, in which root's Podman makes one for each room. A user's systemd may be
+        taken for gone there: without it is for what runs as a user."""
         folder = Path(tempfile.mkdtemp(prefix="machine-"))
         recipe = CONTAINERFILE.read_text()
         (folder / "Containerfile").write_text(recipe[: recipe.index("\nFROM base AS core")] + STAGE)
@@ -60,6 +62,7 @@ class Machine(Shell):
         for path in (folder / "site").glob("*rc"), (folder / "site").glob("pip.conf"):
             for file in path:
                 file.chmod(0o644)
+        seen = [f"--volume={_cgroups(folder)}:/sys/fs/cgroup", "--cgroupns=host"] if cgroups else ["--cgroupns=private"]
         name = f"machine-{secrets.token_hex(4)}"
         options = [f"--volume={mount}" for mount in (f"{folder}/site:/mnt:ro", *_local_indexes(), *mounts)]
         run = (
@@ -67,7 +70,7 @@ class Machine(Shell):
             # Root's Podman in it unpacks images, joins its rooms' namespaces, and makes a cgroup for each, which
             # it finds where it sees all of them.
             "--cap-add=SYS_ADMIN,NET_ADMIN,MKNOD,SYS_PTRACE",
-            "--cgroupns=host", f"--volume={_cgroups(folder)}:/sys/fs/cgroup",
+            *seen,
             "--security-opt=seccomp=unconfined", "--security-opt=unmask=ALL",
             # Podman's own are more than some hosts may give.
             f"--ulimit=nofile={_most(resource.RLIMIT_NOFILE)}", f"--ulimit=nproc={_most(resource.RLIMIT_NPROC)}",

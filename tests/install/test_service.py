@@ -29,7 +29,18 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 async def machine(origin: Path, image: str) -> AsyncIterator[Machine]:
-    one = await Machine.boot(f"{origin}:/srv/roommate:ro")
+    async for one in booted(origin, image):
+        yield one
+
+
+@pytest.fixture
+async def machine_of_root(origin: Path, image: str) -> AsyncIterator[Machine]:
+    async for one in booted(origin, image, cgroups=True):
+        yield one
+
+
+async def booted(origin: Path, image: str, *, cgroups: bool = False) -> AsyncIterator[Machine]:
+    one = await Machine.boot(f"{origin}:/srv/roommate:ro", cgroups=cgroups)
     await one.run("git config --system --add safe.directory '*'", user="root")
     await one.give_image(image)
     await one.run("git clone --quiet /srv/roommate clone")
@@ -179,9 +190,10 @@ async def sees(who: Person, room: str, bot: str, *words: str) -> Shown:
 
 
 async def test_a_service_of_the_system(
-    machine: Machine, homeserver: Synapse, image: str, person: MakePerson, origin: Path
+    machine_of_root: Machine, homeserver: Synapse, image: str, person: MakePerson, origin: Path
 ) -> None:
     """With all that the system's unit forbids it, and with its umask."""
+    machine = machine_of_root
     alice, bot = await person("alice"), await register(homeserver, "of-the-system")
     before = await machine.files()
     flags = f"--homeserver {homeserver.url} --user {bot} --password {PASSWORD!r} --operators {alice.user_id}"
