@@ -114,7 +114,7 @@ class MakeDaemon(Protocol):
     ) -> Daemon: ...
 
 
-def _settings_of(image: str, model: ScriptedModel | None) -> dict[str, str]:
+def settings_of(image: str, model: ScriptedModel | None) -> dict[str, str]:
     settings = {"SANDBOX_IMAGE": image}
     if model is not None:
         settings |= {"LLM_MODEL": "openai/scripted", "LLM_API_BASE": model.url, "LLM_API_KEY": "scripted"}
@@ -167,7 +167,7 @@ async def daemon(homeserver: Synapse, image: str, learned: Path, nursery: Nurser
         *, limited: bool = False, start: bool = True, model: ScriptedModel | None = None, **settings: str
     ) -> Daemon:
         user_id = await register(homeserver, "bot", limited=limited)
-        one = Daemon(homeserver.url, user_id, PASSWORD, _settings_of(image, model) | settings, learned, nursery)
+        one = Daemon(homeserver.url, user_id, PASSWORD, settings_of(image, model) | settings, learned, nursery)
         daemons.append(one)
         return await one.start() if start else one
 
@@ -191,7 +191,7 @@ async def _shared_daemon(
     homeserver: Synapse, image: str, model: ScriptedModel, learned: Path, nursery: Nursery
 ) -> AsyncIterator[Daemon]:
     bot = await register(homeserver, "bot")
-    one = Daemon(homeserver.url, bot, PASSWORD, _settings_of(image, model), learned, nursery)
+    one = Daemon(homeserver.url, bot, PASSWORD, settings_of(image, model), learned, nursery)
     try:
         yield await one.start()
     finally:

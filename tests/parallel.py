@@ -32,6 +32,7 @@ TOGETHER = {
     "tests/sandbox/test_trust.py": "the agents' image",
     "tests/e2e/test_agents.py": "the agents' image",
     "tests/e2e/test_sharing.py": "the agents' image",
+    "tests/e2e/test_noise.py": "noise",
     "tests/e2e/test_story.py": "the agents' image",
     "tests/sandbox/test_image.py": "making images",
     "tests/sandbox/test_site.py": "making images",

@@ -1,0 +1,40 @@
+"""What tests of whole rooms can ask for besides."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from roommate.demo.homeserver import Synapse
+from tests.conftest import PASSWORD, register, settings_of
+from tests.e2e.noise import TwoRooms
+from tests.harness import Daemon
+from tests.nursery import Nursery
+from tests.person import Person
+from tests.scripted_model import ScriptedModel
+
+
+@pytest.fixture(scope="session")
+async def _two_rooms(
+    homeserver: Synapse, image: str, model: ScriptedModel, learned: Path, nursery: Nursery
+) -> AsyncIterator[TwoRooms]:
+    bot, alice, mallory = [await register(homeserver, name) for name in ("bot", "alice", "mallory")]
+    daemon = Daemon(homeserver.url, bot, PASSWORD, settings_of(image, model), learned, nursery)
+    try:
+        async with (
+            await Person.at(homeserver.url, alice, PASSWORD) as quiet,
+            await Person.at(homeserver.url, mallory, PASSWORD) as noisy,
+        ):
+            yield await TwoRooms.of(await daemon.start(), quiet, noisy)
+    finally:
+        await daemon.discard()
+
+
+@pytest.fixture
+def two_rooms(_two_rooms: TwoRooms) -> Iterator[TwoRooms]:
+    """One noisy and one quiet room of a daemon that attacks share, one after another. Do not kill it."""
+    read_before = len(_two_rooms.bot.log_text())
+    yield _two_rooms
+    print(f"── {_two_rooms.bot.user_id} ──\n{_two_rooms.bot.log_text()[read_before:][-20_000:]}")

@@ -1,0 +1,245 @@
+"""One noisy room and one quiet room of one daemon: what a program in the first does, and what the second feels of it.
+
+    async def test_so_and_so(two_rooms: TwoRooms) -> None:
+        felt = await two_rooms.under("line = dial()\n" "line.sendall(frame(DATA, 77, b'x'))")
+        felt.assert_quiet()
+
+The program runs as uid 1000 in the noisy room's container, behind `PREAMBLE`: the real hand is stopped by SIGSTOP, and
+`dial` speaks to the daemon in its place. While it runs, and once after it, the quiet room is measured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import statistics
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import roommate.sandbox.inside.frames
+from tests.e2e.test_conversation import tool
+from tests.e2e.test_sandbox import run
+from tests.harness import Daemon
+from tests.patience import PATIENCE, until
+from tests.person import Person
+
+MIB = 1 << 20
+MEMORY = 300 * MIB
+"""More than this the daemon never takes, whatever a room does."""
+TIMES, FLOOR = 3.0, 1.0
+"""What the quiet room asks for takes so many times as long as before at most; below so many seconds nobody minds."""
+
+PREAMBLE = '''\
+import json, os, signal, socket, sys, time
+from frames import *
+
+SECONDS = 20.0
+
+def others():
+    """All processes of this container that are ours, but this one and the first."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) not in (1, os.getpid())
+            and os.stat("/proc/" + name).st_uid == os.getuid()]
+
+def signal_others(number):
+    for pid in others():
+        try:
+            os.kill(pid, number)
+        except OSError:
+            pass
+
+def dial(hello=b'{"version": %d}' % VERSION):
+    """A connection to the daemon that has greeted it as the hand does; it reads what comes with `hear`."""
+    line = socket.socket(socket.AF_UNIX)
+    line.settimeout(SECONDS)
+    line.connect("/run/room/hand.sock")
+    line.sendall(frame(HELLO, 0, hello))
+    return line
+
+def hear(line):
+    """The frames (kind, number, payload) that come, until the daemon hangs up."""
+    frames = Frames()
+    while piece := line.recv(1 << 16):
+        yield from frames.feed(piece)
+
+def attack():
+    __ATTACK__
+
+def say(state):
+    with open(sys.argv[1] + "~", "w") as file:
+        file.write(state)
+    os.rename(sys.argv[1] + "~", sys.argv[1])
+
+say("begun")
+if "__HUSH__" == "True":
+    signal_others(signal.SIGSTOP)
+ended = "ended"
+try:
+    attack()
+except OSError as error:
+    ended = f"ended: {error}"  # the daemon hung up
+except BaseException as error:
+    ended = f"failed: {error!r}"
+finally:
+    signal_others(signal.SIGCONT)
+    say(ended)
+'''
+
+
+@dataclass(slots=True)
+class Felt:
+    """How long what the quiet room asked for took, in seconds, and what the daemon took of the machine."""
+
+    ping: list[float] = field(default_factory=list)
+    call: list[float] = field(default_factory=list)
+    """A tool call in its container."""
+    peer: list[float] = field(default_factory=list)
+    """The same way through homeserver and client without the daemon: how slow the machine is."""
+    rss: int = 0
+    """Most bytes of memory at any time."""
+    cpu: float = 0.0
+    """Seconds of processor time."""
+
+    def figures(self) -> str:
+        pings, calls = (f"{statistics.median(times):.2f}/{max(times):.2f} s" for times in (self.ping, self.call))
+        return f"ping {pings}, call {calls} (median/worst), {self.rss // MIB} MiB, {self.cpu:.1f} s of CPU"
+
+
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """The quiet room before, under and after an attack. `ended` is the last word of the attacking program."""
+
+    before: Felt
+    under: Felt
+    after: Felt
+    ended: str
+
+    def assert_quiet(self, memory: int = MEMORY) -> None:
+        """It felt nothing. Slowness that is the machine's own, as `peer` had it, too, is not counted."""
+        for name, felt in {"under": self.under, "after": self.after}.items():
+            slower = max(1.0, max(felt.peer) / statistics.median(self.before.peer))
+            for what in ("ping", "call"):
+                allowed = max(TIMES * statistics.median(getattr(self.before, what)), FLOOR) * slower
+                assert max(getattr(felt, what)) <= allowed, f"{name} attack, {what} took over {allowed:.2f} s: {self}"
+            assert felt.rss <= memory, f"{name} attack: {self}"
+
+    def __str__(self) -> str:
+        parts = {"before": self.before, "under": self.under, "after": self.after}
+        return "; ".join(f"{name}: {felt.figures()}" for name, felt in parts.items()) + f"; the attack: {self.ended}"
+
+
+class TwoRooms:
+    """Both have run a command, so both have a container."""
+
+    def __init__(self, bot: Daemon, alice: Person, mallory: Person, quiet: str, noisy: str, aside: str) -> None:
+        self.bot, self.alice, self.mallory = bot, alice, mallory
+        self.quiet, self.noisy = quiet, noisy
+        self._aside = aside
+        self._before: Felt | None = None
+
+    @classmethod
+    async def of(cls, bot: Daemon, alice: Person, mallory: Person) -> Self:
+        """`alice` makes the quiet room, `mallory` the noisy one."""
+        quiet, noisy, aside = await asyncio.gather(
+            bot.room_with(alice, name="quiet"), bot.room_with(mallory, name="noisy"), alice.create_room(name="aside")
+        )
+        await asyncio.gather(alice.ask(quiet, run("echo warm")), mallory.ask(noisy, run("echo warm")))
+        return cls(bot, alice, mallory, quiet, noisy, aside)
+
+    async def under(
+        self,
+        attack: str,
+        *,
+        hush: bool = True,
+        files: Mapping[str, bytes] | None = None,
+        meanwhile: Callable[[], Awaitable[object]] | None = None,
+    ) -> Quiet:
+        """Run `attack`, lines of Python, and measure the quiet room until it has ended, three times at the least.
+
+        `hush` stops the real hand, and all else of the room, while it runs; `files` are put beside it by the test;
+        `meanwhile` is done once it has begun, such as calls of the noisy room.
+        """
+        before = await self.calm()
+        state = await self.start(attack, hush=hush, files=files)
+        await until(state.exists, "the attack's beginning")
+        doing = asyncio.ensure_future(meanwhile()) if meanwhile is not None else None
+        under = await self.measure(lambda: not state.read_text().startswith("begun"))
+        if doing is not None:
+            await doing
+        ended = state.read_text()
+        assert not ended.startswith("failed"), f"the attack itself went wrong: {ended}"
+        found = Quiet(before, under, await self.measure(lambda: True), ended)
+        print(found)
+        return found
+
+    async def start(self, attack: str, *, hush: bool = True, files: Mapping[str, bytes] | None = None) -> Path:
+        """Start it in the noisy room's background; gives the file that says "begun", and then "ended…"."""
+        mark = f"attack-{secrets.token_hex(4)}"
+        indented = "\n    ".join(attack.strip("\n").splitlines())
+        text = PREAMBLE.replace("__ATTACK__", indented).replace("__HUSH__", str(hush))
+        frames = Path(roommate.sandbox.inside.frames.__file__).read_text("utf-8")
+        made = [
+            tool("write_file", path=f"{mark}/frames.py", content=frames),
+            tool("write_file", path=f"{mark}/attack.py", content=text),
+            tool("run_command", command="pwd"),
+        ]
+        await self.mallory.ask(self.noisy, "\n---\n".join([*made, "SAY ready"]))
+        [folder] = self.bot.state.glob(f"rooms/*/files/workspace/{mark}")
+        for name, content in (files or {}).items():
+            (folder / name).write_bytes(content)
+        program = f"exec python3 {mark}/attack.py {mark}/state"
+        # Who says it does not wait for the answer: the tool's own may be lost with the hand that it stops.
+        await self.mallory.say(self.noisy, tool("run_command", command=program, background=True) + "\n---\nSAY started")
+        return folder / "state"
+
+    async def calm(self) -> Felt:
+        """How it is without noise; measured once."""
+        if self._before is None:
+            self._before = await self.measure(lambda: True, least=5)
+        return self._before
+
+    async def measure(self, done: Callable[[], bool], *, least: int = 3) -> Felt:
+        """Ping and call from the quiet room, one after the other, until it is `done`."""
+        felt = Felt()
+        Path(f"/proc/{self.bot.pid}/clear_refs").write_text("5")  # its peak of memory begins anew: proc(5)
+        cpu = self._cpu()
+        end = time.monotonic() + PATIENCE
+        while len(felt.ping) < least or not done():
+            assert time.monotonic() < end, f"the attack did not end in {PATIENCE:.0f} s"
+            ping, peer = await asyncio.gather(_timed(self._ping()), _timed(self._peer()))
+            felt.ping.append(ping)
+            felt.peer.append(peer)
+            felt.call.append(await _timed(self._call()))
+        felt.cpu = self._cpu() - cpu
+        felt.rss = self._peak()
+        return felt
+
+    async def _ping(self) -> None:
+        before = len(self.bot.said(self.alice, self.quiet))
+        await self.alice.say(self.quiet, "!ping")
+        await self.alice.wait(lambda: len(self.bot.said(self.alice, self.quiet)) > before, what="the answer to !ping")
+
+    async def _peer(self) -> None:
+        """Two messages one after the other, as a question and its answer are."""
+        for _ in range(2):
+            said = await self.alice.say(self._aside, "hello, anybody here?")
+            await self.alice.wait(lambda said=said: any(one.event_id == said for one in self.alice.seen))  # type: ignore[misc]
+
+    async def _call(self) -> None:
+        assert "still here" in (await self.alice.ask(self.quiet, run("echo still here"))).body
+
+    def _cpu(self) -> float:
+        words = Path(f"/proc/{self.bot.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(words[11]) + int(words[12])) / 100
+
+    def _peak(self) -> int:
+        status = Path(f"/proc/{self.bot.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
+async def _timed(what: Awaitable[object]) -> float:
+    began = time.monotonic()
+    await what
+    return time.monotonic() - began
