@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import ipaddress
 import os
 import socket
 from collections.abc import AsyncIterator, Sequence
@@ -197,6 +198,23 @@ async def test_an_address_that_is_not_the_worlds_is_refused(address: str) -> Non
         with pytest.raises(Unreachable, match="no room may connect to") as caught:
             await Addresses(resolve=resolve, internal=["mirror.test"]).connect(host, 443)
         assert caught.value.refused
+
+
+@pytest.mark.parametrize(
+    "network",
+    ["192.0.0.0/24", "192.88.99.0/24", "64:ff9b:1::/48", "3fff::/20", "2001::/32", "fec0::/10", "240.0.0.0/4",
+     "::/96", "::ffff:0:0:0/96", "100::/64", "5f00::/16", "0.0.0.0/8"],
+)  # fmt: skip
+async def test_networks_of_a_special_purpose_are_nobodys_host(network: str) -> None:
+    """Not even that of a host which an operator has named: which of them Python knows depends on its version."""
+    whole = ipaddress.ip_network(network)
+    for address in (whole[0], whole[whole.num_addresses // 3], whole[-1]):
+
+        async def resolve(host: str, port: int, address: str = str(address)) -> list[str]:
+            return [address]
+
+        with pytest.raises(Unreachable, match="no room may connect to"):
+            await Addresses(resolve=resolve, internal=["named.test"]).look_up("named.test", 443)
 
 
 async def test_mirrors_and_hosts_that_an_operator_names_may_have_private_addresses() -> None:

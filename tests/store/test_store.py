@@ -81,6 +81,24 @@ async def test_an_edit_of_the_same_sender_changes_what_waits_and_a_redaction_dro
     assert [waiting.incoming.what for waiting in await inbox.waiting(ROOM)] == [Message("ONE")]
 
 
+async def test_edits_and_redactions_are_about_their_own_room(database: Database) -> None:
+    """Whoever moderates one room has no say in another."""
+    inbox, other, new = Inbox(database), RoomId("!other"), RoomId("!new")
+    await inbox.commit(batch("s1", said("$1", "one")))
+    redaction = Incoming(EventId("$a"), other, ALICE, 2, Redaction(EventId("$1")))
+    edit = Incoming(EventId("$b"), other, ALICE, 2, Edit(EventId("$1"), "evil"))
+    await inbox.commit(batch("s2", redaction, edit))
+    assert [waiting.incoming.what for waiting in await inbox.waiting(ROOM)] == [Message("one")]
+
+    def move(c: sqlite3.Connection) -> None:
+        c.execute("INSERT INTO upgrades VALUES (?, ?, '$t', ?, 'moved', 1)", (ROOM, new, ALICE))
+        c.execute("UPDATE inbox SET room_id=?", (new,))
+
+    await database.run(move)
+    await inbox.commit(batch("s3", Incoming(EventId("$r"), ROOM, ALICE, 3, Redaction(EventId("$1")))))
+    assert await inbox.waiting(new) == [], "where it was said it can be taken back, also when it has moved"
+
+
 async def test_an_inbox_row_is_done_once(database: Database) -> None:
     inbox, outbox = Inbox(database), Outbox(database)
     await inbox.commit(batch("s1", said("$1", "one")))

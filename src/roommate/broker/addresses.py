@@ -9,7 +9,7 @@ import ipaddress
 import os
 import re
 import socket
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from yarl import URL
@@ -22,10 +22,30 @@ Mirrors = Callable[[], Awaitable[Sequence[Destination]]]
 
 CONNECT_SECONDS = 10.0
 _BUFFER = 1 << 18
-_WITH_IPV4_INSIDE = {"64:ff9b::/96": 0, "2002::/16": 80}
+_WITH_IPV4_INSIDE = {ipaddress.IPv6Network("64:ff9b::/96"): 0, ipaddress.IPv6Network("2002::/16"): 80}
 """Networks whose addresses lead to an IPv4 address (RFC 6052, RFC 3056), and how many bits stand behind it."""
-_METADATA = {ipaddress.ip_address("168.63.129.16")}
-"""Addresses of clouds that tell a machine its secrets, where they are not link-local or private anyway."""
+_NEVER = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "0.0.0.0/8",  # this network (RFC 791): Linux takes it for the machine itself
+            "168.63.129.16/32",  # a cloud's metadata, where it is not link-local anyway
+            "192.0.0.0/24",  # IETF protocol assignments (RFC 6890)
+            "192.88.99.0/24",  # relays of 6to4 (RFC 7526)
+            "240.0.0.0/4",  # reserved (RFC 1112)
+            "::/96",  # IPv4-compatible (RFC 4291)
+            "::ffff:0:0:0/96",  # IPv4-translated (RFC 2765)
+            "64:ff9b:1::/48",  # a site's own translation to IPv4 (RFC 8215): what stands behind it only the site knows
+            "100::/64",  # thrown away (RFC 6666)
+            "2001::/23",  # IETF protocol assignments, Teredo with its IPv4 address among them (RFC 2928, RFC 4380)
+            "3fff::/20",  # documentation (RFC 9637)
+            "5f00::/16",  # segment routing (RFC 9602)
+            "fec0::/10",  # site-local, as it once was (RFC 3879)
+        ),
+    )
+)
+"""Networks that no room may connect to, whoever has named the host. Python's `ipaddress` knows some of them, and which
+depends on its version (https://www.iana.org/assignments/iana-ipv4-special-registry, iana-ipv6-special-registry)."""
 
 
 class Unreachable(Exception):
@@ -148,7 +168,7 @@ class Addresses:
         ip = inner(address)
         if ip.is_loopback:
             return self._loopback
-        if ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip in _METADATA:
+        if ip.is_link_local or ip.is_multicast or ip.is_unspecified or _is_in(ip, _NEVER):
             return False
         return (private and ip.is_private) or (ip.is_global and not ip.is_reserved)
 
@@ -165,9 +185,16 @@ def inner(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
         if ip.ipv4_mapped is not None:
             return ip.ipv4_mapped
         for network, behind in _WITH_IPV4_INSIDE.items():
-            if ip in ipaddress.ip_network(network):
+            if ip in network:
                 return ipaddress.IPv4Address((int(ip) >> behind) & 0xFFFFFFFF)
     return ip
+
+
+def _is_in(
+    ip: ipaddress.IPv4Address | ipaddress.IPv6Address,
+    networks: Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network],
+) -> bool:
+    return any(ip in network for network in networks)
 
 
 async def _resolve(host: str, port: int) -> list[str]:

@@ -207,17 +207,26 @@ def answering(c: sqlite3.Connection, seq: int, drafts: Sequence[Draft]) -> Seque
     ]
 
 
+_IN_ITS_ROOM = """event_id=? AND room_id IN (
+    WITH RECURSIVE became (room) AS (
+        SELECT ? UNION SELECT new FROM upgrades JOIN became ON old = room WHERE state='moved'
+    ) SELECT room FROM became)"""
+"""What somebody says of an event in a room is about events of that room, wherever they have moved to since."""
+
+
 def _put(c: sqlite3.Connection, incoming: Incoming) -> None:
     match incoming.what:
         case Redaction(target):
-            # Only moderators can redact another's event, and the homeserver holds that: whoever did it, it is gone.
-            if row := c.execute("SELECT seq FROM inbox WHERE event_id=?", (target,)).fetchone():
+            # Only moderators can redact another's event, and the homeserver of their room holds that: whoever did it
+            # there, it is gone.
+            query = f"SELECT seq FROM inbox WHERE {_IN_ITS_ROOM}"  # noqa: S608 — a text of ours
+            if row := c.execute(query, (target, incoming.room_id)).fetchone():
                 take(c, row[0])
                 upgrades.forget(c, incoming.room_id, target)
         case Edit(target, text):
             row = c.execute(
-                "SELECT body FROM inbox WHERE event_id=? AND sender=? AND state!='done' AND kind='Message'",
-                (target, incoming.sender),
+                f"SELECT body FROM inbox WHERE {_IN_ITS_ROOM} AND sender=? AND state!='done' AND kind='Message'",  # noqa: S608
+                (target, incoming.room_id, incoming.sender),
             ).fetchone()
             if row:
                 old: Message = decode("Message", row[0])
