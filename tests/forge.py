@@ -39,7 +39,7 @@ class Forge:
         app = web.Application(client_max_size=1 << 30)
         app.router.add_route("*", "/api/v3/repos/{owner}/{name}{path:.*}", self._rest)
         app.router.add_route("*", "/{path:.*}", self._git)
-        self._runner = web.AppRunner(app)
+        self._runner = web.AppRunner(app, auto_decompress=False)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"

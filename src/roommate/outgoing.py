@@ -37,8 +37,8 @@ def trust(more: Path | None = None) -> ssl.SSLContext:
 
 
 def session(*, more: Path | None = None, at_once: int = 100, **options: Any) -> aiohttp.ClientSession:
-    """For many requests, `at_once` of them, trusting the CAs of the file `more` as well; `options` are aiohttp's.
-    Whoever asked for it closes it."""
+    """For many requests, `at_once` of them (0 is no limit), trusting the CAs of the file `more` as well; `options` are
+    aiohttp's. Whoever asked for it closes it."""
     connector = aiohttp.TCPConnector(ssl=trust(more), limit=at_once, keepalive_timeout=KEEP_ALIVE_SECONDS)
     jar = aiohttp.DummyCookieJar()
     return aiohttp.ClientSession(connector=connector, cookie_jar=jar, request_class=_Request, **options)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gzip
 import json
+import resource
+import socket
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -18,7 +22,7 @@ from roommate.broker.providers import KINDS, providers
 from roommate.broker.usage import Counter
 from roommate.demo.instance import free_port
 from roommate.words import Usage
-from tests.broker.conftest import ROOM, Memory, connect
+from tests.broker.conftest import ROOM, Memory, connect, server
 from tests.live_hand import LiveHand
 from tests.patience import PATIENCE, until
 
@@ -219,6 +223,96 @@ async def test_a_body_has_an_end(ways: Ways, client: aiohttp.ClientSession) -> N
     except aiohttp.ClientConnectionError:
         pass  # it was told while it still spoke
     assert ways.upstream.asked == []
+
+
+async def test_a_body_that_is_said_to_be_too_long_is_not_waited_for(ways: Ways) -> None:
+    reader, writer = await connect(URL(ways.url).port or 0)
+    writer.write(b"POST /openai/responses HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (BODY_BYTES + 1))
+    assert (await asyncio.wait_for(reader.readline(), PATIENCE)).startswith(b"HTTP/1.1 413 ")
+    writer.close()
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(hand: LiveHand, ways: Ways) -> None:
+    gateway = Gateway(providers({"openai": KEY}, {"openai": ways.base}), ways.memory, body_seconds=0.2)
+    port = free_port()
+    hand.host.serve(port, functools.partial(gateway.serve, ROOM))
+    reader, writer = await connect(port)
+    writer.write(b"POST /openai/responses HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+    assert (await asyncio.wait_for(reader.readline(), PATIENCE)).startswith(b"HTTP/1.1 408 ")
+    writer.close()
+    await gateway.close()
+    assert ways.upstream.asked == []
+
+
+async def test_a_compressed_body_passes_as_it_is(ways: Ways, client: aiohttp.ClientSession) -> None:
+    body = gzip.compress(bytes(1 << 20))
+    headers = {"Content-Encoding": "gzip", "Content-Length": str(len(body))}
+    async with client.post(f"{ways.url}/openai/responses", data=body, headers=headers) as answer:
+        assert answer.status == 200
+    ((_, _, came, read),) = ways.upstream.asked
+    assert (came["Content-Encoding"], came["Content-Length"], read) == ("gzip", str(len(body)), bytes(1 << 20))
+
+
+@pytest.mark.parametrize("declared", [True, False])
+async def test_the_model_is_found_wherever_it_is_named(
+    ways: Ways, client: aiohttp.ClientSession, declared: bool
+) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for piece in (b'{"input": "', b"x" * 300_000, b'", "mo', b'del" : "m-', b'9", "n": 1}'):
+            yield piece
+            await asyncio.sleep(0.02)
+
+    whole = b"".join([piece async for piece in pieces()])
+    async with client.post(f"{ways.url}/openai+codex/responses", data=whole if declared else pieces()) as answer:
+        assert answer.status == 200
+    assert ways.upstream.asked[0][3] == whole
+    await until(lambda: ways.memory.counted)
+    assert ways.memory.counted == [("codex", "m-9", Usage(7, 3))]
+
+
+async def test_bodies_wait_where_they_come_from(hand: LiveHand) -> None:
+    """A provider that does not read, and requests that are almost whole: none of that is in the daemon's memory."""
+    stalled = asyncio.Event()
+
+    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await stalled.wait()
+
+    async with server(deaf) as provider:
+        gateway = Gateway(providers({"openai": KEY}, {"openai": f"http://127.0.0.1:{provider}"}), Memory())
+        port = free_port()
+        hand.host.serve(port, functools.partial(gateway.serve, ROOM))
+        assert (await hand.host.run(["true"])).code == 0
+        before, loop = memory(), asyncio.get_running_loop()
+        head = b"POST /openai/responses HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (16 << 20)
+        piece, sockets, sent = bytes(1 << 18), [], [0]
+
+        async def pour(line: socket.socket) -> None:
+            await loop.sock_sendall(line, head)
+            for _ in range(15 << 2):
+                await loop.sock_sendall(line, piece)
+                sent[0] += len(piece)
+
+        for _ in range(16):
+            sockets.append(line := socket.socket())
+            line.setblocking(False)
+            await loop.sock_connect(line, ("127.0.0.1", port))
+        pouring = [asyncio.create_task(pour(line)) for line in sockets]
+        seen, most = -1, 0
+        while seen < sent[0]:  # until nothing more is taken
+            seen = sent[0]
+            await asyncio.sleep(0.5)
+            most = max(most, memory() - before)
+        for task in pouring:
+            task.cancel()
+        for line in sockets:
+            line.close()
+        stalled.set()
+        await gateway.close()
+    assert most < 64 << 20, f"of 240 MiB of bodies {seen >> 20} were taken, and {most >> 20} are here"
+
+
+def memory() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 async def test_a_provider_that_is_away_is_said(hand: LiveHand, client: aiohttp.ClientSession) -> None:

@@ -120,6 +120,16 @@ async def granted(room: Room) -> Room:
 # ── What is let through ──────────────────────────────────────────────────────────────────────────
 
 
+async def test_a_fetch_that_git_compresses(granted: Room) -> None:
+    """It does where what it has to tell of its own commits is long."""
+    await granted.clone()
+    for number in range(40):
+        await granted.git("commit", "--quiet", "--allow-empty", "-m", f"{number}", folder="clone")
+    made = granted.forge.commit(REPO, "main", {"README": "Read me again.\n"})
+    await granted.git("fetch", "origin", folder="clone")
+    assert made == (await granted.git("rev-parse", "origin/main", folder="clone")).strip()
+
+
 async def test_clone_change_push(granted: Room) -> None:
     await granted.clone()
     assert (granted.folder / "clone/README").read_text() == "Read me.\n"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 
 import aiohttp
 from aiohttp import web
 from yarl import URL
 
 from roommate import outgoing
+from roommate.broker.body import BadBody, Body
 from roommate.broker.providers import Provider
 from roommate.broker.tunnel_http import Servers
 from roommate.broker.usage import Counter
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 
 BODY_BYTES = 32 << 20
 ANSWER_BYTES = 256 << 20
+BODY_SECONDS = 300.0
+"""Who is slower holds a connection to a provider open for nothing."""
 AT_ONCE = 32
 """Requests of one room."""
 SILENT_SECONDS = 600.0
@@ -31,6 +34,8 @@ TOTAL_SECONDS = 3600.0
 
 _ASKED = re.compile(r"/([a-z]+)(?:\+([a-z][a-z0-9-]{0,30}))?(/[^?#]*)")
 _MODEL = re.compile(rb'"model"\s*:\s*"([\w./:@-]{1,100})"')
+_MODEL_BYTES = 200
+"""Whatever that matches is shorter."""
 _AGENT = re.compile(r"[A-Za-z][\w-]{0,30}")
 _GOES = re.compile(
     r"accept|content-(type|encoding)|user-agent|http-referer|x-title|(anthropic|openai)-.*|x-goog-api-client"
@@ -43,9 +48,9 @@ class Gateway:
     """Of all rooms. A room's ``http://127.0.0.1:PORT/PROVIDER/…`` is that provider's API; with ``PROVIDER+AGENT`` an
     agent says who it is, else its User-Agent does. Whatever key a request has is dropped."""
 
-    def __init__(self, providers: Mapping[str, Provider], log: UsageLog) -> None:
+    def __init__(self, providers: Mapping[str, Provider], log: UsageLog, *, body_seconds: float = BODY_SECONDS) -> None:
         self._providers = dict(providers)
-        self._log = log
+        self._log, self._body_seconds = log, body_seconds
         self._session: aiohttp.ClientSession | None = None
         self._servers = Servers(self._handle)
         self._running: dict[RoomId, int] = {}
@@ -70,18 +75,19 @@ class Gateway:
             return _error(403, f"{request.method} {asked[3]} of {provider.name} is not let through")
         if self._running.get(room_id, 0) >= AT_ONCE:
             return _error(429, f"this room has {AT_ONCE} requests to models running: wait for one to end")
-        body = await _body(request)
-        if body is None:
-            return _error(413, f"a request may have {BODY_BYTES >> 20} MiB")
-        agent = asked[2] or _agent(request.headers.get("User-Agent", ""))
         groups = path.groupdict()
-        named = _MODEL.search(body)
-        model = groups.get("model") or (named[1].decode() if named else "")
+        try:
+            body = _Prompt(Body(request, most=BODY_BYTES, seconds=self._body_seconds), groups.get("model") or "")
+        except BadBody as bad:
+            return _error(bad.status, str(bad))
+        agent = asked[2] or _agent(request.headers.get("User-Agent", ""))
         url = URL(provider.base + (groups.get("post") or groups.get("get") or ""), encoded=True)
         self._running[room_id] = self._running.get(room_id, 0) + 1
         try:
-            return await self._forward(room_id, provider, request, url, body, agent, model)
+            return await self._forward(room_id, provider, request, url, body, agent)
         except aiohttp.ClientError as error:
+            if body.bad is not None:
+                return _error(body.bad.status, str(body.bad))
             log.warning("%s did not answer: %s", provider.name, type(error).__name__)
             return _error(502, f"{provider.name} cannot be reached ({type(error).__name__})")
         except TimeoutError:
@@ -95,16 +101,22 @@ class Gateway:
         provider: Provider,
         request: web.BaseRequest,
         url: URL,
-        body: bytes,
+        body: _Prompt,
         agent: str,
-        model: str,
     ) -> web.StreamResponse:
         headers = {name: value for name, value in request.headers.items() if _GOES.fullmatch(name.lower())}
         headers |= {provider.header: provider.credential, "Accept-Encoding": "identity"}
+        if body.size is not None:
+            headers["Content-Length"] = str(body.size)
         query = [(name, value) for name, value in request.query.items() if name.lower() not in _SECRET_QUERY]
         counter, size = Counter(), 0
         async with self._upstream().request(
-            request.method, url, params=query, headers=headers, data=body or None, allow_redirects=False
+            request.method,
+            url,
+            params=query,
+            headers=headers,
+            data=None if body.size == 0 else body,
+            allow_redirects=False,
         ) as answer:
             kept = {name: value for name, value in answer.headers.items() if _COMES.fullmatch(name.lower())}
             if answer.status >= 300:
@@ -123,7 +135,7 @@ class Gateway:
                 raise ConnectionAbortedError(f"{provider.name} broke off") from error
             finally:
                 if request.method == "POST":
-                    await self._count(room_id, agent, model, counter)
+                    await self._count(room_id, agent, body.model, counter)
         return response
 
     async def _count(self, room_id: RoomId, agent: str, model: str, counter: Counter) -> None:
@@ -135,18 +147,30 @@ class Gateway:
     def _upstream(self) -> aiohttp.ClientSession:
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=TOTAL_SECONDS, sock_connect=10, sock_read=SILENT_SECONDS)
-            self._session = outgoing.session(at_once=200, timeout=timeout, auto_decompress=False, read_bufsize=1 << 18)
+            self._session = outgoing.session(at_once=0, timeout=timeout, auto_decompress=False, read_bufsize=1 << 18)
         return self._session
 
 
-async def _body(request: web.BaseRequest) -> bytes | None:
-    """None when it is too long."""
-    body = bytearray()
-    async for piece in request.content.iter_any():
-        body += piece
-        if len(body) > BODY_BYTES:
-            return None
-    return bytes(body)
+class _Prompt:
+    """A request's body on its way to a provider, which tells the model that it names as it passes by."""
+
+    def __init__(self, body: Body, model: str) -> None:
+        """`model` is what the request's path says, if anything."""
+        self._body, self.model = body, model
+        self.size = body.size
+
+    @property
+    def bad(self) -> BadBody | None:
+        return self._body.bad
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        seen = b""
+        async for piece in self._body:
+            if not self.model:
+                seen = seen[-_MODEL_BYTES:] + piece
+                if named := _MODEL.search(seen):
+                    self.model = named[1].decode()
+            yield piece
 
 
 async def _refused(provider: Provider, answer: aiohttp.ClientResponse, headers: dict[str, str]) -> web.Response:

@@ -17,6 +17,7 @@ import aiohttp
 from aiohttp import web
 
 from roommate.broker import git_push
+from roommate.broker.body import BadBody, Body
 from roommate.broker.forge import NAME, Forge
 from roommate.broker.gate import Gate
 from roommate.broker.git_upstream import (
@@ -38,7 +39,8 @@ from roommate.words import DAEMON, Deed, RoomId
 log = logging.getLogger(__name__)
 
 FETCH_BYTES = 16 << 20
-"""Of what a fetch asks."""
+FETCH_SECONDS = 300.0
+"""For what a fetch asks to come."""
 PUSH_BYTES = 512 << 20
 AT_ONCE, PUSHES_AT_ONCE = 16, 2
 """Requests of one room, and pushes among them: each of these lies in a file while it is judged."""
@@ -83,11 +85,10 @@ class GitServer:
             granted = await self._repos.granted(room_id, asked[1])
             if what == PUSH:
                 return await self._receive(room_id, request, asked[1], granted)
-            await self._may_read(room_id, request, asked[1], granted)
-            body = await _whole(request)
-            to = Target(granted or asked[1], asked[2], FETCH, granted=granted is not None)
-            return await self._upstream.forward(request, to, body)
-        except Refused as refused:
+            return await self._fetch(
+                room_id, request, Target(granted or asked[1], asked[2], FETCH, granted is not None)
+            )
+        except (Refused, BadBody) as refused:
             return _told(refused.status, str(refused))
         except BadPush as error:
             return _told(400, f"this push is not understood: {error}")
@@ -101,12 +102,19 @@ class GitServer:
         finally:
             self._running[key] -= 1
 
-    async def _may_read(self, room_id: RoomId, request: web.BaseRequest, name: str, granted: str | None) -> None:
+    async def _fetch(self, room_id: RoomId, request: web.BaseRequest, to: Target) -> web.StreamResponse:
         """A repository that is not granted is read as anybody may, where the room may connect to the forge."""
-        if granted is None:
+        if not to.granted:
             there = self._forge.site.destination
             if why := await self._gate.refusal(room_id, there.host, there.port, tunnel_of(request).caller):
-                raise Refused(f"{why} {how_to_grant(name)}")
+                raise Refused(f"{why} {how_to_grant(to.name)}")
+        body = Body(request, most=FETCH_BYTES, seconds=FETCH_SECONDS)
+        try:
+            return await self._upstream.forward(request, to, body, body.size)
+        except aiohttp.ClientError:
+            if body.bad is not None:
+                raise body.bad from None
+            raise
 
     async def _receive(
         self, room_id: RoomId, request: web.BaseRequest, name: str, granted: str | None
@@ -116,7 +124,7 @@ class GitServer:
         if granted is None:
             raise Refused(f"{name} is not among this room's repositories. {how_to_grant(name)}")
         if request.method == "GET":
-            return await self._upstream.forward(request, Target(granted, "info/refs", PUSH, granted=True), b"")
+            return await self._upstream.forward(request, Target(granted, "info/refs", PUSH, granted=True))
         if request.headers.get("Content-Encoding", "identity") != "identity":
             raise Refused("a push is not compressed once more", 415)
         with tempfile.TemporaryFile(dir=self._folder) as body:
@@ -169,16 +177,6 @@ def _service(request: web.BaseRequest, path: str) -> str:
         service = request.rel_url.raw_query_string.removeprefix("service=")
         return service if request.method == "GET" and service in (FETCH, PUSH) else ""
     return path if request.method == "POST" and not request.rel_url.raw_query_string else ""
-
-
-async def _whole(request: web.BaseRequest) -> bytes:
-    """Raises Refused when it is too long."""
-    body = bytearray()
-    async for piece in request.content.iter_any():
-        body += piece
-        if len(body) > FETCH_BYTES:
-            raise Refused(f"a fetch asks for {FETCH_BYTES >> 20} MiB at most", 413)
-    return bytes(body)
 
 
 async def _spooled(request: web.BaseRequest, body: BinaryIO) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import dataclass
 
 import aiohttp
@@ -60,10 +60,10 @@ class Upstream:
         self,
         request: web.BaseRequest,
         to: Target,
-        body: bytes | AsyncIterator[bytes],
-        size: int | None = None,
+        body: AsyncIterable[bytes] | None = None,
+        size: int | None = 0,
     ) -> web.StreamResponse:
-        """Ask the forge, and stream what it answers. `size` is that of a body which comes in pieces.
+        """Ask the forge, and stream what it answers. `size` is that of the body, None where nobody knows it yet.
 
         Raises Refused, ForgeError, aiohttp.ClientError, TimeoutError; ConnectionAbortedError in mid-answer.
         """
@@ -71,14 +71,14 @@ class Upstream:
         sent["Accept-Encoding"] = "identity"
         if to.service == PUSH:
             sent.pop("Git-Protocol", None)  # the newer forms of a push's first answer are none that is read here
-        if size is not None:
+        if size:
             sent["Content-Length"] = str(size)
         if to.granted and self._site.token:
             sent["Authorization"] = self._site.basic
         url = URL(f"{self._site.server}/{to.name}.git/{to.path}", encoded=True)
         query = {"service": to.service} if request.method == "GET" else None
         async with self._opened().request(
-            request.method, url, params=query, headers=sent, data=body or None, allow_redirects=False
+            request.method, url, params=query, headers=sent, data=None if size == 0 else body, allow_redirects=False
         ) as answer:
             if answer.status != 200 or not answer.content_type.startswith("application/x-git-"):
                 raise await self._refused(answer, to)
@@ -119,7 +119,7 @@ class Upstream:
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=TOTAL_SECONDS, sock_connect=10, sock_read=SILENT_SECONDS)
-            self._session = outgoing.session(timeout=timeout, auto_decompress=False, read_bufsize=1 << 18)
+            self._session = outgoing.session(at_once=0, timeout=timeout, auto_decompress=False, read_bufsize=1 << 18)
         return self._session
 
 

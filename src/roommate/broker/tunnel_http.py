@@ -31,7 +31,11 @@ class Servers:
         if room_id not in self._servers:
             handler = functools.partial(self._handle, room_id)
             self._servers[room_id] = web.Server(
-                handler, access_log=None, keepalive_timeout=KEEP_SECONDS, handler_cancellation=True
+                handler,
+                access_log=None,
+                keepalive_timeout=KEEP_SECONDS,
+                handler_cancellation=True,
+                auto_decompress=False,  # bodies are passed on as they are, and their headers say how that is
             )
         await _Transport(tunnel, self._servers[room_id]()).run()
 
