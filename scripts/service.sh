@@ -61,7 +61,7 @@ have_systemd() {
 
 # patiently SECONDS: PATIENCE times as many, as the settings say it for a slow host.
 patiently() {
-    patience=$(sed -n 's/^\(export \)\{0,1\}PATIENCE *= *["'\'']\{0,1\}\([0-9]\{1,\}\).*/\2/p' "$root/.env" 2>/dev/null | tail -n 1)
+    patience=$(sed -n 's/^\(export \)\{0,1\}PATIENCE *= *["'\'']\{0,1\}0*\([1-9][0-9]*\).*/\2/p' "$root/.env" 2>/dev/null | tail -n 1)
     echo $(($1 * ${patience:-1}))
 }
 

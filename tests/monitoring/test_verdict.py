@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import tracemalloc
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import replace
@@ -346,5 +347,10 @@ def test_a_program_of_the_operators_is_bounded(tmp_path: Path) -> None:
     with pytest.raises(ProgramFailed, match="could not be started: No such file"):
         operator_program.run("X", "/no/such/program", env={}, seconds=10)
     operator_program.run("X", 'sh -c \'test "$0" = /tmp/file && test -z "$HOME"\'', "/tmp/file", env={}, seconds=10)
+    tracemalloc.start()
+    with pytest.raises(ProgramFailed, match="code 1: the end"):
+        operator_program.run("X", "sh -c 'yes | head -c 30M; echo the end; exit 1'", env=dict(os.environ), seconds=60)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20, "what it prints is not held"
+    tracemalloc.stop()
     time.sleep(2.5)
     assert not left.exists(), "what it started is killed with it"

@@ -27,7 +27,7 @@ def build(install: Install, repository: Repository, commit: Commit, uv: Path, pa
     """
     release = install.release(commit.id)
     if release.about is not None:
-        if not _is_sound(release):  # the Python that it was made with is gone
+        if not _is_sound(release, CHECK_SECONDS * patience):  # the Python that it was made with is gone
             shutil.rmtree(release.path / ".venv", ignore_errors=True)
             _environment(release, install.current, uv, INSTALL_SECONDS * patience)
         return release
@@ -54,12 +54,13 @@ def image(release: Release, root: Path, patience: float = 1.0) -> None:
     work(["env", "-C", root, release.program, "image", "build"], "making the image", seconds=seconds)
 
 
-def _is_sound(release: Release) -> bool:
+def _is_sound(release: Release, seconds: float) -> bool:
     """Its Python runs, and is of the version that the packages were installed for. The same as in scripts/python.sh."""
     look = "import os, sysconfig; os.listdir(sysconfig.get_path('purelib'))"
     try:
-        return subprocess.run([release.python, "-c", look], capture_output=True, check=False).returncode == 0
-    except OSError:
+        looked = subprocess.run([release.python, "-c", look], capture_output=True, check=False, timeout=seconds)
+        return looked.returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
         return False
 
 
@@ -68,7 +69,7 @@ def _environment(release: Release, like: Release | None, uv: Path, seconds: floa
     and what Python compiled for it is there as well."""
     place = release.path / ".venv"
     doing = "making the environment"
-    if like is not None and like != release and _is_sound(like):
+    if like is not None and like != release and _is_sound(like, seconds):
         work(["cp", "--archive", "--link", like.path / ".venv", place], doing, seconds=seconds)
     else:
         # Its programs find it by where they are, so that it can be copied.
