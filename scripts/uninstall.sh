@@ -73,6 +73,12 @@ if [ -z "$yes" ] && [ -z "$dry" ]; then
 fi
 
 # ── Service ──
+# theirs: this file says that it belongs to another install folder.
+theirs() { [ -e "$1" ] && ! grep -qx "WorkingDirectory=$root" "$1"; }
+if theirs "$units/roommate.service"; then
+    say "$units/roommate.service stays: it is of another install folder"
+    units=/nowhere
+fi
 for unit in "$units"/roommate.service "$units"/roommate-*.service "$units"/roommate-*.timer; do
     case $unit in *'*'*|*/roommate-synapse.service) continue ;; esac
     [ -e "$unit" ] || continue
@@ -81,6 +87,12 @@ for unit in "$units"/roommate.service "$units"/roommate-*.service "$units"/roomm
     run rm -f "$unit"
 done
 run rm -rf "$units/roommate.service.d"
+# What runs without systemd.
+if [ -x "$root/current/.venv/bin/roommate" ]; then
+    ended=0
+    (cd "$root" && run current/.venv/bin/roommate stop) || ended=$?
+    [ $ended -ne 1 ] || fail "it runs still: nothing else was removed"
+fi
 if command -v systemctl >/dev/null; then
     run $systemctl daemon-reload || :
     run $systemctl reset-failed 'roommate*' 2>/dev/null || :

@@ -1,0 +1,53 @@
+"""Machines to install things on, and what tests of installations look for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.machine import Machine
+from tests.origin import make
+from tests.person import Person, Shown
+from tests.shell import HOME
+
+ALIEN = (f"{HOME}/clone", f"{HOME}/.cache", f"{HOME}/.local/share/containers", "/var/lib/systemd/timers")
+"""The clone, and what uv and Podman keep for all who use them."""
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("origin") / "roommate")
+
+
+@pytest.fixture(scope="module")
+async def machine(origin: Path, image: str) -> AsyncIterator[Machine]:
+    async for one in _booted(origin, image):
+        yield one
+
+
+@pytest.fixture(scope="module")
+async def machine_of_root(origin: Path, image: str) -> AsyncIterator[Machine]:
+    async for one in _booted(origin, image, cgroups=True):
+        yield one
+
+
+async def _booted(origin: Path, image: str, *, cgroups: bool = False) -> AsyncIterator[Machine]:
+    one = await Machine.boot(f"{origin}:/srv/roommate:ro", cgroups=cgroups)
+    await one.run("git config --system --add safe.directory '*'", user="root")
+    await one.give_image(image)
+    await one.run("git clone --quiet /srv/roommate clone")
+    yield one
+    one.discard()
+
+
+async def sees(who: Person, room: str, bot: str, *words: str) -> Shown:
+    """The bot's message with all these words in it, as soon as it is there."""
+
+    def look() -> Shown | None:
+        return next((one for one in who.messages(room, bot) if all(word in one.body for word in words)), None)
+
+    found = await who.wait(look, what=f"a message with {words}")
+    assert found is not None
+    return found
