@@ -54,6 +54,9 @@ for child in started:
 """
 """How many processes it may start."""
 
+NOT_HERE = ("model", "backup", "coding agents")
+"""What doctor misses because these tests do not set it up."""
+
 
 @dataclass(frozen=True, slots=True)
 class Installed:
@@ -145,19 +148,11 @@ async def look_around(one: Installed) -> None:
 async def check_with_doctor(one: Installed) -> None:
     _, said = await one.machine.try_to(f"{one.program} doctor --probe --json 2>/dev/null", user=one.user, timeout=SLOW)
     checks = {check["what"]: check for check in json.loads(said)}
-    assert [check for check in checks.values() if check["needed"] and not check["ok"]] == []
     assert "crun" in checks["podman"]["found"]
     assert "cgroup v2" in checks["podman"]["found"]
-    not_well = {name for name, check in checks.items() if not check["ok"]}
-    expected = {"workspace limit"} if one.user != "root" else set[str]()
-    assert not_well & {
-        "memory limit",
-        "CPU limit",
-        "process limit",
-        "workspace limit",
-        "seccomp",
-        "user namespace",
-    } == (expected), not_well
+    bad = {name: check for name, check in checks.items() if check["level"] != "ok" and name not in NOT_HERE}
+    # Without root no file system is made for a room.
+    assert set(bad) == ({"workspace limit"} if one.user != "root" else set()), bad
 
 
 async def idle_and_awake(one: Installed) -> None:
