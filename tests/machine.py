@@ -41,6 +41,11 @@ RUN : an ordinary user; useradd --uid 1001 --user-group --create-home --shell /b
 CMD ["/lib/systemd/systemd"]
 """
 
+OWN_CGROUPS = (
+    "--cgroupns=private", "--systemd=false", "--stop-signal=SIGRTMIN+3",
+    "--tmpfs=/run:rw,mode=755", "--tmpfs=/run/lock:rw,mode=1777", "--tmpfs=/tmp:rw,mode=1777,exec",
+)  # fmt: skip
+
 
 class Machine(Shell):
     """`Machine.boot` gives one that has started; `discard` ends it. It shares this host's network."""
@@ -52,8 +57,7 @@ class Machine(Shell):
 
     @classmethod
     async def boot(cls, *mounts: str, cgroups: bool = False) -> Self:
-        """With `cgroups` it sees this host's, in which root's Podman makes one for each room. A user's systemd may be
-        taken for gone there: without it is for what runs as a user."""
+        """With `cgroups` it sees this host's, in which root's Podman makes one for each room."""
         folder = Path(tempfile.mkdtemp(prefix="machine-"))
         recipe = CONTAINERFILE.read_text()
         (folder / "Containerfile").write_text(recipe[: recipe.index("\nFROM base AS core")] + STAGE)
@@ -62,20 +66,25 @@ class Machine(Shell):
         for path in (folder / "site").glob("*rc"), (folder / "site").glob("pip.conf"):
             for file in path:
                 file.chmod(0o644)
-        seen = [f"--volume={_cgroups(folder)}:/sys/fs/cgroup", "--cgroupns=host"] if cgroups else ["--cgroupns=private"]
+        # With cgroups of version 1 Podman's --systemd=always gives a container this host's own tree for systemd, and
+        # machines would stop one another's services. So it is done by hand where one has a namespace of its own.
+        seen = (
+            [f"--volume={_cgroups(folder)}:/sys/fs/cgroup", "--cgroupns=host", "--systemd=always", NAME]
+            if cgroups
+            else [*OWN_CGROUPS, NAME]
+        )
         name = f"machine-{secrets.token_hex(4)}"
         options = [f"--volume={mount}" for mount in (f"{folder}/site:/mnt:ro", *_local_indexes(), *mounts)]
         run = (
-            "podman", "run", "--detach", "--name", name, "--systemd=always", "--network=host",
+            "podman", "run", "--detach", "--name", name, "--network=host",
             # Root's Podman in it unpacks images, joins its rooms' namespaces, and makes a cgroup for each, which
             # it finds where it sees all of them.
             "--cap-add=SYS_ADMIN,NET_ADMIN,MKNOD,SYS_PTRACE",
-            *seen,
             "--security-opt=seccomp=unconfined", "--security-opt=unmask=ALL",
             # Podman's own are more than some hosts may give.
             f"--ulimit=nofile={_most(resource.RLIMIT_NOFILE)}", f"--ulimit=nproc={_most(resource.RLIMIT_NPROC)}",
             # Podman in it keeps its layers here: they cannot lie on the layers of the machine's own system.
-            "--volume=/home", "--volume=/var/lib/containers", *options, NAME,
+            "--volume=/home", "--volume=/var/lib/containers", *options, *seen,
         )  # fmt: skip
         for conf in SETUPS.values():
             configured = {"CONTAINERS_CONF": str(_written(folder / "containers.conf", conf))} if conf else {}
