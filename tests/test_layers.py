@@ -81,6 +81,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "where",
             "outgoing",
             "folders",
+            "trees",
             "printable",
             "setting_values",
             "__init__",

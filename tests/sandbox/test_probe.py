@@ -45,7 +45,7 @@ async def test_what_is_remembered_is_not_asked_again(make: Make, place: Path) ->
 
 async def test_a_configuration_that_stopped_working_is_forgotten(make: Make, place: Path) -> None:
     known = memory(place)
-    known["host"]["first_id"] = 4_294_950_000  # no kernel maps ids up there
+    known["host"] |= {"first_id": 4_294_950_000, "ranges": 1}  # no kernel maps ids up there
     (place / "state" / "host.json").write_text(json.dumps(known))
     sandboxes = make()
     with pytest.raises(EngineError):
@@ -67,7 +67,7 @@ async def test_without_a_user_namespace_it_works_and_is_said(make: Make, place: 
     await sandboxes.close()
     podman("stop", "--time", "0", *containers(place / "state"))
 
-    known["host"] |= {"userns": True, "first_id": 1_500_000_000}
+    known["host"] |= {"userns": True, "first_id": 1_500_000_000, "ranges": 1}
     (place / "state" / "host.json").write_text(json.dumps(known))
     hand = await make().hand(ROOM)
     assert (await hand.read("/workspace/file")).content == b"kept", "the files changed their owner with the ids"
@@ -79,23 +79,27 @@ WHOLE = "         0          0 4294967295\n"
 
 
 @pytest.mark.parametrize(
-    ("subuid", "uid_map", "first"),
+    ("subuid", "uid_map", "found"),
     [
-        ("", WHOLE, 1_000_000_000),
-        ("somebody:100000:65536\n", WHOLE, 1_000_000_000),
-        ("# a comment\nsomebody:1000000000:65536\n", WHOLE, 1_000_065_536),
+        ("", WHOLE, (1_000_000_000, 17509)),
+        ("somebody:100000:65536\n", WHOLE, (1_000_000_000, 17509)),
+        ("# a comment\nsomebody:1000000000:65536\n", WHOLE, (1_000_065_536, 17508)),
+        ("somebody:2147400000:65536\n", WHOLE, (2_147_465_536, 32768)),  # above those with a sign
         ("", "0 100000 65536\n", None),  # root of a container
-        ("", "0 100000 10000000\n", 1 << 20),
-        ("somebody:2000000:1000\n", "0 100000 10000000\n", 2_001_000),
+        ("", "0 100000 10000000\n", (1 << 20, 136)),
+        ("somebody:2000000:1000\n", "0 100000 10000000\n", (2_001_000, 122)),
     ],
 )
-def test_rooms_get_ids_that_nobody_has(tmp_path: Path, subuid: str, uid_map: str, first: int | None) -> None:
+def test_rooms_get_ids_that_nobody_has(
+    tmp_path: Path, subuid: str, uid_map: str, found: tuple[int, int] | None
+) -> None:
     (tmp_path / "subuid").write_text(subuid)
     (tmp_path / "uid_map").write_text(uid_map)
-    assert free_ids(tmp_path / "subuid", tmp_path / "uid_map") == first
+    expected = range(found[0], found[0] + found[1] * 65536, 65536) if found else None
+    assert free_ids(tmp_path / "subuid", tmp_path / "uid_map") == expected
     (tmp_path / "subuid").unlink()
     if not subuid:
-        assert free_ids(tmp_path / "subuid", tmp_path / "uid_map") == first
+        assert free_ids(tmp_path / "subuid", tmp_path / "uid_map") == expected
 
 
 async def test_a_slow_host_gets_the_time_that_it_is_said_to_need(make: Make, place: Path) -> None:

@@ -14,11 +14,12 @@ from pathlib import Path
 from roommate import logs
 from roommate.errors import EngineError, HandLost, SandboxError
 from roommate.ports import Spools
+from roommate.sandbox import ids, watches
 from roommate.sandbox.engine import Engine
 from roommate.sandbox.ground import Foundation, Ground
 from roommate.sandbox.hand import HandHost
 from roommate.sandbox.layout import COMMAND, Layout
-from roommate.sandbox.posture import STATE, Limits, digest, spec
+from roommate.sandbox.posture import STATE, Host, Limits, digest, spec
 from roommate.sandbox.workspace import Workspace
 from roommate.words import JsonObject, RoomId
 
@@ -213,9 +214,9 @@ class RoomContainer:
             )
             await engine.stop(self.name)
             hand.losses = 0
-        made = self._spec((await self._foundation.image()).id, ground)
-        workspace_mb = 0 if ground.host.quota else self._plan.limits.workspace_mb
-        await asyncio.to_thread(self.files.prepare, ground.host.owner, workspace_mb)
+        image = (await self._foundation.image()).id
+        host = await asyncio.to_thread(self._made_ready, ground.host)
+        made = self._spec(image, ground, host)
         as_it_should_be = found is not None and found.labels.get(MADE) == made["labels"][MADE]
         if found is None or not (as_it_should_be and await self._start(engine, found.state)):
             await engine.remove(self.name)
@@ -225,8 +226,22 @@ class RoomContainer:
             except EngineError:
                 self._foundation.doubt()
                 raise
+        await self._limit_watches(engine, host)
         await hand.connected(_DIAL_SECONDS * self._plan.patience)
         return hand
+
+    def _made_ready(self, host: Host) -> Host:
+        """Its files are there, and belong to the user ids that it has. Blocks. Raises EngineError."""
+        mine = ids.of_room(self.files.folder, host)
+        self.files.prepare(mine.owner, 0 if host.quota else self._plan.limits.workspace_mb)
+        if self._layout.root != mine.root:
+            self._layout.lay_out(mine.root)
+        return mine
+
+    async def _limit_watches(self, engine: Engine, host: Host) -> None:
+        """Before anything of the room runs."""
+        if host.userns and (pid := await engine.process(self.name)):
+            await watches.limit(pid)
 
     async def _start(self, engine: Engine, state: str) -> bool:
         """Start a container that is there; False when it must be made anew."""
@@ -253,7 +268,9 @@ class RoomContainer:
         if self._hand is not None and not self._layout.socket.exists():  # somebody tidied up
             await self._hang_up()
         if self._hand is None:
-            await asyncio.to_thread(self._layout.lay_out, (await self._foundation.ground()).host.root)
+            host = (await self._foundation.ground()).host
+            as_it_is = await asyncio.to_thread(ids.as_it_is, self.files.folder, host)
+            await asyncio.to_thread(self._layout.lay_out, as_it_is.root)
             patience = self._plan.patience
             hand = HandHost(self._layout.socket, patience=_END_SECONDS * patience, silence=_SILENT_SECONDS * patience)
             for attach in self._plan.attached:
@@ -276,7 +293,7 @@ class RoomContainer:
         if self._plan.spool is not None:
             self._plan.spool.detach(self.room_id)
 
-    def _spec(self, image: str, ground: Ground) -> JsonObject:
+    def _spec(self, image: str, ground: Ground, host: Host) -> JsonObject:
         plan = self._plan
         made = spec(
             name=self.name,
@@ -285,7 +302,7 @@ class RoomContainer:
             labels={ROOM: self.room_id, DAEMON: plan.daemon, STATE: str(plan.state)},
             mounts=self._layout.mounts(),
             limits=plan.limits,
-            host=ground.host,
+            host=host,
             seccomp=ground.seccomp,
             forge=plan.forge,
             certificates=self._layout.certificates,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pwd
 
 from roommate.errors import ImageError, SandboxError
-from roommate.sandbox import agent_hooks, keyring
+from roommate.sandbox import agent_hooks, ids, keyring, watches
 from roommate.sandbox.container import Plan, size
 from roommate.sandbox.ground import Foundation
 from roommate.sandbox.image import STAGE, agents_of
-from roommate.sandbox.posture import Host, Limits
+from roommate.sandbox.posture import IDS, Host, Limits
 from roommate.words import Check
 
 _CGROUP_V2 = "boot with systemd.unified_cgroup_hierarchy=1, or run the daemon as root"
@@ -47,6 +48,7 @@ async def examine(foundation: Foundation, plan: Plan) -> list[Check]:
         _limit(host, "process", host.pids, f"{plan.limits.pids} processes and threads"),
         _seccomp(host),
         await asyncio.to_thread(keyring.examine, host.root),
+        *await asyncio.to_thread(lambda: watches.examine(shared=host.ranges == 1)),
         _quota(host, plan),
         await asyncio.to_thread(agent_hooks.examine, plan.state),
     ]
@@ -122,8 +124,17 @@ def _user_namespace(host: Host) -> Check:
     if not host.userns:
         mend = "let root use 65536 more user ids (/proc/self/uid_map), or run the daemon as an ordinary user"
         return Check("user namespace", False, "none: user ids in a room are the host's", mend, needed=False)
-    found = f"user 1000 of a room is {host.owner} here"
-    return Check("user namespace", True, found if host.owner != os.getuid() else f"{found}, which is the daemon's own")
+    what = "user namespace"
+    if host.rootless:
+        found = f"user 1000 of a room is {host.owner} here, which is the daemon's own"
+        given = ids.given_to(pwd.getpwuid(os.getuid()).pw_name)
+        mend = f"usermod --add-subuids 100000-{99_999 + IDS} --add-subgids 100000-{99_999 + IDS} USER"
+        enough = given >= IDS
+        return Check(what, enough, found if enough else f"{found}; {given} ids in /etc/subuid", mend, needed=False)
+    if host.ranges > 1:
+        return Check(what, True, f"each room has {IDS} user ids of its own, from {host.first_id} on")
+    mend = "let root use more user ids, and the image be on a kernel and a file system that map them (overlay, 5.19)"
+    return Check(what, False, f"user 1000 of every room is {host.owner} here: they share limits", mend, needed=False)
 
 
 def _limit(host: Host, name: str, holds: bool, asked: str) -> Check:

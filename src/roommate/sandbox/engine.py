@@ -139,6 +139,16 @@ class Engine:
         found = answer.json()
         return Container(name, found["State"]["Status"], found["Config"].get("Labels") or {})
 
+    async def process(self, name: str) -> int:
+        """The host's id of its first process; 0 when it does not run."""
+        return int((await self._ask("GET", f"/containers/{name}/json")).json()["State"]["Pid"])
+
+    async def shares_image(self, name: str, image: str) -> bool:
+        """Does the container stand on the image's own layers, or on a copy that was made for its user ids?"""
+        made = (await self._ask("GET", f"/containers/{name}/json")).json()["GraphDriver"]["Data"]
+        of_image = (await self._ask("GET", f"/images/{image}/json")).json()["GraphDriver"]["Data"]
+        return bool(top := of_image.get("UpperDir")) and top in (made.get("LowerDir") or "").split(":")
+
     async def list(self, label: str, value: str) -> list[Container]:
         filters = json.dumps({"label": [f"{label}={value}"]})
         answer = await self._ask("GET", "/containers/json", {"all": "true", "filters": filters})

@@ -42,6 +42,11 @@ class Layout:
         """The file, in the container, of those that its programs trust; "" where the image's own will do."""
         return f"{RUN}/{_TRUSTED}" if (self.run / _TRUSTED).stat().st_size else ""
 
+    @property
+    def root(self) -> int:
+        """Host id of who is root in the room that it was laid out for."""
+        return (self.run / "hooks").stat().st_uid
+
     def lay_out(self, root: int) -> None:
         """Make the run folder as the room's user must find it. `root` is the host id of who is root in the room.
 

@@ -70,7 +70,10 @@ class Host:
     cgroup: str
     """``v1`` or ``v2``."""
     first_id: int | None
-    """Host id of id 0 in the rooms' user namespace; None without one, and rootless, where Podman maps."""
+    """Host id of id 0 in a user namespace, of a room with ids of its own or of all others; None without one, and
+    rootless, where Podman maps."""
+    ranges: int
+    """How many ranges of IDS there are from there on: 1 where all rooms have the same."""
     userns: bool
     memory: bool
     cpu: bool

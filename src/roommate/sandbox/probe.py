@@ -163,8 +163,8 @@ def _candidates(setup: str, facts: JsonObject, quota: str) -> Iterator[Host]:
     """From the best to the least: first without some limits, then without a user namespace, where that is a choice."""
     host, security = facts["host"], facts["host"]["security"]
     rootless = bool(security["rootless"])
-    first_id = None if rootless else free_ids()
-    for userns in (True,) if rootless else (True, False) if first_id is not None else (False,):
+    ids = None if rootless else free_ids()
+    for userns in (True,) if rootless else (True, False) if ids else (False,):
         for memory, cpu, pids in _ASKED:
             yield Host(
                 setup=setup,
@@ -172,7 +172,8 @@ def _candidates(setup: str, facts: JsonObject, quota: str) -> Iterator[Host]:
                 runtime=host["ociRuntime"]["name"],
                 rootless=rootless,
                 cgroup=host["cgroupVersion"],
-                first_id=first_id if userns else None,
+                first_id=ids[0] if ids and userns else None,
+                ranges=len(ids) if ids and userns else 1,
                 userns=userns,
                 memory=memory,
                 cpu=cpu,

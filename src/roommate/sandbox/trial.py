@@ -119,6 +119,7 @@ async def trial(engine: Engine, host: Host, image: str, state: Path, run: Path, 
         )
         await engine.create(made)
         await engine.start(name)
+        shared = await engine.shares_image(name, image)
         code = await engine.wait(name)
         facts = await asyncio.to_thread(_facts_of, files.workspace, image, code)
     finally:
@@ -135,6 +136,7 @@ async def trial(engine: Engine, host: Host, image: str, state: Path, run: Path, 
     return dataclasses.replace(
         host,
         userns=facts["userns"],
+        ranges=host.ranges if facts["userns"] and shared else 1,  # else each of them would need a copy of the image
         memory=_holds(facts["memory"], limits.memory_mb << 20),
         cpu=_holds(facts["cpu"], int(limits.cpus * 100_000)),
         pids=_holds(facts["pids"], limits.pids),

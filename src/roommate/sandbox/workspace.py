@@ -7,17 +7,14 @@ import errno
 import fcntl
 import logging
 import os
-import shutil
-import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from roommate import folders
+from roommate import folders, trees
 from roommate.errors import EngineError
 
 log = logging.getLogger(__name__)
@@ -74,7 +71,7 @@ class Workspace:
                 if not folder.exists():  # later its mode is the room's own matter
                     folders.readable(folder)
                 if folder.stat().st_uid != owner:
-                    _give(folder, owner)
+                    trees.give(folder, owner)
         except (OSError, EngineError) as exc:
             why = (exc.strerror if isinstance(exc, OSError) else None) or str(exc)
             full = "the disk is full: " if os.strerror(errno.ENOSPC) in why else ""
@@ -118,7 +115,7 @@ class Workspace:
             _run("umount", "--lazy", str(self._files))
         try:
             if self.folder.exists():
-                _remove_tree(self.folder)
+                trees.remove(self.folder)
         except OSError as exc:
             raise EngineError(f"the room's files in {self.folder} cannot be deleted: {exc.strerror or exc}") from exc
 
@@ -151,12 +148,14 @@ class Workspace:
         """Bytes on the host's disk: of the room's disk, or of all its files one by one."""
         if self._disk.exists():
             return self._disk.stat().st_blocks * 512
-        taken = 0
-        for _, _, files, at in os.fwalk(self._files):
-            for name in files:
-                with contextlib.suppress(OSError):  # it went away, or a room locked us out
-                    taken += os.stat(name, dir_fd=at, follow_symlinks=False).st_blocks * 512
-        return taken
+        if not self._files.exists():
+            return 0
+        top = os.open(self._files, trees.FOLDER)
+        try:
+            seen = trees.walk(top, lambda *_: None)  # a room may have locked us out of some
+            return sum(visit.about.st_blocks * 512 for visit in seen if visit.step is trees.Step.FOUND)
+        finally:
+            os.close(top)
 
     def _mount(self, megabytes: int, place: Path) -> None:
         if place.is_mount():
@@ -227,30 +226,6 @@ def _make_disk(disk: Path, megabytes: int) -> None:
     lazy = "lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0"
     _run("mkfs.ext4", "-q", "-F", "-m", "0", "-E", lazy, str(fresh))
     fresh.replace(disk)
-
-
-def _give(folder: Path, owner: int) -> None:
-    """Give a folder and all in it to `owner`: it is new, or the rooms' user ids on this host have changed."""
-    for _, below, files, at in os.fwalk(folder):
-        for name in (*below, *files):
-            os.chown(name, owner, owner, dir_fd=at, follow_symlinks=False)
-        os.fchown(at, owner, owner)
-
-
-def _remove_tree(folder: Path) -> None:
-    def open_up(remove: Callable[..., Any], path: str, _: object) -> None:
-        """A room may have locked us out of its own folders, where we are not root."""
-        parent = Path(path).parent
-        for place in (parent, Path(path)):
-            with contextlib.suppress(OSError):
-                if stat.S_ISDIR(place.lstat().st_mode):
-                    place.chmod(0o700)
-        if remove is os.unlink or remove is os.rmdir:
-            remove(path)
-        else:
-            shutil.rmtree(path)
-
-    shutil.rmtree(folder, onerror=open_up)
 
 
 def _run(*command: str, fine: tuple[int, ...] = ()) -> str:
