@@ -74,6 +74,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"config"}),
     frozenset(
         {
+            "allowance",
             "words",
             "errors",
             "tied",

@@ -138,6 +138,7 @@ class TwoRooms:
         self.quiet, self.noisy = quiet, noisy
         self._aside = aside
         self._before: Felt | None = None
+        self._started = ""
 
     @classmethod
     async def of(cls, bot: Daemon, alice: Person, mallory: Person) -> Self:
@@ -159,7 +160,7 @@ class TwoRooms:
         """Run `attack`, lines of Python, and measure the quiet room until it has ended, three times at the least.
 
         `hush` stops the real hand, and all else of the room, while it runs; `files` are put beside it by the test;
-        `meanwhile` is done once it has begun, such as calls of the noisy room.
+        `meanwhile` is done once it has begun, such as calls of the noisy room. At the end that room works as before.
         """
         before = await self.calm()
         state = await self.start(attack, hush=hush, files=files)
@@ -172,6 +173,8 @@ class TwoRooms:
         assert not ended.startswith("failed"), f"the attack itself went wrong: {ended}"
         found = Quiet(before, under, await self.measure(lambda: True), ended)
         print(found)
+        await self.mallory.answer_to(self._started)
+        await until(self._noisy_works, "the noisy room's own hand")
         return found
 
     async def start(self, attack: str, *, hush: bool = True, files: Mapping[str, bytes] | None = None) -> Path:
@@ -191,7 +194,8 @@ class TwoRooms:
             (folder / name).write_bytes(content)
         program = f"exec python3 {mark}/attack.py {mark}/state"
         # Who says it does not wait for the answer: the tool's own may be lost with the hand that it stops.
-        await self.mallory.say(self.noisy, tool("run_command", command=program, background=True) + "\n---\nSAY started")
+        begins = tool("run_command", command=program, background=True) + "\n---\nSAY started"
+        self._started = await self.mallory.say(self.noisy, begins)
         return folder / "state"
 
     async def calm(self) -> Felt:
@@ -229,6 +233,9 @@ class TwoRooms:
 
     async def _call(self) -> None:
         assert "still here" in (await self.alice.ask(self.quiet, run("echo still here"))).body
+
+    async def _noisy_works(self) -> bool:
+        return "as before" in (await self.mallory.ask(self.noisy, run("echo as before"))).body
 
     def _cpu(self) -> float:
         words = Path(f"/proc/{self.bot.pid}/stat").read_text().rpartition(")")[2].split()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
 import socket
@@ -13,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from roommate.errors import HandLost, ToolError
-from roommate.sandbox.hand import HandHost
+from roommate.errors import HandLost, SandboxError, ToolError
+from roommate.sandbox.connection import GIVEN_UP
+from roommate.sandbox.hand import BAD_ANSWERS, HandHost
 from roommate.sandbox.inside.frames import (
     CALL,
     CHUNK,
@@ -24,17 +26,25 @@ from roommate.sandbox.inside.frames import (
     HELLO,
     KILL,
     MAX_FRAME,
+    OPEN,
     RESULT,
+    TUNNEL,
     VERSION,
     WINDOW,
     Frames,
     credit,
     frame,
+    port_bytes,
 )
+from roommate.sandbox.tunnel import Tunnel
 from tests.patience import PATIENCE, until
 
 GREETING = frame(HELLO, 0, json.dumps({"version": VERSION}).encode())
 ENDED = {"code": 0, "signal": None, "seconds": 0.1, "timed_out": False, "out_of_memory": False, "spilled": None}
+
+
+def ended(number: int) -> bytes:
+    return frame(RESULT, number, json.dumps(ENDED).encode())
 
 
 class Liar:
@@ -127,7 +137,10 @@ NONSENSE = {
     "the end of no call": frame(RESULT, 77, b"{}"),
     "empty output": frame(DATA, 1, b""),
     "credit for nothing": credit(1, 1),
+    "no credit": credit(1, 0),
     "half a credit": frame(CREDIT, 1, b"\0"),
+}
+WRONG = {
     "no JSON": frame(RESULT, 1, b"{"),
     "no object": frame(RESULT, 1, b"[]"),
     "deep JSON": frame(RESULT, 1, b"[" * 100_000),
@@ -153,8 +166,133 @@ async def test_nonsense_ends_the_connection_and_nothing_else(host: HandHost, non
     assert await liar.hung_up()
     assert len(got) <= WINDOW
     honest, asking, number = await asked(host, host.run(["true"]))
-    honest.writer.write(frame(RESULT, number, json.dumps(ENDED).encode()))
+    honest.writer.write(ended(number))
     assert (await asking).code == 0
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG.keys())
+async def test_a_wrong_answer_is_that_calls_matter_alone(host: HandHost, wrong: bytes) -> None:
+    liar, asking, _ = await asked(host, host.run(["true"]))
+    other = asyncio.ensure_future(host.run(["true"]))
+    _, number, _ = await liar.heard()
+    liar.writer.write(wrong)
+    with pytest.raises(SandboxError, match="an answer that is none to run"):
+        await asking
+    liar.writer.write(ended(number))
+    assert (await other).code == 0
+    assert host.here
+    assert host.losses == 0
+
+
+async def test_wrong_answers_again_and_again_are_no_hand(host: HandHost) -> None:
+    liar, asking, number = await asked(host, host.run(["true"]))
+    for n in range(BAD_ANSWERS):
+        if n:
+            asking = asyncio.ensure_future(host.run(["true"]))
+            _, number, _ = await liar.heard()
+        liar.writer.write(frame(RESULT, number, b"{}"))
+        with pytest.raises(SandboxError, match="an answer that is none"):
+            await asking
+    assert await liar.hung_up()
+    assert host.losses == 1
+
+
+async def test_a_late_answer_is_that_calls_matter_alone(host: HandHost) -> None:
+    """Where the hand lives, as its answers to others show."""
+    liar, asking, late = await asked(host, host.run(["true"], timeout=0.1))
+    other = asyncio.ensure_future(host.run(["sleep"]))
+    _, number, _ = await liar.heard()
+    kind, sign, request = await liar.heard()
+    assert (kind, json.loads(request)) == (CALL, {"op": "jobs"})
+    liar.writer.write(frame(RESULT, sign, b'{"jobs": []}'))
+    with pytest.raises(SandboxError, match="did not end this in time"):
+        await asking
+    assert (await liar.heard())[:2] == (KILL, late)
+    liar.writer.write(frame(DATA, late, b"still") + ended(number))
+    assert (await other).code == 0
+    assert host.here
+    assert not host.busy, "what nobody waits for keeps no container up"
+    liar.writer.write(ended(late))
+    again = asyncio.ensure_future(host.run(["true"]))
+    _, number, _ = await liar.heard()
+    liar.writer.write(ended(number))
+    assert (await again).code == 0
+
+
+async def test_a_hand_that_leaves_calls_without_an_end_is_none(host: HandHost) -> None:
+    liar, asking, _ = await asked(host, host.run(["true"], timeout=0))
+    calls = [asking, *(asyncio.ensure_future(host.run(["true"], timeout=0)) for _ in range(GIVEN_UP))]
+
+    async def answer_signs_of_life() -> None:
+        with contextlib.suppress(AssertionError, ConnectionError):
+            while True:
+                kind, number, request = await liar.heard()
+                if kind == CALL and json.loads(request)["op"] == "jobs":
+                    liar.writer.write(frame(RESULT, number, b'{"jobs": []}'))
+
+    async with asyncio.timeout(PATIENCE):
+        await answer_signs_of_life()
+    assert all(isinstance(one, SandboxError) for one in await asyncio.gather(*calls, return_exceptions=True))
+    assert not host.here
+
+
+async def test_output_without_end_ends_with_its_call(host: HandHost) -> None:
+    """What has a time limit may go on a little, where its reader is slow: not for ever."""
+    got = 0
+
+    async def slow(piece: bytes) -> None:
+        nonlocal got
+        got += len(piece)
+        await asyncio.sleep(0)
+
+    liar, asking, number = await asked(host, host.run(["true"], timeout=0.1, on_output=slow))
+
+    async def pour() -> None:
+        left = WINDOW
+        with contextlib.suppress(AssertionError, ConnectionError):
+            while True:
+                while left > CHUNK + COST:
+                    liar.writer.write(frame(DATA, number, bytes(CHUNK)))
+                    left -= CHUNK + COST
+                kind, call, payload = await liar.heard()
+                if kind == CREDIT and call == number:
+                    left += int.from_bytes(payload)
+                elif kind == CALL:
+                    liar.writer.write(frame(RESULT, call, b'{"jobs": []}'))
+
+    pouring = asyncio.ensure_future(pour())
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(SandboxError, match="in time"):
+            await asking
+    pouring.cancel()
+    assert got
+
+
+async def test_who_gives_credit_for_what_it_does_not_read_gets_no_more(host: HandHost) -> None:
+    """Else the daemon would keep all that a tunnel carries."""
+    written = 0
+
+    async def pour(tunnel: Tunnel) -> None:
+        nonlocal written
+        while True:
+            await tunnel.write(bytes(CHUNK))
+            written += CHUNK
+
+    host.serve(80, pour)
+    liar = await dial(host)
+    await host.connected(PATIENCE)
+    liar.reader._transport.pause_reading()  # type: ignore[attr-defined]
+    tunnel = TUNNEL + 1
+    liar.writer.write(frame(OPEN, tunnel, port_bytes(80)))
+    believed, still = 0, 0
+    while still < 10 and written < 40 * WINDOW:
+        still = 0 if written > believed else still + 1
+        if written > believed:
+            liar.writer.write(credit(tunnel, written - believed))  # less than was sent: that is no lie to be seen
+            believed = written
+        await asyncio.sleep(0.02)
+    assert host.here
+    assert written < 8 * WINDOW
 
 
 @pytest.mark.parametrize("size", [1, 1000, CHUNK], ids=["tiny frames cost more than their bytes", "some", "large"])
@@ -178,9 +316,11 @@ async def test_nobody_sends_beyond_the_credit(host: HandHost, size: int) -> None
 async def test_more_of_a_file_than_was_asked_for(host: HandHost) -> None:
     liar, asking, number = await asked(host, host.read("x", limit=10))
     liar.writer.write(frame(DATA, number, b"x" * 11))
-    with pytest.raises(HandLost, match="more of a file"):
+    with pytest.raises(SandboxError, match="more of a file"):
         await asking
-    assert await liar.hung_up()
+    assert (await liar.heard())[:2] == (KILL, number)
+    liar.writer.write(frame(RESULT, number, b'{"size": 10}'))
+    assert host.here
 
 
 @pytest.mark.parametrize(
@@ -197,8 +337,9 @@ async def test_more_of_a_file_than_was_asked_for(host: HandHost) -> None:
 async def test_a_list_that_is_none(host: HandHost, listing: bytes) -> None:
     liar, asking, number = await asked(host, host.list(".", limit=2))
     liar.writer.write((frame(DATA, number, listing) if listing else b"") + frame(RESULT, number, b'{"total": 1}'))
-    with pytest.raises(HandLost, match="a list that is none"):
+    with pytest.raises(SandboxError, match="an answer that is none to list"):
         await asking
+    assert host.here
 
 
 async def test_a_list_without_end(host: HandHost) -> None:
@@ -213,10 +354,12 @@ async def test_a_list_without_end(host: HandHost) -> None:
         except (AssertionError, ConnectionError):
             pass
 
+    flooding = asyncio.ensure_future(flood())
     async with asyncio.timeout(PATIENCE):
-        await flood()
-        with pytest.raises(HandLost):
+        with pytest.raises(ToolError, match="this list is too long"):
             await asking
+    flooding.cancel()
+    assert host.here
 
 
 async def test_an_error_is_only_text(host: HandHost) -> None:

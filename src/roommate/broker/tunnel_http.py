@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 from aiohttp import web
 
@@ -17,6 +18,8 @@ KEEP_SECONDS = 75
 
 UNSENT = 1 << 18
 """Bytes that wait for the tunnel at which whoever writes has to wait as well."""
+PIECE = 1 << 14
+"""Bytes that are understood at once: of chunks of one byte this takes milliseconds."""
 
 
 class Servers:
@@ -27,9 +30,19 @@ class Servers:
         self._servers: dict[RoomId, web.Server] = {}
 
     async def serve(self, room_id: RoomId, tunnel: Tunnel) -> None:
-        """One connection, with as many requests as it likes. Raises HandLost."""
+        """One connection, with as many requests as it likes. Raises HandLost.
+
+        It costs nothing before its first byte; it ends when all that it began here has ended.
+        """
+        try:
+            async with asyncio.timeout(KEEP_SECONDS):
+                first = await tunnel.read()
+        except TimeoutError:
+            return
+        if not first:
+            return
         if room_id not in self._servers:
-            handler = functools.partial(self._handle, room_id)
+            handler = functools.partial(self._counted, room_id)
             self._servers[room_id] = web.Server(
                 handler,
                 access_log=None,
@@ -37,7 +50,11 @@ class Servers:
                 handler_cancellation=True,
                 auto_decompress=False,  # bodies are passed on as they are, and their headers say how that is
             )
-        await _Transport(tunnel, self._servers[room_id]()).run()
+        await _Transport(tunnel, self._servers[room_id]()).run(first)
+
+    async def _counted(self, room_id: RoomId, request: web.BaseRequest) -> web.StreamResponse:
+        with _transport_of(request).answering():
+            return await self._handle(room_id, request)
 
     async def close(self) -> None:
         for server in self._servers.values():
@@ -46,28 +63,42 @@ class Servers:
 
 def tunnel_of(request: web.BaseRequest) -> Tunnel:
     """Which tunnel a request came through. Raises HandLost when that is gone."""
-    if request.transport is None:
+    return _transport_of(request).tunnel
+
+
+def _transport_of(request: web.BaseRequest) -> _Transport:
+    if not isinstance(request.transport, _Transport):
         raise HandLost("the process in the room closed the connection")
-    tunnel: Tunnel = request.transport.get_extra_info("tunnel")
-    return tunnel
+    return request.transport
 
 
 class _Transport(asyncio.Transport):
     """Of one connection: what aiohttp's server needs of a transport, on a tunnel."""
 
     def __init__(self, tunnel: Tunnel, protocol: asyncio.Protocol) -> None:
-        super().__init__({"tunnel": tunnel})
-        self._tunnel, self._protocol = tunnel, protocol
+        super().__init__()
+        self.tunnel, self._protocol = tunnel, protocol
         self._unsent: list[bytes] = []
         self._size = 0
         self._waiting = self._closing = False
         self._reads, self._wakes = asyncio.Event(), asyncio.Event()
         self._reads.set()
+        self._idle = asyncio.Event()
+        self._idle.set()
 
-    async def run(self) -> None:
+    @contextlib.contextmanager
+    def answering(self) -> Iterator[None]:
+        """A request is being answered: one at a time."""
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._idle.set()
+
+    async def run(self, first: bytes) -> None:
         self._protocol.connection_made(self)
         loop = asyncio.get_running_loop()
-        up, down = loop.create_task(self._up()), loop.create_task(self._down())
+        up, down = loop.create_task(self._up(first)), loop.create_task(self._down())
         try:
             # A client that has hung up, or half of it, wants no answer any more.
             done, _ = await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
@@ -79,11 +110,17 @@ class _Transport(asyncio.Transport):
                 task.cancel()
             await asyncio.gather(up, down, return_exceptions=True)
             self._protocol.connection_lost(None)
+            await self._idle.wait()
 
-    async def _up(self) -> None:
-        while piece := await self._tunnel.read():
-            self._protocol.data_received(piece)
-            await self._reads.wait()
+    async def _up(self, first: bytes) -> None:
+        came = first
+        while came:
+            for start in range(0, len(came), PIECE):
+                if start:
+                    await asyncio.sleep(0)  # others get their turn
+                self._protocol.data_received(came[start : start + PIECE])
+                await self._reads.wait()
+            came = await self.tunnel.read()
 
     async def _down(self) -> None:
         while self._unsent or not self._closing:
@@ -91,7 +128,7 @@ class _Transport(asyncio.Transport):
                 self._wakes.clear()
                 await self._wakes.wait()
             pieces, self._unsent = b"".join(self._unsent), []
-            await self._tunnel.write(pieces)
+            await self.tunnel.write(pieces)
             self._size -= len(pieces)
             if self._waiting and self._size < UNSENT // 2:
                 self._waiting = False

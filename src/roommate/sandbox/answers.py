@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import (
@@ -18,7 +20,8 @@ from pydantic import (
 from roommate.words import DirEntry, Exit, Job
 
 Count = Annotated[StrictInt, Field(ge=0, lt=1 << 63)]
-Name = Annotated[str, StringConstraints(max_length=4096)]
+Name = Annotated[str, StringConstraints(max_length=8192)]
+"""A path may be longer than PATH_MAX where it is relative to a folder: of that name alone it is not."""
 Kept = Annotated[str, StringConstraints(pattern=r"^\.roommate/(output|jobs)/[A-Za-z0-9._-]{1,100}$")]
 
 
@@ -88,14 +91,16 @@ class JobStates(Answer):
 
 
 _Kind = Literal["file", "dir", "link", "other"]
-ENTRIES: TypeAdapter[list[tuple[Name, _Kind, Count]]] = TypeAdapter(list[tuple[Name, _Kind, Count]])
+ENTRIES: TypeAdapter[Iterable[tuple[Name, _Kind, Count]]] = TypeAdapter(Iterable[tuple[Name, _Kind, Count]])
 
 A = TypeVar("A", bound=Answer)
 
 
 def entries(text: bytes, limit: int) -> list[DirEntry]:
-    """Raises ValueError."""
-    found = [DirEntry(*entry) for entry in ENTRIES.validate_json(text)]
+    """Raises ValueError. What is more than `limit` is not looked at: it would take long."""
+    if not text.startswith(b"["):
+        raise ValueError("a list is a list")
+    found = [DirEntry(*entry) for entry in itertools.islice(ENTRIES.validate_json(text), limit + 1)]
     if len(found) > limit:
         raise ValueError("more entries than were asked for")
     return found

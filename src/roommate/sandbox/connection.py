@@ -3,38 +3,35 @@
 Whoever is at the other end may be hostile. A frame that is too long, of a kind that does not belong here, for a call
 that was never made, or beyond the credit given (see `frames`) ends the connection; the calls in flight raise HandLost.
 So a connection keeps at most WINDOW bytes for each call and tunnel, and a slow reader holds back only what it reads.
+What would be too much for the daemon, frames or tunnels without number, is not read before there is time for it. What
+waits here to be written has a limit, whatever credit was given for it. An answer that does not come in time ends its
+own call where the hand is there otherwise, and the connection where it is not.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import cast
 
 from pydantic import BaseModel, ValidationError
 
-from roommate.errors import HandLost
+from roommate.allowance import Allowance
+from roommate.errors import HandLost, SandboxError
 from roommate.sandbox.answers import Caller
+from roommate.sandbox.call import Call
 from roommate.sandbox.inside.frames import (
     CALL,
-    CHUNK,
-    COST,
-    CREDIT,
-    DATA,
-    END,
     HELLO,
-    KILL,
     LISTEN,
     OPEN,
-    RESULT,
     TUNNEL,
     TUNNELS,
     WINDOW,
     BadFrame,
     Frames,
-    credit,
-    credited,
     frame,
     port_bytes,
     port_of,
@@ -45,136 +42,23 @@ HELLO_WITHIN = 5.0
 """Seconds in which whoever dials in has to greet."""
 CALLER_WITHIN = 10.0
 """Seconds for looking through a room's processes."""
+FRAMES_AT_ONCE, FRAMES_A_SECOND = 2_000, 20_000
+"""How many are taken. Each costs the daemon microseconds, however small it is: output comes in large ones."""
+TUNNELS_AT_ONCE, TUNNELS_A_SECOND = 2 * TUNNELS, 100
+"""How many are opened: each is a task, a log entry, and what its handler does."""
+REST = 0.01
+"""Seconds for which nothing is read where one of these is used up, so that it is worth it to go on."""
+UNSENT = WINDOW
+"""Bytes that wait for the hand at which no more are written to calls and tunnels."""
+UNSENT_AT_MOST = 16 << 20
+"""What else is written adds up to this where the hand does not read: then it is of no use."""
+GIVEN_UP = 64
+"""Calls that a hand may leave without an end."""
 _SIGN_OF_LIFE = b'{"op":"jobs"}'
-
-Take = Callable[[bytes], Awaitable[None] | None]
 
 
 class _Hello(BaseModel):
     version: int
-
-
-class Call:
-    """One call: input that waits for credit, output that waits for its reader, and the result."""
-
-    def __init__(self, connection: Connection, number: int, content: bytes | None, within: float | None) -> None:
-        self._connection = connection
-        self._number = number
-        self._loop = asyncio.get_running_loop()
-        self._waiter: asyncio.Future[None] | None = None
-        self._unsent = None if content is None else memoryview(content)
-        self._window = WINDOW
-        self._output = bytearray()
-        self._allowed = WINDOW
-        self._held = self._used = (
-            0  # credit that the output here took, and that of output which its reader has done with
-        )
-        self._reading = False
-        self._result: bytearray | None = None
-        self._lost: str | None = None
-        self._unwanted = False
-        self._deadline = None if within is None else self._loop.call_later(within + connection.patience, self._overdue)
-
-    async def finish(self, take: Take) -> bytearray:
-        """Give all output to `take`, in order, then the result back. Raises HandLost, and what `take` raises.
-
-        Leaving early, by an error or by being cancelled, kills the call.
-        """
-        try:
-            while True:
-                if self._output:
-                    await self._hand_over(take)
-                elif self._lost is not None:
-                    raise HandLost(self._lost)
-                elif self._result is not None:
-                    return self._result
-                else:
-                    self._waiter = self._loop.create_future()
-                    await self._waiter
-        except BaseException:
-            self._abandon()
-            raise
-
-    async def _hand_over(self, take: Take) -> None:
-        piece, self._output = bytes(self._output), bytearray()
-        used, self._held = self._held, 0
-        self._reading = True
-        if (taken := take(piece)) is not None:
-            await taken
-        self._reading = False
-        self._used += used
-        if self._used >= WINDOW // 2 and self._result is None:
-            self._connection.write(credit(self._number, self._used))
-            self._allowed += self._used
-            self._used = 0
-
-    def input(self) -> bytes:
-        """The frames of input that there is credit for."""
-        frames = []
-        while self._unsent is not None and self._window > COST:
-            piece = self._unsent[: min(CHUNK, self._window - COST)]
-            if not piece:
-                self._unsent = None
-                frames.append(frame(END, self._number))
-            else:
-                self._unsent = self._unsent[len(piece) :]
-                self._window -= len(piece) + COST
-                frames.append(frame(DATA, self._number, piece))
-        return b"".join(frames)
-
-    def took(self, kind: int, payload: bytearray) -> bool:
-        """A frame of this call came; whether it was the last one. Raises BadFrame."""
-        if kind == DATA:
-            self._allowed -= len(payload) + COST
-            if self._allowed < 0 or not payload:
-                raise BadFrame("output beyond its credit")
-            if self._unwanted:
-                return False
-            self._output += payload
-            self._held += len(payload) + COST
-        elif kind == CREDIT:
-            self._window += credited(payload)
-            if self._window > WINDOW:
-                raise BadFrame("credit for what was never sent")
-            if frames := self.input():
-                self._connection.write(frames)
-            return False
-        elif kind == RESULT:
-            self._result = payload
-            self._end()
-        else:
-            raise BadFrame(f"no such kind of frame: {kind}")
-        self._wake()
-        return kind == RESULT
-
-    def lose(self, why: str) -> None:
-        self._lost = why
-        self._output.clear()
-        self._end()
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def _end(self) -> None:
-        self._unsent = None
-        if self._deadline is not None:
-            self._deadline.cancel()
-
-    def _abandon(self) -> None:
-        self._output.clear()
-        if self._result is None and self._lost is None:
-            self._end()
-            self._unwanted = True
-            self._connection.write(frame(KILL, self._number))
-            self._deadline = self._loop.call_later(self._connection.patience, self._overdue)
-
-    def _overdue(self) -> None:
-        if self._output or self._reading:  # its reader is slow, and holds the hand back
-            self._deadline = self._loop.call_later(self._connection.patience, self._overdue)
-        else:
-            self._connection.fail("the room's hand did not end a call in time")
 
 
 class Connection(asyncio.Protocol):
@@ -206,10 +90,23 @@ class Connection(asyncio.Protocol):
         self._heard = False
         self._listening: asyncio.TimerHandle | None = None
         self._why: str | None = None
+        self._full = False
+        self._frames_left = Allowance(FRAMES_AT_ONCE, FRAMES_A_SECOND)
+        self._tunnels_left = Allowance(TUNNELS_AT_ONCE, TUNNELS_A_SECOND)
+        self._resting: asyncio.TimerHandle | None = None
+        self._overdue: set[int] = set()
+        self._asked: int | None = None
+        """The call that asks for a sign of life."""
+        self._asking: asyncio.TimerHandle | None = None
 
     @property
     def busy(self) -> bool:
-        return bool(self._calls)
+        return any(not call.lost for call in self._calls.values())
+
+    @property
+    def full(self) -> bool:
+        """See `Line`."""
+        return self._full
 
     def call(self, request: bytes, content: bytes | None, within: float | None) -> Call:
         """Start a call. `content` is its input (None: it takes none), `within` the seconds after which it ends itself.
@@ -221,7 +118,7 @@ class Connection(asyncio.Protocol):
         self._number = self._number % (TUNNEL - 1) + 1
         call = Call(self, self._number, content, within)
         self._calls[self._number] = call
-        self.write(frame(CALL, self._number, request) + call.input())
+        call.send(frame(CALL, self._number, request))
         if self._listening is None:
             self._listen()
         return call
@@ -234,12 +131,19 @@ class Connection(asyncio.Protocol):
     def write(self, data: bytes) -> None:
         if self._transport is not None and self._why is None:
             self._transport.write(data)
+            if self._transport.get_write_buffer_size() > UNSENT_AT_MOST:
+                self.fail("the room's hand does not read what it is told")
+
+    def overdue(self, call: int) -> None:
+        """See `Line`. It is ended alone when the hand gives a sign of life."""
+        self._overdue.add(call)
+        self._ask()
 
     def fail(self, why: str) -> None:
         """End the connection and every call on it."""
         if self._why is None:
             self._why = why
-            for timer in (self._greeting, self._listening):
+            for timer in (self._greeting, self._listening, self._resting, self._asking):
                 if timer is not None:
                     timer.cancel()
             if self._transport is not None:
@@ -255,12 +159,31 @@ class Connection(asyncio.Protocol):
         self._listening = asyncio.get_running_loop().call_later(self._silence, self._look)
 
     def _look(self) -> None:
-        """A hand that is silent while calls run is asked for its jobs, which it has to answer in time."""
+        """A hand that is silent while calls run is asked for a sign of life."""
         self._listening = None
-        if self._calls and self._heard:
+        if self.busy and self._heard:
             self._listen()
-        elif self._calls:
-            self.call(_SIGN_OF_LIFE, None, 0)
+        elif self.busy:
+            self._ask()
+
+    def _ask(self) -> None:
+        """It is asked for its jobs, which it has to answer in time."""
+        if self._asked is None and self._why is None:
+            self.call(_SIGN_OF_LIFE, None, None)
+            self._asked = self._number
+            late = "the room's hand did not end a call in time, and does not answer"
+            self._asking = asyncio.get_running_loop().call_later(self.patience, self.fail, late)
+
+    def _answered(self) -> None:
+        assert self._asking is not None
+        self._asking.cancel()
+        self._asked = None
+        for number in self._overdue:
+            if call := self._calls.get(number):
+                call.give_up()
+        self._overdue.clear()
+        if sum(call.lost for call in self._calls.values()) > GIVEN_UP:
+            self.fail("the room's hand leaves calls without an end")
 
     # ── asyncio.Protocol ──
 
@@ -271,16 +194,49 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._heard = True
-        try:
-            for kind, number, payload in self._frames.feed(data):
-                if self._why is not None:
-                    return
-                self._take(kind, number, payload)
-        except BadFrame as error:
-            self.fail(f"the room's hand broke the protocol: {error}")
+        self._read(data)
+
+    def pause_writing(self) -> None:
+        self._full = True
+
+    def resume_writing(self) -> None:
+        self._full = False
+        waiting: list[Call | Tunnel] = [*self._calls.values(), *self._tunnels.values()]
+        for one in waiting:
+            if not self._full:
+                one.send()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.fail("the room's hand is gone: its container stopped or was killed")
+
+    def _read(self, data: bytes) -> None:
+        now = asyncio.get_running_loop().time()
+        try:
+            with contextlib.closing(self._frames.feed(data)) as frames:
+                left = self._frames_left.take(FRAMES_AT_ONCE, now)
+                for kind, number, payload in frames:
+                    self._take(kind, number, payload)
+                    if self._why is not None:
+                        return
+                    left -= 1
+                    self._frames_left.used(1)
+                    if left <= 0 or (kind == OPEN and not self._tunnels_left.take(1, now)):
+                        self._rest()
+                        return
+        except BadFrame as error:
+            self.fail(f"the room's hand broke the protocol: {error}")
+
+    def _rest(self) -> None:
+        """What has come lies here, and nothing more is read."""
+        assert self._transport is not None
+        self._transport.pause_reading()
+        self._resting = asyncio.get_running_loop().call_later(REST, self._go_on)
+
+    def _go_on(self) -> None:
+        self._resting = None
+        self._read(b"")
+        if self._resting is None and self._why is None and self._transport is not None:
+            self._transport.resume_reading()
 
     def _take(self, kind: int, number: int, payload: bytearray) -> None:
         if not self._greeted:
@@ -303,12 +259,14 @@ class Connection(asyncio.Protocol):
             raise BadFrame("a frame for no call")
         elif call.took(kind, payload):
             del self._calls[number]
+            if number == self._asked:
+                self._answered()
 
     def _open(self, number: int, port: int) -> None:
         if number < TUNNEL or number in self._tunnels or port not in self._ports or len(self._tunnels) >= TUNNELS:
             raise BadFrame("a tunnel that cannot be")
-        tunnel = Tunnel(number, send=self.write, fail=self.fail, ask=self._caller, patience=self.patience)
-        self._tunnels[number] = tunnel
+        tunnel = self._tunnels[number] = Tunnel(self, number, self._caller)
+        self._tunnels_left.used(1)
         self._opened(port, tunnel)
 
     async def _caller(self, tunnel: int) -> str:
@@ -316,7 +274,7 @@ class Connection(asyncio.Protocol):
         asked = json.dumps({"op": "caller", "tunnel": tunnel}).encode()
         try:
             return Caller.model_validate_json(await self.call(asked, None, CALLER_WITHIN).finish(_nothing)).command
-        except ValidationError:
+        except (ValidationError, SandboxError):
             raise HandLost("the room's hand did not say who opened a tunnel") from None
 
 

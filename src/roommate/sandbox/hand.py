@@ -8,27 +8,34 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import socket as sockets
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
-
 from roommate.errors import HandLost, SandboxError, ToolError
-from roommate.sandbox.answers import Answer, Done, Ended, JobState, JobStates, Refused, Size, Total, entries
-from roommate.sandbox.connection import Connection, Take
+from roommate.sandbox.answers import Done, Ended, JobState, JobStates, Refused, Size, Total, entries
+from roommate.sandbox.call import Take
+from roommate.sandbox.connection import Connection
+from roommate.sandbox.handlers import Handlers
 from roommate.sandbox.inside.frames import MAX_FRAME, VERSION
 from roommate.sandbox.tunnel import Tunnel
 from roommate.words import DirEntry, Exit, FileSlice, Job
 
 log = logging.getLogger(__name__)
 
-ACCEPT_PAUSE = 0.05
-"""Seconds between two that dial in, so that a container that dials for fun cannot keep the daemon busy."""
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 5.0
+"""Seconds between two that dial in: a container that dials for fun cannot keep the daemon busy."""
+CALM = 20.0
+"""The pause doubles with each that dials in within so many seconds of the one before."""
+LARGEST_FILE = 1 << 62
 FILE_TIME = 60.0
 """Seconds that reading, writing or listing may take in all."""
-LIST_BYTES = 16 << 20
+LIST_BYTES = 1 << 19
+"""Of the text of a listing: to understand more of it at once would hold up all rooms."""
+BAD_ANSWERS = 3
+"""In a row; then it is not this call that is wrong, but the hand."""
 
 _MODULES = (
     "frames",
@@ -64,7 +71,7 @@ def program() -> bytes:
     return (_LOADER + "\n".join(loads) + ".main()\n").encode()
 
 
-A = TypeVar("A", bound=Answer)
+A = TypeVar("A")
 
 
 class HandHost:
@@ -79,15 +86,15 @@ class HandHost:
         self.last_used = 0.0
         """When a call began or ended last, as loop.time(); calls in flight are `busy`."""
         self.losses = 0
-        """How many connections in a row were lost in mid-call, with no call that came to its end since."""
+        """How many connections in a row were lost in mid-call, with no call that came to a good end since."""
         self._missed: Connection | None = None
         self._socket, self._patience, self._silence = socket, patience, silence
         self._listener: sockets.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
         self._dialled: set[Connection] = set()
         self._connection: Connection | None = None
-        self._served: dict[int, Callable[[Tunnel], Awaitable[None]]] = {}
-        self._handlers: set[asyncio.Task[None]] = set()
+        self._bad_answers = 0
+        self._handlers = Handlers(str(socket))
         self._here = asyncio.Event()
         self._why = "the room's hand has not dialled in"
 
@@ -130,17 +137,14 @@ class HandHost:
             self._socket.unlink(missing_ok=True)
         for connection in list(self._dialled):
             connection.fail("the daemon has let go of this room")
-        for handler in self._handlers:
-            handler.cancel()
-        if self._handlers:
-            await asyncio.wait(self._handlers)
+        await self._handlers.close()
 
     def serve(self, port: int, handler: Callable[[Tunnel], Awaitable[None]]) -> None:
         """From now on each connection to this port of 127.0.0.1 in the container, a tunnel, gets its `handler`.
 
         The tunnel is closed when its handler returns. A handler that raises harms nobody but its tunnel.
         """
-        self._served[port] = handler
+        self._handlers.serve(port, handler)
         if self._connection is not None:
             self._connection.listen(port)
 
@@ -156,16 +160,20 @@ class HandHost:
 
     async def _accept(self, listener: sockets.socket) -> None:
         loop = asyncio.get_running_loop()
+        pause, before = SHORTEST_PAUSE, -math.inf
         while True:
             try:
                 dialled, _ = await loop.sock_accept(listener)
                 await loop.connect_accepted_socket(self._dialled_in, dialled)
             except OSError:  # out of file descriptors: others may give some back
                 await asyncio.sleep(1)
-            await asyncio.sleep(ACCEPT_PAUSE)
+            now = loop.time()
+            pause = SHORTEST_PAUSE if now - before > CALM else min(2 * pause, LONGEST_PAUSE)
+            before = now
+            await asyncio.sleep(pause)
 
     def _dialled_in(self) -> Connection:
-        connection = Connection(self._arrived, self._opened, self._gone, self._patience, self._silence)
+        connection = Connection(self._arrived, self._handlers.take, self._gone, self._patience, self._silence)
         self._dialled.add(connection)
         return connection
 
@@ -177,24 +185,9 @@ class HandHost:
         older, self._connection = self._connection, connection
         if older is not None:
             older.fail("another hand dialled in and took this one's place")
-        for port in self._served:
+        for port in self._handlers.ports:
             connection.listen(port)
         self._here.set()
-
-    def _opened(self, port: int, tunnel: Tunnel) -> None:
-        task = asyncio.get_running_loop().create_task(self._handle(port, tunnel), name=f"tunnel to {port}")
-        self._handlers.add(task)
-        task.add_done_callback(self._handlers.discard)
-
-    async def _handle(self, port: int, tunnel: Tunnel) -> None:
-        try:
-            await self._served[port](tunnel)
-        except HandLost:
-            pass  # the process in the room, or the room, went away
-        except Exception:  # a room must survive whatever one connection does
-            log.exception("%s: a tunnel to port %d failed", self._socket, port)
-        finally:
-            tunnel.close()
 
     def _gone(self, connection: Connection, why: str) -> None:
         self._dialled.discard(connection)
@@ -219,8 +212,10 @@ class HandHost:
         second later; cancelling does not wait for that. What a command that ended by itself left running goes on.
         Processes that outlive it and hold its output open delay the Exit by a second at most. ``Exit.spilled`` is
         relative to the workspace."""
+        if not command:
+            raise ToolError("there is no command to run")
         ended = await self._ask(
-            Ended,
+            Ended.model_validate_json,
             take=on_output,
             content=stdin or None,
             within=timeout,
@@ -236,19 +231,23 @@ class HandHost:
 
     async def read(self, path: str, offset: int = 0, limit: int = 1 << 20) -> FileSlice:
         """See `ports.Hand`. Regular files only: a FIFO or a device is a ToolError."""
+        if offset + limit > LARGEST_FILE:
+            raise ToolError(f"no file has {offset + limit} bytes")
         content = bytearray()
 
         def take(piece: bytes) -> None:
             content.extend(piece)
             if len(content) > limit:
-                raise self._broken("more of a file than was asked for")
+                raise SandboxError("the room's hand sent more of a file than was asked for")
 
-        size = await self._ask(Size, take=take, within=FILE_TIME, op="read", path=path, offset=offset, limit=limit)
+        size = await self._ask(
+            Size.model_validate_json, take=take, within=FILE_TIME, op="read", path=path, offset=offset, limit=limit
+        )
         return FileSlice(bytes(content), size.size)
 
     async def write(self, path: str, content: bytes) -> None:
         """See `ports.Hand`. Symbolic links are followed, inside the container."""
-        await self._ask(Done, content=content, within=FILE_TIME, op="write", path=path)
+        await self._ask(Done.model_validate_json, content=content, within=FILE_TIME, op="write", path=path)
 
     async def list(self, path: str, pattern: str | None = None, limit: int = 1000) -> tuple[list[DirEntry], int]:
         """See `ports.Hand`. Paths are relative to `path`; a pattern without a slash is about names at any depth."""
@@ -257,35 +256,39 @@ class HandHost:
         def take(piece: bytes) -> None:
             text.extend(piece)
             if len(text) > LIST_BYTES:
-                raise self._broken("a list without an end")
+                raise ToolError(f"{path}: this list is too long: take a folder further down, or a pattern")
 
-        total = await self._ask(Total, take=take, within=FILE_TIME, op="list", path=path, pattern=pattern, limit=limit)
-        try:
-            return entries(bytes(text), limit), total.total
-        except ValueError:
-            raise self._broken("a list that is none") from None
+        def whole(result: bytearray) -> tuple[list[DirEntry], int]:
+            return entries(bytes(text), limit), Total.model_validate_json(result).total
+
+        return await self._ask(whole, take=take, within=FILE_TIME, op="list", path=path, pattern=pattern, limit=limit)
 
     async def start_job(self, command: str, *, cwd: str = "/workspace") -> Job:
-        return (await self._ask(JobState, within=FILE_TIME, op="start_job", command=command, cwd=cwd)).word()
+        return (
+            await self._ask(JobState.model_validate_json, within=FILE_TIME, op="start_job", command=command, cwd=cwd)
+        ).word()
 
     async def job(self, job_id: str) -> Job:
-        return (await self._ask(JobState, within=FILE_TIME, op="job", id=job_id)).word()
+        return (await self._ask(JobState.model_validate_json, within=FILE_TIME, op="job", id=job_id)).word()
 
     async def jobs(self) -> Sequence[Job]:
-        return [state.word() for state in (await self._ask(JobStates, within=FILE_TIME, op="jobs")).jobs]
+        return [
+            state.word() for state in (await self._ask(JobStates.model_validate_json, within=FILE_TIME, op="jobs")).jobs
+        ]
 
     async def stop_job(self, job_id: str) -> Job:
-        return (await self._ask(JobState, within=FILE_TIME, op="stop_job", id=job_id)).word()
+        return (await self._ask(JobState.model_validate_json, within=FILE_TIME, op="stop_job", id=job_id)).word()
 
     async def _ask(
         self,
-        answer: type[A],
+        understand: Callable[[bytearray], A],
         *,
         take: Take = lambda _: None,
         content: bytes | None = None,
         within: float | None,
         **request: Any,
     ) -> A:
+        """Raises HandLost, SandboxError for this call alone when the answer is wrong or too late, and ToolError."""
         if (connection := self._connection) is None:
             raise HandLost(self._why)
         try:
@@ -298,23 +301,32 @@ class HandHost:
         self.last_used = loop.time()
         try:
             result = await connection.call(text, content, within).finish(take)
-            self.losses = 0
+            if (refused := Refused.model_validate_json(result)).error is None:
+                answer = understand(result)
         except HandLost:
-            if connection is not self._missed:
-                self._missed, self.losses = connection, self.losses + 1
+            self._lost(connection)
             raise
+        except SandboxError:
+            self._answered_badly(connection)
+            raise
+        except ValueError:
+            self._answered_badly(connection)
+            raise SandboxError(f"the room's hand gave an answer that is none to {request['op']}") from None
         finally:
             self.last_used = loop.time()
-        try:
-            if (refused := Refused.model_validate_json(result)).error is not None:
-                raise ToolError(refused.error)
-            return answer.model_validate_json(result)
-        except ValidationError:
-            raise self._broken(f"an answer that is none to {request['op']}") from None
+        self.losses = self._bad_answers = 0
+        if refused.error is not None:
+            raise ToolError(refused.error)
+        return answer
 
-    def _broken(self, what: str) -> HandLost:
-        """The hand sent nonsense: hang up."""
-        why = f"the room's hand broke the protocol: {what}"
-        if self._connection is not None:
-            self._connection.fail(why)
-        return HandLost(why)
+    def _lost(self, connection: Connection) -> None:
+        if connection is not self._missed:
+            self._missed, self.losses = connection, self.losses + 1
+
+    def _answered_badly(self, connection: Connection) -> None:
+        """One such answer is this call's matter alone; where they come again and again, the hand is none."""
+        self._bad_answers += 1
+        if self._bad_answers >= BAD_ANSWERS:
+            self._bad_answers = 0
+            self._lost(connection)
+            connection.fail("the room's hand broke the protocol: it gives wrong answers again and again")

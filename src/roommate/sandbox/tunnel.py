@@ -20,6 +20,7 @@ from roommate.sandbox.inside.frames import (
     credited,
     frame,
 )
+from roommate.sandbox.line import Line
 
 LINGER = 5.0
 """Seconds that a tunnel closed here has for what was written to be taken by the other end."""
@@ -28,19 +29,11 @@ LINGER = 5.0
 class Tunnel:
     """`ports.Tunnel`. One task reads and one writes, at most; what is not read holds back the sender."""
 
-    def __init__(
-        self,
-        number: int,
-        *,
-        send: Callable[[bytes], None],
-        fail: Callable[[str], None],
-        ask: Callable[[int], Awaitable[str]],
-        patience: float,
-    ) -> None:
-        """`send` takes frames, `fail` ends the whole connection: a hand did not end this tunnel in `patience` s.
-        `ask` tells of a tunnel by its number who opened it."""
-        self._number = number
-        self._send, self._fail, self._ask, self._patience = send, fail, ask, patience
+    def __init__(self, line: Line, number: int, ask: Callable[[int], Awaitable[str]]) -> None:
+        """`ask` tells of a tunnel by its number who opened it."""
+        self.broken: Callable[[], None] = lambda: None
+        """Called when the other side ended it before its time."""
+        self._line, self._number, self._ask = line, number, ask
         self._loop = asyncio.get_running_loop()
         self._received = bytearray()
         self._held = self._used = 0
@@ -68,7 +61,7 @@ class Tunnel:
         self._used += self._held
         self._held = 0
         if self._used >= WINDOW // 2 and not self._eof:
-            self._send(credit(self._number, self._used))
+            self._line.write(credit(self._number, self._used))
             self._allowed += self._used
             self._used = 0
         return piece
@@ -80,7 +73,7 @@ class Tunnel:
             self._check()
             if self._ended:
                 raise HandLost("this end of the tunnel was closed")
-            if self._window <= COST:
+            if self._window <= COST or self._line.full:
                 self._writer = self._loop.create_future()
                 try:
                     await self._writer
@@ -90,7 +83,7 @@ class Tunnel:
             piece = unsent[: min(CHUNK, self._window - COST)]
             unsent = unsent[len(piece) :]
             self._window -= len(piece) + COST
-            self._send(frame(DATA, self._number, piece))
+            self._line.write(frame(DATA, self._number, piece))
 
     async def caller(self) -> str:
         """See `ports.Tunnel`."""
@@ -101,7 +94,7 @@ class Tunnel:
         """No more is written; the other end reads to the end of what was."""
         if not (self._ended or self._over):
             self._ended = True
-            self._send(frame(END, self._number))
+            self._line.write(frame(END, self._number))
             self._wake()
 
     def close(self) -> None:
@@ -120,13 +113,15 @@ class Tunnel:
             self._received.clear()
             if self._timer is not None:
                 self._timer.cancel()
-            self._send(frame(KILL, self._number))
-            self._timer = self._loop.call_later(
-                self._patience, self._fail, "the room's hand did not end a tunnel in time"
-            )
+            self._line.write(frame(KILL, self._number))
+            self._timer = self._loop.call_later(self._line.patience, self._line.overdue, self._number)
             self._wake()
 
     # ── For the connection ──
+
+    def send(self) -> None:
+        """There is room on the line again."""
+        self._wake()
 
     def took(self, kind: int, payload: bytearray) -> bool:
         """A frame of this tunnel came; whether it was the last one. Raises BadFrame."""
@@ -139,7 +134,7 @@ class Tunnel:
                 self._held += len(payload) + COST
         elif kind == CREDIT:
             self._window += credited(payload)
-            if self._window > WINDOW:
+            if self._window > WINDOW or not any(payload):
                 raise BadFrame("credit for what was never sent")
         elif kind == END:
             if self._eof:
@@ -160,6 +155,8 @@ class Tunnel:
         if self._timer is not None:
             self._timer.cancel()
         self._wake()
+        if why:
+            self.broken()
 
     def _check(self) -> None:
         if self._lost:

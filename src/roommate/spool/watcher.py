@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from roommate import logs
+from roommate.allowance import Allowance
 from roommate.errors import StateError
 from roommate.spool.folder import RIPE_SECONDS, Folder
 from roommate.spool.inotify import Inotify
@@ -45,8 +46,8 @@ class Spool:
 
     def __init__(self) -> None:
         self._folders: dict[RoomId, Folder] = {}
-        self._allowances: dict[RoomId, _Allowance] = {}
-        self._stirs: dict[RoomId, _Allowance] = {}
+        self._allowances: dict[RoomId, Allowance] = {}
+        self._stirs: dict[RoomId, Allowance] = {}
         self._watches: dict[RoomId, int] = {}
         self._rooms: dict[int, RoomId] = {}
         """By watch."""
@@ -61,8 +62,8 @@ class Spool:
         """Watch `out`, and write answers into `into`. Attaching again watches anew: the folder may be another one."""
         self.detach(room_id)
         self._folders[room_id] = Folder(room_id, out, into)
-        self._allowances.setdefault(room_id, _Allowance(BURST, RATE))
-        self._stirs.setdefault(room_id, _Allowance(BURST * EVENTS_OF_A_FILE, RATE * EVENTS_OF_A_FILE))
+        self._allowances.setdefault(room_id, Allowance(BURST, RATE))
+        self._stirs.setdefault(room_id, Allowance(BURST * EVENTS_OF_A_FILE, RATE * EVENTS_OF_A_FILE))
         self._mark(room_id)
 
     def detach(self, room_id: RoomId) -> None:
@@ -178,20 +179,3 @@ class Spool:
             self._mark(room_id)
         if taken.unripe:
             self._later(room_id, RIPE_SECONDS)
-
-
-class _Allowance:
-    """A bucket of `burst` that `rate` a second flows into; how much may be done now."""
-
-    def __init__(self, burst: int, rate: int) -> None:
-        self._burst, self._rate = burst, rate
-        self._left = float(burst)
-        self._at = 0.0
-
-    def take(self, wanted: int, now: float) -> int:
-        self._left = min(self._burst, self._left + (now - self._at) * self._rate)
-        self._at = now
-        return max(0, min(wanted, int(self._left)))
-
-    def used(self, done: int) -> None:
-        self._left -= done

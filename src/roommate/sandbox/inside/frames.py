@@ -30,7 +30,7 @@ import struct
 
 TYPE_CHECKING = False  # as typing has it, without the 2 ms of importing typing
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 VERSION = 2
 """Rises when an older hand, still running in its container, would not understand the daemon any more."""
@@ -82,8 +82,10 @@ class Frames:
     def __init__(self) -> None:
         self._held = bytearray()
 
-    def feed(self, piece: bytes) -> Iterator[tuple[int, int, bytearray]]:
-        """The frames (kind, call, payload) that `piece` completes. Raises BadFrame; the stream is of no use then."""
+    def feed(self, piece: bytes) -> Generator[tuple[int, int, bytearray], None, None]:
+        """The frames (kind, call, payload) that `piece` completes. Raises BadFrame; the stream is of no use then.
+
+        What is not taken before this is closed comes with the next piece."""
         held = self._held
         held += piece
         start = 0

@@ -1,0 +1,180 @@
+"""One call of the daemon to a hand: input that waits for credit, output that waits for its reader, and the result."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from roommate.errors import HandLost, SandboxError
+from roommate.sandbox.inside.frames import (
+    CHUNK,
+    COST,
+    CREDIT,
+    DATA,
+    END,
+    KILL,
+    RESULT,
+    WINDOW,
+    BadFrame,
+    credit,
+    credited,
+    frame,
+)
+from roommate.sandbox.line import Line
+
+LAST_BYTES = 4 << 20
+"""Output that may still come of what should have ended: its reader was slow, and pipes hold some."""
+
+Take = Callable[[bytes], Awaitable[None] | None]
+
+
+class Call:
+    """`content` is its input (None: it takes none), `within` the seconds after which it ends itself (None: never)."""
+
+    def __init__(self, line: Line, number: int, content: bytes | None, within: float | None) -> None:
+        self._line, self._number = line, number
+        self._loop = asyncio.get_running_loop()
+        self._waiter: asyncio.Future[None] | None = None
+        self._unsent = None if content is None else memoryview(content)
+        self._window = WINDOW
+        self._output = bytearray()
+        self._allowed = WINDOW
+        self._held = self._used = (
+            0  # credit that the output here took, and that of output which its reader has done with
+        )
+        self._reading = False
+        self._last_bytes: int | None = None
+        """How much output may still come, once its time is over."""
+        self._result: bytearray | None = None
+        self._lost: SandboxError | None = None
+        self.unwanted = False
+        """Nobody waits for it any more; the hand knows, and only its result is still to come."""
+        self._deadline = None if within is None else self._loop.call_later(within + line.patience, self._overdue)
+
+    @property
+    def lost(self) -> bool:
+        """Who waited for it was told that it is lost; its result may still come."""
+        return self._lost is not None
+
+    async def finish(self, take: Take) -> bytearray:
+        """Give all output to `take`, in order, then the result back.
+
+        Raises HandLost, SandboxError when the hand does not end this one call in time, and what `take` raises. Leaving
+        early, by an error or by being cancelled, kills the call.
+        """
+        try:
+            while True:
+                if self._output:
+                    await self._hand_over(take)
+                elif self._lost is not None:
+                    raise self._lost
+                elif self._result is not None:
+                    return self._result
+                else:
+                    self._waiter = self._loop.create_future()
+                    await self._waiter
+        except BaseException:
+            self._abandon()
+            raise
+
+    async def _hand_over(self, take: Take) -> None:
+        piece, self._output = bytes(self._output), bytearray()
+        used, self._held = self._held, 0
+        self._reading = True
+        try:
+            if (taken := take(piece)) is not None:
+                await taken
+        finally:
+            self._reading = False
+        self._used += used
+        if self._used >= WINDOW // 2 and self._result is None and self._lost is None:
+            self._line.write(credit(self._number, self._used))
+            self._allowed += self._used
+            self._used = 0
+
+    def send(self, first: bytes = b"") -> None:
+        """Write `first`, and what there is of input, credit, and room on the line."""
+        frames = [first] if first else []
+        while self._unsent is not None and self._window > COST and not self._line.full:
+            piece = self._unsent[: min(CHUNK, self._window - COST)]
+            if not piece:
+                self._unsent = None
+                frames.append(frame(END, self._number))
+            else:
+                self._unsent = self._unsent[len(piece) :]
+                self._window -= len(piece) + COST
+                frames.append(frame(DATA, self._number, piece))
+        if frames:
+            self._line.write(b"".join(frames))
+
+    def took(self, kind: int, payload: bytearray) -> bool:
+        """A frame of this call came; whether it was the last one. Raises BadFrame."""
+        if kind == DATA:
+            self._allowed -= len(payload) + COST
+            if self._allowed < 0 or not payload:
+                raise BadFrame("output beyond its credit")
+            if self.unwanted:
+                return False
+            self._output += payload
+            self._held += len(payload) + COST
+            if self._last_bytes is not None:
+                self._last_bytes -= len(payload)
+        elif kind == CREDIT:
+            self._window += credited(payload)
+            if self._window > WINDOW or not any(payload):
+                raise BadFrame("credit for what was never sent")
+            self.send()
+            return False
+        elif kind == RESULT:
+            self._result = payload
+            self._end()
+        else:
+            raise BadFrame(f"no such kind of frame: {kind}")
+        self._wake()
+        return kind == RESULT
+
+    def lose(self, why: str) -> None:
+        """The connection ended."""
+        self._fail(HandLost(why))
+
+    def give_up(self) -> None:
+        """The hand lives and does not end this call: who waits for it is told so, and all else goes on."""
+        if self._result is None and self._lost is None:
+            self._fail(SandboxError("the room's hand did not end this in time: it may still run in the container"))
+            self._kill()
+
+    def _fail(self, lost: SandboxError) -> None:
+        self._lost = lost
+        self._output.clear()
+        self._end()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _end(self) -> None:
+        self._unsent = None
+        if self._deadline is not None:
+            self._deadline.cancel()
+
+    def _abandon(self) -> None:
+        self._output.clear()
+        if self._result is None and self._lost is None:
+            self._end()
+            self._kill()
+            self._deadline = self._loop.call_later(self._line.patience, self._line.overdue, self._number)
+
+    def _kill(self) -> None:
+        if not self.unwanted:
+            self.unwanted = True
+            self._line.write(frame(KILL, self._number))
+
+    def _overdue(self) -> None:
+        """Its time is over. A slow reader may hold the hand back; but what goes on for ever is held back by nobody."""
+        if self._last_bytes is None:
+            self._last_bytes = LAST_BYTES
+        if self._last_bytes > 0 and (self._output or self._reading):
+            self._deadline = self._loop.call_later(self._line.patience, self._overdue)
+        else:
+            self._line.overdue(self._number)
