@@ -45,11 +45,11 @@ def owners(folder: Path) -> set[int]:
     return found
 
 
-@pytest.mark.parametrize("name", ["d", "long" * 60])
-def test_a_deep_tree_is_walked_given_and_deleted(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(("levels", "name"), [(1200, "d"), (100, "long" * 60)])
+def test_a_deep_tree_is_walked_given_and_deleted(tmp_path: Path, levels: int, name: str) -> None:
     tree = tmp_path / "tree"
     tree.mkdir()
-    dig(tree, 1200, name)
+    dig(tree, levels, name)
     with few_descriptors():
         assert owners(tree) == {os.getuid()}
         trees.give(tree, OWNER)

@@ -50,15 +50,20 @@ class _Level:
 
 
 def walk(
-    top: int, lost: Callable[[str, OSError], object], *, longest: int | None = None, unlock: bool = False
+    top: int,
+    lost: Callable[[str, OSError], object],
+    *,
+    skip: frozenset[str] = frozenset(),
+    longest: int | None = None,
+    unlock: bool = False,
 ) -> Iterator[Visit]:
-    """Everything below the open folder `top`, sorted by name.
+    """Everything below the open folder `top`, sorted by name, but what is called `skip` right in it.
 
     What cannot be looked at is given to `lost`, by its name in the folder that was entered last and not left since; so
     is a folder whose path below the top has more than `longest` bytes. What goes away meanwhile is passed over.
     `unlock` opens folders that were closed to their owner. Raises OSError where `top` itself cannot be listed.
     """
-    levels = [_Level("", os.fstat(top), _names(top), 0)]
+    levels = [_Level("", os.fstat(top), [name for name in _names(top) if name not in skip], 0)]
     at = os.open(".", FOLDER, dir_fd=top)
     try:
         while True:

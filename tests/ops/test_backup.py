@@ -8,18 +8,22 @@ import io
 import json
 import os
 import stat
+import subprocess
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from roommate import trees
 from roommate.errors import StateError
-from roommate.ops import backup
+from roommate.ops import backup, tree
 from roommate.ops.restore import restore
 from roommate.words import JsonObject
+from tests.test_trees import dig, few_descriptors
 
 SECRET = "a file of the host"
 
@@ -236,3 +240,84 @@ def test_a_manifest_of_another_shape_is_told(tmp_path: Path, wrong: dict[str, ob
     file = forged(tmp_path / "roommate-20260101T000000Z.tar.gz", **wrong)
     with pytest.raises(StateError, match=r"damaged|newer"):
         backup.verify(file)
+
+
+def room_of(state: backup.State) -> Path:
+    return state.folder / "rooms/0123abcd/files/workspace"
+
+
+def test_a_deep_folder_is_packed_and_comes_back(state: backup.State, tmp_path: Path) -> None:
+    workspace = room_of(state)
+    dig(workspace, 1200)
+    (workspace / "long").mkdir()
+    dig(workspace / "long", 80, "long" * 10)
+    (workspace / "z").write_text("after it")
+    with few_descriptors():
+        file, manifest = made(state, tmp_path / "backups")
+        backup.verify(file)
+        restored(file, tmp_path / "other")
+    (long,) = [why for name, why in manifest.left_out.items() if "/long/" in name]
+    assert long == "its path has more than 3,000 bytes", "that is one line"
+    after = tmp_path / "other" / "rooms/0123abcd/files/workspace"
+    assert (after / "/".join(["d"] * 1200) / "leaf").exists()
+    assert (after / "z").read_text() == "after it"
+    for deep in (workspace, after):
+        trees.remove(deep)  # as pytest cannot
+
+
+def test_holes_cost_nothing_and_come_back(state: backup.State, tmp_path: Path) -> None:
+    workspace, size = room_of(state), (1 << 30) - 1
+    for number in range(20):
+        with (workspace / f"empty-{number}").open("wb") as empty:
+            empty.truncate(size)
+    with (workspace / "some").open("wb") as some:
+        for place in (5 << 20, 300 << 20, 301 << 20, size - 4):
+            some.seek(place)
+            some.write(b"data")
+    packed = []
+    file, manifest = backup.make(state, tmp_path / "to", keep=1, packed=lambda part, size: packed.append(size))
+    assert packed[-1] < 4 << 20
+    assert backup.verify(file) == manifest
+    assert restored(file, tmp_path / "other") == manifest
+    after = tmp_path / "other" / "rooms/0123abcd/files/workspace"
+    out = tmp_path / "tar"
+    out.mkdir()
+    subprocess.run(("tar", "-xzf", file, "-C", out), check=True)
+    for copied in (after, out / "rooms/0123abcd/files/workspace"):
+        assert {(copied / f"empty-{number}").stat().st_size for number in range(20)} == {size}
+        assert (copied / "some").stat().st_blocks * 512 < 4 << 20
+        with (copied / "some").open("rb") as some:
+            for place in (5 << 20, 300 << 20, 301 << 20, size - 4):
+                some.seek(place)
+                assert some.read(4) == b"data"
+
+
+def test_of_one_room_so_much_is_packed_and_the_rest_is_told(
+    state: backup.State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = room_of(state)
+    for number in range(200):
+        (workspace / f"big-{number}").write_bytes(b"x" * 50_000)
+    limited = replace(state, rooms=(replace(state.rooms[0], most=210_000),))
+    file, manifest = made(limited, tmp_path / "limited")
+    bigs = [name for name in manifest.hashes if "/big-" in name]
+    assert len(bigs) == 4
+    assert any("kept.txt" in name for name in manifest.hashes), "what is small has room still"
+    assert len(manifest.left_out) <= tree.MOST_LEFT_OUT + 1
+    assert manifest.left_out["rooms/0123abcd/files/…"].startswith("and ")
+    assert restored(file, tmp_path / "other") == manifest
+
+    monkeypatch.setattr(tree, "MOST_ENTRIES", 50)
+    _, manifest = made(state, tmp_path / "fewer")
+    assert len([name for name in manifest.hashes if name.startswith("rooms/")]) <= 50
+    assert any("more files than a backup holds" in why for why in manifest.left_out.values())
+
+
+@pytest.mark.parametrize("spots", ["0", "a,b", "5,1,0,1", "-1,5", "0,5,1099511627776,5", "0,-5"])
+def test_a_forged_map_of_holes_is_damage(tmp_path: Path, spots: str) -> None:
+    member = tarfile.TarInfo("state/file")
+    member.size, member.pax_headers = 5, {"GNU.sparse.map": spots, "GNU.sparse.size": "10"}
+    with gzip.open(tmp_path / "forged", "wb") as zipped, tarfile.open(fileobj=zipped, mode="w|") as tar:
+        tar.addfile(member, io.BytesIO(b"12345"))
+    with pytest.raises(StateError, match="damaged|no backup that can be read"):
+        backup.verify(tmp_path / "forged")

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from roommate.errors import HandLost, ToolError
+from roommate.ops import backup
 from roommate.sandbox.inside.frames import HELLO, VERSION, frame
 from roommate.sandbox.rooms import RoomSandboxes
-from roommate.words import RoomId
+from roommate.sandbox.workspace import Workspace
+from roommate.words import JsonObject, RoomId
 from tests.patience import PATIENCE
-from tests.sandbox.conftest import ROOM, Make, sh
+from tests.sandbox.conftest import ROOM, SMALL, Make, sh
 
 IMPOSTOR = """
 import socket, struct
@@ -105,3 +109,36 @@ async def test_who_speaks_in_place_of_the_hand_gets_nowhere(
             except HandLost:
                 continue
     assert (await sh(await lodge.hand(RoomId("!beside:example.org")), "echo fine")).text == "fine\n"
+
+
+async def test_a_deep_folder_is_backed_up_and_reset(make: Make, place: Path) -> None:
+    sandboxes = make(limits=replace(SMALL, workspace_mb=0))
+    hand = await sandboxes.hand(ROOM)
+    await hand.run(f"python3 -c '{DEEP}'")
+    files = Workspace(next((place / "state" / "rooms").iterdir()))
+    assert (await sandboxes.disk(ROOM))[0] < 1 << 20, "folders are not counted, and that ends"
+
+    def copied(to: Path) -> JsonObject:
+        to.touch()
+        return {}
+
+    state = backup.State(place / "state", copied, (backup.Room(files.folder.name, files.opened, 0),))
+    file, manifest = backup.make(state, place / "backups", keep=1, packed=lambda part, size: None)
+    backup.verify(file)
+    assert list(manifest.left_out.values()) == ["its path has more than 3,000 bytes"]
+    assert any(name.endswith("/d/leaf") for name in manifest.hashes)
+    await sandboxes.reset_workspace(ROOM)
+    assert not files.folder.exists()
+    assert (await sh(await sandboxes.hand(ROOM), "ls")).text == ""
+
+
+DEEP = """
+import os
+for name, levels in (("d", 1200), ("long" * 20, 60)):
+    os.chdir("/workspace")
+    for _ in range(levels):
+        os.mkdir(name)
+        os.chdir(name)
+    open("leaf", "w").close()
+    os.chmod(".", 0)
+"""

@@ -56,7 +56,7 @@ def _make(settings: Settings, to: Path | None, *, settings_too: bool, as_json: b
     state = backup.State(
         folder,
         _copied(folder),
-        tuple(_room(room) for room in rooms),
+        tuple(_room(room, settings.workspace_quota_mb) for room in rooms),
         SETTINGS if settings_too and SETTINGS.exists() else None,
     )
     with _bar("backing up", len(rooms) + 1) as step:
@@ -141,9 +141,11 @@ def _copied(folder: Path) -> Callable[[Path], JsonObject]:
     return copied
 
 
-def _room(folder: Path) -> backup.Room:
+def _room(folder: Path, quota_mb: int) -> backup.Room:
     workspace = Workspace(folder)
-    return backup.Room(folder.name, workspace.opened, workspace.disk_megabytes)
+    disk_mb = workspace.disk_megabytes
+    # A room that nothing limits here is not to fill the place where backups are.
+    return backup.Room(folder.name, workspace.opened, disk_mb, (quota_mb << 20) or None if not disk_mb else None)
 
 
 @contextlib.contextmanager

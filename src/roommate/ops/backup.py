@@ -10,7 +10,6 @@ import calendar
 import contextlib
 import fcntl
 import gzip
-import hashlib
 import json
 import os
 import re
@@ -27,7 +26,7 @@ from pydantic import TypeAdapter
 
 from roommate import __version__, folders
 from roommate.errors import StateError
-from roommate.ops.tree import PIECE, UNREADABLE, Packer, members
+from roommate.ops.tree import PIECE, UNREADABLE, Packer, fresh_hash, members
 from roommate.words import JsonObject
 
 DATABASE, MANIFEST, SETTINGS, ROOMS = "roommate.db", "manifest.json", "settings.env", "rooms"
@@ -55,6 +54,8 @@ class Room:
     """The room's files, wherever they are."""
     disk_mb: int
     """Size of the room's own disk; 0 where it has none."""
+    most: int | None = None
+    """Bytes of its files that are packed; None is all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,17 +132,17 @@ def made_at(file: Path) -> float:
 def verify(file: Path) -> Manifest:
     """Read a backup whole, and compare it with its manifest. Raises StateError where they differ. Blocks."""
     hashes: dict[str, str] = {}
-    digest, text = hashlib.sha256(), bytearray()
+    digest, text = None, bytearray()
     with opened(file) as tar:
         for member, piece in members(tar):
             if piece is None:
                 continue
             if member.name == MANIFEST:
                 text += piece
+            digest = digest or fresh_hash(member)
             digest.update(piece)
             if not piece:
-                hashes[member.name] = digest.hexdigest()
-                digest = hashlib.sha256()
+                hashes[member.name], digest = digest.hexdigest(), None
     hashes.pop(MANIFEST, None)
     return compared(bytes(text), hashes)
 
@@ -212,7 +213,7 @@ def _write(state: State, partial: Path, at: int, packed: Callable[[str, int], No
         )
         for room in state.rooms:
             with room.opened() as files:
-                packer.tree(files, f"{ROOMS}/{room.name}/{FILES}", frozenset({"lost+found"}))
+                packer.tree(files, f"{ROOMS}/{room.name}/{FILES}", frozenset({"lost+found"}), room.most)
             packed(room.name, packer.bytes)
         disks = {room.name: room.disk_mb for room in state.rooms if room.disk_mb}
         manifest = Manifest(at, __version__, database, disks, dict(packer.hashes), left_out)

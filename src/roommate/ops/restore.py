@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tarfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path, PurePosixPath
 
+from roommate import trees
 from roommate.errors import StateError
 from roommate.ops import backup
 from roommate.ops.backup import DATABASE, MANIFEST, REST, ROOMS, SETTINGS, Manifest
@@ -55,7 +57,8 @@ def restore(
     except (ValueError, OverflowError) as error:  # a name, an owner or a time that no file system has
         raise StateError(f"the backup is damaged: {error}") from error
     finally:
-        shutil.rmtree(coming, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            trees.remove(coming)
     return manifest
 
 
