@@ -44,6 +44,7 @@ LIVE = frozenset(
         "implement_agent",
         "agent_models",
         "max_agent_turns",
+        "max_rooms",
     }
 )
 """Settings that are looked at each time they count: a daemon that runs can be told of new ones."""
@@ -258,6 +259,7 @@ class Settings(BaseSettings):
     workspace_quota_mb: Megabytes = Field(
         10240, description="Size of a room's workspace in MiB, where the host can limit it; 0 is no limit"
     )
+    max_rooms: int = Field(200, ge=1, le=1 << 20, description="Rooms that the bot is in; invites to more are declined")
     idle_stop_seconds: Seconds = Field(1800, description="A container without work for this long is stopped")
 
     command_timeout_seconds: Seconds = Field(120, description="How long a command may run when the model does not say")

@@ -293,6 +293,7 @@ class Daemon:
                 vitals=Vitals(database),
                 counts=self._counts,
                 silent_seconds=lambda: intake.silent_seconds,
+                joining=set(),
                 trouble=lambda: health.trouble,
             )
             group.create_task(intake.run())

@@ -95,6 +95,8 @@ class House:
     counts: Counts
     silent_seconds: Callable[[], float | None]
     """Since the homeserver last answered a sync; None before the first."""
+    joining: set[RoomId]
+    """Rooms that were joined since the start: the homeserver may not have said so yet."""
     trouble: Callable[[], str]
     """Why nothing can be kept at present, or what is damaged; empty when all is well."""
 

@@ -285,19 +285,34 @@ class Room:
         settings = self._house.settings
         try:
             upgrade = await self._house.upgrades.into(self.room_id)
-            if settings.is_allowed(inviter) or (upgrade and upgrade.by == inviter):
+            if not (settings.is_allowed(inviter) or (upgrade and upgrade.by == inviter)):
+                deed = await self._declined(waiting, "not on the list", voice.declined(settings.operator_ids))
+            elif upgrade or self.room_id == settings.control_room or await self._finds_a_place():
                 log.info("joining, invited by %s", inviter)
                 await patiently(lambda: self._house.doors.join(self.room_id))
                 deed = self._deed(waiting, "invite")
             else:
-                log.warning("invite of %s declined, who is not on the list", inviter)
-                reason = voice.declined(settings.operator_ids)
-                await patiently(lambda: self._house.doors.leave(self.room_id, reason))
-                deed = self._deed(waiting, "invite", DeedOutcome.REFUSED, "not on the list")
+                full = voice.full(settings.max_rooms, settings.operator_ids)
+                deed = await self._declined(waiting, f"MAX_ROOMS={settings.max_rooms}", full)
         except Refused as error:  # the invite was taken back, most likely
+            self._house.joining.discard(self.room_id)
             log.warning("the invite of %s came to nothing: %s", inviter, error)
             deed = self._deed(waiting, "invite", DeedOutcome.FAILED, str(error))
         await self._done(waiting, deeds=[deed])
+
+    async def _finds_a_place(self) -> bool:
+        """Are there fewer rooms than there may be? Then this is one of them from now on."""
+        house = self._house
+        joined = await house.rooms.joined()
+        if len({*joined, *house.joining} - {self.room_id}) >= house.settings.max_rooms:
+            return False
+        house.joining.add(self.room_id)
+        return True
+
+    async def _declined(self, waiting: Waiting, why: str, said: str) -> Deed:
+        log.warning("invite of %s declined: %s", waiting.incoming.sender, why)
+        await patiently(lambda: self._house.doors.leave(self.room_id, said))
+        return self._deed(waiting, "invite", DeedOutcome.REFUSED, why)
 
     async def _leave_over(self, why: str) -> None:
         """Nothing is left to do here: leave; the sync that says so cleans up."""
@@ -311,6 +326,7 @@ class Room:
         if (await self._house.rooms.get(self.room_id)).membership != "leave":
             await self._done(waiting)  # invited again in the meantime
             return
+        self._house.joining.discard(self.room_id)
         if self._unfinished:
             self._unfinished()
         if self.running is not None:

@@ -83,3 +83,25 @@ async def test_an_invite_that_came_while_it_was_down_is_taken(
     await bot.start()
     assert (await alice.answer_to(asked)).body == "welcome back"
     await notice(bot, alice, room, "Hello")
+
+
+async def test_in_as_many_rooms_as_it_may_be_and_polite_about_the_next(daemon: MakeDaemon, person: MakePerson) -> None:
+    """Also where it is invited into several at once."""
+    alice = await person("alice")
+    bot = await daemon(MAX_ROOMS="1", OPERATORS=alice.user_id)
+    rooms = await asyncio.gather(*(alice.create_room([bot.user_id]) for _ in range(3)))
+
+    def in_it(membership: str) -> list[str]:
+        return [room for room in rooms if alice.members(room).get(bot.user_id) == membership]
+
+    await alice.wait(lambda: len(in_it("leave")) == 2 and len(in_it("join")) == 1, what="two that are declined")
+    (home,), (declined, _) = in_it("join"), in_it("leave")
+    said = await alice.call("GET", f"rooms/{declined}/state/m.room.member/{bot.user_id}")
+    assert "at home in 1 rooms already" in said["reason"] and alice.user_id in said["reason"]
+    await alice.say(home, "!ping")
+    await notice(bot, alice, home, "Pong")
+
+    await alice.kick(home, bot.user_id)
+    await alice.wait(lambda: not in_it("join"), what="the kick")
+    await alice.invite(declined, bot.user_id)
+    await alice.wait_for_member(declined, bot.user_id)

@@ -319,5 +319,5 @@ def test_a_forged_map_of_holes_is_damage(tmp_path: Path, spots: str) -> None:
     member.size, member.pax_headers = 5, {"GNU.sparse.map": spots, "GNU.sparse.size": "10"}
     with gzip.open(tmp_path / "forged", "wb") as zipped, tarfile.open(fileobj=zipped, mode="w|") as tar:
         tar.addfile(member, io.BytesIO(b"12345"))
-    with pytest.raises(StateError, match="damaged|no backup that can be read"):
+    with pytest.raises(StateError, match=r"damaged|no backup that can be read"):
         backup.verify(tmp_path / "forged")

@@ -106,6 +106,15 @@ def declined(operators: Sequence[str]) -> str:
     return not_allowed(operators).replace("`", "")
 
 
+def full(most: int, operators: Sequence[str]) -> str:
+    """No Markdown: it is the reason of leaving."""
+    who = f" ({', '.join(operators)})" if operators else ""
+    return (
+        f"I am sorry, I am at home in {most} rooms already, which is as many as I may have. The operator{who} can "
+        "raise MAX_ROOMS, or have me leave another room. Invite me again then."
+    )
+
+
 def reset_card() -> str:
     return (
         f"Delete **every file** of this room's workspace, and its container? This cannot be undone. {YES} deletes, "
