@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from roommate.sandbox.hand import HandHost, program
+from roommate.words import Job
 from tests.patience import PATIENCE
 
 MARK = "ROOMMATE_TEST_HAND"
@@ -22,13 +23,15 @@ MARK = "ROOMMATE_TEST_HAND"
 
 
 class LiveHand:
-    """`host` is the daemon's end, `workspace` the folder; `start` and `kill` are the container's life."""
+    """`host` is the daemon's end, `workspace` and `home` the folders; `start` and `kill` are the container's life."""
 
     def __init__(self, **host: float) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="rh-"))
         self.socket = self.folder / "hand.sock"
         self.workspace = self.folder / "workspace"
         self.workspace.mkdir()
+        self.home = self.folder / "home"
+        self.home.mkdir()
         (self.folder / "hand.py").write_bytes(program())
         self.host = HandHost(self.socket, **({"patience": PATIENCE, "silence": PATIENCE} | host))
         self._mark = secrets.token_hex(8)
@@ -48,6 +51,7 @@ class LiveHand:
             str(self.folder / "hand.py"),
             str(self.socket),
             str(self.workspace),
+            str(self.home),
             env={**os.environ, MARK: self._mark},
             preexec_fn=limit,
         )
@@ -66,6 +70,10 @@ class LiveHand:
         self.host = HandHost(self.socket, patience=PATIENCE, silence=PATIENCE)
         await self.host.open()
         await self.host.connected(PATIENCE)
+
+    def log(self, job: Job) -> Path:
+        """The file of a job's output."""
+        return self.home / job.log.removeprefix("/home/room/")
 
     def left(self) -> list[int]:
         """The processes that the hand started and that are alive."""

@@ -455,7 +455,8 @@ class Stop(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How a process ended: ``code`` 0-255, or None with ``signal`` when a signal ended it. ``seconds`` is wall time."""
+    """How a process ended: ``code`` 0-255, or None with ``signal`` when a signal ended it; of a background process both
+    may be None: nobody saw it. ``seconds`` is wall time."""
 
     code: int | None
     signal: int | None

@@ -270,6 +270,7 @@ async def test_short_output_is_not(hand: LiveHand) -> None:
 
 async def test_a_file_that_cannot_be_made_breaks_nothing(hand: LiveHand) -> None:
     (hand.workspace / ".roommate").write_text("in the way")
+    (hand.home / ".roommate").write_text("in the way")
     printed, ended = await output(hand, "seq 20000", spill_after=1000)
     assert (ended.code, ended.spilled) == (0, None)
     assert printed.endswith(b"20000\n")
@@ -414,7 +415,7 @@ async def test_a_job_runs_on_and_writes_its_log(hand: LiveHand) -> None:
     (hand.workspace / "sub").mkdir()
     job = await hand.host.start_job("pwd; echo err >&2; sleep 60", cwd="sub")
     assert (job.exit, job.command) == (None, "pwd; echo err >&2; sleep 60")
-    log = hand.workspace / job.log
+    log = hand.log(job)
     await until(lambda: log.read_text() == f"{hand.workspace}/sub\nerr\n")
     assert await hand.host.job(job.id) == job
     assert await hand.host.jobs() == [job]
@@ -423,7 +424,8 @@ async def test_a_job_runs_on_and_writes_its_log(hand: LiveHand) -> None:
     assert stopped.exit.signal == signal.SIGTERM
     assert not hand.left()
     assert await hand.host.stop_job(job.id) == stopped
-    assert (hand.workspace / ".roommate/.gitignore").read_text() == "*\n"
+    assert (hand.home / ".roommate/.gitignore").read_text() == "*\n"
+    assert not list(hand.workspace.glob(".*")), "what tidies the workspace takes no log"
 
 
 async def test_a_job_that_will_not_go_is_killed(hand: LiveHand) -> None:
@@ -445,28 +447,79 @@ async def test_a_job_outlives_the_daemon_and_a_call_does_not(hand: LiveHand) -> 
     after = await end_of(hand, job)
     assert after.exit is not None
     assert after.exit.code == 3
-    await until(lambda: (hand.workspace / job.log).read_text() == "finished\n")
+    await until(lambda: hand.log(job).read_text() == "finished\n")
     assert not hand.left()
 
 
 async def test_jobs_have_names_of_their_own_even_after_the_container_died(hand: LiveHand) -> None:
     first = await hand.host.start_job("echo first")
-    await until(lambda: (hand.workspace / first.log).read_text() == "first\n")
+    await until(lambda: hand.log(first).read_text() == "first\n")
     await hand.kill()
     await until(lambda: not hand.host.here)
     await hand.start()
-    with pytest.raises(ToolError, match="no background job"):
-        await hand.host.job(first.id)
     second = await hand.host.start_job("echo second")
-    await until(lambda: (hand.workspace / second.log).read_text() == "second\n")
-    assert (hand.workspace / first.log).read_text() == "first\n"
+    await until(lambda: hand.log(second).read_text() == "second\n")
+    assert hand.log(first).read_text() == "first\n"
+    assert [job.id for job in await hand.host.jobs()] == [first.id, second.id]
+
+
+async def test_a_hand_that_was_killed_finds_its_jobs_again(hand: LiveHand) -> None:
+    """How they ended, what they print from now on, and all that they started."""
+    ended = await hand.host.start_job("echo over; exit 3")
+    how = (await end_of(hand, ended)).exit
+    chatty = await hand.host.start_job(FAMILY.removesuffix("wait\n") + "while :; do echo more; sleep 0.02; done")
+    last = await hand.host.start_job("while [ ! -e go ]; do sleep 0.02; done; seq 100000; echo last")
+    await until((hand.workspace / "bare").exists)
+    await until(lambda: "more" in hand.log(chatty).read_text())
+    await hand.kill()
+    (hand.workspace / "go").touch()
+    seen = hand.log(chatty).read_text()
+    await hand.start()
+    assert (await hand.host.job(ended.id)).exit == how
+    assert (await hand.host.job(chatty.id)).exit is None
+    await until(lambda: len(hand.log(chatty).read_text()) > len(seen) + 20)
+    unseen = (await end_of(hand, last)).exit
+    assert unseen is not None
+    assert (unseen.code, unseen.signal) == (None, None), "nobody was there to see it"
+    assert hand.log(last).read_text().splitlines() == [*map(str, range(1, 100_001)), "last"], "none is lost"
+    assert (await hand.host.stop_job(chatty.id)).exit is not None
+    assert not hand.left()
+    assert not bare(hand)
+    assert int((await hand.host.start_job("true")).id) == int(last.id) + 1
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        b"",
+        b"[" * 10_000,
+        b'{"text": "x", "leader": 1, "start": 1, "mark": "", "begun": 0, "exit": null}',
+        b'{"text": "x", "leader": "9", "start": 1, "mark": "", "begun": 0, "exit": null}',
+        b'{"text": "x", "leader": 9, "start": 1, "mark": "", "begun": 0, "exit": {"code": 7}}',
+    ],
+)
+async def test_what_is_no_note_of_a_job_is_none(hand: LiveHand, note: bytes) -> None:
+    """Whatever runs in the room can write there."""
+    job = await hand.host.start_job("true")
+    await end_of(hand, job)
+    notes = hand.home / ".roommate/job-notes"
+    await hand.kill()
+    for name in ("7", "1234567890", "x"):
+        (notes / f"{name}.json").write_bytes(note)
+    os.mkfifo(notes / "8.json")
+    (notes / "9.json").symlink_to("/dev/zero")
+    (notes / f"{job.id}.pipe").unlink()
+    (notes / f"{job.id}.pipe").symlink_to("/dev/zero")
+    await hand.start()
+    assert [one.id for one in await hand.host.jobs()] == [job.id]
+    assert (await hand.host.start_job("true")).id == "2"
 
 
 async def test_a_job_that_cannot_start_leaves_nothing(hand: LiveHand) -> None:
     with pytest.raises(ToolError, match="no such file"):
         await hand.host.start_job("true", cwd="nowhere")
     assert not await hand.host.jobs()
-    assert not list((hand.workspace / ".roommate/jobs").iterdir())
+    assert not list((hand.home / ".roommate/jobs").iterdir())
 
 
 async def test_jobs_have_a_limit(hand: LiveHand) -> None:

@@ -38,9 +38,9 @@ async def test_a_link_in_place_of_the_hand_s_folders_leads_nowhere(make: Make) -
     """Else what the hand keeps would go to, and its tidying delete, what is somebody else's."""
     hand = await make().hand(ROOM)
     await hand.run("mkdir mine .roommate && cd mine && touch $(seq 200)")
-    for kind in ("output", "jobs"):
-        for target in ("/nowhere", "../mine"):
-            await hand.run(f"rm -rf .roommate/{kind}; ln -s {target} .roommate/{kind}")
+    for folder in (".roommate/output", "~/.roommate/jobs", "~/.roommate/job-notes", "~/.roommate"):
+        for target in ("/nowhere", "/workspace/mine"):
+            await hand.run(f"rm -rf {folder}; mkdir -p ~/.roommate; rm -d {folder}; ln -s {target} {folder}")
             async with asyncio.timeout(PATIENCE):
                 job = await hand.start_job("echo job")
                 ended = await hand.run("seq 1000", spill_after=10)
@@ -48,7 +48,7 @@ async def test_a_link_in_place_of_the_hand_s_folders_leads_nowhere(make: Make) -
             assert (await hand.read(ended.spilled)).size > 3000
             assert (await hand.read(job.log, limit=0)).size >= 0
     assert (await sh(hand, "ls mine | wc -l")).text == "200\n"
-    await hand.run("rm -rf .roommate; touch .roommate")
+    await hand.run("rm -rf .roommate ~/.roommate; touch .roommate ~/.roommate")
     with pytest.raises(
         ToolError, match=r"\.roommate/jobs, where its output would go: a part of this path is not a folder"
     ):

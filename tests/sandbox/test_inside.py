@@ -11,7 +11,7 @@ import pytest
 from roommate.sandbox import inside
 from roommate.sandbox.hand import program
 from roommate.sandbox.inside.globs import Glob
-from roommate.sandbox.inside.record import KEPT, Record
+from roommate.sandbox.inside.record import KEPT, Place, Record
 
 MODULES = sorted(Path(inside.__path__[0]).glob("*.py"))
 
@@ -65,7 +65,7 @@ def test_a_glob_with_many_stars_takes_no_time() -> None:
 
 
 def test_a_record_ends_at_its_cap(tmp_path: Path) -> None:
-    record = Record(str(tmp_path), "output", "1.txt", cap=1 << 20, turns=False, spare=set())
+    record = Record(Place(str(tmp_path), "output"), "1.txt", cap=1 << 20)
     for _ in range(20):
         record.write(b"x" * 100_000)
     record.close()
@@ -76,7 +76,7 @@ def test_a_record_ends_at_its_cap(tmp_path: Path) -> None:
 
 
 def test_a_record_that_turns_keeps_the_newest(tmp_path: Path) -> None:
-    record = Record(str(tmp_path), "jobs", "1.log", cap=1000, turns=True, spare=set())
+    record = Record(Place(str(tmp_path), "jobs"), "1.log", cap=1000, turns=True)
     for number in range(100):
         record.write(b"%0100d\n" % number)
     record.close()
@@ -87,16 +87,16 @@ def test_a_record_that_turns_keeps_the_newest(tmp_path: Path) -> None:
 
 def test_old_records_go_and_those_in_use_stay(tmp_path: Path) -> None:
     for number in range(KEPT + 20):
-        Record(str(tmp_path), "jobs", f"{number}.log", cap=1000, turns=True, spare={"0.log"}).close()
+        Record(Place(str(tmp_path), "jobs"), f"{number}.log", cap=1000, turns=True, spare={"0.log"}).close()
     names = {path.name for path in (tmp_path / ".roommate/jobs").iterdir()}
     assert len(names) <= KEPT
     assert {"0.log", f"{KEPT + 19}.log"} <= names
 
 
 def test_a_record_needs_a_folder_and_a_free_name(tmp_path: Path) -> None:
-    Record(str(tmp_path), "jobs", "1.log", cap=1000, turns=True, spare=set()).close()
+    Record(Place(str(tmp_path), "jobs"), "1.log", cap=1000, turns=True).close()
     with pytest.raises(FileExistsError):
-        Record(str(tmp_path), "jobs", "1.log", cap=1000, turns=True, spare=set())
+        Record(Place(str(tmp_path), "jobs"), "1.log", cap=1000, turns=True)
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError):
-        Record(str(tmp_path / "file"), "jobs", "1.log", cap=1000, turns=True, spare=set())
+        Record(Place(str(tmp_path / "file"), "jobs"), "1.log", cap=1000, turns=True)

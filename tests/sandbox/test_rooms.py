@@ -133,7 +133,7 @@ async def test_a_hand_killed_in_the_container_comes_back_in_the_same_one(make: M
     hand = await sandboxes.hand(ROOM)
     started = started_at(place)
     with pytest.raises(HandLost):
-        await hand.run("pkill -9 -x python3; sleep 5")
+        await hand.run("pkill -9 -x roommate-hand; sleep 5")
     again = await sandboxes.hand(ROOM)
     assert (await again.run("true")).code == 0
     assert started_at(place) == started
@@ -167,7 +167,7 @@ async def test_what_kills_every_hand_goes_with_its_container(make: Make, place: 
     hand = await sandboxes.hand(ROOM)
     started = started_at(place)
     with contextlib.suppress(HandLost):  # it may be gone before it has said that this runs
-        await hand.run("setsid sh -c 'while :; do pkill -9 -x python3; sleep 0.02; done' >/dev/null 2>&1 &")
+        await hand.run("setsid sh -c 'while :; do pkill -9 -x roommate-hand; sleep 0.02; done' >/dev/null 2>&1 &")
     async with asyncio.timeout(PATIENCE):
         while True:
             try:

@@ -22,7 +22,10 @@ from roommate.words import DirEntry, Exit, Job
 Count = Annotated[StrictInt, Field(ge=0, lt=1 << 63)]
 Name = Annotated[str, StringConstraints(max_length=8192)]
 """A path may be longer than PATH_MAX where it is relative to a folder: of that name alone it is not."""
-Kept = Annotated[str, StringConstraints(pattern=r"^\.roommate/(output|jobs)/[A-Za-z0-9._-]{1,100}$")]
+Kept = Annotated[
+    str,
+    StringConstraints(pattern=r"^(\.roommate/(output|jobs)|/home/room/\.roommate/jobs)/[A-Za-z0-9._-]{1,100}$"),
+]
 
 
 class Answer(BaseModel):
@@ -72,6 +75,16 @@ class Ended(Answer):
         )
 
 
+class JobEnded(Ended):
+    """A job may have ended when no hand was there to see how."""
+
+    @model_validator(mode="after")
+    def _one_end(self) -> JobEnded:
+        if self.code is not None and self.signal is not None:
+            raise ValueError("a process ends with a code or by a signal")
+        return self
+
+
 class Caller(Answer):
     command: Annotated[str, StringConstraints(max_length=500)] = ""
 
@@ -80,7 +93,7 @@ class JobState(Answer):
     id: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}$")]
     command: Annotated[str, StringConstraints(max_length=500)]
     log: Kept
-    exit: Ended | None
+    exit: JobEnded | None
 
     def word(self) -> Job:
         return Job(self.id, self.command, self.log, self.exit.word() if self.exit else None)

@@ -40,12 +40,17 @@ BAD_ANSWERS = 3
 _MODULES = (
     "frames",
     "loop",
+    "cgroup",
+    "shortage",
     "family",
+    "kills",
     "record",
     "command",
+    "queue",
     "calls",
     "globs",
     "files",
+    "notes",
     "jobs",
     "callers",
     "tunnels",
@@ -53,7 +58,7 @@ _MODULES = (
     "hand",
 )
 _LOADER = """\
-# The hand, all its modules in one file. Run as: python3 -I -S hand.py SOCKET [WORKSPACE]
+# The hand, all its modules in one file. Run as: python3 -I -S hand.py [--keep] SOCKET [WORKSPACE HOME]
 import sys
 
 def load(name, text):
@@ -62,13 +67,20 @@ def load(name, text):
     return module
 
 """
+_KEEP = """\
+if sys.argv[1] == "--keep":
+    del sys.argv[1]
+    keeper.keep()
+"""
 
 
 def program() -> bytes:
     """The program that a room's container runs: the modules of `inside` as one file, each a module still."""
     folder = Path(__file__).parent / "inside"
-    loads = [f"load({name!r}, {(folder / f'{name}.py').read_text('utf-8')!r})" for name in _MODULES]
-    return (_LOADER + "\n".join(loads) + ".main()\n").encode()
+    keeper, *loads = (
+        f"load({name!r}, {(folder / f'{name}.py').read_text('utf-8')!r})" for name in ("keeper", *_MODULES)
+    )
+    return (_LOADER + f"keeper = {keeper}\n" + _KEEP + "\n".join(loads) + ".main(*sys.argv[1:])\n").encode()
 
 
 A = TypeVar("A")

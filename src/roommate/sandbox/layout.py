@@ -14,7 +14,7 @@ from roommate.sandbox.posture import HOME, RUN, SPOOL_IN, SPOOL_OUT, WORKSPACE, 
 from roommate.sandbox.service import check_socket_path
 from roommate.sandbox.workspace import Workspace
 
-COMMAND = ("/bin/sh", "-c", f"while :; do python3 -I -S {RUN}/hand.py {RUN}/hand.sock; sleep 0.2; done")
+COMMAND = ("python3", "-I", "-S", f"{RUN}/hand.py", "--keep", f"{RUN}/hand.sock")
 """What a room's container runs."""
 
 _HOSTS = "127.0.0.1 localhost room\n::1 localhost\n"

@@ -17,6 +17,9 @@ USER = 1000
 IDS = 65536
 """How many user and group ids a room's user namespace has."""
 
+STOP = 37
+"""SIGRTMIN+3: what a room's programs send each other is none of it, and what runs the room ignores the usual ones."""
+
 STATE = "io.roommate.state"
 """Label of each container: the state folder of the daemon that it belongs to."""
 
@@ -131,6 +134,7 @@ def spec(
         "command": [],
         "init": True,  # without it zombies fill the pids limit, and stopping takes ten seconds
         "stop_timeout": 2,
+        "stop_signal": STOP,
         "labels": dict(labels),
         "hostname": "room",
         "env": ENVIRONMENT | _git(forge) | (dict.fromkeys(TRUST, certificates) if certificates else {}),

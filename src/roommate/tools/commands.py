@@ -66,7 +66,12 @@ def ending(ended: Exit) -> str:
     memory = " · the room's memory ran out meanwhile" if ended.out_of_memory else ""
     if ended.timed_out:
         return f"timed out after {ended.seconds:.1f} s and was killed{memory}"
-    how = f"exit code {ended.code}" if ended.signal is None else f"killed by {_signal_name(ended.signal)}"
+    if ended.signal is not None:
+        how = f"killed by {_signal_name(ended.signal)}"
+    elif ended.code is not None:
+        how = f"exit code {ended.code}"
+    else:
+        how = "nobody saw how, since the room's hand was ended meanwhile"
     return f"{how} · {ended.seconds:.1f} s{memory}"
 
 

@@ -9,6 +9,7 @@ import time
 from roommate.sandbox.inside.command import Command, explain
 from roommate.sandbox.inside.frames import CHUNK, COST, DATA, RESULT, WINDOW
 from roommate.sandbox.inside.record import Record
+from roommate.sandbox.inside.shortage import shortages
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ class Call:
         self.owed = 0
         self.unwanted = False
         self.lost = False
+
+    def begin(self) -> None:
+        """Made, and known by its number: it may answer from now on."""
 
     def room(self) -> int:
         """How much output may go out now. Not a few bytes each time credit comes: those cost as much as many."""
@@ -124,11 +128,22 @@ class Run(Call):
         self.size = 0
         self.record: Record | None = None
         self.timed_out = False
+        self.longest: float | None = asked["timeout"]
         command = asked["command"]
         argv = [SHELL, "-c", command] if isinstance(command, str) else command
-        self.command = Command(hand, self, argv, hand.place(asked["cwd"]), asked["env"], asked["stdin"])
-        if asked["timeout"] is not None:
-            hand.loop.at(asked["timeout"], (self, "timeout"), self.timeout)
+        self.command = Command(hand, self, argv, hand.place(asked["cwd"]), asked["env"], stdin=asked["stdin"])
+
+    def begin(self) -> None:
+        if self.longest is not None:
+            self.hand.loop.at(self.longest, (self, "timeout"), self.timeout)
+        self.hand.queue.enter(self.command)
+
+    def started(self) -> None:
+        pass
+
+    def refused(self, why: str) -> None:
+        self.hand.loop.forget((self, "timeout"))
+        self.refuse(why)
 
     def take(self, chunk: bytes) -> None:
         if self.spill_after is not None:
@@ -144,7 +159,7 @@ class Run(Call):
             if self.size > after:
                 try:
                     name = f"{int(time.time())}-{self.number}.txt"
-                    self.record = Record(self.hand.workspace, "output", name, OUTPUT_CAP, turns=False, spare=set())
+                    self.record = Record(self.hand.outputs, name, OUTPUT_CAP)
                     for piece in self.early:
                         self.record.write(piece)
                 except OSError:
@@ -163,18 +178,24 @@ class Run(Call):
 
     def timeout(self) -> None:
         self.timed_out = True
-        self.command.kill()
+        self.command.kill(f"it waited {self.longest:g} s for its turn: too many commands run in this room at once")
 
     def stop(self, lost: bool) -> None:
         super().stop(lost)
-        self.command.kill()
+        self.command.kill("nobody wants it any more")
         self.command.listen()
 
     def over(self) -> None:
         self.hand.loop.forget((self, "timeout"))
+        ended = self.command.exit()
+        if ended["code"] != 0:
+            for line in shortages(ended["out_of_memory"], self.hand.workspace):
+                note = f"[{line}]\n".encode()
+                if len(note) <= self.room():
+                    self.take(note)
         self.spill_after = None
         spilled = None
         if self.record:
             self.record.close()
             spilled = self.record.shown or None
-        self.answer({**self.command.exit(), "timed_out": self.timed_out, "spilled": spilled})
+        self.answer({**ended, "timed_out": self.timed_out, "spilled": spilled})

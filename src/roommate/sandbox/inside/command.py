@@ -11,11 +11,13 @@ import select
 import signal
 import time
 
-from roommate.sandbox.inside.family import MARK, Family, sweep
+from roommate.sandbox.inside.family import MARK, Family, process
 from roommate.sandbox.inside.frames import CHUNK
+from roommate.sandbox.inside.kills import GRACE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, Protocol
 
     from roommate.sandbox.inside.hand import Hand
@@ -31,20 +33,34 @@ if TYPE_CHECKING:
             """The input that there was is used up."""
             ...
 
+        def started(self) -> None: ...
+
+        def refused(self, why: str) -> None:
+            """It was not started, and will not be."""
+            ...
+
         def over(self) -> None:
             """The process has ended, its output is read, and whoever was to be killed is gone."""
             ...
 
 
-GRACE = 1.0
-"""Seconds from SIGTERM to SIGKILL; also how long others may hold the output open when the process has ended."""
-SPAWNS = 100
-"""Tries to start a process, 10 ms apart, once others were ended for it: they count until init has reaped them."""
-REAPED = 20
-"""The same where nobody was there to be ended: what was killed just before may still count."""
-SWEPT = b"[too many processes ran in this room: those that earlier commands had left behind were ended]\n"
-KILLS = 40
-"""Rounds of SIGKILL, 50 ms apart, after which a family that is still there is given up (stuck in the kernel)."""
+NICE = 10
+"""By how much commands are nicer than we are: busy ones must not keep us from ending them. See sched(7)."""
+IGNORED = (
+    signal.SIGPIPE,
+    signal.SIGXFSZ,  # these two Python ignores by itself
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGTERM,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
+"""Signals that do nothing to us, so that what is meant for all of a room's processes spares the one that runs them."""
+LOOK_EVERY = 0.2
+"""Seconds between two looks at a process that is not our child, and so tells nobody of its end."""
+UNSEEN = -1
+"""The status of a process that ended without us: nobody knows how."""
 
 
 class Refusal(Exception):
@@ -65,48 +81,105 @@ def explain(error: OSError, what: str) -> str:
 
 
 class Command:
-    """Started when made. Output that comes after ``over()`` (of a server left in the background) still goes to the
-    owner's ``take``, because a closed pipe would kill who prints it."""
+    """To be started by the hand's `Queue`. Output that comes after ``over()`` (of a server left in the background) still
+    goes to the owner's ``take``, because a closed pipe would kill who prints it."""
 
-    def __init__(self, hand: Hand, owner: Owner, argv: list[str], cwd: str, env: dict[str, str], stdin: bool) -> None:
-        """Raises Refusal."""
+    def __init__(
+        self,
+        hand: Hand,
+        owner: Owner,
+        argv: list[str],
+        cwd: str,
+        env: dict[str, str],
+        *,
+        stdin: bool = False,
+        pipe: Callable[[], tuple[int, int]] = os.pipe,
+        counted: bool = True,
+    ) -> None:
+        """`pipe` gives both ends of where its output goes. `counted`: others wait while many such run."""
+        self.owner, self.argv, self.counted = owner, argv, counted
         self.status: int | None = None
-        self._hand, self._loop, self._owner = hand, hand.loop, owner
+        self.family = Family(0, hand.unique())
+        self.since = 0.0
+        """When it came into the queue, as time.monotonic()."""
+        self._hand, self._loop = hand, hand.loop
+        self._cwd, self._env, self._stdin, self._pipe = cwd, env, stdin, pipe
         self._killing = self._over = self._gave_up = self._listening = False
-        self._kills = self._late = 0
-        self._patience = self._seconds = 0.0
+        self._late = 0
+        self._started = self._seconds = 0.0
+        self._oom_kills = 0
         self._input = bytearray()
         self._input_whole = False
         self._input_fd: int | None = None
         self._output_fd: int | None = None
-        mark = hand.unique()
-        self._oom_kills = hand.oom_kills()
+
+    @property
+    def running(self) -> bool:
+        return bool(self.family.leader) and self.status is None
+
+    def start(self) -> None:
+        """Raises Refusal; BlockingIOError where the room has no process to spare."""
+        self._oom_kills = self._hand.oom_kills.count()
         self._started = time.monotonic()
-        self._pid = self._spawn(argv, cwd, {**os.environ, **env, MARK: mark}, stdin)
-        self.family = Family(self._pid, mark)
-        hand.commands[self._pid] = self
+        self.family.leader = self._spawn()
+        self._hand.commands[self.family.leader] = self
+        self._hand.counted += self.counted
+        self.owner.started()
+        self._writable()
         self.listen()
 
-    def _spawn(self, argv: list[str], cwd: str, env: dict[str, str], stdin: bool) -> int:
-        """posix_spawn shares our memory until the exec (vfork), so it is cheap, and it needs no module."""
-        output, theirs = os.pipe()
-        ours, given = [output], [theirs]
-        actions: list[tuple[Any, ...]] = [(os.POSIX_SPAWN_DUP2, theirs, 1), (os.POSIX_SPAWN_DUP2, theirs, 2)]
-        if stdin:
-            source, feed = os.pipe()
-            ours.append(feed)
-            given.append(source)
-            actions.append((os.POSIX_SPAWN_DUP2, source, 0))
+    def found(self, leader: int, start: int, mark: str, output: int | None) -> None:
+        """It runs already, since an earlier hand started it: nobody tells us when it ends. `start` is its start time
+        as in `family`, `output` where to read from, if there is such a place."""
+        self._oom_kills = self._hand.oom_kills.count()
+        self._started = time.monotonic()
+        self.family = Family(leader, mark)
+        self.family.known = {leader: start}
+        self._output_fd = output
+        self._hand.commands[leader] = self
+        self._look(start)
+        self.listen()
+
+    def _look(self, start: int) -> None:
+        entry = process(self.family.leader)
+        if entry is not None and entry[3] == start:
+            self._loop.at(LOOK_EVERY, (self, "look"), lambda: self._look(start))
         else:
-            actions.append((os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0))
-        what = cwd
+            self._hand.commands.pop(self.family.leader, None)
+            self.reaped(UNSEEN)
+
+    def _spawn(self) -> int:
+        """posix_spawn shares our memory until the exec (vfork), so it is cheap, and it needs no module."""
+        ours: list[int] = []
+        given: list[int] = []
+        what = self._cwd
         try:
-            os.chdir(cwd)  # there is one thread here, and every other path is a full one
-            what = argv[0]
-            pid = self._start(argv, env, actions)
+            os.chdir(self._cwd)  # there is one thread here, and every other path is a full one
+            what = self.argv[0]
+            output, theirs = self._pipe()
+            ours, given = [output], [theirs]
+            actions: list[tuple[Any, ...]] = [(os.POSIX_SPAWN_DUP2, theirs, 1), (os.POSIX_SPAWN_DUP2, theirs, 2)]
+            if self._stdin:
+                source, feed = os.pipe()
+                ours.append(feed)
+                given.append(source)
+                actions.append((os.POSIX_SPAWN_DUP2, source, 0))
+            else:
+                actions.append((os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0))
+            pid = os.posix_spawnp(
+                self.argv[0],
+                self.argv,
+                {**os.environ, **self._env, MARK: self.family.mark},
+                file_actions=actions,
+                setsid=True,
+                setsigmask=(),
+                setsigdef=IGNORED,
+            )
         except (OSError, ValueError) as error:
             for fd in ours:
                 os.close(fd)
+            if isinstance(error, BlockingIOError):
+                raise
             raise Refusal(explain(error, what) if isinstance(error, OSError) else f"{what[:200]!r}: {error}") from None
         finally:
             for fd in given:
@@ -114,45 +187,16 @@ class Command:
         for fd in ours:
             os.set_blocking(fd, False)
         self._output_fd = output
-        self._input_fd = ours[1] if stdin else None
-        try:  # when the room's memory is used up, the kernel shall take them first and not the hand
-            with open(f"/proc/{pid}/oom_score_adj", "wb", buffering=0) as file:
-                file.write(b"500")
-        except OSError:
-            pass
+        self._input_fd = ours[1] if self._stdin else None
+        _step_back(pid)
         return pid
-
-    def _start(self, argv: list[str], env: dict[str, str], actions: list[tuple[Any, ...]]) -> int:
-        """Where the room's processes are at their limit, those go that earlier commands left behind."""
-        swept = False
-        for patience in range(SPAWNS):
-            try:
-                pid = os.posix_spawnp(
-                    argv[0],
-                    argv,
-                    env,
-                    file_actions=actions,
-                    setsid=True,
-                    setsigmask=(),
-                    setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),  # these two Python ignores, and so do we
-                )
-            except BlockingIOError:
-                swept = sweep([command.family for command in self._hand.commands.values()]) or swept
-                if patience == (SPAWNS if swept else REAPED) - 1:
-                    raise
-                time.sleep(0.01)
-                continue
-            if swept:
-                self._owner.take(SWEPT)
-            return pid
-        raise AssertionError("the loop returns or raises")
 
     # ── Output ──
 
     def listen(self) -> None:
         """Read output exactly while the owner has room for it."""
         if self._output_fd is not None:
-            want = self._owner.room() > 0
+            want = self.owner.room() > 0
             if want and not self._listening:
                 self._loop.watch(self._output_fd, select.EPOLLIN, self._readable)
             elif self._listening and not want:
@@ -160,7 +204,7 @@ class Command:
             self._listening = want
 
     def _readable(self) -> None:
-        room = self._owner.room()
+        room = self.owner.room()
         if self._output_fd is not None and room > 0:
             try:
                 chunk = os.read(self._output_fd, min(room, CHUNK))
@@ -168,7 +212,7 @@ class Command:
                 return
             if chunk:
                 self._late += len(chunk) if self.status is not None else 0
-                self._owner.take(chunk)
+                self.owner.take(chunk)
             else:
                 self._loop.unwatch(self._output_fd)
                 os.close(self._output_fd)
@@ -195,6 +239,8 @@ class Command:
         self._writable()
 
     def _writable(self) -> None:
+        if not self.family.leader:  # it waits to be started
+            return
         if self._input_fd is not None and self._input:
             try:
                 del self._input[: os.write(self._input_fd, self._input)]
@@ -211,18 +257,19 @@ class Command:
                 os.close(self._input_fd)
                 self._input_fd = None
         self._input.clear()
-        self._owner.fed()
+        self.owner.fed()
 
     # ── The end ──
 
     def reaped(self, status: int) -> None:
         self.status = status
+        self.family.reaped = True
+        self._hand.counted -= self.counted
         self._seconds = time.monotonic() - self._started
-        self._oom_kills = self._hand.oom_kills() - self._oom_kills
+        self._oom_kills = self._hand.oom_kills.count() - self._oom_kills
         self._input.clear()
         self.feed_end()
-        if self._killing:
-            self._see_them_gone()
+        self._hand.kills.soon()
         self._readable()
         if self._output_fd is not None:
             self._loop.at(GRACE, (self, "output"), self._give_up)
@@ -230,39 +277,42 @@ class Command:
 
     def exit(self) -> dict[str, Any]:
         assert self.status is not None
-        by_signal = os.WIFSIGNALED(self.status)
+        by_signal = self.status != UNSEEN and os.WIFSIGNALED(self.status)
         return {
-            "code": None if by_signal else os.WEXITSTATUS(self.status),
+            "code": None if by_signal or self.status == UNSEEN else os.WEXITSTATUS(self.status),
             "signal": os.WTERMSIG(self.status) if by_signal else None,
             "seconds": self._seconds,
             "out_of_memory": self._oom_kills > 0,
         }
 
-    def kill(self, grace: float = GRACE) -> None:
-        """SIGTERM to all of the family, and SIGKILL to who is left `grace` seconds later, until nobody is."""
-        if not self._killing:
+    def kill(self, why: str, grace: float = GRACE) -> None:
+        """SIGTERM to all of the family, and SIGKILL to who is left `grace` seconds later, until nobody is. A command
+        that waits to be started is refused, saying why."""
+        if not self.family.leader:
+            self._hand.queue.leave(self)
+            self.owner.refused(why)
+        elif not self._killing:
             self._killing = True
-            self._kills = 0
-            self._patience = time.monotonic() + grace
-            self.family.signal(signal.SIGTERM, self.status is not None)
-            self._loop.soon(self._see_them_gone)
+            self._hand.kills.add(self, grace)
 
-    def _see_them_gone(self) -> None:
-        reaped = self.status is not None
-        if time.monotonic() < self._patience:
-            left = self.family.alive(reaped)
-        else:
-            self._kills += 1
-            left = self.family.signal(signal.SIGKILL, reaped) and self._kills < KILLS
-        if left:
-            self._loop.at(0.05, (self, "kill"), self._see_them_gone)
-        else:
-            self._killing = False
-            self._settle()
+    def gone(self) -> None:
+        """All who were to be killed are."""
+        self._killing = False
+        self._settle()
 
     def _settle(self) -> None:
         held = self._output_fd is not None and not self._gave_up
         if self.status is not None and not held and not self._killing and not self._over:
             self._over = True
             self._loop.forget((self, "output"))
-            self._owner.over()
+            self.owner.over()
+
+
+def _step_back(pid: int) -> None:
+    """A command goes after us: for processors, and first when the room's memory is used up."""
+    try:
+        os.setpriority(os.PRIO_PGRP, pid, os.getpriority(os.PRIO_PROCESS, 0) + NICE)
+        with open(f"/proc/{pid}/oom_score_adj", "wb", buffering=0) as file:
+            file.write(b"500")
+    except OSError:
+        pass  # it has ended

@@ -8,8 +8,15 @@ from __future__ import annotations
 import os
 import signal
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    Table = dict[int, tuple[int, int, int, int]]
+
 MARK = "ROOMMATE_CALL"
 """Variable in the environment of all that a command starts."""
+_MARKED = f"\0{MARK}=".encode()
 
 
 class Family:
@@ -22,52 +29,61 @@ class Family:
     """
 
     def __init__(self, leader: int, mark: str) -> None:
-        self._leader = leader
-        self._mark = f"{MARK}={mark}\0".encode()
-        self._known: dict[int, int] = {}
+        self.leader = leader
+        self.mark = mark
+        self.reaped = False
+        """The leader's number may be another process's now."""
+        self.known: dict[int, int] = {}
 
-    def signal(self, number: int, reaped: bool) -> bool:
-        """Signal all of them; whether there was anyone. `reaped` says that the leader's number may be another's now."""
-        members = self._members(reaped)
-        if any(group == self._leader for group in members.values()):
+    def signal(self, number: int, members: Collection[int], table: Table) -> None:
+        """Signal these of its members."""
+        if any(table[pid][1] == self.leader for pid in members):
             try:
-                os.killpg(self._leader, number)  # all at once, so that a fork bomb cannot outrun us
+                os.killpg(self.leader, number)  # all at once, so that a fork bomb cannot outrun us
             except OSError:
                 pass
-        _signal({pid for pid, group in members.items() if group != self._leader}, number)
-        return bool(members)
-
-    def alive(self, reaped: bool) -> bool:
-        return bool(self._members(reaped))
-
-    def members(self) -> set[int]:
-        return set(self._members(False))
-
-    def _members(self, reaped: bool) -> dict[int, int]:
-        """Pid to process group."""
-        table = _processes()
-        ours = not reaped or self._leader not in table
-        members = {
-            pid
-            for pid, (_, group, session, start) in table.items()
-            if (ours and self._leader in (group, session))
-            or self._known.get(pid) == start
-            or (pid != os.getpid() and self._marked(pid))
-        }
-        while children := {pid for pid, entry in table.items() if entry[0] in members} - members:
-            members |= children
-        self._known = {pid: table[pid][3] for pid in members}
-        return {pid: table[pid][1] for pid in members}
-
-    def _marked(self, pid: int) -> bool:
-        try:
-            with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
-                return self._mark in file.read(1 << 20)
-        except OSError:
-            return False
+        _signal((pid for pid in members if table[pid][1] != self.leader), number)
 
 
-def sweep(wanted: list[Family]) -> bool:
+def members(families: Iterable[Family], table: Table) -> dict[Family, set[int]]:
+    """Who of all processes belongs to which of the families. However many these are, each process is looked at once."""
+    families = list(families)
+    leaders = {one.leader: one for one in families if not one.reaped or one.leader not in table}
+    known = {item: one for one in families for item in one.known.items()}
+    marks = {one.mark.encode(): one for one in families}
+    owners: dict[int, Family] = {}
+    for pid, (_, group, session, start) in table.items():
+        if owner := leaders.get(session) or leaders.get(group) or known.get((pid, start)):
+            owners[pid] = owner
+    _descend(owners, table)
+    ourselves = os.getpid()
+    for pid in table.keys() - owners.keys():
+        if pid != ourselves and (owner := marks.get(_mark_of(pid))):
+            owners[pid] = owner
+    _descend(owners, table)
+    found: dict[Family, set[int]] = {one: set() for one in families}
+    for pid, owner in owners.items():
+        found[owner].add(pid)
+    for one, pids in found.items():
+        one.known = {pid: table[pid][3] for pid in pids}
+    return found
+
+
+def _descend(owners: dict[int, Family], table: Table) -> None:
+    """Children of who is owned are their parent's owner's."""
+    while children := {pid for pid, entry in table.items() if pid not in owners and entry[0] in owners}:
+        owners.update((pid, owners[table[pid][0]]) for pid in children)
+
+
+def _mark_of(pid: int) -> bytes:
+    try:
+        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
+            return (b"\0" + file.read(1 << 20)).partition(_MARKED)[2].partition(b"\0")[0]
+    except OSError:
+        return b""
+
+
+def sweep(wanted: Iterable[Family]) -> bool:
     """Kill what belongs to nobody any more: all but us, those we descend from, and the `wanted`; whether there was any.
 
     All are stopped before one is killed, so that a fork bomb cannot outrun us. Where process 1 is not our own user's
@@ -75,10 +91,11 @@ def sweep(wanted: list[Family]) -> bool:
     """
     if os.stat("/proc/1").st_uid != os.getuid() or os.getuid() == 0:
         return False
+    wanted = list(wanted)
     found: set[int] = set()
     while True:
-        table = _processes()  # first: who is in it and wanted is so still when we look closer
-        spared: set[int] = set().union(*(family.members() for family in wanted))
+        table = processes()  # first: who is in it and wanted is so still when we look closer
+        spared: set[int] = set().union(*members(wanted, table).values())
         line = os.getpid()
         while line in table:
             spared.add(line)
@@ -91,7 +108,7 @@ def sweep(wanted: list[Family]) -> bool:
     return bool(found)
 
 
-def _signal(pids: set[int], number: int) -> None:
+def _signal(pids: Iterable[int], number: int) -> None:
     for pid in pids:
         try:
             os.kill(pid, number)
@@ -99,16 +116,22 @@ def _signal(pids: set[int], number: int) -> None:
             pass
 
 
-def _processes() -> dict[int, tuple[int, int, int, int]]:
+def processes() -> Table:
     """Every living process: pid to (parent, group, session, start time); the fields of proc_pid_stat(5)."""
     table = {}
     for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                with open(f"/proc/{name}/stat", "rb", buffering=0) as file:
-                    fields = file.read(4096).rpartition(b")")[2].split()
-            except OSError:
-                continue  # it has ended meanwhile
-            if fields and fields[0] not in (b"Z", b"X"):
-                table[int(name)] = (int(fields[1]), int(fields[2]), int(fields[3]), int(fields[19]))
+        if name.isdigit() and (entry := process(int(name))):
+            table[int(name)] = entry
     return table
+
+
+def process(pid: int) -> tuple[int, int, int, int] | None:
+    """One of `processes`; None when it has ended."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            fields = file.read(4096).rpartition(b")")[2].split()
+    except OSError:
+        return None
+    if not fields or fields[0] in (b"Z", b"X"):
+        return None
+    return int(fields[1]), int(fields[2]), int(fields[3]), int(fields[19])

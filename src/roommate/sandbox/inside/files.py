@@ -14,6 +14,7 @@ import time
 from roommate.sandbox.inside.calls import Call, Outflow
 from roommate.sandbox.inside.command import Refusal, explain
 from roommate.sandbox.inside.globs import Glob
+from roommate.sandbox.inside.shortage import shortages
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class Write(Call):
             while view:
                 view = view[os.write(self.fd, view) :]
         except OSError as error:
-            self.refuse(explain(error, self.path))
+            self.refuse("; ".join((explain(error, self.path), *shortages(False, self.hand.workspace))))
         self.fed()
 
     def end(self) -> None:

@@ -1,7 +1,7 @@
 """The hand: the one program that a room's container runs for the daemon, to do what tool calls ask of it."""
 
 # pathlib and contextlib would cost time and memory at every start.
-# ruff: noqa: PTH118, PTH123
+# ruff: noqa: PTH118
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import signal
 import sys
 
 from roommate.sandbox.inside.calls import Call, Run
-from roommate.sandbox.inside.command import Command, Refusal, explain
+from roommate.sandbox.inside.cgroup import OomKills
+from roommate.sandbox.inside.command import IGNORED, Command, Refusal, explain
 from roommate.sandbox.inside.files import List, Read, Write
 from roommate.sandbox.inside.frames import (
     CALL,
@@ -27,7 +28,10 @@ from roommate.sandbox.inside.frames import (
     port_of,
 )
 from roommate.sandbox.inside.jobs import Jobs
+from roommate.sandbox.inside.kills import Kills
+from roommate.sandbox.inside.queue import Queue
 from roommate.sandbox.inside.loop import Loop
+from roommate.sandbox.inside.record import Place
 from roommate.sandbox.inside.stream import Stream
 from roommate.sandbox.inside.tunnels import Tunnel, Tunnels
 
@@ -35,9 +39,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-WORKSPACE = "/workspace"
+WORKSPACE, HOME = "/workspace", "/home/room"
 UNATTENDED = {
-    "TERM": "dumb",
     "PAGER": "cat",
     "GIT_PAGER": "cat",
     "GIT_TERMINAL_PROMPT": "0",
@@ -51,11 +54,16 @@ people watch the output come."""
 class Hand:
     """All that runs for one room: the calls and tunnels of the present connection, and the jobs, which outlive it."""
 
-    def __init__(self, path: str, workspace: str) -> None:
-        self.workspace = workspace
+    def __init__(self, path: str, workspace: str, home: str) -> None:
+        self.workspace, self.home = workspace, home
+        self.outputs = Place(workspace, "output")
+        self.job_logs, self.job_notes = Place(home, "jobs", HOME), Place(home, "job-notes", HOME)
         self.calls: dict[int, Call] = {}
         self.commands: dict[int, Command] = {}
-        self.loop = Loop(self._reap)
+        """Those that run, by their process."""
+        self.counted = 0
+        self.oom_kills = OomKills()
+        self.loop = Loop(self.reap)
         self.stream = Stream(
             self.loop,
             path,
@@ -64,11 +72,13 @@ class Hand:
             lost=self._lost,
             eased=self._eased,
         )
+        self.kills = Kills(self)
+        self.queue = Queue(self)
         self.jobs = Jobs(self)
         self.tunnels = Tunnels(self)
         self._prefix = os.urandom(4).hex()
         self._count = 0
-        self._oom_counter = _oom_counter()
+        self.jobs.find_again()
 
     def serve(self) -> None:
         self.stream.dial()
@@ -81,21 +91,15 @@ class Hand:
                 self.stream.drop()
 
     def place(self, path: str) -> str:
-        """Where a path of a call is: from the workspace on, wherever that is mounted."""
-        if path == WORKSPACE or path.startswith(WORKSPACE + "/"):
-            path = path[len(WORKSPACE) + 1 :]
+        """Where a path of a call is: from the workspace on, wherever that and the home are mounted."""
+        for shown, place in ((WORKSPACE, self.workspace), (HOME, self.home)):
+            if path == shown or path.startswith(shown + "/"):
+                return os.path.join(place, path[len(shown) + 1 :])
         return os.path.join(self.workspace, path)
 
     def unique(self) -> str:
         self._count += 1
         return f"{self._prefix}-{self._count}"
-
-    def oom_kills(self) -> int:
-        """How often the kernel killed for want of memory in this container; 0 where it does not say."""
-        try:
-            return _count(self._oom_counter) if self._oom_counter else 0
-        except OSError:
-            return 0
 
     def _take(self, kind: int, number: int, payload: bytearray) -> None:
         if kind == CALL:
@@ -119,7 +123,8 @@ class Hand:
         try:
             if op in ("run", "read", "write", "list"):
                 kind = {"run": Run, "read": Read, "write": Write, "list": List}[op]
-                self.calls[number] = kind(self, number, asked)
+                call = self.calls[number] = kind(self, number, asked)
+                call.begin()
             elif op == "caller":
                 tunnel = self.calls.get(asked["tunnel"])
                 Call(self, number).answer({"command": tunnel.caller() if isinstance(tunnel, Tunnel) else ""})
@@ -144,56 +149,36 @@ class Hand:
         for call in list(self.calls.values()):
             call.resume()
 
-    def _reap(self) -> None:
+    def reap(self) -> bool:
+        """Whether a child had ended."""
+        ended = False
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
-                return
+                pid = 0
             if pid == 0:
-                return
+                break
+            ended = True
             if command := self.commands.pop(pid, None):
                 command.reaped(status)
+        if ended:
+            self.queue.go()
+        return ended
 
 
-def _oom_counter() -> str | None:
-    """The file that counts out-of-memory kills: memory.events (cgroup v2) or memory.oom_control (v1)."""
-    try:
-        with open("/proc/self/cgroup", encoding="ascii", errors="replace") as file:
-            groups = dict(line.strip().split(":", 2)[1:] for line in file)
-    except OSError:
-        groups = {}
-    v1, v2 = groups.get("memory", ""), groups.get("", "")
-    for path in (
-        f"/sys/fs/cgroup/memory{v1}/memory.oom_control",
-        "/sys/fs/cgroup/memory/memory.oom_control",
-        f"/sys/fs/cgroup{v2}/memory.events",
-        "/sys/fs/cgroup/memory.events",
-    ):
-        try:
-            _count(path)
-        except (OSError, LookupError):
-            continue
-        return path
-    return None
-
-
-def _count(path: str) -> int:
-    with open(path, "rb", buffering=0) as file:
-        words = file.read(4096).split()
-    return int(words[words.index(b"oom_kill") + 1])
-
-
-def main() -> None:
+def main(path: str, workspace: str = WORKSPACE, home: str = HOME) -> None:
     for fd in range(3):  # who started us may have closed them, and then a pipe would get their number
         try:
             os.fstat(fd)
         except OSError:
             os.open("/dev/null", os.O_RDWR)
     for number in signal.valid_signals():  # what our starter ignores, commands would ignore
-        if number not in (signal.SIGPIPE, signal.SIGXFSZ) and signal.getsignal(number) == signal.SIG_IGN:
+        if number in IGNORED:
+            signal.signal(number, signal.SIG_IGN)
+        elif signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
     for name, value in UNATTENDED.items():
         os.environ.setdefault(name, value)
-    Hand(sys.argv[1], os.path.realpath(sys.argv[2] if len(sys.argv) > 2 else WORKSPACE)).serve()
+    os.environ["TERM"] = "dumb"  # Podman itself sets another
+    Hand(path, os.path.realpath(workspace), os.path.realpath(home)).serve()

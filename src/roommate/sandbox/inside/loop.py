@@ -21,7 +21,7 @@ LONGEST_WAIT = 3600.0
 
 
 class Loop:
-    def __init__(self, reap: Callable[[], None]) -> None:
+    def __init__(self, reap: Callable[[], object]) -> None:
         """`reap` is called when children may have ended."""
         self._poll = select.epoll()
         self._watched: dict[int, Callable[[], None]] = {}

@@ -1,4 +1,4 @@
-"""Files of output that the hand keeps in the workspace, under `.roommate`."""
+"""Files of output that the hand keeps, each kind in a folder of its own below a `.roommate`."""
 
 # pathlib and contextlib would cost time and memory at every start.
 # ruff: noqa: PTH102, PTH105, PTH108, PTH112, PTH114, PTH118, PTH120, PTH123, SIM105
@@ -8,8 +8,30 @@ from __future__ import annotations
 import errno
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 KEPT = 100
 """Files that a folder of them may hold; the oldest go."""
+
+
+class Place:
+    """Where a kind of them is kept: ``BASE/.roommate/KIND``; `shown` is how the daemon knows `base`."""
+
+    def __init__(self, base: str, kind: str, shown: str = "") -> None:
+        self.folder = os.path.join(base, ".roommate", kind)
+        self.shown = os.path.join(shown, ".roommate", kind)
+
+    def make(self) -> None:
+        """Raises OSError."""
+        above = os.path.dirname(self.folder)
+        _folder(above)
+        _folder(self.folder)
+        ignore = os.path.join(above, ".gitignore")
+        if not os.path.lexists(ignore):
+            with open(ignore, "w", encoding="ascii") as file:
+                file.write("*\n")
 
 
 class Record:
@@ -18,21 +40,19 @@ class Record:
     Past `cap` bytes it ends; one that `turns` is set aside then as ``NAME.1``, and starts anew.
     """
 
-    def __init__(self, workspace: str, kind: str, name: str, cap: int, turns: bool, spare: set[str]) -> None:
-        """Raises OSError; FileExistsError where `name` is taken. The names in `spare` are in use: they do not go."""
-        self.shown = f".roommate/{kind}/{name}"
+    def __init__(
+        self, place: Place, name: str, cap: int, *, turns: bool = False, spare: Iterable[str] = (), again: bool = False
+    ) -> None:
+        """Raises OSError; FileExistsError where `name` is taken, unless it is gone on with `again`. The names in
+        `spare` are in use: they do not go."""
+        self.shown = os.path.join(place.shown, name)
         self.broken = False
-        self._path = os.path.join(workspace, self.shown)
+        self._path = os.path.join(place.folder, name)
         self._cap, self._turns, self._size = cap, turns, 0
-        folder = os.path.dirname(self._path)
-        _folder(os.path.dirname(folder))
-        _folder(folder)
-        ignore = os.path.join(workspace, ".roommate", ".gitignore")
-        if not os.path.lexists(ignore):
-            with open(ignore, "w", encoding="ascii") as file:
-                file.write("*\n")
-        self._fd = self._create()
-        _prune(folder, spare | {name})
+        place.make()
+        self._fd = self._create(os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK if again else os.O_EXCL)
+        self._size = os.fstat(self._fd).st_size
+        _prune(place.folder, {*spare, name})
 
     def write(self, chunk: bytes) -> None:
         if self.broken:
@@ -66,8 +86,8 @@ class Record:
             os.close(self._fd)
             self._fd = -1
 
-    def _create(self) -> int:
-        return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    def _create(self, how: int = os.O_EXCL) -> int:
+        return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | how, 0o644)
 
 
 def _folder(path: str) -> None:
