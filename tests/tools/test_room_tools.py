@@ -164,7 +164,7 @@ async def test_a_background_command(room: Room) -> None:
     assert started.text.startswith("ready\n[runs in the background with id 1; ")
     assert started.title == "in the background, id 1"
     waited = await room.call("read_background", id=1, wait=0.6)
-    assert "[background 1: still running; log in .roommate/jobs/1.log]" in waited.text
+    assert "[background 1: still running; log in /home/room/.roommate/jobs/1.log]" in waited.text
     assert waited.text.startswith("… ")
     assert "\n2000\n[" in waited.text
     assert len(waited.text) < KEEP + 300

@@ -81,8 +81,8 @@ def explain(error: OSError, what: str) -> str:
 
 
 class Command:
-    """To be started by the hand's `Queue`. Output that comes after ``over()`` (of a server left in the background) still
-    goes to the owner's ``take``, because a closed pipe would kill who prints it."""
+    """To be started by the hand's `Queue`. Output that comes after ``over()`` (of a server left in the background)
+    still goes to the owner's ``take``, because a closed pipe would kill who prints it."""
 
     def __init__(
         self,

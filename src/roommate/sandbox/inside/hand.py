@@ -29,8 +29,8 @@ from roommate.sandbox.inside.frames import (
 )
 from roommate.sandbox.inside.jobs import Jobs
 from roommate.sandbox.inside.kills import Kills
-from roommate.sandbox.inside.queue import Queue
 from roommate.sandbox.inside.loop import Loop
+from roommate.sandbox.inside.queue import Queue
 from roommate.sandbox.inside.record import Place
 from roommate.sandbox.inside.stream import Stream
 from roommate.sandbox.inside.tunnels import Tunnel, Tunnels
