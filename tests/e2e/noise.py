@@ -88,6 +88,16 @@ finally:
 '''
 
 
+def program(attack: str, *, hush: bool = True) -> dict[str, str]:
+    """The files, by their names, that belong beside each other; ``attack.py`` is run with the path of its state file.
+
+    `attack` are lines of Python; `hush` stops the real hand, and all else of the room, while they run.
+    """
+    indented = "\n    ".join(attack.strip("\n").splitlines())
+    text = PREAMBLE.replace("__ATTACK__", indented).replace("__HUSH__", str(hush))
+    return {"frames.py": Path(roommate.sandbox.inside.frames.__file__).read_text("utf-8"), "attack.py": text}
+
+
 @dataclass(slots=True)
 class Felt:
     """How long what the quiet room asked for took, in seconds, and what the daemon took of the machine."""
@@ -180,21 +190,16 @@ class TwoRooms:
     async def start(self, attack: str, *, hush: bool = True, files: Mapping[str, bytes] | None = None) -> Path:
         """Start it in the noisy room's background; gives the file that says "begun", and then "ended…"."""
         mark = f"attack-{secrets.token_hex(4)}"
-        indented = "\n    ".join(attack.strip("\n").splitlines())
-        text = PREAMBLE.replace("__ATTACK__", indented).replace("__HUSH__", str(hush))
-        frames = Path(roommate.sandbox.inside.frames.__file__).read_text("utf-8")
         made = [
-            tool("write_file", path=f"{mark}/frames.py", content=frames),
-            tool("write_file", path=f"{mark}/attack.py", content=text),
-            tool("run_command", command="pwd"),
+            tool("write_file", path=f"{mark}/{name}", content=text) for name, text in program(attack, hush=hush).items()
         ]
         await self.mallory.ask(self.noisy, "\n---\n".join([*made, "SAY ready"]))
         [folder] = self.bot.state.glob(f"rooms/*/files/workspace/{mark}")
         for name, content in (files or {}).items():
             (folder / name).write_bytes(content)
-        program = f"exec python3 {mark}/attack.py {mark}/state"
+        command = f"exec python3 {mark}/attack.py {mark}/state"
         # Who says it does not wait for the answer: the tool's own may be lost with the hand that it stops.
-        begins = tool("run_command", command=program, background=True) + "\n---\nSAY started"
+        begins = tool("run_command", command=command, background=True) + "\n---\nSAY started"
         self._started = await self.mallory.say(self.noisy, begins)
         return folder / "state"
 

@@ -15,7 +15,8 @@ from roommate.sandbox.inside.frames import HELLO, VERSION, frame
 from roommate.sandbox.rooms import RoomSandboxes
 from roommate.sandbox.workspace import Workspace
 from roommate.words import JsonObject, RoomId
-from tests.patience import PATIENCE
+from tests.e2e.noise import program
+from tests.patience import PATIENCE, until
 from tests.sandbox.conftest import ROOM, SMALL, Make, sh
 
 IMPOSTOR = """
@@ -142,3 +143,24 @@ for name, levels in (("d", 1200), ("long" * 20, 60)):
     open("leaf", "w").close()
     os.chmod(".", 0)
 """
+
+
+REFUSING = """
+for kind, number, _ in hear(line := dial()):
+    if kind == CALL:
+        line.sendall(frame(RESULT, number, b'{"error": "no"}'))
+"""
+
+
+async def test_who_refuses_everything_in_place_of_the_hand_is_stopped_when_idle(make: Make) -> None:
+    """And ends nothing else: whoever stops idle containers stops those of all rooms."""
+    sandboxes = make(idle_seconds=2)
+    hand = await sandboxes.hand(ROOM)
+    for name, text in program(REFUSING).items():
+        await hand.write(name, text.encode())
+    running = asyncio.ensure_future(sandboxes.run([ROOM]))
+    await hand.start_job("exec python3 attack.py state")
+    await until(lambda: running.done() or not sandboxes.up(ROOM), "the end of the container")
+    assert not running.done(), running.exception()
+    assert (await sh(await sandboxes.hand(ROOM), "echo mine")).text == "mine\n"
+    running.cancel()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roommate import logs
-from roommate.errors import EngineError, HandLost, SandboxError
+from roommate.errors import EngineError, HandLost, SandboxError, ToolError
 from roommate.ports import Spools
 from roommate.sandbox import ids, watches
 from roommate.sandbox.engine import Engine
@@ -260,7 +260,7 @@ class RoomContainer:
             return False
         try:
             return any(job.exit is None for job in await self._hand.jobs())
-        except SandboxError:
+        except (SandboxError, ToolError):  # a hand refuses nothing here, but who speaks in its place may
             return False
 
     async def _listen(self) -> HandHost:

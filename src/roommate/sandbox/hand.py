@@ -255,6 +255,8 @@ class HandHost:
         size = await self._ask(
             Size.model_validate_json, take=take, within=FILE_TIME, op="read", path=path, offset=offset, limit=limit
         )
+        if content and offset + len(content) > size.size:
+            raise SandboxError("the room's hand sent more of a file than it says there is")
         return FileSlice(bytes(content), size.size)
 
     async def write(self, path: str, content: bytes) -> None:
