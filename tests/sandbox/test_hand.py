@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -530,6 +530,72 @@ async def test_jobs_have_a_limit(hand: LiveHand) -> None:
     await asyncio.gather(*(hand.host.stop_job(job.id) for job in await hand.host.jobs()))
     assert not hand.left()
     assert (await hand.host.start_job("true")).id == "65"
+
+
+# ── What only one call gets wrong ────────────────────────────────────────────────────────────────
+
+
+def long_path(hand: LiveHand) -> str:
+    """Below the workspace, relative to it: longer than PATH_MAX."""
+    below = os.open(hand.workspace, os.O_RDONLY)
+    names = ["n" * 250] * 17
+    for name in names:
+        os.mkdir(name, dir_fd=below)
+        below, above = os.open(name, os.O_RDONLY, dir_fd=below), below
+        os.close(above)
+    os.close(below)
+    return "/".join(names)
+
+
+ODD: dict[str, Callable[[HandHost], Awaitable[object]]] = {
+    "no command": lambda host: host.run([]),
+    "no shell text": lambda host: host.run(""),
+    "an empty name of a command": lambda host: host.run([""]),
+    "a NUL in a command": lambda host: host.run(["echo", "\0"]),
+    "a NUL in a folder": lambda host: host.run(["true"], cwd="\0"),
+    "a NUL in the environment": lambda host: host.run(["true"], env={"A": "\0"}),
+    "a variable with a strange name": lambda host: host.run(["true"], env={"A=B": "c", "": "d"}),
+    "no time": lambda host: host.run(["true"], timeout=0),
+    "negative time": lambda host: host.run(["true"], timeout=-1e300),
+    "endless time": lambda host: host.run(["true"], timeout=1e300),
+    "an offset beyond every file": lambda host: host.read("file", 1 << 63, 1),
+    "an offset just below": lambda host: host.read("file", (1 << 63) - 1, 1),
+    "a negative offset": lambda host: host.read("file", -1, 1),
+    "a huge limit": lambda host: host.read("file", 0, 1 << 70),
+    "a negative limit": lambda host: host.read("file", 0, -1),
+    "a path too long to be opened": lambda host: host.read("x" * 5000),
+    "a path too long to be listed": lambda host: host.list("x/" * 5000),
+    "a path too long to be written": lambda host: host.write("y/" * 5000, b""),
+    "a glob that is none": lambda host: host.list(".", "[!"),
+    "a list of nothing": lambda host: host.list(".", limit=0),
+    "a job without a command": lambda host: host.start_job(""),
+    "a job with a NUL": lambda host: host.start_job("\0"),
+    "a job of a strange name": lambda host: host.job("../1"),
+    "a lone surrogate": lambda host: host.read("\udc80"),
+}
+
+
+async def test_an_odd_call_is_refused_or_done_alone(hand: LiveHand) -> None:
+    (hand.workspace / "file").write_bytes(b"content")
+    other = asyncio.ensure_future(hand.host.run("sleep 60"))
+    for what, call in ODD.items():
+        try:
+            await call(hand.host)
+        except ToolError as error:
+            assert "\n" not in str(error), what
+        assert not other.done(), what
+    found, total = await hand.host.list(".", "**")
+    other.cancel()
+    assert total == len(found)
+
+
+async def test_names_longer_than_a_path_may_be_are_listed(hand: LiveHand) -> None:
+    deep = long_path(hand)
+    other = asyncio.ensure_future(hand.host.run("sleep 60"))
+    found, _ = await hand.host.list(".", "**")
+    assert deep[:4096] in {entry.path[:4096] for entry in found if len(entry.path) >= 4096}
+    assert not other.done()
+    other.cancel()
 
 
 # ── Life and death ───────────────────────────────────────────────────────────────────────────────

@@ -49,7 +49,9 @@ class Call:
         self._lost: SandboxError | None = None
         self.unwanted = False
         """Nobody waits for it any more; the hand knows, and only its result is still to come."""
-        self._deadline = None if within is None else self._loop.call_later(within + line.patience, self._overdue)
+        self._deadline = (
+            None if within is None else self._loop.call_later(max(within, 0.0) + line.patience, self._overdue)
+        )
 
     @property
     def lost(self) -> bool:
