@@ -25,6 +25,7 @@ from roommate.words import (
     Reply,
     Repository,
     RoomId,
+    ShellLook,
     Step,
     SyncBatch,
     ToolCall,
@@ -87,6 +88,27 @@ class Hand(Protocol):
         An awaitable that `on_output` returns holds the process back. At `timeout` seconds, and when the caller is
         cancelled, the process and all it started are killed. Past `spill_after` bytes the whole output also goes to a
         file in the workspace, named in the Exit.
+        """
+        ...
+
+    async def shell(
+        self,
+        command: str | None = None,
+        *,
+        typed: str | None = None,
+        interrupt: bool = False,
+        end: bool = False,
+        timeout: float,
+        on_output: Callable[[bytes], Awaitable[None] | None] = lambda _: None,
+        spill_after: int | None = None,
+    ) -> ShellLook:
+        """Look at the room's one shell until it is at its prompt again, has ended, or `timeout` seconds are over.
+
+        A `command` is for a shell at its prompt: one starts where there is none, in the workspace. What is `typed`, at
+        most 4096 bytes, is for what runs in it, and the look ends then when an answer was printed, and silence
+        follows; `interrupt` is Ctrl-C, `end` ends the shell with all that runs in it. It has a terminal, stays from
+        call to call, and ends with the hand's connection. `on_output` and `spill_after` are as in `run`; what is
+        printed while nobody looks is kept, 256 KiB of it, and then holds back who prints.
         """
         ...
 

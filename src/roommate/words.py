@@ -510,6 +510,24 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class ShellLook:
+    """How a room's shell was when a call had looked at it: at its prompt with the exit ``code`` of the command before,
+    or at its ``end``; else it still runs the command that begins with ``running``."""
+
+    code: int | None
+    end: Exit | None
+    running: str
+    cwd: str
+    """The folder it is in; "" where that is not known."""
+    fresh: bool
+    """It began with this call: of a shell before it nothing is left."""
+    seconds: float
+    """That the call looked."""
+    spilled: str | None
+    """As in `Exit`."""
+
+
+@dataclass(frozen=True, slots=True)
 class AgentReport:
     """What became of a task that a coding agent was given."""
 

@@ -51,6 +51,31 @@ async def test_output_is_seen_as_it_comes(bot: Daemon, person: MakePerson) -> No
     assert "number-3" in (await alice.answer_to(asked)).body
 
 
+async def test_the_shell_stays_from_turn_to_turn(bot: Daemon, person: MakePerson) -> None:
+    alice = await person("alice")
+    room = await bot.room_with(alice)
+
+    def shell(**arguments: object) -> str:
+        return tool("shell", **arguments) + "\n---\nECHO"
+
+    answer = await alice.ask(room, shell(command="mkdir -p a; cd a; export A=kept; tty; stty size"))
+    assert "/dev/pts/" in answer.body
+    assert "50 160" in answer.body
+    assert "this is a new shell" in answer.body
+    answer = await alice.ask(room, shell(command="pwd; echo $A"))
+    assert "/workspace/a\nkept" in answer.body
+    assert "new shell" not in answer.body
+    await alice.say(room, shell(command="echo be''gun; cat; echo not this"))
+    await alice.wait(lambda: any("begun" in m.body for m in bot.said(alice, room)), what="what the shell prints")
+    await alice.say(room, "!stop")
+    await alice.wait(lambda: any("Stopped by" in m.body for m in bot.said(alice, room)), what="the end of the turn")
+    answer = await alice.ask(room, shell(command="echo $A"))
+    assert "kept" in answer.body, "what ran in it was interrupted, and it was not"
+    [container] = [one for one in bot.containers() if "--noediting" in podman("top", one, "args")]
+    podman("kill", container)
+    assert "this is a new shell" in (await alice.ask(room, shell(command="echo $A"))).body
+
+
 async def test_a_killed_container_is_back_with_its_files(bot: Daemon, person: MakePerson) -> None:
     alice = await person("alice")
     room = await bot.room_with(alice)

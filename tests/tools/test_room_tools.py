@@ -192,6 +192,48 @@ async def test_an_unknown_background_command(room: Room) -> None:
         assert result.text == "there is no background job '7'; there are: none"
 
 
+# ── shell ────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_the_shell_keeps_its_state(room: Room) -> None:
+    (room.files / "sub").mkdir()
+    first = await room.call("shell", command="cd sub && export A=1")
+    assert re.fullmatch(
+        rf"\(no output\)\n\[exit code 0 · \d+\.\d s; in {room.files}/sub; this is a new shell: .*\]", first.text
+    )
+    assert re.fullmatch(r"exit code 0 · \d+\.\d s", first.title)
+    second, third = await asyncio.gather(
+        room.call("shell", command="echo $A; A=2; seq 100000"), room.call("shell", command="echo $A; false")
+    )
+    assert second.text.startswith("1\n1\n2\n")
+    assert "left out, whole output in .roommate/output/" in second.text
+    assert len(second.text) < KEEP + 400
+    assert re.fullmatch(rf"2\n\[exit code 1 · \d+\.\d s; in {room.files}/sub\]", third.text)
+    assert not third.ok
+    assert "".join(event.text for event in room.events if isinstance(event, ToolOutput)).endswith("2\n")
+
+
+async def test_a_program_in_the_shell_is_talked_to(room: Room) -> None:
+    await room.call("shell", command="true")
+    begun = await room.call("shell", command="echo 'who?'; read name; echo hello $name; sleep 1000", timeout=2)
+    assert begun.ok
+    assert begun.text.startswith("who?\n[still running after ")
+    assert "with interrupt" in begun.text
+    busy = await room.call("shell", command="true")
+    assert not busy.ok
+    assert "it still runs: echo 'who?'; read" in busy.text
+    assert (await room.call("shell", input="ann\n")).text.startswith("hello ann\n[still running after ")
+    stopped = await room.call("shell", interrupt=True)
+    assert "[exit code 130 · " in stopped.text
+    assert "[exit code 130 " in (await room.call("shell")).text, "nothing runs, and nothing is waited for"
+    ended = await room.call("shell", end=True)
+    assert ended.ok
+    assert "[the shell has ended: killed by SIGHUP (1) · " in ended.text
+    wrong = await room.call("shell", command="true", interrupt=True)
+    assert not wrong.ok
+    assert "command and interrupt cannot go together" in wrong.text
+
+
 # ── Files ────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -40,7 +40,7 @@ _MARKS = {None: "▶", True: "✔", False: "✘"}
 LIVE_CALLS = 4
 """Calls of a coding agent that a live message shows: its newest."""
 
-_SUBJECTS = ("command", "path", "url", "pattern", "id", "glob", "task")
+_SUBJECTS = ("command", "path", "url", "pattern", "id", "glob", "task", "input")
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from roommate.words import DirEntry, Exit, Job
+from roommate.words import DirEntry, Exit, Job, ShellLook
 
 Count = Annotated[StrictInt, Field(ge=0, lt=1 << 63)]
 Name = Annotated[str, StringConstraints(max_length=8192)]
@@ -101,6 +101,34 @@ class JobState(Answer):
 
 class JobStates(Answer):
     jobs: Annotated[list[JobState], Field(max_length=1000)]
+
+
+class Looked(Answer):
+    state: Literal["prompt", "running", "over"]
+    code: Annotated[StrictInt, Field(ge=0, le=255)] | None
+    end: Ended | None
+    running: Annotated[str, StringConstraints(max_length=500)]
+    cwd: Name
+    fresh: StrictBool
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    spilled: Kept | None
+
+    @model_validator(mode="after")
+    def _one_state(self) -> Looked:
+        if (self.state == "prompt") != (self.code is not None) or (self.state == "over") != (self.end is not None):
+            raise ValueError("a shell is at its prompt with a code, runs, or is over with an end")
+        return self
+
+    def word(self) -> ShellLook:
+        return ShellLook(
+            code=self.code,
+            end=self.end.word() if self.end else None,
+            running=self.running,
+            cwd=self.cwd,
+            fresh=self.fresh,
+            seconds=self.seconds,
+            spilled=self.spilled,
+        )
 
 
 _Kind = Literal["file", "dir", "link", "other"]

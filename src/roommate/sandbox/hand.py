@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from roommate.errors import HandLost, SandboxError, ToolError
-from roommate.sandbox.answers import Done, Ended, JobState, JobStates, Refused, Size, Total, entries
+from roommate.sandbox.answers import Done, Ended, JobState, JobStates, Looked, Refused, Size, Total, entries
 from roommate.sandbox.call import Take
 from roommate.sandbox.connection import Connection
 from roommate.sandbox.handlers import Handlers
 from roommate.sandbox.inside.frames import MAX_FRAME, VERSION
 from roommate.sandbox.tunnel import Tunnel
-from roommate.words import DirEntry, Exit, FileSlice, Job
+from roommate.words import DirEntry, Exit, FileSlice, Job, ShellLook
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +45,12 @@ _MODULES = (
     "family",
     "kills",
     "record",
+    "spill",
     "command",
     "queue",
+    "terminal",
     "calls",
+    "shell",
     "globs",
     "files",
     "notes",
@@ -240,6 +243,34 @@ class HandHost:
             spill_after=spill_after,
         )
         return ended.word()
+
+    async def shell(
+        self,
+        command: str | None = None,
+        *,
+        typed: str | None = None,
+        interrupt: bool = False,
+        end: bool = False,
+        timeout: float,
+        on_output: Callable[[bytes], Awaitable[None] | None] = lambda _: None,
+        spill_after: int | None = None,
+    ) -> ShellLook:
+        """See `ports.Hand`. On cancelling, what runs in the shell gets SIGINT; where it goes on for two seconds the
+        shell is ended."""
+        looked = await self._ask(
+            Looked.model_validate_json,
+            take=on_output,
+            within=timeout,
+            op="shell",
+            command=command,
+            cwd="/workspace",
+            input=typed,
+            interrupt=interrupt,
+            end=end,
+            timeout=timeout,
+            spill_after=spill_after,
+        )
+        return looked.word()
 
     async def read(self, path: str, offset: int = 0, limit: int = 1 << 20) -> FileSlice:
         """See `ports.Hand`. Regular files only: a FIFO or a device is a ToolError."""

@@ -7,8 +7,8 @@ import json
 import shlex
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_core import from_json
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError, from_json
 
 from roommate.errors import ToolError
 from roommate.words import ToolCall, ToolSpec
@@ -40,6 +40,27 @@ class RunCommand(Arguments):
     timeout: Seconds | None = Field(None, description="Seconds until it is killed")
     cwd: Text | None = Field(None, description="Folder to run it in; default: the workspace")
     background: bool = Field(False, description="True for servers and watchers: go on at once while it runs")
+
+
+class Shell(Arguments):
+    """Use the room's shell, an interactive one in a terminal: folder, variables and activated environments stay from \
+call to call, and so does a program that still runs when the time is over. Give one of command, input, interrupt, end; \
+or none, to go on waiting for what runs. For a single command use run_command."""
+
+    command: Annotated[str, BeforeValidator(_one_text)] | None = Field(
+        None, description="A command, when the shell is at its prompt"
+    )
+    input: str | None = Field(None, description="What to type into the program that runs; \\n is Enter, \\u0004 Ctrl-D")
+    interrupt: bool = Field(False, description="True for Ctrl-C")
+    end: bool = Field(False, description="True to end the shell and all that runs in it; the next command begins anew")
+    timeout: Seconds | None = Field(None, description="Seconds to wait; what still runs then is not killed")
+
+    @model_validator(mode="after")
+    def _one_thing(self) -> Shell:
+        asked = {"command": self.command, "input": self.input, "interrupt": self.interrupt, "end": self.end}
+        if len(given := [name for name, value in asked.items() if value]) > 1:
+            raise PydanticCustomError("one_thing", "{given} cannot go together", {"given": " and ".join(given)})
+        return self
 
 
 class ReadFile(Arguments):
@@ -184,6 +205,7 @@ FORGE_TOOLS: dict[str, type[Arguments]] = {"create_pull_request": CreatePullRequ
 
 TOOLS: dict[str, type[Arguments]] = {
     "run_command": RunCommand,
+    "shell": Shell,
     "read_file": ReadFile,
     "write_file": WriteFile,
     "edit_file": EditFile,

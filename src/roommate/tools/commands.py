@@ -45,20 +45,20 @@ async def run(
     advice = ""
     if ended.timed_out:
         advice = f"; to let it run longer give it a timeout (at most {longest:g}) or background true"
-    return Outcome(_with_status(text, how + advice), how, ok=ended.code == 0 and not ended.timed_out)
+    return Outcome(with_status(text, how + advice), how, ok=ended.code == 0 and not ended.timed_out)
 
 
 async def read(asked: ReadBackground, hand: Hand, keep: int) -> Outcome:
     job = await hand.job(asked.id)
     job = await _wait(job, hand, min(asked.wait or 0, LONGEST_WAIT))
     text, how = await _log(job, hand, keep), state(job)
-    return Outcome(_with_status(text, f"background {job.id}: {how}; log in {job.log}"), how)
+    return Outcome(with_status(text, f"background {job.id}: {how}; log in {job.log}"), how)
 
 
 async def stop(asked: StopBackground, hand: Hand, keep: int) -> Outcome:
     job = await hand.stop_job(asked.id)
     text, how = await _log(job, hand, keep), state(job)
-    return Outcome(_with_status(text, f"background {job.id}: {how}; log in {job.log}"), how)
+    return Outcome(with_status(text, f"background {job.id}: {how}; log in {job.log}"), how)
 
 
 def ending(ended: Exit) -> str:
@@ -84,11 +84,11 @@ async def _start(asked: RunCommand, hand: Hand, keep: int) -> Outcome:
     job = await _wait(job, hand, FIRST_LOOK)
     text = await _log(job, hand, keep)
     if job.exit is not None:
-        return Outcome(_with_status(text, state(job)), state(job), ok=job.exit.code == 0)
+        return Outcome(with_status(text, state(job)), state(job), ok=job.exit.code == 0)
     status = (
         f"runs in the background with id {job.id}; see its output with read_background, end it with stop_background"
     )
-    return Outcome(_with_status(text, status), f"in the background, id {job.id}")
+    return Outcome(with_status(text, status), f"in the background, id {job.id}")
 
 
 async def _wait(job: Job, hand: Hand, seconds: float) -> Job:
@@ -109,7 +109,8 @@ async def _log(job: Job, hand: Hand, keep: int) -> str:
     return shown(Excerpt(b"", end, size, left_out=before, left_out_lines=0), job.log)
 
 
-def _with_status(text: str, status: str) -> str:
+def with_status(text: str, status: str) -> str:
+    """What was printed, and below it how things are."""
     text = text.rstrip()
     return f"{text}\n[{status}]" if text else f"(no output)\n[{status}]"
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from roommate.errors import SandboxError, ToolError
 from roommate.ports import Agents, Emit, Hand, Proposals, Share
-from roommate.tools import commands, delegation, fetch, files, pull_request, screenshot, showing, testing
+from roommate.tools import commands, delegation, fetch, files, pull_request, screenshot, shell, showing, testing
 from roommate.tools.arguments import (
     Arguments,
     CreatePullRequest,
@@ -23,6 +23,7 @@ from roommate.tools.arguments import (
     RunTests,
     Search,
     SendFile,
+    Shell,
     StopBackground,
     TakeScreenshot,
     WriteFile,
@@ -63,6 +64,7 @@ class RoomTools:
         self._agents, self._share, self._redeploy, self._proposals = agents, share, redeploy, proposals
         self._sees = sees
         self._writing = asyncio.Lock()
+        self._at_the_shell = asyncio.Lock()
 
     @property
     def specs(self) -> Sequence[ToolSpec]:
@@ -106,6 +108,17 @@ class RoomTools:
                     longest=self._longest_timeout,
                     keep=self._keep,
                 )
+            case Shell():
+                async with self._at_the_shell:  # the calls of one reply come after each other
+                    return await shell.use(
+                        call_id,
+                        asked,
+                        hand,
+                        emit,
+                        default=self._command_timeout,
+                        longest=self._longest_timeout,
+                        keep=self._keep,
+                    )
             case ReadFile():
                 return await files.read(asked, hand, self._keep)
             case WriteFile():

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import time
 
 from roommate.sandbox.inside.command import Command, explain
 from roommate.sandbox.inside.frames import CHUNK, COST, DATA, RESULT, WINDOW
-from roommate.sandbox.inside.record import Record
 from roommate.sandbox.inside.shortage import shortages
+from roommate.sandbox.inside.spill import Spill
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from roommate.sandbox.inside.hand import Hand
 
 SHELL = "/bin/bash" if os.access("/bin/bash", os.X_OK) else "/bin/sh"
-OUTPUT_CAP = 256 << 20
 
 
 class Call:
@@ -123,10 +121,7 @@ class Run(Call):
 
     def __init__(self, hand: Hand, number: int, asked: dict[str, Any]) -> None:
         super().__init__(hand, number)
-        self.spill_after: int | None = asked.get("spill_after")
-        self.early: list[bytes] = []
-        self.size = 0
-        self.record: Record | None = None
+        self.spill = Spill(hand.outputs, number, asked.get("spill_after"))
         self.timed_out = False
         self.longest: float | None = asked["timeout"]
         command = asked["command"]
@@ -146,25 +141,8 @@ class Run(Call):
         self.refuse(why)
 
     def take(self, chunk: bytes) -> None:
-        if self.spill_after is not None:
-            self.spill(chunk, self.spill_after)
+        self.spill.add(chunk)
         self.send(chunk)
-
-    def spill(self, chunk: bytes, after: int) -> None:
-        self.size += len(chunk)
-        if self.record:
-            self.record.write(chunk)
-        else:
-            self.early.append(chunk)
-            if self.size > after:
-                try:
-                    name = f"{int(time.time())}-{self.number}.txt"
-                    self.record = Record(self.hand.outputs, name, OUTPUT_CAP)
-                    for piece in self.early:
-                        self.record.write(piece)
-                except OSError:
-                    self.spill_after = None
-                self.early = []
 
     def data(self, chunk: bytearray) -> None:
         super().data(chunk)
@@ -193,9 +171,4 @@ class Run(Call):
                 note = f"[{line}]\n".encode()
                 if len(note) <= self.room():
                     self.take(note)
-        self.spill_after = None
-        spilled = None
-        if self.record:
-            self.record.close()
-            spilled = self.record.shown or None
-        self.answer({**ended, "timed_out": self.timed_out, "spilled": spilled})
+        self.answer({**ended, "timed_out": self.timed_out, "spilled": self.spill.close()})

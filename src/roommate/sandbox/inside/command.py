@@ -156,16 +156,7 @@ class Command:
         try:
             os.chdir(self._cwd)  # there is one thread here, and every other path is a full one
             what = self.argv[0]
-            output, theirs = self._pipe()
-            ours, given = [output], [theirs]
-            actions: list[tuple[Any, ...]] = [(os.POSIX_SPAWN_DUP2, theirs, 1), (os.POSIX_SPAWN_DUP2, theirs, 2)]
-            if self._stdin:
-                source, feed = os.pipe()
-                ours.append(feed)
-                given.append(source)
-                actions.append((os.POSIX_SPAWN_DUP2, source, 0))
-            else:
-                actions.append((os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0))
+            actions = self._connect(ours, given)
             pid = os.posix_spawnp(
                 self.argv[0],
                 self.argv,
@@ -186,10 +177,26 @@ class Command:
                 os.close(fd)
         for fd in ours:
             os.set_blocking(fd, False)
-        self._output_fd = output
-        self._input_fd = ours[1] if self._stdin else None
+        self._output_fd = ours[0]
+        self._input_fd = ours[1] if len(ours) > 1 else None
         _step_back(pid)
         return pid
+
+    def _connect(self, ours: list[int], given: list[int]) -> list[tuple[Any, ...]]:
+        """Open its output, and its input. `ours` gets our ends of them, `given` those for it alone; gives how it takes
+        those."""
+        output, theirs = self._pipe()
+        ours.append(output)
+        given.append(theirs)
+        actions: list[tuple[Any, ...]] = [(os.POSIX_SPAWN_DUP2, theirs, 1), (os.POSIX_SPAWN_DUP2, theirs, 2)]
+        if self._stdin:
+            source, feed = os.pipe()
+            ours.append(feed)
+            given.append(source)
+            actions.append((os.POSIX_SPAWN_DUP2, source, 0))
+        else:
+            actions.append((os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0))
+        return actions
 
     # ── Output ──
 
@@ -210,6 +217,8 @@ class Command:
                 chunk = os.read(self._output_fd, min(room, CHUNK))
             except BlockingIOError:
                 return
+            except OSError:  # a terminal that nobody has open any more
+                chunk = b""
             if chunk:
                 self._late += len(chunk) if self.status is not None else 0
                 self.owner.take(chunk)

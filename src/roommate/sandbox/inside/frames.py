@@ -32,7 +32,7 @@ TYPE_CHECKING = False  # as typing has it, without the 2 ms of importing typing
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-VERSION = 2
+VERSION = 3
 """Rises when an older hand, still running in its container, would not understand the daemon any more."""
 CALL, DATA, END, CREDIT, KILL, RESULT, HELLO, LISTEN, OPEN = range(1, 10)
 TUNNEL = 1 << 31

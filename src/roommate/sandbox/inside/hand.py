@@ -32,6 +32,7 @@ from roommate.sandbox.inside.kills import Kills
 from roommate.sandbox.inside.loop import Loop
 from roommate.sandbox.inside.queue import Queue
 from roommate.sandbox.inside.record import Place
+from roommate.sandbox.inside.shell import Shells
 from roommate.sandbox.inside.stream import Stream
 from roommate.sandbox.inside.tunnels import Tunnel, Tunnels
 
@@ -76,6 +77,7 @@ class Hand:
         self.queue = Queue(self)
         self.jobs = Jobs(self)
         self.tunnels = Tunnels(self)
+        self.shells = Shells(self)
         self._prefix = os.urandom(4).hex()
         self._count = 0
         self.jobs.find_again()
@@ -125,6 +127,8 @@ class Hand:
                 kind = {"run": Run, "read": Read, "write": Write, "list": List}[op]
                 call = self.calls[number] = kind(self, number, asked)
                 call.begin()
+            elif op == "shell":
+                self.shells.answer(number, asked)
             elif op == "caller":
                 tunnel = self.calls.get(asked["tunnel"])
                 Call(self, number).answer({"command": tunnel.caller() if isinstance(tunnel, Tunnel) else ""})
@@ -144,6 +148,7 @@ class Hand:
         self.calls.clear()
         for call in calls:
             call.stop(lost=True)
+        self.shells.close()
 
     def _eased(self) -> None:
         for call in list(self.calls.values()):

@@ -1,0 +1,276 @@
+"""The room's shell: one interactive shell, whose folder, variables and programs stay from one call to the next.
+
+It reads commands from a pipe and not from its terminal, so that what is typed can reach programs alone, and a command
+may be as long as it likes. When a command is done the shell prints a mark into the terminal, behind the command's own
+output. After Ctrl-C or a mistake an interactive shell drops the rest of its line: so the mark is its prompt as well.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+
+from roommate.sandbox.inside.calls import SHELL, Call
+from roommate.sandbox.inside.command import Refusal
+from roommate.sandbox.inside.frames import CHUNK
+from roommate.sandbox.inside.spill import Spill
+from roommate.sandbox.inside.terminal import Terminal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from roommate.sandbox.inside.hand import Hand
+
+KEPT = 1 << 18
+"""Bytes of output that are kept while nobody looks; then whoever prints has to wait."""
+ROWS, COLUMNS = 50, 160
+TYPED = 4096
+"""Bytes that can be typed at once."""
+PATIENCE = 2.0
+"""Seconds that a program has to react to Ctrl-C when its call is not wanted any more; then the shell goes."""
+SETTLED = 0.7
+"""Seconds of silence after which what was typed counts as answered."""
+LABEL = 200
+"""Characters of a running command that are told."""
+
+_ARGV = [SHELL, "--noediting", "--norc", "-i"] if SHELL.endswith("/bash") else [SHELL, "-i"]
+_ENVIRONMENT = {"PS1": "", "PS2": "", "ENV": "", "HISTFILE": "", "VIRTUAL_ENV_DISABLE_PROMPT": "1"}
+_BEGIN = (
+    '[ -z "$BASH_VERSION" ] || [ ! -f ~/.bashrc ] || . ~/.bashrc <%(terminal)s; unset PS1 PS2; PS1= PS2=; '
+    '[ -z "$BASH_VERSION" ] || { set +o history +H; unset PROMPT_COMMAND HISTFILE; }\n'
+)
+_DO = (
+    "PS1='\033]%(mark)s;$?\007'; eval %(command)s <%(terminal)s; "
+    "printf '\\033]%(mark)s;%%d\\007' \"$?\" >%(terminal)s; PS1=\n"
+)
+
+
+class Shell:
+    """From its start to its end."""
+
+    def __init__(self, hand: Hand, cwd: str) -> None:
+        self.look: Look | None = None
+        """The call that looks at it."""
+        self.running = ""
+        """The beginning of the command that it runs; "" at its prompt."""
+        self.code = 0
+        """The exit code of the command before."""
+        self.ended = False
+        self._shells, self._loop = hand.shells, hand.loop
+        self._number = 0
+        self._command = ""
+        self._secret = f"roommate-{hand.unique()}"
+        self._mark = f"\033]{self._secret};".encode()
+        self._begun = b""
+        """What may be the beginning of a mark."""
+        self._output = bytearray()
+        self._due: int | None = None
+        """Where the output ends of what has come to its end; None while a command runs."""
+        self.terminal = Terminal(hand, self, _ARGV, cwd, _ENVIRONMENT, rows=ROWS, columns=COLUMNS, script=True)
+
+    def do(self, command: str) -> None:
+        self._number += 1
+        self._due = None
+        self.running = command if len(command) <= LABEL else command[: LABEL - 1] + "…"
+        self._command = "'" + command.replace("'", "'\"'\"'") + "'"
+        if self.terminal.running:  # else it is done when the shell has started
+            self._feed(_DO)
+
+    def type(self, text: bytes) -> None:
+        """For what runs in it; what is beyond that program's patience is lost."""
+        self.terminal.type(text[:TYPED])
+
+    def interrupt(self) -> None:
+        self.terminal.interrupt(signal.SIGINT)
+
+    def end(self) -> None:
+        self._due = None
+        self.running = self.running or "its end"
+        self.terminal.kill("it was ended before it began")
+
+    def show(self) -> None:
+        """A call looks at it now, which gets the output until it is done."""
+        if not self.running:
+            self._due = len(self._output)  # what programs in the background printed
+        self._loop.soon(self.pump)
+
+    def pump(self) -> None:
+        """Give to the call that looks what it has room for."""
+        while (look := self.look) is not None:
+            size = len(self._output) if self._due is None else self._due
+            if size == 0:
+                if self._due is not None:
+                    look.done("over" if self.ended else "prompt")
+                break
+            if (room := min(look.room(), size)) == 0:
+                break
+            piece = bytes(self._output[:room])
+            del self._output[:room]
+            if self._due is not None:
+                self._due -= room
+            look.take(piece)
+        self.terminal.listen()
+
+    def _feed(self, script: str) -> None:
+        mark = f"{self._secret};{self._number}"
+        words = {"command": self._command, "terminal": self.terminal.path, "mark": mark}
+        self.terminal.feed((script % words).encode("utf-8", "replace"))
+
+    # ── The owner of its terminal ──
+
+    def started(self) -> None:
+        self._feed(_BEGIN + _DO)
+
+    def refused(self, why: str) -> None:
+        self._shells.told(self)
+        if self.look is not None:
+            self.look.refused(why)
+
+    def room(self) -> int:
+        return CHUNK if self.ended else max(0, KEPT - len(self._output))
+
+    def take(self, chunk: bytes) -> None:
+        if self.ended:  # of what it left behind
+            return
+        chunk = self._begun + chunk
+        while (start := chunk.find(self._mark)) >= 0 and (end := chunk.find(b"\007", start)) >= 0:
+            self._output += chunk[:start]
+            number, _, code = chunk[start + len(self._mark) : end].partition(b";")
+            chunk = chunk[end + 1 :]
+            if self.running and number == b"%d" % self._number and code.isdigit():
+                self.running, self.code = "", int(code[:3]) & 255
+                self._due = len(self._output)
+        whole = _unmarked(chunk, self._mark)
+        self._output += chunk[:whole]
+        self._begun = chunk[whole:]
+        self._loop.soon(self.pump)
+
+    def fed(self) -> None:
+        pass
+
+    def over(self) -> None:
+        self._output += self._begun
+        self._due = len(self._output)
+        self.ended, self.running = True, ""
+        self.pump()
+
+
+class Look(Call):
+    """A call that looks at the shell until that is at its prompt again, or the time is over."""
+
+    def __init__(self, hand: Hand, number: int, asked: dict[str, Any], shell: Shell, fresh: bool) -> None:
+        super().__init__(hand, number)
+        self._shell, self._fresh = shell, fresh
+        self._since = time.monotonic()
+        self._spill = Spill(hand.outputs, number, asked["spill_after"])
+        self._typed = asked["input"] is not None
+        hand.loop.at(asked["timeout"], (self, "late"), self._late)
+
+    def take(self, chunk: bytes) -> None:
+        self._spill.add(chunk)
+        self.send(chunk)
+        if self._typed and not self.unwanted:
+            self.hand.loop.at(SETTLED, (self, "settled"), self._late)
+
+    def resume(self) -> None:
+        self._shell.pump()
+
+    def stop(self, lost: bool) -> None:
+        super().stop(lost)
+        if lost:
+            self._leave()
+        else:  # who does not want the call any more wants what it does to end
+            self.hand.loop.forget((self, "settled"))
+            self._shell.interrupt()
+            self.hand.loop.at(PATIENCE, (self, "late"), self._shell.end)
+            self._shell.pump()
+
+    def refused(self, why: str) -> None:
+        self._leave()
+        self.refuse(why)
+
+    def done(self, state: str) -> None:
+        self._leave()
+        shell, terminal = self._shell, self._shell.terminal
+        if state == "over":
+            self.hand.shells.told(shell)
+        self.answer(
+            {
+                "state": state,
+                "code": shell.code if state == "prompt" else None,
+                "end": {**terminal.exit(), "timed_out": False, "spilled": None} if state == "over" else None,
+                "running": shell.running,
+                "cwd": terminal.cwd[:4096],
+                "fresh": self._fresh,
+                "seconds": time.monotonic() - self._since,
+                "spilled": self._spill.close(),
+            }
+        )
+
+    def _late(self) -> None:
+        self.done("running")
+
+    def _leave(self) -> None:
+        self._shell.look = None
+        self.hand.loop.forget((self, "late"))
+        self.hand.loop.forget((self, "settled"))
+
+
+class Shells:
+    """Where the room's shell is found. There is one at a time, and it ends with the connection."""
+
+    def __init__(self, hand: Hand) -> None:
+        self._hand = hand
+        self._shell: Shell | None = None
+
+    @property
+    def running(self) -> bool:
+        return self._shell is not None and bool(self._shell.running)
+
+    def answer(self, number: int, asked: dict[str, Any]) -> None:
+        """Begin a call; the shell as well where there is none. Raises Refusal."""
+        shell, command, typed = self._shell, asked["command"], asked["input"]
+        if shell is not None and shell.look is not None:
+            raise Refusal("another call is at the room's shell now: try again when it is done")
+        if fresh := shell is None or (shell.ended and command is not None):
+            if command is None:
+                raise Refusal("there is no shell now: give it a command, and a new one starts")
+            shell = Shell(self._hand, self._hand.place(asked["cwd"]))
+        assert shell is not None
+        if command is not None and shell.running:
+            raise Refusal(f"the shell is not at its prompt, it still runs: {shell.running}")
+        if typed is not None and not (shell.running or shell.ended):
+            raise Refusal("the shell is at its prompt, and nothing runs that would read this: give it as a command")
+        look = self._hand.calls[number] = Look(self._hand, number, asked, shell, fresh)
+        shell.look = look
+        if command is not None:
+            shell.do(command)
+        if fresh:
+            self._shell = shell
+            self._hand.queue.enter(shell.terminal)
+        if typed is not None:
+            shell.type(typed.encode("utf-8", "replace"))
+        if asked["interrupt"]:
+            shell.interrupt()
+        if asked["end"] and not shell.ended:
+            shell.end()
+        shell.show()
+
+    def told(self, shell: Shell) -> None:
+        """It has ended, and a call has said so."""
+        if self._shell is shell:
+            self._shell = None
+
+    def close(self) -> None:
+        if self._shell is not None:
+            self._shell.end()
+            self._shell = None
+
+
+def _unmarked(chunk: bytes, mark: bytes) -> int:
+    """How much of it can be given on: a mark that has only begun waits for its end."""
+    start = chunk.rfind(b"\033", -len(mark) - 24)
+    if start >= 0 and (mark.startswith(chunk[start:]) or chunk.startswith(mark, start)):
+        return start
+    return len(chunk)
