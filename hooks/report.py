@@ -24,6 +24,7 @@ POLL_SECONDS = 0.1
 MOST_PAYLOAD = 16 << 20
 MOST_TRANSCRIPT = 1 << 18
 SUMMARY, TEXT = 300, 4000
+COMMAND = 2001  # more than a card can show: it is seen to be too long
 
 SUBJECTS = ("command", "file_path", "path", "absolute_path", "pattern", "url", "query", "prompt", "description")
 SAID = ("returnDisplay", "llmContent", "stdout", "output", "content", "error")
@@ -89,7 +90,7 @@ def before_tool(agent, report, said):
     if risk is None or risk in lines(SPOOL + "/in/allowed"):
         return
     asks = posix.urandom(12).hex()
-    write("approval-request", {**report, **about, "text": risk, "asks": asks})
+    write("approval-request", {**report, **about, "command": command[:COMMAND], "text": risk, "asks": asks})
     refusal = answer(asks)
     if refusal:
         deny(agent, refusal)
@@ -169,7 +170,7 @@ def risk_of(command):
         for line in lines(path):
             kind, colon, words = line.partition(":")
             if colon and not line.startswith("#") and words.split():
-                patterns.append((kind.strip()[:40], words.split()))
+                patterns.append((kind.strip()[:40].strip() or "risky", words.split()))
     for words in simple_commands(command):
         for kind, pattern in patterns:
             if matches(pattern, words):

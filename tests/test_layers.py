@@ -84,6 +84,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "folders",
             "trees",
             "printable",
+            "question_limit",
             "setting_values",
             "__init__",
         }

@@ -218,6 +218,9 @@ class Settings(BaseSettings):
     egress_presets: Presets = Field(
         ("registries",), description="Where rooms may connect to without asking: none, registries, github or all"
     )
+    egress_forever: Literal["operators", "people"] = Field(
+        "operators", description="Who may let a room connect to a host for good, with ♾️ on a card: operators or people"
+    )
     egress_internal_hosts: Hosts = Field(
         (), description="Hosts that rooms may connect to although their addresses are private, such as a mirror"
     )

@@ -203,7 +203,8 @@ class Daemon:
         egress, agent_usages = Egress(database), AgentUsages(database)
         counted_usages = CountedUsages(agent_usages, self._counts)
         registries = Registries(sandboxes.in_image)
-        gate = Gate(egress, questions, registries=registries, presets=self._settings.egress_presets)
+        presets, forever = self._settings.egress_presets, self._settings.egress_forever
+        gate = Gate(egress, questions, registries=registries, presets=presets, forever=forever)
         questions.deciders[QUESTION] = lambda card, choice, by: gate.decide(card.room_id, card.subject, choice, by)
         repos, forge, protected = Repos(database), Forge(site_of(self._settings)), self._settings.protected_branches
         broker = Broker(
@@ -261,6 +262,7 @@ class Daemon:
                 upgrades=upgrades,
                 redeploys=redeploys,
                 ipc=ipc,
+                spool=spool,
                 audit=audit,
                 control=control,
                 egress=egress,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from roommate.broker import rules
 from roommate.changes import Change, change
 from roommate.chat.commands import Changed
-from roommate.config import EGRESS_PRESETS
+from roommate.config import EGRESS_PRESETS, Settings
 from roommate.errors import NotPermitted
 from roommate.house import House
 from roommate.store import egress
@@ -23,6 +23,17 @@ USAGE = (
     "`!egress` shows where this room's container may connect to. Operators change it: `!egress add HOST[:PORT]`, "
     f"`!egress remove HOST[:PORT]`, `!egress preset NAME …` ({', '.join(f'`{name}`' for name in EGRESS_PRESETS)})."
 )
+
+
+ONLY_OPERATORS = (
+    "Only an operator can let this room connect to a host from now on; ✅ allows it for ten minutes. "
+    "(`EGRESS_FOREVER` says who can.)"
+)
+
+
+def may_open_for_good(settings: Settings, who: UserId) -> bool:
+    """May they choose ♾️ on a card about a host?"""
+    return settings.egress_forever == "people" or settings.is_operator(who)
 
 
 async def obey(argument: str, *, room_id: RoomId, by: UserId, house: House) -> str | Change:

@@ -6,9 +6,12 @@ import asyncio
 from collections.abc import Callable
 
 from roommate.chat import view, voice
+from roommate.chat.hook_card import NAME, SHOWN, WHOLE, hook_card
 from roommate.house import House
 from roommate.matrix import render
 from roommate.ports import Spools
+from roommate.printable import in_code, one_line
+from roommate.question_limit import QuestionLimit
 from roommate.questions import Decide
 from roommate.running import RunningTurn
 from roommate.store import Card, Heard, ipc
@@ -34,15 +37,16 @@ class Hooks:
         self._house = house
         self._again = again
         self._quiet_until = 0.0
+        self._limit = QuestionLimit()
 
     async def listen(self, running: RunningTurn | None) -> None:
         """Deal with what waits."""
         house, loop = self._house, asyncio.get_running_loop()
         waiting = await house.ipc.waiting(self._room_id)
-        for heard in waiting:
-            if heard.event.kind is HookKind.APPROVAL:
-                shown = ipc.showing([heard.id], running.turn.id if running else None)
-                await house.questions.put_up(self._room_id, question(heard.event), along=shown)
+        turn = running.turn.id if running else None
+        approvals = [heard for heard in waiting if heard.event.kind is HookKind.APPROVAL]
+        if refused := [heard.id for heard in approvals if not await self._ask(heard, turn)]:
+            await house.ipc.shown(refused, turn)
         if not waiting or (running is not None and running.closing):
             return
         if len(waiting) == MOST_AT_ONCE:
@@ -53,7 +57,7 @@ class Hooks:
             await house.ipc.shown([heard.id for heard in waiting], running.turn.id)
             return
         told = [heard for heard in waiting if heard.event.kind in (HookKind.RESULT, HookKind.NOTIFICATION)]
-        untold = [heard.id for heard in waiting if heard not in told]
+        untold = [heard.id for heard in waiting if heard.event.kind not in (HookKind.RESULT, HookKind.NOTIFICATION)]
         if told and loop.time() < self._quiet_until:
             loop.call_at(self._quiet_until, self._again)
             await house.ipc.shown(untold)
@@ -62,6 +66,26 @@ class Hooks:
             self._quiet_until = loop.time() + NOTICE_SECONDS
         await house.ipc.shown([heard.id for heard in waiting], drafts=[self._notice(told)] if told else [])
         house.progress.wake()
+
+    async def _ask(self, heard: Heard, turn: int | None) -> bool:
+        """Put up a card; False when the hook was refused at once instead."""
+        house, event = self._house, heard.event
+        if refusal := await self._refusal(event):
+            verdict = {"asks": event.asks, "allow": False, "by": "", "reason": refusal}
+            await house.spool.answer(self._room_id, event.asks, verdict)
+            return False
+        shown = ipc.showing([heard.id], turn)
+        await house.questions.put_up(self._room_id, question(event), along=shown)
+        return True
+
+    async def _refusal(self, event: HookEvent) -> str:
+        """Why people are not asked, for the agent; empty when they are."""
+        if len(event.command) > WHOLE:
+            return f"people are shown {WHOLE} characters of a command at most: put it into a script, and run that"
+        standing = await self._house.cards.standing(self._room_id, ASKED_BY_HOOK)
+        if not self._limit.take(standing, asyncio.get_running_loop().time()):
+            return "people were asked too much here: go on without it, and say what you need"
+        return ""
 
     def _notice(self, told: list[Heard]) -> Draft:
         lines = [view.hook_notice(heard.event) for heard in told[:NOTICE_LINES]]
@@ -72,11 +96,13 @@ class Hooks:
 
 def question(event: HookEvent) -> Question:
     """The card for an approval request."""
+    card = hook_card(event)
     return Question(
         ASKED_BY_HOOK,
-        voice.hook_card(view.plain(event.agent), view.hook_call(event), event.text),
-        subject=f"{event.asks} {event.text}",
-        choices=(voice.YES, voice.ALWAYS, voice.NO),
+        card.text,
+        details=card.details,
+        subject=f"{event.asks} {event.text}: {one_line(event.command, SHOWN)}",
+        choices=card.choices,
         seconds=APPROVAL_SECONDS,
     )
 
@@ -85,12 +111,13 @@ def decider(spool: Spools) -> Decide:
     """Gives the choice to the hook that waits for it."""
 
     async def decide(card: Card, choice: str, by: UserId) -> str:
-        asks, _, risk = card.subject.partition(" ")
+        asks, _, about = card.subject.partition(" ")
+        risk = about.partition(":")[0]
         allow = choice in (voice.YES, voice.ALWAYS)
         verdict = {"asks": asks, "allow": allow, "by": by, "reason": "" if allow else f"{by} said no"}
         await spool.answer(card.room_id, asks, verdict, allow=risk if choice == voice.ALWAYS else "")
         if choice == voice.ALWAYS:
-            return f"{by} allowed this, and all of its kind ({risk}) in this room from now on."
+            return f"{by} allowed this, and all of the kind {in_code(risk, NAME)} in this room from now on."
         return f"{by} allowed it." if allow else f"{by} said no."
 
     return decide

@@ -12,7 +12,7 @@ from roommate.config import Settings
 from roommate.control_room import ControlRoom
 from roommate.holds import Holds
 from roommate.monitoring.counts import Counts
-from roommate.ports import Doors, Model, Progress, Sandboxes, Tools, Window
+from roommate.ports import Doors, Model, Progress, Sandboxes, Spools, Tools, Window
 from roommate.questions import Questions
 from roommate.redeploy import Redeploys
 from roommate.store import (
@@ -72,6 +72,7 @@ class House:
     upgrades: Upgrades
     redeploys: Redeploys
     ipc: Ipc
+    spool: Spools
     audit: Audit
     control: ControlRoom
     egress: Egress

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from roommate import agents, egress, repos
+from roommate.broker.gate import QUESTION
 from roommate.changes import Change, change
 from roommate.chat import view, voice
 from roommate.chat.commands import Changed, Command
@@ -115,9 +116,11 @@ class Orders:
         if card is None or choice not in card.choices:
             await house.inbox.done(waiting.seq)
             return
-        if not self._may_decide(card, sender):
+        if (refusal := self._refusal(card, choice, sender)) is not None:
             deed = self._deed(waiting, f"card.{card.what}", DeedOutcome.REFUSED, card.subject, choice)
-            await house.inbox.done(waiting.seq, deeds=[deed])
+            said = [self._room.say(refusal, card.thread)] if refusal else []
+            await house.inbox.done(waiting.seq, said, [deed])
+            house.progress.wake()
             return
         deed = self._deed(waiting, f"card.{card.what}", DeedOutcome.DONE, card.subject, choice)
         await self.choose(card, choice, sender, deed, waiting.seq)
@@ -176,9 +179,14 @@ class Orders:
         incoming = waiting.incoming
         return Deed(incoming.sender, incoming.event_id, what, outcome, self._room.room_id, subject, detail)
 
-    def _may_decide(self, card: Card, who: UserId) -> bool:
+    def _refusal(self, card: Card, choice: str, who: UserId) -> str | None:
+        """Why this choice of theirs does not count, empty where nobody is told; None where it does."""
         settings = self._house.settings
-        return settings.is_operator(who) if card.operators_only else settings.is_allowed(who)
+        if not (settings.is_operator(who) if card.operators_only else settings.is_allowed(who)):
+            return ""
+        if card.what == QUESTION and choice == voice.ALWAYS and not egress.may_open_for_good(settings, who):
+            return egress.ONLY_OPERATORS
+        return None
 
     async def _reset_workspace(self, card: Card, choice: str, by: UserId) -> str:
         if choice == voice.NO:

@@ -66,6 +66,6 @@ class Questions:
 
 
 def _draft(room_id: RoomId, question: Question, thread: EventId | None = None) -> Draft:
-    content = render.content(question.text, notice=True, thread=thread)
+    content = render.content(question.text, notice=True, thread=thread, details=question.details)
     content[CARD] = {"what": question.what, "choices": list(question.choices)}
     return Draft(room_id, content, Rank.CARD)

@@ -224,6 +224,8 @@ class Question:
     operators_only: bool = False
     seconds: float = 86_400
     """How long it stays open."""
+    details: tuple[str, str] | None = None
+    """A summary, and Markdown that stands behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -436,6 +438,8 @@ class HookEvent:
     """What the call or the agent gave; of an approval request the kind of risk, such as ``push``."""
     asks: str = ""
     """Id of an approval request; the answer carries it."""
+    command: str = ""
+    """What an approval request is about, as it would be done: all of it, or more than may be asked about."""
 
 
 Event = TextDelta | TextDropped | Said | ToolStarted | ToolOutput | ToolStep | ToolFinished | Spent | Note | HookEvent

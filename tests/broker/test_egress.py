@@ -311,9 +311,12 @@ async def test_the_card_names_the_command_in_code(way: Way) -> None:
     program = program.replace("0)", f"{port})").replace("b''", repr(request.encode()))
     await way.hand.host.run(["python3", "-c", program, "`**@room** \u202e"])
     [asked] = way.people.asked
-    assert asked.text.startswith("`")
+    assert asked.text.startswith("`` ")
     assert "python3 -c import socket;" in asked.text
-    assert "…  **@room**` in this room's container wants to connect to `new.test`, port 443." in asked.text
+    assert "… `**@room** \ufffd `` in this room's container wants to connect to `new.test`, port 443." in asked.text
+    assert (
+        "✅ allows it once, which is for 10 minutes, ♾️ for this room from now on (operators), ❌ refuses" in asked.text
+    )
 
 
 async def test_for_this_room_is_kept(way: Way) -> None:

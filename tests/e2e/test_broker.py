@@ -110,7 +110,27 @@ async def test_only_operators_change_it(bot: Daemon, person: MakePerson) -> None
     alice = await person("alice")
     room = await bot.room_with(alice)
     await alice.say(room, "!egress preset all")
-    await notice(bot, alice, room, "Only an operator")
+    await notice(bot, alice, room, "Only an operator can change where")
+    asked = await alice.say(room, run("curl -sS http://one.invalid/"))
+    card = await notice(bot, alice, room, "♾️ for this room from now on (operators)")
+    await alice.react(room, card.event_id, "♾️")
+    await notice(bot, alice, room, "Only an operator can let this room connect to a host from now on")
+    await alice.react(room, card.event_id, "✅")
+    assert "one.invalid:80 cannot be reached" in (await alice.answer_to(asked)).body
+    await alice.say(room, "!egress")
+    assert "one.invalid" not in (await notice(bot, alice, room, "preset `registries`")).body
+
+
+async def test_where_the_operator_says_so_people_open_a_host_for_good(
+    daemon: MakeDaemon, person: MakePerson, model: ScriptedModel
+) -> None:
+    bot, alice = await daemon(model=model, EGRESS_FOREVER="people"), await person("alice")
+    room = await bot.room_with(alice)
+    asked = await alice.say(room, run("curl -sS http://one.invalid/"))
+    card = await notice(bot, alice, room, "♾️ for this room from now on, ❌ refuses it")
+    await alice.react(room, card.event_id, "♾️")
+    await notice(bot, alice, room, "`one.invalid:80` is allowed in this room from now on")
+    assert "one.invalid:80 cannot be reached" in (await alice.answer_to(asked)).body
 
 
 async def test_a_key_is_nowhere_but_with_its_provider(

@@ -112,6 +112,48 @@ async def test_a_risky_call_is_asked_and_the_answer_reaches_the_agent(
         assert len([m for m in bot.said(alice, room) if "io.roommate.card" in m.content]) == 1
 
 
+ASKING = r"""
+import json, os, time
+def ask(number, **more):
+    os.chdir("/run/spool/out")
+    about = {"agent": "gemini", "tool": "sh", "command": f"push {number}", "text": "push", "asks": f"a{number}"}
+    with open(".new", "w") as file:
+        json.dump({**about, **more}, file)
+    os.rename(".new", f"{number:020d}-1-approval-request-x.json")
+def refusal(number):
+    while True:
+        try:
+            return json.load(open(f"/run/spool/in/a{number}.json"))["reason"]
+        except FileNotFoundError:
+            time.sleep(0.05)
+ask(0, command="# status\n" + "x" * 300 + "; git push", agent="**evil** [x](https://evil.example)", tool="`# a")
+ask(1, command="x" * 5000)
+print(refusal(1))
+for number in range(2, 302):
+    ask(number)
+refusals = [refusal(number) for number in range(4, 302)]
+print(len(refusals), set(refusals))
+"""
+
+
+async def test_a_room_is_not_buried_in_cards(bot: Daemon, person: MakePerson) -> None:
+    """A program that asks and asks is refused at once; and what it says of itself is data."""
+    alice = await person("alice")
+    room = await bot.room_with(alice)
+    answer = await alice.ask(room, run(f"python3 -c {shlex.quote(ASKING)}"))
+    assert "people are shown 2000 characters of a command at most" in answer.body
+    assert "298 {'people were asked too much here: go on without it, and say what you need'}" in answer.body
+    cards = [m for m in bot.said(alice, room) if "io.roommate.card" in m.content]
+    assert len(cards) == 3
+    [odd] = [card for card in cards if "That is not all of it" in card.body]
+    assert "♾️" not in odd.body
+    assert "<a " not in odd.html and "<h1" not in odd.html
+    assert "; git push\n</code>" in odd.html, "in full in the details"
+    await alice.react(room, odd.event_id, "♾️")
+    await alice.react(room, odd.event_id, "❌")
+    await live(bot, alice, room, f"{alice.user_id} said no")
+
+
 HOSTILE = r"""
 import os, socket
 os.chdir("/run/spool/out")

@@ -18,9 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.idle import wake_ups
+from roommate.chat.hook_card import WHOLE
 from roommate.errors import StateError
 from roommate.spool import Spool
-from roommate.spool.folder import MOST_BYTES, MOST_WAITING, Folder
+from roommate.spool.folder import MOST_ANSWERS, MOST_BYTES, MOST_WAITING, Folder
 from roommate.spool.names import kind_of
 from roommate.spool.parse import Unfit, parse
 from roommate.spool.watcher import BURST
@@ -161,14 +162,38 @@ async def test_hostile_files_are_set_aside_and_good_ones_read(
     (out / "event-result.json").symlink_to(secret)
     rooms.put(ONE, "approval-request", text="without an id")
     rooms.put(ONE, "approval-request", asks="../../etc/passwd")
+    rooms.put(ONE, "approval-request", asks="a1", text="push")
+    rooms.put(ONE, "approval-request", asks="a2", command="make deploy", text="deploy\npush")
     rooms.put(ONE, text="good", unknown={"deep": [1, {"er": 2}]})
     await until(lambda: rooms.texts(ONE))
     assert rooms.texts(ONE) == ["good"]
     await until(lambda: all(name.startswith(".bad-") for name in os.listdir(out)))
     assert secret.exists()
     aside = [record for record in caplog.records if "set aside" in record.message]
-    assert len(aside) == 18, [record.message for record in aside]
+    assert len(aside) == 20, [record.message for record in aside]
     assert all("\n" not in record.message for record in aside)
+
+
+@pytest.mark.parametrize("kind", ["", " ", "x" * 41, "a: b", "push\ninstall", "a\x85b", "a\u2028b", " push", "push "])
+def test_a_kind_of_risk_is_one_line_of_the_list_that_allows_it(kind: str) -> None:
+    with pytest.raises(Unfit, match="kind of risk"):
+        parse(HookKind.APPROVAL, json.dumps({"asks": "a1", "command": "x", "text": kind}).encode())
+
+
+async def test_what_is_asked_about_comes_whole_or_is_seen_not_to(rooms: Rooms) -> None:
+    rooms.put(ONE, "approval-request", asks="a1", text="push", command="git \\\n push", summary="git push")
+    rooms.put(ONE, "approval-request", asks="a2", text="push", summary="git push")
+    rooms.put(ONE, "approval-request", asks="a3", text="push", command="x" * 9000)
+    await until(lambda: len(rooms.heard) == 3)
+    assert [event.command for _, event in rooms.heard] == ["git \\\n push", "git push", "x" * (WHOLE + 1)]
+
+
+async def test_answers_do_not_pile_up(rooms: Rooms) -> None:
+    for number in range(MOST_ANSWERS + 150):
+        await rooms.spool.answer(ONE, f"a{number}", {"allow": False})
+    left = {path.stem for path in rooms.into(ONE).glob("*.json")}
+    assert len(left) <= MOST_ANSWERS * 1.1
+    assert f"a{MOST_ANSWERS + 149}" in left and "a0" not in left
 
 
 async def test_a_flood_is_bounded_and_does_not_hold_up_another_room(

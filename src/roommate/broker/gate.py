@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
 from roommate.broker import rules
 from roommate.errors import HandLost
 from roommate.ports import Ask, EgressLog
+from roommate.printable import in_code
+from roommate.question_limit import QuestionLimit
 from roommate.words import Destination, Question, RoomId, UserId
 
 QUESTION = "egress"
@@ -18,16 +19,17 @@ WAIT = 60.0
 """Seconds that a request waits for an answer."""
 ONCE_SECONDS = 600.0
 """How long a ✅ or a ❌ holds: what a person calls one thing is many connections."""
+_MINUTES = f"{ONCE_SECONDS / 60:.0f} minutes"
 CARD_SECONDS = 3600.0
-OPEN_QUESTIONS = 3
-QUESTIONS_AN_HOUR = 20
+LONGEST_COMMAND = 250
+"""Characters of what a program calls itself."""
 
 Key = tuple[RoomId, str, int]
 
 
 class Gate:
     """Of all rooms. `registries` gives the hosts of the image's package registries; `presets` hold where a room has
-    chosen none."""
+    chosen none; `forever` is who may let a room connect to a host for good, as cards say it."""
 
     def __init__(
         self,
@@ -36,15 +38,16 @@ class Gate:
         *,
         registries: Callable[[], Awaitable[Sequence[Destination]]],
         presets: Sequence[str] = ("registries",),
+        forever: str = "operators",
         wait: float = WAIT,
     ) -> None:
         self._log, self._ask, self._registries = log, ask, registries
         self._presets = tuple(presets)
-        self._wait = wait
+        self._wait, self._forever = wait, forever
         self._asking: dict[Key, asyncio.Task[None]] = {}
         self._verdicts: dict[Key, tuple[bool, float]] = {}
         """What people said for once, and until when, as loop.time()."""
-        self._asked: dict[RoomId, deque[float]] = {}
+        self._limits: dict[RoomId, QuestionLimit] = {}
 
     async def refusal(self, room_id: RoomId, host: str, port: int, caller: Callable[[], Awaitable[str]]) -> str:
         """Why this room may not connect there now; empty when it may. Waits for people where rules are silent, and
@@ -82,8 +85,7 @@ class Gate:
                 f"`{subject}` is allowed in this room from now on, as {by} decided. `!egress remove {subject}` ends it."
             )
         self._verdicts[key] = (choice == ONCE, loop.time() + ONCE_SECONDS)
-        minutes = f"{ONCE_SECONDS / 60:.0f} minutes"
-        return f"`{subject}` is {'allowed' if choice == ONCE else 'refused'} for {minutes}, as {by} decided."
+        return f"`{subject}` is {'allowed' if choice == ONCE else 'refused'} for {_MINUTES}, as {by} decided."
 
     async def presets(self, room_id: RoomId) -> tuple[str, ...]:
         chosen = await self._log.presets(room_id)
@@ -110,7 +112,7 @@ class Gate:
     async def _ask_people(self, key: Key, caller: Callable[[], Awaitable[str]]) -> None:
         room_id, host, port = key
         try:
-            who = _in_code(await caller())
+            who = in_code(await caller(), LONGEST_COMMAND)
         except HandLost:  # it has gone; its next try is answered by what people say now
             who = ""
         try:
@@ -120,8 +122,9 @@ class Gate:
                     Question(
                         QUESTION,
                         f"{who or 'Something'} in this room's container wants to connect to `{host}`, port {port}. "
-                        f"{ONCE} allows it for {ONCE_SECONDS / 60:.0f} minutes, {ALWAYS}\ufe0f for this room, "
-                        f"{NO} refuses it.",
+                        f"{ONCE} allows it once, which is for {_MINUTES}, {ALWAYS}\ufe0f for this room from now on"
+                        f"{' (operators)' if self._forever == 'operators' else ''}, "
+                        f"{NO} refuses it for {_MINUTES}.",
                         subject=f"{host}:{port}",
                         choices=(ONCE, ALWAYS, NO),
                         seconds=CARD_SECONDS,
@@ -138,21 +141,9 @@ class Gate:
         return None if said is None else said[0]
 
     def _may_ask(self, room_id: RoomId) -> bool:
-        """A container that asks for a thousand hosts must not fill the room with cards."""
-        now = asyncio.get_running_loop().time()
-        asked = self._asked.setdefault(room_id, deque())
-        while asked and asked[0] < now - 3600:
-            asked.popleft()
-        if sum(room == room_id for room, _, _ in self._asking) >= OPEN_QUESTIONS or len(asked) >= QUESTIONS_AN_HOUR:
-            return False
-        asked.append(now)
-        return True
-
-
-def _in_code(command: str) -> str:
-    """A stranger's text, in which nothing means anything."""
-    plain = "".join(mark if mark.isprintable() and mark != "`" else " " for mark in command).strip()
-    return f"`{plain}`" if plain else ""
+        standing = sum(room == room_id for room, _, _ in self._asking)
+        limit = self._limits.setdefault(room_id, QuestionLimit())
+        return limit.take(standing, asyncio.get_running_loop().time())
 
 
 def _denied(host: str, port: int) -> str:

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field
 
 from roommate.chat.voice import seconds, spent
+from roommate.printable import span
 from roommate.words import (
     NO_USAGE,
     Event,
@@ -269,13 +270,6 @@ def label(call: ToolCall) -> str:
 def _subject(text: str) -> str:
     text = " ".join(text.split())
     return span(text if len(text) <= LABEL else text[: LABEL - 1] + "…") if text else ""
-
-
-def span(text: str) -> str:
-    """Text as a Markdown code span, whatever backticks it holds."""
-    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
-    fence = "`" * (longest + 1)
-    return f"{fence} {text} {fence}" if longest else f"`{text}`"
 
 
 def block(text: str, language: str = "") -> str:

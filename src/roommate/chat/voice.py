@@ -122,22 +122,6 @@ def reset_card() -> str:
     )
 
 
-RISKS = {
-    "push": "it changes something outside of this room",
-    "install": "it brings in software from outside",
-    "destroy": "git cannot bring back what it deletes",
-}
-
-
-def hook_card(agent: str, call: str, risk: str) -> str:
-    """`risk` is a kind of `RISKS`, or one of the room's own."""
-    why = RISKS.get(risk, f"the room's list of risks has it as {risk}")
-    return (
-        f"May **{agent or 'a coding agent'}** do this? {call}\n\nIt is asked because {why}. {YES} allows it once, "
-        f"{ALWAYS}\ufe0f all of its kind in this room, {NO} refuses. Without an answer it is refused in five minutes."
-    )
-
-
 def held(by: str, waiting: int) -> str:
     many = "1 message waits" if waiting == 1 else f"{waiting} messages wait"
     return f"⏸ Paused by {by}: {many} here. All that comes is kept, and answered in order when I am resumed."

@@ -33,6 +33,9 @@ DROPPED_AT_ONCE = 256
 DROPPED_FOR_ONE = 32
 """The same of files that are deleted unread; a round deletes so many, since other rooms wait for its end."""
 
+MOST_ANSWERS = 1000
+"""Answers that stay, the newest: a hook looks for its own ten times a second, and nobody takes them away."""
+
 MOST_LINES = 20
 """Bad files of a room that get a line in the log; later ones are only counted."""
 
@@ -66,6 +69,7 @@ class Folder:
     """Names that were listed and not taken yet."""
     _surplus: deque[str] = field(default_factory=deque)
     """Names that were listed and are to be deleted unread."""
+    _answers: int = 0
 
     def take(self, most: int) -> Taken:
         """Read the next files, at most so many; they stay until `remove`. Raises OSError when the folder is away."""
@@ -113,6 +117,15 @@ class Folder:
         fresh.write_bytes(content)
         fresh.chmod(0o644)
         fresh.replace(self.into / f"{asks}.json")
+        if self._answers % (MOST_ANSWERS // 10) == 0:
+            self._forget_answers()
+        self._answers += 1
+
+    def _forget_answers(self) -> None:
+        with os.scandir(self.into) as entries:
+            answers = [(entry.stat().st_mtime_ns, entry.path) for entry in entries if entry.name.endswith(".json")]
+        for _, path in sorted(answers)[:-MOST_ANSWERS]:
+            Path(path).unlink(missing_ok=True)
 
     def allow(self, kind: str) -> None:
         """From now on this kind of risk is not asked about in this room."""

@@ -11,7 +11,11 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 from roommate.words import HookEvent, HookKind
 
 SHORT, SUMMARY, TEXT = 100, 300, 4000
+COMMAND = 2001
+"""Of a command that is asked about: one character more than a card can show, so that it is seen to be too long."""
 
+_KIND = re.compile(r"(?! )[^:\x00-\x1f\x7f-\x9f\u2028\u2029]{1,40}(?<! )")
+"""Of a risk: a line of the file that says which are allowed for good."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -43,6 +47,9 @@ class _Report(BaseModel):
     exit_code: int | None = Field(None, ge=-255, le=255)
     text: Annotated[str, _cut(TEXT)] = Field("", validation_alias=AliasChoices("text", "message"))
     asks: str = Field("", pattern=r"^[0-9A-Za-z]{0,64}$")
+    command: Annotated[str, _cut(COMMAND)] = Field(
+        "", validation_alias=AliasChoices("command", "summary", "title"), exclude=True
+    )
 
 
 def parse(kind: HookKind, content: bytes) -> HookEvent:
@@ -56,6 +63,12 @@ def parse(kind: HookKind, content: bytes) -> HookEvent:
         raise Unfit(f"{'.'.join(map(str, first['loc']))[:SHORT] or 'it'}: {first['msg']}") from None
     except ValueError:
         raise Unfit("it is no JSON") from None
-    if kind is HookKind.APPROVAL and not report.asks:
+    if kind is not HookKind.APPROVAL:
+        return HookEvent(kind, **report.model_dump())
+    if not report.asks:
         raise Unfit("it asks without an id")
-    return HookEvent(kind, **report.model_dump())
+    if not report.command.strip():
+        raise Unfit("it asks about nothing")
+    if not _KIND.fullmatch(report.text):
+        raise Unfit("it asks without a kind of risk, such as push: one line of 40 characters at most, without a colon")
+    return HookEvent(kind, **report.model_dump(), command=report.command)

@@ -114,6 +114,11 @@ class Cards:
 
         return await self._db.run(work)
 
+    async def standing(self, room_id: RoomId, what: str) -> int:
+        """How many of a room's questions of this kind wait for an answer."""
+        query = "SELECT count(*) FROM cards WHERE room_id=? AND what=? AND verdict IS NULL AND expires>?"
+        return await self._db.run(lambda c: int(c.execute(query, (room_id, what, time.time())).fetchone()[0]))
+
     async def undecided(self) -> Sequence[Card]:
         """Of all rooms, oldest first, those that have not expired."""
         rows = await self._db.run(

@@ -35,13 +35,13 @@ def hear(c: sqlite3.Connection, incoming: Incoming, own: Answered) -> None:
         answer = Answer(own.text)
         c.execute("INSERT INTO steps (turn_id, kind, body) VALUES (?, ?, ?)", (turn[0], tag(answer), encode(answer)))
         c.execute("UPDATE turns SET stop=?, ended=? WHERE id=?", (own.stop or Stop.DONE, time.time(), turn[0]))
-    take(c, seq)
-    if kind == Reaction.__name__:
+    news = take(c, seq)
+    if kind == Reaction.__name__:  # where we dealt with it ourselves an open card is one that it has not decided
         c.execute(
             """UPDATE cards SET verdict=coalesce(verdict, 'elsewhere'), pending=0
-               WHERE (verdict IS NULL OR pending) AND outbox_id IN (
+               WHERE (pending OR (verdict IS NULL AND ?)) AND outbox_id IN (
                  SELECT id FROM outbox WHERE event_id = json_extract(?, '$.target'))""",
-            (body,),
+            (news, body),
         )
 
 
