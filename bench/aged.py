@@ -31,6 +31,7 @@ BEFORE_SUMS = next(number for number, script in enumerate(STEPS) if "CREATE TABL
 def fill(file: Path, turns: int = TURNS) -> None:
     """Make the database of a daemon that has answered so many prompts, as it was before turns were summed."""
     c = sqlite3.connect(file, isolation_level=None)
+    c.execute("PRAGMA auto_vacuum=INCREMENTAL")
     c.execute("PRAGMA journal_mode=WAL")
     for script in STEPS[:BEFORE_SUMS]:
         c.executescript(script)
@@ -149,11 +150,11 @@ async def _forgetting(folder: Path) -> list[Figure]:
         retention = Retention(database)
         await retention.sweep(time.time() - 30 * DAY)
         seconds = time.perf_counter() - began
+        await retention.shrink()
         over.set()
         await writing
     finally:
         await database.close()
-    await Database.open(folder).close()  # the next start rewrites a file of before, once
     after = folder.joinpath("roommate.db").stat().st_size
     return [
         figure("a transaction while nothing else is written", quiet),

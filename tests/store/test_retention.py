@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from roommate.store import Cards, Database, Inbox, Ipc, Outbox, Restored, Retention, Turns, mark_of
+from roommate.store.retention import PAGES_AT_ONCE
 from roommate.words import (
     ANSWERS,
     Answer,
@@ -235,11 +236,14 @@ async def test_the_file_becomes_smaller(tmp_path: Path, monkeypatch: pytest.Monk
             return int(c.execute("PRAGMA page_count").fetchone()[0])
 
         large = await database.run(pages)
+        pieces: list[int] = []
+        await database.run(lambda c: c.set_trace_callback(lambda sql: pieces.append("incremental_vacuum" in sql)))
         running = asyncio.create_task(Retention(database).run(1))
         async with asyncio.timeout(PATIENCE):
             while await database.run(pages) > large / 3:
                 await asyncio.sleep(0.01)
         running.cancel()
+        assert sum(pieces) <= large / PAGES_AT_ONCE + 1
     finally:
         await database.close()
 

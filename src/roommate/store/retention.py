@@ -86,7 +86,9 @@ class Retention:
     async def shrink(self) -> None:
         """Give free pages back to the disk."""
         while await self._db.run(_free_pages) > SPARE_PAGES:
-            await self._db.run(lambda c: c.execute(f"PRAGMA incremental_vacuum({PAGES_AT_ONCE})").fetchall())
+            # A script: this statement gives a row without columns for each page, behind the first of which Python ends
+            # another one.
+            await self._db.alone(lambda c: c.executescript(f"PRAGMA incremental_vacuum({PAGES_AT_ONCE})"))
             await asyncio.sleep(BREATH)
 
 
