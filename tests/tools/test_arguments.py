@@ -76,6 +76,7 @@ def test_what_is_meant_is_understood(name: str, arguments: object, meant: object
         ("run_command", {"command": None}, "`command` is missing"),
         ("run_command", '{"command": "\\ud800"}', "not valid JSON"),
         ("run_command", "[" * 100_000, "not valid JSON"),
+        ("shell", {"command": "ls", "input": "y"}, "command and input cannot go together"),
         ("read_file", {"path": "a", "offset": 1.5}, "`offset`"),
         ("read_file", {"path": "a", "limit": 0}, "`limit`"),
         ("edit_file", {"path": "a", "old": "", "new": "x"}, "`old`"),

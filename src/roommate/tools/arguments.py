@@ -43,14 +43,12 @@ class RunCommand(Arguments):
 
 
 class Shell(Arguments):
-    """Use the room's shell, an interactive one in a terminal: folder, variables and activated environments stay from \
-call to call, and so does a program that still runs when the time is over. Give one of command, input, interrupt, end; \
-or none, to go on waiting for what runs. For a single command use run_command."""
+    """A shell in a terminal that stays: folder, variables, environments, what runs. With no argument: wait for that."""
 
     command: Annotated[str, BeforeValidator(_one_text)] | None = Field(
         None, description="A command, when the shell is at its prompt"
     )
-    input: str | None = Field(None, description="What to type into the program that runs; \\n is Enter, \\u0004 Ctrl-D")
+    input: str | None = Field(None, description="To type into the program that runs; \\n is Enter, \\u0004 Ctrl-D")
     interrupt: bool = Field(False, description="True for Ctrl-C")
     end: bool = Field(False, description="True to end the shell and all that runs in it; the next command begins anew")
     timeout: Seconds | None = Field(None, description="Seconds to wait; what still runs then is not killed")
@@ -276,6 +274,8 @@ def _explain(problem: Any) -> str:
         return f"`{name}` is missing"
     if problem["type"] == "extra_forbidden":
         return f"there is no argument {_short(name)}"
+    if not name:
+        return str(problem["msg"])
     given = json.dumps(problem["input"], default=str)
     return f"`{name}`: {problem['msg'].lower()}, and it is {_short(given)}"
 
