@@ -64,7 +64,7 @@ class Hooks:
             return
         if told:
             self._quiet_until = loop.time() + NOTICE_SECONDS
-        await house.ipc.shown([heard.id for heard in waiting], drafts=[self._notice(told)] if told else [])
+        await house.ipc.shown([heard.id for heard in waiting], drafts=[await self._notice(told)] if told else [])
         house.progress.wake()
 
     async def _ask(self, heard: Heard, turn: int | None) -> bool:
@@ -87,11 +87,12 @@ class Hooks:
             return "people were asked too much here: go on without it, and say what you need"
         return ""
 
-    def _notice(self, told: list[Heard]) -> Draft:
+    async def _notice(self, told: list[Heard]) -> Draft:
         lines = [view.hook_notice(heard.event) for heard in told[:NOTICE_LINES]]
         if len(told) > NOTICE_LINES:
             lines.append(f"… and {len(told) - NOTICE_LINES} more.")
-        return Draft(self._room_id, render.content("\n\n".join(lines), notice=True))
+        content, _ = await render.drawn("\n\n".join(lines), notice=True)
+        return Draft(self._room_id, content)
 
 
 def question(event: HookEvent) -> Question:

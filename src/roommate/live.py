@@ -64,7 +64,8 @@ class LiveMessage:
             self._unseen = self._row is not None  # one of before a restart shows what was then
             if self._row is None:
                 try:
-                    self._row = await self._turns.show(self._turn, Draft(self._turn.room_id, self._look(), Rank.SIGN))
+                    sign = Draft(self._turn.room_id, await self._look(), Rank.SIGN)
+                    self._row = await self._turns.show(self._turn, sign)
                 except StateError as error:  # a full disk: there is an answer in the end, when it has room
                     log.error("%s", error)
                     return
@@ -79,9 +80,8 @@ class LiveMessage:
             pass
         text = outcome.last.text or "Done."
         try:
-            head, whole = render.fit(text)
             details = self._view.details(time.time(), answered=outcome.stop is Stop.DONE)
-            content = self._content(head, mentions=[self._turn.asked_by], details=details)
+            content, whole = await self._drawn(text, mentions=[self._turn.asked_by], details=details)
         except Exception:  # it would end the daemon, and each further one that takes the turn up again
             log.exception("the answer of turn %d could not be drawn", self._turn.id)
             content, whole = {"msgtype": "m.text", "body": UNDRAWN, "m.mentions": {}}, text.encode(errors="replace")
@@ -93,18 +93,17 @@ class LiveMessage:
             drafts.append(self._attachment(whole))
         return drafts
 
-    def _look(self) -> JsonObject:
+    async def _look(self) -> JsonObject:
         try:
-            head, _ = render.fit(self._view.live(time.time()))
-            content = self._content(head, notice=True)
+            content, _ = await self._drawn(self._view.live(time.time()), notice=True)
         except Exception:  # as in `close`
             log.exception("turn %d could not be drawn", self._turn.id)
             content = {"msgtype": "m.notice", "body": "⚙️ working", "m.mentions": {}}
         content[TURN] = self._about("running")
         return content
 
-    def _content(self, markdown: str, **how: Any) -> JsonObject:
-        return render.content(markdown, thread=self._turn.thread, reply_to=self._reply_to, **how)
+    async def _drawn(self, markdown: str, **how: Any) -> tuple[JsonObject, bytes | None]:
+        return await render.drawn(markdown, thread=self._turn.thread, reply_to=self._reply_to, **how)
 
     def _about(self, state: str) -> JsonObject:
         return {"id": self._turn.id, "state": state, "prompt": self._turn.prompt_event}

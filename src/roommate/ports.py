@@ -435,7 +435,7 @@ class OutboxLog(Protocol):
 class Progress(Protocol):
     """Where a live message's newest look goes; only the newest counts and none is stored."""
 
-    def progress(self, room_id: RoomId, row: int, look: Callable[[], JsonObject]) -> None:
+    def progress(self, room_id: RoomId, row: int, look: Callable[[], Awaitable[JsonObject]]) -> None:
         """The live message (outbox row `row`) has something new to show. `look` gives its whole new content and is
         called only when an edit is about to be sent, so that a hundred pieces of text cost one rendering."""
         ...

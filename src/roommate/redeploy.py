@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import partial
 
 from roommate import __version__
 from roommate.chat import news, voice
@@ -193,7 +194,7 @@ class Redeploys:
         """Show a step; of an update that is over, tell once."""
         if update.open:
             if update.room_id is not None and update.message is not None:
-                self._progress.progress(update.room_id, update.message, lambda: _content(news.steps(update)))
+                self._progress.progress(update.room_id, update.message, partial(_steps, update))
             return
         if update.told:
             return
@@ -218,6 +219,10 @@ class Redeploys:
             )
         )
         self._journal.told(update)
+
+
+async def _steps(update: Update) -> JsonObject:
+    return _content(news.steps(update))
 
 
 def _content(markdown: str, by: str = "") -> JsonObject:

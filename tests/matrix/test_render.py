@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from html.parser import HTMLParser
@@ -218,3 +219,23 @@ def test_an_endless_line_is_cut() -> None:
     head, whole = render.fit("x" * 1_000_000)
     assert whole is not None
     assert 10_000 < len(head) < 40_000
+
+
+# ── what it costs ────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("piece", ["![", "*_`[~", "1. a\n"])
+async def test_who_writes_to_be_slow_holds_up_nobody_else(piece: str) -> None:
+    """The loop turns while it is drawn; on it nothing would, from the beginning to the end."""
+    hostile = piece * (render.LIMIT // len(piece))
+    drawing = asyncio.create_task(render.drawn(hostile, details=("steps", hostile)))
+    turns = 0
+    while not drawing.done():
+        await asyncio.sleep(0.001)
+        turns += 1
+    content, _ = await drawing
+    assert turns > 10
+    render._html.cache_clear()
+    head, whole = render.fit(hostile)
+    assert await render.drawn(hostile) == (render.content(head), whole), "it is the same"
+    assert content["body"].startswith(head[:100])

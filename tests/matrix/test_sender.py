@@ -200,7 +200,7 @@ class Look:
         self.now = 0
         self.drawn = 0
 
-    def __call__(self) -> JsonObject:
+    async def __call__(self) -> JsonObject:
         self.drawn += 1
         return text(f"step {self.now}", notice=True)
 
@@ -256,7 +256,7 @@ async def test_a_look_that_cannot_be_drawn_hurts_nobody(line: MakeLine, person: 
     bot, alice = await line(), await person("alice")
     room = RoomId(await room_of(bot, alice))
 
-    def broken() -> JsonObject:
+    async def broken() -> JsonObject:
         raise ZeroDivisionError
 
     (row,) = await bot.put(Draft(room, text("begin")))

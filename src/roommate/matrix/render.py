@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,8 @@ RELATIONS = 800
 DETAILS = 6_000
 """Characters of details that are shown; where their HTML takes more than twice as many bytes, only the summary is."""
 SUMMARY = 300
+SMALL = 1_000
+"""Characters that are drawn at once. Of Markdown that means harm a thousand take 60 ms, forty thousand a second."""
 MOST_CELLS = 10_000
 
 # What Markdown can become, all of it in https://spec.matrix.org/v1.13/client-server-api/#mroommessage-msgtypes
@@ -67,6 +71,30 @@ def content(
     if relation := _relation(thread, reply_to):
         message["m.relates_to"] = relation
     return message
+
+
+async def drawn(
+    markdown: str,
+    *,
+    notice: bool = False,
+    mentions: Sequence[UserId] = (),
+    thread: EventId | None = None,
+    reply_to: EventId | None = None,
+    details: tuple[str, str] | None = None,
+) -> tuple[JsonObject, bytes | None]:
+    """The `content` of what `fit` leaves of a text of any length and origin, and the whole where that is not all of it.
+    All but small texts are drawn in a thread: nobody else has to wait for it."""
+
+    def draw() -> tuple[JsonObject, bytes | None]:
+        head, whole = fit(markdown)
+        return (
+            content(head, notice=notice, mentions=mentions, thread=thread, reply_to=reply_to, details=details),
+            whole,
+        )
+
+    if len(markdown) + len("".join(details or ())) <= SMALL:
+        return draw()
+    return await asyncio.get_running_loop().run_in_executor(_threads(), draw)
 
 
 def attachment(file: Attachment, *, thread: EventId | None = None) -> JsonObject:
@@ -143,6 +171,12 @@ def _relation(thread: EventId | None, reply_to: EventId | None) -> JsonObject:
     if thread is not None:
         return {"rel_type": "m.thread", "event_id": thread, "is_falling_back": reply_to is None, **reply}
     return reply if reply_to is not None else {}
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """Of their own: slow texts do not hold up who waits for a disk."""
+    return ThreadPoolExecutor(2, "draw")
 
 
 @lru_cache(maxsize=4)

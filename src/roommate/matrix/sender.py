@@ -39,7 +39,7 @@ class _Live:
     """A live message that is being worked on; `look` is what it has to show that was not shown yet."""
 
     room_id: RoomId
-    look: Callable[[], JsonObject] | None = None
+    look: Callable[[], Awaitable[JsonObject]] | None = None
     shown_at: float = 0.0
 
 
@@ -111,7 +111,7 @@ class Sender:
         self._unread = True
         self._news.set()
 
-    def progress(self, room_id: RoomId, row: int, look: Callable[[], JsonObject]) -> None:
+    def progress(self, room_id: RoomId, row: int, look: Callable[[], Awaitable[JsonObject]]) -> None:
         live = self._live.setdefault(row, _Live(room_id))
         if live.look is None:
             self._news.set()
@@ -335,7 +335,7 @@ class Sender:
         if look is None or event is None:
             return  # never arrived: there is nothing to edit
         try:
-            content = look()
+            content = await look()
         except Exception:  # a look that cannot be drawn must not end the sending for all rooms
             _log.exception("a live message could not be drawn")
             return
