@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -107,3 +108,47 @@ def test_it_can_be_switched_off(tmp_path: Path) -> None:
     file = kept(tmp_path, log_file_mb=0)
     log.warning("said")
     assert not file.exists()
+
+
+@pytest.mark.parametrize("log_format", ["human", "json"])
+def test_a_room_cannot_fill_the_log(tmp_path: Path, log_format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    file = kept(tmp_path, log_format=log_format)
+
+    def refuse() -> None:
+        log.warning("refused %s %s", "x" * (logs.LONGEST - 20) + " Bearer", "S3cret" * 20_000)
+
+    def another_kind() -> None:
+        log.error("the hand is lost %s", "x" * 100_000)
+
+    with logs.about(room="!noisy"):
+        for _ in range(5000):
+            refuse()
+        another_kind()
+        log.debug("not asked for")
+    with logs.about(room="!quiet"):
+        refuse()
+    for _ in range(30):
+        log.info("of no room")
+    assert file.stat().st_size < 60_000
+    lines = file.read_text().splitlines()
+    counts = [sum(word in line for line in lines) for word in ("refused", "hand is lost", "of no room")]
+    assert counts == [logs.AT_ONCE + 1, 1, 30]
+    assert next(line for line in lines if "hand is lost" in line).count("(98,017 characters more)") == 1
+    assert "S3cret" not in file.read_text(), "also where it is cut"
+
+    now += logs.SECONDS
+    with logs.about(room="!noisy"):
+        refuse()
+        refuse()
+    (told,) = file.read_text().splitlines()[len(lines) :]
+    assert "(and 4,980 more like it)" in told and "!noisy" in told
+
+
+def test_every_error_is_counted_also_those_that_are_not_written(tmp_path: Path) -> None:
+    made = logs.Logs(config.load(None, state_dir=tmp_path))
+    with logs.about(room="!noisy"):
+        for _ in range(100):
+            log.error("again")
+    assert made.newest.count == 100

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import time
+from collections.abc import Callable
 from contextvars import ContextVar, Token
 from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
@@ -24,6 +25,13 @@ from roommate.redaction import Redaction
 NOISY = ("nio", "aiohttp", "urllib3", "podman", "LiteLLM", "httpx", "asyncio", "watchfiles")
 FILE = Path("logs") / "roommate.log"
 """Below STATE_DIR."""
+
+AT_ONCE, SECONDS = 20, 30.0
+"""Lines of one kind that a room may cause at once, and then one in so many seconds: the rest is counted."""
+LONGEST = 2000
+"""Characters of what a line about a room says; a trace is not counted."""
+_KINDS = 10_000
+"""Of rooms and lines, that are remembered."""
 
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]")
 _ABOUT: ContextVar[dict[str, str | int]] = ContextVar("about")
@@ -52,11 +60,58 @@ def ids() -> dict[str, str | int]:
     return _ABOUT.get(_NOTHING)
 
 
-def said(record: logging.LogRecord) -> str:
+def said(record: logging.LogRecord, redact: Callable[[str], str] = str) -> str:
     """What a line says, and what it is about, for people: ``!room turn 12: it failed``. One line, whatever is in it."""
     about = " ".join(str(value) if key == "room" else f"{key} {value}" for key, value in ids().items())
-    message = record.getMessage()
+    message = _message(record, redact)
     return _CONTROL.sub(lambda found: repr(found[0])[1:-1], f"{about}: {message}" if about else message)
+
+
+def _message(record: logging.LogRecord, redact: Callable[[str], str]) -> str:
+    message = record.getMessage()
+    if len(message) > LONGEST and "room" in ids():
+        message = redact(message)  # first: a secret that is cut is known no more
+        cut = len(message) - LONGEST
+        message = f"{message[:LONGEST]}… ({cut:,} characters more)" if cut > 0 else message
+    more = getattr(record, _Throttle.MORE, 0)
+    return f"{message} (and {more:,} more like it)" if more > 0 else message
+
+
+class _Throttle(logging.Filter):
+    """Keeps a room from filling the log: where it causes the same kind of line again and again, most are counted only.
+
+    One for all handlers, which must agree. What is no room's is always written, and so are DEBUG lines.
+    """
+
+    MORE = "roommate_more"
+    """Of a record: how many like it were left out before it; -1 where it is left out itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kinds: dict[tuple[str | int, str, int], tuple[float, float, int]] = {}
+        """Lines that it has to spare, when that was, and how many were left out since."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        more = getattr(record, self.MORE, None)
+        if more is None:
+            more = self._more(record)
+            setattr(record, self.MORE, more)
+        return more >= 0
+
+    def _more(self, record: logging.LogRecord) -> int:
+        room = ids().get("room")
+        if room is None or record.levelno <= logging.DEBUG:
+            return 0
+        kind, now = (room, record.pathname, record.lineno), time.monotonic()
+        spare, at, left_out = self._kinds.pop(kind, (AT_ONCE, now, 0))
+        spare = min(AT_ONCE, spare + (now - at) / SECONDS)
+        if spare < 1:
+            self._kinds[kind] = spare, now, left_out + 1
+            return -1
+        self._kinds[kind] = spare - 1, now, 0
+        if len(self._kinds) > _KINDS:
+            del self._kinds[next(iter(self._kinds))]
+        return left_out
 
 
 class Logs:
@@ -69,14 +124,16 @@ class Logs:
         self._format = (_Json if settings.log_format == "json" else _Human)(self.redact)
         logging.raiseExceptions = False  # a log that cannot be written is no reason to write more
         logging.basicConfig(level=settings.log_level, handlers=[], force=True)
+        self._throttle = _Throttle()
         self._stderr = logging.StreamHandler()
         self._add(self._stderr)
-        self._add(newest := Newest(self.redact))
-        self.newest = newest
+        self.newest = Newest(self.redact)
+        logging.getLogger().addHandler(self.newest)
         for name in NOISY:
             logging.getLogger(name).setLevel(logging.ERROR)
 
     def _add(self, handler: logging.Handler) -> None:
+        handler.addFilter(self._throttle)
         handler.setFormatter(self._format)
         logging.getLogger().addHandler(handler)
 
@@ -127,7 +184,7 @@ class _Human(logging.Formatter):
         return self._redact(super().format(record))
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 — logging's name
-        record.message = said(record)
+        record.message = said(record, self._redact)
         return super().formatMessage(record)
 
 
@@ -142,7 +199,7 @@ class _Json(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             **ids(),
-            "message": self._redact(record.getMessage()),
+            "message": self._redact(_message(record, self._redact)),
         }
         if record.exc_info:
             line["trace"] = self._redact(self.formatException(record.exc_info))
