@@ -177,10 +177,10 @@ class TwoRooms:
         await until(state.exists, "the attack's beginning")
         doing = asyncio.ensure_future(meanwhile()) if meanwhile is not None else None
         under = await self.measure(lambda: not state.read_text().startswith("begun"))
-        if doing is not None:
-            await doing
         ended = state.read_text()
         assert not ended.startswith("failed"), f"the attack itself went wrong: {ended}"
+        if doing is not None:
+            await doing
         found = Quiet(before, under, await self.measure(lambda: True), ended)
         print(found)
         await self.mallory.answer_to(self._started)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from tests.cli.test_operating import run as operate
 from tests.e2e.noise import MIB, TwoRooms
+from tests.e2e.test_conversation import tool
+from tests.patience import until
 
 DIALLING = """
 until = time.monotonic() + 4
@@ -24,6 +27,38 @@ line.sendall(pair * 12_000)
 """
 PORTS = "PORTS = 3128, 8080, 9418\n"
 
+LYING = """
+entry = json.dumps(["a", "file", 1]).encode() + b","
+sizes = {"ten": 10, "huge": 1 << 60, "bye": 0}
+calls = {}  # what each still sends, how much it may, and its end
+for kind, number, payload in hear(line := dial()):
+    if kind == CALL:
+        asked = json.loads(payload)
+        if asked["op"] == "list":
+            calls[number] = [b"[" + entry * (16_000_000 // len(entry)) + b"0]", WINDOW, b'{"total": 1}']
+        elif asked["op"] == "read":
+            content = b"x" * asked["limit"] if asked["path"] in sizes else b""
+            calls[number] = [content, WINDOW, b'{"size": %d}' % sizes.get(asked["path"], 0)]
+        else:
+            line.sendall(frame(RESULT, number, b'{"jobs": []}'))
+        if asked.get("path") == "bye":
+            return
+    elif kind == CREDIT and number in calls:
+        calls[number][1] += credited(payload)
+    elif kind == KILL:
+        line.sendall(frame(RESULT, number, b"{}"))
+        calls.pop(number, None)
+    for number, (text, left, end) in list(calls.items()):
+        while text and left > COST:
+            piece = text[:min(CHUNK, left - COST)]
+            line.sendall(frame(DATA, number, piece))
+            text, left = text[len(piece):], left - len(piece) - COST
+        calls[number] = [text, left, end]
+        if not text:
+            line.sendall(frame(RESULT, number, end))
+            del calls[number]
+"""
+
 
 async def test_dialling_in_again_and_again(two_rooms: TwoRooms) -> None:
     (await two_rooms.under(DIALLING)).assert_quiet()
@@ -33,3 +68,21 @@ async def test_tunnels_that_end_as_they_open(two_rooms: TwoRooms) -> None:
     quiet = await two_rooms.under(PORTS + CHURN)
     quiet.assert_quiet()
     assert quiet.after.rss < quiet.before.rss + 20 * MIB
+
+
+async def test_a_hand_that_lies_about_its_files(two_rooms: TwoRooms) -> None:
+    bot = two_rooms.bot
+
+    async def lists() -> bool:
+        listing = "\n---\n".join([tool("list_files")] * 3 + ["ECHO"])
+        return "this list is too long" in (await two_rooms.mallory.ask(two_rooms.noisy, listing)).body
+
+    async def look() -> None:
+        await until(lists, "a list from whom is no hand")
+        for path, why in {"ten": "more of a file than it says there is", "huge": "not what it seems"}.items():
+            code, out, err = await operate(bot, "workspace", "get", two_rooms.noisy, path)
+            assert (code, out) == (1, b"")
+            assert why in err
+        await operate(bot, "workspace", "get", two_rooms.noisy, "bye")
+
+    (await two_rooms.under(LYING, meanwhile=look)).assert_quiet()
