@@ -10,6 +10,7 @@ import pytest
 
 from roommate.demo.homeserver import Synapse
 from roommate.matrix import render
+from roommate.matrix.sender import BACKLOG
 from roommate.words import Draft, JsonObject, Rank, RoomId, UserId
 from tests.conftest import PASSWORD, MakePerson
 from tests.matrix.conftest import MakeLine
@@ -319,6 +320,23 @@ async def test_a_card_goes_before_what_waits_in_other_rooms(
     await all_said(alice, busy, bot.user_id, [str(number) for number in range(8)])
     await all_said(alice, asking, bot.user_id, ["a line first", "may I?"])
     assert alice.messages(asking, bot.user_id)[1].at < alice.messages(busy, bot.user_id)[-1].at
+
+
+@pytest.mark.parametrize("cards", [BACKLOG, 2 * BACKLOG])
+async def test_cards_of_one_room_do_not_mute_the_others(
+    line: MakeLine, person: MakePerson, homeserver: Synapse, cards: int
+) -> None:
+    """So many that the room is just not far behind, and so many that it is."""
+    bot, alice = await line(limited=True), await person("alice")
+    await limit(homeserver, bot.user_id, 2, 4)
+    flooded, quiet = await room_of(bot, alice), await room_of(bot, alice)
+    await bot.say(flooded, *(f"may I {number}?" for number in range(cards)), rank=Rank.CARD)
+    await alice.wait(lambda: len(bodies(alice, flooded, bot.user_id)) >= 6, what="what goes before the limit is known")
+    await bot.say(quiet, "an answer")
+    await all_said(alice, quiet, bot.user_id, ["an answer"])
+    [answer] = alice.messages(quiet, bot.user_id)
+    before = [card for card in alice.messages(flooded, bot.user_id) if card.at < answer.at]
+    assert len(before) < cards, "it waited for its turn, not for all of them"
 
 
 async def test_under_a_limit_progress_yields_and_answers_arrive(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 import secrets
 import time
 from collections import Counter, deque
@@ -28,6 +27,8 @@ TYPING_SECONDS = 5.0
 KNOWN_EVENTS = 4096
 BACKLOG = 20
 """Rows that wait in one room, from which on it is far behind: what is new elsewhere goes first."""
+RANK_SECONDS = 2.5
+"""So much longer does a row wait for others of the next rank: no rank is held up by another one for more than 5 s."""
 FALLBACK = 500
 """Characters of an edit's text for clients that know no edits: with the new content it must fit into one event."""
 
@@ -49,7 +50,8 @@ class _Queue:
 
     rows: deque[Outgoing] = field(default_factory=deque)
     ranks: Counter[Rank] = field(default_factory=Counter)
-    served_at: float = -math.inf
+    since: float = field(default_factory=time.monotonic)
+    """When it began to wait for its next turn."""
 
     def add(self, row: Outgoing) -> None:
         self.rows.append(row)
@@ -79,8 +81,10 @@ class Sender:
     """Implements ports.Progress; `run` sends.
 
     A room has one request in flight, so that what people see is in order; rooms go at the same time, and where they
-    cannot, in turn. Rows are sent until they arrive or are refused, each with its one transaction id. Progress goes
-    when rows leave room for it. A room that is far behind leaves what the homeserver lets us send at once to others.
+    cannot, in turn: who has waited longest is next, and what is more urgent counts as having waited some seconds more.
+    However much one room has to say, and of whatever rank, the others have their turns. Rows are sent until they arrive
+    or are refused, each with its one transaction id. Progress goes when rows leave room for it. A room that is far
+    behind leaves what the homeserver lets us send at once to others.
     Signs (rank SIGN) give way to the rows behind them while the homeserver holds us back, and one that is edited or
     redacted before anything of it was sent is not sent at all.
     """
@@ -222,21 +226,20 @@ class Sender:
         return room_id not in self._busy and self._failures.get(room_id, (0, now))[1] <= now
 
     def _is_behind(self, room_id: RoomId) -> bool:
-        queue = self._queues[room_id]
-        return queue.behind and queue.most_urgent is not Rank.CARD
+        return self._queues[room_id].behind
 
-    def _precedence(self, room_id: RoomId) -> tuple[int, float, int]:
-        """A room's place: by its most urgent row, then by when it had its last turn."""
+    def _precedence(self, room_id: RoomId) -> tuple[float, int]:
+        """A room's place: by how long it has waited since its last turn, and by its most urgent row."""
         queue = self._queues[room_id]
-        urgency = Rank.SIGN if self._is_behind(room_id) else queue.most_urgent
-        return int(urgency), queue.served_at, queue.rows[0].id
+        urgency = Rank.SIGN if queue.behind else queue.most_urgent
+        return queue.since + RANK_SECONDS * urgency, queue.rows[0].id
 
     def _launch(
         self, tasks: asyncio.TaskGroup, room_id: RoomId, now: float, request: Callable[[], Awaitable[None]]
     ) -> None:
         self._busy.add(room_id)
         if queue := self._queues.get(room_id):
-            queue.served_at = now
+            queue.since = now
         self._bucket.spend(now)
         tasks.create_task(self._request(room_id, now, request))
 
