@@ -22,7 +22,7 @@ from tests.sandbox_image import agents_image, image, podman, remove_rooms
 
 __all__ = ["agents_image", "image"]
 
-SMALL = Limits(memory_mb=256, cpus=1.0, pids=64, workspace_mb=64, tmp_mb=32)
+SMALL = Limits(memory_mb=256, cpus=1.0, pids=64, workspace_mb=64)
 ROOM = RoomId("!one:example.org")
 _numbers = itertools.count(1)
 

@@ -94,7 +94,7 @@ async def used_by_hand(hand: Hand) -> float:
 
 async def test_a_full_tmp_says_so_and_stops_nobody(hand: Hand) -> None:
     full = await sh(hand, "head -c 600M /dev/zero >/tmp/big")
-    assert "[/tmp is full: it has 32 MiB, of the room's memory, 32 of them in '/tmp/big'." in full.text
+    assert "[/tmp is full: it has 48 MiB, of the room's memory, 48 of them in '/tmp/big'." in full.text
     assert (await sh(hand, "echo fine; rm /tmp/big")).text == "fine\n"
 
 

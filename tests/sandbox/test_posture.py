@@ -41,7 +41,7 @@ async def test_the_root_is_read_only_and_the_rest_is_small(lodge: RoomSandboxes)
         assert said.exit.code != 0, place
     for place in ("/workspace/x", "/home/room/x", "/tmp/x"):
         await look(lodge, f"echo > {place} && rm {place}")
-    assert (await look(lodge, "df -m --output=size /tmp | tail -1")).strip() == str(SMALL.tmp_mb)
+    assert (await look(lodge, "df -m --output=size /tmp | tail -1")).strip() == str(SMALL.memory_mb // 4 - 16)
     mounts = await look(lodge, "cat /proc/self/mounts")
     for line in mounts.splitlines():
         where, options = line.split()[1], line.split()[3]
@@ -60,7 +60,7 @@ async def test_shared_memory_is_there_and_small(lodge: RoomSandboxes) -> None:
     (own,) = [line.split() for line in mounts.splitlines() if line.split()[1] == "/dev/shm"]
     assert own[2] == "tmpfs"
     assert {"rw", "noexec", "nosuid", "nodev"} <= set(own[3].split(","))
-    assert (await look(lodge, "df -m --output=size /dev/shm | tail -1")).strip() == "64"
+    assert (await look(lodge, "df -m --output=size /dev/shm | tail -1")).strip() == "16"
     assert (await look(lodge, "cd /dev/shm && stat --format %a . && echo text >x && cat x && rm x")) == "1777\ntext\n"
     said = await sh(await lodge.hand(ROOM), "head -c 80M /dev/zero >/dev/shm/x; code=$?; rm /dev/shm/x; exit $code")
     assert (said.exit.code, "No space left" in said.text) == (1, True)
@@ -174,4 +174,12 @@ async def test_limits_hold_inside(lodge: RoomSandboxes) -> None:
 
 
 def test_what_an_operator_sets_is_what_a_room_gets_by_default() -> None:
-    assert Limits() == Limits(memory_mb=2048, cpus=2.0, pids=512, workspace_mb=10240, tmp_mb=512)
+    assert Limits() == Limits(memory_mb=2048, cpus=2.0, pids=512, workspace_mb=10240)
+
+
+@pytest.mark.parametrize("memory_mb", [16, 128, 512, 2048, 65536])
+def test_what_lies_in_memory_has_a_quarter_of_it_at_most(memory_mb: int) -> None:
+    limits = Limits(memory_mb=memory_mb)
+    assert 0 < limits.tmp + limits.shm <= memory_mb / 4
+    assert 0 < limits.shm <= 64
+    assert limits.tmp <= 512

@@ -38,7 +38,7 @@ from roommate.sandbox.posture import Limits
 from roommate.sandbox.rooms import RoomSandboxes
 
 def new():
-    limits = Limits(memory_mb=256, cpus=1, pids=64, workspace_mb=64, tmp_mb=32)
+    limits = Limits(memory_mb=256, cpus=1, pids=64, workspace_mb=64)
     home = Path.home()
     return RoomSandboxes(state=home / "state", run=home / "ipc", image="localhost/roommate:test-base",
                          daemon="@bot:example.org", limits=limits, idle_seconds=600)

@@ -44,7 +44,7 @@ TRUST = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "GIT_SSL_
 """Where programs look for whom to trust: most of them, curl and uv too; pip and Requests; Node and npm; git."""
 
 _MIB = 1 << 20
-_SHM_MB = 64
+_TMP_MB, _SHM_MB = 512, 64
 _CPU_PERIOD = 100_000  # microseconds
 _OPEN_FILES = 65536
 _TASKS = 16384
@@ -58,7 +58,17 @@ class Limits:
     cpus: float = 2.0
     pids: int = 512
     workspace_mb: int = 10240
-    tmp_mb: int = 512
+
+    @property
+    def shm(self) -> int:
+        """MiB of /dev/shm."""
+        return min(_SHM_MB, self.memory_mb // 16)
+
+    @property
+    def tmp(self) -> int:
+        """MiB of /tmp. What is in it and in /dev/shm is in the room's memory, which they must not fill: where nothing
+        is left for a command, nothing is for the `rm` either. So both have a quarter of it."""
+        return min(_TMP_MB, self.memory_mb // 4 - self.shm)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +160,8 @@ def spec(
         "cgroupns": {"nsmode": "private"},
         "use_image_resolve_conf": True,
         "mounts": [
-            _tmpfs("/tmp", limits.tmp_mb, "exec"),  # noqa: S108
-            _tmpfs("/dev/shm", _SHM_MB, "noexec"),  # noqa: S108 — Podman's own is read-only since 5.0, as the root is
+            _tmpfs("/tmp", limits.tmp, "exec"),  # noqa: S108
+            _tmpfs("/dev/shm", limits.shm, "noexec"),  # noqa: S108 — Podman's own is read-only since 5.0, as the root is
             *(_bind(mount) for mount in mounts),
         ],
         "image_volume_mode": "ignore",  # an image's volumes would be writable, without a limit

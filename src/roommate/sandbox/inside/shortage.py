@@ -27,7 +27,8 @@ def shortages(out_of_memory: bool, workspace: str) -> list[str]:
     lines = []
     if out_of_memory:
         held = [f"{path} holds {_used(path) // _MIB} MiB of it" for path in IN_MEMORY if _used(path) >= _MIB]
-        lines.append("; ".join([f"the room's memory ran out: it has {memory_at_most() // _MIB} MiB", *held]))
+        most = memory_at_most() // _MIB
+        lines.append("; ".join(["the room's memory ran out" + (f": it has {most} MiB" if most else ""), *held]))
     for path in IN_MEMORY:
         if _full(path):
             what = f"{path} is full: it has {_size(path) // _MIB} MiB, of the room's memory"
