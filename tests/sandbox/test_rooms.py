@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -137,6 +138,21 @@ async def test_a_hand_killed_in_the_container_comes_back_in_the_same_one(make: M
     again = await sandboxes.hand(ROOM)
     assert (await again.run("true")).code == 0
     assert started_at(place) == started
+
+
+async def test_a_run_folder_that_was_deleted_is_made_again(make: Make, place: Path) -> None:
+    """What tidies /run or /tmp may take it from under a daemon."""
+    sandboxes = make()
+    await (await sandboxes.hand(ROOM)).write("/workspace/file", b"kept")
+    for how in ("stopped", "killed"):
+        shutil.rmtree(place / "run")
+        if how == "stopped":
+            await sandboxes.stop(ROOM)
+        else:
+            with pytest.raises(HandLost):
+                await (await sandboxes.hand(ROOM)).run("pkill -9 -x roommate-hand; sleep 5")
+        assert (await (await sandboxes.hand(ROOM)).read("/workspace/file")).content == b"kept"
+    assert "running" in await sandboxes.describe(ROOM)
 
 
 async def test_a_paused_or_removed_container_is_made_anew(make: Make, place: Path) -> None:

@@ -61,7 +61,7 @@ class Service:
         it where the event loop of the daemon's main thread runs.
         """
         async with self._starting:
-            if self._resting:
+            if self._resting or not self._socket.exists():  # somebody deleted the folder, which it works in
                 await self._end()  # its last act is to remove its socket
             if self._process is None or self._process.returncode is not None:
                 await self._start()
