@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
+import json
 import os
 import shutil
 import signal
@@ -165,6 +167,32 @@ async def test_a_paused_or_removed_container_is_made_anew(make: Make, place: Pat
     assert (await (await sandboxes.hand(ROOM)).read("/workspace/file")).content == b"kept"
     await asyncio.to_thread(remove_containers, place / "state")
     assert (await (await sandboxes.hand(ROOM)).read("/workspace/file")).content == b"kept"
+
+
+async def test_a_half_removed_container_is_made_anew(make: Make, place: Path) -> None:
+    """What a Podman leaves that is killed while it removes one: it lists the container, and its layer is gone."""
+    sandboxes = make()
+    await (await sandboxes.hand(ROOM)).write("/workspace/file", b"kept")
+    await sandboxes.stop(ROOM)
+    (name,) = containers(place / "state")
+    forget_layer(name)
+    assert "half removed" in await sandboxes.describe(ROOM)
+    assert (await (await sandboxes.hand(ROOM)).read("/workspace/file")).content == b"kept"
+    await sandboxes.stop(ROOM)
+    forget_layer(name)
+    await sandboxes.leave(ROOM)
+    assert containers(place / "state") == []
+
+
+def forget_layer(name: str) -> None:
+    """As its library does that (github.com/containers/storage): under its lock, and who has read it is told."""
+    layers = Path(podman("info", "--format", "{{.Store.GraphRoot}}"), "overlay-layers")
+    layer = Path(podman("inspect", "--format", "{{.GraphDriver.Data.UpperDir}}", name)).parent.name
+    with (layers / "layers.lock").open("r+b") as lock:
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        known = json.loads((layers / "layers.json").read_text())
+        (layers / "layers.json").write_text(json.dumps([one for one in known if one["id"] != layer]))
+        lock.write(os.urandom(64))
 
 
 async def test_a_room_that_kills_its_hand_and_all_else_works_again(make: Make) -> None:

@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 IDLE_SECONDS = 60
 """A service that nobody asks wakes fifty times a second and takes 40 MB (Podman 4.3): after so long it ends."""
 
+HALF_REMOVED = "half removed"
+"""The state of a container that has nothing on the disk any more: it can be removed, and no more."""
+
 _CALL_SECONDS = 60
 _CLOSE_SECONDS = 0.5
 _THREADS = 8
@@ -36,7 +39,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """`state` is Podman's word: created, running, paused, exited, stopping, removing and more."""
+    """`state` is Podman's word, such as created, running, paused, exited, stopping, removing; or HALF_REMOVED."""
 
     name: str
     state: str
@@ -133,9 +136,13 @@ class Engine:
     async def find(self, name: str) -> Container | None:
         answer = await self._ask("GET", f"/containers/{name}/json", fine=(404, 500))
         if answer.status_code == 500:  # it died while Podman read its process in /proc, most likely
-            answer = await self._ask("GET", f"/containers/{name}/json", fine=(404,))
+            answer = await self._ask("GET", f"/containers/{name}/json", fine=(404, 500))
         if answer.status_code == 404:
             return None
+        if answer.status_code == 500:
+            if "layer not known" in (message := _message(answer)):  # a Podman that was killed had begun to remove it
+                return Container(name, HALF_REMOVED, {})
+            raise EngineError(f"Podman refuses: {message}")
         found = answer.json()
         return Container(name, found["State"]["Status"], found["Config"].get("Labels") or {})
 
