@@ -195,6 +195,32 @@ def forget_layer(name: str) -> None:
         lock.write(os.urandom(64))
 
 
+async def test_a_room_is_left_when_its_processes_have_ended(make: Make, place: Path) -> None:
+    """Podman forgets a container that it is told to remove twice, whatever runs in it. With cgroups v1 a frozen process
+    cannot be ended; with v2 none is so easily stuck, and what is seen there is that all are gone."""
+    sandboxes = make(patience=1.0)
+    await (await sandboxes.hand(ROOM)).write("/workspace/file", b"kept")
+    pid = pid_of(place / "state")
+    freezer = Path("/sys/fs/cgroup/freezer")
+    frozen = freezer / f"roommate-{place.name}"
+    if freezer.exists():
+        frozen.mkdir()
+        try:
+            (frozen / "cgroup.procs").write_text(str(pid))
+            (frozen / "freezer.state").write_text("FROZEN")
+            for _ in range(2):
+                with pytest.raises(EngineError, match=f"process {pid} is stuck"):
+                    await sandboxes.reset_workspace(ROOM)
+        finally:
+            (frozen / "freezer.state").write_text("THAWED")
+            await until(lambda: not (frozen / "cgroup.procs").read_text())
+            frozen.rmdir()
+    await sandboxes.leave(ROOM)
+    assert not Path(f"/proc/{pid}").exists()
+    assert containers(place / "state") == []
+    assert (await (await sandboxes.hand(ROOM)).read("/workspace/file")).content == b"kept"
+
+
 async def test_a_room_that_kills_its_hand_and_all_else_works_again(make: Make) -> None:
     """Commands are the hand's own user. (A hand that was stopped: tests/sandbox/test_hand.py.)"""
     sandboxes = make()

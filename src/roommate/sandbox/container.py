@@ -196,12 +196,15 @@ class RoomContainer:
 
     async def _bring_up(self, ground: Ground) -> HandHost:
         engine = ground.engine
-        cut_off = not self._layout.run.is_dir()  # what a container that runs sees of it is the deleted one
+        cut_off = not self._layout.run.is_dir()
         hand = await self._listen()
         found = await engine.find(self.name)
         trusted = hand.losses < _LOSSES  # else something in the container ends its hands: that has to end, too
-        for _ in range(_REDIALS if trusted and not cut_off else 0):  # its hand may be on its way; or Podman knows no better yet
+        for _ in range(_REDIALS if trusted else 0):  # its hand may be on its way; or Podman knows no better yet
             if found is None or found.state != "running":
+                break
+            if cut_off:  # it would look into the folder that was deleted
+                await engine.stop(self.name)
                 break
             with contextlib.suppress(HandLost):
                 await hand.connected(_REDIAL_SECONDS * self._plan.patience)

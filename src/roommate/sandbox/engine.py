@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
+import select
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +27,8 @@ HALF_REMOVED = "half removed"
 
 _CALL_SECONDS = 60
 _CLOSE_SECONDS = 0.5
+_END_SECONDS = 1
+"""In which a process ends that Podman says it has ended, or has given up on."""
 _THREADS = 8
 
 
@@ -121,8 +125,13 @@ class Engine:
         return int(answer.text)
 
     async def remove(self, name: str) -> None:
-        """Kill and remove it. Fine when it is gone already; what it wrote into mounted folders stays."""
+        """Kill and remove it. Fine when it is gone already; what it wrote into mounted folders stays.
+
+        Asked twice, Podman forgets a container whose processes it could not end (stuck in the kernel, or frozen by
+        others): so it is asked only when they have.
+        """
         problem = ""
+        await self._end(name)
         how = {"force": "true", "timeout": 0, "v": "true"}
         answer = await self._ask("DELETE", f"/containers/{name}", how, fine=(404, 500))
         if answer.status_code == 500:
@@ -132,6 +141,23 @@ class Engine:
         # With a user namespace Podman at times reports a busy shm of a container that it did remove.
         if problem and await self.find(name) is not None:
             raise EngineError(f"Podman cannot remove {name}: {problem}")
+
+    async def _end(self, name: str) -> None:
+        """See its processes gone. A container that nobody can look at has none."""
+        answer = await self._ask("GET", f"/containers/{name}/json", fine=(404, 500))
+        state = answer.json()["State"] if answer.status_code == 200 else {}
+        if not (pid := int(state.get("Pid") or 0)) or state["Status"] == "paused":  # Podman ends it as it removes it
+            return
+        try:
+            process = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return
+        try:
+            await self._ask("POST", f"/containers/{name}/stop", {"timeout": 0}, fine=(304, 404, 500))
+            if not await asyncio.to_thread(_ended, process, _END_SECONDS * self._service.patience):
+                raise EngineError(f"Podman cannot end {name}: its process {pid} is stuck")
+        finally:
+            os.close(process)
 
     async def find(self, name: str) -> Container | None:
         answer = await self._ask("GET", f"/containers/{name}/json", fine=(404, 500))
@@ -222,6 +248,14 @@ def _call(client: Any, method: str, path: str, params: Mapping[str, Any] | None,
         return ask(path, params=params, **given)
     except (PodmanError, OSError) as exc:  # requests' errors are OSErrors; a refusal of Podman comes as a response
         raise EngineError("Podman's service went away in mid-call; it is started again by the next one") from exc
+
+
+def _ended(process: int, seconds: float) -> bool:
+    """Has the process of this pidfd ended, or does it within so many seconds? With the first of a container all have
+    (pid_namespaces(7)). Blocks."""
+    waiting = select.poll()
+    waiting.register(process, select.POLLIN)
+    return bool(waiting.poll(seconds * 1000))
 
 
 def _message(answer: Any) -> str:
