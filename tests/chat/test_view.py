@@ -1,13 +1,14 @@
 """The look of a turn follows from its events."""
 
 import json
+import tracemalloc
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from roommate.chat.view import LIVE_CALLS, LIVE_TEXT, View, block, hook_notice, label, plain
+from roommate.chat.view import LIVE_CALLS, LIVE_STEPS, LIVE_TEXT, View, block, hook_notice, label, plain
 from roommate.printable import span
 from roommate.words import (
     Event,
@@ -163,3 +164,17 @@ def test_a_strangers_text_means_nothing_in_markdown(text: str) -> None:
     inline = MarkdownIt("commonmark", {"html": False}).parseInline(f"x {plain(text)}")[0].children or []
     assert {token.type for token in inline} <= {"text", "text_special"}
     assert "".join(token.content for token in inline).split() == ["x", *text.split()]
+
+
+def test_what_hooks_tell_in_a_turn_has_an_end() -> None:
+    """A room may leave two hundred a second, for as long as a turn takes."""
+    view = View(0.0)
+    tracemalloc.start()
+    for number in range(2000):
+        view.apply(HookEvent(HookKind.NOTIFICATION, agent="gemini", text="n" * 4000))
+        view.apply(HookEvent(HookKind.PROGRESS, agent="gemini", session=f"s{number}", tool="shell", text="p" * 4000))
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 2 << 20
+    shown = view.live(0.0)
+    assert "3988 more before" in shown and shown.count("**gemini**") == LIVE_STEPS

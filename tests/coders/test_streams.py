@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from roommate.coders.account import TRANSCRIPT, Account
 from roommate.coders.changes import change, subject
 from roommate.coders.events import AgentEvent, Began, Called, Complained, Ended, Returned, Spoke
+from roommate.coders.lines import LONGEST, Lines
 from roommate.coders.plans import PLANS, is_session
+from roommate.coders.streams import MOST_PARTS
 from roommate.words import Usage
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -119,6 +124,90 @@ def test_whatever_stands_at_any_place_is_read(agent: str, line: str, path: list[
             assert isinstance(text, str)
 
 
+def heard(agent: str, pieces: list[bytes]) -> tuple[list[AgentEvent], Lines, Account]:
+    """What comes of a stream, whatever pieces it comes in."""
+    lines, account, events = Lines(), Account("c1", lambda event: None), list[AgentEvent]()
+    for read in (*(lines.feed(piece) for piece in pieces), lines.end()):
+        for line in read:
+            for event in PLANS[agent].read(line):
+                events.append(event)
+                account.take(event)
+    return events, lines, account
+
+
+stream_lines = st.one_of(
+    st.sampled_from(sample_lines).map(str.encode),
+    st.builds(
+        lambda line, path, put: json.dumps(broken(json.loads(line), path, put)).encode(),
+        st.sampled_from(sample_lines),
+        st.lists(st.integers(0, 30), min_size=1, max_size=5),
+        json_values,
+    ),
+    st.binary(max_size=40),
+    st.sampled_from(
+        [b"[" * 5000, b'{"type":' * 3000, b'{"a":' + b"9" * 5000 + b"}", b'{"type":NaN}', b'"\\ud800"', b"{}"]
+    ),
+)
+
+
+@settings(max_examples=200)
+@given(st.sampled_from(NAMES), st.lists(stream_lines, max_size=6), st.lists(st.integers(0, 4000), max_size=6))
+def test_a_stream_means_the_same_in_whatever_pieces_it_comes(agent: str, lines: list[bytes], cuts: list[int]) -> None:
+    stream = b"\n".join(lines)
+    places = sorted({0, len(stream), *(cut % (len(stream) + 1) for cut in cuts)})
+    events, read, account = heard(agent, [stream[one:next_] for one, next_ in itertools.pairwise(places)])
+    whole, read_whole, _ = heard(agent, [stream])
+    assert events == whole and read.left_out == read_whole.left_out
+    for text in (account.answer, account.transcript, account.error, account.complaint, *account.changed):
+        text.encode()
+    assert max(map(len, (account.error, account.complaint))) <= 10_000
+
+
+HOSTILE = {
+    "nothing but lists": b"[[]," + b"[]," * 200_000 + b"0]",
+    "nothing but objects": b'{"a":[' + b"{}," * 200_000 + b"0]}",
+    "strings of commas": b'{"a":[' + b'",",' * 100_000 + b"0]}",
+    "a message of many parts": json.dumps(
+        {"type": "assistant", "message": {"content": [{"type": "text", "text": "x"}] * 50_000}}
+    ).encode(),
+    "longer than a line may be": b'{"a":"' + b"x" * LONGEST + b'"}',
+}
+
+
+@pytest.mark.parametrize("line", HOSTILE.values(), ids=HOSTILE)
+def test_a_line_that_is_to_cost_much_is_left_out_and_the_next_is_read(line: bytes) -> None:
+    after = b'{"type":"assistant","message":{"content":[{"type":"text","text":"after"}]}}'
+    pieces = [line[at : at + (1 << 16)] for at in range(0, len(line), 1 << 16)]
+    events, lines, _ = heard("claude", [*pieces, b"\n", after, b"\n"])
+    assert (events, lines.left_out) == ([Spoke("after")], 1)
+
+
+def test_a_long_text_is_read_whatever_stands_in_it() -> None:
+    text = '[{,:"\\' * 20_000
+    line = json.dumps({"type": "assistant", "message": {"content": [{"type": "text", "text": text}] * 200}})
+    short = json.dumps({"type": "assistant", "message": {"content": [{"type": "text", "text": text}]}})
+    assert heard("claude", [f"{short}\n".encode()])[0] == [Spoke(text)]
+    assert len(heard("claude", [line.encode() + b"\n"])[0]) <= MOST_PARTS
+
+
+def test_what_is_kept_of_an_agent_has_an_end() -> None:
+    account = Account("c1", lambda event: None)
+    for number in range(3000):
+        account.take(Called(f"{number}" + "i" * 10_000, "Edit", f"{number}.py", "+x"))
+    account.take(Complained("c" * 100_000))
+    account.take(Ended(Usage(), "e" * 100_000))
+    account.take(Returned("0" + "i" * 10_000, True, ""))
+    tracemalloc.start()
+    for _ in range(20_000):
+        account.take(Spoke("x" * 300))
+        account.take(Called("again", "Edit", "again.py", "+x" * 100))
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 3 * TRANSCRIPT
+    assert len(account.changed) <= 1000 and len(account.error) == len(account.complaint) == 10_000
+    assert account.transcript.endswith("(The rest is left out.)\n")
+
+
 def test_what_a_call_is_about() -> None:
     assert subject({"description": "d", "file_path": "/workspace/src/a.py"}) == "src/a.py"
     assert subject({"command": "echo a\n  echo b"}) == "echo a echo b"
@@ -130,6 +219,13 @@ def test_what_a_call_changes() -> None:
     assert change(edit) == " one\n-two\n+2\n three"
     assert change({"filePath": "a", "content": "x\ny\n"}) == "+x\n+y"
     assert change({"command": "rm a"}) == ""
+    lines = [f"{number}" for number in range(5000)]
+    changed = [*lines[:2500], "new", *lines[2501:]]
+    assert change({"path": "a", "old_string": "\n".join(lines), "new_string": "\n".join(changed)}) == (
+        " 2499\n-2500\n+new\n 2501"
+    ), "however long it is"
+    twisted = ["\n".join(str(number * times % 121) for number in range(12_000)) for times in (1, 7)]
+    assert change({"path": "a", "old_string": twisted[0], "new_string": twisted[1]}) == "(−12000 +12000 lines)"
     assert change({"file_path": "a", "content": "x\n" * 60_000}) == "(−0 +60000 lines)"
     long = change({"file_path": "a", "content": "x\n" * 100})
     assert long.endswith("… 60 more lines")

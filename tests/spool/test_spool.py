@@ -9,12 +9,13 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.idle import wake_ups
@@ -22,7 +23,7 @@ from roommate.chat.hook_card import WHOLE
 from roommate.errors import StateError
 from roommate.spool import Spool
 from roommate.spool.folder import MOST_ANSWERS, MOST_BYTES, MOST_WAITING, Folder
-from roommate.spool.names import kind_of
+from roommate.spool.names import is_claimed, is_waiting, kind_of
 from roommate.spool.parse import Unfit, parse
 from roommate.spool.watcher import BURST
 from roommate.store import Database, Ipc
@@ -410,3 +411,67 @@ def test_any_bytes_are_an_event_or_unfit(content: bytes) -> None:
 @given(st.text())
 def test_names_are_ours_or_not(name: str) -> None:
     assert kind_of(name) is None
+
+
+names = st.one_of(
+    st.builds(
+        lambda at, kind: f"{at:020d}-1-{kind}-abc.json".encode(), st.integers(0, 9999), st.sampled_from(HookKind)
+    ),
+    st.sampled_from(
+        [b"event-result.json", b"notification.json", b"hook-errors.log", b"x.tmp", b".bad-1", b"-", b"\xff"]
+    ),
+    st.binary(min_size=1, max_size=60).filter(lambda name: not {0, 47} & set(name) and name not in (b".", b"..")),
+)
+contents = st.one_of(
+    st.binary(max_size=100),
+    st.sampled_from([b"", b"[" * 5000, b"{" * 5000, b"[]," * 20_000, b'{"text":"' + b"x" * MOST_BYTES, b"9" * 5000]),
+    st.just(json.dumps({"text": "good", "asks": "1", "command": "ls"}).encode()),
+)
+makers = st.sampled_from(["file", "file", "file", "folder", "fifo", "link", "socket", "closed", "sparse"])
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.dictionaries(names, st.tuples(makers, contents), max_size=8))
+def test_whatever_a_room_leaves_there_is_dealt_with(left: dict[bytes, tuple[str, bytes]]) -> None:
+    """Everything that is to be looked at goes away, or is set aside; what is good is told, once and in order."""
+    with tempfile.TemporaryDirectory(prefix="sp-") as place:
+        out = Path(place) / "out"
+        out.mkdir()
+        (Path(place) / "secret").write_text(json.dumps({"text": "a file of the host"}))
+        for name, (how, content) in left.items():
+            leave(os.fsencode(out) + b"/" + name, how, content)
+        folder = Folder(ONE, out, Path(place))
+        told: list[tuple[str, HookEvent]] = []
+        for _ in range(20):
+            taken = folder.take(64)
+            told += taken.found
+            folder.remove([name for name, _ in taken.found])
+            if not taken.more:
+                break
+        assert not taken.more
+        assert [name for name, _ in told] == sorted(name for name, _ in told)
+        assert not [event for _, event in told if "of the host" in event.text]
+        waits = [name for name in os.listdir(out) if is_waiting(name)]
+        assert all(is_claimed(name) for name in waits), "a seed may be written still"
+        good = {name for name, (how, content) in left.items() if how == "file" and kind_of(os.fsdecode(name))
+                and b"good" in content and kind_of(os.fsdecode(name)) is not HookKind.APPROVAL}  # fmt: skip
+        assert good <= {os.fsencode(name) for name, _ in told}
+
+
+def leave(path: bytes, how: str, content: bytes) -> None:
+    match how:
+        case "folder":
+            os.mkdir(path)
+        case "fifo":
+            os.mkfifo(path)
+        case "link":
+            os.symlink("../secret", path)
+        case "socket":
+            with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as listening:  # a name that is too long
+                listening.bind(path)
+        case _:
+            with open(path, "wb") as file:
+                file.write(content)
+                if how == "sparse":
+                    file.truncate(1 << 40)
+            os.chmod(path, 0 if how == "closed" else 0o600)

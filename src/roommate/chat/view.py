@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import deque
 from dataclasses import dataclass, field
 
 from roommate.chat.voice import seconds, spent
@@ -38,6 +39,8 @@ LIVE_WITHIN = 5
 """Steps within a running tool that a live message shows: its newest."""
 
 _MARKS = {None: "▶", True: "✔", False: "✘"}
+MOST_HOOKED = 100
+"""Notices and sessions of hooks that a turn remembers: a room may make hundreds a second."""
 LIVE_CALLS = 4
 """Calls of a coding agent that a live message shows: its newest."""
 
@@ -117,6 +120,16 @@ class _Agent:
         return "\n".join(f"- {_mark(call)} {hook_call(call)}{_told(call, short=True)}" for call in self.calls)
 
 
+@dataclass(frozen=True, slots=True)
+class _Notice:
+    """What a hook told."""
+
+    text: str
+
+    def line(self) -> str:
+        return self.text
+
+
 class View:
     """Folds a turn's events. Times are seconds on any one clock."""
 
@@ -124,7 +137,9 @@ class View:
         self._began = began
         self._usage = usage
         self._text = ""
-        self._done: list[str | _Tool | _Agent] = []
+        self._done: list[str | _Tool | _Agent | _Notice] = []
+        self._hooked: deque[_Notice | _Agent] = deque()
+        self._forgotten = 0
         self._agents: dict[tuple[str, str], _Agent] = {}
         self._notes: list[str] = []
         self._running: dict[str, _Tool] = {}
@@ -159,12 +174,22 @@ class View:
             case Note(text):
                 self._notes.append(text)
             case HookEvent(kind=HookKind.NOTIFICATION):
-                self._done.append(hook_notice(event))
+                self._hook(_Notice(hook_notice(event)))
             case HookEvent(agent=name, session=session):
                 if (name, session) not in self._agents:
                     self._agents[name, session] = agent = _Agent(plain(name) or "hook")
-                    self._done.append(agent)
+                    self._hook(agent)
                 self._agents[name, session].apply(event)
+
+    def _hook(self, told: _Notice | _Agent) -> None:
+        """Something new that hooks tell of; the oldest of it is forgotten for that."""
+        self._done.append(told)
+        self._hooked.append(told)
+        if len(self._hooked) > MOST_HOOKED:
+            oldest = self._hooked.popleft()
+            del self._done[next(at for at, item in enumerate(self._done) if item is oldest)]
+            self._agents = {key: agent for key, agent in self._agents.items() if agent is not oldest}
+            self._forgotten += 1
 
     @property
     def empty(self) -> bool:
@@ -173,12 +198,14 @@ class View:
 
     def live(self, now: float) -> str:
         """Markdown of the turn as it stands: the steps, what runs now with its newest output, the text so far."""
-        hidden = len(self._done) - LIVE_STEPS
+        hidden = max(0, len(self._done) - LIVE_STEPS) + self._forgotten
         parts = [f"⚙️ *working · {seconds(now - self._began)}*" + (f" *· {hidden} more before*" if hidden > 0 else "")]
         parts += [f"ℹ️ {note}" for note in self._notes]
         for item in self._done[-LIVE_STEPS:]:
             if isinstance(item, str):
                 parts.append(_end(item, LIVE_TEXT // 8))
+            elif isinstance(item, _Notice):
+                parts.append(_end(item.text, LIVE_TEXT // 8))
             elif isinstance(item, _Agent):
                 parts.append(item.line())
                 if item.result is None and item.calls and not any(tool.steps for tool in self._running.values()):

@@ -13,6 +13,9 @@ ANSWER = 200_000
 SHOWN = 2000
 """Characters of one text that people see live; the transcript has all of it."""
 SUBJECT = 200
+LONGEST = 10_000
+"""Characters of what went wrong."""
+MOST_OPEN, MOST_CHANGED, KEY = 256, 1000, 200
 
 
 class Account:
@@ -51,12 +54,12 @@ class Account:
             case Returned():
                 self._returned(event)
             case Complained(text):
-                self.complaint = text
+                self.complaint = text[:LONGEST]
                 self._emit(ToolOutput(self._call_id, f"\n⚠ {text[:SHOWN]}\n"))
                 self._write(f"\n\n> ⚠ {text}\n")
             case Ended(usage, error):
                 self.usage += usage
-                self.error = error
+                self.error = error[:LONGEST]
 
     def _spoke(self, text: str, more: bool) -> None:
         gap = "" if more and not self._new_text else "\n\n"
@@ -69,15 +72,15 @@ class Account:
     def _called(self, call: Called) -> None:
         self.calls += 1
         self._answer, self._new_text = "", True
-        if len(self._open) < 256:
-            self._open[call.id] = call
-        if call.change:
+        if len(self._open) < MOST_OPEN:
+            self._open[call.id[:KEY]] = call
+        if call.change and len(self.changed) < MOST_CHANGED:
             self.changed[call.subject] = None
         self._write(f"\n\n▶ {call.tool}: {call.subject}\n" + (f"{call.change}\n" if call.change else ""))
         self._emit(self._step(call, None))
 
     def _returned(self, result: Returned) -> None:
-        call = self._open.pop(result.id, None)
+        call = self._open.pop(result.id[:KEY], None)
         self._write(f"\n{'✔' if result.ok else '✘'} {result.text}\n")
         if call is not None:
             self._emit(self._step(call, result.ok))
@@ -88,4 +91,5 @@ class Account:
     def _write(self, text: str) -> None:
         kept = text[: self._room]
         self._room -= len(kept)
-        self._transcript.append(kept)
+        if kept:
+            self._transcript.append(kept)

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 from roommate.words import JsonObject
 
 LONGEST = 4 << 20
 """Bytes of a line; one that is longer is left out and counted."""
+
+MOST_VALUES = 20_000
+"""In a line: of its bytes JSON makes objects, forty times as large as they are, and all in one go."""
+
+_LOOKED_INTO = 1 << 19
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 
 
 class Lines:
@@ -48,7 +55,7 @@ class Lines:
             if not whole.strip():
                 return None
             try:
-                line = json.loads(whole)
+                line = json.loads(whole) if _is_small(whole) else None
             except (ValueError, RecursionError):  # text of another program, or nested too deep
                 pass
             else:
@@ -56,3 +63,15 @@ class Lines:
                     return line
         self.left_out += 1
         return None
+
+
+def _is_small(line: bytes) -> bool:
+    """Has it few values? What stands in strings, such as a program's text, is none."""
+    if _values(line) <= MOST_VALUES:
+        return True
+    return len(line) <= _LOOKED_INTO and _values(_STRING.sub(b"", line)) <= MOST_VALUES
+
+
+def _values(line: bytes) -> int:
+    """At the most: before each but the first is one of these."""
+    return sum(line.count(mark) for mark in (b",", b"[", b"{", b":"))

@@ -13,6 +13,10 @@ from roommate.coders.changes import change, subject
 from roommate.coders.events import AgentEvent, Began, Called, Complained, Ended, Returned, Spoke
 from roommate.words import JsonObject, Usage
 
+MOST_PARTS = 100
+"""Of one message or change, that are read: each may have a diff."""
+LABEL = 200
+
 Read = Callable[[JsonObject], Iterator[AgentEvent]]
 
 
@@ -131,7 +135,7 @@ def opencode(line: JsonObject) -> Iterator[AgentEvent]:
 
 
 def _called(key: str, tool: str, arguments: JsonObject) -> Called:
-    return Called(key, tool, subject(arguments), change(arguments))
+    return Called(key, tool[:LABEL], subject(arguments), change(arguments))
 
 
 def _usage(counts: JsonObject) -> Usage:
@@ -157,7 +161,7 @@ def _object(line: JsonObject, name: str) -> JsonObject:
 
 def _list(line: JsonObject, name: str) -> list[Any]:
     value = line.get(name)
-    return value if isinstance(value, list) else []
+    return value[:MOST_PARTS] if isinstance(value, list) else []
 
 
 def _parts(message: JsonObject) -> list[JsonObject]:
