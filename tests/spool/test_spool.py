@@ -27,6 +27,7 @@ from roommate.spool.names import is_claimed, is_waiting, kind_of
 from roommate.spool.parse import Unfit, parse
 from roommate.spool.watcher import BURST
 from roommate.store import Database, Ipc
+from roommate.store.ipc import KEPT, Heard
 from roommate.words import HookEvent, HookKind, RoomId
 from tests.patience import PATIENCE, until
 
@@ -281,19 +282,18 @@ async def test_what_the_kernel_could_not_tell_is_found(rooms: Rooms) -> None:
 async def test_a_flood_of_what_is_no_ipc_file_is_not_listened_to(rooms: Rooms) -> None:
     rooms.put(ONE, text="before")
     await until(_told(rooms, ONE, "before"))
-    file = rooms.out(ONE) / ".flood"
+    files = [rooms.out(ONE) / name for name in (".flood", ".too")]  # two, or the kernel tells of both as one
+    for file in files:
+        file.touch()
 
-    def flood(seconds: float) -> int:
-        """How often a name of no meaning came."""
-        until, count = time.monotonic() + seconds, 0
-        while time.monotonic() < until:
-            file.touch()
-            file.unlink()
-            count += 1
+    def flood(count: int) -> int:
+        """So often a name of no meaning comes, as quickly as that can be."""
+        for number in range(count):
+            os.close(os.open(files[number % 2], os.O_WRONLY))
         return count
 
     came = 0
-    flooding = asyncio.create_task(asyncio.to_thread(flood, 2.0))
+    flooding = asyncio.create_task(asyncio.to_thread(flood, 20_000))
     heard = rooms.spool._came
 
     def counted(watch: int, name: bytes) -> None:
@@ -411,6 +411,23 @@ def test_any_bytes_are_an_event_or_unfit(content: bytes) -> None:
 @given(st.text())
 def test_names_are_ours_or_not(name: str) -> None:
     assert kind_of(name) is None
+
+
+async def test_what_nobody_can_be_shown_in_time_does_not_pile_up(tmp_path: Path) -> None:
+    database = Database.open(tmp_path / "state")
+    ipc = Ipc(database)
+    for begin in range(0, 2000, 64):
+        events = [(f"{number}", HookEvent(PROGRESS, text=f"{number}")) for number in range(begin, begin + 64)]
+        await ipc.commit(ONE, events)
+    await ipc.commit(OTHER, [("1", HookEvent(PROGRESS, text="of another room"))])
+    kept: list[Heard] = []
+    while waiting := await ipc.waiting(ONE):
+        await ipc.shown([heard.id for heard in waiting])
+        kept += waiting
+    assert KEPT <= len(kept) <= KEPT + 1
+    assert kept[-1].event.text == "2047", "the newest are kept"
+    assert [heard.event.text for heard in await ipc.waiting(OTHER)] == ["of another room"]
+    await database.close()
 
 
 names = st.one_of(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,8 +13,10 @@ from roommate.store.codec import encode
 from roommate.store.database import Database, Work
 from roommate.words import Draft, HookEvent, HookKind, RoomId
 
+log = logging.getLogger(__name__)
+
 KEPT = 1000
-"""Rows of a room that stay when people have seen them: more than may wait for their file to be deleted."""
+"""Rows of a room that stay: more than may wait for their file to be deleted, or to be shown where that is in time."""
 
 MOST_AT_ONCE = 500
 
@@ -31,20 +34,23 @@ class Ipc:
         self._db = database
 
     async def commit(self, room_id: RoomId, found: Sequence[tuple[str, HookEvent]]) -> None:
-        """Keep events by the names of their files; known ones are passed over."""
+        """Keep events by the names of their files; known ones are passed over. Of a room that tells more than can
+        be shown the oldest go unseen."""
 
-        def work(c: sqlite3.Connection) -> None:
+        def work(c: sqlite3.Connection) -> int:
             c.executemany(
                 "INSERT INTO ipc (room_id, name, body) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
                 [(room_id, name, encode(event)) for name, event in found],
             )
-            c.execute(
-                """DELETE FROM ipc WHERE room_id = ?1 AND state = 'done' AND id <
-                   (SELECT id FROM ipc WHERE room_id = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)""",
+            gone = c.execute(
+                """DELETE FROM ipc WHERE room_id = ?1 AND id <
+                   (SELECT id FROM ipc WHERE room_id = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2) RETURNING state""",
                 (room_id, KEPT),
-            )
+            ).fetchall()
+            return sum(state == "new" for (state,) in gone)
 
-        await self._db.run(work)
+        if unseen := await self._db.run(work):
+            log.warning("%d hook files of this room were passed over: it leaves more than can be shown", unseen)
 
     async def waiting(self, room_id: RoomId) -> Sequence[Heard]:
         """What is to be shown, in order."""
