@@ -429,6 +429,6 @@ async def test_dialling_for_fun_is_slowed_down(host: HandHost) -> None:
         except BlockingIOError:  # nobody took the ones before
             other.close()
         await asyncio.sleep(0.001)
-    assert 2 <= len(dialled) <= 25
+    assert 2 <= len(dialled) <= 14, "the pause grows; eight stand in line"
     for other in dialled:
         other.close()

@@ -15,6 +15,8 @@ from roommate.errors import ToolError
 from roommate.ports import AgentLog, Emit, Hand
 from roommate.words import AgentReport, Exit, RoomId
 
+NAMES = 1000
+"""Bytes of the names of programs that are there."""
 LONGEST_TASK = 100_000
 """Bytes: Linux takes 128 KiB as one argument of a program."""
 FOLDER = ".roommate/agents"
@@ -68,9 +70,14 @@ class RoomAgents:
 
     async def missing(self, hand: Hand) -> dict[str, str]:
         """Why not, of each agent that cannot be asked."""
-        there = bytearray()
+        there = b""
+
+        def take(piece: bytes) -> None:
+            nonlocal there
+            there = (there + piece)[:NAMES]
+
         programs = [plan.program for plan in PLANS.values()]
-        await hand.run(["sh", "-c", _WHICH, "sh", *programs], timeout=20, on_output=there.extend)
+        await hand.run(["sh", "-c", _WHICH, "sh", *programs], timeout=20, on_output=take)
         installed = there.decode("utf-8", "replace").split()
         why = {}
         for plan in PLANS.values():

@@ -14,6 +14,8 @@ from roommate.words import RoomId
 
 PIECE = 1 << 20
 PROGRAM_SECONDS = 600
+LAST_WORDS = 500
+"""Bytes of what a program said that failed."""
 
 Tell = Callable[[str], Awaitable[None]]
 """Takes a piece of a file, in base64."""
@@ -76,7 +78,12 @@ async def _most(house: House, room_id: RoomId) -> int:
 
 
 async def _run(hand: Hand, command: list[str], stdin: bytes = b"") -> None:
-    said = bytearray()
-    exit = await hand.run(command, stdin=stdin, timeout=PROGRAM_SECONDS, on_output=said.extend)
+    said = b""
+
+    def take(piece: bytes) -> None:
+        nonlocal said
+        said = (said + piece)[-LAST_WORDS:]
+
+    exit = await hand.run(command, stdin=stdin, timeout=PROGRAM_SECONDS, on_output=take)
     if exit.code != 0:
-        raise ToolError(said.decode(errors="replace").strip()[-500:] or f"{command[0]} failed")
+        raise ToolError(said.decode(errors="replace").strip() or f"{command[0]} failed")
