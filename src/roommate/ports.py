@@ -64,6 +64,29 @@ class Model(Protocol):
         ...
 
 
+class Session(Protocol):
+    """A program in a room that is talked to while it runs."""
+
+    async def finish(self, on_output: Callable[[bytes], Awaitable[None] | None]) -> Exit:
+        """What it prints goes to `on_output`, which holds it back as in `Hand.run`, until it ends. Await it at once,
+        and once: leaving it ends the program. Raises HandLost, ToolError where it cannot be started."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """To its input, or into its terminal. Returns when all of it is on its way: one task at a time."""
+        ...
+
+    def end(self) -> None:
+        """Its input ends; a terminal's does not."""
+        ...
+
+    async def resize(self, rows: int, columns: int) -> None: ...
+
+    async def signal(self, number: int) -> None:
+        """To its process group; in a terminal to the one in the foreground, as Ctrl-C sends SIGINT."""
+        ...
+
+
 class Hand(Protocol):
     """The one bridge into a room's container: every path and process here is inside of it.
 
@@ -77,18 +100,33 @@ class Hand(Protocol):
         *,
         cwd: str = "/workspace",
         env: dict[str, str] | None = None,
+        alone: bool = False,
         stdin: bytes = b"",
         timeout: float | None = None,
         on_output: Callable[[bytes], Awaitable[None] | None] = lambda _: None,
         spill_after: int | None = None,
     ) -> Exit:
         """Run a program, or a text with the shell (bash where the image has it, else sh); stdout and stderr come
-        merged, as printed, to `on_output`.
+        merged, as printed, to `on_output`. `env` is added to the room's environment; `alone` it is all there is.
 
         An awaitable that `on_output` returns holds the process back. At `timeout` seconds, and when the caller is
         cancelled, the process and all it started are killed. Past `spill_after` bytes the whole output also goes to a
         file in the workspace, named in the Exit.
         """
+        ...
+
+    def session(
+        self,
+        command: str | Sequence[str],
+        *,
+        terminal: tuple[int, int] | None = None,
+        cwd: str = "/workspace",
+        env: dict[str, str] | None = None,
+        alone: bool = False,
+    ) -> Session:
+        """Start a program, to be talked to, in a `terminal` of so many rows and columns, or without one; the rest is as
+        in `run`. In a terminal its environment is one for people: what keeps programs from asking is not there.
+        Raises HandLost, ToolError."""
         ...
 
     async def shell(

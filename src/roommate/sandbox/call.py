@@ -29,10 +29,18 @@ Take = Callable[[bytes], Awaitable[None] | None]
 
 
 class Call:
-    """`content` is its input (None: it takes none), `within` the seconds after which it ends itself (None: never)."""
+    """`content` is its input (None: it takes none), `within` the seconds after which it ends itself (None: never).
 
-    def __init__(self, line: Line, number: int, content: bytes | None, within: float | None) -> None:
-        self._line, self._number = line, number
+    With `more` the input goes on with what is written, by one task at a time, until its end.
+    """
+
+    def __init__(
+        self, line: Line, number: int, content: bytes | None, within: float | None, *, more: bool = False
+    ) -> None:
+        self.number = number
+        self._line = line
+        self._more = more
+        self._writer: asyncio.Future[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None
         self._unsent = None if content is None else memoryview(content)
@@ -90,7 +98,7 @@ class Call:
             self._reading = False
         self._used += used
         if self._used >= WINDOW // 2 and self._result is None and self._lost is None:
-            self._line.write(credit(self._number, self._used))
+            self._line.write(credit(self.number, self._used))
             self._allowed += self._used
             self._used = 0
 
@@ -100,14 +108,30 @@ class Call:
         while self._unsent is not None and self._window > COST and not self._line.full:
             piece = self._unsent[: min(CHUNK, self._window - COST)]
             if not piece:
+                if self._more:
+                    break
                 self._unsent = None
-                frames.append(frame(END, self._number))
+                frames.append(frame(END, self.number))
             else:
                 self._unsent = self._unsent[len(piece) :]
                 self._window -= len(piece) + COST
-                frames.append(frame(DATA, self._number, piece))
+                frames.append(frame(DATA, self.number, piece))
         if frames:
             self._line.write(b"".join(frames))
+        if not self._unsent and self._writer is not None and not self._writer.done():
+            self._writer.set_result(None)
+
+    async def write(self, data: bytes) -> None:
+        """Returns when all of it is on its way; what comes when the call has ended, or its input, is dropped."""
+        if self._more and self._unsent is not None:
+            self._unsent = memoryview(data)
+            self._writer = self._loop.create_future()
+            self.send()
+            await self._writer
+
+    def end_input(self) -> None:
+        self._more = False
+        self.send()
 
     def took(self, kind: int, payload: bytearray) -> bool:
         """A frame of this call came; whether it was the last one. Raises BadFrame."""
@@ -157,6 +181,8 @@ class Call:
 
     def _end(self) -> None:
         self._unsent = None
+        if self._writer is not None and not self._writer.done():
+            self._writer.set_result(None)
         if self._deadline is not None:
             self._deadline.cancel()
 
@@ -165,12 +191,12 @@ class Call:
         if self._result is None and self._lost is None:
             self._end()
             self._kill()
-            self._deadline = self._loop.call_later(self._line.patience, self._line.overdue, self._number)
+            self._deadline = self._loop.call_later(self._line.patience, self._line.overdue, self.number)
 
     def _kill(self) -> None:
         if not self.unwanted:
             self.unwanted = True
-            self._line.write(frame(KILL, self._number))
+            self._line.write(frame(KILL, self.number))
 
     def _overdue(self) -> None:
         """Its time is over. A slow reader may hold the hand back; but what goes on for ever is held back by nobody."""
@@ -179,4 +205,4 @@ class Call:
         if self._last_bytes > 0 and (self._output or self._reading):
             self._deadline = self._loop.call_later(self._line.patience, self._overdue)
         else:
-            self._line.overdue(self._number)
+            self._line.overdue(self.number)

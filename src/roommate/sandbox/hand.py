@@ -16,10 +16,11 @@ from typing import Any, TypeVar
 
 from roommate.errors import HandLost, SandboxError, ToolError
 from roommate.sandbox.answers import Done, Ended, JobState, JobStates, Looked, Refused, Size, Total, entries
-from roommate.sandbox.call import Take
+from roommate.sandbox.call import Call, Take
 from roommate.sandbox.connection import Connection
 from roommate.sandbox.handlers import Handlers
 from roommate.sandbox.inside.frames import MAX_FRAME, VERSION
+from roommate.sandbox.session import Session
 from roommate.sandbox.tunnel import Tunnel
 from roommate.words import DirEntry, Exit, FileSlice, Job, ShellLook
 
@@ -218,6 +219,7 @@ class HandHost:
         *,
         cwd: str = "/workspace",
         env: dict[str, str] | None = None,
+        alone: bool = False,
         stdin: bytes = b"",
         timeout: float | None = None,
         on_output: Callable[[bytes], Awaitable[None] | None] = lambda _: None,
@@ -238,11 +240,43 @@ class HandHost:
             command=command if isinstance(command, str) else list(command),
             cwd=cwd,
             env=env or {},
+            alone=alone,
             stdin=bool(stdin),
             timeout=timeout,
             spill_after=spill_after,
         )
         return ended.word()
+
+    def session(
+        self,
+        command: str | Sequence[str],
+        *,
+        terminal: tuple[int, int] | None = None,
+        cwd: str = "/workspace",
+        env: dict[str, str] | None = None,
+        alone: bool = False,
+    ) -> Session:
+        """See `ports.Hand`. Whoever goes hangs up a terminal: SIGHUP; else it is as in `run`."""
+        request = {
+            "op": "run",
+            "command": command if isinstance(command, str) else list(command),
+            "cwd": cwd,
+            "env": env or {},
+            "alone": alone,
+            "stdin": True,
+            "timeout": None,
+            "terminal": terminal,
+        }
+        connection, call = self._begin(request, b"", None, more=True)
+
+        async def finish(take: Take) -> Exit:
+            return (await self._finish(connection, call, Ended.model_validate_json, take, "run")).word()
+
+        async def steer(**request: Any) -> None:
+            if connection is self._connection:
+                await self._ask(Done.model_validate_json, within=FILE_TIME, **request)
+
+        return Session(call, finish, steer)
 
     async def shell(
         self,
@@ -334,6 +368,13 @@ class HandHost:
         **request: Any,
     ) -> A:
         """Raises HandLost, SandboxError for this call alone when the answer is wrong or too late, and ToolError."""
+        connection, call = self._begin(request, content, within)
+        return await self._finish(connection, call, understand, take, request["op"])
+
+    def _begin(
+        self, request: dict[str, Any], content: bytes | None, within: float | None, *, more: bool = False
+    ) -> tuple[Connection, Call]:
+        """Raises HandLost, ToolError."""
         if (connection := self._connection) is None:
             raise HandLost(self._why)
         try:
@@ -342,10 +383,15 @@ class HandHost:
             raise ToolError("this is not valid Unicode text") from None
         if len(text) > MAX_FRAME:
             raise ToolError("arguments are too long (128 KiB at most): put them into a file")
-        loop = asyncio.get_running_loop()
-        self.last_used = loop.time()
+        self.last_used = asyncio.get_running_loop().time()
+        return connection, connection.call(text, content, within, more=more)
+
+    async def _finish(
+        self, connection: Connection, call: Call, understand: Callable[[bytearray], A], take: Take, op: str
+    ) -> A:
+        """Raises what `_ask` raises."""
         try:
-            result = await connection.call(text, content, within).finish(take)
+            result = await call.finish(take)
             if (refused := Refused.model_validate_json(result)).error is None:
                 answer = understand(result)
         except HandLost:
@@ -356,9 +402,9 @@ class HandHost:
             raise
         except ValueError:
             self._answered_badly(connection)
-            raise SandboxError(f"the room's hand gave an answer that is none to {request['op']}") from None
+            raise SandboxError(f"the room's hand gave an answer that is none to {op}") from None
         finally:
-            self.last_used = loop.time()
+            self.last_used = asyncio.get_running_loop().time()
         self.losses = self._bad_answers = 0
         if refused.error is not None:
             raise ToolError(refused.error)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 
-from roommate.sandbox.inside.command import Command, explain
+from roommate.sandbox.inside.command import Command, Refusal, explain
 from roommate.sandbox.inside.frames import CHUNK, COST, DATA, RESULT, WINDOW
 from roommate.sandbox.inside.shortage import shortages
 from roommate.sandbox.inside.spill import Spill
+from roommate.sandbox.inside.terminal import Terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from roommate.sandbox.inside.hand import Hand
 
 SHELL = "/bin/bash" if os.access("/bin/bash", os.X_OK) else "/bin/sh"
+
+TERMINALS = 8
+"""That a room may have at once."""
 
 
 class Call:
@@ -126,7 +130,14 @@ class Run(Call):
         self.longest: float | None = asked["timeout"]
         command = asked["command"]
         argv = [SHELL, "-c", command] if isinstance(command, str) else command
-        self.command = Command(hand, self, argv, hand.place(asked["cwd"]), asked["env"], stdin=asked["stdin"])
+        cwd, env, size = hand.place(asked["cwd"]), asked["env"], asked.get("terminal")
+        if size and sum(isinstance(one, Terminal) for one in hand.commands.values()) >= TERMINALS:
+            raise Refusal(f"{TERMINALS} terminals are open in this room already: leave one first")
+        self.command = (
+            Terminal(hand, self, argv, cwd, env, rows=size[0], columns=size[1])
+            if size
+            else Command(hand, self, argv, cwd, env, stdin=asked["stdin"], alone=asked.get("alone", False))
+        )
 
     def begin(self) -> None:
         if self.longest is not None:
@@ -153,6 +164,14 @@ class Run(Call):
 
     def resume(self) -> None:
         self.command.listen()
+
+    def resize(self, rows: int, columns: int) -> None:
+        if isinstance(self.command, Terminal):
+            self.command.resize(rows, columns)
+
+    def signal(self, number: int) -> None:
+        """To its process group; in a terminal to the one in the foreground."""
+        self.command.signal(number)
 
     def timeout(self) -> None:
         self.timed_out = True

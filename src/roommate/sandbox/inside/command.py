@@ -1,7 +1,7 @@
 """A command: a process in a session of its own, its input, its merged output, its end."""
 
 # pathlib and contextlib would cost time and memory at every start.
-# ruff: noqa: PTH123
+# ruff: noqa: PTH123, SIM105
 
 from __future__ import annotations
 
@@ -44,6 +44,15 @@ if TYPE_CHECKING:
             ...
 
 
+UNATTENDED = {
+    "PAGER": "cat",
+    "GIT_PAGER": "cat",
+    "GIT_TERMINAL_PROMPT": "0",
+    "DEBIAN_FRONTEND": "noninteractive",
+    "PYTHONUNBUFFERED": "1",
+}
+"""What commands find in their environment unless the image says otherwise: nobody is there to page or to answer, but
+people watch the output come."""
 NICE = 10
 """By how much commands are nicer than we are: busy ones must not keep us from ending them. See sched(7)."""
 IGNORED = (
@@ -84,6 +93,9 @@ class Command:
     """To be started by the hand's `Queue`. Output that comes after ``over()`` (of a server left in the background)
     still goes to the owner's ``take``, because a closed pipe would kill who prints it."""
 
+    farewell: int = signal.SIGTERM
+    """The signal that it gets when it is to end."""
+
     def __init__(
         self,
         hand: Hand,
@@ -95,15 +107,18 @@ class Command:
         stdin: bool = False,
         pipe: Callable[[], tuple[int, int]] = os.pipe,
         counted: bool = True,
+        alone: bool = False,
     ) -> None:
-        """`pipe` gives both ends of where its output goes. `counted`: others wait while many such run."""
+        """`pipe` gives both ends of where its output goes. `counted`: others wait while many such run. `env` is added
+        to the room's environment, or `alone` it is all that there is."""
         self.owner, self.argv, self.counted = owner, argv, counted
         self.status: int | None = None
         self.family = Family(0, hand.unique())
         self.since = 0.0
         """When it came into the queue, as time.monotonic()."""
         self._hand, self._loop = hand, hand.loop
-        self._cwd, self._env, self._stdin, self._pipe = cwd, env, stdin, pipe
+        self._cwd, self._stdin, self._pipe = cwd, stdin, pipe
+        self._env = env if alone else {**os.environ, **env}
         self._killing = self._over = self._gave_up = self._listening = False
         self._late = 0
         self._started = self._seconds = 0.0
@@ -160,7 +175,7 @@ class Command:
             pid = os.posix_spawnp(
                 self.argv[0],
                 self.argv,
-                {**os.environ, **self._env, MARK: self.family.mark},
+                {**self._env, MARK: self.family.mark},
                 file_actions=actions,
                 setsid=True,
                 setsigmask=(),
@@ -295,7 +310,7 @@ class Command:
         }
 
     def kill(self, why: str, grace: float = GRACE) -> None:
-        """SIGTERM to all of the family, and SIGKILL to who is left `grace` seconds later, until nobody is. A command
+        """Its farewell to all of the family, and SIGKILL to who is left `grace` seconds later, until nobody is. A command
         that waits to be started is refused, saying why."""
         if not self.family.leader:
             self._hand.queue.leave(self)
@@ -303,6 +318,14 @@ class Command:
         elif not self._killing:
             self._killing = True
             self._hand.kills.add(self, grace)
+
+    def signal(self, number: int) -> None:
+        """Send it to the process group that it was started as."""
+        if self.running:
+            try:
+                os.killpg(self.family.leader, number)
+            except OSError:  # it is another's by now
+                pass
 
     def gone(self) -> None:
         """All who were to be killed are."""

@@ -12,7 +12,7 @@ import sys
 
 from roommate.sandbox.inside.calls import Call, Run
 from roommate.sandbox.inside.cgroup import OomKills
-from roommate.sandbox.inside.command import IGNORED, Command, Refusal, explain
+from roommate.sandbox.inside.command import IGNORED, UNATTENDED, Command, Refusal, explain
 from roommate.sandbox.inside.files import List, Read, Write
 from roommate.sandbox.inside.frames import (
     CALL,
@@ -41,15 +41,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 WORKSPACE, HOME = "/workspace", "/home/room"
-UNATTENDED = {
-    "PAGER": "cat",
-    "GIT_PAGER": "cat",
-    "GIT_TERMINAL_PROMPT": "0",
-    "DEBIAN_FRONTEND": "noninteractive",
-    "PYTHONUNBUFFERED": "1",
-}
-"""What commands find in their environment unless the image says otherwise: nobody is there to page or to answer, but
-people watch the output come."""
 
 
 class Hand:
@@ -129,6 +120,10 @@ class Hand:
                 call.begin()
             elif op == "shell":
                 self.shells.answer(number, asked)
+            elif op in ("resize", "signal"):
+                if isinstance(target := self.calls.get(asked["call"]), Run):  # else it has ended meanwhile
+                    target.resize(*asked["size"]) if op == "resize" else target.signal(asked["signal"])
+                Call(self, number).answer({})
             elif op == "caller":
                 tunnel = self.calls.get(asked["tunnel"])
                 Call(self, number).answer({"command": tunnel.caller() if isinstance(tunnel, Tunnel) else ""})

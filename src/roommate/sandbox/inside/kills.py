@@ -27,7 +27,7 @@ KILLS = 40
 
 
 class _End:
-    """`grouped`: its process group has its SIGTERM."""
+    """`grouped`: its process group has had its farewell."""
 
     def __init__(self, command: Command, patience: float) -> None:
         self.command, self.patience = command, patience
@@ -36,7 +36,8 @@ class _End:
 
 
 class Kills:
-    """Those that are to end get SIGTERM, and who is left after their grace SIGKILL, until nobody is."""
+    """Those that are to end get their farewell, SIGTERM most of them, and who is left after their grace SIGKILL, until
+    nobody is."""
 
     def __init__(self, hand: Hand) -> None:
         self._hand = hand
@@ -50,7 +51,7 @@ class Kills:
             if not command.family.reaped:  # the others of its family as soon as they are found
                 end.grouped = True
                 try:
-                    os.killpg(command.family.leader, signal.SIGTERM)
+                    os.killpg(command.family.leader, command.farewell)
                 except OSError:
                     pass
             self.soon()
@@ -74,7 +75,7 @@ class Kills:
                 family.signal(signal.SIGKILL, left, table)
             elif left and not end.told:  # none gets it twice: that would end what cleans up
                 others = {pid for pid in left if not end.grouped or table[pid][1] != family.leader}
-                family.signal(signal.SIGTERM, others, table)
+                family.signal(end.command.farewell, others, table)
             end.told = True
             if not left or end.rounds >= KILLS:
                 del self._ends[end.command]

@@ -82,7 +82,7 @@ class Shell:
         self.terminal.type(text[:TYPED])
 
     def interrupt(self) -> None:
-        self.terminal.interrupt(signal.SIGINT)
+        self.terminal.signal(signal.SIGINT)
 
     def end(self) -> None:
         self._due = None

@@ -11,8 +11,7 @@ import signal
 import struct
 import termios
 
-from roommate.sandbox.inside.command import Command, Refusal
-from roommate.sandbox.inside.kills import GRACE
+from roommate.sandbox.inside.command import UNATTENDED, Command, Refusal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +29,8 @@ class Terminal(Command):
     A terminal that has a `script` shows nothing of what is typed, and leaves line ends as they are: nobody sits there.
     """
 
+    farewell = signal.SIGHUP  # a shell at its prompt ignores SIGTERM
+
     def __init__(
         self,
         hand: Hand,
@@ -43,6 +44,8 @@ class Terminal(Command):
         script: bool = False,
     ) -> None:
         super().__init__(hand, owner, argv, cwd, env, stdin=script, counted=False)
+        if not script:  # somebody does sit there
+            self._env = {name: value for name, value in self._env.items() if UNATTENDED.get(name) != value}
         self.path = ""
         """Of the terminal, as soon as it has started."""
         self._size = (rows, columns)
@@ -76,20 +79,12 @@ class Terminal(Command):
         except OSError:  # it is full; or it has ended, or not begun
             pass
 
-    def interrupt(self, number: int) -> None:
-        """Send this signal to all of the foreground, as Ctrl-C sends SIGINT."""
+    def signal(self, number: int) -> None:
+        """Send it to all of the foreground, as Ctrl-C sends SIGINT."""
         try:
             os.killpg(os.tcgetpgrp(self._ours), number)
         except OSError:  # nobody is there
             pass
-
-    def kill(self, why: str, grace: float = GRACE) -> None:
-        super().kill(why, grace)
-        if self.running:  # a shell at its prompt ignores SIGTERM; when it hangs up, it tells its programs
-            try:
-                os.killpg(self.family.leader, signal.SIGHUP)
-            except OSError:
-                pass
 
     def reaped(self, status: int) -> None:
         super().reaped(status)
