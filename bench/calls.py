@@ -1,4 +1,4 @@
-"""A tool call into a room's container: through the hand, beside a raw fork+exec outside and `podman exec`."""
+"""A tool call into a room's container, by a command or its shell, beside a raw fork+exec outside and `podman exec`."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ async def _measure(rooms: RoomSandboxes, state: Path, rounds: int) -> list[Figur
     async def through_the_hand() -> None:
         await (await rooms.hand(ROOM)).run(["true"])
 
+    async def through_the_shell() -> None:
+        assert (await (await rooms.hand(ROOM)).shell("true", timeout=60)).code == 0
+
     async def podman_exec() -> None:
         process = await asyncio.create_subprocess_exec("podman", "exec", name, "true")
         assert await process.wait() == 0
@@ -33,7 +36,8 @@ async def _measure(rooms: RoomSandboxes, state: Path, rounds: int) -> list[Figur
 
     await through_the_hand()
     [name] = containers(state)
-    raw, hand = await take_turns([fork_and_exec, through_the_hand], rounds * 5)
+    await through_the_shell()
+    raw, hand, shell = await take_turns([fork_and_exec, through_the_hand, through_the_shell], rounds * 5)
     [execs] = await take_turns([podman_exec], max(5, rounds // 4))
     at_once = await timed(lambda: asyncio.gather(*(through_the_hand() for _ in range(AT_ONCE))))
     stream = await timed(_stream(await rooms.hand(ROOM)))
@@ -46,6 +50,7 @@ async def _measure(rooms: RoomSandboxes, state: Path, rounds: int) -> list[Figur
         baseline,
         beside(call, baseline),
         beside(slow, call),
+        beside(figure("call of the room's shell", shell), call),
         figure(f"{AT_ONCE} calls at once", [at_once]),
         figure("100 MB of output", [stream]),
     ]

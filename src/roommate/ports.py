@@ -285,11 +285,6 @@ class Sandboxes(Protocol):
         """Bytes that the room's files take, and how many they may take, where that is limited."""
         ...
 
-    async def shell(self, room_id: RoomId) -> tuple[Sequence[str], Mapping[str, str]]:
-        """The command line, and what of the environment it needs, that opens a shell in the room's container from a
-        terminal of this host. The container is brought up first where needed. Raises SandboxError."""
-        ...
-
     async def stop(self, room_id: RoomId) -> None:
         """Stop the room's container; the next call starts it again. Raises SandboxError."""
         ...

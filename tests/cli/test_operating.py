@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import re
+import shlex
 import shutil
 import tarfile
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from tests.conftest import MakeDaemon, MakePerson
 from tests.harness import ROOMMATE, Daemon
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 from tests.scripted_model import ScriptedModel
 from tests.terminal import Terminal
 
@@ -193,27 +194,72 @@ async def test_containers_and_files(daemon: MakeDaemon, person: MakePerson, tmp_
     [disk] = await found(bot, "sandbox", "disk")
     assert disk["used"] > len(content)
 
-    command = [str(ROOMMATE), "sandbox", "shell", "Files"]
-    async with Terminal(*command, environment=bot.settings, columns=90, rows=30) as terminal:
-        await terminal.see("$")
-        terminal.type("stty size; pwd; id -u; echo typed > by-hand\r")
-        await terminal.see("30 90")
-        await terminal.see("/workspace")
-        terminal.resize(40, 120)
-        terminal.type('until stty size | grep "40 120"; do sleep 0.1; done\r')  # Podman tells the room in a while
-        await terminal.see("\n40 120")
-        terminal.type("exit 5\r")
-        assert await terminal.ended() == 5
     code, _, err = await run(bot, "sandbox", "shell", "Files")
     assert code == 1
     assert "needs a terminal" in err
 
     await done(bot, "sandbox", "stop", "Files")
     assert not (await found(bot, "sandbox", "ls"))[0]["up"]
-    assert (await alice.ask(room, "run: cat by-hand")).body.count("typed")
     await done(bot, "sandbox", "rm", "Files")
     assert not bot.containers()
     assert await done(bot, "sandbox", "exec", "Files", "cat", "said") == "hello"
+
+
+async def test_a_shell_in_a_room(daemon: MakeDaemon, person: MakePerson) -> None:
+    bot, alice = await daemon(), await person("alice")
+    await bot.room_with(alice, name="Files")
+    path = await done(bot, "sandbox", "exec", "Files", "sh", "-c", "echo $PATH")
+    shell = [str(ROOMMATE), "sandbox", "shell", "Files"]
+    around = shlex.join(
+        ["sh", "-c", f"{shlex.join(shell)}; echo ended with $?; stty -a | grep -q ' echo ' && echo restored"]
+    )
+
+    async with Terminal("sh", "-c", around, environment=bot.settings, columns=90, rows=30) as terminal:
+        await terminal.see("$")
+        terminal.type("echo $TERM; stty size; pwd; id -u; echo PATH=$PATH; echo typed > by-hand\r")
+        await terminal.see("xterm-256color\n30 90\n/workspace\n1000")
+        await terminal.see(f"PATH={path.strip()}")
+        terminal.type("trap 'stty size' WINCH; echo trap''ped\r")
+        await terminal.see("trapped")
+        terminal.resize(40, 120)
+        await terminal.see("40 120")
+        terminal.type("yes\r")
+        await terminal.see("y\ny\ny")
+        terminal.type("\x03")
+        await terminal.see("^C")
+        terminal.type("echo inter''rupted $?; cat\r")
+        await terminal.see("interrupted 130")
+        terminal.type("x" * 3000 + "\x04\x04")
+        terminal.type("exit 5\r")
+        await terminal.see("ended with 5")
+        await terminal.see("restored")
+        assert await terminal.ended() == 0
+    assert await done(bot, "sandbox", "exec", "Files", "cat", "by-hand") == "typed\n"
+
+    async def alone() -> bool:
+        return "bash" not in await done(bot, "sandbox", "exec", "Files", "sh", "-c", "cat /proc/[0-9]*/comm")
+
+    async with Terminal("sh", "-c", around, environment=bot.settings) as terminal:
+        await terminal.see("$")
+        terminal.type("sleep 1000 & sleep 1000\r")
+        terminal.type("~.")
+        await terminal.see("ended with 0")
+    await until(alone, "the end of a shell that was left")
+    async with Terminal(*shell, environment=bot.settings) as terminal:
+        await terminal.see("$")
+        terminal.type("trap '' HUP; sleep 1000\r")
+        await terminal.see("sleep 1000")
+        terminal.hang_up()
+        assert await terminal.ended() == 129
+    await until(alone, "the end of a shell whose window was closed")
+    async with Terminal("sh", "-c", around, environment=bot.settings) as terminal:
+        await terminal.see("$")
+        await done(bot, "sandbox", "stop", "Files")
+        await terminal.see("roommate: ")
+        await terminal.see("ended with 1")
+        await terminal.see("restored")
+    deeds = [json.loads(line)["what"] for line in (await done(bot, "audit", "--json")).splitlines()]
+    assert deeds.count("sandbox.shell") == 4
 
 
 async def test_speaking_through_the_daemon(daemon: MakeDaemon, person: MakePerson, model: ScriptedModel) -> None:

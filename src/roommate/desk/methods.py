@@ -20,14 +20,18 @@ from roommate.desk.params import (
     OfRoom,
     OfRoomOrAll,
     OfTurn,
+    OpenShell,
     Piece,
     Reacted,
+    Resized,
     Run,
     Said,
+    Typed,
 )
+from roommate.desk.shells import Shells
 from roommate.errors import RoommateError
 from roommate.house import House
-from roommate.words import Deed, DeedOutcome, EventId, RoomId
+from roommate.words import Deed, DeedOutcome, EventId, Exit, RoomId
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +65,9 @@ def methods(house: House) -> dict[str, Method]:
         "sandbox.list": Method(desk.sandboxes),
         "sandbox.disk": Method(desk.disk),
         "sandbox.run": Method(desk.run, Run, seconds=None),
-        "sandbox.shell": Method(desk.shell, OfRoom, seconds=None),
+        "sandbox.shell": Method(desk.shell, OpenShell, seconds=None),
+        "sandbox.type": Method(desk.type, Typed, seconds=None),
+        "sandbox.resize": Method(desk.resize, Resized),
         "sandbox.stop": Method(desk.stop, OfRoom),
         "sandbox.remove": Method(desk.remove, OfRoom),
         "workspace.get": Method(desk.get, OfFile, seconds=None),
@@ -87,6 +93,7 @@ def methods(house: House) -> dict[str, Method]:
 class _Desk:
     def __init__(self, house: House) -> None:
         self._house = house
+        self._shells = Shells()
 
     # ── Looking ──
 
@@ -160,10 +167,17 @@ class _Desk:
             deed, room_id, lambda: sandboxes.run(self._house, room_id, params.command, params.stdin, caller.tell)
         )
 
-    async def shell(self, params: OfRoom, caller: Caller) -> None:
+    async def shell(self, params: OpenShell, caller: Caller) -> Exit:
         room_id = await self._id(params.room)
         await self._house.audit.record(replace(deed_of(caller, "sandbox.shell"), room_id=room_id))
-        await sandboxes.shell(self._house, room_id, caller.tell)
+        size = (params.rows, params.columns)
+        return await self._shells.open(self._house, room_id, size, params.term, caller.tell)
+
+    async def type(self, params: Typed, caller: Caller) -> None:
+        await self._shells.type(params.shell, params.keys)
+
+    async def resize(self, params: Resized, caller: Caller) -> None:
+        await self._shells.resize(params.shell, params.rows, params.columns)
 
     async def stop(self, params: OfRoom, caller: Caller) -> None:
         room_id = await self._id(params.room)

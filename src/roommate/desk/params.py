@@ -49,6 +49,28 @@ class Run(OfRoom):
     stdin: Base64 = b""
 
 
+Size = Annotated[int, Field(ge=1, le=9999)]
+
+
+class OpenShell(OfRoom):
+    rows: Size
+    columns: Size
+    term: Annotated[str, Field(pattern=r"^[A-Za-z0-9._+-]{1,64}$")]
+
+
+class OfShell(Params):
+    shell: Annotated[str, Field(max_length=64)]
+
+
+class Typed(OfShell):
+    keys: Base64
+
+
+class Resized(OfShell):
+    rows: Size
+    columns: Size
+
+
 class OfFile(OfRoom):
     path: Annotated[str, Field(min_length=1, max_length=4096)]
 

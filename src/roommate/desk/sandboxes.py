@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from roommate.desk import rooms
 from roommate.house import House
 from roommate.words import Exit, RoomId
-
-TOUCH_SECONDS = 20
-"""A container with an open shell in it is in use: it is said so often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +28,6 @@ class DiskLine:
     name: str
     used: int
     most: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Shell:
-    """What opens a shell from a terminal of this host, as user `uid`."""
-
-    command: Sequence[str]
-    environment: Mapping[str, str]
-    uid: int
 
 
 async def sandboxes(house: House) -> Sequence[SandboxLine]:
@@ -69,13 +56,3 @@ async def run(
         await tell(base64.b64encode(piece).decode())
 
     return await hand.run(command, stdin=stdin, on_output=take)
-
-
-async def shell(house: House, room_id: RoomId, tell: Callable[[Shell], Awaitable[None]]) -> None:
-    """Tell how to open a shell, and keep the container up for as long as this runs. Raises SandboxError."""
-    command, environment = await house.sandboxes.shell(room_id)
-    await tell(Shell(command, environment, os.geteuid()))
-    while house.sandboxes.up(room_id):
-        await asyncio.sleep(TOUCH_SECONDS)
-        if house.sandboxes.up(room_id):
-            await house.sandboxes.hand(room_id)

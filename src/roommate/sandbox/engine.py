@@ -74,10 +74,6 @@ class Engine:
         self._calls: set[asyncio.Future[Any]] = set()
         self._resting: asyncio.TimerHandle | None = None
 
-    @property
-    def podman(self) -> Service:
-        return self._service
-
     async def close(self) -> None:
         """Containers stay as they are."""
         if self._resting:

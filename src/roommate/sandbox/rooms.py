@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from roommate.errors import SandboxError
@@ -14,13 +14,11 @@ from roommate.sandbox.aside import run_aside
 from roommate.sandbox.container import DAEMON, ROOM, Plan, RoomContainer
 from roommate.sandbox.ground import Foundation
 from roommate.sandbox.hand import HandHost
-from roommate.sandbox.posture import STATE, WORKSPACE, Limits
+from roommate.sandbox.posture import STATE, Limits
 from roommate.sandbox.probe import Probe
 from roommate.words import Check, RoomId
 
 log = logging.getLogger(__name__)
-
-_SHELL = ("/bin/sh", "-c", "command -v bash >/dev/null && exec bash -l; exec sh -l")
 
 _AT_ONCE = 4
 """Containers that are brought up at the same time; more only slow each other down."""
@@ -88,13 +86,6 @@ class RoomSandboxes:
 
     async def disk(self, room_id: RoomId) -> tuple[int, int | None]:
         return await self._room(room_id).disk()
-
-    async def shell(self, room_id: RoomId) -> tuple[Sequence[str], Mapping[str, str]]:
-        await self.hand(room_id)
-        podman = (await self._foundation.ground()).engine.podman
-        name = self._room(room_id).name
-        command = [podman.program, "exec", "--interactive", "--tty", "--workdir", WORKSPACE, name, *_SHELL]
-        return command, podman.environment
 
     async def stop(self, room_id: RoomId) -> None:
         await self._room(room_id).stop()

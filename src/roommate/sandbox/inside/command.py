@@ -310,8 +310,8 @@ class Command:
         }
 
     def kill(self, why: str, grace: float = GRACE) -> None:
-        """Its farewell to all of the family, and SIGKILL to who is left `grace` seconds later, until nobody is. A command
-        that waits to be started is refused, saying why."""
+        """Its farewell to all of the family, and SIGKILL to who is left `grace` seconds later, until nobody is. A
+        command that waits to be started is refused, saying why."""
         if not self.family.leader:
             self._hand.queue.leave(self)
             self.owner.refused(why)
