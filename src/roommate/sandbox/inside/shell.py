@@ -29,6 +29,8 @@ TYPED = 4096
 """Bytes that can be typed at once."""
 PATIENCE = 2.0
 """Seconds that a program has to react to Ctrl-C when its call is not wanted any more; then the shell goes."""
+AGAIN = 0.25
+"""Seconds between two Ctrl-C then."""
 SETTLED = 0.7
 """Seconds of silence after which what was typed counts as answered."""
 LABEL = 200
@@ -181,9 +183,8 @@ class Look(Call):
         if lost:
             self._leave()
         else:  # who does not want the call any more wants what it does to end
-            self.hand.loop.forget((self, "settled"))
-            self._shell.interrupt()
             self.hand.loop.at(PATIENCE, (self, "late"), self._shell.end)
+            self._break_off()
             self._shell.pump()
 
     def refused(self, why: str) -> None:
@@ -207,6 +208,11 @@ class Look(Call):
                 "spilled": self._spill.close(),
             }
         )
+
+    def _break_off(self) -> None:
+        """Again and again: between two programs there is nobody whom it reaches."""
+        self._shell.interrupt()
+        self.hand.loop.at(AGAIN, (self, "settled"), self._break_off)
 
     def _late(self) -> None:
         self.done("running")
