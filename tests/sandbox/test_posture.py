@@ -54,6 +54,10 @@ async def test_the_root_is_read_only_and_the_rest_is_small(lodge: RoomSandboxes)
             assert where in ("/workspace", "/home/room", "/run/spool/out", "/tmp"), line
 
 
+async def test_commands_know_that_no_terminal_is_there(lodge: RoomSandboxes) -> None:
+    assert await look(lodge, "echo $TERM $PAGER") == "dumb cat\n"
+
+
 async def test_shared_memory_is_there_and_small(lodge: RoomSandboxes) -> None:
     """A tmpfs of our own: with a read-only root some Podmans mount theirs read-only."""
     mounts = await look(lodge, "cat /proc/self/mounts")

@@ -324,6 +324,10 @@ async def test_listing(room: Room) -> None:
         "src/a.py  1.5 KB",
         "src/deep/c.py  1.5 KB",
     ]
+    for glob in ("src/{a,deep/c}.py", "/workspace/src/**/*.{py,rs}"):
+        names = [line.split()[0] for line in (await room.call("list_files", glob=glob)).text.splitlines()]
+        assert [name.removeprefix("/workspace/") for name in names] == ["src/a.py", "src/deep/c.py"]
+    assert (await room.call("list_files", glob="/workspace/*.py")).text == "nothing matches"
     assert (await room.call("list_files", glob="*.rs")).text == "nothing matches"
     assert not (await room.call("list_files", path="b.txt")).ok
     for number in range(700):
@@ -358,6 +362,14 @@ async def test_search(room: Room, with_ripgrep: bool) -> None:
     assert not broken.ok
     assert "exit code 2" in broken.text
     assert "nowhere" in (await room.call("search", pattern="x", path="nowhere")).text
+    for glob in ("*.{py,txt}", "/workspace/**/*.{py,txt}"):
+        assert len((await room.call("search", pattern="needle", glob=glob)).text.splitlines()) == 3
+    below = await room.call("search", pattern="needle", glob="/workspace/src/*.py")
+    if with_ripgrep:  # grep looks at names alone
+        assert below.text == "/workspace/src/a.py:2:needle in src/a.py"
+        assert (await room.call("search", pattern="needle", path="src", glob="deep/*.py")).text.startswith(
+            "src/deep/c."
+        )
     assert (await room.call("search", pattern="-e")).ok
     (room.files / "many").write_text("needle\n" * 5000)
     many = await room.call("search", pattern="needle", path="many")
@@ -365,14 +377,47 @@ async def test_search(room: Room, with_ripgrep: bool) -> None:
     assert re.search(r"\n… \d+ lines more: narrow it with path, glob or pattern$", many.text)
 
 
+@pytest.mark.parametrize(
+    ("ends", "says"),
+    [
+        ("kill -KILL $$", "[these are not all: rg was killed by SIGKILL (9) · "),
+        (
+            "echo rg: secret: Permission denied; exit 2",
+            "[these are not all: not all could be searched: rg ended with exit",
+        ),
+    ],
+)
+async def test_what_a_search_found_before_it_ended_is_a_result(room: Room, ends: str, says: str) -> None:
+    for found, ok in (("echo a.py:1:needle;", True), ("", False)):
+        await with_program(room, "rg", f"{found} {ends}")
+        result = await room.call("search", pattern="needle")
+        assert result.ok is ok
+        assert result.text.startswith("a.py:1:needle\n") is ok
+        assert (says if ok else "rg ") in result.text
+        assert result.title.startswith("1 line, not all" if ok else "failed: ")
+
+
+async def with_program(room: Room, name: str, script: str) -> None:
+    """A hand that finds this program of that name first."""
+    program = room.hand.folder / "programs" / name
+    program.parent.mkdir(exist_ok=True)
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    await start_again(room, f"{program.parent}:{os.environ['PATH']}")
+
+
 async def without_ripgrep(room: Room) -> None:
     """A hand that finds grep but no rg."""
     programs = room.hand.folder / "programs"
     programs.mkdir()
     (programs / "grep").symlink_to(shutil.which("grep") or "/bin/grep")
+    await start_again(room, str(programs))
+
+
+async def start_again(room: Room, programs: str) -> None:
     await room.hand.kill()
     path = os.environ["PATH"]
-    os.environ["PATH"] = str(programs)
+    os.environ["PATH"] = programs
     try:
         await room.hand.start()
     finally:

@@ -66,6 +66,45 @@ async def test_a_python_project(room: Room) -> None:
     assert "nothing_of_that_name" in broken.text
 
 
+def without_pytest(folder: Path) -> None:
+    """A virtual environment that has the standard library alone."""
+    python = folder / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    python.chmod(0o755)
+
+
+CASES = """
+import unittest
+from package.sums import add
+class Sums(unittest.TestCase):
+    def test_good(self): self.assertEqual(add(1, 1), 2)
+    @unittest.skip("later")
+    def test_later(self): pass
+"""
+
+
+async def test_a_python_project_where_pytest_is_not_installed(room: Room) -> None:
+    without_pytest(room.files)
+    files(room.files, setup_py="", package____init___py="", package__sums_py="def add(a, b): return a + b\n")
+    files(room.files, tests__test_sums_py=CASES, tests__deep____init___py="", tests__deep__more_test_py=CASES)
+    good = await room.call("run_tests")
+    assert good.ok, good.text
+    assert re.match(r"2 passed, 2 skipped( · |$)", good.title)
+    files(room.files, tests__test_broken_py="import nothing_of_that_name\n")
+    files(room.files, tests__test_sums_py=CASES + "    def test_bad(self): self.assertEqual(add(1, 1), 3)\n")
+    bad = await room.call("run_tests")
+    assert not bad.ok
+    assert "1 passed, 2 failed, 2 skipped" in bad.title.replace("2 passed", "1 passed")
+    assert "nothing_of_that_name" in bad.text
+    assert "AssertionError: 2 != 3" in bad.text
+    files(room.files, tests__test_functions_py=TESTS)
+    functions = await room.call("run_tests", path="tests/test_functions.py")
+    assert not functions.ok
+    assert functions.title.startswith("no tests ran")
+    assert "not run, since only pytest does: test_good, test_bad (2 in all)" in functions.text
+
+
 async def test_places_are_said_from_the_workspace(room: Room) -> None:
     files(room.files, web__a_py="")
     said = "printf '=== 1 failed in 0.1s ===\\nFAILED a.py::test_x - wrong\\n___ test_x ___\\na.py:3: Error\\n'"

@@ -1,12 +1,12 @@
-"""The tools for files: read_file, write_file, edit_file, list_files, search."""
+"""The tools for files: read_file, write_file, edit_file, list_files."""
 
 from __future__ import annotations
 
 from roommate.errors import ToolError
 from roommate.ports import Hand
-from roommate.tools.arguments import EditFile, ListFiles, ReadFile, Search, WriteFile
-from roommate.tools.bounded import Bounded
+from roommate.tools.arguments import EditFile, ListFiles, ReadFile, WriteFile
 from roommate.tools.edit import replace_once
+from roommate.tools.globs import rooted
 from roommate.tools.outcome import Outcome, counted, size
 from roommate.tools.plain import is_binary, plain, start_of_binary
 from roommate.words import DirEntry
@@ -19,10 +19,6 @@ LINES = 2000
 """Lines that read_file gives where the model does not say."""
 LONGEST_LINE = 2000
 ENTRIES = 500
-SEARCH_SECONDS = 60.0
-RIPGREP = ("rg", "--line-number", "--no-heading", "--with-filename", "--color=never", "--sort=path")
-RIPGREP_LIMITS = ("--max-columns=300", "--max-columns-preview")
-GREP = ("grep", "-rnIE", "--color=never", "--exclude-dir=.git", "--exclude-dir=node_modules", "--exclude-dir=.roommate")
 
 
 async def read(asked: ReadFile, hand: Hand, keep: int) -> Outcome:
@@ -97,8 +93,8 @@ async def edit(asked: EditFile, hand: Hand) -> Outcome:
 
 
 async def list_files(asked: ListFiles, hand: Hand, keep: int) -> Outcome:
-    folder = asked.path or "."
-    entries, total = await hand.list(folder, asked.glob, ENTRIES)
+    folder, glob = rooted(asked.path or ".", asked.glob)
+    entries, total = await hand.list(folder, glob, ENTRIES)
     lines: list[str] = []
     used = 0
     for entry in entries:
@@ -119,36 +115,3 @@ def _entry(folder: str, entry: DirEntry) -> str:
     if entry.kind == "file":
         return f"{path}  {size(entry.size)}"
     return path + {"dir": "/", "link": " (link)"}.get(entry.kind, " (special file)")
-
-
-async def search(asked: Search, hand: Hand, keep: int) -> Outcome:
-    where = asked.path or "."
-    globs = ("--glob", asked.glob) if asked.glob else ()
-    found = Bounded(keep, 0)
-    try:
-        with_ripgrep = (*RIPGREP, *RIPGREP_LIMITS, *globs, "--regexp", asked.pattern, "--", where)
-        ended = await hand.run(with_ripgrep, timeout=SEARCH_SECONDS, on_output=found.add)
-    except ToolError as error:
-        if not str(error).startswith(f"{RIPGREP[0]}: no such file"):
-            raise
-        include = (f"--include={asked.glob}",) if asked.glob else ()
-        with_grep = (*GREP, *include, "-e", asked.pattern, "--", where)
-        ended = await hand.run(with_grep, timeout=SEARCH_SECONDS, on_output=found.add)
-    excerpt = found.excerpt()
-    text = "\n".join(_short(line) for line in plain(excerpt.head).splitlines())
-    if ended.code == 1 and not excerpt.size:
-        return Outcome("no matches (hidden files and those in .gitignore are not searched)", "no matches")
-    if excerpt.left_out:
-        text += f"\n… {counted(excerpt.left_out_lines, 'line')} more: narrow it with path, glob or pattern"
-    if ended.timed_out:
-        return Outcome(
-            f"{text}\n[stopped after {SEARCH_SECONDS:g} s: narrow it]", "stopped: it took too long", ok=False
-        )
-    if ended.code != 0:
-        return Outcome(f"{text}\n[the search failed, exit code {ended.code}]", "failed", ok=False)
-    return Outcome(text, counted(found.lines, "line"))
-
-
-def _short(line: str) -> str:
-    line = line.removeprefix("./")
-    return line if len(line) <= LONGEST_LINE else line[:LONGEST_LINE] + "…"

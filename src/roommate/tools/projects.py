@@ -7,7 +7,7 @@ import re
 import shlex
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from roommate.errors import ToolError
 from roommate.ports import Hand
@@ -24,11 +24,18 @@ MOST_FILES = 2000
 LARGEST = 1 << 20
 
 PYTEST, RUFF, OTHER = "pytest", "ruff", ""
+UNITTESTS = {"UNITTESTS": Path(__file__).with_name("unittests.py").read_text("utf-8")}
+"""For a Python that has no pytest; in the environment of that suite."""
 
 _PYTEST = """\
 python=python3
+for venv in .venv venv; do [ -x $venv/bin/python ] && python=$venv/bin/python && break; done
 for venv in .venv venv; do [ -x $venv/bin/pytest ] && python=$venv/bin/python && break; done
-exec $python -m pytest """
+tests() {
+    if $python -c 'import importlib.util, sys; sys.exit(not importlib.util.find_spec("pytest"))'
+    then exec $python -m pytest "$@"; else exec $python -c "$UNITTESTS" "$@"; fi
+}
+tests """
 _RUFF = "command -v ruff >/dev/null || exit 0; exec ruff check --quiet --output-format concise ."
 _TARGET = re.compile(r"^test\s*:(?!=)", re.MULTILINE)
 _NO_SCRIPT = "no test specified"

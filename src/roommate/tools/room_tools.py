@@ -8,7 +8,18 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from roommate.errors import SandboxError, ToolError
 from roommate.ports import Agents, Emit, Hand, Proposals, Share
-from roommate.tools import commands, delegation, fetch, files, pull_request, screenshot, shell, showing, testing
+from roommate.tools import (
+    commands,
+    delegation,
+    fetch,
+    files,
+    pull_request,
+    screenshot,
+    search,
+    shell,
+    showing,
+    testing,
+)
 from roommate.tools.arguments import (
     Arguments,
     CreatePullRequest,
@@ -130,7 +141,7 @@ class RoomTools:
             case ListFiles():
                 return await files.list_files(asked, hand, self._keep)
             case Search():
-                return await files.search(asked, hand, self._keep)
+                return await search.search(asked, hand, self._keep)
             case Delegated():
                 return await delegation.delegate(call_id, asked, self._agents, hand, emit, keep=self._keep)
             case RunTests():

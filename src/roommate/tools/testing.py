@@ -19,7 +19,7 @@ from roommate.tools.commands import WORKSPACE, ending
 from roommate.tools.live_output import LiveOutput
 from roommate.tools.outcome import Outcome, counted
 from roommate.tools.plain import plain, shown
-from roommate.tools.projects import PYTEST, RUFF, Suite
+from roommate.tools.projects import PYTEST, RUFF, UNITTESTS, Suite
 from roommate.tools.reports import Failure, Finding, Report
 from roommate.words import Exit
 
@@ -82,7 +82,8 @@ async def _run(suite: Suite, hand: Hand, live: LiveOutput, timeout: float, keep:
 
     xml = f"/tmp/tests-{secrets.token_hex(4)}.xml" if suite.by == PYTEST else ""  # noqa: S108  (in the container)
     command = f"{suite.command} --junitxml={xml} -o junit_family=xunit1" if xml else suite.command
-    ended = await hand.run(command, cwd=suite.folder, env=QUIET, timeout=timeout, on_output=take, spill_after=keep)
+    env = QUIET | UNITTESTS if suite.by == PYTEST else QUIET
+    ended = await hand.run(command, cwd=suite.folder, env=env, timeout=timeout, on_output=take, spill_after=keep)
     text = shown(printed.excerpt(), ended.spilled or "")
     excerpt = for_counts.excerpt()
     output = plain(excerpt.head + (b"\n" if excerpt.left_out else b"") + excerpt.tail)
