@@ -68,7 +68,8 @@ patiently() {
 # put TEMPLATE UNIT: a unit into place, with its placeholders filled in. Sets `changed` when it was not there like this.
 put() {
     filled=$(sed -e "s|@ROOT@|$root|g" -e "s|@SYSTEMCTL@|$systemctl|g" \
-        -e "s|@START_SECONDS@|$(patiently 90)|g" -e "s|@STOP_SECONDS@|$(patiently 15)|g" "$1")
+        -e "s|@START_SECONDS@|$(patiently 90)|g" -e "s|@STOP_SECONDS@|$(patiently 15)|g" \
+        -e "s|@LIMIT_SECONDS@|$(patiently 600)|g" "$1")
     [ "$filled" != "$(cat "$units/$2" 2>/dev/null)" ] || return 0
     changed=yes
     say "unit $units/$2"

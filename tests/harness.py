@@ -152,6 +152,11 @@ class Daemon:
         """The names of its containers, running or not."""
         return containers(self.state)
 
+    def container_of(self, room: str) -> str:
+        """The name of this room's."""
+        [name] = containers(self.state, room)
+        return name
+
     async def discard(self) -> None:
         """End it, remove its containers and its state. Fails when a process is left over."""
         if self._process is not None:

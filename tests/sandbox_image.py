@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from roommate.sandbox.container import ROOM
 from roommate.sandbox.image import build
 from roommate.sandbox.posture import STATE
 
@@ -52,9 +53,10 @@ def podman(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def containers(state: Path) -> list[str]:
-    """The names of the containers of the daemon with this state folder, running or not."""
-    return podman("ps", "--all", "--format", "{{.Names}}", "--filter", f"label={STATE}={state}").split()
+def containers(state: Path, room: str = "") -> list[str]:
+    """The names of the containers of the daemon with this state folder, running or not; of this room, or of all."""
+    of_room = ("--filter", f"label={ROOM}={room}") if room else ()
+    return podman("ps", "--all", "--format", "{{.Names}}", "--filter", f"label={STATE}={state}", *of_room).split()
 
 
 def remove_containers(state: Path) -> None:

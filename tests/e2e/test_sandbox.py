@@ -71,8 +71,7 @@ async def test_the_shell_stays_from_turn_to_turn(bot: Daemon, person: MakePerson
     await alice.wait(lambda: any("Stopped by" in m.body for m in bot.said(alice, room)), what="the end of the turn")
     answer = await alice.ask(room, shell(command="echo $A"))
     assert "kept" in answer.body, "what ran in it was interrupted, and it was not"
-    [container] = [one for one in bot.containers() if "--noediting" in podman("top", one, "args")]
-    podman("kill", container)
+    podman("kill", bot.container_of(room))
     assert "this is a new shell" in (await alice.ask(room, shell(command="echo $A"))).body
 
 
@@ -82,8 +81,7 @@ async def test_a_killed_container_is_back_with_its_files(bot: Daemon, person: Ma
     await alice.ask(room, run("echo kept > kept.txt"))
     asked = await alice.say(room, run("sleep 60"))
     await alice.wait(lambda: any("sleep 60" in m.body for m in bot.said(alice, room)), what="the command")
-    [container] = [one for one in bot.containers() if "sleep 60" in podman("top", one, "args")]
-    podman("kill", "--signal", "KILL", container)
+    podman("kill", "--signal", "KILL", bot.container_of(room))
     lost = await alice.answer_to(asked)
     assert "container" in lost.body, lost.body
     assert "kept" in (await alice.ask(room, run("cat kept.txt"))).body
