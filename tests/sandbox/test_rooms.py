@@ -61,7 +61,7 @@ async def test_an_idle_container_stops_and_comes_back(make: Make, place: Path) -
     life.cancel()
 
 
-async def test_a_call_and_a_job_keep_a_container_up(make: Make, place: Path) -> None:
+async def test_a_call_a_job_and_what_runs_in_the_shell_keep_a_container_up(make: Make, place: Path) -> None:
     sandboxes = make(idle_seconds=0.3)
     life = asyncio.create_task(sandboxes.run([ROOM]))
     hand = await sandboxes.hand(ROOM)
@@ -69,7 +69,11 @@ async def test_a_call_and_a_job_keep_a_container_up(make: Make, place: Path) -> 
     job = await hand.start_job("sleep 1000")
     await asyncio.sleep(1)
     assert state_of(place) == "running"
+    assert (await hand.shell("sleep 1000", timeout=0.1)).running
     assert (await hand.stop_job(job.id)).exit is not None
+    await asyncio.sleep(1)
+    assert state_of(place) == "running"
+    assert (await hand.shell(interrupt=True, timeout=PATIENCE)).code == 130
     await until(lambda: state_of(place) == "exited")
     life.cancel()
 

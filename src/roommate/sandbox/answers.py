@@ -101,6 +101,8 @@ class JobState(Answer):
 
 class JobStates(Answer):
     jobs: Annotated[list[JobState], Field(max_length=1000)]
+    shell: StrictBool = False
+    """Something runs in the room's shell."""
 
 
 class Looked(Answer):

@@ -259,11 +259,11 @@ class RoomContainer:
         return True
 
     async def _works(self) -> bool:
-        """Does something run in the background? It keeps the container up."""
+        """Does something run in the background, or in the shell? It keeps the container up."""
         if self._hand is None or not self._hand.here:
             return False
         try:
-            return any(job.exit is None for job in await self._hand.jobs())
+            return await self._hand.works()
         except (SandboxError, ToolError):  # a hand refuses nothing here, but who speaks in its place may
             return False
 

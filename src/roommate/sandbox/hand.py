@@ -351,9 +351,15 @@ class HandHost:
         return (await self._ask(JobState.model_validate_json, within=FILE_TIME, op="job", id=job_id)).word()
 
     async def jobs(self) -> Sequence[Job]:
-        return [
-            state.word() for state in (await self._ask(JobStates.model_validate_json, within=FILE_TIME, op="jobs")).jobs
-        ]
+        return [state.word() for state in (await self._jobs()).jobs]
+
+    async def works(self) -> bool:
+        """Does something run in the background, or in the room's shell?"""
+        states = await self._jobs()
+        return states.shell or any(state.exit is None for state in states.jobs)
+
+    async def _jobs(self) -> JobStates:
+        return await self._ask(JobStates.model_validate_json, within=FILE_TIME, op="jobs")
 
     async def stop_job(self, job_id: str) -> Job:
         return (await self._ask(JobState.model_validate_json, within=FILE_TIME, op="stop_job", id=job_id)).word()

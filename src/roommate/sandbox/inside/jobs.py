@@ -105,7 +105,8 @@ class Jobs:
         if op == "start_job":
             self._start(asked["command"], self._hand.place(asked["cwd"]), call)
         elif op == "jobs":
-            call.answer({"jobs": [job.state() for job in self._jobs.values()]})
+            jobs = [job.state() for job in self._jobs.values()]
+            call.answer({"jobs": jobs, "shell": self._hand.shells.running})
         elif op == "job":
             call.answer(self._find(asked["id"]).state())
         elif op == "stop_job":
