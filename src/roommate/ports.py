@@ -38,6 +38,9 @@ from roommate.words import (
 Emit = Callable[[Event], None]
 """Takes a fact of a turn. Never blocks, never raises: what it leads to in chat happens elsewhere."""
 
+Take = Callable[[bytes], Awaitable[None] | None]
+"""Takes a piece of what a program prints. An awaitable that it returns holds the program back."""
+
 
 class Model(Protocol):
     """Something that answers a history, perhaps with tool calls."""
@@ -67,7 +70,7 @@ class Model(Protocol):
 class Session(Protocol):
     """A program in a room that is talked to while it runs."""
 
-    async def finish(self, on_output: Callable[[bytes], Awaitable[None] | None]) -> Exit:
+    async def finish(self, on_output: Take, on_errors: Take = lambda _: None) -> Exit:
         """What it prints goes to `on_output`, which holds it back as in `Hand.run`, until it ends. Await it at once,
         and once: leaving it ends the program. Raises HandLost, ToolError where it cannot be started."""
         ...
@@ -103,11 +106,13 @@ class Hand(Protocol):
         alone: bool = False,
         stdin: bytes = b"",
         timeout: float | None = None,
-        on_output: Callable[[bytes], Awaitable[None] | None] = lambda _: None,
+        on_output: Take = lambda _: None,
+        on_errors: Take | None = None,
         spill_after: int | None = None,
     ) -> Exit:
         """Run a program, or a text with the shell (bash where the image has it, else sh); stdout and stderr come
-        merged, as printed, to `on_output`. `env` is added to the room's environment; `alone` it is all there is.
+        merged, as printed, to `on_output`, unless somebody takes the errors apart. `env` is added to the room's
+        environment; `alone` it is all there is.
 
         An awaitable that `on_output` returns holds the process back. At `timeout` seconds, and when the caller is
         cancelled, the process and all it started are killed. Past `spill_after` bytes the whole output also goes to a
@@ -123,9 +128,11 @@ class Hand(Protocol):
         cwd: str = "/workspace",
         env: dict[str, str] | None = None,
         alone: bool = False,
+        apart: bool = False,
     ) -> Session:
-        """Start a program, to be talked to, in a `terminal` of so many rows and columns, or without one; the rest is as
-        in `run`. In a terminal its environment is one for people: what keeps programs from asking is not there.
+        """Start a program, to be talked to, in a `terminal` of so many rows and columns, or without one, and then with
+        its stderr `apart` or not; the rest is as in `run`. In a terminal its environment is one for people: what keeps
+        programs from asking is not there.
         Raises HandLost, ToolError."""
         ...
 
@@ -137,7 +144,7 @@ class Hand(Protocol):
         interrupt: bool = False,
         end: bool = False,
         timeout: float,
-        on_output: Callable[[bytes], Awaitable[None] | None] = lambda _: None,
+        on_output: Take = lambda _: None,
         spill_after: int | None = None,
     ) -> ShellLook:
         """Look at the room's one shell until it is at its prompt again, has ended, or `timeout` seconds are over.

@@ -130,9 +130,9 @@ async def test_rooms_turns_and_questions(daemon: MakeDaemon, person: MakePerson,
 
 async def test_containers_and_files(daemon: MakeDaemon, person: MakePerson, tmp_path: Path) -> None:
     bot, alice = await daemon(), await person("alice")
-    room = await bot.room_with(alice, name="Files")
+    await bot.room_with(alice, name="Files")
     code, out, err = await run(bot, "sandbox", "exec", "Files", "sh", "-c", "cat; echo err >&2; exit 7", stdin=b"in\n")
-    assert (code, out, err) == (7, b"in\nerr\n", "")
+    assert (code, out, err) == (7, b"in\n", "err\n")
     [one] = await found(bot, "sandbox", "ls")
     assert one["up"]
     assert "running" in one["about"]

@@ -103,6 +103,45 @@ async def test_input_goes_on_while_it_runs_and_is_held_back(shared: LiveHand) ->
     await talk.session.signal(signal.SIGINT)
 
 
+async def test_errors_come_apart_where_that_is_asked_for(shared: LiveHand) -> None:
+    out, err = bytearray(), bytearray()
+    command = "echo out; echo err >&2; seq 100000; seq 200000 >&2; (sleep 0.1; echo late >&2) & exit 3"
+    ended = await shared.host.run(command, on_output=out.extend, on_errors=err.extend, spill_after=1000)
+    assert ended.code == 3
+    assert out.decode().splitlines() == ["out", *(str(n) for n in range(1, 100_001))]
+    assert err.decode().splitlines() == ["err", *(str(n) for n in range(1, 200_001)), "late"]
+    assert ended.spilled
+    assert len((shared.workspace / ended.spilled).read_bytes()) == len(out) + len(err)
+    session = shared.host.session("cat; echo err >&2", apart=True)
+    out.clear()
+    err.clear()
+    await session.write(b"in")
+    session.end()
+    assert (await session.finish(out.extend, err.extend)).code == 0
+    assert (bytes(out), bytes(err)) == (b"in", b"err\n")
+    assert (await shared.host.run("echo out; echo err >&2", on_output=out.extend)).code == 0
+    assert out == b"inout\nerr\n"
+
+
+async def test_a_reader_that_is_slow_holds_back_its_own_program_alone(shared: LiveHand) -> None:
+    read = asyncio.Event()
+    count = 0
+
+    async def take(piece: bytes) -> None:
+        nonlocal count
+        count += len(piece)
+        await read.wait()
+
+    session = shared.host.session("yes", terminal=(30, 90))
+    task = asyncio.create_task(session.finish(take))
+    await until(lambda: count)
+    assert (await shared.host.run("seq 100000", spill_after=1)).code == 0
+    assert count <= WINDOW
+    await session.signal(signal.SIGINT)
+    read.set()
+    assert (await task).signal == signal.SIGINT
+
+
 async def test_who_leaves_hangs_up(shared: LiveHand) -> None:
     (shared.workspace / "heard").unlink(missing_ok=True)
     talk = Talk(shared, "trap 'echo hup >heard; exit' HUP; echo begun; while :; do sleep 0.05; done", terminal=(30, 90))

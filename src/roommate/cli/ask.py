@@ -28,7 +28,8 @@ def ask(method: str, **params: Any) -> Any:
 
 
 def pieces(method: str, to: BinaryIO | Path, **params: Any) -> Any:
-    """Write what a method sends in base64, as it comes; gives its result. Raises NotRunning, ControlError.
+    """Write what a method sends in base64, as it comes, errors to stderr; gives its result. Raises NotRunning,
+    ControlError.
 
     A file is opened when something has come, so that it stays as it was where there is nothing to be had.
     """
@@ -37,13 +38,15 @@ def pieces(method: str, to: BinaryIO | Path, **params: Any) -> Any:
         ended, piece = _next(stream)
         out = stack.enter_context(to.open("wb")) if isinstance(to, Path) else to
         while not ended:
-            out.write(base64.b64decode(piece))
-            out.flush()
+            errors = isinstance(piece, dict)
+            shown = sys.stderr.buffer if errors else out
+            shown.write(base64.b64decode(piece["errors"] if errors else piece))
+            shown.flush()
             ended, piece = _next(stream)
         return piece
 
 
-def _next(stream: Generator[str, None, Any]) -> tuple[bool, Any]:
+def _next(stream: Generator[Any, None, Any]) -> tuple[bool, Any]:
     """The next piece; or that it has ended, and with what."""
     try:
         return False, next(stream)

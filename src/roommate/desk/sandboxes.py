@@ -46,8 +46,15 @@ async def disk(house: House) -> Sequence[DiskLine]:
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class Errors:
+    """A piece of what a program printed as errors, in base64; its output is text alone."""
+
+    errors: str
+
+
 async def run(
-    house: House, room_id: RoomId, command: Sequence[str], stdin: bytes, tell: Callable[[str], Awaitable[None]]
+    house: House, room_id: RoomId, command: Sequence[str], stdin: bytes, tell: Callable[[str | Errors], Awaitable[None]]
 ) -> Exit:
     """Run a program in the room; `tell` gets its output in base64. Raises SandboxError, ToolError."""
     hand = await house.sandboxes.hand(room_id)
@@ -55,4 +62,7 @@ async def run(
     async def take(piece: bytes) -> None:
         await tell(base64.b64encode(piece).decode())
 
-    return await hand.run(command, stdin=stdin, on_output=take)
+    async def take_errors(piece: bytes) -> None:
+        await tell(Errors(base64.b64encode(piece).decode()))
+
+    return await hand.run(command, stdin=stdin, on_output=take, on_errors=take_errors)

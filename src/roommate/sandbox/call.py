@@ -12,6 +12,7 @@ from roommate.sandbox.inside.frames import (
     CREDIT,
     DATA,
     END,
+    ERRORS,
     KILL,
     RESULT,
     WINDOW,
@@ -31,21 +32,28 @@ Take = Callable[[bytes], Awaitable[None] | None]
 class Call:
     """`content` is its input (None: it takes none), `within` the seconds after which it ends itself (None: never).
 
-    With `more` the input goes on with what is written, by one task at a time, until its end.
+    With `more` the input goes on with what is written, by one task at a time, until its end. Errors may come `apart`.
     """
 
     def __init__(
-        self, line: Line, number: int, content: bytes | None, within: float | None, *, more: bool = False
+        self,
+        line: Line,
+        number: int,
+        content: bytes | None,
+        within: float | None,
+        *,
+        more: bool = False,
+        apart: bool = False,
     ) -> None:
         self.number = number
         self._line = line
-        self._more = more
+        self._more, self._apart = more, apart
         self._writer: asyncio.Future[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None
         self._unsent = None if content is None else memoryview(content)
         self._window = WINDOW
-        self._output = bytearray()
+        self._output, self._errors = bytearray(), bytearray()
         self._allowed = WINDOW
         self._held = self._used = (
             0  # credit that the output here took, and that of output which its reader has done with
@@ -66,16 +74,16 @@ class Call:
         """Who waited for it was told that it is lost; its result may still come."""
         return self._lost is not None
 
-    async def finish(self, take: Take) -> bytearray:
-        """Give all output to `take`, in order, then the result back.
+    async def finish(self, take: Take, take_errors: Take | None = None) -> bytearray:
+        """Give all output to `take`, in order, what came apart as errors to `take_errors`, then the result back.
 
         Raises HandLost, SandboxError when the hand does not end this one call in time, and what `take` raises. Leaving
         early, by an error or by being cancelled, kills the call.
         """
         try:
             while True:
-                if self._output:
-                    await self._hand_over(take)
+                if self._output or self._errors:
+                    await self._hand_over(take, take_errors)
                 elif self._lost is not None:
                     raise self._lost
                 elif self._result is not None:
@@ -87,13 +95,15 @@ class Call:
             self._abandon()
             raise
 
-    async def _hand_over(self, take: Take) -> None:
-        piece, self._output = bytes(self._output), bytearray()
+    async def _hand_over(self, take: Take, take_errors: Take | None) -> None:
+        pieces = ((take, bytes(self._output)), (take_errors, bytes(self._errors)))
+        self._output, self._errors = bytearray(), bytearray()
         used, self._held = self._held, 0
         self._reading = True
         try:
-            if (taken := take(piece)) is not None:
-                await taken
+            for give, piece in pieces:
+                if piece and give is not None and (taken := give(piece)) is not None:
+                    await taken
         finally:
             self._reading = False
         self._used += used
@@ -135,13 +145,14 @@ class Call:
 
     def took(self, kind: int, payload: bytearray) -> bool:
         """A frame of this call came; whether it was the last one. Raises BadFrame."""
-        if kind == DATA:
+        if kind == DATA or (kind == ERRORS and self._apart):
             self._allowed -= len(payload) + COST
             if self._allowed < 0 or not payload:
                 raise BadFrame("output beyond its credit")
             if self.unwanted:
                 return False
-            self._output += payload
+            output = self._output if kind == DATA else self._errors
+            output += payload
             self._held += len(payload) + COST
             if self._last_bytes is not None:
                 self._last_bytes -= len(payload)
@@ -172,6 +183,7 @@ class Call:
     def _fail(self, lost: SandboxError) -> None:
         self._lost = lost
         self._output.clear()
+        self._errors.clear()
         self._end()
         self._wake()
 
@@ -188,6 +200,7 @@ class Call:
 
     def _abandon(self) -> None:
         self._output.clear()
+        self._errors.clear()
         if self._result is None and self._lost is None:
             self._end()
             self._kill()
@@ -202,7 +215,7 @@ class Call:
         """Its time is over. A slow reader may hold the hand back; but what goes on for ever is held back by nobody."""
         if self._last_bytes is None:
             self._last_bytes = LAST_BYTES
-        if self._last_bytes > 0 and (self._output or self._reading):
+        if self._last_bytes > 0 and (self._output or self._errors or self._reading):
             self._deadline = self._loop.call_later(self._line.patience, self._overdue)
         else:
             self._line.overdue(self.number)

@@ -108,16 +108,17 @@ class Connection(asyncio.Protocol):
         """See `Line`."""
         return self._full
 
-    def call(self, request: bytes, content: bytes | None, within: float | None, *, more: bool = False) -> Call:
-        """Start a call. `content` is its input (None: it takes none), and `more` comes; `within` are the seconds after
-        which it ends itself.
+    def call(
+        self, request: bytes, content: bytes | None, within: float | None, *, more: bool = False, apart: bool = False
+    ) -> Call:
+        """Start a call, see `Call`.
 
         Raises HandLost.
         """
         if self._why is not None:
             raise HandLost(self._why)
         self._number = self._number % (TUNNEL - 1) + 1
-        call = Call(self, self._number, content, within, more=more)
+        call = Call(self, self._number, content, within, more=more, apart=apart)
         self._calls[self._number] = call
         call.send(frame(CALL, self._number, request))
         if self._listening is None:

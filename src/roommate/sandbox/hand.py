@@ -47,6 +47,7 @@ _MODULES = (
     "kills",
     "record",
     "spill",
+    "reader",
     "command",
     "queue",
     "terminal",
@@ -222,7 +223,8 @@ class HandHost:
         alone: bool = False,
         stdin: bytes = b"",
         timeout: float | None = None,
-        on_output: Callable[[bytes], Awaitable[None] | None] = lambda _: None,
+        on_output: Take = lambda _: None,
+        on_errors: Take | None = None,
         spill_after: int | None = None,
     ) -> Exit:
         """See `ports.Hand`. At the timeout, and on cancelling, all that the command started gets SIGTERM, and SIGKILL a
@@ -234,6 +236,7 @@ class HandHost:
         ended = await self._ask(
             Ended.model_validate_json,
             take=on_output,
+            take_errors=on_errors,
             content=stdin or None,
             within=timeout,
             op="run",
@@ -241,6 +244,7 @@ class HandHost:
             cwd=cwd,
             env=env or {},
             alone=alone,
+            apart=on_errors is not None,
             stdin=bool(stdin),
             timeout=timeout,
             spill_after=spill_after,
@@ -255,6 +259,7 @@ class HandHost:
         cwd: str = "/workspace",
         env: dict[str, str] | None = None,
         alone: bool = False,
+        apart: bool = False,
     ) -> Session:
         """See `ports.Hand`. Whoever goes hangs up a terminal: SIGHUP; else it is as in `run`."""
         request = {
@@ -263,14 +268,15 @@ class HandHost:
             "cwd": cwd,
             "env": env or {},
             "alone": alone,
+            "apart": apart,
             "stdin": True,
             "timeout": None,
             "terminal": terminal,
         }
-        connection, call = self._begin(request, b"", None, more=True)
+        connection, call = self._begin(request, b"", None, more=True, apart=apart)
 
-        async def finish(take: Take) -> Exit:
-            return (await self._finish(connection, call, Ended.model_validate_json, take, "run")).word()
+        async def finish(take: Take, take_errors: Take) -> Exit:
+            return (await self._finish(connection, call, Ended.model_validate_json, take, take_errors, "run")).word()
 
         async def steer(**request: Any) -> None:
             if connection is self._connection:
@@ -369,16 +375,17 @@ class HandHost:
         understand: Callable[[bytearray], A],
         *,
         take: Take = lambda _: None,
+        take_errors: Take | None = None,
         content: bytes | None = None,
         within: float | None,
         **request: Any,
     ) -> A:
         """Raises HandLost, SandboxError for this call alone when the answer is wrong or too late, and ToolError."""
-        connection, call = self._begin(request, content, within)
-        return await self._finish(connection, call, understand, take, request["op"])
+        connection, call = self._begin(request, content, within, apart=take_errors is not None)
+        return await self._finish(connection, call, understand, take, take_errors, request["op"])
 
     def _begin(
-        self, request: dict[str, Any], content: bytes | None, within: float | None, *, more: bool = False
+        self, request: dict[str, Any], content: bytes | None, within: float | None, **options: bool
     ) -> tuple[Connection, Call]:
         """Raises HandLost, ToolError."""
         if (connection := self._connection) is None:
@@ -390,14 +397,20 @@ class HandHost:
         if len(text) > MAX_FRAME:
             raise ToolError("arguments are too long (128 KiB at most): put them into a file")
         self.last_used = asyncio.get_running_loop().time()
-        return connection, connection.call(text, content, within, more=more)
+        return connection, connection.call(text, content, within, **options)
 
     async def _finish(
-        self, connection: Connection, call: Call, understand: Callable[[bytearray], A], take: Take, op: str
+        self,
+        connection: Connection,
+        call: Call,
+        understand: Callable[[bytearray], A],
+        take: Take,
+        take_errors: Take | None,
+        op: str,
     ) -> A:
         """Raises what `_ask` raises."""
         try:
-            result = await call.finish(take)
+            result = await call.finish(take, take_errors)
             if (refused := Refused.model_validate_json(result)).error is None:
                 answer = understand(result)
         except HandLost:

@@ -12,13 +12,13 @@ class Session:
     """`ports.Session`."""
 
     def __init__(
-        self, call: Call, finish: Callable[[Take], Awaitable[Exit]], steer: Callable[..., Awaitable[None]]
+        self, call: Call, finish: Callable[[Take, Take], Awaitable[Exit]], steer: Callable[..., Awaitable[None]]
     ) -> None:
         """`finish` is the call's own, `steer` asks the hand to do something with the call of this number."""
         self._call, self._finish, self._steer = call, finish, steer
 
-    async def finish(self, on_output: Take) -> Exit:
-        return await self._finish(on_output)
+    async def finish(self, on_output: Take, on_errors: Take = lambda _: None) -> Exit:
+        return await self._finish(on_output, on_errors)
 
     async def write(self, data: bytes) -> None:
         await self._call.write(data)

@@ -6,7 +6,7 @@ import json
 import os
 
 from roommate.sandbox.inside.command import Command, Refusal, explain
-from roommate.sandbox.inside.frames import CHUNK, COST, DATA, RESULT, WINDOW
+from roommate.sandbox.inside.frames import CHUNK, COST, DATA, ERRORS, RESULT, WINDOW
 from roommate.sandbox.inside.shortage import shortages
 from roommate.sandbox.inside.spill import Spill
 from roommate.sandbox.inside.terminal import Terminal
@@ -43,10 +43,10 @@ class Call:
         room = min(CHUNK, self.credit - COST)
         return 0 if self.hand.stream.choked or room < 4096 else room
 
-    def send(self, chunk: bytes) -> None:
+    def send(self, chunk: bytes, kind: int = DATA) -> None:
         if not self.unwanted:
             self.credit -= len(chunk) + COST
-            self.hand.stream.send(DATA, self.number, chunk)
+            self.hand.stream.send(kind, self.number, chunk)
 
     def answer(self, result: dict[str, Any]) -> None:
         if not self.lost:  # else the number may be a new connection's by now
@@ -136,7 +136,16 @@ class Run(Call):
         self.command = (
             Terminal(hand, self, argv, cwd, env, rows=size[0], columns=size[1])
             if size
-            else Command(hand, self, argv, cwd, env, stdin=asked["stdin"], alone=asked.get("alone", False))
+            else Command(
+                hand,
+                self,
+                argv,
+                cwd,
+                env,
+                stdin=asked["stdin"],
+                alone=asked.get("alone", False),
+                errors=self.take_errors if asked.get("apart") else None,
+            )
         )
 
     def begin(self) -> None:
@@ -154,6 +163,10 @@ class Run(Call):
     def take(self, chunk: bytes) -> None:
         self.spill.add(chunk)
         self.send(chunk)
+
+    def take_errors(self, chunk: bytes) -> None:
+        self.spill.add(chunk)
+        self.send(chunk, ERRORS)
 
     def data(self, chunk: bytearray) -> None:
         super().data(chunk)

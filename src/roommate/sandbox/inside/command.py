@@ -14,6 +14,7 @@ import time
 from roommate.sandbox.inside.family import MARK, Family, process
 from roommate.sandbox.inside.frames import CHUNK
 from roommate.sandbox.inside.kills import GRACE
+from roommate.sandbox.inside.reader import Reader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -108,9 +109,11 @@ class Command:
         pipe: Callable[[], tuple[int, int]] = os.pipe,
         counted: bool = True,
         alone: bool = False,
+        errors: Callable[[bytes], None] | None = None,
     ) -> None:
         """`pipe` gives both ends of where its output goes. `counted`: others wait while many such run. `env` is added
-        to the room's environment, or `alone` it is all that there is."""
+        to the room's environment, or `alone` it is all that there is. `errors` takes what goes to its stderr, if
+        that is not to come with the rest."""
         self.owner, self.argv, self.counted = owner, argv, counted
         self.status: int | None = None
         self.family = Family(0, hand.unique())
@@ -119,14 +122,14 @@ class Command:
         self._hand, self._loop = hand, hand.loop
         self._cwd, self._stdin, self._pipe = cwd, stdin, pipe
         self._env = env if alone else {**os.environ, **env}
-        self._killing = self._over = self._gave_up = self._listening = False
-        self._late = 0
+        self._errors = errors
+        self._killing = self._over = self._gave_up = False
         self._started = self._seconds = 0.0
         self._oom_kills = 0
         self._input = bytearray()
         self._input_whole = False
         self._input_fd: int | None = None
-        self._output_fd: int | None = None
+        self._readers: list[Reader] = []
 
     @property
     def running(self) -> bool:
@@ -150,7 +153,8 @@ class Command:
         self._started = time.monotonic()
         self.family = Family(leader, mark)
         self.family.known = {leader: start}
-        self._output_fd = output
+        if output is not None:
+            self._read(output, self.owner.take)
         self._hand.commands[leader] = self
         self._look(start)
         self.listen()
@@ -171,7 +175,7 @@ class Command:
         try:
             os.chdir(self._cwd)  # there is one thread here, and every other path is a full one
             what = self.argv[0]
-            actions = self._connect(ours, given)
+            actions, feed, errors = self._connect(ours, given)
             pid = os.posix_spawnp(
                 self.argv[0],
                 self.argv,
@@ -192,18 +196,26 @@ class Command:
                 os.close(fd)
         for fd in ours:
             os.set_blocking(fd, False)
-        self._output_fd = ours[0]
-        self._input_fd = ours[1] if len(ours) > 1 else None
+        self._input_fd = feed
+        self._read(ours[0], self.owner.take)
+        if errors is not None and self._errors is not None:
+            self._read(errors, self._errors)
         _step_back(pid)
         return pid
 
-    def _connect(self, ours: list[int], given: list[int]) -> list[tuple[Any, ...]]:
-        """Open its output, and its input. `ours` gets our ends of them, `given` those for it alone; gives how it takes
-        those."""
+    def _connect(self, ours: list[int], given: list[int]) -> tuple[list[tuple[Any, ...]], int | None, int | None]:
+        """Open where it prints to and reads from. `ours` gets our ends, its output first, `given` those for it alone.
+        Gives how it takes those, and our ends of its input and its errors, as far as it has such."""
         output, theirs = self._pipe()
         ours.append(output)
         given.append(theirs)
         actions: list[tuple[Any, ...]] = [(os.POSIX_SPAWN_DUP2, theirs, 1), (os.POSIX_SPAWN_DUP2, theirs, 2)]
+        feed = errors = None
+        if self._errors is not None:
+            errors, apart = os.pipe()
+            ours.append(errors)
+            given.append(apart)
+            actions.append((os.POSIX_SPAWN_DUP2, apart, 2))
         if self._stdin:
             source, feed = os.pipe()
             ours.append(feed)
@@ -211,42 +223,22 @@ class Command:
             actions.append((os.POSIX_SPAWN_DUP2, source, 0))
         else:
             actions.append((os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0))
-        return actions
+        return actions, feed, errors
 
     # ── Output ──
 
     def listen(self) -> None:
         """Read output exactly while the owner has room for it."""
-        if self._output_fd is not None:
-            want = self.owner.room() > 0
-            if want and not self._listening:
-                self._loop.watch(self._output_fd, select.EPOLLIN, self._readable)
-            elif self._listening and not want:
-                self._loop.unwatch(self._output_fd)
-            self._listening = want
+        for reader in self._readers:
+            reader.listen()
 
-    def _readable(self) -> None:
-        room = self.owner.room()
-        if self._output_fd is not None and room > 0:
-            try:
-                chunk = os.read(self._output_fd, min(room, CHUNK))
-            except BlockingIOError:
-                return
-            except OSError:  # a terminal that nobody has open any more
-                chunk = b""
-            if chunk:
-                self._late += len(chunk) if self.status is not None else 0
-                self.owner.take(chunk)
-            else:
-                self._loop.unwatch(self._output_fd)
-                os.close(self._output_fd)
-                self._output_fd = None
-                self._settle()
-        self.listen()
+    def _read(self, fd: int, take: Callable[[bytes], None]) -> None:
+        self._readers.append(Reader(self._loop, fd, self.owner.room, take, self._settle))
 
     def _give_up(self) -> None:
         """The process ended a while ago and somebody else still holds its output open."""
-        if not self._listening and self._late < CHUNK:  # held back: what fills the pipe may be the process's own
+        # Where we are held back: what fills the pipe may be the process's own.
+        if any(reader.open and not reader.listening and reader.late < CHUNK for reader in self._readers):
             self._loop.at(GRACE, (self, "output"), self._give_up)
         else:
             self._gave_up = True
@@ -294,8 +286,10 @@ class Command:
         self._input.clear()
         self.feed_end()
         self._hand.kills.soon()
-        self._readable()
-        if self._output_fd is not None:
+        for reader in self._readers:
+            reader.late = 0
+            reader.read()
+        if any(reader.open for reader in self._readers):
             self._loop.at(GRACE, (self, "output"), self._give_up)
         self._settle()
 
@@ -333,7 +327,7 @@ class Command:
         self._settle()
 
     def _settle(self) -> None:
-        held = self._output_fd is not None and not self._gave_up
+        held = any(reader.open for reader in self._readers) and not self._gave_up
         if self.status is not None and not held and not self._killing and not self._over:
             self._over = True
             self._loop.forget((self, "output"))

@@ -15,6 +15,7 @@ KILL    to hand     nothing: nobody wants this call any more; its RESULT still c
 RESULT  from hand   JSON: what came of it, or ``error``; the last frame of a call
 HELLO   from hand   JSON: ``version``; the first frame of a connection, call 0
 LISTEN  to hand     2 bytes: take connections on this port of 127.0.0.1 until the stream ends, call 0
+ERRORS  from hand   what a command that was asked to keep it apart printed to its stderr; counted as DATA is
 OPEN    from hand   2 bytes: the port of a new tunnel; the first frame of it
 ======  ==========  =======================================================================
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 VERSION = 3
 """Rises when an older hand, still running in its container, would not understand the daemon any more."""
-CALL, DATA, END, CREDIT, KILL, RESULT, HELLO, LISTEN, OPEN = range(1, 10)
+CALL, DATA, END, CREDIT, KILL, RESULT, HELLO, LISTEN, OPEN, ERRORS = range(1, 11)
 TUNNEL = 1 << 31
 TUNNELS = 128
 """How many a room may have at once."""
@@ -92,7 +93,7 @@ class Frames:
         try:
             while len(held) >= start + _HEADER.size:
                 kind, call, size = _HEADER.unpack_from(held, start)
-                if not CALL <= kind <= OPEN:
+                if not CALL <= kind <= ERRORS:
                     raise BadFrame(f"no such kind of frame: {kind}")
                 if size > MAX_FRAME:
                     raise BadFrame(f"a frame of {size} bytes")

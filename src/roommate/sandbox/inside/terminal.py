@@ -91,7 +91,7 @@ class Terminal(Command):
         os.close(self._ours)
         self._ours = -1
 
-    def _connect(self, ours: list[int], given: list[int]) -> list[tuple[Any, ...]]:
+    def _connect(self, ours: list[int], given: list[int]) -> tuple[list[tuple[Any, ...]], int | None, int | None]:
         output, theirs = os.openpty()
         ours.append(output)
         given.append(theirs)
@@ -112,8 +112,9 @@ class Terminal(Command):
             given.append(source)
             actions.append((os.POSIX_SPAWN_DUP2, source, 0))
         else:
-            ours.append(os.dup(output))
+            feed = os.dup(output)
+            ours.append(feed)
             actions.append((os.POSIX_SPAWN_DUP2, 1, 0))
         self._ours = os.dup(output)
         ours.append(self._ours)
-        return actions
+        return actions, feed, None
