@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import logging
 from collections.abc import Awaitable, Callable, Iterator
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from roommate.errors import HandLost
 from roommate.ports import Tunnel
@@ -46,6 +48,7 @@ class Servers:
             self._servers[room_id] = web.Server(
                 handler,
                 access_log=None,
+                logger=_logger(),
                 keepalive_timeout=KEEP_SECONDS,
                 handler_cancellation=True,
                 auto_decompress=False,  # bodies are passed on as they are, and their headers say how that is
@@ -70,6 +73,18 @@ def _transport_of(request: web.BaseRequest) -> _Transport:
     if not isinstance(request.transport, _Transport):
         raise HandLost("the process in the room closed the connection")
     return request.transport
+
+
+def _logger() -> logging.Logger:
+    """For what fails in aiohttp's server: that a room speaks no HTTP is no failure of the daemon's."""
+    logger = logging.getLogger("aiohttp.rooms")
+    logger.addFilter(_is_ours)
+    return logger
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError)
 
 
 class _Transport(asyncio.Transport):
