@@ -227,7 +227,7 @@ def test_an_endless_line_is_cut() -> None:
 @pytest.mark.parametrize("piece", ["![", "*_`[~", "1. a\n"])
 async def test_who_writes_to_be_slow_holds_up_nobody_else(piece: str) -> None:
     """The loop turns while it is drawn; on it nothing would, from the beginning to the end."""
-    hostile = piece * (render.LIMIT // len(piece))
+    hostile = piece * (8_000 // len(piece))
     drawing = asyncio.create_task(render.drawn(hostile, details=("steps", hostile)))
     turns = 0
     while not drawing.done():
@@ -238,4 +238,15 @@ async def test_who_writes_to_be_slow_holds_up_nobody_else(piece: str) -> None:
     render._html.cache_clear()
     head, whole = render.fit(hostile)
     assert await render.drawn(hostile) == (render.content(head), whole), "it is the same"
-    assert content["body"].startswith(head[:100])
+    assert content["body"].startswith(piece * 10)
+    assert size(content) < render.LIMIT + 2 * render.DETAILS + 1000, "also with its details"
+
+
+async def test_plain_text_with_details_fits() -> None:
+    """Beside details there is HTML of it, too."""
+    line = "plain words, line after line\n"
+    content, whole = await render.drawn(line * 1200, details=("steps", "- a step\n" * 2000))
+    assert whole == (line * 1200).encode()
+    assert size(content) < render.LIMIT + 2 * render.DETAILS + 1000
+    content, whole = await render.drawn(line * 1200)
+    assert (whole, "formatted_body" in content) == (None, False), "all of it, where there are none"

@@ -7,8 +7,10 @@ import json
 import os
 from pathlib import Path
 
+import pytest
+
 from roommate.ports import Hand
-from roommate.sandbox import watches
+from roommate.sandbox import ids, watches
 from roommate.sandbox.posture import IDS, USER
 from roommate.sandbox.rooms import RoomSandboxes
 from roommate.words import RoomId
@@ -35,9 +37,21 @@ while taken < 100_000 and libc.inotify_init1(0) >= 0:
 print(taken, flush=True)
 time.sleep(1000)
 """
+HOLD_SIGNALS = """
+import ctypes, os, signal, time
+signal.pthread_sigmask(signal.SIG_BLOCK, {40})
+libc, taken = ctypes.CDLL(None), 0
+while taken < 1_000_000 and libc.sigqueue(os.getpid(), 40, None) == 0:
+    taken += 1
+print(taken, flush=True)
+time.sleep(1000)
+"""
 LOOK = """
-import ctypes, fcntl, os
-print(fcntl.fcntl(os.pipe()[1], 1032), ctypes.CDLL(None).inotify_init1(0) >= 0)
+import ctypes, fcntl, os, signal
+libc = ctypes.CDLL(None)
+signal.pthread_sigmask(signal.SIG_BLOCK, {40})
+signals = [libc.sigqueue(os.getpid(), 40, None) == 0 for _ in range(9)]
+print(fcntl.fcntl(os.pipe()[1], 1032), libc.inotify_init1(0) >= 0, all(signals))
 """  # F_GETPIPE_SZ
 
 
@@ -86,16 +100,19 @@ async def test_a_room_cannot_use_up_what_the_kernel_gives_another(lodge: RoomSan
     before = (await sh(quiet, f"python3 -c '{LOOK}'")).text
     pipes, taken_pipes = await printed(noisy, HOLD_PIPES)
     inotify, taken = await printed(noisy, HOLD_INOTIFY)
+    signals, taken_signals = await printed(noisy, HOLD_SIGNALS)
     try:
         soft = int(Path("/proc/sys/fs/pipe-user-pages-soft").read_text())
         assert int(taken_pipes) * 16 >= soft, "enough for the kernel to shrink the next ones of this user"
         assert int(taken) <= watches.of_a_room()["max_inotify_instances"]
-        assert (await sh(quiet, f"python3 -c '{LOOK}'")).text == before == "65536 True\n"
-        assert (await sh(noisy, f"python3 -c '{LOOK}'")).text == "8192 False\n", "it pays itself"
+        assert (await sh(quiet, f"python3 -c '{LOOK}'")).text == before == "65536 True True\n"
+        assert (await sh(noisy, f"python3 -c '{LOOK}'")).text == "8192 False False\n", "it pays itself"
+        assert 0 < int(taken_signals) <= 4096
+        assert all(check.ok for check in await lodge.check() if check.what in ("inotify", "epoll", "user namespace"))
     finally:
-        for task in (pipes, inotify):
+        for task in (pipes, inotify, signals):
             task.cancel()
-        await asyncio.gather(pipes, inotify, return_exceptions=True)
+        await asyncio.gather(pipes, inotify, signals, return_exceptions=True)
 
 
 async def test_rooms_have_ids_of_their_own_and_keep_them(make: Make, place: Path) -> None:
@@ -159,3 +176,46 @@ async def test_where_ranges_end_rooms_share_one(make: Make, place: Path) -> None
     sandboxes = make()
     found = [await first_id(await sandboxes.hand(RoomId(f"!{number}:x"))) for number in range(3)]
     assert found == [shared + IDS, shared, shared]
+
+
+@pytest.mark.parametrize(
+    ("instances", "watched", "epoll", "shared", "wrong"),
+    [
+        (4096, 1_000_000, 5_000_000, False, []),
+        (128, 1_000_000, 5_000_000, False, ["inotify"]),
+        (4096, 8192, 5_000_000, False, ["inotify"]),
+        (4096, 1_000_000, 5_000_000, True, ["epoll"]),
+        (4096, 1_000_000, 1000, False, ["epoll"]),
+    ],
+)
+def test_doctor_looks_at_what_the_host_gives(
+    tmp_path: Path, instances: int, watched: int, epoll: int, shared: bool, wrong: list[str]
+) -> None:
+    given = {
+        "inotify/max_user_instances": instances,
+        "inotify/max_user_watches": watched,
+        "epoll/max_user_watches": epoll,
+    }
+    for name, number in given.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"{number}\n")
+    checks = watches.examine(shared=shared, host=tmp_path)
+    assert [check.what for check in checks if not check.ok] == wrong
+    assert all("sysctl -w fs." in check.mend or "as root" in check.mend for check in checks)
+
+
+def test_a_room_may_have_a_part_of_what_the_host_gives(tmp_path: Path) -> None:
+    for instances, watched, of_room in (
+        (128, 8192, (16, 8192)),
+        (800, 400_000, (100, 50_000)),
+        (9999, 1 << 30, (128, 1 << 17)),
+    ):
+        (tmp_path / "max_inotify_instances").write_text(f"{instances}")
+        (tmp_path / "max_inotify_watches").write_text(f"{watched}")
+        assert tuple(watches.of_a_room(tmp_path).values()) == of_room
+
+
+def test_how_many_ids_somebody_was_given(tmp_path: Path) -> None:
+    (tmp_path / "subuid").write_text(f"# no\nme:100000:65536\nother:165536:65536\n{os.getuid()}:300000:1000\n")
+    assert ids.given_to("me", tmp_path / "subuid") == 66_536
+    assert ids.given_to("me", tmp_path / "nothing") == 0

@@ -86,7 +86,7 @@ async def drawn(
     All but small texts are drawn in a thread: nobody else has to wait for it."""
 
     def draw() -> tuple[JsonObject, bytes | None]:
-        head, whole = fit(markdown)
+        head, whole = fit(markdown, detailed=details is not None)
         return (
             content(head, notice=notice, mentions=mentions, thread=thread, reply_to=reply_to, details=details),
             whole,
@@ -118,18 +118,19 @@ def attachment(file: Attachment, *, thread: EventId | None = None) -> JsonObject
     return message
 
 
-def fit(markdown: str, limit: int = LIMIT) -> tuple[str, bytes | None]:
+def fit(markdown: str, limit: int = LIMIT, *, detailed: bool = False) -> tuple[str, bytes | None]:
     """What of a text one message can hold, and the whole as UTF-8 where that is not all of it.
 
-    With it, `content` gives at most `limit` bytes of JSON, `details` aside. A cut is made between paragraphs or lines
-    where there are any, and closes an open code block.
+    With it, `content` gives at most `limit` bytes of JSON, `details` aside: it is to be `detailed` where there
+    are some, since beside them plain text needs HTML as well. A cut is made between paragraphs or lines where there are
+    any, and closes an open code block.
     """
     text = clean(markdown)
     room = limit - RELATIONS
-    if len(text) <= room and _size(text) <= room:
+    if len(text) <= room and _size(text, detailed=detailed) <= room:
         return text, None
     length = room // 2
-    while (size := _size(head := _cut(text, length))) > room:
+    while (size := _size(head := _cut(text, length), detailed=detailed)) > room:
         length = int(length * min(0.8, 0.95 * room / size))
     return head, text.encode()
 
@@ -142,8 +143,9 @@ def clean(text: str) -> str:
     return _TERMINAL.sub("", text) if _TERMINAL.search(text) else text
 
 
-def _size(text: str) -> int:
-    return len(json.dumps(content(text), ensure_ascii=False).encode())
+def _size(text: str, *, detailed: bool) -> int:
+    made = content(text, details=("", "") if detailed else None)
+    return len(json.dumps(made, ensure_ascii=False).encode())
 
 
 def _cut(text: str, length: int) -> str:

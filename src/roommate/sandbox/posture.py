@@ -48,6 +48,10 @@ _TMP_MB, _SHM_MB = 512, 64
 _CPU_PERIOD = 100_000  # microseconds
 _OPEN_FILES = 65536
 _TASKS = 16384
+_CHARGED = {"sigpending": 4096, "msgqueue": 102_400}
+"""Signals that wait, and bytes of message queues: charged to who made a room's user namespace as well, so that a room
+has an eighth of what that one may have at the most."""
+_PART = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,9 +229,11 @@ def _rlimits(limits: Limits, host: Host) -> list[JsonObject]:
         data = limits.memory_mb * _MIB  # of one process only, but it stops the usual accident
     wanted = {"nofile": _OPEN_FILES, "nproc": tasks, "data": data, "core": 1}  # core 1: nor to a program, see core(5)
     made = []
-    for name, most in wanted.items():
+    for name, most in (wanted | _CHARGED).items():
         if most is not None:
             hard = resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}"))[1]
+            if name in _CHARGED and hard != resource.RLIM_INFINITY:
+                hard //= _PART
             limit = most if hard == resource.RLIM_INFINITY else min(most, hard)
             made.append({"type": name, "soft": limit, "hard": limit})
     return made
