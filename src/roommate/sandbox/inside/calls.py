@@ -131,8 +131,10 @@ class Run(Call):
         command = asked["command"]
         argv = [SHELL, "-c", command] if isinstance(command, str) else command
         cwd, env, size = hand.place(asked["cwd"]), asked["env"], asked.get("terminal")
-        if size and sum(isinstance(one, Terminal) for one in hand.commands.values()) >= TERMINALS:
-            raise Refusal(f"{TERMINALS} terminals are open in this room already: leave one first")
+        if size and _terminals(hand) >= TERMINALS:
+            hand.reap()  # one that has ended counts no more
+            if _terminals(hand) >= TERMINALS:
+                raise Refusal(f"{TERMINALS} terminals are open in this room already: leave one first")
         self.command = (
             Terminal(hand, self, argv, cwd, env, rows=size[0], columns=size[1])
             if size
@@ -204,3 +206,7 @@ class Run(Call):
                 if len(note) <= self.room():
                     self.take(note)
         self.answer({**ended, "timed_out": self.timed_out, "spilled": self.spill.close()})
+
+
+def _terminals(hand: Hand) -> int:
+    return sum(isinstance(command, Terminal) for command in hand.commands.values())
