@@ -23,3 +23,16 @@ async def test_a_flood_of_what_hooks_tell(two_rooms: TwoRooms) -> None:
     felt.assert_quiet()
     refused = [line for line in two_rooms.bot.log_text().splitlines() if "was set aside" in line]
     assert len(refused) <= 2 * 20, "the log does not fill"
+
+
+async def test_answers_that_are_slow_to_draw(two_rooms: TwoRooms) -> None:
+    mallory, noisy = two_rooms.mallory, two_rooms.noisy
+
+    async def chat() -> None:
+        await mallory.answer_to(two_rooms._started)
+        for piece in ("![", "*_`[~", "**a"):
+            answer = await mallory.ask(noisy, "SAY " + piece * (30_000 // len(piece)))
+            assert answer.body.startswith(piece)
+
+    felt = await two_rooms.under("time.sleep(1)", hush=False, meanwhile=chat)
+    felt.assert_quiet()

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 import roommate
+from roommate.sandbox import watches
 from roommate.sandbox.agent_hooks import shipped
 from tests.patience import PATIENCE
 from tests.sandbox.conftest import services
@@ -64,6 +65,7 @@ async def main():
     found["describe"] = await sandboxes.describe("!one:x")
     found["status"] = await sh(one, "cat /proc/self/status")
     found["ids"] = await sh(one, "cat /proc/self/uid_map")
+    found["inotify"] = await sh(one, "cat /proc/sys/user/max_inotify_instances")
     found["interfaces"] = await sh(one, "ls /sys/class/net")
     found["read only"] = await sh(one, "echo > /x || echo > /etc/x || echo > /run/room/x")
     found["unshare"] = await sh(one, "unshare --user true")
@@ -206,6 +208,7 @@ def test_the_posture_is_the_same(found: Any) -> None:
     assert (lines["NoNewPrivs"], lines["Seccomp"]) == ("1", "2")
     assert found["ids"][2].splitlines()[1].split() == ["1000", "0", "1"], "the room's user is the daemon's"
     assert found["interfaces"][2].split() == ["lo"]
+    assert int(found["inotify"][2]) == watches.of_a_room()["max_inotify_instances"]
     assert found["read only"][0] != 0
     assert found["unshare"][0] != 0
 
