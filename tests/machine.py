@@ -114,7 +114,7 @@ class Machine(Shell):
             out, _ = await process.communicate()
         assert process.returncode is not None
         text = out.decode(errors="replace")
-        print(f"{user}$ {command}\n{text[-2000:]}")
+        print(f"{user}$ {command}\n{text[-6000:]}")
         return process.returncode, text
 
     async def give_image(self, image: str, *, user: str = USER) -> None:

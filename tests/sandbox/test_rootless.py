@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pwd
+import random
 import shutil
 import signal
 import subprocess
@@ -147,9 +149,11 @@ def ordinary(image: str) -> Iterator[Ordinary]:
         pytest.fail("this test makes an ordinary user and so needs root: sudo scripts/test")
     home = Path(tempfile.mkdtemp(prefix="rl-"))
     name = f"roommate-{os.getpid()}"
-    subprocess.run(("useradd", "--home-dir", home, "--no-create-home", "--shell", "/bin/sh", name), check=True)
+    # Not the next free id: the users of test machines have such, and what runs as this one is killed at the end.
+    uid = random.choice(sorted(set(range(20_000, 60_000)) - {user.pw_uid for user in pwd.getpwall()}))
+    made = ("useradd", "--uid", str(uid), "--home-dir", home, "--no-create-home", "--shell", "/bin/sh", name)
+    subprocess.run(made, check=True)
     try:
-        uid = int(subprocess.run(("id", "-u", name), capture_output=True, text=True, check=True).stdout)
         assert f"{name}:" in Path("/etc/subuid").read_text(), "useradd gave no subordinate ids (see subuid(5))"
         ordinary = Ordinary(name, uid, home)
         _furnish(home, image)
