@@ -34,6 +34,7 @@ TOGETHER = {
     "tests/e2e/test_agents.py": "the agents' image",
     "tests/e2e/test_sharing.py": "the agents' image",
     "tests/e2e/test_noise.py": "noise",
+    "tests/sandbox/test_limits_reached.py": "limits reached",
     "tests/e2e/test_story.py": "the agents' image",
     "tests/sandbox/test_image.py": "making images",
     "tests/sandbox/test_site.py": "making images",

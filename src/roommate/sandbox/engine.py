@@ -112,7 +112,7 @@ class Engine:
         await self._ask("POST", f"/containers/{name}/start", fine=(304,))
 
     async def stop(self, name: str, grace: int = 2) -> None:
-        """SIGTERM, and SIGKILL after `grace` seconds. Fine when it does not run or is gone."""
+        """Its stop signal, and SIGKILL after `grace` seconds. Fine when it does not run or is gone."""
         await self._ask("POST", f"/containers/{name}/stop", {"timeout": grace}, fine=(304, 404))
 
     async def wait(self, name: str) -> int:
