@@ -75,6 +75,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset(
         {
             "allowance",
+            "memory",
             "words",
             "errors",
             "tied",

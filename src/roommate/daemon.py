@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from roommate import __version__, hooks, logs
+from roommate import __version__, hooks, logs, memory
 from roommate.agent.litellm_model import LiteLLMModel
 from roommate.alarm import Alarm
 from roommate.broker import (
@@ -298,6 +298,7 @@ class Daemon:
                 joining=set(),
                 trouble=lambda: health.trouble,
             )
+            group.create_task(memory.give_back())
             group.create_task(intake.run())
             group.create_task(audit.run(self._settings.audit_days))
             group.create_task(control.watch(self._journal))

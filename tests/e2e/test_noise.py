@@ -60,6 +60,26 @@ for kind, number, payload in hear(line := dial()):
 """
 
 
+REQUESTS = """
+import selectors
+ask = b"GET /nothing HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n" * 200
+waiting, until = selectors.DefaultSelector(), time.monotonic() + 5
+for _ in range(100):
+    line = socket.create_connection(("127.0.0.1", PORT))
+    line.setblocking(False)
+    waiting.register(line, selectors.EVENT_READ | selectors.EVENT_WRITE)
+while time.monotonic() < until:
+    for key, events in waiting.select(1):
+        try:
+            if events & selectors.EVENT_READ and not key.fileobj.recv(1 << 16):
+                waiting.unregister(key.fileobj)
+            elif events & selectors.EVENT_WRITE:
+                key.fileobj.send(ask)
+        except BlockingIOError:
+            pass
+"""
+
+
 async def test_dialling_in_again_and_again(two_rooms: TwoRooms) -> None:
     (await two_rooms.under(DIALLING)).assert_quiet()
 
@@ -86,3 +106,7 @@ async def test_a_hand_that_lies_about_its_files(two_rooms: TwoRooms) -> None:
         await operate(bot, "workspace", "get", two_rooms.noisy, "bye")
 
     (await two_rooms.under(LYING, meanwhile=look)).assert_quiet()
+
+
+async def test_requests_as_fast_as_they_go(two_rooms: TwoRooms) -> None:
+    (await two_rooms.under(f"PORT = 8080\n{REQUESTS}", hush=False)).assert_quiet()

@@ -47,7 +47,7 @@ class Tunnel:
         self._timer: asyncio.TimerHandle | None = None
 
     async def read(self) -> bytes:
-        """What came since, b"" when no more comes. Raises HandLost when the tunnel broke."""
+        """Some of what came since, b"" when no more comes. Raises HandLost when the tunnel broke."""
         while not self._received:
             self._check()
             if self._eof:
@@ -57,9 +57,11 @@ class Tunnel:
                 await self._reader
             finally:
                 self._reader = None
-        piece, self._received = bytes(self._received), bytearray()
-        self._used += self._held
-        self._held = 0
+        piece = bytes(self._received[:CHUNK])
+        del self._received[:CHUNK]
+        used = len(piece) if self._received else self._held  # what frames cost beyond their bytes comes with the last
+        self._used += used
+        self._held -= used
         if self._used >= WINDOW // 2 and not self._eof:
             self._line.write(credit(self._number, self._used))
             self._allowed += self._used

@@ -1,0 +1,31 @@
+"""Memory that was needed for a while goes back to the system: the C library keeps it in case we want it again."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import resource
+from pathlib import Path
+
+LOOK_SECONDS = 5.0
+WORTH = 16 << 20
+"""Bytes by which we have grown at which it is looked whether all of them are needed: that takes milliseconds."""
+
+
+async def give_back(every: float = LOOK_SECONDS) -> None:
+    """Look every so many seconds, until cancelled; at once where the C library has no such thing (malloc_trim(3) is glibc's)."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is None:
+        return
+    least = _resident()
+    while True:
+        await asyncio.sleep(every)
+        if _resident() > least + WORTH:
+            await asyncio.to_thread(trim, 0)
+            least = _resident()
+        least = min(least, _resident())
+
+
+def _resident() -> int:
+    """Bytes, as in proc(5)."""
+    return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * resource.getpagesize()
