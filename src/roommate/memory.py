@@ -13,7 +13,7 @@ WORTH = 16 << 20
 
 
 async def give_back(every: float = LOOK_SECONDS) -> None:
-    """Look every so many seconds, until cancelled; at once where the C library has no such thing (malloc_trim(3) is glibc's)."""
+    """Look every so many seconds, until cancelled; ends at once where the C library lacks glibc's malloc_trim(3)."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is None:
         return
