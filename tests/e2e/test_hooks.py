@@ -36,8 +36,9 @@ def hook(agent: str, name: str, payload: object) -> str:
 
 
 async def live(bot: Daemon, alice: Person, room: str, words: str, seconds: float = PATIENCE) -> Shown:
+    # Of a short turn nothing may be seen but its end, which has all of it in its details.
     found = await alice.wait(
-        lambda: next((m for m in bot.said(alice, room) if any(words in look for look in m.looks)), None),
+        lambda: next((m for m in bot.said(alice, room) if any(words in look for look in (*m.looks, m.html))), None),
         seconds,
         what=f"a message with {words!r}",
     )
