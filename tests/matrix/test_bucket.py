@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from roommate.matrix.bucket import BURST, LONGEST, Bucket
@@ -111,6 +111,7 @@ def test_progress_is_quick_where_no_limit_is_known() -> None:
     assert 0.3 < bucket.wait_to_show(10.0, 10.0) < 0.4
 
 
+@example(1.0, 1, [(0.0, 1), (0.0, 1)], 1e-309)
 @given(
     st.floats(0, 20),
     st.integers(1, 30),

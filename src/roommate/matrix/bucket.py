@@ -29,7 +29,7 @@ class Bucket:
     """
 
     def __init__(self, pace: float, now: float) -> None:
-        self.pace = pace
+        self.pace = pace if pace >= SHORTEST else 0.0  # as it is learned
         self._tokens = BURST
         self._at = now
         self._closed_until = now
