@@ -61,4 +61,5 @@ def main(arguments: list[str]) -> int:
     return NO_TESTS_RAN if others or not done.testsRun else 0
 
 
-sys.exit(main(sys.argv[1:]))
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
