@@ -135,9 +135,9 @@ class Person:
         return self
 
     async def close(self) -> None:
-        if self._sync is not None:
-            self._sync.cancel()
-            await asyncio.wait([self._sync])
+        while self._sync is not None and not self._sync.done():
+            self._sync.cancel()  # now and then aiohttp takes that for a timeout of its own
+            await asyncio.wait([self._sync], timeout=1)
         await self._http.close()
 
     async def __aenter__(self) -> Self:

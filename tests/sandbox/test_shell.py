@@ -163,7 +163,7 @@ async def test_much_output_is_whole_in_a_file(at: At) -> None:
 
 async def test_who_prints_while_nobody_looks_has_to_wait(at: At) -> None:
     before = _memory(at.hand.pid)
-    await at.leave("yes & echo $! >pid; wait", "y\n")
+    await at.leave("sh -c 'echo $$ >pid; exec yes' & wait", "y\n")
     pid = int((at.hand.workspace / "pid").read_text())
 
     async def written() -> int:
