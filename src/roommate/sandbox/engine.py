@@ -218,8 +218,8 @@ class Engine:
 
     def _ended(self, call: asyncio.Future[Any]) -> None:
         self._calls.discard(call)
-        if not call.cancelled():
-            call.exception()  # whoever asked may have gone away
+        if not call.cancelled() and call.exception() is not None:  # whoever asked may have gone away
+            self._service.doubt()
         if self._resting:
             self._resting.cancel()
         self._resting = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._rest)

@@ -24,6 +24,8 @@ SOCKET_PATH_BYTES = 107
 """Longest path of a Unix socket on Linux, see unix(7)."""
 
 _START_SECONDS = 15
+_DYING_SECONDS = 0.5
+"""In which a process that no longer answers has ended, if it is about to."""
 _PLACES = re.compile(r"HOME|XDG_\w+|CONTAINERS_\w+|STORAGE_\w+")
 _SECRET = re.compile(r"KEY|TOKEN|PASS|SECRET|CREDENTIAL", re.IGNORECASE)
 
@@ -46,6 +48,7 @@ class Service:
         self._log = self._socket.with_suffix(".log")
         self._process: asyncio.subprocess.Process | None = None
         self._resting = False
+        self._doubtful = False
         self._starting = asyncio.Lock()
 
     @property
@@ -63,9 +66,18 @@ class Service:
         async with self._starting:
             if self._resting or not self._socket.exists():  # somebody deleted the folder, which it works in
                 await self._end()  # its last act is to remove its socket
+            if self._doubtful and self._process is not None:  # that it was killed just now may not be known here yet
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_DYING_SECONDS):
+                        await self._process.wait()
+            self._doubtful = False
             if self._process is None or self._process.returncode is not None:
                 await self._start()
         return self._socket
+
+    def doubt(self) -> None:
+        """A call got no answer: the next one waits a moment, to see whether it is ending."""
+        self._doubtful = True
 
     def rest(self) -> None:
         """End it until somebody asks again. Not while a call is on its way."""
