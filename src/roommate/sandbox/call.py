@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 from roommate.errors import HandLost, SandboxError
+from roommate.ports import Take
 from roommate.sandbox.inside.frames import (
     CHUNK,
     COST,
@@ -25,8 +25,6 @@ from roommate.sandbox.line import Line
 
 LAST_BYTES = 4 << 20
 """Output that may still come of what should have ended: its reader was slow, and pipes hold some."""
-
-Take = Callable[[bytes], Awaitable[None] | None]
 
 
 class Call:

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from roommate.errors import HandLost, SandboxError, ToolError
+from roommate.ports import Take
 from roommate.sandbox.answers import Done, Ended, JobState, JobStates, Looked, Refused, Size, Total, entries
-from roommate.sandbox.call import Call, Take
+from roommate.sandbox.call import Call
 from roommate.sandbox.connection import Connection
 from roommate.sandbox.handlers import Handlers
 from roommate.sandbox.inside.frames import MAX_FRAME, VERSION

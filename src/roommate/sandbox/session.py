@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from roommate.sandbox.call import Call, Take
+from roommate.ports import Take
+from roommate.sandbox.call import Call
 from roommate.words import Exit
 
 

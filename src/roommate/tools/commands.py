@@ -7,8 +7,8 @@ import signal
 
 from roommate.ports import Emit, Hand
 from roommate.tools.arguments import ReadBackground, RunCommand, StopBackground
-from roommate.tools.bounded import Bounded, Excerpt
-from roommate.tools.live_output import LiveOutput
+from roommate.tools.bounded import Excerpt
+from roommate.tools.live_output import watched
 from roommate.tools.outcome import Outcome
 from roommate.tools.plain import shown
 from roommate.words import Exit, Job
@@ -27,19 +27,10 @@ async def run(
     if asked.background:
         return await _start(asked, hand, keep)
     timeout = min(asked.timeout or default, longest)
-    printed = Bounded(keep // 2, keep // 2)
-    live = LiveOutput(call_id, emit)
-
-    def take(piece: bytes) -> None:
-        printed.add(piece)
-        live.add(piece)
-
-    try:
+    with watched(call_id, emit, keep) as (printed, take):
         ended = await hand.run(
             asked.command, cwd=asked.cwd or WORKSPACE, timeout=timeout, on_output=take, spill_after=keep
         )
-    finally:
-        live.close()
     text = shown(printed.excerpt(), ended.spilled or "")
     how = ending(ended)
     advice = ""

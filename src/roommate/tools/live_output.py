@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from roommate.ports import Emit
+from roommate.ports import Emit, Take
+from roommate.tools.bounded import Bounded
 from roommate.tools.plain import plain
 from roommate.words import ToolOutput
 
@@ -44,6 +47,21 @@ class LiveOutput:
         if text := plain(ready):
             self._last = self._loop.time()
             self._emit(ToolOutput(self._call_id, text))
+
+
+@contextmanager
+def watched(call_id: str, emit: Emit, keep: int) -> Iterator[tuple[Bounded, Take]]:
+    """What the model gets of what is printed, `keep` bytes, and what takes the pieces, while people watch."""
+    printed, live = Bounded(keep // 2, keep // 2), LiveOutput(call_id, emit)
+
+    def take(piece: bytes) -> None:
+        printed.add(piece)
+        live.add(piece)
+
+    try:
+        yield printed, take
+    finally:
+        live.close()
 
 
 def _complete(piece: bytes) -> int:

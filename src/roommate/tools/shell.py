@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from roommate.ports import Emit, Hand
 from roommate.tools.arguments import Shell
-from roommate.tools.bounded import Bounded
 from roommate.tools.commands import ending, with_status
-from roommate.tools.live_output import LiveOutput
+from roommate.tools.live_output import watched
 from roommate.tools.outcome import Outcome
 from roommate.tools.plain import plain, shown
 from roommate.words import ShellLook
@@ -19,14 +18,7 @@ async def use(
     call_id: str, asked: Shell, hand: Hand, emit: Emit, *, default: float, longest: float, keep: int
 ) -> Outcome:
     """Times are seconds; `keep` is how many bytes of output the model gets."""
-    printed = Bounded(keep // 2, keep // 2)
-    live = LiveOutput(call_id, emit)
-
-    def take(piece: bytes) -> None:
-        printed.add(piece)
-        live.add(piece)
-
-    try:
+    with watched(call_id, emit, keep) as (printed, take):
         look = await hand.shell(
             asked.command or None,
             typed=asked.input or None,
@@ -36,8 +28,6 @@ async def use(
             on_output=take,
             spill_after=keep,
         )
-    finally:
-        live.close()
     how, more = _state(look)
     text = with_status(shown(printed.excerpt(), look.spilled or ""), f"{how}{more}")
     return Outcome(text, how, ok=asked.end or (look.end is None and not look.code))
