@@ -21,6 +21,7 @@ MIDDLE = frozenset(
         "checkup",
         "control_room",
         "desk",
+        "doors",
         "egress",
         "health",
         "holds",
@@ -48,7 +49,10 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"demo"}),
     frozenset({"process"}),
     frozenset({"daemon"}),
+    frozenset({"app"}),
+    frozenset({"features"}),
     MIDDLE,
+    frozenset({"operations"}),
     frozenset(
         {
             "matrix",

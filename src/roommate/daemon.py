@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from roommate import __version__, hooks, logs, memory
 from roommate.agent.litellm_model import LiteLLMModel
 from roommate.alarm import Alarm
+from roommate.app import bound
 from roommate.broker import (
     Addresses,
     Broker,
@@ -31,8 +32,11 @@ from roommate.control import NAME
 from roommate.control.server import Server
 from roommate.control_room import ControlRoom
 from roommate.desk.methods import methods
+from roommate.desk.rooms import find
 from roommate.desk.steering import Steering
 from roommate.desk.web import routes
+from roommate.doors import command_line, socket
+from roommate.doors.socket import SocketDoor
 from roommate.errors import ControlError, TokenRevoked, Transient
 from roommate.health import Health
 from roommate.holds import FLAG, Holds
@@ -45,6 +49,7 @@ from roommate.matrix.sender import Sender
 from roommate.monitoring.alerts import Alerts
 from roommate.monitoring.counted import CountedModel, CountedTools, CountedUsages
 from roommate.monitoring.counts import Counts
+from roommate.operations import Operations
 from roommate.parts import choice_of, model_of, sandboxes_of, site_of
 from roommate.ports import Model
 from roommate.questions import Questions
@@ -248,6 +253,10 @@ class Daemon:
                 there = RoomProposals(room_id, forge, repos, audit, protected=protected)
                 return there if forge.site.token else None
 
+            async def named(name: str) -> RoomId:
+                return (await find(rooms, name)).room_id
+
+            operations = Operations(inbox.do, named, lambda: self._settings.operator_ids)
             self._intake = intake = Intake(homeserver, inbox, stored)
             self._steering.house = house = House(
                 set_to=lambda: self._settings,
@@ -257,6 +266,7 @@ class Daemon:
                 turns=Turns(database),
                 rooms=rooms,
                 holds=holds,
+                operations=operations,
                 cards=cards,
                 questions=questions,
                 upgrades=upgrades,
@@ -319,7 +329,10 @@ class Daemon:
             group.create_task(watch_flags(self._settings.state_dir, FLAG, FILE, tell=noticed))
             redeploys.look()  # what was written before the watch
             await go_on()
-            self._control.methods |= methods(house)
+            operations.add(bound(house))
+            door = SocketDoor(audit, questions)
+            self._control.methods |= methods(house) | socket.methods(operations, door)
+            self._control.methods[command_line.NAME] = command_line.method(operations, door)
             self._control.starting = False
             log.info("ready after %.1f s as %s", time.monotonic() - self._started, self._settings.bot)
             self._systemd.ready(self._in_a_line())

@@ -24,6 +24,7 @@
     ├── ProgramFailed          a program of the operator's, such as ALERT_COMMAND, did not do its work
     ├── ToolError              what a tool tells the model when it could not do its work
     ├── NotPermitted           somebody asked for what only others may do
+    ├── Misused                what was asked is not written as it has to be; the command line ends with exit code 2
     ├── NotFound               there is no room, turn or question of that name
     └── ControlError           the daemon did not do what it was asked at its control socket
         └── NotRunning         there is no daemon to ask; the process ends with exit code 3
@@ -142,6 +143,10 @@ class NotPermitted(RoommateError):
         self.what = what
         """As `words.Deed` has it: what would have been done, such as ``egress.add``."""
         self.subject = subject
+
+
+class Misused(RoommateError):
+    exit_code = 2
 
 
 class NotFound(RoommateError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 
-from roommate.store import Pause, Pauses, pauses
+from roommate.store import Pause, Pauses
 from roommate.words import RoomId
 
 FLAG = "PAUSE"
@@ -39,17 +39,6 @@ class Holds:
     def of_all(self) -> Pause | None:
         """What holds every room back."""
         return self._flag_of_all() or self._standing.get(None)
-
-    async def pause(self, room_id: RoomId | None, by: str) -> None:
-        """See `pauses.pausing`."""
-        await self._pauses.do(pauses.pausing(room_id, by))
-        await self.reload()
-
-    async def resume(self, room_id: RoomId | None) -> bool:
-        """See `pauses.resuming`."""
-        removed = await self._pauses.do(pauses.resuming(room_id))
-        await self.reload()
-        return removed
 
     async def reload(self) -> None:
         """What is paused has changed in the store."""

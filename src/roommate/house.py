@@ -12,6 +12,7 @@ from roommate.config import Settings
 from roommate.control_room import ControlRoom
 from roommate.holds import Holds
 from roommate.monitoring.counts import Counts
+from roommate.operations import Operations
 from roommate.ports import Doors, Model, Progress, Sandboxes, Spools, Tools, Window
 from roommate.questions import Questions
 from roommate.redeploy import Redeploys
@@ -67,6 +68,7 @@ class House:
     turns: Turns
     rooms: Rooms
     holds: Holds
+    operations: Operations
     cards: Cards
     questions: Questions
     upgrades: Upgrades

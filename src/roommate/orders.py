@@ -17,6 +17,8 @@ from roommate.chat.commands import Changed, Command
 from roommate.checkup import Known, examine
 from roommate.desk import chat as desk
 from roommate.desk import rooms
+from roommate.doors.chat import ChatDoor, obey
+from roommate.doors.reference import of_chat
 from roommate.errors import NotPermitted, RoommateError, StateError
 from roommate.house import House
 from roommate.questions import Decide
@@ -76,7 +78,7 @@ class Orders:
             ROLLBACK: functools.partial(self._redeploy, ROLLBACK),
             "version": self._version,
             "ping": self._ping,
-            **{name: self._at_the_desk(name) for name in ("rooms", "who", "pause", "resume", "settings")},
+            **{name: self._at_the_desk(name) for name in ("rooms", "who", "settings")},
         }
         self._deciders: dict[str, Decide] = {RESET_WORKSPACE: self._reset_workspace}
         self.carrying_out = 0
@@ -85,8 +87,14 @@ class Orders:
     async def obey(self, waiting: Waiting, command: Command, thread: EventId | None) -> None:
         """Do a command and answer it, together with its inbox row."""
         act, deeds = self._acts.get(command.name), []
+        if act is None:
+            house = self._house
+            door = ChatDoor(waiting, thread, house.inbox, house.questions, self._room.say)
+            await obey(house.operations, house.settings, door, waiting, command, thread)
+            house.progress.wake()
+            return
         try:
-            said = await act(waiting, command.argument, thread) if act else voice.unknown_command(command.name)
+            said = await act(waiting, command.argument, thread)
         except NotPermitted as refusal:
             said = str(refusal)
             deeds = [self._deed(waiting, refusal.what, DeedOutcome.REFUSED, refusal.subject)]
@@ -196,7 +204,7 @@ class Orders:
         return f"The workspace is empty now, as {by} decided."
 
     async def _help(self, waiting: Waiting, argument: str, thread: EventId | None) -> str:
-        return voice.help_text()
+        return voice.help_text() + "\n" + of_chat(one.operation for one in self._house.operations.known.values())
 
     async def _ping(self, waiting: Waiting, argument: str, thread: EventId | None) -> str:
         late = max(0, time.time() * 1000 - waiting.incoming.sent_at)

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from roommate.chat import commands, voice
 from roommate.chat.commands import Command
+from roommate.doors.chat import unknown
 from roommate.words import Message, UserId
 
 BOT = UserId("@roommate:example.org")
@@ -70,8 +71,9 @@ def test_who_a_message_is_for(message: Message, people: int, to_us: bool, meant:
 
 
 def test_a_slip_of_the_finger_is_understood() -> None:
-    assert "`!status`" in voice.unknown_command("stauts")
-    assert "mean" not in voice.unknown_command("zzzzzz")
+    names = ["help", "status", "stop"]
+    assert "`!status`" in unknown("stauts", names)
+    assert "mean" not in unknown("zzzzzz", names)
 
 
 def test_help_names_every_command() -> None:

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from roommate import __version__
+from roommate.app import DECLARED
 from roommate.chat.commands import SPECS
 from roommate.demo.homeserver import Synapse
 from tests.conftest import PASSWORD, MakeDaemon
@@ -134,4 +135,5 @@ async def test_doctor_knows_the_login(homeserver: Synapse, daemon: MakeDaemon, t
 def test_the_document_knows_every_command() -> None:
     text = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
     described = set(re.findall(r"^\| `!(\w+)", text, re.MULTILINE))
-    assert described == {spec.name for spec in SPECS}
+    declared = {form.words.split()[0] for operation in DECLARED for form in operation.chat}
+    assert described == {spec.name for spec in SPECS} | declared

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
+from tests.cli.test_commands import roommate
 from tests.conftest import MakeDaemon, MakePerson
+from tests.e2e.test_audit import log_of
 from tests.harness import Daemon
 from tests.person import Person, Shown
 from tests.scripted_model import ScriptedModel
@@ -89,8 +92,14 @@ async def test_operators_pause_and_look_around_in_chat(
         await who.say(place, text)
         return (await who.wait(lambda: bot.said(who, place)[before:], what=text))[0].body
 
-    for command in ("rooms", "pause", "pause all", "resume", "settings"):
+    for command in ("rooms", "settings"):
         assert await told(bob, f"!{command}") == f"`!{command.split()[0]}` is for operators."
+    for command in ("pause", "pause all", "resume"):
+        refusal = f"Only an operator can use `!{command.split()[0]}`: ask `{alice.user_id}`."
+        assert await told(bob, f"!{command}") == refusal
+    assert await told(alice, "!pause for lunch") == (
+        "- `!pause`, `!pause all` holds back what is said in a room, or in all, until it is resumed (operators)"
+    )
     assert f"operators: `{alice.user_id}`" in await told(bob, "!who")
     assert "you are one of those who may ask; 3 members here" in await told(bob, "!who")
     assert "you are an operator" in await told(alice, "!who")
@@ -114,3 +123,33 @@ async def test_operators_pause_and_look_around_in_chat(
     assert "Resumed." in await told(alice, "!resume all", mine)
     assert (await alice.answer_to(asked)).body.startswith("one")
     assert "not paused" in await told(alice, "!resume")
+
+    # Whoever pauses from the host has done the same, as the audit log has it.
+    code, out, err = await roommate(bot.folder, "rooms", "pause", **bot.settings)
+    assert (code, err) == (0, "")
+    assert out.startswith("All rooms are paused: ")
+    assert await roommate(bot.folder, "rooms", "resume", "--json", **bot.settings) == (
+        0, '{\n "room_id": null,\n "ended": true,\n "still": ""\n}\n', "")  # fmt: skip
+    for line, wrong in (
+        (("rooms", "pause", "Nowhere"), (1, "the bot is in no room 'Nowhere'")),
+        (("rooms", "pause", room, mine), (2, "one argument too many")),
+        (("rooms", "pause", "--loud"), (2, "no such option: --loud (usage: roommate rooms pause [ROOM] [--json])")),
+    ):
+        code, out, err = await roommate(bot.folder, *line, **bot.settings)
+        assert (code, out, err.count("\n"), wrong[1] in err) == (wrong[0], "", 1, True), err
+    done = [(one["what"], one["subject"], one["outcome"], one["via"] == "socket") for one in await log_of(bot)
+            if one["what"] in ("pause", "resume")]  # fmt: skip
+    assert done == [
+        *[("pause", "", "refused", False), ("pause", "all", "refused", False), ("resume", "", "refused", False)],
+        *[("pause", "", "done", False), ("pause", "all", "done", False), ("resume", "", "done", False)],
+        *[("resume", "all", "done", False), ("pause", "all", "done", True), ("resume", "all", "done", True)],
+        ("pause", "", "failed", True),
+    ]
+
+
+async def test_without_a_daemon_the_command_line_says_what_is_wrong(tmp_path: Path) -> None:
+    code, out, err = await roommate(tmp_path, "rooms", "pause", STATE_DIR=str(tmp_path))
+    assert (code, out, "no daemon is running here" in err) == (3, "", True)
+    assert (await roommate(tmp_path, "rooms", "pause", "--loud"))[0] == 2
+    code, out, _ = await roommate(tmp_path, "rooms", "pause", "--help", COLUMNS="200")
+    assert (code, "Holds back what is said in a room" in out, "A room; without one: all of them." in out) == (0, 1, 1)

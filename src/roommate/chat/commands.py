@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,8 +57,6 @@ SPECS = (
     Spec("rollback", "!rollback", "goes back to the release before (operators)"),
     Spec("version", "!version", "shows the release that runs"),
     Spec("who", "!who", "says who may do what here"),
-    Spec("pause", "!pause [all]", "holds back what is said here, or in all rooms, until `!resume` (operators)"),
-    Spec("resume", "!resume [all]", "ends that: all that waits is answered, in order (operators)"),
     Spec("rooms", "!rooms", "shows the rooms that I am in (operators)"),
     Spec("settings", "!settings", "shows what is set, without secrets (operators)"),
     Spec("ping", "!ping", "answers with how long your message took to get here"),
@@ -74,12 +71,6 @@ def parse(text: str) -> Command | None:
     """The command that a text is, None when it is none (``!`` alone and ``!!`` are talk)."""
     match = _COMMAND.fullmatch(text.strip())
     return Command(match[1].lower(), match[2].strip()) if match else None
-
-
-def suggestion(name: str) -> str | None:
-    """The command that somebody who wrote `name` most likely meant."""
-    close = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.5)
-    return close[0] if close else None
 
 
 def without_mention(text: str, names: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from roommate.chat.commands import SPECS, suggestion
+from roommate.chat.commands import SPECS
 from roommate.words import AgentUsage, Check, Deed, DeedOutcome, Usage
 
 QUEUED = "⏳"
@@ -90,11 +90,6 @@ def restored(at: int) -> str:
         f"I was restored from a backup of {when}: this room's files, its settings and what I remember are as they were "
         "then. What I have answered since I do not answer again; what I have not answered comes now."
     )
-
-
-def unknown_command(name: str) -> str:
-    meant = suggestion(name)
-    return f"I do not know `!{name}`." + (f" Did you mean `!{meant}`?" if meant else "") + " `!help` lists what I know."
 
 
 def not_allowed(operators: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -28,9 +29,15 @@ def main() -> None:
             except BrokenPipeError:  # who reads it has read enough, and nothing more is to be written at the end
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(code)
-        from roommate.cli.app import app
+        from roommate.cli import remote
 
-        app()
+        if remote.knows(sys.argv[1:]):
+            with contextlib.suppress(errors.NotRunning):  # then what is wrong with the line comes first
+                remote.run(sys.argv[1:])
+                return
+        from roommate.cli.app import complete
+
+        complete()()
     except* errors.RoommateError as group:
         error = errors.first(group)
         sys.stderr.write(f"roommate: {printable('; '.join(str(error).splitlines()))}\n")

@@ -30,6 +30,15 @@ app.add_typer(workspace.app, name="workspace")
 app.add_typer(turns.app, name="turns")
 app.add_typer(approvals.app, name="approvals")
 
+
+def complete() -> typer.Typer:
+    """With all that the daemon does."""
+    from roommate.cli import declared
+
+    declared.add_to(app, {"rooms": rooms.app})
+    return app
+
+
 INTERRUPTED = 130  # as a shell says of a program that Ctrl-C ended; the same for SIGTERM and a closed terminal
 
 

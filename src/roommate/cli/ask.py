@@ -6,19 +6,15 @@ import base64
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
-
-import typer
 
 from roommate.cli.status import connect
 from roommate.printable import printable
 
 JsonObject = dict[str, Any]
 Column = Callable[[JsonObject], object]
-WIDEST = 1000
-"""Columns of a table that no terminal is narrower than: it is for another program, or a file."""
 
 
 def ask(method: str, **params: Any) -> Any:
@@ -59,23 +55,29 @@ def table(found: Sequence[JsonObject], columns: Mapping[str, Column], *, as_json
     if as_json:
         show_json(found)
         return
-    from rich.console import Console
-    from rich.table import Column as Head
-    from rich.table import Table
-    from rich.text import Text
-
-    shown = Table(*(Head(name, overflow="fold") for name in columns), box=None)
-    for one in found:
-        shown.add_row(*(Text(printable(column(one))) for column in columns.values()))
-    Console(width=None if sys.stdout.isatty() else WIDEST).print(shown)
+    show_table(list(columns), [[str(column(one)) for column in columns.values()] for one in found])
 
 
-def lines(rows: Iterator[tuple[str, object]] | Sequence[tuple[str, object]]) -> None:
-    """A name and what it is, one a line."""
-    rows = list(rows)
-    width = max(len(name) for name, _ in rows)
-    for name, text in rows:
-        typer.echo(f"{name:{width}}  {printable(text)}")
+def show_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """In columns: as wide as the terminal, or as they are for another program, or a file. Without `heads` each row is a
+    name and what it is."""
+    rows = [[printable(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Column as Head
+        from rich.table import Table
+        from rich.text import Text
+
+        shown = Table(*(Head(name, overflow="fold") for name in heads), box=None, show_header=bool(heads))
+        for row in rows:
+            shown.add_row(*map(Text, row))
+        Console().print(shown)
+        return
+    rows = [list(heads), *rows] if heads else rows
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        line = "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))
+        sys.stdout.write(line.rstrip() + "\n")
 
 
 def show_json(found: Any) -> None:

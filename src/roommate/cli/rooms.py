@@ -39,7 +39,8 @@ def _show(room: Room, as_json: AsJson = False) -> None:
         ask.show_json(found)
         return
     line = found["line"]
-    ask.lines(
+    ask.show_table(
+        (),
         [
             ("room", line["room_id"]),
             ("name", line["name"]),
@@ -59,19 +60,6 @@ def _show(room: Room, as_json: AsJson = False) -> None:
             for one in found["agents"]
         ]
     )  # fmt: skip
-
-
-@app.command("pause")
-def _pause(room: RoomOrAll = "") -> None:
-    """Hold back what is said: it is answered, in order, when the room is resumed."""
-    ask.ask("rooms.pause", room=room)
-
-
-@app.command("resume")
-def _resume(room: RoomOrAll = "") -> None:
-    """End a pause."""
-    if not ask.ask("rooms.resume", room=room):
-        typer.echo("It was not paused this way: `roommate rooms ls` shows what is, and by whom.", err=True)
 
 
 @app.command("leave")

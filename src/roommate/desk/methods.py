@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import pwd
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -18,7 +17,6 @@ from roommate.desk.params import (
     Newest,
     OfFile,
     OfRoom,
-    OfRoomOrAll,
     OfTurn,
     OpenShell,
     Piece,
@@ -29,6 +27,7 @@ from roommate.desk.params import (
     Typed,
 )
 from roommate.desk.shells import Shells
+from roommate.doors.socket import SOCKET, name_of
 from roommate.errors import RoommateError
 from roommate.house import House
 from roommate.words import Deed, DeedOutcome, EventId, Exit, RoomId
@@ -36,17 +35,6 @@ from roommate.words import Deed, DeedOutcome, EventId, Exit, RoomId
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-SOCKET = "socket"
-"""Where a deed came from."""
-
-
-def name_of(caller: Caller) -> str:
-    """Who it is, for people in the rooms."""
-    try:
-        return f"{pwd.getpwuid(caller.uid).pw_name} on the host"
-    except KeyError:
-        return f"user {caller.uid} on the host"
 
 
 def deed_of(caller: Caller, what: str) -> Deed:
@@ -59,8 +47,6 @@ def methods(house: House) -> dict[str, Method]:
     return {
         "rooms.list": Method(desk.rooms),
         "rooms.show": Method(desk.room, OfRoom),
-        "rooms.pause": Method(desk.pause, OfRoomOrAll),
-        "rooms.resume": Method(desk.resume, OfRoomOrAll),
         "rooms.leave": Method(desk.leave, OfRoom),
         "sandbox.list": Method(desk.sandboxes),
         "sandbox.disk": Method(desk.disk),
@@ -146,16 +132,6 @@ class _Desk:
             deed, room_id, lambda: speaking.react(self._house, room_id, target, params.key, params.session)
         )
 
-    async def pause(self, params: OfRoomOrAll, caller: Caller) -> None:
-        room_id = await self._id(params.room) if params.room else None
-        holds = self._house.holds
-        await self._noted(deed_of(caller, "pause"), room_id, lambda: holds.pause(room_id, name_of(caller)))
-
-    async def resume(self, params: OfRoomOrAll, caller: Caller) -> bool:
-        room_id = await self._id(params.room) if params.room else None
-        deed = deed_of(caller, "resume")
-        return await self._noted(deed, room_id, lambda: self._house.holds.resume(room_id))
-
     async def leave(self, params: OfRoom, caller: Caller) -> None:
         room_id = await self._id(params.room)
         await self._noted(deed_of(caller, "room.leave"), room_id, lambda: rooms.leave(self._house, room_id))
@@ -237,7 +213,7 @@ class _Desk:
         return await approvals.decide(self._house, card, choice, name_of(caller), deed)
 
     async def _id(self, named: str) -> RoomId:
-        return (await rooms.find(self._house, named)).room_id
+        return (await rooms.find(self._house.rooms, named)).room_id
 
     async def _noted(self, deed: Deed, room_id: RoomId | None, act: Callable[[], Awaitable[T]]) -> T:
         """Do it, and write down that it was done, or that it failed."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from roommate.errors import NotFound
 from roommate.house import House
-from roommate.store import RoomRow
+from roommate.store import RoomRow, Rooms
 from roommate.words import AgentUsage, RoomId
 
 DESCRIBE_SECONDS = 5
@@ -55,7 +55,7 @@ async def rooms(house: House) -> Sequence[RoomLine]:
 
 async def room(house: House, named: str) -> RoomView:
     """Raises NotFound."""
-    row = await find(house, named)
+    row = await find(house.rooms, named)
     [line] = [line for line in await rooms(house) if line.room_id == row.room_id]
     spending = await house.turns.spending(row.room_id)
     return RoomView(
@@ -69,9 +69,9 @@ async def room(house: House, named: str) -> RoomView:
     )
 
 
-async def find(house: House, named: str) -> RoomRow:
+async def find(rooms: Rooms, named: str) -> RoomRow:
     """The room that the bot is in of this id, of an id that begins so, or of this name. Raises NotFound."""
-    known = await house.rooms.all()
+    known = await rooms.all()
     begins = named.removeprefix("!")
     for found in (
         [row for row in known if row.room_id == named],

@@ -11,9 +11,10 @@ from dataclasses import replace
 from roommate import premises
 from roommate.config import Settings, load, written
 from roommate.control.methods import Caller, Method, Params
-from roommate.desk.methods import SOCKET, deed_of
+from roommate.desk.methods import deed_of
 from roommate.desk.settings import Difference, Reloaded, changed, differences
 from roommate.desk.status import Status, status
+from roommate.doors.socket import SOCKET
 from roommate.errors import StateError
 from roommate.house import House
 from roommate.logs import Logs

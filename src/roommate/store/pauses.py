@@ -5,12 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from roommate.store.database import Database, Work
 from roommate.words import RoomId
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +26,6 @@ class Pauses:
     async def all(self) -> Sequence[Pause]:
         rows = await self._db.run(lambda c: c.execute("SELECT room_id, by, since FROM pauses").fetchall())
         return [Pause(RoomId(room) if room else None, by, since) for room, by, since in rows]
-
-    async def do(self, work: Work[T]) -> T:
-        return await self._db.run(work)
 
 
 def pausing(room_id: RoomId | None, by: str) -> Work[object]:

@@ -1,0 +1,50 @@
+"""What is declared as an operation, as commands of Typer's: for ``--help``, and what is wrong with a line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from inspect import Parameter, Signature
+from typing import Annotated, Any
+
+import typer
+
+from roommate.app import DECLARED
+from roommate.cli import remote
+from roommate.operations import Form, Operation
+from roommate.operations.words import Word, words_of
+
+
+def add_to(app: typer.Typer, groups: Mapping[str, typer.Typer]) -> None:
+    """Every one, to the group of its first word, or to `app`."""
+    for operation in DECLARED:
+        for form in operation.cli:
+            *group, name = form.words.split()
+            where = groups[group[0]] if group else app
+            help_text = f"{operation.does[0].upper()}{operation.does[1:]}."
+            where.command(name, help=help_text)(_command(operation, form))
+
+
+def _command(operation: Operation[Any, Any, Any], form: Form) -> Any:
+    def command(**given: Any) -> None:
+        remote.run(sys.argv[1:])
+
+    parameters = [_parameter(word) for word in words_of(operation.params, form)]
+    as_json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+    parameters.append(Parameter("as_json", Parameter.KEYWORD_ONLY, annotation=as_json, default=False))
+    setattr(command, "__signature__", Signature(parameters))  # noqa: B010 — what Typer goes by
+    command.__annotations__ = {one.name: one.annotation for one in parameters}
+    return command
+
+
+def _parameter(word: Word) -> Parameter:
+    kind: Any = list[str] if word.many else word.kind
+    about: Any
+    if word.is_option:
+        about = typer.Option(*filter(None, (word.short, word.option)), help=word.description)
+    else:
+        about = typer.Argument(metavar=word.written, help=word.description)
+    default = Parameter.empty if word.required else False if kind is bool else None
+    if default is None:
+        kind = kind | None
+    return Parameter(word.name, Parameter.KEYWORD_ONLY, annotation=Annotated[kind, about], default=default)

@@ -1,0 +1,77 @@
+"""The door for the command line: ``roommate WORDS …`` comes as it was typed, and is told what to print.
+
+So `roommate` itself loads none of the declarations in order to ask for one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from roommate.control.methods import Caller, Method, Params
+from roommate.doors.socket import Asked, SocketDoor
+from roommate.errors import Misused
+from roommate.operations import Form, Operation, Operations, Table
+from roommate.operations.words import JSON, cli_usage, typed
+
+NAME = "operations.cli"
+"""The method."""
+
+
+class Typed(Params):
+    arguments: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What to print: the `result` as JSON, or for people a table, Markdown, or plain text."""
+
+    as_json: bool
+    result: Any = None
+    table: Table | None = None
+    markdown: str = ""
+    text: str = ""
+
+
+def method(operations: Operations, door: SocketDoor) -> Method:
+    async def act(params: Typed, caller: Caller) -> Shown:
+        known = [bound.operation for bound in operations.known.values()]
+        operation, raw, as_json = understood(known, params.arguments)
+        result = await operations.perform(operation.name, raw, door.call(caller))
+        if as_json:
+            return Shown(as_json=True, result=result)
+        if isinstance(result, Asked):
+            number = result.approval
+            text = f"The room is asked: question {number}. `roommate approvals approve {number}` says yes."
+            return Shown(as_json=False, markdown=text)
+        if operation.terminal is None:
+            return Shown(as_json=False, markdown=operation.reads(result))
+        shown = operation.terminal(result)
+        return Shown(as_json=False, table=shown) if isinstance(shown, Table) else Shown(as_json=False, text=shown)
+
+    return Method(act, Typed)
+
+
+def understood(
+    operations: Iterable[Operation[Any, Any, Any]], arguments: Sequence[str]
+) -> tuple[Operation[Any, Any, Any], Any, bool]:
+    """What is meant: the operation, its parameters, and whether the answer is to be JSON. Raises Misused."""
+    found: tuple[Operation[Any, Any, Any], Form] | None = None
+    for operation in operations:
+        for form in operation.cli:
+            words = form.words.split()
+            longer = found is None or len(words) > len(found[1].words.split())
+            if list(arguments[: len(words)]) == words and longer:
+                found = operation, form
+    if found is None:
+        raise Misused(f"there is no `roommate {' '.join(arguments[:2])}`: `roommate --help` shows what there is")
+    operation, form = found
+    rest = list(arguments[len(form.words.split()) :])
+    end = rest.index("--") if "--" in rest else len(rest)
+    if as_json := JSON in rest[:end]:
+        rest.remove(JSON)
+    try:
+        return operation, typed(operation, form, rest), as_json
+    except Misused as error:
+        raise Misused(f"{error} (usage: {cli_usage(operation, form)} [{JSON}])") from None

@@ -1,0 +1,177 @@
+"""An operation as it is declared, and what one can come to."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from roommate.store import Transaction, Work
+from roommate.words import Question, RoomId
+
+if TYPE_CHECKING:
+    from roommate.operations.call import Call
+
+F = TypeVar("F")
+P = TypeVar("P", bound="Params")
+R = TypeVar("R")
+
+
+class Who(enum.IntEnum):
+    """Who may ask for it: whoever can do more can do what is below, too."""
+
+    ANYONE = 0
+    """Of those who may ask the bot for anything."""
+    OPERATORS = 1
+    HOST = 2
+    """Whoever may use the control socket."""
+
+
+class Params(BaseModel):
+    """What an operation takes: what is not named in it is a mistake. A field's `title` is how it is written in usage
+    lines, its `description` the help on it. The field `room` is the room that it is about: in chat the one it is said
+    in."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Short:
+    """In a field's annotation: the short name of its option, such as ``-n``."""
+
+    name: str
+
+
+RoomName = Annotated[
+    str, Field(min_length=1, max_length=300, description="A room's id, the beginning of one, or a room's name.")
+]
+
+
+class OfRoom(Params):
+    room: RoomName
+
+
+class OfRoomOrAll(Params):
+    room: Annotated[str, Field(max_length=300, description="A room; without one: all of them.")] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The words that it is called by in chat (``egress add``, without the ``!``) or on the command line, and the
+    parameters that they stand for; the others follow them."""
+
+    words: str
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+
+
+def form(words: str, **fixed: Any) -> Form:
+    return Form(words, fixed)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What a terminal shows as columns; without `heads` each row is a name and what it is. Cells are plain text."""
+
+    rows: Sequence[Sequence[str]]
+    heads: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged(Generic[R]):
+    """A result where nothing had to be changed: there is nothing to be written down."""
+
+    result: R
+
+
+@dataclass(frozen=True, slots=True)
+class Change(Generic[R]):
+    """What is changed in the database: a part of the transaction that answers it and writes it down, so that a crash
+    leaves all of it or nothing.
+
+    `work` does it and gives the result; it must not wait for anything. `after` is called when all of it is on the disk,
+    as a start would see it there. Where somebody else's transaction has to take it along, `carrier` is given it with
+    `carried` for the work, and gives False where that did not come about: then `work` is done by itself.
+    """
+
+    work: Work[R | Unchanged[R]]
+    after: Callable[[], Awaitable[None]] | None = None
+    subject: str | None = None
+    """What it was done to, for the audit log, where `Operation.subject` does not know it."""
+    room_id: RoomId | None = None
+    """Where it was done, where the parameters do not say so."""
+    carrier: Callable[[Work[object]], Awaitable[bool]] | None = None
+    carried: Work[R | Unchanged[R]] | None = None
+
+
+def changing(
+    works: Iterable[Work[object]],
+    result: R,
+    subject: str | None = None,
+    after: Callable[[], Awaitable[None]] | None = None,
+) -> Change[R]:
+    """A change that cannot fail."""
+
+    def work(c: Transaction) -> R | Unchanged[R]:
+        for one in works:
+            one(c)
+        return result
+
+    return Change(work, after, subject)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """It is a question to the room's people first: a card, whose decider does it."""
+
+    question: Question
+
+
+def _nothing(params: Any) -> str:
+    return ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation(Generic[F, P, R]):
+    """`F` is the feature that it is a part of, whose method `act` is. That gives `R` (dataclasses, or what JSON has),
+    a `Change` to it, or an `Ask`; and raises RoommateError."""
+
+    name: str
+    """Such as ``rooms.pause``: the method at the control socket."""
+    does: str
+    """In a line, for ``!help``, ``--help`` and the reference; with a small letter and without an end."""
+    params: type[P]
+    act: Callable[[F, P, Call], Awaitable[Any]]
+    reads: Callable[[R], str]
+    """The result as Markdown."""
+    terminal: Callable[[R], Table | str] | None = None
+    """What a terminal shows instead: columns, or plain text."""
+    who: Who = Who.HOST
+    audit: str = ""
+    """What the audit log calls it; empty for what only looks."""
+    subject: Callable[[P], str] = _nothing
+    """What it is done to, for the audit log."""
+    chat: Sequence[Form] = ()
+    cli: Sequence[Form] = ()
+    socket: bool = True
+    """Is it a method at the control socket?"""
+    seconds: float | None = 120.0
+    """How long it may take at the control socket; None for a stream."""
+
+    def of(self, feature: F) -> Bound:
+        """It, with all that it needs in order to be done."""
+
+        async def act(params: Any, call: Call) -> Any:
+            return await self.act(feature, params, call)
+
+        return Bound(self, act)
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """An operation that can be done."""
+
+    operation: Operation[Any, Any, Any]
+    act: Callable[[Any, Call], Awaitable[Any]]
