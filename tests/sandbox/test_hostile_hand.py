@@ -197,6 +197,16 @@ async def test_wrong_answers_again_and_again_are_no_hand(host: HandHost) -> None
     assert host.losses == 1
 
 
+async def test_a_hand_that_is_lost_before_it_is_asked_is_a_loss(host: HandHost) -> None:
+    """Where something ends each hand as soon as it is there, no call may ever be quick enough to be lost with it."""
+    for losses in (1, 2, 3):
+        liar = await dial(host)
+        await host.connected(PATIENCE)
+        liar.writer.close()
+        await until(lambda: not host.here)
+        assert host.losses == losses
+
+
 async def test_a_late_answer_is_that_calls_matter_alone(host: HandHost) -> None:
     """Where the hand lives, as its answers to others show."""
     liar, asking, late = await asked(host, host.run(["true"], timeout=0.1))

@@ -49,11 +49,7 @@ def lay_out(folder: Path, root: int) -> None:
             if parent.is_relative_to(folder):
                 folders.readable(parent)
                 os.chown(parent, root, -1)
-        fresh = target.with_name(f".{target.name}")
-        fresh.write_bytes(content)
-        fresh.chmod(0o755 if name in PROGRAMS else 0o644)
-        os.chown(fresh, root, -1)
-        fresh.replace(target)
+        folders.replace(target, content, mode=0o755 if name in PROGRAMS else 0o644, owner=root)
 
 
 def _compiled(source: bytes) -> bytes:

@@ -217,7 +217,6 @@ class RoomContainer:
                 "does not dial in" if trusted else "is lost again and again",
             )
             await engine.stop(self.name)
-            hand.losses = 0
         image = (await self._foundation.image()).id
         host = await asyncio.to_thread(self._made_ready, ground.host)
         made = self._spec(image, ground, host)
@@ -230,6 +229,7 @@ class RoomContainer:
             except EngineError:
                 self._foundation.doubt()
                 raise
+        hand.losses = 0
         await self._limit_watches(engine, host)
         await hand.connected(_DIAL_SECONDS * self._plan.patience)
         return hand

@@ -104,8 +104,9 @@ class HandHost:
         self.last_used = 0.0
         """When a call began or ended last, as loop.time(); calls in flight are `busy`."""
         self.losses = 0
-        """How many connections in a row were lost in mid-call, with no call that came to a good end since."""
+        """How many connections in a row were lost, over which no call came to a good end."""
         self._missed: Connection | None = None
+        self._proven: Connection | None = None
         self._socket, self._patience, self._silence = socket, patience, silence
         self._listener: sockets.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
@@ -212,6 +213,8 @@ class HandHost:
         if connection is self._connection:
             self._connection, self._why = None, why
             self._here.clear()
+            if connection is not self._proven:  # whoever waited for it may have come too late to call
+                self._lost(connection)
 
     # ── ports.Hand ──
 
@@ -426,6 +429,7 @@ class HandHost:
         finally:
             self.last_used = asyncio.get_running_loop().time()
         self.losses = self._bad_answers = 0
+        self._proven = connection
         if refused.error is not None:
             raise ToolError(refused.error)
         return answer

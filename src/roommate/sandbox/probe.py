@@ -203,6 +203,4 @@ def _recall(path: Path, key: str) -> tuple[Host, str] | None:
 
 def _write(path: Path, kept: JsonObject) -> None:
     folders.private(path.parent)
-    fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps(kept, indent=2))
-    fresh.replace(path)
+    folders.replace(path, json.dumps(kept, indent=2).encode())

@@ -61,9 +61,7 @@ def write(default: Path, target: Path) -> bool:
     except (OSError, ValueError):
         return False
     folders.private(target.parent)
-    fresh = target.with_suffix(".new")
-    fresh.write_text(json.dumps(profile))
-    fresh.replace(target)
+    folders.replace(target, json.dumps(profile).encode())
     return True
 
 
