@@ -17,15 +17,12 @@ MIDDLE = frozenset(
     {
         "agents",
         "alarm",
-        "changes",
         "checkup",
         "control_room",
         "desk",
         "doors",
-        "egress",
         "health",
         "holds",
-        "repos",
         "hooks",
         "house",
         "live",
@@ -79,6 +76,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset(
         {
             "allowance",
+            "amounts",
             "memory",
             "words",
             "errors",

@@ -32,7 +32,6 @@ from roommate.control import NAME
 from roommate.control.server import Server
 from roommate.control_room import ControlRoom
 from roommate.desk.methods import methods
-from roommate.desk.rooms import find
 from roommate.desk.steering import Steering
 from roommate.desk.web import routes
 from roommate.doors import command_line, socket
@@ -254,7 +253,7 @@ class Daemon:
                 return there if forge.site.token else None
 
             async def named(name: str) -> RoomId:
-                return (await find(rooms, name)).room_id
+                return (await rooms.find(name)).room_id
 
             operations = Operations(inbox.do, named, lambda: self._settings.operator_ids)
             self._intake = intake = Intake(homeserver, inbox, stored)
@@ -308,6 +307,7 @@ class Daemon:
                 joining=set(),
                 trouble=lambda: health.trouble,
             )
+            operations.add(bound(house))
             group.create_task(memory.give_back())
             group.create_task(intake.run())
             group.create_task(audit.run(self._settings.audit_days))
@@ -329,7 +329,6 @@ class Daemon:
             group.create_task(watch_flags(self._settings.state_dir, FLAG, FILE, tell=noticed))
             redeploys.look()  # what was written before the watch
             await go_on()
-            operations.add(bound(house))
             door = SocketDoor(audit, questions)
             self._control.methods |= methods(house) | socket.methods(operations, door)
             self._control.methods[command_line.NAME] = command_line.method(operations, door)

@@ -285,7 +285,7 @@ class Sandboxes(Protocol):
         ...
 
     async def describe(self, room_id: RoomId) -> str:
-        """One line for people: state, image, memory, processes, disk."""
+        """One line for people: state, image, memory, processes, disk. It does not wait for Podman for long."""
         ...
 
     async def disk(self, room_id: RoomId) -> tuple[int, int | None]:

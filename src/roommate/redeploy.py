@@ -14,7 +14,7 @@ from roommate import __version__
 from roommate.chat import news, voice
 from roommate.config import Settings
 from roommate.control_room import ControlRoom
-from roommate.errors import NotPermitted, RoommateError, StateError, UpdateError
+from roommate.errors import RoommateError, StateError, UpdateError
 from roommate.matrix import render
 from roommate.ports import Progress
 from roommate.questions import Questions
@@ -70,20 +70,15 @@ class Redeploys:
 
     # ── What people and models ask for ───────────────────────────────────────────────────────────
 
-    async def question(self, what: str, ref: str, by: str, why: str = "") -> Question | str:
-        """The card for a redeploy to `ref` or a rollback; or what speaks against it.
-
-        Raises NotPermitted.
-        """
-        if not self._settings().is_operator(by):
-            raise NotPermitted("Only an operator can redeploy me.", what, ref)
+    async def question(self, what: str, ref: str, why: str = "") -> Question:
+        """The card for a redeploy to `ref` or a rollback. Raises UpdateError with what speaks against it."""
         if self._own is None:
-            return NO_RELEASE
+            raise UpdateError(NO_RELEASE)
         try:
             ask = self._redeploy if what == REDEPLOY else self._rollback
             return await asyncio.to_thread(ask, self._own[0], ref, why)
-        except (UpdateError, StateError) as error:
-            return f"⚠️ {error}"
+        except StateError as error:
+            raise UpdateError(str(error)) from error
 
     def asked_in(self, room_id: RoomId, by: UserId) -> Callable[[str, str], Awaitable[str]] | None:
         """What a model that works for somebody may do: ask. None where that makes no sense."""
@@ -93,9 +88,10 @@ class Redeploys:
 
     async def _request(self, room_id: RoomId, ref: str, why: str, by: str) -> str:
         """A model asks for a redeploy: the operators of the room get the card, and nothing else happens."""
-        asked = await self.question(REDEPLOY, ref, by, why or "it gives no reason")
-        if isinstance(asked, str):
-            return asked
+        try:
+            asked = await self.question(REDEPLOY, ref, why or "it gives no reason")
+        except UpdateError as error:
+            return f"⚠️ {error}"
         deed = Deed(by, MODEL, "redeploy.ask", room_id=room_id, subject=asked.subject)
         await self._questions.put_up(room_id, asked, deeds=[deed])
         return "The room has a card now: an operator decides. Nothing happens before that; do not wait for it."
@@ -124,7 +120,7 @@ class Redeploys:
         self.look()
         return None
 
-    def _redeploy(self, install: Install, ref: str, why: str) -> Question | str:
+    def _redeploy(self, install: Install, ref: str, why: str) -> Question:
         """Blocks."""
         self._refuse_a_second()
         repository = plan.repository_of(install, self._settings())
@@ -136,7 +132,7 @@ class Redeploys:
         text = news.redeploy_card(update.old, update.new, way.ref, plan.incoming(way), way.behind, why, about)
         return Question(REDEPLOY, text, way.to.id, operators_only=True, seconds=CARD_SECONDS)
 
-    def _rollback(self, install: Install, ref: str, why: str) -> Question | str:
+    def _rollback(self, install: Install, ref: str, why: str) -> Question:
         """Blocks."""
         self._refuse_a_second()
         update = plan.rollback(install, by="")

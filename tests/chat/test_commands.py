@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roommate.chat import commands, voice
+from roommate.chat import commands
 from roommate.chat.commands import Command
 from roommate.doors.chat import unknown
 from roommate.words import Message, UserId
@@ -74,7 +74,3 @@ def test_a_slip_of_the_finger_is_understood() -> None:
     names = ["help", "status", "stop"]
     assert "`!status`" in unknown("stauts", names)
     assert "mean" not in unknown("zzzzzz", names)
-
-
-def test_help_names_every_command() -> None:
-    assert all(f"`{spec.usage}`" in voice.help_text() for spec in commands.SPECS)

@@ -112,7 +112,7 @@ async def test_settings_are_read_again_and_the_log_is_shown(daemon: MakeDaemon, 
     bot, alice = await daemon(), await person("alice")
     room = await bot.room_with(alice)
     await alice.wait(lambda: bot.said(alice, room), what="the greeting")
-    assert "for operators" in (await notice(alice, bot, room, "!rooms"))
+    assert "Only an operator" in (await notice(alice, bot, room, "!rooms"))
     (bot.folder / ".env").write_text(f"OPERATORS={alice.user_id}\nSANDBOX_CPUS=1\nMAX_AGENT_TURNS=3\n")
     code, out, _ = await at(bot, "reload", "--json")
     assert code == 0

@@ -121,7 +121,7 @@ async def test_where_there_are_none_people_and_the_model_are_told(
     await alice.say(room, "!agents plan codex claude")
     await notice(bot, alice, room, "`plan` asks `codex`, then `claude`")
     await alice.say(room, "!agents plan copilot")
-    await notice(bot, alice, room, "Operators choose whom")
+    await notice(bot, alice, room, "Say `plan` or `implement` and some of")
     asked = await alice.ask(room, f"{bot.user_id} {tool('plan', task='a plan')}\n---\nECHO")
     assert asked.body.index("codex is not installed") < asked.body.index("claude is not installed")
 

@@ -44,7 +44,7 @@ async def test_who_did_what_is_known(daemon: MakeDaemon, person: MakePerson, mod
     told = {line["via"]: (line["who"], line["what"], line["subject"], line["outcome"], line["detail"]) for line in log}
     assert told[asked] == (alice.user_id, "turn", "turn 1", "done", "")
     assert told[turned_away] == (mallory.user_id, "message", "", "refused", "not on the list")
-    assert told[refused] == (bob.user_id, "egress", "add evil.example", "refused", "")
+    assert told[refused] == (bob.user_id, "egress.add", "evil.example", "refused", "")
     assert told[changed] == (alice.user_id, "egress.add", "good.example", "done", "")
     assert told[decided] == (alice.user_id, "card.reset-workspace", "", "done", "❌")
     assert told[not_his] == (mallory.user_id, "card.reset-workspace", "", "refused", "✅")
@@ -53,12 +53,12 @@ async def test_who_did_what_is_known(daemon: MakeDaemon, person: MakePerson, mod
     assert "secret" not in json.dumps(log)
 
     await bob.say(room, "!audit")
-    await notice(bot, bob, room, "Only an operator can see")
+    await notice(bot, bob, room, "Only an operator can use `!audit`")
     await alice.say(room, "!audit 50")
     shown = await notice(bot, alice, room, "egress.add good.example")
     assert "evil.example REFUSED" in shown.body
     await bob.say(room, "!doctor")
-    await notice(bot, bob, room, "Only an operator can have everything")
+    await notice(bot, bob, room, "Only an operator can use `!doctor`")
     await alice.say(room, "!doctor")
     looked = await notice(bot, alice, room, "things that I looked at")
     assert "**backup**: there is none" in looked.body

@@ -103,14 +103,14 @@ async def test_people_decide_where_a_room_connects_to(
     await alice.say(room, "!egress add http://x/")
     await notice(bot, alice, room, "is no host")
     await alice.say(room, "!egress preset everything")
-    await notice(bot, alice, room, "Operators change it")
+    await notice(bot, alice, room, "`!egress preset none|registries|github|all …` sets")
 
 
 async def test_only_operators_change_it(bot: Daemon, person: MakePerson) -> None:
     alice = await person("alice")
     room = await bot.room_with(alice)
     await alice.say(room, "!egress preset all")
-    await notice(bot, alice, room, "Only an operator can change where")
+    await notice(bot, alice, room, "Only an operator can use `!egress preset`")
     asked = await alice.say(room, run("curl -sS http://one.invalid/"))
     card = await notice(bot, alice, room, "♾️ for this room from now on (operators)")
     await alice.react(room, card.event_id, "♾️")

@@ -37,7 +37,7 @@ async def test_clone_change_and_a_pull_request(
     assert "An operator lets this room use it with `!repo add acme/widget`" in (await alice.answer_to(asked)).body
 
     await bob.say(room, f"!repo add {REPO}")
-    await notice(bot, alice, room, "Only an operator can change which repositories")
+    await notice(bot, alice, room, "Only an operator can use `!repo add`")
     await alice.say(room, "!repo add acme/nothing")
     await notice(bot, alice, room, "has no acme/nothing, or the GITHUB_TOKEN may not see it")
     await alice.say(room, f"!repo add {url}.git")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from roommate.chat.commands import SPECS
-from roommate.words import AgentUsage, Check, Deed, DeedOutcome, Usage
+from roommate.words import Check, Deed, DeedOutcome, Usage
 
 QUEUED = "⏳"
 YES = "✅"
@@ -28,15 +27,6 @@ def broken(place: str) -> str:
 
 def stopped(by: str) -> str:
     return f"⏹ Stopped by {by}."
-
-
-def stop_answer(*, stopped: bool, dropped: int, waiting: int) -> str:
-    parts = ["Stopped." if stopped else "Nothing runs."]
-    if dropped:
-        parts.append(f"{dropped} waiting message{'' if dropped == 1 else 's'} dropped.")
-    if waiting:
-        parts.append(f"{waiting} waiting message{'' if waiting == 1 else 's'} come next; `!stop all` drops them.")
-    return " ".join(parts)
 
 
 def greeting(model: str, *, encrypted: bool, rehearsal: bool) -> str:
@@ -77,13 +67,6 @@ def not_followed(old: str, new: str, why: str) -> str:
 CARD_LOST = "There was a question here in the old room, which I cannot show any more. ✅ and ❌ still answer it."
 
 
-def help_text() -> str:
-    rows = "\n".join(f"- `{spec.usage}` {spec.does}" for spec in SPECS)
-    return (
-        f"Write to me and I work in this room's container. In rooms of more than two, mention me. Commands:\n\n{rows}"
-    )
-
-
 def restored(at: int) -> str:
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at / 1000))
     return (
@@ -120,30 +103,6 @@ def reset_card() -> str:
 def held(by: str, waiting: int) -> str:
     many = "1 message waits" if waiting == 1 else f"{waiting} messages wait"
     return f"⏸ Paused by {by}: {many} here. All that comes is kept, and answered in order when I am resumed."
-
-
-def status(
-    *,
-    paused: str = "",
-    running: str | None,
-    waiting: int,
-    model: str,
-    sandbox: str,
-    turns: int,
-    usage: Usage,
-    agents: Sequence[AgentUsage] = (),
-) -> str:
-    return "\n".join(
-        (
-            *([f"- paused by {paused}"] if paused else ()),
-            f"- turn: {running or 'none runs'}",
-            f"- waiting: {waiting}",
-            f"- model: `{model}`",
-            f"- sandbox: {sandbox}",
-            f"- so far: {turns} turn{'' if turns == 1 else 's'}, {spent(usage)}",
-            *(f"- {one.agent} with `{one.model or 'a model'}`: {spent(one.usage)}" for one in agents),
-        )
-    )
 
 
 def spent(usage: Usage) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from roommate import __version__
-from roommate.cli import approvals, operating, rooms, sandbox, turns, typed, workspace
+from roommate.cli import operating, sandbox, typed, workspace
 
 T = TypeVar("T")
 
@@ -24,18 +24,15 @@ auth_app = typer.Typer(no_args_is_help=True, help="The bot's login.")
 app.add_typer(auth_app, name="auth")
 
 app.add_typer(operating.app)  # without a name: its commands stand beside those from here
-app.add_typer(rooms.app, name="rooms")
 app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(workspace.app, name="workspace")
-app.add_typer(turns.app, name="turns")
-app.add_typer(approvals.app, name="approvals")
 
 
 def complete() -> typer.Typer:
     """With all that the daemon does."""
     from roommate.cli import declared
 
-    declared.add_to(app, {"rooms": rooms.app})
+    declared.add_to(app, {"sandbox": sandbox.app, "workspace": workspace.app})
     return app
 
 

@@ -82,13 +82,3 @@ def show_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def show_json(found: Any) -> None:
     sys.stdout.write(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
-
-
-def size(count: int) -> str:
-    """Bytes for people."""
-    mebibytes = count / (1 << 20)
-    return f"{mebibytes:.1f} MiB" if mebibytes < 1024 else f"{mebibytes / 1024:.1f} GiB"
-
-
-def cost(dollars: float | None) -> str:
-    return "" if dollars is None else f"${dollars:.4f}"

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.prompt import Prompt
 
 from roommate import config
+from roommate.amounts import age
 from roommate.cli.login import end, in_browser, keep, kept, login_token, saved, sso_address
-from roommate.cli.status import age
 from roommate.config import Settings
 from roommate.errors import ConfigError, MatrixError, Refused, TokenRevoked, Transient
 from roommate.login import Session, oauth, ways

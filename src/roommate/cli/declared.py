@@ -14,15 +14,30 @@ from roommate.cli import remote
 from roommate.operations import Form, Operation
 from roommate.operations.words import Word, words_of
 
+GROUPS = {
+    "rooms": "The rooms that the bot is in.",
+    "turns": "What the bot was asked, and what it did.",
+    "approvals": "Questions in the rooms that wait for a person.",
+    "model": "The model of a room.",
+    "prompt": "What the model is told in a room.",
+    "egress": "Where a room's container may connect to.",
+    "repo": "The repositories that a room may use.",
+    "agents": "The coding agents of a room.",
+}
 
-def add_to(app: typer.Typer, groups: Mapping[str, typer.Typer]) -> None:
-    """Every one, to the group of its first word, or to `app`."""
+
+def add_to(app: typer.Typer, there: Mapping[str, typer.Typer]) -> None:
+    """Every one, to the group of its first word, which may be `there` already, or to `app`."""
+    groups = {name: typer.Typer(no_args_is_help=True, help=about) for name, about in GROUPS.items()}
+    for name, typer_of in groups.items():
+        app.add_typer(typer_of, name=name)
+    groups |= there
     for operation in DECLARED:
         for form in operation.cli:
-            *group, name = form.words.split()
-            where = groups[group[0]] if group else app
+            group, _, name = form.words.rpartition(" ")
+            place = groups[group] if group else app
             help_text = f"{operation.does[0].upper()}{operation.does[1:]}."
-            where.command(name, help=help_text)(_command(operation, form))
+            place.command(name, help=help_text)(_command(operation, form))
 
 
 def _command(operation: Operation[Any, Any, Any], form: Form) -> Any:

@@ -1,4 +1,4 @@
-"""`roommate usage` and `roommate settings`."""
+"""`roommate settings`."""
 
 from __future__ import annotations
 
@@ -6,22 +6,6 @@ import typer
 
 from roommate.cli import ask
 from roommate.printable import printable
-
-
-def usage(*, as_json: bool) -> None:
-    found = ask.ask("usage")
-    columns: dict[str, ask.Column] = {
-        "room": lambda room: room["room_id"],
-        "name": lambda room: room["name"],
-        "turns": lambda room: room["turns"],
-        "tokens in": lambda room: room["input_tokens"],
-        "tokens out": lambda room: room["output_tokens"],
-        "cost": lambda room: ask.cost(room["cost"]),
-        "coding agents": lambda room: ", ".join(
-            f"{one['agent']} {one['usage']['input_tokens'] + one['usage']['output_tokens']}" for one in room["agents"]
-        ),
-    }
-    ask.table(found, columns, as_json=as_json)
 
 
 def settings(*, diff: bool, as_json: bool) -> None:

@@ -14,8 +14,9 @@ from typing import Any
 import typer
 
 from roommate import folders, where
+from roommate.amounts import age
 from roommate.cli import ask
-from roommate.cli.status import age, connect
+from roommate.cli.status import connect
 from roommate.errors import ConfigError, ControlError, NotRunning
 
 LOG = Path("logs") / "roommate.log"

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from roommate.cli.rooms import AsJson
+from roommate.cli.typed import AsJson
 
 app = typer.Typer()
 
@@ -77,14 +77,6 @@ def _status_command(
         status.watch()
     else:
         status.show(as_json)
-
-
-@app.command("usage")
-def _usage_command(as_json: AsJson = False) -> None:
-    """Show what each room has spent."""
-    from roommate.cli import desk
-
-    desk.usage(as_json=as_json)
 
 
 @app.command("settings")

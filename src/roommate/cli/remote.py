@@ -13,7 +13,17 @@ from roommate.cli import ask
 from roommate.printable import printable
 
 NAMES: Mapping[str, frozenset[str]] = {
-    "rooms": frozenset({"pause", "resume"}),
+    "rooms": frozenset({"ls", "show", "who", "leave", "reset", "pause", "resume"}),
+    "turns": frozenset({"ls", "show", "cancel", "stop"}),
+    "approvals": frozenset({"ls", "approve", "deny"}),
+    "sandbox": frozenset({"ls", "disk", "stop", "rm"}),
+    "workspace": frozenset({"reset"}),
+    "model": frozenset({"show", "set"}),
+    "prompt": frozenset({"show", "set"}),
+    "egress": frozenset({"show", "add", "remove", "preset"}),
+    "repo": frozenset({"show", "add", "remove"}),
+    "agents": frozenset({"show", "prefer"}),
+    "usage": frozenset({""}),
 }
 """First words, and the second ones that may follow, ``""`` for none."""
 

@@ -9,37 +9,15 @@ from typing import Annotated
 import typer
 
 from roommate import control, where
+from roommate.amounts import size
 from roommate.cli import ask
-from roommate.cli.rooms import AsJson, Room
 from roommate.cli.status import connect
+from roommate.cli.typed import Room
 from roommate.errors import ControlError
 
 app = typer.Typer(no_args_is_help=True, help="The rooms' containers.")
 
 MOST_STDIN = 8 << 20
-
-
-@app.command("ls")
-def _ls(as_json: AsJson = False) -> None:
-    """Show the container of each room."""
-    columns: dict[str, ask.Column] = {
-        "room": lambda one: one["room_id"],
-        "name": lambda one: one["name"],
-        "container": lambda one: one["about"],
-    }
-    ask.table(ask.ask("sandbox.list"), columns, as_json=as_json)
-
-
-@app.command("disk")
-def _disk(as_json: AsJson = False) -> None:
-    """Show what the files of each room take."""
-    columns: dict[str, ask.Column] = {
-        "room": lambda one: one["room_id"],
-        "name": lambda one: one["name"],
-        "used": lambda one: ask.size(one["used"]),
-        "of": lambda one: "" if one["most"] is None else ask.size(one["most"]),
-    }
-    ask.table(ask.ask("sandbox.disk"), columns, as_json=as_json)
 
 
 @app.command("exec", context_settings={"ignore_unknown_options": True})
@@ -50,7 +28,7 @@ def _exec(
     """Run a program in a room's container, as the model's tools do; its exit code is ours, its stdin what we get."""
     stdin = b"" if sys.stdin.isatty() else sys.stdin.buffer.read(MOST_STDIN + 1)
     if len(stdin) > MOST_STDIN:
-        raise ControlError(f"stdin has more than {ask.size(MOST_STDIN)}: put it into a file (`roommate workspace put`)")
+        raise ControlError(f"stdin has more than {size(MOST_STDIN)}: put it into a file (`roommate workspace put`)")
     given = base64.b64encode(stdin).decode()
     exit = ask.pieces("sandbox.run", sys.stdout.buffer, room=room, command=command, stdin=given)
     raise typer.Exit(exit["code"] if exit["code"] is not None else 128 + exit["signal"])
@@ -71,15 +49,3 @@ def _shell(
     with connect():  # to say what is wrong where nobody is there
         pass
     raise typer.Exit(asyncio.run(terminal.attend(where.run_dir() / control.NAME, room, term)))
-
-
-@app.command("stop")
-def _stop(room: Room) -> None:
-    """Stop a room's container; the next call of a tool starts it again."""
-    ask.ask("sandbox.stop", room=room)
-
-
-@app.command("rm")
-def _rm(room: Room) -> None:
-    """Remove a room's container; it is made anew when it is needed. The files stay."""
-    ask.ask("sandbox.remove", room=room)

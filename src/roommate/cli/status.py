@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from roommate import control, where
+from roommate.amounts import age
 from roommate.control.client import ANSWER_SECONDS, Client
 from roommate.errors import ControlError, NotRunning
 from roommate.printable import printable
@@ -141,13 +142,3 @@ def lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "backup", "none" if backup is None else f"{age(backup)} ago"
     error = found["last_error"]
     yield "last error", f"{age(time.time() - found['last_error_at'])} ago: {printable(error)}" if error else "none"
-
-
-def age(seconds: float) -> str:
-    """``12 s``, ``5 min``, ``3 h 20 min``, ``4 d 2 h``."""
-    minutes, hours, days = (int(seconds // length) for length in (60, 3600, 86400))
-    if days:
-        return f"{days} d {hours % 24} h"
-    if hours:
-        return f"{hours} h {minutes % 60} min"
-    return f"{minutes} min" if minutes else f"{seconds:.0f} s"

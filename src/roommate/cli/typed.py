@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from roommate import where
 from roommate.errors import ConfigError
+
+Room = Annotated[str, typer.Argument(help="A room's id, the beginning of one, or a room's name.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 STREAM = Path("-")
 """Typed for stdin or stdout."""

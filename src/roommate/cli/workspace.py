@@ -11,9 +11,8 @@ from typing import Annotated, BinaryIO
 import typer
 
 from roommate.cli import ask, typed
-from roommate.cli.rooms import Room
 from roommate.cli.status import connect
-from roommate.cli.typed import STREAM
+from roommate.cli.typed import STREAM, Room
 
 app = typer.Typer(no_args_is_help=True, help="The files of a room.")
 

@@ -7,17 +7,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from roommate.control.methods import Caller, Method, Params
-from roommate.desk import approvals, files, rooms, sandboxes, settings, speaking, turns, usage
+from roommate.control.methods import Caller, Method
+from roommate.desk import files, sandboxes, speaking
 from roommate.desk.params import (
-    Choice,
-    Failed,
     Followed,
-    Made,
-    Newest,
     OfFile,
     OfRoom,
-    OfTurn,
     OpenShell,
     Piece,
     Reacted,
@@ -27,7 +22,7 @@ from roommate.desk.params import (
     Typed,
 )
 from roommate.desk.shells import Shells
-from roommate.doors.socket import SOCKET, name_of
+from roommate.doors.socket import SOCKET
 from roommate.errors import RoommateError
 from roommate.house import House
 from roommate.words import Deed, DeedOutcome, EventId, Exit, RoomId
@@ -45,17 +40,10 @@ def methods(house: House) -> dict[str, Method]:
     """By name."""
     desk = _Desk(house)
     return {
-        "rooms.list": Method(desk.rooms),
-        "rooms.show": Method(desk.room, OfRoom),
-        "rooms.leave": Method(desk.leave, OfRoom),
-        "sandbox.list": Method(desk.sandboxes),
-        "sandbox.disk": Method(desk.disk),
         "sandbox.run": Method(desk.run, Run, seconds=None),
         "sandbox.shell": Method(desk.shell, OpenShell, seconds=None),
         "sandbox.type": Method(desk.type, Typed, seconds=None),
         "sandbox.resize": Method(desk.resize, Resized),
-        "sandbox.stop": Method(desk.stop, OfRoom),
-        "sandbox.remove": Method(desk.remove, OfRoom),
         "workspace.get": Method(desk.get, OfFile, seconds=None),
         "workspace.put": Method(desk.put, Piece),
         "workspace.export": Method(desk.export, OfRoom, seconds=None),
@@ -64,15 +52,6 @@ def methods(house: House) -> dict[str, Method]:
         "speaking.say": Method(desk.say, Said),
         "speaking.react": Method(desk.react, Reacted),
         "speaking.follow": Method(desk.follow, Followed, seconds=None),
-        "turns.list": Method(desk.turns, Newest),
-        "turns.show": Method(desk.turn, OfTurn),
-        "turns.cancel": Method(desk.cancel, OfTurn),
-        "approvals.list": Method(desk.approvals),
-        "approvals.decide": Method(desk.decide, Choice),
-        "usage": Method(desk.usage),
-        "settings": Method(desk.settings),
-        "backup.made": Method(desk.backed_up, Made),
-        "backup.failed": Method(desk.not_backed_up, Failed),
     }
 
 
@@ -82,34 +61,6 @@ class _Desk:
         self._shells = Shells()
 
     # ── Looking ──
-
-    async def rooms(self, params: Params, caller: Caller) -> Any:
-        return await rooms.rooms(self._house)
-
-    async def room(self, params: OfRoom, caller: Caller) -> Any:
-        return await rooms.room(self._house, params.room)
-
-    async def sandboxes(self, params: Params, caller: Caller) -> Any:
-        return await sandboxes.sandboxes(self._house)
-
-    async def disk(self, params: Params, caller: Caller) -> Any:
-        return await sandboxes.disk(self._house)
-
-    async def turns(self, params: Newest, caller: Caller) -> Any:
-        room_id = await self._id(params.room) if params.room else None
-        return await turns.turns(self._house, params.most, room_id)
-
-    async def turn(self, params: OfTurn, caller: Caller) -> Any:
-        return await turns.turn(self._house, params.turn)
-
-    async def approvals(self, params: Params, caller: Caller) -> Any:
-        return await approvals.approvals(self._house)
-
-    async def usage(self, params: Params, caller: Caller) -> Any:
-        return await usage.usage(self._house)
-
-    async def settings(self, params: Params, caller: Caller) -> Any:
-        return settings.settings(self._house.settings)
 
     async def enter(self, params: OfRoom, caller: Caller) -> Any:
         return speaking.Entered(await self._id(params.room), speaking.operator(self._house))
@@ -132,10 +83,6 @@ class _Desk:
             deed, room_id, lambda: speaking.react(self._house, room_id, target, params.key, params.session)
         )
 
-    async def leave(self, params: OfRoom, caller: Caller) -> None:
-        room_id = await self._id(params.room)
-        await self._noted(deed_of(caller, "room.leave"), room_id, lambda: rooms.leave(self._house, room_id))
-
     async def run(self, params: Run, caller: Caller) -> Any:
         room_id = await self._id(params.room)
         deed = replace(deed_of(caller, "sandbox.run"), subject=params.command[0])
@@ -154,14 +101,6 @@ class _Desk:
 
     async def resize(self, params: Resized, caller: Caller) -> None:
         await self._shells.resize(params.shell, params.rows, params.columns)
-
-    async def stop(self, params: OfRoom, caller: Caller) -> None:
-        room_id = await self._id(params.room)
-        await self._noted(deed_of(caller, "sandbox.stop"), room_id, lambda: self._house.sandboxes.stop(room_id))
-
-    async def remove(self, params: OfRoom, caller: Caller) -> None:
-        room_id = await self._id(params.room)
-        await self._noted(deed_of(caller, "sandbox.remove"), room_id, lambda: self._house.sandboxes.leave(room_id))
 
     async def get(self, params: OfFile, caller: Caller) -> int:
         room_id = await self._id(params.room)
@@ -187,33 +126,8 @@ class _Desk:
         deed = deed_of(caller, "workspace.import")
         await self._noted(deed, room_id, lambda: files.unpack(self._house, room_id, params.path))
 
-    async def cancel(self, params: OfTurn, caller: Caller) -> None:
-        room_id = await turns.room_of(self._house, params.turn)
-        deed = replace(deed_of(caller, "turn.cancel"), subject=str(params.turn), room_id=room_id)
-        try:
-            await turns.cancel(self._house, params.turn, name_of(caller), deed)
-        except RoommateError as error:
-            await self._house.audit.record(replace(deed, outcome=DeedOutcome.FAILED, detail=str(error)))
-            raise
-
-    async def backed_up(self, params: Made, caller: Caller) -> None:
-        """Whoever made it has read our files as ours: it holds the login."""
-        await self._house.audit.record(replace(deed_of(caller, "backup"), subject=params.file))
-
-    async def not_backed_up(self, params: Failed, caller: Caller) -> None:
-        log.error("a backup failed: %s", params.why)  # which is told in the control room
-        await self._house.audit.record(
-            replace(deed_of(caller, "backup"), outcome=DeedOutcome.FAILED, detail=params.why)
-        )
-
-    async def decide(self, params: Choice, caller: Caller) -> str:
-        card = await approvals.open_card(self._house, params.approval)
-        choice = params.choice.replace("\ufe0f", "")
-        deed = replace(deed_of(caller, f"card.{card.what}"), room_id=card.room_id, subject=card.subject, detail=choice)
-        return await approvals.decide(self._house, card, choice, name_of(caller), deed)
-
     async def _id(self, named: str) -> RoomId:
-        return (await rooms.find(self._house.rooms, named)).room_id
+        return (await self._house.rooms.find(named)).room_id
 
     async def _noted(self, deed: Deed, room_id: RoomId | None, act: Callable[[], Awaitable[T]]) -> T:
         """Do it, and write down that it was done, or that it failed."""

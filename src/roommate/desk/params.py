@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from roommate.chat import voice
 from roommate.control.methods import Params
 
 
@@ -24,24 +23,6 @@ Base64 = Annotated[bytes, BeforeValidator(_bytes)]
 
 class OfRoom(Params):
     room: Annotated[str, Field(min_length=1, max_length=300)]
-
-
-class OfRoomOrAll(Params):
-    room: Annotated[str, Field(max_length=300)] = ""
-    """Empty: all of them."""
-
-
-class OfTurn(Params):
-    turn: int
-
-
-class Newest(OfRoomOrAll):
-    most: Annotated[int, Field(ge=1, le=1000)] = 20
-
-
-class Choice(Params):
-    approval: int
-    choice: Annotated[str, Field(max_length=20)] = voice.YES
 
 
 class Run(OfRoom):
@@ -73,14 +54,6 @@ class Resized(OfShell):
 
 class OfFile(OfRoom):
     path: Annotated[str, Field(min_length=1, max_length=4096)]
-
-
-class Made(Params):
-    file: Annotated[str, Field(min_length=1, max_length=4096)]
-
-
-class Failed(Params):
-    why: Annotated[str, Field(min_length=1, max_length=4096)]
 
 
 class Piece(OfFile):

@@ -2,48 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from roommate.desk import rooms
 from roommate.house import House
 from roommate.words import Exit, RoomId
-
-
-@dataclass(frozen=True, slots=True)
-class SandboxLine:
-    room_id: RoomId
-    name: str
-    up: bool
-    about: str
-
-
-@dataclass(frozen=True, slots=True)
-class DiskLine:
-    """Bytes; `most` is None where the host cannot limit them."""
-
-    room_id: RoomId
-    name: str
-    used: int
-    most: int | None
-
-
-async def sandboxes(house: House) -> Sequence[SandboxLine]:
-    rows = await house.rooms.all()
-    about = await asyncio.gather(*(rooms.sandbox(house, row.room_id) for row in rows))
-    return [
-        SandboxLine(row.room_id, row.name or "", house.sandboxes.up(row.room_id), line)
-        for row, line in zip(rows, about, strict=True)
-    ]
-
-
-async def disk(house: House) -> Sequence[DiskLine]:
-    return [
-        DiskLine(row.room_id, row.name or "", *await house.sandboxes.disk(row.room_id))
-        for row in await house.rooms.all()
-    ]
 
 
 @dataclass(frozen=True, slots=True)

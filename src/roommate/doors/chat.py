@@ -6,11 +6,12 @@ import difflib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from roommate.chat.commands import NAMES, Command
+from roommate.chat.commands import Command
 from roommate.config import Settings
 from roommate.doors.reference import of_chat
 from roommate.errors import Misused, NotPermitted, RoommateError
 from roommate.operations import Bound, Call, Form, Operations, Settled, Who
+from roommate.operations.registry import read
 from roommate.operations.words import said
 from roommate.questions import Questions
 from roommate.store import Inbox, Transaction, Waiting, Work
@@ -76,12 +77,12 @@ def understood(operations: Operations, command: Command, here: RoomId) -> tuple[
     forms = [(one, form) for one in operations.known.values() for form in one.operation.chat]
     alike = [pair for pair in forms if pair[1].words.split()[0] == command.name]
     if not alike:
-        raise Misused(unknown(command.name, [*NAMES, *(form.words.split()[0] for _, form in forms)]))
+        raise Misused(unknown(command.name, [form.words.split()[0] for _, form in forms]))
     said_words = text.lower().split()
     fitting = [pair for pair in alike if _begins(said_words, pair[1])]
     for bound, form in sorted(fitting, key=lambda pair: -len(pair[1].words.split())):
         try:
-            return bound.operation.name, said(bound.operation, form, text, here)
+            return bound.operation.name, read(bound.operation, said(bound.operation, form, text, here))
         except Misused:
             continue
     raise Misused(of_chat(_unlike(alike)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args, get_origin
+from typing import Any, get_origin
 
 from roommate.errors import Misused
 from roommate.operations.operation import Form, Operation, Params, Short
@@ -33,7 +33,7 @@ class Word:
     @property
     def is_option(self) -> bool:
         """On the command line: what may be left out, but a room."""
-        return self.kind is bool or not (self.required or self.name == ROOM)
+        return self.kind is bool or not (self.required or self.many or self.name == ROOM)
 
     @property
     def usage(self) -> str:
@@ -56,7 +56,7 @@ def words_of(params: type[Params], form: Form) -> Sequence[Word]:
         if name in form.fixed:
             continue
         many = get_origin(field.annotation) is list
-        kind: Any = get_args(field.annotation)[0] if many else field.annotation
+        kind: type = int if field.annotation is int else bool if field.annotation is bool else str
         short = next((one.name for one in field.metadata if isinstance(one, Short)), "")
         written = field.title or name.upper()
         found.append(Word(name, written, field.description or "", kind, many, field.is_required(), short))

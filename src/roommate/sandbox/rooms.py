@@ -20,6 +20,8 @@ from roommate.words import Check, RoomId
 
 log = logging.getLogger(__name__)
 
+DESCRIBE_SECONDS = 5
+"""How long Podman may take to tell how a container is: a room's other commands wait behind it."""
 _AT_ONCE = 4
 """Containers that are brought up at the same time; more only slow each other down."""
 
@@ -80,7 +82,10 @@ class RoomSandboxes:
 
     async def describe(self, room_id: RoomId) -> str:
         try:
-            return await self._room(room_id).describe()
+            async with asyncio.timeout(DESCRIBE_SECONDS):
+                return await self._room(room_id).describe()
+        except TimeoutError:
+            return f"Podman has not answered within {DESCRIBE_SECONDS} s"
         except SandboxError as problem:
             return f"not available: {problem}"
 

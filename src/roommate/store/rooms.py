@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from roommate.errors import NotFound
 from roommate.store.database import Database, Work
 from roommate.words import RoomId
 
@@ -58,6 +59,21 @@ class Rooms:
             lambda c: c.execute(f"SELECT {_COLUMNS} FROM rooms WHERE membership='join' ORDER BY rowid").fetchall()  # noqa: S608
         )
         return [_row(row) for row in rows]
+
+    async def find(self, named: str) -> RoomRow:
+        """The room that the bot is in of this id, of an id that begins so, or of this name. Raises NotFound."""
+        known = await self.all()
+        begins = named.removeprefix("!")
+        for found in (
+            [row for row in known if row.room_id == named],
+            [row for row in known if row.name == named],
+            [row for row in known if row.room_id.removeprefix("!").startswith(begins)],
+        ):
+            if len(found) > 1:
+                raise NotFound(f"{len(found)} rooms are meant by {named!r}: write more of its id")
+            if found:
+                return found[0]
+        raise NotFound(f"the bot is in no room {named!r}: `roommate rooms ls` shows those that it is in")
 
     async def joined(self) -> Sequence[RoomId]:
         rows = await self._db.run(lambda c: c.execute("SELECT room_id FROM rooms WHERE membership='join'").fetchall())

@@ -1,0 +1,24 @@
+"""Amounts as people read them: times, sizes, money."""
+
+from __future__ import annotations
+
+
+def age(seconds: float) -> str:
+    """``12 s``, ``5 min``, ``3 h 20 min``, ``4 d 2 h``."""
+    minutes, hours, days = (int(seconds // length) for length in (60, 3600, 86400))
+    if days:
+        return f"{days} d {hours % 24} h"
+    if hours:
+        return f"{hours} h {minutes % 60} min"
+    return f"{minutes} min" if minutes else f"{seconds:.0f} s"
+
+
+def size(count: int) -> str:
+    """Bytes: ``3.4 MiB``, ``1.2 GiB``."""
+    mebibytes = count / (1 << 20)
+    return f"{mebibytes:.1f} MiB" if mebibytes < 1024 else f"{mebibytes / 1024:.1f} GiB"
+
+
+def cost(dollars: float | None) -> str:
+    """Nothing where no price is known."""
+    return "" if dollars is None else f"${dollars:.4f}"

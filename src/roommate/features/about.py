@@ -1,0 +1,70 @@
+"""What the bot tells of itself: what it can be asked for, whether it hears, and what is set."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from roommate.chat.view import plain
+from roommate.config import Settings
+from roommate.desk.settings import Setting, settings
+from roommate.operations import Call, Operation, Params, Who, form
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    settings: Callable[[], Settings]
+    reference: Callable[[], str]
+    """All that can be said, as a list."""
+
+    async def help(self, params: Params, call: Call) -> str:
+        return (
+            "Write to me and I work in this room's container. In rooms of more than two, mention me. Commands:\n\n"
+            f"{self.reference()}"
+        )
+
+    async def ping(self, params: Params, call: Call) -> str:
+        late = max(0.0, time.time() - call.asked_at) * 1000
+        return f"Pong: your message was here after {late:.0f} ms."
+
+    async def set(self, params: Params, call: Call) -> Sequence[Setting]:
+        return settings(self.settings())
+
+
+def _set(found: Sequence[Setting]) -> str:
+    shown = [f"- `{one.name}` {plain(one.value)}" for one in found if not one.default]
+    return "What is set (the rest has its default):\n\n" + "\n".join(shown)
+
+
+OPERATIONS = (
+    Operation(
+        name="help",
+        does="shows this",
+        params=Params,
+        act=About.help,
+        reads=str,
+        who=Who.ANYONE,
+        chat=(form("help"),),
+        socket=False,
+    ),
+    Operation(
+        name="ping",
+        does="answers with how long your message took to get here",
+        params=Params,
+        act=About.ping,
+        reads=str,
+        who=Who.ANYONE,
+        chat=(form("ping"),),
+        socket=False,
+    ),
+    Operation(
+        name="settings",
+        does="shows what is set, without secrets",
+        params=Params,
+        act=About.set,
+        reads=_set,
+        who=Who.OPERATORS,
+        chat=(form("settings"),),
+    ),
+)

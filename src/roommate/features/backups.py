@@ -1,0 +1,51 @@
+"""Backups that were made beside the daemon: whoever made one has read our files as ours, and it holds the login."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated
+
+from pydantic import Field
+
+from roommate.errors import ProgramFailed
+from roommate.operations import Call, Operation, Params
+
+log = logging.getLogger(__name__)
+
+
+class Made(Params):
+    file: Annotated[str, Field(min_length=1, max_length=4096)]
+
+
+class Failed(Params):
+    why: Annotated[str, Field(min_length=1, max_length=4096)]
+
+
+class Backups:
+    async def made(self, params: Made, call: Call) -> None:
+        return None
+
+    async def failed(self, params: Failed, call: Call) -> None:
+        log.error("a backup failed: %s", params.why)  # which is told in the control room
+        raise ProgramFailed(params.why)
+
+
+OPERATIONS = (
+    Operation(
+        name="backup.made",
+        does="notes that there is a backup",
+        params=Made,
+        act=Backups.made,
+        reads=str,
+        audit="backup",
+        subject=lambda params: params.file,
+    ),
+    Operation(
+        name="backup.failed",
+        does="notes that there is none, and why",
+        params=Failed,
+        act=Backups.failed,
+        reads=str,
+        audit="backup",
+    ),
+)

@@ -1,0 +1,136 @@
+"""Which coding agents a room has, and whom it asks first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from roommate.coders import PLANS, RoomAgents
+from roommate.config import Settings
+from roommate.errors import Misused, RoommateError
+from roommate.operations import Call, Change, OfRoom, Operation, Params, Who, changing, form
+from roommate.ports import Sandboxes
+from roommate.store import Agents, agents
+from roommate.words import RoomId
+
+ASK_USAGE = f"`!ask AGENT …` talks to a coding agent: {', '.join(f'`{name}`' for name in PLANS)}."
+AGENTS = ", ".join(PLANS)
+ROLES = ("plan", "implement")
+
+
+class Preferred(OfRoom):
+    role: Annotated[str, Field(title="plan|implement|default", description="For which work; default: as it was.")]
+    names: Annotated[list[str], Field(title="NAME", description=f"Whom to ask first: {AGENTS}.")] = Field([])
+
+
+class Task(Params):
+    task: Annotated[str, Field(title="AGENT …")] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """`state` is "ready", or what is missing."""
+
+    name: str
+    title: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """`order` is whom the room asks first, by the kind of work; `problem` is why the agents are not known."""
+
+    agents: Sequence[Agent]
+    order: Mapping[str, Sequence[str]]
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CodingAgents:
+    settings: Callable[[], Settings]
+    log: Agents
+    agents: Callable[[RoomId], RoomAgents]
+    sandboxes: Sandboxes
+
+    async def show(self, params: OfRoom, call: Call) -> Known:
+        order = await self._order(call.its_room, {})
+        try:
+            missing = await self.agents(call.its_room).missing(await self.sandboxes.hand(call.its_room))
+        except RoommateError as error:
+            return Known((), order, str(error))
+        found = [Agent(plan.name, plan.title, missing.get(plan.name, "ready")) for plan in PLANS.values()]
+        return Known(found, order)
+
+    async def prefer(self, params: Preferred, call: Call) -> Change[Mapping[str, Sequence[str]]]:
+        role, names = params.role.lower(), [name.lower() for name in params.names]
+        if role == "default" and not names:
+            chosen: dict[str, Sequence[str]] = dict.fromkeys(ROLES, ())
+        elif role in ROLES and names and set(names) <= set(PLANS):
+            chosen = {role: list(dict.fromkeys(names))}
+        else:
+            raise Misused(f"Say `plan` or `implement` and some of {AGENTS}; or `default`.")
+        preferring = [agents.preferring(call.its_room, one, names) for one, names in chosen.items()]
+        return changing(preferring, await self._order(call.its_room, chosen), " ".join([role, *names]))
+
+    async def ask(self, params: Task, call: Call) -> str:
+        return ASK_USAGE  # one that says it right is a turn
+
+    async def _order(self, room_id: RoomId, chosen: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
+        """Whom the room asks first: as it is `chosen` now, else as it was."""
+        settings = self.settings()
+        defaults = {"plan": settings.plan_agent, "implement": settings.implement_agent}
+        return {
+            role: list((chosen[role] if role in chosen else await self.log.preferred(room_id, role)) or defaults[role])
+            for role in ROLES
+        }
+
+
+def _shown(known: Known) -> str:
+    if known.problem:
+        return f"Whether there are coding agents is not known: {known.problem}"
+    lines = [f"- `{one.name}` ({one.title}): {one.state}" for one in known.agents]
+    return "\n".join(lines) + "\n\n" + _ordered(known.order)
+
+
+def _ordered(order: Mapping[str, Sequence[str]]) -> str:
+    parts = [f"`{role}` asks {', then '.join(f'`{name}`' for name in names)}" for role, names in order.items()]
+    return " · ".join(parts) + "; where they are not there, whoever is."
+
+
+OPERATIONS = (
+    Operation(
+        name="agents.ask",
+        does="talks to a coding agent directly, such as `!ask gemini what is this project?`",
+        params=Task,
+        act=CodingAgents.ask,
+        reads=str,
+        who=Who.ANYONE,
+        chat=(form("ask"),),
+        socket=False,
+    ),
+    Operation(
+        name="agents.show",
+        does="shows the coding agents, and whom a room asks first",
+        params=OfRoom,
+        act=CodingAgents.show,
+        reads=_shown,
+        who=Who.ANYONE,
+        chat=(form("agents"),),
+        cli=(form("agents show"),),
+    ),
+    Operation(
+        name="agents.prefer",
+        does="sets whom a room asks first",
+        params=Preferred,
+        act=CodingAgents.prefer,
+        reads=_ordered,
+        who=Who.OPERATORS,
+        audit="agents",
+        subject=lambda params: " ".join([params.role, *params.names]),
+        chat=(form("agents"),),
+        cli=(form("agents prefer"),),
+    ),
+)

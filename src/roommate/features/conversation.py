@@ -1,0 +1,170 @@
+"""A room's conversation: forgotten, and its files with it, its model, and what that one is told besides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from roommate.chat import voice
+from roommate.chat.view import block
+from roommate.config import Settings
+from roommate.errors import Misused
+from roommate.house import Resident
+from roommate.operations import Ask, Call, Change, OfRoom, Operation, Who, changing, form
+from roommate.ports import Sandboxes
+from roommate.questions import Questions
+from roommate.store import Card, Rooms, Transaction
+from roommate.store.agents import forgetting_sessions
+from roommate.store.rooms import setting_model, setting_prompt
+from roommate.store.turns import clearing
+from roommate.words import EventId, Question, RoomId, UserId
+
+CARD_SECONDS = 3600
+RESET_WORKSPACE = "reset-workspace"
+DEFAULT, NONE = "default", "none"
+LONGEST_PROMPT = 4000
+
+
+class Chosen(OfRoom):
+    name: Annotated[str, Field(min_length=1, title="NAME|default", description="A LiteLLM model name.")]
+
+
+class Told(OfRoom):
+    text: Annotated[str, Field(min_length=1, title="TEXT|none", description="What the model is told.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    turns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    settings: Callable[[], Settings]
+    rooms: Rooms
+    sandboxes: Sandboxes
+    questions: Questions
+    resident: Callable[[RoomId], Resident]
+
+    def __post_init__(self) -> None:
+        self.questions.deciders[RESET_WORKSPACE] = self._decided
+
+    async def reset(self, params: OfRoom, call: Call) -> Change[Forgotten]:
+        room_id = call.its_room
+        clear = clearing(room_id, EventId(call.thread) if call.thread else None)
+        forget = forgetting_sessions(room_id)
+
+        def work(c: Transaction) -> Forgotten:
+            turns = clear(c)
+            forget(c)
+            return Forgotten(turns)
+
+        return Change(work, carrier=lambda along: self.resident(room_id).stop_turn(UserId(call.name), along))
+
+    async def reset_workspace(self, params: OfRoom, call: Call) -> Ask:
+        return Ask(Question(RESET_WORKSPACE, voice.reset_card(), seconds=CARD_SECONDS))
+
+    async def _decided(self, card: Card, choice: str, by: UserId) -> str:
+        if choice == voice.NO:
+            return "Nothing was deleted."
+        await self.resident(card.room_id).stop_turn(by)
+        await self.sandboxes.reset_workspace(card.room_id)
+        return f"The workspace is empty now, as {by} decided."
+
+    async def model(self, params: OfRoom, call: Call) -> str:
+        return (await self.rooms.get(call.its_room)).model or self.settings().llm_model
+
+    async def set_model(self, params: Chosen, call: Call) -> Change[str]:
+        chosen = None if params.name == DEFAULT else params.name
+        return changing([setting_model(call.its_room, chosen)], chosen or self.settings().llm_model)
+
+    async def prompt(self, params: OfRoom, call: Call) -> str:
+        return (await self.rooms.get(call.its_room)).prompt or ""
+
+    async def set_prompt(self, params: Told, call: Call) -> Change[str]:
+        if (length := len(params.text)) > LONGEST_PROMPT:
+            raise Misused(f"That has {length} characters, {LONGEST_PROMPT} is the most: put the rest into AGENTS.md.")
+        text = None if params.text == NONE else params.text
+        return changing([setting_prompt(call.its_room, text)], text or "")
+
+
+def _forgotten(forgotten: Forgotten) -> str:
+    many = f"{forgotten.turns} turn{'' if forgotten.turns == 1 else 's'}"
+    return f"Forgotten: {many} of this conversation. The files are still there."
+
+
+def _prompt(text: str) -> str:
+    shown = f"The model is told in this room:\n\n{block(text)}" if text else "Nothing is added in this room."
+    return f"{shown}\n\n`!prompt TEXT` sets it, `!prompt none` takes it away (operators)."
+
+
+OPERATIONS: tuple[Operation[Any, Any, Any], ...] = (
+    Operation(
+        name="rooms.reset",
+        does="forgets the conversation; the files stay",
+        params=OfRoom,
+        act=Conversation.reset,
+        reads=_forgotten,
+        who=Who.ANYONE,
+        audit="reset",
+        chat=(form("reset"),),
+        cli=(form("rooms reset"),),
+    ),
+    Operation(
+        name="workspace.reset",
+        does="deletes every file of a room, after asking there",
+        params=OfRoom,
+        act=Conversation.reset_workspace,
+        reads=str,
+        who=Who.ANYONE,
+        chat=(form("reset workspace"),),
+        cli=(form("workspace reset"),),
+    ),
+    Operation(
+        name="model.show",
+        does="shows a room's model",
+        params=OfRoom,
+        act=Conversation.model,
+        reads=lambda name: f"This room's model is `{name}`.",
+        who=Who.ANYONE,
+        chat=(form("model"),),
+        cli=(form("model show"),),
+    ),
+    Operation(
+        name="model.set",
+        does="sets a room's model",
+        params=Chosen,
+        act=Conversation.set_model,
+        reads=lambda name: f"From the next turn on this room's model is `{name}`.",
+        who=Who.OPERATORS,
+        audit="model",
+        subject=lambda params: params.name,
+        chat=(form("model"),),
+        cli=(form("model set"),),
+    ),
+    Operation(
+        name="prompt.show",
+        does="shows what the model is told in a room besides",
+        params=OfRoom,
+        act=Conversation.prompt,
+        reads=_prompt,
+        who=Who.ANYONE,
+        chat=(form("prompt"),),
+        cli=(form("prompt show"),),
+    ),
+    Operation(
+        name="prompt.set",
+        does="sets what the model is told in a room besides, or takes it away",
+        params=Told,
+        act=Conversation.set_prompt,
+        reads=lambda text: f"From the next turn on the model is told {'this' if text else 'nothing more'}.",
+        who=Who.OPERATORS,
+        audit="prompt",
+        subject=lambda params: NONE if params.text == NONE else f"{len(params.text)} characters",
+        chat=(form("prompt"),),
+        cli=(form("prompt set"),),
+    ),
+)

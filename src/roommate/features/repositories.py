@@ -1,0 +1,110 @@
+"""Which repositories of the forge a room may fetch from and push to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from roommate.broker import Forge
+from roommate.errors import ForgeError, Misused
+from roommate.operations import Call, Change, OfRoom, Operation, Unchanged, Who, changing, form
+from roommate.store import Repos, Transaction, repos
+from roommate.words import UserId
+
+
+class OfRepository(OfRoom):
+    name: Annotated[str, Field(title="OWNER/NAME", description="Or its address.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    server: str
+    names: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Repositories:
+    forge: Forge
+    repos: Repos
+
+    async def show(self, params: OfRoom, call: Call) -> Granted:
+        return Granted(self.forge.site.server, await self.repos.of(call.its_room))
+
+    async def add(self, params: OfRepository, call: Call) -> Change[str]:
+        name = self._named(params)
+        if not self.forge.site.token:
+            raise ForgeError("there is no token for the forge: set `GITHUB_TOKEN`, then start me again")
+        try:
+            found = await self.forge.repository(name)
+        except ForgeError as error:
+            raise ForgeError(f"nothing was added: {error}") from error
+        text = (
+            f"This room may use `{found.name}` now: clone and fetch it, push new branches and propose pull requests. "
+            f"`{found.default_branch}` and other protected branches are left to people."
+        )
+        return changing([repos.granting(call.its_room, found.name, UserId(call.name))], text, found.name)
+
+    async def remove(self, params: OfRepository, call: Call) -> Change[str]:
+        name = self._named(params)
+        revoked = repos.revoking(call.its_room, name)
+
+        def work(c: Transaction) -> str | Unchanged[str]:
+            if revoked(c):
+                return f"`{name}` is not among this room's repositories any more."
+            return Unchanged(f"`{name}` is not among this room's repositories; `!repo` shows them.")
+
+        return Change(work, subject=name)
+
+    def _named(self, params: OfRepository) -> str:
+        """Raises Misused."""
+        if (name := self.forge.site.named(params.name)) is None:
+            raise Misused(f"`{params.name}` is no repository of {self.forge.site.server}: write `owner/name`.")
+        return name
+
+
+def _shown(granted: Granted) -> str:
+    if not granted.names:
+        return f"This room may use no repository of {granted.server} yet. Operators add one: `!repo add OWNER/NAME`."
+    lines = "\n".join(f"- `{name}`" for name in granted.names)
+    return f"This room may fetch from and push to, at {granted.server}:\n\n{lines}"
+
+
+OPERATIONS = (
+    Operation(
+        name="repo.show",
+        does="shows which repositories a room may fetch from and push to",
+        params=OfRoom,
+        act=Repositories.show,
+        reads=_shown,
+        who=Who.ANYONE,
+        chat=(form("repo"),),
+        cli=(form("repo show"),),
+    ),
+    Operation(
+        name="repo.add",
+        does="lets a room use one repository more",
+        params=OfRepository,
+        act=Repositories.add,
+        reads=str,
+        who=Who.OPERATORS,
+        audit="repo.add",
+        subject=lambda params: params.name,
+        chat=(form("repo add"),),
+        cli=(form("repo add"),),
+    ),
+    Operation(
+        name="repo.remove",
+        does="takes a repository away from those",
+        params=OfRepository,
+        act=Repositories.remove,
+        reads=str,
+        who=Who.OPERATORS,
+        audit="repo.remove",
+        subject=lambda params: params.name,
+        chat=(form("repo remove"),),
+        cli=(form("repo remove"),),
+    ),
+)

@@ -1,0 +1,241 @@
+"""The rooms that the bot is in: which there are, how one of them is, who may do what there, and leaving."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from roommate import amounts
+from roommate.chat import voice
+from roommate.chat.view import plain
+from roommate.config import Settings
+from roommate.holds import Holds
+from roommate.operations import Call, OfRoom, Operation, Params, Table, Who, form
+from roommate.ports import Doors, Sandboxes
+from roommate.store import AgentUsages, Inbox, RoomRow, Turn, Turns
+from roommate.store import Rooms as RoomStore
+from roommate.words import AgentUsage, RoomId, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class RoomLine:
+    """A room at a glance. `members` counts the bot."""
+
+    room_id: RoomId
+    name: str
+    members: int
+    model: str
+    encrypted: bool
+    paused: str
+    """By whom, empty when it is not."""
+    turn: int | None
+    """The one that runs."""
+    waiting: int
+    container: bool
+    """It is up."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoomView:
+    """A room at length. Tokens and cost (US dollars, None where no price is known) are of all its turns."""
+
+    line: RoomLine
+    running: str
+    """For whom the turn runs, and for how long; empty where none does."""
+    sandbox: str
+    prompt: str
+    turns: int
+    tokens: int
+    cost: float | None
+    agents: Sequence[AgentUsage]
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """`allowed` are globs, and `may` is what the one who asks may do."""
+
+    operators: Sequence[str]
+    allowed: Sequence[str]
+    may: str
+    members: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    rooms: RoomStore
+    inbox: Inbox
+    turns: Turns
+    agent_usages: AgentUsages
+    holds: Holds
+    sandboxes: Sandboxes
+    doors: Doors
+    settings: Callable[[], Settings]
+
+    async def list(self, params: Params, call: Call) -> Sequence[RoomLine]:
+        queues = await self.inbox.queues()
+        running = {turn.room_id: turn for turn in await self.turns.running()}
+        return [self._line(row, running.get(row.room_id), queues.get(row.room_id, 0)) for row in await self.rooms.all()]
+
+    async def show(self, params: OfRoom, call: Call) -> RoomView:
+        row = await self.rooms.get(call.its_room)
+        turn = next((turn for turn in await self.turns.running() if turn.room_id == row.room_id), None)
+        spending = await self.turns.spending(row.room_id)
+        return RoomView(
+            line=self._line(row, turn, await self.inbox.count_queued(row.room_id)),
+            running=f"for {turn.asked_by}, {voice.seconds(time.time() - turn.started)} so far" if turn else "",
+            sandbox=await self.sandboxes.describe(row.room_id),
+            prompt=row.prompt or "",
+            turns=spending.turns,
+            tokens=spending.usage.input_tokens + spending.usage.output_tokens,
+            cost=spending.usage.cost,
+            agents=await self.agent_usages.of(row.room_id),
+        )
+
+    async def leave(self, params: OfRoom, call: Call) -> str:
+        await self.doors.leave(call.its_room, "an operator sent me away")
+        return "The bot leaves the room."
+
+    async def who(self, params: OfRoom, call: Call) -> Rights:
+        settings, row = self.settings(), await self.rooms.get(call.its_room)
+        may = {Who.HOST: "on the host", Who.OPERATORS: "an operator", Who.ANYONE: "one of those who may ask"}[call.may]
+        return Rights(settings.operator_ids, settings.allowed_globs, may, row.joined)
+
+    def _line(self, row: RoomRow, turn: Turn | None, waiting: int) -> RoomLine:
+        pause = self.holds.of(row.room_id)
+        return RoomLine(
+            room_id=row.room_id,
+            name=row.name or "",
+            members=row.joined,
+            model=row.model or self.settings().llm_model,
+            encrypted=row.encrypted,
+            paused=pause.by if pause else "",
+            turn=turn.id if turn else None,
+            waiting=waiting,
+            container=self.sandboxes.up(row.room_id),
+        )
+
+
+def _listed(rooms: Sequence[RoomLine]) -> str:
+    lines = []
+    for line in rooms:
+        about = [
+            f"{line.members} members",
+            f"turn {line.turn}" if line.turn else "",
+            f"{line.waiting} waiting" if line.waiting else "",
+            "container up" if line.container else "",
+            f"paused by {line.paused}" if line.paused else "",
+        ]
+        lines.append(f"- {plain(line.name) or 'no name'} (`{line.room_id}`): {', '.join(filter(None, about))}")
+    return "\n".join(lines)
+
+
+def _table(rooms: Sequence[RoomLine]) -> Table:
+    rows = [
+        (
+            line.room_id,
+            line.name,
+            str(line.members),
+            str(line.turn or ""),
+            str(line.waiting or ""),
+            "up" if line.container else "",
+            line.model,
+            f"by {line.paused}" if line.paused else "",
+        )
+        for line in rooms
+    ]
+    return Table(rows, ("room", "name", "members", "turn", "waiting", "container", "model", "paused"))
+
+
+def _shown(room: RoomView) -> str:
+    line = room.line
+    return "\n".join(
+        (
+            *([f"- paused by {line.paused}"] if line.paused else ()),
+            f"- turn: {f'number {line.turn} {room.running}' if line.turn else 'none runs'}",
+            f"- waiting: {line.waiting}",
+            f"- model: `{line.model}`",
+            f"- sandbox: {room.sandbox}",
+            f"- so far: {room.turns} turn{'' if room.turns == 1 else 's'}, {voice.spent(_used(room))}",
+            *(f"- {one.agent} with `{one.model or 'a model'}`: {voice.spent(one.usage)}" for one in room.agents),
+        )
+    )
+
+
+def _used(room: RoomView) -> Usage:
+    return Usage(room.tokens, 0, room.cost)
+
+
+def _at_length(room: RoomView) -> Table:
+    line = room.line
+    rows = [
+        ("room", line.room_id),
+        ("name", line.name),
+        ("members", f"{line.members}, the bot among them"),
+        ("encrypted", "yes" if line.encrypted else "no"),
+        ("paused", f"by {line.paused}" if line.paused else "no"),
+        ("turn", f"{line.turn} {room.running}" if line.turn else "none runs"),
+        ("waiting", str(line.waiting)),
+        ("model", line.model),
+        ("prompt", room.prompt or "none of its own"),
+        ("sandbox", room.sandbox),
+        ("so far", f"turns: {room.turns}, tokens: {room.tokens} {amounts.cost(room.cost)}".rstrip()),
+    ]
+    for one in room.agents:
+        tokens = one.usage.input_tokens + one.usage.output_tokens
+        rows.append(("agent", f"{one.agent} with {one.model}: {one.requests} requests, {tokens} tokens"))
+    return Table(rows)
+
+
+def _rights(rights: Rights) -> str:
+    operators = ", ".join(f"`{one}`" for one in rights.operators) or "nobody"
+    allowed = ", ".join(f"`{one}`" for one in rights.allowed)
+    return (
+        f"- operators: {operators}\n- may ask me: {allowed}, and operators\n"
+        f"- you are {rights.may}; {rights.members} members here"
+    )
+
+
+OPERATIONS = (
+    Operation(
+        name="rooms.list",
+        does="shows the rooms that the bot is in: what runs, what waits, what is paused",
+        params=Params,
+        act=Rooms.list,
+        reads=_listed,
+        terminal=_table,
+        who=Who.OPERATORS,
+        chat=(form("rooms"),),
+        cli=(form("rooms ls"),),
+    ),
+    Operation(
+        name="rooms.show",
+        does="says what runs in a room, what waits, the model, the sandbox and the cost so far",
+        params=OfRoom,
+        act=Rooms.show,
+        reads=_shown,
+        terminal=_at_length,
+        who=Who.ANYONE,
+        chat=(form("status"),),
+        cli=(form("rooms show"),),
+    ),
+    Operation(
+        name="rooms.who",
+        does="says who may do what in a room",
+        params=OfRoom,
+        act=Rooms.who,
+        reads=_rights,
+        who=Who.ANYONE,
+        chat=(form("who"),),
+        cli=(form("rooms who"),),
+    ),
+    Operation(
+        name="rooms.leave",
+        does="has the bot leave a room: its container goes, its files stay",
+        params=OfRoom,
+        act=Rooms.leave,
+        reads=str,
+        audit="room.leave",
+        cli=(form("rooms leave"),),
+    ),
+)

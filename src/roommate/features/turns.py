@@ -1,0 +1,241 @@
+"""The turns: the newest ones, one of them step by step, and the end of one that runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from roommate.amounts import age, cost
+from roommate.chat.view import block
+from roommate.errors import NotFound
+from roommate.house import Resident
+from roommate.operations import Call, Change, OfRoom, OfRoomOrAll, Operation, Params, Short, Table, Unchanged, Who, form
+from roommate.store import Transaction, TurnRow, Work
+from roommate.store import Turns as TurnStore
+from roommate.store.inbox import counting_queued, dropping_queued
+from roommate.words import Answer, Prompt, RoomId, Step, ToolResult, UserId
+
+RUNNING = "running"
+ALL_ROWS = 1 << 62
+"""A row of the inbox that comes after all others."""
+
+
+class Newest(OfRoomOrAll):
+    most: Annotated[int, Field(ge=1, le=1000, title="N", description="How many."), Short("-n")] = 20
+
+
+class OfTurn(Params):
+    turn: Annotated[int, Field(description="A turn's number.")]
+
+
+class Stopped(OfRoom):
+    all: Annotated[bool, Field(description="Drop what waits as well.")] = False
+
+
+@dataclass(frozen=True, slots=True)
+class TurnLine:
+    """`state` is RUNNING or a `words.Stop`; `started` counts seconds from 1970, `seconds` is how long it took."""
+
+    id: int
+    room_id: RoomId
+    asked_by: UserId
+    model: str
+    state: str
+    started: float
+    seconds: float
+    tokens: int
+    cost: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class StepLine:
+    """`kind` is prompt, answer, call or result; `about` is who asked, or which tool."""
+
+    kind: str
+    about: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TurnView:
+    line: TurnLine
+    steps: Sequence[StepLine]
+    forgotten: bool
+    """Its steps are not kept any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """`stopped`: something ran. `dropped` and `waiting` count messages."""
+
+    stopped: bool
+    dropped: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    turns: TurnStore
+    resident: Callable[[RoomId], Resident]
+    """The room's task, which is started where it does not run."""
+
+    async def list(self, params: Newest, call: Call) -> Sequence[TurnLine]:
+        return [_line(row) for row in await self.turns.newest(params.most, call.room)]
+
+    async def show(self, params: OfTurn, call: Call) -> TurnView:
+        row, steps = await self._get(params.turn)
+        return TurnView(_line(row), [line for step in steps for line in _step(step)], forgotten=not steps)
+
+    async def cancel(self, params: OfTurn, call: Call) -> Change[str]:
+        """Its end and the word of it are stored together."""
+        row, _ = await self._get(params.turn)
+        resident = self.resident(row.turn.room_id)
+        over = NotFound(f"turn {params.turn} does not run: {_line(row).state}")
+        # A turn that a pause holds since a restart is not there yet.
+        its_own = resident.running is None or resident.running.turn.id == params.turn
+        if row.stop is not None or not its_own:
+            raise over
+
+        async def stop(along: Work[object]) -> bool:
+            if not await resident.stop_turn(UserId(call.name), along):
+                raise over
+            return True
+
+        return Change(lambda c: f"Turn {params.turn} is stopped.", carrier=stop, room_id=row.turn.room_id)
+
+    async def stop(self, params: Stopped, call: Call) -> Change[Stop]:
+        room_id = call.its_room
+        drop, count = dropping_queued(room_id, call.seq or ALL_ROWS), counting_queued(room_id)
+
+        def work(c: Transaction, *, stopped: bool) -> Stop | Unchanged[Stop]:
+            dropped = drop(c) if params.all else 0
+            result = Stop(stopped, dropped, count(c))
+            return result if stopped or dropped else Unchanged(result)
+
+        return Change(
+            lambda c: work(c, stopped=False),
+            carrier=lambda along: self.resident(room_id).stop_turn(UserId(call.name), along),
+            carried=lambda c: work(c, stopped=True),
+        )
+
+    async def _get(self, turn_id: int) -> tuple[TurnRow, Sequence[Step]]:
+        if found := await self.turns.get(turn_id):
+            return found
+        raise NotFound(f"there is no turn {turn_id}: `roommate turns ls` shows the newest")
+
+
+def _line(row: TurnRow) -> TurnLine:
+    turn = row.turn
+    return TurnLine(
+        id=turn.id,
+        room_id=turn.room_id,
+        asked_by=turn.asked_by,
+        model=turn.model,
+        state=str(row.stop or RUNNING),
+        started=turn.started,
+        seconds=(row.ended or time.time()) - turn.started,
+        tokens=turn.usage.input_tokens + turn.usage.output_tokens,
+        cost=turn.usage.cost,
+    )
+
+
+def _step(step: Step) -> Sequence[StepLine]:
+    match step:
+        case Prompt(text, sender):
+            return [StepLine("prompt", sender, text)]
+        case Answer(text, calls):
+            said = [StepLine("answer", "", text)] if text else []
+            return said + [StepLine("call", call.name, call.arguments) for call in calls]
+        case ToolResult(_, text, ok, title):
+            return [StepLine("result", title if ok else f"failed: {title}", text)]
+
+
+def _listed(turns: Sequence[TurnLine]) -> str:
+    lines = [f"{one.id} {one.state}, {age(one.seconds)}, for {one.asked_by}" for one in turns]
+    return block("\n".join(lines)) if lines else "There was no turn yet."
+
+
+def _table(turns: Sequence[TurnLine]) -> Table:
+    rows = [
+        (
+            str(one.id),
+            one.room_id,
+            one.asked_by,
+            one.state,
+            f"{age(time.time() - one.started)} ago",
+            age(one.seconds),
+            str(one.tokens or ""),
+            cost(one.cost),
+            one.model,
+        )
+        for one in turns
+    ]
+    return Table(rows, ("turn", "room", "asked by", "state", "began", "took", "tokens", "cost", "model"))
+
+
+def _shown(turn: TurnView) -> str:
+    line = turn.line
+    head = f"turn {line.id} in {line.room_id}: {line.state}, {age(line.seconds)}, {line.model}"
+    gone = ["What it did is not kept any more: it is older than KEEP_DAYS."] if turn.forgotten else []
+    steps = (f"\n── {step.kind}{' ' if step.about else ''}{step.about}\n{step.text}" for step in turn.steps)
+    return "\n".join((head, *gone, *steps))
+
+
+def _stopped(stop: Stop) -> str:
+    parts = ["Stopped." if stop.stopped else "Nothing runs."]
+    if stop.dropped:
+        parts.append(f"{stop.dropped} waiting message{'' if stop.dropped == 1 else 's'} dropped.")
+    if stop.waiting:
+        many = f"{stop.waiting} waiting message{'' if stop.waiting == 1 else 's'}"
+        parts.append(f"{many} come next; `!stop all` drops them.")
+    return " ".join(parts)
+
+
+OPERATIONS = (
+    Operation(
+        name="turns.list",
+        does="shows the newest turns of a room, or of all, the newest first",
+        params=Newest,
+        act=Turns.list,
+        reads=_listed,
+        terminal=_table,
+        who=Who.OPERATORS,
+        chat=(form("turns"),),
+        cli=(form("turns ls"),),
+    ),
+    Operation(
+        name="turns.show",
+        does="shows a turn step by step: the prompt, what the model said and called, what came of it",
+        params=OfTurn,
+        act=Turns.show,
+        reads=lambda turn: block(_shown(turn)),
+        terminal=_shown,
+        cli=(form("turns show"),),
+    ),
+    Operation(
+        name="turns.cancel",
+        does="stops a turn that runs",
+        params=OfTurn,
+        act=Turns.cancel,
+        reads=str,
+        audit="turn.cancel",
+        subject=lambda params: str(params.turn),
+        cli=(form("turns cancel"),),
+    ),
+    Operation(
+        name="turns.stop",
+        does="stops what runs in a room, at once; with `all` what waits is dropped as well",
+        params=Stopped,
+        act=Turns.stop,
+        reads=_stopped,
+        who=Who.ANYONE,
+        audit="stop",
+        subject=lambda params: "all" if params.all else "",
+        chat=(form("stop", all=False), form("stop all", all=True)),
+        cli=(form("turns stop"),),
+    ),
+)
