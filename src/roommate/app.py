@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from roommate import hooks
 from roommate.doors.reference import of_chat
 from roommate.features import (
     about,
@@ -23,6 +24,8 @@ from roommate.features import (
 )
 from roommate.house import House
 from roommate.operations import Bound, Operation
+from roommate.questions import Decide
+from roommate.words import CardKind
 
 Feature = tuple[Sequence[Operation[Any, Any, Any]], Callable[[House], Any]]
 """Its operations, and what makes it in a daemon."""
@@ -43,12 +46,7 @@ FEATURES: tuple[Feature, ...] = (
         ),
     ),
     (turns.OPERATIONS, lambda house: turns.Turns(house.turns, house.room)),
-    (
-        conversation.OPERATIONS,
-        lambda house: conversation.Conversation(
-            house.set_to, house.rooms, house.sandboxes, house.questions, house.room
-        ),
-    ),
+    (conversation.OPERATIONS, lambda house: conversation.Conversation(house.set_to, house.rooms, house.room)),
     (egress.OPERATIONS, lambda house: egress.Egress(house.gate, house.egress)),
     (repositories.OPERATIONS, lambda house: repositories.Repositories(house.forge, house.repos)),
     (
@@ -76,6 +74,17 @@ FEATURES: tuple[Feature, ...] = (
     (backups.OPERATIONS, lambda house: backups.Backups()),
 )
 """In the order in which people read of them."""
+
+def deciders(house: House) -> Mapping[CardKind, Decide]:
+    """Who deals with what is chosen at a card."""
+    return {
+        CardKind.EGRESS: lambda card, choice, by: house.gate.decide(card.room_id, card.subject, choice, by),
+        CardKind.HOOK: hooks.decider(house.spool),
+        CardKind.RESET_WORKSPACE: conversation.resetting(house.sandboxes, house.room),
+        CardKind.REDEPLOY: house.redeploys.decide,
+        CardKind.ROLLBACK: house.redeploys.decide,
+    }
+
 
 DECLARED: Sequence[Operation[Any, Any, Any]] = tuple(one for operations, _ in FEATURES for one in operations)
 

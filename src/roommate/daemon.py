@@ -8,10 +8,10 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from roommate import __version__, hooks, logs, memory
+from roommate import __version__, logs, memory
 from roommate.agent.litellm_model import LiteLLMModel
 from roommate.alarm import Alarm
-from roommate.app import bound
+from roommate.app import bound, deciders
 from roommate.broker import (
     Addresses,
     Broker,
@@ -23,7 +23,6 @@ from roommate.broker import (
     RoomProposals,
     providers,
 )
-from roommate.broker.gate import QUESTION
 from roommate.chat import voice
 from roommate.chat.commands import names_of
 from roommate.coders import RoomAgents
@@ -202,14 +201,13 @@ class Daemon:
         if control_room != self._settings.control_room:
             log.warning("the control room was replaced: set CONTROL_ROOM=%s", control_room)
         control = ControlRoom(control_room, outbox, sender, homeserver.send)
-        questions = Questions(cards, sender, control, {hooks.ASKED_BY_HOOK: hooks.decider(spool)})
+        questions = Questions(cards, sender, control)
         redeploys = Redeploys(lambda: self._settings, outbox, questions, sender, audit, control)
         egress, agent_usages = Egress(database), AgentUsages(database)
         counted_usages = CountedUsages(agent_usages, self._counts)
         registries = Registries(sandboxes.in_image)
         presets, forever = self._settings.egress_presets, self._settings.egress_forever
         gate = Gate(egress, questions, registries=registries, presets=presets, forever=forever)
-        questions.deciders[QUESTION] = lambda card, choice, by: gate.decide(card.room_id, card.subject, choice, by)
         repos, forge, protected = Repos(database), Forge(site_of(self._settings)), self._settings.protected_branches
         broker = Broker(
             gate,
@@ -308,6 +306,7 @@ class Daemon:
                 trouble=lambda: health.trouble,
             )
             operations.add(bound(house))
+            questions.deciders = deciders(house)
             group.create_task(memory.give_back())
             group.create_task(intake.run())
             group.create_task(audit.run(self._settings.audit_days))
@@ -320,6 +319,7 @@ class Daemon:
             await intake.ready.wait()
             await self._tell_of_restore(Restored(database))
             group.create_task(sender.run())
+            group.create_task(questions.run())
             group.create_task(redeploys.run())
             if self._trial is not None:
                 await proven

@@ -16,9 +16,7 @@ from roommate.questions import Decide
 from roommate.running import RunningTurn
 from roommate.store import Card, Heard, ipc
 from roommate.store.ipc import MOST_AT_ONCE
-from roommate.words import Draft, HookEvent, HookKind, Question, RoomId, UserId
-
-ASKED_BY_HOOK = "hook"
+from roommate.words import CardKind, Draft, HookEvent, HookKind, Question, RoomId, UserId
 
 APPROVAL_SECONDS = 290
 """How long a card stands: the hook itself waits for 300 s."""
@@ -82,7 +80,7 @@ class Hooks:
         """Why people are not asked, for the agent; empty when they are."""
         if len(event.command) > WHOLE:
             return f"people are shown {WHOLE} characters of a command at most: put it into a script, and run that"
-        standing = await self._house.cards.standing(self._room_id, ASKED_BY_HOOK)
+        standing = await self._house.cards.standing(self._room_id, CardKind.HOOK)
         if not self._limit.take(standing, asyncio.get_running_loop().time()):
             return "people were asked too much here: go on without it, and say what you need"
         return ""
@@ -99,7 +97,7 @@ def question(event: HookEvent) -> Question:
     """The card for an approval request."""
     card = hook_card(event)
     return Question(
-        ASKED_BY_HOOK,
+        CardKind.HOOK,
         card.text,
         details=card.details,
         subject=f"{event.asks} {event.text}: {one_line(event.command, SHOWN)}",

@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 from typing import Protocol
 
-from roommate.broker.gate import QUESTION
 from roommate.chat import voice
 from roommate.chat.commands import Command
 from roommate.doors.chat import ChatDoor, obey
 from roommate.errors import RoommateError, StateError
 from roommate.house import House
 from roommate.store import Card, Decided, Waiting
-from roommate.words import DAEMON, Deed, DeedOutcome, Draft, EventId, RoomId, UserId
+from roommate.words import DAEMON, CardKind, Deed, DeedOutcome, Draft, EventId, RoomId, UserId
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +106,9 @@ class Orders:
         card = decided.card
         if decided.choice == EXPIRED:
             return "That question has expired: nothing was done."
-        return await self._house.questions.deciders[card.what](card, decided.choice, decided.by) or ""
+        if card.what not in set(CardKind):  # of a later release, which was rolled back
+            return f"What a question of the kind `{card.what}` means I do not know, so nothing was done."
+        return await self._house.questions.deciders[CardKind(card.what)](card, decided.choice, decided.by) or ""
 
     def _deed(self, waiting: Waiting, what: str, outcome: DeedOutcome, subject: str, detail: str = "") -> Deed:
         """What the audit log says of what this message or reaction led to."""
@@ -119,7 +120,7 @@ class Orders:
         settings = self._house.settings
         if not (settings.is_operator(who) if card.operators_only else settings.is_allowed(who)):
             return ""
-        for_good = card.what == QUESTION and choice == voice.ALWAYS
+        for_good = card.what == CardKind.EGRESS and choice == voice.ALWAYS
         if for_good and settings.egress_forever != "people" and not settings.is_operator(who):
             return ONLY_OPERATORS
         return None

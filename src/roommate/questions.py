@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from urllib.parse import quote
 
 from roommate.control_room import ControlRoom
+from roommate.errors import StateError
 from roommate.matrix import render
 from roommate.ports import Progress
 from roommate.store import Card, Cards, Work
-from roommate.words import CARD, Deed, Draft, EventId, Question, Rank, RoomId, UserId
+from roommate.words import CARD, CardKind, Deed, Draft, EventId, Question, Rank, RoomId, UserId
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 60.0
 
 Decide = Callable[[Card, str, UserId], Awaitable[str | None]]
 """Does what a choice means, given its key and who chose; gives what to say of it, None for nothing.
@@ -20,14 +28,17 @@ room: to do it twice must be the same as once."""
 
 
 class Questions:
-    """Calling it is ports.Ask. `deciders` deals with the choices of each kind of question, also when nobody waits."""
+    """Calling it is ports.Ask."""
 
-    def __init__(self, cards: Cards, progress: Progress, control: ControlRoom, deciders: Mapping[str, Decide]) -> None:
+    deciders: Mapping[CardKind, Decide]
+    """Who deals with the choices of each kind of card, also when nobody waits."""
+
+    def __init__(self, cards: Cards, progress: Progress, control: ControlRoom) -> None:
         self._cards = cards
         self._control = control
         self._progress = progress
         self._waiting: dict[int, asyncio.Future[str]] = {}
-        self.deciders = dict(deciders)
+        self._more = asyncio.Event()
 
     async def __call__(self, room_id: RoomId, question: Question) -> str:
         card = await self.put_up(room_id, question)
@@ -41,7 +52,7 @@ class Questions:
         what is done `along` with it, are in the transaction that puts it up."""
         told = self._told(room_id, question)
         card = await self._cards.put(question, _draft(room_id, question), told=told, deeds=deeds, along=along)
-        self._progress.wake()
+        self._wake()
         return card
 
     async def answer_with(
@@ -50,6 +61,26 @@ class Questions:
         """Answer an inbox row with a card; nobody waits for the choice but its decider."""
         draft, told = _draft(room_id, question, thread), self._told(room_id, question)
         await self._cards.put(question, draft, seq, thread, told=told, deeds=deeds)
+        self._wake()
+
+    async def run(self) -> None:
+        """Take the choices off the cards that expire, for ever."""
+        since = 0.0
+        while True:
+            self._more.clear()
+            now = time.time()
+            try:
+                nearest, since = await self._cards.expire(since), now
+            except StateError as error:
+                log.error("%s", error)
+                nearest = now + RETRY_SECONDS
+            self._progress.wake()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if nearest is None else max(0.0, nearest - time.time())):
+                    await self._more.wait()
+
+    def _wake(self) -> None:
+        self._more.set()
         self._progress.wake()
 
     def _told(self, room_id: RoomId, question: Question) -> Sequence[Draft]:

@@ -22,11 +22,23 @@ from roommate.store import Audit, Card, Outbox
 from roommate.updates import plan, processes
 from roommate.updates.journal import Journal
 from roommate.updates.releases import Install, Release, own
-from roommate.words import DAEMON, Deed, DeedOutcome, Draft, JsonObject, Question, RoomId, Update, UpdateStep, UserId
+from roommate.words import (
+    DAEMON,
+    CardKind,
+    Deed,
+    DeedOutcome,
+    Draft,
+    JsonObject,
+    Question,
+    RoomId,
+    Update,
+    UpdateStep,
+    UserId,
+)
 
 log = logging.getLogger(__name__)
 
-REDEPLOY, ROLLBACK = "redeploy", "rollback"
+REDEPLOY, ROLLBACK = CardKind.REDEPLOY, CardKind.ROLLBACK
 CARD_SECONDS = 3600
 FETCH_SECONDS = 20.0
 """How long a room waits for the remote: other commands wait behind it."""
@@ -65,8 +77,6 @@ class Redeploys:
         self._own = own()
         self._started_at = 0.0
         self._news = asyncio.Event()
-        for what in (REDEPLOY, ROLLBACK):
-            questions.deciders[what] = self.decide
 
     # ── What people and models ask for ───────────────────────────────────────────────────────────
 

@@ -93,7 +93,16 @@ class Answered:
     """It changed an earlier message of the bot."""
 
 
-Happening = Message | Edit | Redaction | Reaction | Unreadable | Invite | Arrived | Gone | Tombstone | Answered
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A row that a later release has stored, which was rolled back: what its `kind` is only that one knows."""
+
+    kind: str
+
+
+Happening = (
+    Message | Edit | Redaction | Reaction | Unreadable | Invite | Arrived | Gone | Tombstone | Answered | Unknown
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,12 +219,21 @@ class Attachment:
     height: int = 0
 
 
+class CardKind(enum.StrEnum):
+    """What a card is about, and so who deals with the choice. Rows hold these names: none is ever another's."""
+
+    EGRESS = "egress"
+    HOOK = "hook"
+    RESET_WORKSPACE = "reset-workspace"
+    REDEPLOY = "redeploy"
+    ROLLBACK = "rollback"
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """What a card asks the people of a room. They choose with a reaction of one of the `choices`."""
 
-    what: str
-    """Its kind, such as ``reset-workspace``: who deals with the choice."""
+    what: CardKind
     text: str
     """Markdown: all that somebody must know to decide."""
     subject: str = ""
@@ -452,6 +470,11 @@ class Stop(enum.StrEnum):
     ROUNDS = "rounds"
     STOPPED = "stopped"
     FAILED = "failed"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Stop:
+        """Of a later release, which was rolled back: in any case the turn has ended."""
+        return cls.FAILED
 
 
 # ── What runs in a sandbox ───────────────────────────────────────────────────────────────────────

@@ -1,7 +1,9 @@
 """A person writes in a room and gets work done: everything that the chat promises, seen by a client."""
 
 import asyncio
+import contextlib
 import json
+import sqlite3
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -210,8 +212,11 @@ async def test_the_workspace_is_deleted_only_after_a_yes(bot: Daemon, person: Ma
 
     await alice.say(room, "!reset workspace")
     card = await notice(bot, alice, room, "Delete **every file**")
+    choices = [(bot.user_id, "✅"), (bot.user_id, "❌")]
+    await alice.wait(lambda: alice.reactions(room, card.event_id) == choices, what="what to tap")
     await alice.react(room, card.event_id, "❌")
     await notice(bot, alice, room, "Nothing was deleted")
+    await alice.wait(lambda: alice.reactions(room, card.event_id) == [(alice.user_id, "❌")], what="them taken off")
     assert "nothing" not in (await alice.ask(room, look)).body
 
     await alice.react(room, card.event_id, "✅")  # it is closed
@@ -220,6 +225,12 @@ async def test_the_workspace_is_deleted_only_after_a_yes(bot: Daemon, person: Ma
     await alice.react(room, again.event_id, "✅")
     await notice(bot, alice, room, "The workspace is empty now")
     assert "nothing" in (await alice.ask(room, look)).body
+
+    later = await command(bot, alice, room, "!reset workspace")
+    with contextlib.closing(sqlite3.connect(bot.state / "roommate.db", isolation_level=None)) as c:
+        c.execute("UPDATE cards SET what='dream' WHERE id = (SELECT max(id) FROM cards)")  # as a release after this one
+    await alice.react(room, later.event_id, "✅")
+    await notice(bot, alice, room, "What a question of the kind `dream` means I do not know, so nothing was done.")
 
 
 async def test_in_a_room_of_three_it_answers_only_when_it_is_meant(bot: Daemon, person: MakePerson) -> None:

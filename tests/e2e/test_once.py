@@ -101,10 +101,11 @@ async def test_a_workspace_is_emptied_once_and_never_what_comes_after(
         first, second = await one_runs_and_one_waits(bot, alice, room, number)
         await alice.say(room, "!reset workspace")
         await alice.wait(lambda n=number: count(bot, alice, room, ASKS) == n, PATIENCE, "the card")  # type: ignore[misc]
-        card = [shown for shown in bot.said(alice, room) if ASKS in shown.body][-1]
+        card = [shown for shown in bot.said(alice, room) if ASKS in shown.body][-1].event_id
+        await alice.wait(lambda c=card: len(alice.reactions(room, c)) == 2, PATIENCE, "its choices")  # type: ignore[misc]
         await settled(bot, alice, room)
         shooting.at(point)
-        await alice.react(room, card.event_id, "✅")
+        await alice.react(room, card, "✅")
         await shooting.hit()
         assert "⏹ Stopped by" in (await alice.answer_to(first, PATIENCE)).body
         answer = (await alice.answer_to(second, PATIENCE)).body

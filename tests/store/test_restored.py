@@ -10,6 +10,7 @@ from roommate.words import (
     TURN,
     Answer,
     Answered,
+    CardKind,
     Deed,
     Draft,
     EventId,
@@ -144,7 +145,7 @@ async def test_a_card_that_was_decided_since_is_not_decided_again(state: tuple[D
     inbox, outbox, cards = Inbox(old), Outbox(old), Cards(old)
     await inbox.commit(batch("s1", said("$1", "!reset workspace")))
     [asked] = await inbox.waiting(ROOM)
-    await cards.put(Question("reset-workspace", "?"), Draft(ROOM, {"body": "?"}), asked.seq)
+    await cards.put(Question(CardKind.RESET_WORKSPACE, "?"), Draft(ROOM, {"body": "?"}), asked.seq)
     [row] = await outbox.unsent()
     await outbox.sent(row.id, "$card")
     database = await restore()
@@ -169,7 +170,7 @@ async def test_in_daily_life_nothing_changes(state: tuple[Database, Restore]) ->
     assert [row.id for row in await outbox.unsent()] == [second.id]
     await outbox.sent(second.id, "$a2")
     await inbox.commit(batch("s4", own("$a2", Answered(EventId("$1")))))
-    card = await cards.put(Question("reset-workspace", "?"), Draft(ROOM, {"body": "?"}), two.seq)
+    card = await cards.put(Question(CardKind.RESET_WORKSPACE, "?"), Draft(ROOM, {"body": "?"}), two.seq)
     [row] = await outbox.unsent()
     await inbox.commit(batch("s5", own("$card", Answered(EventId("$2")))))
     await outbox.sent(row.id, "$card")

@@ -17,6 +17,7 @@ from roommate.store.rooms import setting_model
 from roommate.store.turns import clearing
 from roommate.words import (
     Answer,
+    CardKind,
     Deed,
     Draft,
     Edit,
@@ -26,6 +27,7 @@ from roommate.words import (
     Picture,
     Prompt,
     Question,
+    Rank,
     Redaction,
     RoomId,
     RoomState,
@@ -253,7 +255,7 @@ async def test_a_card_is_decided_once_and_not_from_another_room(database: Databa
     inbox, outbox, cards = Inbox(database), Outbox(database), Cards(database)
     await inbox.commit(batch("s1", said("$1", "!reset workspace"), said("$2", "✅"), said("$3", "✅")))
     asked, yes, twice = await inbox.waiting(ROOM)
-    question = Question("reset-workspace", "?", seconds=60)
+    question = Question(CardKind.RESET_WORKSPACE, "?", seconds=60)
     await cards.put(question, Draft(ROOM, {"body": "?"}), asked.seq, EventId("$thread"))
     [row] = await outbox.unsent()
     await outbox.sent(row.id, "$card")
@@ -271,14 +273,59 @@ async def test_a_card_is_decided_once_and_not_from_another_room(database: Databa
     for _ in range(2):
         await cards.carried_out(decided, Draft(ROOM, {"body": "ok"}))
     assert await cards.pending(ROOM) == []
-    assert [row.draft.content["body"] for row in await outbox.unsent()] == ["ok"]
+    assert [row.draft.content["body"] for row in await outbox.unsent() if row.draft.rank is not Rank.SIGN] == ["ok"]
+
+
+async def test_the_choices_stand_at_a_card_until_it_is_closed(database: Database) -> None:
+    """There with the row that says that its message has arrived, taken off with the one that says that it is done."""
+    outbox, cards = Outbox(database), Cards(database)
+
+    async def ask(subject: str, *choices: str) -> tuple[int, list[int], list[str]]:
+        question = Question(CardKind.EGRESS, "?", subject, choices)
+        card = await cards.put(question, Draft(ROOM, {"body": "?"}, Rank.CARD))
+        row = (await outbox.unsent())[-1]
+        await outbox.sent(row.id, f"${subject}")
+        rows = [one for one in await outbox.unsent() if one.draft.event_type == "m.reaction"]
+        about = {one.id: one.draft.content["m.relates_to"] for one in rows}
+        reactions = [row for row in rows if about[row.id]["event_id"] == f"${subject}"]
+        for one in reactions[1:]:
+            await outbox.sent(one.id, f"$r{one.id}")
+        return card, [one.id for one in reactions], [about[one.id]["key"] for one in reactions]
+
+    async def taken_off() -> list[int | None]:
+        rows = [one for one in await outbox.unsent() if one.draft.redacts]
+        for row in rows:
+            await outbox.sent(row.id, f"$x{row.id}")
+        return [row.draft.redacts for row in rows]
+
+    _, reactions, keys = await ask("one", "✅", "♾\ufe0f", "❌")
+    assert keys == ["✅", "♾\ufe0f", "❌"]
+    card = await cards.open(ROOM, EventId("$one"))
+    assert card is not None
+    decided = Decided(card, "♾", ALICE, None)
+    for outcome in ("failed", "carried out"):
+        await cards.decide(decided, Deed(ALICE, "$2", "card.egress"))
+        if outcome == "failed":
+            await cards.failed(decided, Draft(ROOM, {}), Deed(ALICE, "daemon", "card.egress"))
+            assert await taken_off() == [], "it is open again"
+    await cards.carried_out(decided, None)
+    assert await taken_off() == reactions, "those that have not arrived yet, too: the sender knows what to do"
+    await outbox.failed(reactions[0], "superseded")
+
+    _, soon, _ = await ask("soon", "✅")
+    await ask("later", "✅")
+    await database.run(lambda c: c.execute("UPDATE cards SET expires = 2 WHERE subject = 'soon'"))
+    nearest = await cards.expire(1)
+    assert nearest is not None, "the other one's time comes, too"
+    assert await taken_off() == soon
+    assert await cards.open(ROOM, EventId("$soon")) is not None, "who chooses all the same is told that it is too late"
 
 
 async def test_a_choice_that_cannot_be_carried_out_leaves_the_card_open(database: Database) -> None:
     inbox, outbox, cards = Inbox(database), Outbox(database), Cards(database)
     await inbox.commit(batch("s1", said("$1", "✅")))
     [yes] = await inbox.waiting(ROOM)
-    await cards.put(Question("reset-workspace", "?"), Draft(ROOM, {"body": "?"}))
+    await cards.put(Question(CardKind.RESET_WORKSPACE, "?"), Draft(ROOM, {"body": "?"}))
     [row] = await outbox.unsent()
     await outbox.sent(row.id, "$card")
     card = await cards.open(ROOM, EventId("$card"))
@@ -292,7 +339,7 @@ async def test_a_choice_that_cannot_be_carried_out_leaves_the_card_open(database
 
 async def test_one_question_on_a_subject_is_open_at_a_time(database: Database) -> None:
     cards, outbox = Cards(database), Outbox(database)
-    asks = [Question("egress", "May it?", subject=host) for host in ("a:443", "b:443", "a:443")]
+    asks = [Question(CardKind.EGRESS, "May it?", subject=host) for host in ("a:443", "b:443", "a:443")]
     first, other, again = [await cards.put(question, Draft(ROOM, {"body": "?"})) for question in asks]
     assert first == again != other
     assert len(await outbox.unsent()) == 2

@@ -30,6 +30,7 @@ from roommate.store.repos import granting
 from roommate.store.rooms import setting_model
 from roommate.words import (
     Answer,
+    CardKind,
     Deed,
     Destination,
     Draft,
@@ -181,10 +182,10 @@ async def test_what_could_not_be_said_in_the_old_room_is_said_in_the_new_one(dat
     outbox, cards = Outbox(database), Cards(database)
     before, late, refused = await outbox.put([Draft(OLD, {"body": text}) for text in ("before", "late", "refused")])
     await outbox.failed(before, "M_FORBIDDEN, long ago")
-    card = await cards.put(Question("reset-workspace", "?"), Draft(OLD, {"body": "?"}, Rank.CARD))
+    card = await cards.put(Question(CardKind.RESET_WORKSPACE, "?"), Draft(OLD, {"body": "?"}, Rank.CARD))
     [*_, row] = await outbox.unsent()
     await outbox.sent(row.id, "$card")
-    asked = await cards.put(Question("egress", "?", subject="a:1"), Draft(OLD, {"body": "unsent?"}, Rank.CARD))
+    asked = await cards.put(Question(CardKind.EGRESS, "?", subject="a:1"), Draft(OLD, {"body": "unsent?"}, Rank.CARD))
     await come(database, happened("$end", Tombstone(NEW)))
     await outbox.failed(refused, "the homeserver did not send: M_FORBIDDEN You don't have permission")
     threaded = {"body": "in a thread", "m.relates_to": {"rel_type": "m.thread", "event_id": "$root"}}

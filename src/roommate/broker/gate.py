@@ -10,9 +10,8 @@ from roommate.errors import HandLost
 from roommate.ports import Ask, EgressLog
 from roommate.printable import in_code
 from roommate.question_limit import QuestionLimit
-from roommate.words import Destination, Question, RoomId, UserId
+from roommate.words import CardKind, Destination, Question, RoomId, UserId
 
-QUESTION = "egress"
 ONCE, ALWAYS, NO = "✅", "♾", "❌"
 
 WAIT = 60.0
@@ -120,7 +119,7 @@ class Gate:
                 await self._ask(
                     room_id,
                     Question(
-                        QUESTION,
+                        CardKind.EGRESS,
                         f"{who or 'Something'} in this room's container wants to connect to `{host}`, port {port}. "
                         f"{ONCE} allows it once, which is for {_MINUTES}, {ALWAYS}\ufe0f for this room from now on"
                         f"{' (operators)' if self._forever == 'operators' else ''}, "

@@ -15,15 +15,14 @@ from roommate.errors import Misused
 from roommate.house import Resident
 from roommate.operations import Ask, Call, Change, OfRoom, Operation, Who, changing, form
 from roommate.ports import Sandboxes
-from roommate.questions import Questions
+from roommate.questions import Decide
 from roommate.store import Card, Rooms, Transaction
 from roommate.store.agents import forgetting_sessions
 from roommate.store.rooms import setting_model, setting_prompt
 from roommate.store.turns import clearing
-from roommate.words import EventId, Question, RoomId, UserId
+from roommate.words import CardKind, EventId, Question, RoomId, UserId
 
 CARD_SECONDS = 3600
-RESET_WORKSPACE = "reset-workspace"
 DEFAULT, NONE = "default", "none"
 LONGEST_PROMPT = 4000
 
@@ -45,12 +44,7 @@ class Forgotten:
 class Conversation:
     settings: Callable[[], Settings]
     rooms: Rooms
-    sandboxes: Sandboxes
-    questions: Questions
     resident: Callable[[RoomId], Resident]
-
-    def __post_init__(self) -> None:
-        self.questions.deciders[RESET_WORKSPACE] = self._decided
 
     async def reset(self, params: OfRoom, call: Call) -> Change[Forgotten]:
         room_id = call.its_room
@@ -65,14 +59,7 @@ class Conversation:
         return Change(work, carrier=lambda along: self.resident(room_id).stop_turn(UserId(call.name), along))
 
     async def reset_workspace(self, params: OfRoom, call: Call) -> Ask:
-        return Ask(Question(RESET_WORKSPACE, voice.reset_card(), seconds=CARD_SECONDS))
-
-    async def _decided(self, card: Card, choice: str, by: UserId) -> str:
-        if choice == voice.NO:
-            return "Nothing was deleted."
-        await self.resident(card.room_id).stop_turn(by)
-        await self.sandboxes.reset_workspace(card.room_id)
-        return f"The workspace is empty now, as {by} decided."
+        return Ask(Question(CardKind.RESET_WORKSPACE, voice.reset_card(), seconds=CARD_SECONDS))
 
     async def model(self, params: OfRoom, call: Call) -> str:
         return (await self.rooms.get(call.its_room)).model or self.settings().llm_model
@@ -89,6 +76,19 @@ class Conversation:
             raise Misused(f"That has {length} characters, {LONGEST_PROMPT} is the most: put the rest into AGENTS.md.")
         text = None if params.text == NONE else params.text
         return changing([setting_prompt(call.its_room, text)], text or "")
+
+
+def resetting(sandboxes: Sandboxes, resident: Callable[[RoomId], Resident]) -> Decide:
+    """Empties a workspace, where that is what people choose."""
+
+    async def decide(card: Card, choice: str, by: UserId) -> str:
+        if choice == voice.NO:
+            return "Nothing was deleted."
+        await resident(card.room_id).stop_turn(by)
+        await sandboxes.reset_workspace(card.room_id)
+        return f"The workspace is empty now, as {by} decided."
+
+    return decide
 
 
 def _forgotten(forgotten: Forgotten) -> str:

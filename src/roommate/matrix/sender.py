@@ -298,6 +298,7 @@ class Sender:
             if len(self._events) > KNOWN_EVENTS:
                 del self._events[next(iter(self._events))]
             await self._outbox.sent(row.id, event)
+            self._unread = self._unread or row.draft.rank is Rank.CARD  # its choices are rows now
         self._settle(row)
 
     async def _deliver(self, row: Outgoing) -> EventId:

@@ -70,6 +70,8 @@ class Timeline:
                 self.posts[post.event_id] = post
                 return post
             case "m.reaction" if target := self.posts.get(relation.get("event_id", "")):
+                if target.is_card and target.sender == event["sender"]:
+                    return None  # what it lets people tap; the card says it, too
                 return Reacted(event["sender"], printable(relation.get("key", "")), target)
             case "m.room.redaction":
                 self.posts.pop(content.get("redacts") or event.get("redacts", ""), None)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from roommate.store import audit, outbox
+from roommate.store import audit, choices, outbox
 from roommate.store.database import Database, Work
 from roommate.store.inbox import answering
 from roommate.store.taking import take
@@ -158,8 +158,13 @@ class Cards:
 
     async def carried_out(self, decided: Decided, said: Draft | None) -> None:
         """It is done, and this is what to say of it."""
-        settling = "UPDATE cards SET pending=0 WHERE id=? AND pending"
-        await self._db.run(lambda c: _say(c, decided, c.execute(settling, (decided.card.id,)).rowcount, said))
+
+        def work(c: sqlite3.Connection) -> None:
+            settled = c.execute("UPDATE cards SET pending=0 WHERE id=? AND pending", (decided.card.id,)).rowcount
+            outbox.insert(c, choices.take_off(c, decided.card.id))
+            _say(c, decided, settled, said)
+
+        await self._db.run(work)
 
     async def failed(self, decided: Decided, said: Draft, deed: Deed) -> None:
         """It could not be done: the card is open again."""
@@ -171,6 +176,22 @@ class Cards:
             _say(c, decided, opened, said)
 
         await self._db.run(work)
+
+    async def expire(self, since: float) -> float | None:
+        """Take the choices off the cards that have expired and had not `since` (seconds since 1970): the answer of who
+        chooses by hand is still that it is too late. Gives when the next one expires, if there is any."""
+
+        def work(c: sqlite3.Connection) -> float | None:
+            now = time.time()
+            due = "SELECT id FROM cards WHERE expires > ? AND expires <= ? AND verdict IS NULL"
+            for (card,) in c.execute(due, (since, now)).fetchall():
+                outbox.insert(c, choices.take_off(c, card))
+            [nearest] = c.execute(
+                "SELECT min(expires) FROM cards WHERE expires > ? AND verdict IS NULL", (now,)
+            ).fetchone()
+            return nearest  # type: ignore[no-any-return]
+
+        return await self._db.run(work)
 
 
 def _say(c: sqlite3.Connection, decided: Decided, now: int, said: Draft | None) -> None:

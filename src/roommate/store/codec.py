@@ -1,28 +1,77 @@
-"""Our words to JSON and back, for the columns that hold them; the class name is the tag."""
+"""Our words to JSON and back, for the columns that hold them; the tag beside says of which class it is."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, fields
 from typing import Any
 
-from roommate import words
-from roommate.words import Answer, ToolCall
+from roommate.words import (
+    Answer,
+    Arrived,
+    Gone,
+    HookEvent,
+    Invite,
+    Message,
+    Prompt,
+    Reaction,
+    Tombstone,
+    ToolCall,
+    ToolResult,
+    Unknown,
+    Unreadable,
+)
+
+log = logging.getLogger(__name__)
+
+PROMPT, MESSAGE, REACTION = "Prompt", "Message", "Reaction"
+"""The tags that queries ask for."""
+HOOK = "HookEvent"
+"""Of a table that holds nothing else, and no tags."""
+
+TAGS: Mapping[str, type[Any]] = {
+    PROMPT: Prompt,
+    "Answer": Answer,
+    "ToolResult": ToolResult,
+    MESSAGE: Message,
+    REACTION: Reaction,
+    "Unreadable": Unreadable,
+    "Invite": Invite,
+    "Arrived": Arrived,
+    "Gone": Gone,
+    "Tombstone": Tombstone,
+    HOOK: HookEvent,
+}
+"""What rows say. A class may be called otherwise tomorrow, its tag may not, and no tag is ever another class's."""
+
+_TAG_OF = {kind: name for name, kind in TAGS.items()}
+_FIELDS = {name: frozenset(field.name for field in fields(kind)) for name, kind in TAGS.items()}
 
 
 def tag(value: Any) -> str:
-    return type(value).__name__
+    return _TAG_OF[type(value)]
 
 
 def encode(value: Any) -> str:
     """A frozen dataclass of words.py as JSON text; without a result's picture, which is not kept."""
-    fields = {name: field for name, field in asdict(value).items() if name != "picture"}
-    return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+    kept = {name: field for name, field in asdict(value).items() if name != "picture"}
+    return json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
 
 
 def decode(kind: str, text: str) -> Any:
-    """The value that `encode` was given, of the class named `kind`."""
-    fields: dict[str, Any] = json.loads(text)
+    """The value that `encode` was given, of the class with the tag `kind`.
+
+    A later release, which was rolled back, may have stored more: Unknown is what has a tag of its own, and fields that
+    this one does not know are passed over.
+    """
+    if kind not in TAGS:
+        log.warning("a row of the kind %s, which only a later release knows, is passed over", kind)
+        return Unknown(kind)
+    given: dict[str, Any] = {name: value for name, value in json.loads(text).items() if name in _FIELDS[kind]}
     if kind == "Answer":
-        return Answer(fields["text"], tuple(ToolCall(**call) for call in fields["calls"]))
-    return getattr(words, kind)(**{key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()})
+        return Answer(
+            given["text"], tuple(ToolCall(one["id"], one["name"], one["arguments"]) for one in given["calls"])
+        )
+    return TAGS[kind](**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})

@@ -9,10 +9,10 @@ from __future__ import annotations
 import sqlite3
 import time
 
-from roommate.store import outbox
-from roommate.store.codec import encode, tag
+from roommate.store import choices, outbox
+from roommate.store.codec import REACTION, encode, tag
 from roommate.store.taking import take
-from roommate.words import ANSWERS, TURN, Answer, Answered, Draft, Incoming, Reaction, Stop
+from roommate.words import ANSWERS, TURN, Answer, Answered, Draft, Incoming, Stop
 
 _KEY = f"""coalesce(json_extract(content, '$."{TURN}".prompt'), json_extract(content, '$."{ANSWERS}"'))"""
 
@@ -36,13 +36,15 @@ def hear(c: sqlite3.Connection, incoming: Incoming, own: Answered) -> None:
         c.execute("INSERT INTO steps (turn_id, kind, body) VALUES (?, ?, ?)", (turn[0], tag(answer), encode(answer)))
         c.execute("UPDATE turns SET stop=?, ended=? WHERE id=?", (own.stop or Stop.DONE, time.time(), turn[0]))
     news = take(c, seq)
-    if kind == Reaction.__name__:  # where we dealt with it ourselves an open card is one that it has not decided
-        c.execute(
+    if kind == REACTION:  # where we dealt with it ourselves an open card is one that it has not decided
+        closed = c.execute(
             """UPDATE cards SET verdict=coalesce(verdict, 'elsewhere'), pending=0
                WHERE (pending OR (verdict IS NULL AND ?)) AND outbox_id IN (
-                 SELECT id FROM outbox WHERE event_id = json_extract(?, '$.target'))""",
+                 SELECT id FROM outbox WHERE event_id = json_extract(?, '$.target')) RETURNING id""",
             (news, body),
-        )
+        ).fetchall()
+        for (card,) in closed:
+            outbox.insert(c, choices.take_off(c, card))
 
 
 def adopted(seq: int) -> str:

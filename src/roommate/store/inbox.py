@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import TypeVar
 
 from roommate.store import audit, echo, outbox, upgrades
-from roommate.store.codec import decode, encode, tag
+from roommate.store.codec import MESSAGE, decode, encode, tag
 from roommate.store.database import Database, Work
 from roommate.store.known import is_known
 from roommate.store.taking import take
@@ -225,11 +225,11 @@ def _put(c: sqlite3.Connection, incoming: Incoming) -> None:
                 upgrades.forget(c, incoming.room_id, target)
         case Edit(target, text):
             row = c.execute(
-                f"SELECT body FROM inbox WHERE {_IN_ITS_ROOM} AND sender=? AND state!='done' AND kind='Message'",  # noqa: S608
+                f"SELECT body FROM inbox WHERE {_IN_ITS_ROOM} AND sender=? AND state!='done' AND kind='{MESSAGE}'",  # noqa: S608
                 (target, incoming.room_id, incoming.sender),
             ).fetchone()
             if row:
-                old: Message = decode("Message", row[0])
+                old: Message = decode(MESSAGE, row[0])
                 new = Message(text, old.thread, old.reply_to, old.mentions, old.attachment)
                 # New again, for it may be a command now, which does not wait.
                 c.execute("UPDATE inbox SET body=?, state='new' WHERE event_id=?", (encode(new), target))

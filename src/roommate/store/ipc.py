@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from roommate.store import outbox
-from roommate.store.codec import encode
+from roommate.store.codec import HOOK, decode, encode
 from roommate.store.database import Database, Work
 from roommate.words import Draft, HookEvent, HookKind, RoomId
 
@@ -54,13 +53,14 @@ class Ipc:
 
     async def waiting(self, room_id: RoomId) -> Sequence[Heard]:
         """What is to be shown, in order."""
-        rows = await self._db.run(
-            lambda c: c.execute(
-                "SELECT id, body FROM ipc WHERE room_id = ? AND state = 'new' ORDER BY id LIMIT ?",
-                (room_id, MOST_AT_ONCE),
-            ).fetchall()
-        )
-        return [Heard(row, _decode(body)) for row, body in rows]
+
+        def work(c: sqlite3.Connection) -> Sequence[Heard]:
+            query = "SELECT id, body FROM ipc WHERE room_id = ? AND state = 'new' ORDER BY id LIMIT ?"
+            rows = [(row, _decode(body)) for row, body in c.execute(query, (room_id, MOST_AT_ONCE)).fetchall()]
+            showing([row for row, event in rows if event is None], None)(c)
+            return [Heard(row, event) for row, event in rows if event is not None]
+
+        return await self._db.run(work)
 
     async def shown(self, rows: Iterable[int], turn_id: int | None = None, drafts: Sequence[Draft] = ()) -> None:
         """These are dealt with: by this turn's message, or by these drafts, in one transaction."""
@@ -76,7 +76,7 @@ class Ipc:
         rows = await self._db.run(
             lambda c: c.execute("SELECT body FROM ipc WHERE turn_id = ? ORDER BY id", (turn_id,)).fetchall()
         )
-        return [_decode(body) for (body,) in rows]
+        return [event for (body,) in rows if (event := _decode(body)) is not None]
 
 
 def showing(rows: Iterable[int], turn_id: int | None) -> Work[object]:
@@ -85,6 +85,7 @@ def showing(rows: Iterable[int], turn_id: int | None) -> Work[object]:
     return lambda c: c.executemany(query, [(turn_id, row) for row in rows])
 
 
-def _decode(body: str) -> HookEvent:
-    fields = json.loads(body)
-    return HookEvent(**{**fields, "kind": HookKind(fields["kind"])})
+def _decode(body: str) -> HookEvent | None:
+    """None for a kind that only a later release knows, which was rolled back."""
+    event: HookEvent = decode(HOOK, body)
+    return replace(event, kind=HookKind(event.kind)) if event.kind in set(HookKind) else None

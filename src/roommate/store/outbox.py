@@ -8,7 +8,7 @@ import secrets
 import sqlite3
 from collections.abc import Iterable, Sequence
 
-from roommate.store import known
+from roommate.store import choices, known
 from roommate.store.database import Database
 from roommate.words import Draft, EventId, Outgoing, Rank, RoomId
 
@@ -37,7 +37,16 @@ class Outbox:
                 Outgoing(
                     row,
                     txn,
-                    Draft(RoomId(room), json.loads(content), Rank(rank), kind, edits, redacts, upload, once),
+                    Draft(
+                        RoomId(room),
+                        json.loads(content),
+                        Rank(min(rank, Rank.SIGN)),
+                        kind,
+                        edits,
+                        redacts,
+                        upload,
+                        once,
+                    ),
                     EventId(target) if target else None,
                 )
                 for row, txn, room, rank, kind, content, edits, redacts, upload, once, target in rows
@@ -75,9 +84,16 @@ class Outbox:
         await self._db.run(work)
 
     async def sent(self, row: int, event_id: str) -> None:
-        """It arrived, and the homeserver keeps what it says: the row only tells that the event is ours."""
-        query = "UPDATE outbox SET state='sent', event_id=?, content='{}', upload=NULL WHERE id=?"
-        await self._db.run(lambda c: c.execute(query, (event_id, row)))
+        """It arrived, and the homeserver keeps what it says: the row only tells that the event is ours. A card gets its
+        choices."""
+
+        def work(c: sqlite3.Connection) -> None:
+            c.execute(
+                "UPDATE outbox SET state='sent', event_id=?, content='{}', upload=NULL WHERE id=?", (event_id, row)
+            )
+            insert(c, choices.put_up(c, row, EventId(event_id)))
+
+        await self._db.run(work)
         self._settled(row)
 
     async def failed(self, row: int, why: str) -> None:

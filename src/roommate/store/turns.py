@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from roommate.store import audit, outbox
-from roommate.store.codec import decode, encode, tag
+from roommate.store.codec import PROMPT, decode, encode, tag
 from roommate.store.database import Database, Work
 from roommate.store.echo import adopted
 from roommate.store.taking import take
-from roommate.words import NO_USAGE, Answer, Deed, Draft, EventId, Prompt, RoomId, Step, Stop, Usage, UserId
+from roommate.words import NO_USAGE, Answer, Deed, Draft, EventId, Prompt, RoomId, Step, Stop, Unknown, Usage, UserId
 
 MOST_TURNS = 200
 
@@ -146,8 +146,7 @@ class Turns:
                 return None
             steps = c.execute("SELECT kind, body FROM steps WHERE turn_id=? ORDER BY id", (turn_id,)).fetchall()
             row = TurnRow(_turn(c, turn_id), Stop(end[0]) if end[0] else None, end[1])
-            whole = steps and steps[0][0] == Prompt.__name__
-            return row, [decode(kind, body) for kind, body in steps] if whole else []
+            return row, _decoded(steps)
 
         return await self._db.run(work)
 
@@ -220,6 +219,13 @@ def _add(c: sqlite3.Connection, turn_id: int, step: Step) -> None:
     c.execute("INSERT INTO steps (turn_id, kind, body) VALUES (?, ?, ?)", (turn_id, tag(step), encode(step)))
 
 
+def _decoded(rows: Sequence[tuple[str, str]]) -> list[Step]:
+    """A turn, as far as this release knows its steps; empty where it is forgotten: then its prompt is gone."""
+    if not rows or rows[0][0] != PROMPT:
+        return []
+    return [step for kind, body in rows if not isinstance(step := decode(kind, body), Unknown)]
+
+
 _MORE = """input_tokens = input_tokens + ?, output_tokens = output_tokens + ?,
            cost = CASE WHEN ? IS NULL THEN cost ELSE coalesce(cost, 0) + ? END"""
 
@@ -253,9 +259,9 @@ def _conversation(c: sqlite3.Connection, turn: Turn, most: int) -> Sequence[Sequ
     turns: list[list[Step]] = []
     for (turn_id,) in newest:
         rows = c.execute("SELECT kind, body FROM steps WHERE turn_id = ? ORDER BY id", (turn_id,)).fetchall()
-        if not rows or rows[0][0] != Prompt.__name__:  # forgotten, as are those before it
+        if not (steps := _decoded(rows)):  # forgotten, as are those before it
             break
-        turns.append([decode(kind, body) for kind, body in rows])
+        turns.append(steps)
         most -= sum(max(0, len(body) - FRAME) for _, body in rows)
         if most < 0:
             break

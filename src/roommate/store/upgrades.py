@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from roommate.store import audit, outbox
-from roommate.store.codec import encode, tag
+from roommate.store import audit, choices, outbox
+from roommate.store.codec import MESSAGE, encode, tag
 from roommate.store.database import Database
 from roommate.store.taking import take
 from roommate.words import Deed, Draft, EventId, JsonObject, Rank, RoomId, Tombstone, UserId
@@ -227,7 +227,8 @@ def _move_conversations(c: sqlite3.Connection, old: RoomId, new: RoomId) -> None
 
 def _move_inbox(c: sqlite3.Connection, old: RoomId, new: RoomId) -> None:
     """What waits. People saw in the old room that it does: nothing can be marked from the new one."""
-    rows = c.execute("SELECT seq FROM inbox WHERE room_id=? AND state!='done' AND kind='Message'", (old,)).fetchall()
+    query = f"SELECT seq FROM inbox WHERE room_id=? AND state!='done' AND kind='{MESSAGE}'"  # noqa: S608 — a word of ours
+    rows = c.execute(query, (old,)).fetchall()
     for (seq,) in rows:
         c.execute("UPDATE outbox SET once=NULL WHERE once='queued:' || ?", (seq,))
         c.execute(
@@ -258,6 +259,7 @@ def _move_outbox(c: sqlite3.Connection, old: RoomId, new: RoomId) -> None:
 
 def _move_cards(c: sqlite3.Connection, old: RoomId, new: RoomId, shown: Mapping[int, JsonObject]) -> None:
     for card, content in shown.items():
+        choices.take_off(c, card)  # nothing can be said in the old room
         kept = {name: value for name, value in content.items() if name != "m.relates_to"}
         [row] = outbox.insert(c, [Draft(new, kept, Rank.CARD)])
         c.execute(
