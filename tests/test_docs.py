@@ -5,12 +5,15 @@ import shlex
 import subprocess
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from roommate.config import Settings
 from roommate.ops.env_file import OF_OTHERS
-from roommate.tools.arguments import AGENT_TOOLS, FORGE_TOOLS, OPERATOR_TOOLS, TOOLS
+from roommate.tools import TurnPorts
+from roommate.tools.room_tools import offered
 from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parent.parent
@@ -45,7 +48,7 @@ def test_a_shell_line_works(line: str, image: str) -> None:
 
 def test_every_block_says_what_it_is() -> None:
     tags = {tag for page in PAGES for tag, _ in BLOCK.findall(page.read_text())}
-    assert tags <= {"sh", "text"}
+    assert tags <= {"sh", "text", "diff"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -56,8 +59,10 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_every_tool_is_described() -> None:
+    it: Any = SimpleNamespace(names=["an agent"])
+    tools = offered(TurnPorts(command_timeout=1, longest_timeout=1, agents=it, share=it, redeploy=it, proposals=it))
     rows = re.findall(r"^\| (`.*?) \|", (ROOT / "docs" / "tools.md").read_text(), re.MULTILINE)
-    assert set(re.findall(r"`(\w+)`", " ".join(rows))) == {*TOOLS, *AGENT_TOOLS, *FORGE_TOOLS, *OPERATOR_TOOLS}
+    assert set(re.findall(r"`(\w+)`", " ".join(rows))) == tools.keys()
 
 
 def test_the_settings_that_the_docs_name_exist() -> None:

@@ -76,7 +76,7 @@ from roommate.store import (
     Vitals,
 )
 from roommate.systemd import Systemd
-from roommate.tools import RoomTools
+from roommate.tools import RoomTools, TurnPorts
 from roommate.updates.journal import FILE, Journal
 from roommate.updates.releases import own
 from roommate.updates.start import confirmed
@@ -285,13 +285,15 @@ class Daemon:
                 tools=lambda turn: CountedTools(
                     RoomTools(
                         lambda: sandboxes.hand(turn.room_id),
-                        command_timeout=self._settings.command_timeout_seconds,
-                        longest_timeout=self._settings.coding_timeout_seconds,
-                        agents=agents(turn.room_id),
-                        share=TurnShare(turn, outbox, sender, homeserver.upload_limit),
-                        redeploy=redeploys.asked_in(turn.room_id, turn.asked_by),
-                        proposals=proposals(turn.room_id),
-                        sees=lambda: self._model(turn.model).sees,
+                        TurnPorts(
+                            command_timeout=self._settings.command_timeout_seconds,
+                            longest_timeout=self._settings.coding_timeout_seconds,
+                            agents=agents(turn.room_id),
+                            share=TurnShare(turn, outbox, sender, homeserver.upload_limit),
+                            redeploy=redeploys.asked_in(turn.room_id, turn.asked_by),
+                            proposals=proposals(turn.room_id),
+                            sees=lambda: self._model(turn.model).sees,
+                        ),
                     ),
                     self._counts,
                 ),

@@ -360,6 +360,10 @@ class Tools(Protocol):
     @property
     def specs(self) -> Sequence[ToolSpec]: ...
 
+    def title(self, call: ToolCall) -> str:
+        """What a call is about, such as a path, for people; empty where that is not known. A stranger's text."""
+        ...
+
     async def call(self, call: ToolCall, emit: Emit) -> ToolResult:
         """Do it. Never raises but for cancellation: whatever goes wrong is a result that says so (`ok` False)."""
         ...

@@ -383,7 +383,10 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class ToolStarted:
+    """`title` is what the call is about, as `ports.Tools` has it."""
+
     call: ToolCall
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)

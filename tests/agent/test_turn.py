@@ -75,6 +75,9 @@ class Bench:
     called: list[str] = field(default_factory=list)
     specs: Sequence[ToolSpec] = ()
 
+    def title(self, call: ToolCall) -> str:
+        return call.name
+
     async def call(self, call: ToolCall, emit: Emit) -> ToolResult:
         self.called.append(call.id)
         waits = self.act(call)

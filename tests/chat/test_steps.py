@@ -8,7 +8,7 @@ from roommate.words import ToolCall, ToolFinished, ToolResult, ToolStarted, Tool
 
 def test_steps_within_a_tool_are_seen_while_it_runs() -> None:
     view = View(0)
-    view.apply(ToolStarted(ToolCall("1", "implement", '{"task": "a page"}')))
+    view.apply(ToolStarted(ToolCall("1", "implement", "{}"), "a page"))
     for number in range(7):
         view.apply(ToolStep("1", f"k{number}", "run", f"step {number}"))
     view.apply(ToolStep("1", "k6", "write_file", "a.py", "+one\n-two", ok=True))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 
-from roommate.tools import RoomTools
+from roommate.tools import RoomTools, TurnPorts
 from roommate.words import ToolCall, ToolResult
 from tests.sandbox.conftest import ROOM, Make
 
@@ -242,7 +242,7 @@ class Day:
 async def test_after_each_command_of_an_ordinary_day_the_room_is_usable(make: Make) -> None:
     """``!`` fails, ``@`` is ended by its timeout, ``~`` ends as it likes; all others must succeed."""
     sandboxes = make()
-    day = Day(RoomTools(lambda: sandboxes.hand(ROOM), command_timeout=100, longest_timeout=100))
+    day = Day(RoomTools(lambda: sandboxes.hand(ROOM), TurnPorts(command_timeout=100, longest_timeout=100)))
     ordered = 0
     for line in DAY.strip().splitlines():
         kind, command = (line[0], line[2:]) if line[:2] in ("# ", "! ", "@ ", "~ ") else ("", line)

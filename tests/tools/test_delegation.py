@@ -9,7 +9,7 @@ import pytest
 
 from roommate.errors import ToolError
 from roommate.ports import Emit, Hand
-from roommate.tools import RoomTools
+from roommate.tools import RoomTools, TurnPorts
 from roommate.words import AgentReport, ToolCall, ToolResult
 from tests.live_hand import live_hand
 
@@ -32,7 +32,9 @@ class Agents:
 class Room:
     def __init__(self, hand: Hand, agents: Agents | None) -> None:
         self._hand, self.agents = hand, agents
-        self.tools = RoomTools(self._bring_up, command_timeout=10, longest_timeout=20, keep=2000, agents=agents)
+        self.tools = RoomTools(
+            self._bring_up, TurnPorts(command_timeout=10, longest_timeout=20, keep=2000, agents=agents)
+        )
 
     async def _bring_up(self) -> Hand:
         return self._hand
@@ -83,4 +85,4 @@ async def test_without_agents_their_tools_are_not_there(hand: Hand) -> None:
     for agents in (None, Agents([])):
         fewer = {spec.name for spec in Room(hand, agents).tools.specs}
         assert everything - fewer == {"plan", "review", "implement", "ask_agent"}
-    assert "no coding agents" in (await Room(hand, None).call("plan", task="do it")).text
+    assert "there is no tool `plan`" in (await Room(hand, None).call("plan", task="do it")).text

@@ -12,7 +12,7 @@ import pytest
 from roommate.broker import Forge, Gate, GitServer, RoomProposals, Site
 from roommate.demo.instance import free_port
 from roommate.ports import Hand
-from roommate.tools import RoomTools
+from roommate.tools import RoomTools, TurnPorts
 from roommate.tools.pull_request import BRANCHES_TRIED
 from roommate.words import Destination, Exit, ToolCall, ToolResult
 from tests.broker.conftest import ROOM, Memory, People
@@ -39,7 +39,7 @@ class Room:
         self.server = GitServer(there, self.memory, gate, self.memory, protected=("release/*",), folder=hand.folder)
         hand.host.serve(port, functools.partial(self.server.serve, ROOM))
         proposals = RoomProposals(ROOM, there, self.memory, self.memory, protected=("release/*",))
-        self.tools = RoomTools(self._bring_up, command_timeout=10, longest_timeout=20, proposals=proposals)
+        self.tools = RoomTools(self._bring_up, TurnPorts(command_timeout=10, longest_timeout=20, proposals=proposals))
 
     async def _bring_up(self) -> Hand:
         return self._hand
@@ -190,5 +190,5 @@ async def test_names_run_out(room: Room) -> None:
 
 def test_it_is_there_with_a_token_only(room: Room) -> None:
     assert "create_pull_request" in [spec.name for spec in room.tools.specs]
-    without = RoomTools(room._bring_up, command_timeout=1, longest_timeout=1)
+    without = RoomTools(room._bring_up, TurnPorts(command_timeout=1, longest_timeout=1))
     assert "create_pull_request" not in [spec.name for spec in without.specs]

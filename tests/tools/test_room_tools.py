@@ -14,7 +14,7 @@ import pytest
 
 from roommate.errors import ImageError
 from roommate.ports import Hand, Tools
-from roommate.tools import RoomTools
+from roommate.tools import RoomTools, TurnPorts
 from roommate.words import Event, ToolCall, ToolOutput, ToolResult
 from tests.live_hand import LiveHand, live_hand
 from tests.patience import until
@@ -29,7 +29,7 @@ class Room:
         self.hand = hand
         self.files = hand.workspace
         self.events: list[Event] = []
-        self.tools: Tools = RoomTools(self._bring_up, command_timeout=10, longest_timeout=20, keep=KEEP)
+        self.tools: Tools = RoomTools(self._bring_up, TurnPorts(command_timeout=10, longest_timeout=20, keep=KEEP))
         self._count = 0
 
     async def _bring_up(self) -> Hand:
@@ -82,7 +82,7 @@ async def test_how_a_command_ended_is_said(room: Room) -> None:
 
 
 async def test_the_longest_timeout_is_the_limit(room: Room) -> None:
-    tools = RoomTools(room._bring_up, command_timeout=0.1, longest_timeout=0.2)
+    tools = RoomTools(room._bring_up, TurnPorts(command_timeout=0.1, longest_timeout=0.2))
     for arguments in ("{}", '{"timeout": 60}'):
         asked = json.dumps({"command": "sleep 60", **json.loads(arguments)})
         result = await tools.call(ToolCall("1", "run_command", asked), room.events.append)
@@ -440,6 +440,7 @@ async def test_an_unknown_tool_is_a_result(room: Room) -> None:
     result = await room.tools.call(ToolCall("1", "rm\n\x1b[31m", "{}"), room.events.append)
     assert not result.ok
     assert result.text.startswith("there is no tool `rm")
+    assert "; the tools are run_command, " in result.text
     assert "\x1b" not in result.text
 
 
@@ -447,7 +448,7 @@ async def test_a_sandbox_that_does_not_come_up_is_a_result() -> None:
     async def no_image() -> Hand:
         raise ImageError("the image localhost/x is missing: run `scripts/demo`")
 
-    tools = RoomTools(no_image, command_timeout=1, longest_timeout=1)
+    tools = RoomTools(no_image, TurnPorts(command_timeout=1, longest_timeout=1))
     result = await tools.call(ToolCall("1", "run_command", '{"command": "ls"}'), lambda _: None)
     assert result == ToolResult(
         "1",
@@ -470,7 +471,7 @@ async def test_a_mistake_of_ours_is_a_result(caplog: pytest.LogCaptureFixture) -
     async def broken() -> Hand:
         raise ZeroDivisionError
 
-    tools = RoomTools(broken, command_timeout=1, longest_timeout=1)
+    tools = RoomTools(broken, TurnPorts(command_timeout=1, longest_timeout=1))
     result = await tools.call(ToolCall("1", "list_files", "{}"), lambda _: None)
     assert not result.ok
     assert "ZeroDivisionError" in result.text

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roommate.tools import RoomTools
+from roommate.tools import RoomTools, TurnPorts
 from roommate.tools.pictures import Measured, measure
 from roommate.tools.showing import described
 from roommate.words import Attachment
@@ -68,7 +68,7 @@ async def room() -> AsyncIterator[Room]:
 @pytest.fixture
 def shown(room: Room) -> Shown:
     shown = Shown()
-    room.tools = RoomTools(room._bring_up, command_timeout=10, longest_timeout=20, share=shown)
+    room.tools = RoomTools(room._bring_up, TurnPorts(command_timeout=10, longest_timeout=20, share=shown))
     return shown
 
 

@@ -75,7 +75,7 @@ async def run_turn(
     steps = settled(stored, UNKNOWN)
     for lost in [step for step in steps if isinstance(step, ToolResult) and step not in stored]:
         await journal.add(lost, NO_USAGE)
-    _tell(steps, emit)
+    _tell(steps, tools, emit)
     asking = _Asking(model, tools, room, around, emit)
     try:
         async with asyncio.TaskGroup() as storing:
@@ -84,13 +84,13 @@ async def run_turn(
         raise group.exceptions[0] from None
 
 
-def _tell(steps: Sequence[Step], emit: Emit) -> None:
+def _tell(steps: Sequence[Step], tools: Tools, emit: Emit) -> None:
     """What happened before a restart, once more: people go on seeing it."""
     for step in steps:
         if isinstance(step, Answer):
             emit(Said(step.text))
             for call in step.calls:
-                emit(ToolStarted(call))
+                emit(ToolStarted(call, tools.title(call)))
         elif isinstance(step, ToolResult):
             emit(ToolFinished(step))
 
@@ -134,7 +134,7 @@ async def _run_calls(
 
     async def run(call: ToolCall) -> ToolResult:
         async with room_for:
-            emit(ToolStarted(call))
+            emit(ToolStarted(call, tools.title(call)))
             result = await tools.call(call, emit)
             store(result)
             emit(ToolFinished(result))

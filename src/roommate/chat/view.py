@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import deque
 from dataclasses import dataclass, field
@@ -19,7 +18,6 @@ from roommate.words import (
     Spent,
     TextDelta,
     TextDropped,
-    ToolCall,
     ToolFinished,
     ToolOutput,
     ToolResult,
@@ -44,12 +42,10 @@ MOST_HOOKED = 100
 LIVE_CALLS = 4
 """Calls of a coding agent that a live message shows: its newest."""
 
-_SUBJECTS = ("command", "path", "url", "pattern", "id", "glob", "task", "input")
-
 
 @dataclass(slots=True)
 class _Tool:
-    call: ToolCall
+    label: str
     output: str = ""
     result: ToolResult | None = None
     steps: dict[str, ToolStep] = field(default_factory=dict)
@@ -70,10 +66,10 @@ class _Tool:
 
     def line(self) -> str:
         if self.result is None:
-            return f"▶ {label(self.call)}"
+            return f"▶ {self.label}"
         mark = "✔" if self.result.ok else "✘"
         title = self.result.title.replace("`", "'")
-        return f"{mark} {label(self.call)}" + (f" — {title}" if title else "")
+        return f"{mark} {self.label}" + (f" — {title}" if title else "")
 
 
 @dataclass(slots=True)
@@ -155,8 +151,8 @@ class View:
                 self._text = ""
                 if text.strip():
                     self._done.append(text.strip())
-            case ToolStarted(call):
-                self._running[call.id] = started = _Tool(call)
+            case ToolStarted(call, title):
+                self._running[call.id] = started = _Tool(label(call.name, title))
                 self._done.append(started)
             case ToolOutput(call_id, text):
                 if tool := self._running.get(call_id):
@@ -281,17 +277,10 @@ def _first_line(text: str) -> str:
     return line if len(line) <= 3 * LABEL else line[: 3 * LABEL] + "…"
 
 
-def label(call: ToolCall) -> str:
+def label(name: str, title: str) -> str:
     """A call in one short line: the tool and what it is about."""
-    try:
-        arguments = json.loads(call.arguments)
-    except ValueError:
-        arguments = None
-    subject = ""
-    if isinstance(arguments, dict):
-        subject = next((str(arguments[key]) for key in _SUBJECTS if arguments.get(key)), "")
-    name = call.name.replace("`", "'")[:40]
-    return f"**{name}** {_subject(subject)}".rstrip()
+    name = name.replace("`", "'")[:40]
+    return f"**{name}** {_subject(title)}".rstrip()
 
 
 def _subject(text: str) -> str:

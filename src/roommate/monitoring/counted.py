@@ -73,6 +73,9 @@ class CountedTools:
     def specs(self) -> Sequence[ToolSpec]:
         return self._tools.specs
 
+    def title(self, call: ToolCall) -> str:
+        return self._tools.title(call)
+
     async def call(self, call: ToolCall, emit: Emit) -> ToolResult:
         began, outcome = time.perf_counter(), STOPPED
         try:

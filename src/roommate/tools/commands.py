@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from typing import Annotated
 
-from roommate.ports import Emit, Hand
-from roommate.tools.arguments import ReadBackground, RunCommand, StopBackground
+from pydantic import Field
+
+from roommate.ports import Hand
+from roommate.tools.arguments import Arguments, Command, Seconds, Text
 from roommate.tools.bounded import Excerpt
 from roommate.tools.live_output import watched
 from roommate.tools.outcome import Outcome
 from roommate.tools.plain import shown
+from roommate.tools.tool import Call, tool
 from roommate.words import Exit, Job
 
 WORKSPACE = "/workspace"
@@ -20,15 +24,37 @@ LONGEST_WAIT = 120.0
 LOOK_EVERY = 0.1
 
 
-async def run(
-    call_id: str, asked: RunCommand, hand: Hand, emit: Emit, *, default: float, longest: float, keep: int
-) -> Outcome:
-    """Times are seconds; `keep` is how many bytes of output the model gets."""
+class RunCommand(Arguments):
+    """Run a shell command in the room's container and get its output and exit code."""
+
+    command: Command = Field(description="The command, as typed into a shell")
+    timeout: Seconds | None = Field(None, description="Seconds until it is killed")
+    cwd: Text | None = Field(None, description="Folder to run it in; default: the workspace")
+    background: bool = Field(False, description="True for servers and watchers: go on at once while it runs")
+
+
+class ReadBackground(Arguments):
+    """See whether a background command still runs, and the end of its output."""
+
+    id: Text = Field(description="The id that run_command gave")
+    wait: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
+        None, description="Seconds to wait for it to end first"
+    )
+
+
+class StopBackground(Arguments):
+    """Stop a background command."""
+
+    id: Text = Field(description="The id that run_command gave")
+
+
+async def run(asked: RunCommand, call: Call) -> Outcome:
+    keep, longest = call.ports.keep, call.ports.longest_timeout
     if asked.background:
-        return await _start(asked, hand, keep)
-    timeout = min(asked.timeout or default, longest)
-    with watched(call_id, emit, keep) as (printed, take):
-        ended = await hand.run(
+        return await _start(asked, call.hand, keep)
+    timeout = min(asked.timeout or call.ports.command_timeout, longest)
+    with watched(call) as (printed, take):
+        ended = await call.hand.run(
             asked.command, cwd=asked.cwd or WORKSPACE, timeout=timeout, on_output=take, spill_after=keep
         )
     text = shown(printed.excerpt(), ended.spilled or "")
@@ -39,16 +65,17 @@ async def run(
     return Outcome(with_status(text, how + advice), how, ok=ended.code == 0 and not ended.timed_out)
 
 
-async def read(asked: ReadBackground, hand: Hand, keep: int) -> Outcome:
-    job = await hand.job(asked.id)
-    job = await _wait(job, hand, min(asked.wait or 0, LONGEST_WAIT))
-    text, how = await _log(job, hand, keep), state(job)
-    return Outcome(with_status(text, f"background {job.id}: {how}; log in {job.log}"), how)
+async def read(asked: ReadBackground, call: Call) -> Outcome:
+    job = await call.hand.job(asked.id)
+    return await _shown(await _wait(job, call.hand, min(asked.wait or 0, LONGEST_WAIT)), call)
 
 
-async def stop(asked: StopBackground, hand: Hand, keep: int) -> Outcome:
-    job = await hand.stop_job(asked.id)
-    text, how = await _log(job, hand, keep), state(job)
+async def stop(asked: StopBackground, call: Call) -> Outcome:
+    return await _shown(await call.hand.stop_job(asked.id), call)
+
+
+async def _shown(job: Job, call: Call) -> Outcome:
+    text, how = await _log(job, call.hand, call.ports.keep), state(job)
     return Outcome(with_status(text, f"background {job.id}: {how}; log in {job.log}"), how)
 
 
@@ -111,3 +138,10 @@ def _signal_name(number: int) -> str:
         return f"{signal.Signals(number).name} ({number})"
     except ValueError:
         return f"signal {number}"
+
+
+TOOLS = (
+    tool("run_command", RunCommand, run, title=("command",)),
+    tool("read_background", ReadBackground, read, title=("id",)),
+    tool("stop_background", StopBackground, stop, title=("id",)),
+)

@@ -2,24 +2,61 @@
 
 from __future__ import annotations
 
-from roommate.errors import ToolError
-from roommate.ports import Agents, Emit, Hand
-from roommate.tools.arguments import AskAgent, Delegated, Implement, Plan, Review
+from collections.abc import Sequence
+from functools import partial
+
+from pydantic import Field
+
+from roommate.ports import Agents
+from roommate.tools.arguments import Arguments, Text
 from roommate.tools.bounded import Bounded
 from roommate.tools.outcome import Outcome
 from roommate.tools.plain import shown
+from roommate.tools.tool import Call, Tool, TurnPorts, tool
 
-ROLES: dict[type[Delegated], str] = {Plan: "plan", Review: "review", Implement: "implement", AskAgent: "ask"}
+
+class Delegated(Arguments):
+    """What a coding agent is given; it knows the workspace, and what it was told before, but not this conversation."""
+
+    task: Text = Field(description="What to do, with all that the agent must know: it does not see this conversation")
+    agent: Text | None = Field(None, description="gemini, qwen, claude, codex or opencode; default: the room's choice")
 
 
-async def delegate(
-    call_id: str, asked: Delegated, agents: Agents | None, hand: Hand, emit: Emit, *, keep: int
-) -> Outcome:
-    """`keep` is how many bytes of what the agent says the model gets."""
-    if agents is None:
-        raise ToolError("there are no coding agents here: do it with your other tools")
-    report = await agents.work(ROLES[type(asked)], asked.task, asked.agent or "", hand=hand, call_id=call_id, emit=emit)
-    said = Bounded(keep // 2, keep // 2)
+class Plan(Delegated):
+    """Ask a coding agent for a plan: it looks at the workspace and changes nothing. Takes minutes."""
+
+
+class Review(Delegated):
+    """Have a coding agent review the changes in the workspace. Takes minutes."""
+
+
+class Implement(Delegated):
+    """Have a coding agent carry a task out: it writes code in the workspace, runs and tests it. Takes minutes."""
+
+
+class AskAgent(Delegated):
+    """Talk to a coding agent, in the session that this room has with it."""
+
+
+ROLES: Sequence[tuple[str, type[Delegated], str]] = (
+    ("plan", Plan, "plan"),
+    ("review", Review, "review"),
+    ("implement", Implement, "implement"),
+    ("ask_agent", AskAgent, "ask"),
+)
+
+
+def offered(ports: TurnPorts) -> Sequence[Tool[Delegated]]:
+    """Where there are coding agents."""
+    if (agents := ports.agents) is None or not agents.names:
+        return ()
+    return [tool(name, kind, partial(_delegate, agents, role), title=("task",)) for name, kind, role in ROLES]
+
+
+async def _delegate(agents: Agents, role: str, asked: Delegated, call: Call) -> Outcome:
+    report = await agents.work(role, asked.task, asked.agent or "", hand=call.hand, call_id=call.id, emit=call.emit)
+    half = call.ports.keep // 2
+    said = Bounded(half, half)
     said.add(report.text.encode("utf-8", "replace"))
     text = shown(said.excerpt(), report.transcript)
     return Outcome(f"{text}\n[{report.how}; all it said and did is in {report.transcript}]", report.how, ok=report.ok)

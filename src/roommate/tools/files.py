@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
 from roommate.errors import ToolError
-from roommate.ports import Hand
-from roommate.tools.arguments import EditFile, ListFiles, ReadFile, WriteFile
+from roommate.tools.arguments import Arguments, Text
 from roommate.tools.edit import replace_once
 from roommate.tools.globs import rooted
 from roommate.tools.outcome import Outcome, counted, size
 from roommate.tools.plain import is_binary, plain, start_of_binary
+from roommate.tools.tool import Call, tool
 from roommate.words import DirEntry
 
 SLICE = 1 << 20
@@ -21,9 +25,40 @@ LONGEST_LINE = 2000
 ENTRIES = 500
 
 
-async def read(asked: ReadFile, hand: Hand, keep: int) -> Outcome:
+class ReadFile(Arguments):
+    """Read a text file."""
+
+    path: Text = Field(description="Path, relative to the workspace")
+    offset: Annotated[int, Field(ge=0)] | None = Field(None, description="First line to read, from 1")
+    limit: Annotated[int, Field(ge=1)] | None = Field(None, description="How many lines to read")
+
+
+class WriteFile(Arguments):
+    """Create a file or replace it whole. To change a part of a file use edit_file."""
+
+    path: Text = Field(description="Path, relative to the workspace; folders on the way are made")
+    content: str = Field(description="The whole new content")
+
+
+class EditFile(Arguments):
+    """Replace one piece of text in a file."""
+
+    path: Text = Field(description="Path, relative to the workspace")
+    old: Text = Field(description="The text to replace, exactly as in the file; it must be there once only")
+    new: str = Field(description="The text to put there")
+
+
+class ListFiles(Arguments):
+    """List a folder, or find files by name."""
+
+    path: Text | None = Field(None, description="Folder; default: the workspace")
+    glob: Text | None = Field(None, description="Find everything below that matches, such as *.py or src/**/test_*")
+
+
+async def read(asked: ReadFile, call: Call) -> Outcome:
     """The lines as they are, without numbers: what a model copies into edit_file must match, and small models copy
     numbers too. What is not shown, and how to get it, is said in a last line."""
+    keep = call.ports.keep
     first = max(1, asked.offset or 1)
     room = asked.limit or LINES
     lines: list[bytes] = []
@@ -31,7 +66,7 @@ async def read(asked: ReadFile, hand: Hand, keep: int) -> Outcome:
     rest = b""
     total: int | None = None
     while total is None and offset < LONGEST_READ:
-        got = await hand.read(asked.path, offset, SLICE)
+        got = await call.hand.read(asked.path, offset, SLICE)
         if offset == 0 and is_binary(got.content[:8192]):
             text = f"{asked.path} is a binary file of {got.size} bytes; it starts with {start_of_binary(got.content)}"
             return Outcome(text, f"binary, {size(got.size)}", ok=False)
@@ -75,32 +110,32 @@ def _cut(line: bytes) -> bytes:
     return line if len(line) <= LONGEST_LINE else line[:LONGEST_LINE] + "… [this line is longer]".encode()
 
 
-async def write(asked: WriteFile, hand: Hand) -> Outcome:
+async def write(asked: WriteFile, call: Call) -> Outcome:
     content = asked.content.encode("utf-8", "replace")
-    await hand.write(asked.path, content)
+    await call.hand.write(asked.path, content)
     what = f"{counted(len(asked.content.splitlines()), 'line')}, {size(len(content))}"
     return Outcome(f"wrote {asked.path}: {what}", what)
 
 
-async def edit(asked: EditFile, hand: Hand) -> Outcome:
-    got = await hand.read(asked.path, limit=LARGEST_EDIT)
+async def edit(asked: EditFile, call: Call) -> Outcome:
+    got = await call.hand.read(asked.path, limit=LARGEST_EDIT)
     if got.size > LARGEST_EDIT:
         raise ToolError(f"{asked.path} has {size(got.size)}, too much for edit_file: use a command such as sed")
     content, line = replace_once(got.content, asked.old, asked.new, asked.path)
-    await hand.write(asked.path, content)
+    await call.hand.write(asked.path, content)
     change = f"line {line}: −{len(asked.old.splitlines())} +{len(asked.new.splitlines())}"
     return Outcome(f"edited {asked.path}, {change}", change)
 
 
-async def list_files(asked: ListFiles, hand: Hand, keep: int) -> Outcome:
+async def list_files(asked: ListFiles, call: Call) -> Outcome:
     folder, glob = rooted(asked.path or ".", asked.glob)
-    entries, total = await hand.list(folder, glob, ENTRIES)
+    entries, total = await call.hand.list(folder, glob, ENTRIES)
     lines: list[str] = []
     used = 0
     for entry in entries:
         line = _entry(folder, entry)
         used += len(line.encode()) + 1
-        if used > keep:
+        if used > call.ports.keep:
             break
         lines.append(line)
     if total > len(lines):
@@ -115,3 +150,14 @@ def _entry(folder: str, entry: DirEntry) -> str:
     if entry.kind == "file":
         return f"{path}  {size(entry.size)}"
     return path + {"dir": "/", "link": " (link)"}.get(entry.kind, " (special file)")
+
+
+WRITES = "files"
+"""Two edits of one file must not both start from the same content."""
+
+TOOLS = (
+    tool("read_file", ReadFile, read, title=("path",)),
+    tool("write_file", WriteFile, write, title=("path",), turns=WRITES),
+    tool("edit_file", EditFile, edit, title=("path",), turns=WRITES),
+    tool("list_files", ListFiles, list_files, title=("path", "glob")),
+)

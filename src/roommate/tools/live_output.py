@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from roommate.ports import Emit, Take
 from roommate.tools.bounded import Bounded
 from roommate.tools.plain import plain
+from roommate.tools.tool import Call
 from roommate.words import ToolOutput
 
 EVERY = 0.1
@@ -50,9 +51,10 @@ class LiveOutput:
 
 
 @contextmanager
-def watched(call_id: str, emit: Emit, keep: int) -> Iterator[tuple[Bounded, Take]]:
-    """What the model gets of what is printed, `keep` bytes, and what takes the pieces, while people watch."""
-    printed, live = Bounded(keep // 2, keep // 2), LiveOutput(call_id, emit)
+def watched(call: Call) -> Iterator[tuple[Bounded, Take]]:
+    """What the model gets of what is printed, and what takes the pieces, while people watch."""
+    keep = call.ports.keep
+    printed, live = Bounded(keep // 2, keep // 2), LiveOutput(call.id, call.emit)
 
     def take(piece: bytes) -> None:
         printed.add(piece)

@@ -7,12 +7,16 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pydantic import Field
+
 from roommate.errors import ToolError
 from roommate.ports import Hand, Proposals
-from roommate.tools.arguments import CreatePullRequest
+from roommate.tools.arguments import Arguments, Text
 from roommate.tools.bounded import Bounded
+from roommate.tools.files import WRITES
 from roommate.tools.outcome import Outcome
 from roommate.tools.plain import plain
+from roommate.tools.tool import Call, Tool, TurnPorts, tool
 from roommate.words import Repository
 
 WORKSPACE = "/workspace"
@@ -30,6 +34,17 @@ _CLONES = (
 OURS = ".roommate"
 """What Roommate itself keeps in a workspace, which may be a clone as a whole."""
 _AUTHOR = ("-c", "user.name=Roommate", "-c", "user.email=roommate@localhost")
+
+
+class CreatePullRequest(Arguments):
+    """Propose the changes in a clone as a pull request: commits what is not committed yet, on a new branch where the \
+current one is protected, pushes it and opens the pull request. Answers with its address."""
+
+    title: Text = Field(description="One line: what the change does; the commit gets it as well")
+    body: str = Field(description="What was changed, why, and how it was tested, in Markdown")
+    repo: Text | None = Field(
+        None, description="owner/name, or the folder of its clone; needed where the workspace has several"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +67,18 @@ class Clone:
         return await _run(self.hand, ["git", "-C", self.folder, *words])
 
 
-async def create(asked: CreatePullRequest, proposals: Proposals | None, hand: Hand) -> Outcome:
-    if proposals is None:
-        raise ToolError("there is no forge here: the operator has set no GITHUB_TOKEN")
+def offered(ports: TurnPorts) -> Sequence[Tool[CreatePullRequest]]:
+    """Where there is a forge to push to."""
+    if (proposals := ports.proposals) is None:
+        return ()
+
+    async def create(asked: CreatePullRequest, call: Call) -> Outcome:
+        return await _create(asked, proposals, call.hand)
+
+    return (tool("create_pull_request", CreatePullRequest, create, title=("title",), turns=WRITES),)
+
+
+async def _create(asked: CreatePullRequest, proposals: Proposals, hand: Hand) -> Outcome:
     title = " ".join(asked.title.split())
     clone = _chosen(await _clones(proposals, hand), asked.repo)
     repository = await proposals.repository(clone.name)

@@ -1,95 +1,97 @@
-"""What a model can do in one room: the tools, over the room's hand."""
+"""What a model can do in one room in one turn: which tools there are, and a call of one."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 from roommate.errors import SandboxError, ToolError
-from roommate.ports import Agents, Emit, Hand, Proposals, Share
+from roommate.ports import Emit, Hand
 from roommate.tools import (
     commands,
     delegation,
     fetch,
     files,
     pull_request,
+    request_redeploy,
     screenshot,
     search,
     shell,
     showing,
     testing,
 )
-from roommate.tools.arguments import (
-    Arguments,
-    CreatePullRequest,
-    Delegated,
-    EditFile,
-    FetchUrl,
-    ListFiles,
-    ReadBackground,
-    ReadFile,
-    RequestRedeploy,
-    RunCommand,
-    RunTests,
-    Search,
-    SendFile,
-    Shell,
-    StopBackground,
-    TakeScreenshot,
-    WriteFile,
-    parse,
-    specs,
-)
+from roommate.tools.arguments import loaded, short
 from roommate.tools.outcome import Outcome
 from roommate.tools.plain import plain
+from roommate.tools.tool import Call, Source, Tool, TurnPorts
 from roommate.words import ToolCall, ToolResult, ToolSpec
 
 log = logging.getLogger(__name__)
 
 LONGEST_TITLE = 120
 
+SOURCES: tuple[Source, ...] = (
+    commands.TOOLS,
+    shell.TOOLS,
+    files.TOOLS,
+    search.TOOLS,
+    testing.TOOLS,
+    fetch.TOOLS,
+    screenshot.TOOLS,
+    showing.offered,
+    delegation.offered,
+    pull_request.offered,
+    request_redeploy.offered,
+)
+"""Every tool that there is: a new one is a file of its own, and a line here."""
+
+
+def offered(ports: TurnPorts, sources: Sequence[Source] = SOURCES) -> Mapping[str, Tool[Any]]:
+    """By name, those that a turn has now."""
+    found = [one for source in sources for one in (source(ports) if callable(source) else source)]
+    return {one.spec.name: one for one in found}
+
 
 class RoomTools:
-    """Implements ports.Tools. Calls may run at the same time; those that write files take turns."""
+    """Implements ports.Tools. Calls may run at the same time, but for tools that take turns."""
 
     def __init__(
-        self,
-        hand: Callable[[], Awaitable[Hand]],
-        *,
-        command_timeout: float,
-        longest_timeout: float,
-        keep: int = 16384,
-        agents: Agents | None = None,
-        share: Share | None = None,
-        redeploy: Callable[[str, str], Awaitable[str]] | None = None,
-        proposals: Proposals | None = None,
-        sees: Callable[[], bool] = lambda: False,
+        self, hand: Callable[[], Awaitable[Hand]], ports: TurnPorts, sources: Sequence[Source] = SOURCES
     ) -> None:
-        """`hand` brings up the room's hand where needed. Times are seconds: how long a command runs where the model
-        does not say, and the most that it may ask for. `keep` is how many bytes of output the model gets. `redeploy`
-        puts up a card, given a ref and why, and gives what to tell the model; `sees` says whether it takes
-        pictures."""
-        self._hand = hand
-        self._command_timeout, self._longest_timeout, self._keep = command_timeout, longest_timeout, keep
-        self._agents, self._share, self._redeploy, self._proposals = agents, share, redeploy, proposals
-        self._sees = sees
-        self._writing = asyncio.Lock()
-        self._at_the_shell = asyncio.Lock()
+        """`hand` brings up the room's hand where needed."""
+        self._hand, self._ports, self._sources = hand, ports, sources
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     @property
     def specs(self) -> Sequence[ToolSpec]:
-        agents = self._agents is not None and bool(self._agents.names)
-        return specs(agents=agents, forge=self._proposals is not None, operator=self._redeploy is not None)
+        return [one.spec for one in self._offered.values()]
+
+    @property
+    def _offered(self) -> Mapping[str, Tool[Any]]:
+        return offered(self._ports, self._sources)
+
+    def title(self, call: ToolCall) -> str:
+        if (one := self._offered.get(call.name)) is None:
+            return ""
+        try:
+            given = json.loads(call.arguments)
+        except (ValueError, RecursionError):
+            return ""
+        return next((str(given[name]) for name in one.title if given.get(name)), "") if isinstance(given, dict) else ""
 
     async def call(self, call: ToolCall, emit: Emit) -> ToolResult:
         hand: Hand | None = None
         try:
-            asked = parse(call)
-            if isinstance(asked, RequestRedeploy):
-                return await self._request(call, asked)
-            hand = await self._hand()
-            outcome = await self._do(call.id, asked, hand, emit)
+            one = self._offered.get(call.name)
+            if one is None:
+                raise ToolError(f"there is no tool {short(call.name)}; the tools are {', '.join(self._offered)}")
+            asked = one.parse(loaded(one.spec, call.arguments))
+            hand = await self._hand() if one.sandbox else None
+            outcome = await self._do(one, asked, Call(call.id, emit, self._ports, hand))
         except ToolError as error:
             outcome = _failed(str(error))
         except SandboxError as error:
@@ -102,64 +104,11 @@ class RoomTools:
             outcome = _failed(f"an error within Roommate ({type(error).__name__}); it is in the log of the daemon")
         return ToolResult(call.id, outcome.text, outcome.ok, outcome.title, outcome.picture)
 
-    async def _request(self, call: ToolCall, asked: RequestRedeploy) -> ToolResult:
-        if self._redeploy is None:
-            raise ToolError("this daemon cannot be redeployed from here: tell the operator")
-        return ToolResult(call.id, await self._redeploy(asked.ref or "", asked.why), title="an operator is asked")
-
-    async def _do(self, call_id: str, asked: Arguments, hand: Hand, emit: Emit) -> Outcome:
-        match asked:
-            case RunCommand():
-                return await commands.run(
-                    call_id,
-                    asked,
-                    hand,
-                    emit,
-                    default=self._command_timeout,
-                    longest=self._longest_timeout,
-                    keep=self._keep,
-                )
-            case Shell():
-                async with self._at_the_shell:  # the calls of one reply come after each other
-                    return await shell.use(
-                        call_id,
-                        asked,
-                        hand,
-                        emit,
-                        default=self._command_timeout,
-                        longest=self._longest_timeout,
-                        keep=self._keep,
-                    )
-            case ReadFile():
-                return await files.read(asked, hand, self._keep)
-            case WriteFile():
-                async with self._writing:
-                    return await files.write(asked, hand)
-            case EditFile():
-                async with self._writing:  # two edits of one file must not both start from the same content
-                    return await files.edit(asked, hand)
-            case ListFiles():
-                return await files.list_files(asked, hand, self._keep)
-            case Search():
-                return await search.search(asked, hand, self._keep)
-            case Delegated():
-                return await delegation.delegate(call_id, asked, self._agents, hand, emit, keep=self._keep)
-            case RunTests():
-                return await testing.test(call_id, asked, hand, emit, longest=self._longest_timeout, keep=self._keep)
-            case CreatePullRequest():
-                async with self._writing:
-                    return await pull_request.create(asked, self._proposals, hand)
-            case FetchUrl():
-                return await fetch.fetch(asked, hand, self._keep)
-            case TakeScreenshot():
-                return await screenshot.take(call_id, asked, hand, self._share, self._sees)
-            case SendFile():
-                return await showing.send(call_id, asked, hand, self._share)
-            case ReadBackground():
-                return await commands.read(asked, hand, self._keep)
-            case StopBackground():
-                return await commands.stop(asked, hand, self._keep)
-        raise AssertionError(asked)
+    async def _do(self, one: Tool[Any], asked: Any, call: Call) -> Outcome:
+        if not one.turns:
+            return await one.do(asked, call)
+        async with self._turns[one.turns]:
+            return await one.do(asked, call)
 
 
 def _failed(text: str) -> Outcome:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import unquote, urlsplit
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from roommate.errors import ToolError
-from roommate.ports import Hand, Share
-from roommate.tools.arguments import TakeScreenshot
+from roommate.ports import Hand
+from roommate.tools.arguments import Arguments, Text
 from roommate.tools.bounded import Bounded
 from roommate.tools.outcome import Outcome, counted
 from roommate.tools.pictures import measure
 from roommate.tools.plain import plain
 from roommate.tools.showing import described, whole
+from roommate.tools.tool import Call, tool
 from roommate.words import Picture
 
 FOLDER = ".roommate/screenshots"
@@ -30,6 +31,19 @@ NO_BROWSER = (
     "there is no browser in this room's image: an operator makes one with `roommate image build --stage browser`. "
     "Say so, and check the page in another way"
 )
+
+
+Pixels = Annotated[int, Field(ge=100, le=4000)]
+
+
+class TakeScreenshot(Arguments):
+    """Open a web page in a browser; people see the picture, and you if you can. Gives console errors, too."""
+
+    url: Text | None = Field(None, description="The address; http://localhost:PORT for a server in the container")
+    path: Text | None = Field(None, description="In place of url: a file of the workspace, such as index.html")
+    full_page: bool = Field(False, description="True for all of the page, not only its upper part")
+    width: Pixels | None = Field(None, description="Of the window; default: 1280")
+    height: Pixels | None = Field(None, description="Default: 800")
 
 
 class Shot(BaseModel):
@@ -48,9 +62,8 @@ class Shot(BaseModel):
     text: str = ""
 
 
-async def take(
-    call_id: str, asked: TakeScreenshot, hand: Hand, share: Share | None, sees: Callable[[], bool]
-) -> Outcome:
+async def take(asked: TakeScreenshot, call: Call) -> Outcome:
+    hand, share = call.hand, call.ports.share
     url, path = _target(asked)
     name = f"{FOLDER}/{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     picture, view = f"{name}.png", f"{name}-small.jpg"
@@ -73,7 +86,7 @@ async def take(
     title = " ".join(_clean(shot.title).split())
     what = " · ".join(part for part in (path or url, shot.status and f"HTTP {shot.status}", title, size) if part)
     if share is not None:
-        await share.show(call_id, described(picture, content, f"Screenshot: {what}"))
+        await share.show(call.id, described(picture, content, f"Screenshot: {what}"))
     told = [what + ("" if shot.loaded else " · still loading"), f"[people are shown it; it is kept in {picture}]"]
     if shot.left_out:
         told.append(f"[the page is longer: {shot.left_out} px at its end are not in the picture]")
@@ -81,7 +94,7 @@ async def take(
         [counted(shot.console_lines, "line") + " in the console:", *map(_clean, shot.console)] if shot.console else []
     )
     given = None
-    if sees():
+    if call.ports.sees():
         given = Picture(measured.mimetype, content)
         if shot.seen:
             small = await whole(hand, view, LARGEST_VIEW)
@@ -128,3 +141,6 @@ async def _run(asked: dict[str, object], hand: Hand) -> Shot:
 
 def _clean(text: str) -> str:
     return plain(text.encode("utf-8", "replace"))
+
+
+TOOLS = (tool("take_screenshot", TakeScreenshot, take, title=("url", "path")),)

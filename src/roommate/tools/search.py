@@ -6,15 +6,17 @@ import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
+from pydantic import Field
+
 from roommate.errors import ToolError
-from roommate.ports import Hand
-from roommate.tools.arguments import Search
+from roommate.tools.arguments import Arguments, Text
 from roommate.tools.bounded import Bounded
 from roommate.tools.commands import WORKSPACE, ending
 from roommate.tools.files import LONGEST_LINE
 from roommate.tools.globs import braces, rooted
 from roommate.tools.outcome import Outcome, counted
 from roommate.tools.plain import plain
+from roommate.tools.tool import Call, tool
 
 SECONDS = 60.0
 RIPGREP = ("rg", "--line-number", "--no-heading", "--with-filename", "--color=never", "--sort=path")
@@ -24,7 +26,15 @@ _MATCH = re.compile(r".*?:\d+:")
 NOTHING = "no matches (hidden files and those in .gitignore are not searched)"
 
 
-async def search(asked: Search, hand: Hand, keep: int) -> Outcome:
+class Search(Arguments):
+    """Search in the content of files for a regular expression."""
+
+    pattern: Text = Field(description="Regular expression")
+    path: Text | None = Field(None, description="File or folder to search in; default: the workspace")
+    glob: Text | None = Field(None, description="Only files with such a name, such as *.py")
+
+
+async def search(asked: Search, call: Call) -> Outcome:
     """What was found is a result even where not all could be looked at; why that is, is said below it."""
     where, glob = rooted(asked.path or ".", asked.glob)
     cwd = WORKSPACE
@@ -34,18 +44,18 @@ async def search(asked: Search, hand: Hand, keep: int) -> Outcome:
     globs = ("--glob", glob) if glob else ()
     try:
         command: Sequence[str] = (*RIPGREP, *RIPGREP_LIMITS, *globs, "--regexp", asked.pattern, "--", where)
-        return await _run(command, cwd, shown, hand, keep)
+        return await _run(command, cwd, shown, call)
     except ToolError as error:
         if not str(error).startswith(f"{RIPGREP[0]}: no such file"):
             raise
     names = [f"--include={PurePosixPath(one).name}" for one in braces(glob)] if glob else ()
-    return await _run((*GREP, *names, "-e", asked.pattern, "--", where), cwd, shown, hand, keep)
+    return await _run((*GREP, *names, "-e", asked.pattern, "--", where), cwd, shown, call)
 
 
-async def _run(command: Sequence[str], cwd: str, shown: str, hand: Hand, keep: int) -> Outcome:
+async def _run(command: Sequence[str], cwd: str, shown: str, call: Call) -> Outcome:
     """`shown` is what the places that it prints begin with."""
-    found = Bounded(keep, 0)
-    ended = await hand.run(command, cwd=cwd, timeout=SECONDS, on_output=found.add)
+    found = Bounded(call.ports.keep, 0)
+    ended = await call.hand.run(command, cwd=cwd, timeout=SECONDS, on_output=found.add)
     excerpt = found.excerpt()
     lines = plain(excerpt.head).splitlines()
     matches = sum(1 for line in lines if _MATCH.match(line))
@@ -71,3 +81,6 @@ async def _run(command: Sequence[str], cwd: str, shown: str, hand: Hand, keep: i
 def _short(line: str, shown: str) -> str:
     line = shown + line.removeprefix("./")
     return line if len(line) <= LONGEST_LINE else line[:LONGEST_LINE] + "…"
+
+
+TOOLS = (tool("search", Search, search, title=("pattern",)),)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from mimetypes import MimeTypes
 from pathlib import PurePosixPath
 
+from pydantic import Field
+
 from roommate.errors import ToolError
 from roommate.ports import Hand, Share
-from roommate.tools.arguments import SendFile
+from roommate.tools.arguments import Arguments, Text
 from roommate.tools.outcome import Outcome, size
 from roommate.tools.pictures import measure
 from roommate.tools.plain import plain
+from roommate.tools.tool import Call, Tool, TurnPorts, tool
 from roommate.words import Attachment
 
 SLICE = 1 << 20
@@ -19,12 +23,27 @@ _TYPES = MimeTypes()  # Python's own list: that of the host would make a file's 
 _TYPES.add_type("text/markdown", ".md")
 
 
-async def send(call_id: str, asked: SendFile, hand: Hand, share: Share | None) -> Outcome:
-    if share is None:
-        raise ToolError("files cannot be sent here")
-    content = await whole(hand, asked.path, await share.largest())
+class SendFile(Arguments):
+    """Show a file to the people in the chat, who can download it: pictures, documents, results."""
+
+    path: Text = Field(description="Path, relative to the workspace")
+
+
+def offered(ports: TurnPorts) -> Sequence[Tool[SendFile]]:
+    """Where files can be shown."""
+    if (share := ports.share) is None:
+        return ()
+
+    async def send(asked: SendFile, call: Call) -> Outcome:
+        return await _send(share, asked, call)
+
+    return (tool("send_file", SendFile, send, title=("path",)),)
+
+
+async def _send(share: Share, asked: SendFile, call: Call) -> Outcome:
+    content = await whole(call.hand, asked.path, await share.largest())
     file = described(asked.path, content)
-    await share.show(call_id, file)
+    await share.show(call.id, file)
     what = f"{file.mimetype}, {size(len(content))}" + (f", {file.width}×{file.height}" if file.width else "")
     return Outcome(f"people are shown {file.name}: {what}", what)
 

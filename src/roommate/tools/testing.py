@@ -10,10 +10,12 @@ from functools import reduce
 from operator import add
 from pathlib import PurePosixPath
 
+from pydantic import Field
+
 from roommate.errors import ToolError
-from roommate.ports import Emit, Hand
+from roommate.ports import Hand
 from roommate.tools import projects, reports
-from roommate.tools.arguments import RunTests
+from roommate.tools.arguments import Arguments, Command, Text
 from roommate.tools.bounded import Bounded
 from roommate.tools.commands import WORKSPACE, ending
 from roommate.tools.live_output import LiveOutput
@@ -21,6 +23,7 @@ from roommate.tools.outcome import Outcome, counted
 from roommate.tools.plain import plain, shown
 from roommate.tools.projects import PYTEST, RUFF, UNITTESTS, Suite
 from roommate.tools.reports import Failure, Finding, Report
+from roommate.tools.tool import Call, tool
 from roommate.words import Exit
 
 QUIET = {"CI": "true", "NO_COLOR": "1", "FORCE_COLOR": "0"}
@@ -32,6 +35,15 @@ MOST_FAILURES = 10
 MOST_FINDINGS = 5
 LONGEST_MESSAGE = 600
 NOTHING_RAN = "no tests ran"
+
+
+class RunTests(Arguments):
+    """Run the project's tests, and get what passed and what failed. Finds out by itself how they are run."""
+
+    path: Text | None = Field(None, description="Folder of the project, or a Python test file; default: the workspace")
+    command: Command | None = Field(
+        None, description="How to run them, where the project's own way is not what you want"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +62,9 @@ class Run:
         return self.suite.by != RUFF and (self.ended.code != 0 or self.ended.timed_out)
 
 
-async def test(call_id: str, asked: RunTests, hand: Hand, emit: Emit, *, longest: float, keep: int) -> Outcome:
-    """`longest` is how many seconds all of it may take, `keep` how many bytes of output the model gets."""
+async def test(asked: RunTests, call: Call) -> Outcome:
+    """All of it may take as long as a command at most."""
+    hand, ports = call.hand, call.ports
     where = asked.path or WORKSPACE
     if asked.command:
         suites = [Suite(asked.command, where, asked.command)]
@@ -61,11 +74,11 @@ async def test(call_id: str, asked: RunTests, hand: Hand, emit: Emit, *, longest
         text = f"no tests found in {where}: looked here and in the folders in it for {projects.LOOKED_FOR}. "
         return Outcome(text + "Give the project's folder as path, or the command.", "no tests found", ok=False)
     runs: list[Run] = []
-    live = LiveOutput(call_id, emit)
+    live = LiveOutput(call.id, call.emit)
     try:
         for suite in suites:
-            left = longest - sum(run.ended.seconds for run in runs)
-            runs.append(await _run(suite, hand, live, max(left, 1.0), keep))
+            left = ports.longest_timeout - sum(run.ended.seconds for run in runs)
+            runs.append(await _run(suite, hand, live, max(left, 1.0), ports.keep))
     finally:
         live.close()
     return _told(runs)
@@ -175,3 +188,6 @@ def _failure(failure: Failure) -> str:
         message = message[:LONGEST_MESSAGE] + "…"
     told = message.replace("\n", "\n  ")
     return f"- {failure.name[:200]}{where}" + (f": {told}" if told else "")
+
+
+TOOLS = (tool("run_tests", RunTests, test, title=("command", "path")),)

@@ -1,0 +1,29 @@
+"""The tool request_redeploy: a model that works for an operator asks for another release of what runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import Field
+
+from roommate.tools.arguments import Arguments, Text
+from roommate.tools.outcome import Outcome
+from roommate.tools.tool import Call, Tool, TurnPorts, tool
+
+
+class RequestRedeploy(Arguments):
+    """Ask the operators to redeploy Roommate, the program that runs you. They see a card and decide without you."""
+
+    why: Text = Field(description="Why, in a sentence")
+    ref: Text | None = Field(None, description="Branch, tag or commit; default: the newest")
+
+
+def offered(ports: TurnPorts) -> Sequence[Tool[RequestRedeploy]]:
+    """To a model that works for an operator of a daemon that can be redeployed."""
+    if (redeploy := ports.redeploy) is None:
+        return ()
+
+    async def request(asked: RequestRedeploy, call: Call) -> Outcome:
+        return Outcome(await redeploy(asked.ref or "", asked.why), "an operator is asked")
+
+    return (tool("request_redeploy", RequestRedeploy, request, title=("ref",), sandbox=False),)

@@ -1,0 +1,89 @@
+"""A tool as one object: what the model reads about it, how its arguments are read, and what it does."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from roommate.ports import Agents, Emit, Hand, Proposals, Share
+from roommate.tools.arguments import Arguments, schema, validated
+from roommate.tools.outcome import Outcome
+from roommate.words import JsonObject, ToolSpec
+
+Asked = TypeVar("Asked")
+A = TypeVar("A", bound=Arguments)
+
+
+@dataclass(frozen=True, slots=True)
+class TurnPorts:
+    """What the daemon gives to the tools of one turn; None where there is no such thing."""
+
+    command_timeout: float
+    """Seconds that a command runs where the model does not say."""
+    longest_timeout: float
+    """The most that it may ask for."""
+    keep: int = 16384
+    """Bytes of output that the model gets."""
+    agents: Agents | None = None
+    share: Share | None = None
+    redeploy: Callable[[str, str], Awaitable[str]] | None = None
+    """Puts up a card, given a ref and why, and gives what to tell the model."""
+    proposals: Proposals | None = None
+    sees: Callable[[], bool] = lambda: False
+    """The model takes pictures."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call that runs. `emit` shows people what it does meanwhile."""
+
+    id: str
+    emit: Emit
+    ports: TurnPorts
+    room: Hand | None = None
+
+    @property
+    def hand(self) -> Hand:
+        """Of the room, for a tool that needs its sandbox."""
+        assert self.room is not None, "this tool says that it needs no sandbox"
+        return self.room
+
+
+@dataclass(frozen=True, slots=True)
+class Tool(Generic[Asked]):
+    """`parse` reads the arguments, a JSON object, and `do` does it; what either raises is told to the model."""
+
+    spec: ToolSpec
+    parse: Callable[[JsonObject], Asked]
+    do: Callable[[Asked, Call], Awaitable[Outcome]]
+    title: tuple[str, ...] = ()
+    """Arguments of which the live message shows the first that is given."""
+    sandbox: bool = True
+    """The room's container has to be up for it."""
+    turns: str = ""
+    """Calls of tools with the same word here come after each other."""
+
+
+Source = Sequence[Tool[Any]] | Callable[[TurnPorts], Sequence[Tool[Any]]]
+"""Tools, or what gives those that a turn has: some are there only where something else is, others come and go."""
+
+
+def tool(
+    name: str,
+    kind: type[A],
+    do: Callable[[A, Call], Awaitable[Outcome]],
+    *,
+    title: tuple[str, ...] = (),
+    sandbox: bool = True,
+    turns: str = "",
+) -> Tool[A]:
+    """One whose arguments are a class, and whose description is that one's docstring."""
+    spec = _spec(name, kind)
+    return Tool(spec, functools.partial(validated, spec, kind), do, title, sandbox, turns)
+
+
+@functools.cache  # some tools are made anew for every call
+def _spec(name: str, kind: type[Arguments]) -> ToolSpec:
+    return ToolSpec(name, (kind.__doc__ or "").strip(), schema(kind))
