@@ -1,4 +1,4 @@
-"""What docs/developing.md says is needed for something new is all that it takes: done to a copy of the source, and used."""
+"""What docs/developing.md says of adding something is all that it takes: done to a copy of the source, and used."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def grown(folder: Path, part: str) -> tuple[Path, list[str]]:
-    """A program to start in place of `roommate`, from a source with the changes of this part; and the files of those."""
+    """A program to start in place of `roommate`, from a source with the changes of this part; and their files."""
     page = (ROOT / "docs" / "developing.md").read_text()
     [diff] = re.findall(rf"^## {part}\n.*?^```diff\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     for name in ("src", "hooks"):
@@ -48,7 +48,9 @@ async def test_a_tool_is_a_file_and_a_line(
 
     script = [
         use("write_file", path="a.txt", content="one two three"),
-        "\n".join([use("count_words", path="a.txt"), use("count_words", path="gone.txt"), use("count_words", file="x")]),
+        "\n".join(
+            [use("count_words", path="a.txt"), use("count_words", path="gone.txt"), use("count_words", file="x")]
+        ),
         "ECHO",
     ]
     answer = await alice.ask(room, "\n---\n".join(script))

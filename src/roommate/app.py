@@ -75,6 +75,7 @@ FEATURES: tuple[Feature, ...] = (
 )
 """In the order in which people read of them."""
 
+
 def deciders(house: House) -> Mapping[CardKind, Decide]:
     """Who deals with what is chosen at a card."""
     return {

@@ -34,8 +34,8 @@ class Orders:
     def __init__(self, room: InRoom, house: House) -> None:
         self._room = room
         self._house = house
-        self.carrying_out = 0
-        """Decisions that are being carried out: no turn begins meanwhile."""
+        self.carrying_out: set[int] = set()
+        """Cards whose decision is being carried out: no turn begins meanwhile."""
 
     async def obey(self, waiting: Waiting, command: Command, thread: EventId | None) -> None:
         """Do a command and answer it, together with its inbox row."""
@@ -69,6 +69,8 @@ class Orders:
     async def go_on(self) -> None:
         """Carry out what was decided when a crash came."""
         for decided in await self._house.cards.pending(self._room.room_id):
+            if decided.card.id in self.carrying_out:  # chosen from the host, while the room sat out a full disk
+                continue
             try:
                 await self._carry_out(decided)
             except StateError:
@@ -79,7 +81,7 @@ class Orders:
     async def _carry_out(self, decided: Decided) -> str:
         """Do what was chosen, and say it; the card is open again when it cannot be done. Raises RoommateError then."""
         house, card = self._house, decided.card
-        self.carrying_out += 1
+        self.carrying_out.add(card.id)
         try:
             text = await self._meant(decided)
         except StateError:
@@ -99,7 +101,7 @@ class Orders:
             house.questions.chosen(card, decided.choice)
             return text
         finally:
-            self.carrying_out -= 1
+            self.carrying_out.discard(card.id)
             house.progress.wake()
 
     async def _meant(self, decided: Decided) -> str:
