@@ -188,6 +188,28 @@ def test_a_model_is_known_before_it_is_asked(
     assert bool(words) == bool(said)
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("gemini/gemini-2.5-flsh", "gemini/gemini-2.5-flash"),
+        ("gemini/gemini-2.5-flash", ""),
+        ("gpt-4o", ""),
+        ("openai/gpt-4o", ""),
+        ("openai/gpt4-o", "openai/gpt-4o"),
+        ("openai/o9", "has no 'openai/o9' on its list"),
+        ("ollama_chat/what-i-made", ""),
+        ("azure/my-deployment", ""),
+        ("rehearsal", ""),
+        ("agent:gemini", ""),
+    ],
+)
+def test_a_slip_of_the_pen_is_doubted(name: str, words: str) -> None:
+    said = model_names.doubt(name, "")
+    assert words in said
+    assert bool(words) == bool(said)
+    assert model_names.doubt(name, "http://127.0.0.1:9/v1") == "", "who knows what is served there"
+
+
 def test_lines_that_nobody_reads_are_told(tmp_path: Path) -> None:
     file = tmp_path / ".env"
     file.write_text(

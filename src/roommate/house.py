@@ -10,12 +10,14 @@ from roommate.broker import Forge, Gate
 from roommate.coders import RoomAgents
 from roommate.config import Settings
 from roommate.control_room import ControlRoom
+from roommate.errors import Refused, Transient
 from roommate.holds import Holds
 from roommate.monitoring.counts import Counts
 from roommate.operations import Operations
 from roommate.ports import Doors, Model, Progress, Sandboxes, Spools, Tools, Window
 from roommate.questions import Questions
 from roommate.redeploy import Redeploys
+from roommate.retrying import patiently
 from roommate.store import (
     Agents,
     AgentUsages,
@@ -35,6 +37,11 @@ from roommate.store import (
     Work,
 )
 from roommate.words import Deed, RoomId, UserId
+
+AWAY_SECONDS = 60
+"""Without an answer to a sync it is our own homeserver that is away."""
+JOIN_TRIES = 10
+"""Of a room whose server fails: four minutes, and as long as the homeserver itself waits for it each time."""
 
 
 class Running(Protocol):
@@ -107,3 +114,19 @@ class House:
     def settings(self) -> Settings:
         """As they are now: an operator may change some of them while the daemon runs."""
         return self.set_to()
+
+    async def join(self, room_id: RoomId, via: Sequence[str] = ()) -> None:
+        """Raises Refused, also where the room's own server does not let us in, again and again, while ours is there:
+        whoever waits for that waits for ever."""
+        failures = 0
+
+        def gives_up() -> bool:
+            nonlocal failures
+            silent = self.silent_seconds()
+            failures += silent is not None and silent < AWAY_SECONDS
+            return failures >= JOIN_TRIES
+
+        try:
+            await patiently(lambda: self.doors.join(room_id, via), gives_up=gives_up)
+        except Transient as error:
+            raise Refused(str(error)) from error

@@ -213,17 +213,9 @@ class Redeploys:
         if update.room_id != self._control.room_id:
             await self._control.tell(news.ending(update), once=f"update:{update.id}:told", quietly=False)
         done = update.step is UpdateStep.DONE
-        await self._audit.record(
-            Deed(
-                update.by,
-                DAEMON,
-                REDEPLOY,
-                DeedOutcome.DONE if done else DeedOutcome.FAILED,
-                update.room_id,
-                f"{update.old} → {update.new}",
-                update.why,
-            )
-        )
+        outcome = DeedOutcome.DONE if done else DeedOutcome.FAILED
+        deed = Deed(update.by, DAEMON, REDEPLOY, outcome, update.room_id, f"{update.old} → {update.new}", update.why)
+        await self._audit.record_once(deed, update.step_began)
         self._journal.told(update)
 
 

@@ -16,13 +16,15 @@ _on_their_way: set[asyncio.Task[Any]] = set()
 """The event loop itself holds no task."""
 
 
-async def patiently(act: Callable[[], Awaitable[T]]) -> T:
-    """Again and again while it is Transient."""
+async def patiently(act: Callable[[], Awaitable[T]], *, gives_up: Callable[[], bool] = lambda: False) -> T:
+    """Again and again while it is Transient; `gives_up` is asked after each time whether that error is to be raised."""
     delay = 1.0
     while True:
         try:
             return await act()
         except Transient as error:
+            if gives_up():
+                raise
             await asyncio.sleep(error.retry_after or delay)
             delay = min(delay * 2, LONGEST_DELAY)
 

@@ -289,12 +289,12 @@ class Room:
                 deed = await self._declined(waiting, "not on the list", voice.declined(settings.operator_ids))
             elif upgrade or self.room_id == settings.control_room or await self._finds_a_place():
                 log.info("joining, invited by %s", inviter)
-                await patiently(lambda: self._house.doors.join(self.room_id))
+                await self._house.join(self.room_id)
                 deed = self._deed(waiting, "invite")
             else:
                 full = voice.full(settings.max_rooms, settings.operator_ids)
                 deed = await self._declined(waiting, f"MAX_ROOMS={settings.max_rooms}", full)
-        except Refused as error:  # the invite was taken back, most likely
+        except Refused as error:  # the invite was taken back, most likely, or the server that it is from has gone
             self._house.joining.discard(self.room_id)
             log.warning("the invite of %s came to nothing: %s", inviter, error)
             deed = self._deed(waiting, "invite", DeedOutcome.FAILED, str(error))

@@ -40,10 +40,10 @@ async def _follow(waiting: Waiting, upgrade: Upgrade, house: House, halt: Callab
         return
     was_in = (await house.rooms.get(new)).membership == "join"
     try:
-        await patiently(lambda: house.doors.join(new, via=[upgrade.by.partition(":")[2]]))
+        await house.join(new, via=[upgrade.by.partition(":")[2]])
     except Refused as error:
         log.warning("the room is replaced by %s, which the bot may not join before it is invited: %s", new, error)
-        told = house.control.drafts(voice.to_be_invited(old, new), quietly=False)
+        told = house.control.drafts(voice.to_be_invited(old, new, str(error)), quietly=False)
         await house.upgrades.uninvited(waiting.seq, upgrade, list(told))
         house.progress.wake()
         return

@@ -366,7 +366,7 @@ async def test_nobody_at_home(talk: Talk) -> None:
 
 @pytest.mark.parametrize("name", ["gpt-foo", "nobody/knows"])
 async def test_a_name_without_a_provider_is_said(talk: Talk, name: str) -> None:
-    with pytest.raises(ModelRefused, match=f"LLM_MODEL is '{name}'"):
+    with pytest.raises(ModelRefused, match=f"the model is '{name}'"):
         await talk.ask(model=talk.model(name=name, api_base=""))
     assert (await talk.ask("SAY x", talk.model(name=name))).text == "x"
     assert talk.server.asked[0].body["model"] == name

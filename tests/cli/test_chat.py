@@ -39,8 +39,12 @@ def live(body: str) -> JsonObject:
     return {"msgtype": "m.notice", "body": body, TURN: {"id": 1, "state": "running"}}
 
 
-def card(body: str) -> dict[str, object]:
-    return {"msgtype": "m.notice", "body": body, CARD: {"what": "a test"}}
+def card(body: str, hidden: str = "") -> dict[str, object]:
+    content: dict[str, object] = {"msgtype": "m.notice", "body": body, CARD: {"what": "a test"}}
+    if not hidden:
+        return content
+    rich = f"<p>{body}</p><details><summary>The whole command</summary><pre><code>{hidden}</code></pre></details>"
+    return content | {"body": f"{body}\n\nThe whole command", "formatted_body": rich}
 
 
 def final(body: str, state: str = "done") -> JsonObject:
@@ -81,10 +85,13 @@ async def test_a_chat_in_a_terminal(homeserver: Synapse, bot: Person, person: Ma
         await terminal.see("› half a thought")
         assert "one, two" not in terminal.screen.text
         terminal.type("\x15")
-        question = await bot.send(room, "m.room.message", card("Delete it? ✅ deletes, ❌ keeps."))
+        question = await bot.send(room, "m.room.message", card("Delete it? ✅ deletes, ❌ keeps.", "rm -r /\nrm again"))
         await terminal.see("✅ deletes")
+        await terminal.see("rm again")
         terminal.type("/no\r")
         await bot.wait(lambda: bot.reactions(room, question) == [(me.user_id, "❌")])
+        terminal.type("/always\r")
+        await bot.wait(lambda: (me.user_id, "♾️") in bot.reactions(room, question))
         await bot.upload(room, "plot.png", b"\0" * 2500)
         await terminal.see("plot.png (2.5 kB)")
         terminal.type("/quit\r")
@@ -168,14 +175,14 @@ async def test_a_chat_in_a_pipe(homeserver: Synapse, bot: Person, person: MakePe
         await answer(bot, room, me.user_id, final("first answer"))
         before = len(bot.messages(room, me.user_id))
         await bot.wait(lambda: len(bot.messages(room, me.user_id)) > before)
-        asked = await bot.send(room, "m.room.message", card("Sure? ✅ or ❌"))
+        asked = await bot.send(room, "m.room.message", card("Sure? ✅ or ❌", "a &lt; b"))
         await bot.wait(lambda: bot.reactions(room, asked) == [(me.user_id, "✅")])
         await bot.say(room, "It is done.", msgtype="m.notice")
 
     (code, out, err), _ = await asyncio.gather(
         roommate(tmp_path, "chat", room, said="first\n\n!reset workspace\n✅\n/quit\nnever said\n"), act()
     )
-    assert (code, out, err) == (0, "first answer\nSure? ✅ or ❌\nIt is done.\n", "")
+    assert (code, out, err) == (0, "first answer\nSure? ✅ or ❌\n\nThe whole command\n\na < b\nIt is done.\n", "")
 
 
 async def test_what_goes_wrong_is_one_line(

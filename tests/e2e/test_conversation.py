@@ -186,6 +186,10 @@ async def test_an_operator_sets_the_model_of_one_room(
     await notice(bot, alice, room, "From the next turn")
     assert "rehearsal" in (await alice.ask(room, "who are you?")).body
     assert "echo: who are you?" in (await alice.ask(other, "who are you?")).body
+    unknown = await command(bot, alice, room, "!model agent:copilot")
+    assert "Nothing was changed: the model is 'agent:copilot'" in unknown.body
+    assert "one name" in (await command(bot, alice, room, "!model gpt 4")).body
+    assert "`rehearsal`" in (await command(bot, alice, room, "!model")).body
     await alice.say(room, "!model default")
     await notice(bot, alice, room, "openai/scripted")
     assert "echo: who?" in (await alice.ask(room, "who?")).body

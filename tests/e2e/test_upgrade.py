@@ -6,10 +6,13 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from aiohttp import web
 
+from roommate.demo.homeserver import Synapse
 from tests.conftest import MakeDaemon, MakePerson
 from tests.e2e import aimed
 from tests.e2e.test_once import PATIENCE, Shooting, count, settled
+from tests.front import Front, limited
 from tests.harness import Daemon
 from tests.person import Person
 
@@ -109,3 +112,30 @@ async def test_a_room_that_does_not_name_the_old_one_is_not_followed(daemon: Mak
     await bot.wait_for_log("is not followed: the new room does not say that it replaces this one", PATIENCE)
     await alice.wait_for_member(elsewhere, bot.user_id, "leave", PATIENCE)
     assert "precious" in (await alice.ask(old, "run: cat file.txt", PATIENCE)).body, "life goes on here"
+
+
+async def test_a_new_room_that_cannot_be_joined_holds_up_nobody(
+    daemon: MakeDaemon, person: MakePerson, homeserver: Synapse
+) -> None:
+    async with Front(homeserver.url) as front:
+        alice = await person("alice")
+        bot = await daemon(MATRIX_HOMESERVER=front.url)
+        power = {"users": {alice.user_id: 100, bot.user_id: 50}}  # an upgrade lets nobody else speak there
+        old = await alice.create_room(
+            [bot.user_id], preset="public_chat", room_version="10", power_level_content_override=power
+        )
+        await alice.wait_for_member(old, bot.user_id, timeout=PATIENCE)
+        elsewhere = await alice.create_room()
+
+        async def away(request: web.Request) -> web.Response | None:
+            return limited(retry_after_ms=1) if "/join/" in request.path else None
+
+        front.before = away
+        new = await upgrade(alice, old, "11")
+        await alice.invite(elsewhere, bot.user_id)
+        await bot.wait_for_log("may not join before it is invited", PATIENCE)
+        await bot.wait_for_log("came to nothing", PATIENCE)
+        assert (await alice.ask(old, "write here.txt: still here", PATIENCE)).body
+        front.before = None
+        await alice.invite(new, bot.user_id)
+        await alice.wait(lambda: count(bot, alice, new, MOVED) == 1, PATIENCE, "the move")

@@ -1,6 +1,7 @@
 """The audit log keeps what it was told, shows when it was tampered with, and forgets from its beginning only."""
 
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -41,6 +42,16 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
     database = Database.open(tmp_path)
     yield database
     await database.close()
+
+
+async def test_what_is_told_again_after_a_crash_is_recorded_once(database: Database) -> None:
+    log, before = Audit(database), time.time()
+    for _ in range(2):
+        await log.record_once(deed(1), before)
+        await log.record_once(deed(2, None), before)
+    assert [record.deed for record in await log.newest(10)] == [deed(1), deed(2, None)]
+    await log.record_once(deed(1), time.time() + 1)
+    assert len(await log.newest(10)) == 3, "that was another time"
 
 
 async def test_what_was_recorded_is_read_also_beside_a_daemon(database: Database, tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ from roommate.words import (
 )
 
 OLD, NEW, ALICE = RoomId("!old"), RoomId("!new"), UserId("@alice:x")
+ASIDE = RoomId("!aside")
 MOVED = Draft(NEW, {"body": "moved"})
 DEED = Deed(ALICE, "$end", "room.upgrade")
 
@@ -227,6 +228,32 @@ async def test_a_tombstone_that_is_taken_back_holds_nobody_up(database: Database
     assert await come(database, happened("$r", Redaction(EventId("$end")))) == []
     assert not (await Rooms(database).get(NEW)).replaces
     assert (await Rooms(database).get(OLD)).replaced == "refused"
+
+
+async def test_rooms_that_replace_each_other_do_not_wait_for_each_other(database: Database) -> None:
+    third, rooms = RoomId("!third"), Rooms(database)
+    await come(
+        database,
+        happened("$2", Tombstone(NEW)),
+        happened("$1", Tombstone(third), NEW),
+        happened("$3", Tombstone(OLD), third),
+        happened("$0", Tombstone(NEW), ASIDE),
+    )
+    await Inbox(database).commit(SyncBatch("t", tuple(RoomState(room, "join", 2) for room in (third, ASIDE)), ()))
+
+    async def waits() -> dict[str, bool]:
+        every = {str(row.room_id): row.replaces for row in await rooms.all()}
+        assert every == {room: (await rooms.get(RoomId(room))).replaces for room in every}
+        return every
+
+    assert await waits() == {OLD: True, NEW: True, third: True, ASIDE: False}
+    [aside] = await Inbox(database).waiting(ASIDE)
+    upgrade = await Upgrades(database).of(ASIDE)
+    assert upgrade
+    await Upgrades(database).refused(aside.seq, upgrade, [], DEED)
+    assert await waits() == {OLD: True, NEW: False, third: True, ASIDE: False}, "one is looked at, by its tombstone"
+    await come(database, happened("$4", Tombstone(ASIDE), ASIDE))
+    assert not (await waits())[ASIDE], "it would wait for itself"
 
 
 @pytest.mark.parametrize("forgotten", [False, True])

@@ -114,7 +114,7 @@ class LiteLLMModel:
         """See ports.Model. A reply that breaks off is begun again, with a TextDropped where people saw a part of it."""
         wire = await self.load()
         if not wire.provider:
-            raise ModelRefused(UNKNOWN_PROVIDER.format(name=self._name))
+            raise ModelRefused(UNKNOWN_PROVIDER.format(what="the model", name=self._name))
         spent, failed, empty = NO_USAGE, 0, 0
         while True:
             assembly = Assembly([tool.name for tool in tools])

@@ -181,6 +181,15 @@ def provider_of(name: str) -> str:
     return ""
 
 
+def models_beside(name: str) -> frozenset[str]:
+    """The models on LiteLLM's list that are of the same provider, as this name is written; none where it has no list.
+    Blocks while it imports."""
+    provider = provider_of(name)
+    listed = import_litellm().models_by_provider.get(provider, ())
+    before = f"{provider}/" if name.startswith(f"{provider}/") else ""
+    return frozenset(before + str(one).removeprefix(f"{provider}/") for one in listed)
+
+
 def import_litellm() -> ModuleType:
     """LiteLLM, with everything switched off that looks around, reports, counts or prints."""
     os.environ.update(_SWITCHES)

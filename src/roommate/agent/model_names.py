@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 
 from roommate.agent.direct import DIRECT
-from roommate.agent.litellm_wire import provider_of
+from roommate.agent.litellm_wire import models_beside, provider_of
 from roommate.config import AGENTS, REHEARSAL
 
 UNKNOWN_PROVIDER = (
-    "LLM_MODEL is {name!r}, whose provider LiteLLM does not know: write PROVIDER/MODEL, such as "
+    "{what} is {name!r}, whose provider LiteLLM does not know: write PROVIDER/MODEL, such as "
     "gemini/gemini-2.5-flash, or openai/MODEL with LLM_API_BASE"
 )
 
@@ -33,23 +34,35 @@ KEYLESS = frozenset(
 """More that need not be looked up."""
 
 
-def problem(name: str, key: str, base: str) -> str:
-    """Why no reply can come from the model of this name, in a line; empty when one may. Blocks, for seconds where
-    LiteLLM must be asked."""
+def problem(name: str, key: str, base: str, what: str = "LLM_MODEL") -> str:
+    """Why no reply can come from the model of this name, in a line; empty when one may. `what` says where the name
+    stands. Blocks, for seconds where LiteLLM must be asked."""
     if name == REHEARSAL:
         return ""
     if name.startswith(DIRECT):
         agent = name.removeprefix(DIRECT)
-        return (
-            "" if agent in AGENTS else f"LLM_MODEL is {name!r}: there are {', '.join(DIRECT + one for one in AGENTS)}"
-        )
+        return "" if agent in AGENTS else f"{what} is {name!r}: there are {', '.join(DIRECT + one for one in AGENTS)}"
     if base:  # what is not known is taken to speak like OpenAI there
         return ""
     provider, _, model = name.partition("/")
     if provider not in NEED_A_KEY.keys() | KEYLESS or not model:
         provider = provider_of(name) if not name.endswith("/") else ""
     if not provider:
-        return UNKNOWN_PROVIDER.format(name=name)
+        return UNKNOWN_PROVIDER.format(what=what, name=name)
     if key or not (places := NEED_A_KEY.get(provider)) or any(os.environ.get(place) for place in places):
         return ""
-    return f"LLM_API_KEY: it must be the key of {provider}, which LLM_MODEL names (LLM_MODEL is {name!r})"
+    return f"LLM_API_KEY: it must be the key of {provider}, which {what} names ({what} is {name!r})"
+
+
+def doubt(name: str, base: str) -> str:
+    """What speaks for a slip of the pen, in a line: others of its provider are on LiteLLM's list, and it is not. Empty
+    where nothing does. Blocks as `problem` does."""
+    if name == REHEARSAL or name.startswith(DIRECT) or base:
+        return ""
+    if provider_of(name) not in NEED_A_KEY:  # at others people have models of their own
+        return ""
+    listed = models_beside(name)
+    if not listed or name in listed:
+        return ""
+    near = difflib.get_close_matches(name, listed, n=3, cutoff=0.7)
+    return f"LiteLLM has no {name!r} on its list" + (f"; it has {' and '.join(near)}" if near else "")

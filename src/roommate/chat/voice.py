@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from roommate.printable import in_code
 from roommate.words import Check, Deed, DeedOutcome, Usage
 
 QUEUED = "⏳"
@@ -12,6 +13,7 @@ YES = "✅"
 NO = "❌"
 ALWAYS = "♾"
 """As reactions are compared: without U+FE0F."""
+LONGEST_WHY = 300
 
 CANNOT_READ = (
     "This room is encrypted, and I cannot read encrypted messages yet. Please invite me into a room without encryption."
@@ -56,8 +58,11 @@ def moved(*, files: bool) -> str:
     )
 
 
-def to_be_invited(old: str, new: str) -> str:
-    return f"The room `{old}` was replaced by `{new}`, and I may not join it: invite me there, and I will move."
+def to_be_invited(old: str, new: str, why: str) -> str:
+    return (
+        f"The room `{old}` was replaced by `{new}`, and I could not join that: {in_code(why, LONGEST_WHY)}. Invite "
+        "me there, and I will move."
+    )
 
 
 def not_followed(old: str, new: str, why: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 HELP = """\
 ✅ or /yes, ❌ or /no   answer the newest question
+♾️ or /always          yes, and from now on; where the question offers it
 !help                  what the bot understands; !commands go to it as they are
 /quit                  leave (also Ctrl-C, Ctrl-D)"""
 
@@ -42,6 +43,8 @@ def intent(line: str) -> Say | React | Leave | Tell | None:
             return None
         case "✅" | "/yes":
             return React("✅")
+        case "♾" | "/always":
+            return React("♾️")
         case "❌" | "/no":
             return React("❌")
         case "/quit" | "/exit" | "/q":

@@ -29,12 +29,11 @@ def post_look(post: Post, me: UserId) -> RenderableType:
         head.append(" (edited)", "dim")
     if post.size is not None:
         return Group(head, Padding(Text(f"📎 {post.body} ({file_size(post.size)})"), (0, 2)))
-    parts: list[RenderableType] = [head]
-    parts += [Padding(Text(step, "dim"), (0, 2)) for step in post.steps]
-    parts.append(Padding(Markdown(post.body, hyperlinks=False), (0, 2)))
-    if post.summary:
-        parts.append(Padding(Text(post.summary, "dim"), (0, 2)))
-    return Group(*parts)
+    body = Padding(Markdown(post.body, hyperlinks=False), (0, 2))
+    summary = [Padding(Text(post.summary, "dim"), (0, 2))] if post.summary else []
+    if post.is_card:  # nobody decides about what is folded away
+        return Group(head, body, *summary, *(Padding(Text(line), (0, 4)) for line in post.steps))
+    return Group(head, *(Padding(Text(step, "dim"), (0, 2)) for step in post.steps), body, *summary)
 
 
 def own_look(text: str) -> RenderableType:

@@ -44,8 +44,10 @@ async def answer(client: Client, room: RoomId, doing: Say | React) -> Post:
 
 
 def text_of(post: Post) -> str:
-    """A message as plain text: whole, as Markdown."""
-    return f"[file] {post.body} ({file_size(post.size)})" if post.size is not None else post.body
+    """A message as plain text: whole, as Markdown, and of a question all that there is to read about it."""
+    if post.size is not None:
+        return f"[file] {post.body} ({file_size(post.size)})"
+    return "\n\n".join([post.body, post.summary, "\n".join(post.steps)]) if post.is_card and post.steps else post.body
 
 
 def exit_code(answer: Post) -> int:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import Field
 
+from roommate.agent import model_names
 from roommate.chat import voice
-from roommate.chat.view import block
+from roommate.chat.view import block, plain
 from roommate.config import Settings
 from roommate.errors import Misused
 from roommate.house import Resident
 from roommate.operations import Ask, Call, Change, OfRoom, Operation, Who, changing, form
 from roommate.ports import Sandboxes
+from roommate.printable import span
 from roommate.questions import Decide
 from roommate.store import Card, Rooms, Transaction
 from roommate.store.agents import forgetting_sessions
@@ -41,6 +44,13 @@ class Forgotten:
 
 
 @dataclass(frozen=True, slots=True)
+class Model:
+    name: str
+    doubt: str
+    """Why that may be a slip of the pen; empty where nothing speaks for it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Conversation:
     settings: Callable[[], Settings]
     rooms: Rooms
@@ -64,9 +74,16 @@ class Conversation:
     async def model(self, params: OfRoom, call: Call) -> str:
         return (await self.rooms.get(call.its_room)).model or self.settings().llm_model
 
-    async def set_model(self, params: Chosen, call: Call) -> Change[str]:
-        chosen = None if params.name == DEFAULT else params.name
-        return changing([setting_model(call.its_room, chosen)], chosen or self.settings().llm_model)
+    async def set_model(self, params: Chosen, call: Call) -> Change[Model]:
+        settings, chosen, doubt = self.settings(), None if params.name == DEFAULT else params.name, ""
+        if chosen is not None:
+            key, base = settings.llm_api_key.get_secret_value(), settings.llm_api_base
+            if len(chosen.split()) != 1:
+                raise Misused(f"A model has one name, such as `gemini/gemini-2.5-flash`, or `{DEFAULT}`.")
+            if wrong := await asyncio.to_thread(model_names.problem, chosen, key, base, "the model"):
+                raise Misused(f"Nothing was changed: {plain(wrong)}.")
+            doubt = await asyncio.to_thread(model_names.doubt, chosen, base)
+        return changing([setting_model(call.its_room, chosen)], Model(chosen or settings.llm_model, doubt))
 
     async def prompt(self, params: OfRoom, call: Call) -> str:
         return (await self.rooms.get(call.its_room)).prompt or ""
@@ -94,6 +111,11 @@ def resetting(sandboxes: Sandboxes, resident: Callable[[RoomId], Resident]) -> D
 def _forgotten(forgotten: Forgotten) -> str:
     many = f"{forgotten.turns} turn{'' if forgotten.turns == 1 else 's'}"
     return f"Forgotten: {many} of this conversation. The files are still there."
+
+
+def _model(chosen: Model) -> str:
+    doubt = f" ⚠️ {plain(chosen.doubt)}: is that what you mean?" if chosen.doubt else ""
+    return f"From the next turn on this room's model is {span(chosen.name)}.{doubt}"
 
 
 def _prompt(text: str) -> str:
@@ -138,7 +160,7 @@ OPERATIONS: tuple[Operation[Any, Any, Any], ...] = (
         does="sets a room's model",
         params=Chosen,
         act=Conversation.set_model,
-        reads=lambda name: f"From the next turn on this room's model is `{name}`.",
+        reads=_model,
         who=Who.OPERATORS,
         audit="model",
         subject=lambda params: params.name,

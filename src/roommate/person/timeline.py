@@ -31,7 +31,7 @@ class Post:
     summary: str = ""
     """How its turn went, in a line (``2 steps · 1.3 s``)."""
     steps: tuple[str, ...] = ()
-    """What its turn did, a line for each."""
+    """What its turn did, a line for each; of a card all that stands in its details."""
     size: int | None = None
     """Bytes, when it is a file; the body is its name then."""
     edited: bool = False
@@ -105,7 +105,8 @@ def _post(event: Mapping[str, Any], content: JsonObject) -> Post:
         about = content.get("info")
         size = about.get("size", 0) if isinstance(about, dict) else 0
         body = printable(content.get("filename") or body)
-    summary, steps = _details(str(content.get("formatted_body", "")))
+    summary, lines = _details(str(content.get("formatted_body", "")))
+    steps = lines if CARD in content else tuple(line for line in lines if line.startswith(_STEP_MARKS))
     return Post(
         event_id=event["event_id"],
         sender=event["sender"],
@@ -122,12 +123,11 @@ def _post(event: Mapping[str, Any], content: JsonObject) -> Post:
 
 
 def _details(rich: str) -> tuple[str, tuple[str, ...]]:
-    """The summary and the steps of what a client folds away."""
+    """The summary and the lines of what a client folds away."""
     found = _DETAILS.search(rich)
     if found is None:
         return "", ()
-    lines = printable(_text(_LINE_END.sub("\n", found[2]))).splitlines()
-    return printable(_text(found[1])), tuple(line for line in lines if line.startswith(_STEP_MARKS))
+    return printable(_text(found[1])), tuple(printable(_text(_LINE_END.sub("\n", found[2]))).splitlines())
 
 
 def _text(rich: str) -> str:

@@ -65,6 +65,18 @@ class Audit:
     async def record(self, deed: Deed) -> None:
         await self._db.run(lambda c: insert(c, [deed]))
 
+    async def record_once(self, deed: Deed, since: float) -> None:
+        """Unless this very deed was recorded since then (seconds since 1970): who tells of it was killed before it
+        could note that it had."""
+        query = """SELECT 1 FROM audit WHERE at >= ? AND who = ? AND via = ? AND what = ? AND outcome = ?
+                   AND room_id IS ? AND subject = ? AND detail = ?"""
+
+        def work(c: sqlite3.Connection) -> None:
+            if c.execute(query, (int(since * 1000), *_fields(deed))).fetchone() is None:
+                insert(c, [deed])
+
+        await self._db.run(work)
+
     async def newest(self, most: int, room_id: RoomId | None = None) -> Sequence[Record]:
         """The newest rows, of one room if given, oldest first."""
         return await self._db.run(lambda c: read(c, most=most, room_id=room_id))

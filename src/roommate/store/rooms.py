@@ -37,7 +37,15 @@ class RoomRow:
 
 _COLUMNS = """room_id, membership, joined, encrypted, model, prompt, name,
   (SELECT state FROM upgrades WHERE old = room_id),
-  EXISTS (SELECT 1 FROM upgrades WHERE new = room_id AND state = 'open')"""
+  EXISTS (SELECT 1 FROM upgrades WHERE new = room_id AND state = 'open' AND NOT EXISTS (
+    WITH RECURSIVE ahead (room) AS (
+      SELECT rooms.room_id UNION SELECT new FROM upgrades JOIN ahead ON old = room WHERE state = 'open'
+    )
+    SELECT 1 FROM ahead WHERE room = upgrades.old
+      AND rooms.room_id = (SELECT old FROM upgrades WHERE old IN ahead AND state = 'open' ORDER BY tombstone LIMIT 1)
+  ))"""
+"""Of rooms that say of each other in a circle that they are replaced, one has to be looked at first: it does not wait
+for the one before it."""
 
 
 class Rooms:
