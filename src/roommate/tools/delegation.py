@@ -38,11 +38,11 @@ class AskAgent(Delegated):
     """Talk to a coding agent, in the session that this room has with it."""
 
 
-ROLES: Sequence[tuple[str, type[Delegated], str]] = (
-    ("plan", Plan, "plan"),
-    ("review", Review, "review"),
-    ("implement", Implement, "implement"),
-    ("ask_agent", AskAgent, "ask"),
+ROLES: Sequence[tuple[str, str, type[Delegated]]] = (
+    ("plan", "plan", Plan),
+    ("review", "review", Review),
+    ("implement", "implement", Implement),
+    ("ask", "ask_agent", AskAgent),
 )
 
 
@@ -50,7 +50,7 @@ def offered(ports: TurnPorts) -> Sequence[Tool[Delegated]]:
     """Where there are coding agents."""
     if (agents := ports.agents) is None or not agents.names:
         return ()
-    return [tool(name, kind, partial(_delegate, agents, role), title=("task",)) for name, kind, role in ROLES]
+    return [tool(name, kind, partial(_delegate, agents, role), title=("task",)) for role, name, kind in ROLES]
 
 
 async def _delegate(agents: Agents, role: str, asked: Delegated, call: Call) -> Outcome:

@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from pydantic import Field
 
@@ -69,18 +70,15 @@ class Clone:
 
 def offered(ports: TurnPorts) -> Sequence[Tool[CreatePullRequest]]:
     """Where there is a forge to push to."""
-    if (proposals := ports.proposals) is None:
+    if ports.proposals is None:
         return ()
-
-    async def create(asked: CreatePullRequest, call: Call) -> Outcome:
-        return await _create(asked, proposals, call.hand)
-
-    return (tool("create_pull_request", CreatePullRequest, create, title=("title",), turns=WRITES),)
+    create = partial(_create, ports.proposals)
+    return [tool("create_pull_request", CreatePullRequest, create, title=("title",), turns=WRITES)]
 
 
-async def _create(asked: CreatePullRequest, proposals: Proposals, hand: Hand) -> Outcome:
+async def _create(proposals: Proposals, asked: CreatePullRequest, call: Call) -> Outcome:
     title = " ".join(asked.title.split())
-    clone = _chosen(await _clones(proposals, hand), asked.repo)
+    clone = _chosen(await _clones(proposals, call.hand), asked.repo)
     repository = await proposals.repository(clone.name)
     base = repository.default_branch
     await clone.git("fetch", "--quiet", "origin", f"refs/heads/{base}")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from pydantic import Field
 
 from roommate.tools.arguments import Arguments, Text
 from roommate.tools.outcome import Outcome
-from roommate.tools.tool import Call, Tool, TurnPorts, tool
+from roommate.tools.tool import Call, Redeploy, Tool, TurnPorts, tool
 
 
 class RequestRedeploy(Arguments):
@@ -20,10 +21,10 @@ class RequestRedeploy(Arguments):
 
 def offered(ports: TurnPorts) -> Sequence[Tool[RequestRedeploy]]:
     """To a model that works for an operator of a daemon that can be redeployed."""
-    if (redeploy := ports.redeploy) is None:
+    if ports.redeploy is None:
         return ()
+    return [tool("request_redeploy", RequestRedeploy, partial(_request, ports.redeploy), title=("ref",), sandbox=False)]
 
-    async def request(asked: RequestRedeploy, call: Call) -> Outcome:
-        return Outcome(await redeploy(asked.ref or "", asked.why), "an operator is asked")
 
-    return (tool("request_redeploy", RequestRedeploy, request, title=("ref",), sandbox=False),)
+async def _request(redeploy: Redeploy, asked: RequestRedeploy, call: Call) -> Outcome:
+    return Outcome(await redeploy(asked.ref or "", asked.why), "an operator is asked")

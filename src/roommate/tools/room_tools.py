@@ -64,15 +64,14 @@ class RoomTools:
     ) -> None:
         """`hand` brings up the room's hand where needed."""
         self._hand, self._ports, self._sources = hand, ports, sources
+        self._offered = offered(ports, sources)
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     @property
     def specs(self) -> Sequence[ToolSpec]:
+        """Asked for as a round begins: these are what there is until the next."""
+        self._offered = offered(self._ports, self._sources)
         return [one.spec for one in self._offered.values()]
-
-    @property
-    def _offered(self) -> Mapping[str, Tool[Any]]:
-        return offered(self._ports, self._sources)
 
     def title(self, call: ToolCall) -> str:
         if (one := self._offered.get(call.name)) is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from mimetypes import MimeTypes
 from pathlib import PurePosixPath
 
@@ -31,13 +32,7 @@ class SendFile(Arguments):
 
 def offered(ports: TurnPorts) -> Sequence[Tool[SendFile]]:
     """Where files can be shown."""
-    if (share := ports.share) is None:
-        return ()
-
-    async def send(asked: SendFile, call: Call) -> Outcome:
-        return await _send(share, asked, call)
-
-    return (tool("send_file", SendFile, send, title=("path",)),)
+    return [tool("send_file", SendFile, partial(_send, ports.share), title=("path",))] if ports.share else []
 
 
 async def _send(share: Share, asked: SendFile, call: Call) -> Outcome:

@@ -13,6 +13,8 @@ from roommate.tools.outcome import Outcome
 from roommate.words import JsonObject, ToolSpec
 
 Asked = TypeVar("Asked")
+Redeploy = Callable[[str, str], Awaitable[str]]
+"""Puts up a card, given a ref and why, and gives what to tell the model."""
 A = TypeVar("A", bound=Arguments)
 
 
@@ -28,8 +30,7 @@ class TurnPorts:
     """Bytes of output that the model gets."""
     agents: Agents | None = None
     share: Share | None = None
-    redeploy: Callable[[str, str], Awaitable[str]] | None = None
-    """Puts up a card, given a ref and why, and gives what to tell the model."""
+    redeploy: Redeploy | None = None
     proposals: Proposals | None = None
     sees: Callable[[], bool] = lambda: False
     """The model takes pictures."""
