@@ -11,8 +11,8 @@ from typing import Any, Self
 from roommate.matrix.homeserver import Homeserver
 from roommate.matrix.intake import Intake
 from roommate.matrix.sender import Sender
-from roommate.store import Cards, Database, Inbox, Outbox
-from roommate.words import CardKind, Draft, Incoming, JsonObject, Question, Rank, RoomId, SyncBatch, UserId
+from roommate.store import Database, Inbox, Outbox
+from roommate.words import Draft, Incoming, JsonObject, Rank, RoomId, SyncBatch, UserId
 from tests.patience import PATIENCE
 
 
@@ -140,13 +140,6 @@ class Line:
 
     async def say(self, room: str, *texts: str, rank: Rank = Rank.ANSWER) -> list[int]:
         return await self.put(*(Draft(RoomId(room), text(each), rank) for each in texts))
-
-    async def ask(self, room: str, body: str, *choices: str) -> None:
-        """Put up a card."""
-        assert self._database is not None
-        question = Question(CardKind.EGRESS, body, body, choices)
-        await Cards(self._database).put(question, Draft(RoomId(room), text(body), Rank.CARD))
-        self.sender.wake()
 
     async def fate(self, row: int) -> tuple[str, str | None]:
         """``unsent``, ``sent`` or ``failed``; and the event id or the reason."""

@@ -339,30 +339,6 @@ async def test_cards_of_one_room_do_not_mute_the_others(
     assert len(before) < cards, "it waited for its turn, not for all of them"
 
 
-async def test_the_choices_of_cards_wait_for_nobodys_loss(
-    line: MakeLine, person: MakePerson, homeserver: Synapse
-) -> None:
-    """Under a limit cards and answers go, and what is to be tapped goes when there is something to spare."""
-    bot, alice = await line(limited=True), await person("alice")
-    await limit(homeserver, bot.user_id, 2, 4)
-    asking, other = await room_of(bot, alice), await room_of(bot, alice)
-    await bot.say(other, *(f"{number}" for number in range(8)))  # from here on the limit is known
-    await all_said(alice, other, bot.user_id, [str(number) for number in range(8)])
-    cards = [f"may I {number}?" for number in range(4)]
-    for body in cards:
-        await bot.ask(asking, body, "✅", "♾", "❌")
-    await alice.wait(lambda: len(bodies(alice, asking, bot.user_id)) == len(cards), what="the cards")
-    await bot.say(other, "an answer")
-    await alice.wait(lambda: "an answer" in bodies(alice, other, bot.user_id), what="the answer")
-
-    def choices() -> int:
-        shown = [message.event_id for message in alice.messages(asking, bot.user_id)]
-        return sum(len(alice.reactions(asking, event)) for event in shown)
-
-    assert choices() < 3 * len(cards), "the answer did not wait for all of them"
-    await alice.wait(lambda: choices() == 3 * len(cards), what="all of them")
-
-
 async def test_under_a_limit_progress_yields_and_answers_arrive(
     line: MakeLine, person: MakePerson, homeserver: Synapse
 ) -> None:

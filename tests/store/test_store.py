@@ -286,6 +286,7 @@ async def test_the_choices_stand_at_a_card_until_it_is_closed(database: Database
         row = (await outbox.unsent())[-1]
         await outbox.sent(row.id, f"${subject}")
         rows = [one for one in await outbox.unsent() if one.draft.event_type == "m.reaction"]
+        assert all(one.draft.rank is Rank.SIGN for one in rows), "no answer waits for them"
         about = {one.id: one.draft.content["m.relates_to"] for one in rows}
         reactions = [row for row in rows if about[row.id]["event_id"] == f"${subject}"]
         for one in reactions[1:]:
