@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -10,6 +12,8 @@ import sys
 from pathlib import Path
 
 from tests.conftest import MakeDaemon, MakePerson
+from tests.e2e.test_audit import log_of
+from tests.e2e.test_conversation import notice
 from tests.patience import PATIENCE
 from tests.scripted_model import ScriptedModel
 
@@ -60,3 +64,44 @@ async def test_a_tool_is_a_file_and_a_line(
     steps = str(answer.content["formatted_body"])
     assert "✔ <strong>count_words</strong> <code>a.txt</code> — 3 words" in steps
     assert "✘ <strong>count_words</strong> <code>gone.txt</code>" in steps
+
+
+async def test_an_operation_is_one_file(tmp_path: Path, daemon: MakeDaemon, person: MakePerson) -> None:
+    program, files = grown(tmp_path, "An operation")
+    assert files == ["src/roommate/features/conversation.py"]
+    alice, bob = await person("alice"), await person("bob")
+    bot = await daemon(start=False, OPERATORS=alice.user_id)
+    await bot.start(PATIENCE, program)
+    room = await bot.room_with(alice, bob, name="Den")
+    await alice.say(room, "!prompt Speak Latin.")
+    await notice(bot, alice, room, "From the next turn on")
+    await alice.say(room, "!prompt add Slowly.")
+    assert "Speak Latin.\nSlowly.\n" in (await notice(bot, alice, room, "Slowly")).body
+    await bob.say(room, "!prompt add Loudly.")
+    await notice(bot, bob, room, "Only an operator can use `!prompt add`")
+    await alice.say(room, "!help")
+    told = "`!prompt add TEXT|none` adds a line to what the model is told in a room besides (operators)"
+    await notice(bot, alice, room, told)
+
+    async def typed(*arguments: str) -> str:
+        command = [str(program), "prompt", "add", *arguments]
+        environment = {**os.environ, **bot.settings}
+
+        def start() -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                command, env=environment, cwd=bot.folder, capture_output=True, text=True, timeout=PATIENCE, check=False
+            )
+
+        done = await asyncio.to_thread(start)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    assert await typed("Den", "Please.", "--json") == '"Speak Latin.\\nSlowly.\\nPlease."\n'
+    assert "Adds a line to what the model is told" in await typed("--help")
+    done = [(line["who"], line["subject"], line["outcome"]) for line in await log_of(bot) if line["what"] == "prompt"]
+    assert done == [
+        (alice.user_id, "12 characters", "done"),
+        (alice.user_id, "7 characters more", "done"),
+        (bob.user_id, "7 characters more", "refused"),
+        ("uid 0", "7 characters more", "done"),
+    ]

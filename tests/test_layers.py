@@ -176,6 +176,16 @@ def test_imports_point_downwards() -> None:
     assert not wrong, wrong
 
 
+def test_features_do_not_use_each_other() -> None:
+    wrong = [
+        f"{path.relative_to(SOURCE)}:{line} imports {name}"
+        for top, path, tree in modules()
+        for line, name in imported(tree)
+        if top == "features" and name.startswith("roommate.features.")
+    ]
+    assert not wrong, wrong
+
+
 def test_a_library_has_one_owner() -> None:
     wrong = [
         f"{path.relative_to(SOURCE)}:{line} imports {name}"
@@ -205,6 +215,7 @@ def test_one_module_reads_the_environment() -> None:
             "roommate.cli.app",
             ["asyncio", "nio", "litellm", "podman", "pydantic", "prompt_toolkit", "aiohttp", "sqlite3"],
         ),
+        ("roommate.cli.remote", ["asyncio", "typer", "rich", "pydantic", "aiohttp", "sqlite3", "subprocess"]),
         ("roommate.cli.status", ["asyncio", "typer", "rich", "pydantic", "aiohttp", "sqlite3", "subprocess"]),
         ("roommate.person", ["nio", "litellm", "podman", "pydantic", "sqlite3"]),
         ("roommate.daemon", ["litellm", "synapse", "typer", "rich", "prompt_toolkit", "prometheus_client"]),

@@ -14,26 +14,29 @@ from roommate.features import (
     coding_agents,
     conversation,
     egress,
+    files,
     oversight,
     pauses,
     repositories,
     rooms,
     sandboxes,
+    shells,
+    speaking,
     turns,
     updates,
 )
 from roommate.house import House
-from roommate.operations import Bound, Operation
+from roommate.operations import Bound, Operation, operations_of
 from roommate.questions import Decide
 from roommate.words import CardKind
 
-Feature = tuple[Sequence[Operation[Any, Any, Any]], Callable[[House], Any]]
-"""Its operations, and what makes it in a daemon."""
+Feature = tuple[type, Callable[[House], Any]]
+"""Whose methods are operations, and what makes it in a daemon."""
 
 FEATURES: tuple[Feature, ...] = (
-    (about.OPERATIONS, lambda house: about.About(house.set_to, lambda: of_chat(DECLARED))),
+    (about.About, lambda house: about.About(house.set_to, lambda: of_chat(DECLARED))),
     (
-        rooms.OPERATIONS,
+        rooms.Rooms,
         lambda house: rooms.Rooms(
             rooms=house.rooms,
             inbox=house.inbox,
@@ -45,17 +48,17 @@ FEATURES: tuple[Feature, ...] = (
             settings=house.set_to,
         ),
     ),
-    (turns.OPERATIONS, lambda house: turns.Turns(house.turns, house.room)),
-    (conversation.OPERATIONS, lambda house: conversation.Conversation(house.set_to, house.rooms, house.room)),
-    (egress.OPERATIONS, lambda house: egress.Egress(house.gate, house.egress)),
-    (repositories.OPERATIONS, lambda house: repositories.Repositories(house.forge, house.repos)),
+    (turns.Turns, lambda house: turns.Turns(house.turns, house.room)),
+    (conversation.Conversation, lambda house: conversation.Conversation(house.set_to, house.rooms, house.room)),
+    (egress.Egress, lambda house: egress.Egress(house.gate, house.egress)),
+    (repositories.Repositories, lambda house: repositories.Repositories(house.forge, house.repos)),
     (
-        coding_agents.OPERATIONS,
+        coding_agents.CodingAgents,
         lambda house: coding_agents.CodingAgents(house.set_to, house.agent_log, house.agents, house.sandboxes),
     ),
-    (pauses.OPERATIONS, lambda house: pauses.Pauses(house.holds)),
+    (pauses.Pauses, lambda house: pauses.Pauses(house.holds)),
     (
-        oversight.OPERATIONS,
+        oversight.Oversight,
         lambda house: oversight.Oversight(
             settings=house.set_to,
             rooms=house.rooms,
@@ -68,12 +71,20 @@ FEATURES: tuple[Feature, ...] = (
             silent_seconds=house.silent_seconds,
         ),
     ),
-    (updates.OPERATIONS, lambda house: updates.Updates(house.redeploys)),
-    (sandboxes.OPERATIONS, lambda house: sandboxes.Sandboxes(house.rooms, house.sandboxes)),
-    (approvals.OPERATIONS, lambda house: approvals.Approvals(house.cards, house.room)),
-    (backups.OPERATIONS, lambda house: backups.Backups()),
+    (updates.Updates, lambda house: updates.Updates(house.redeploys)),
+    (sandboxes.Sandboxes, lambda house: sandboxes.Sandboxes(house.rooms, house.sandboxes)),
+    (approvals.Approvals, lambda house: approvals.Approvals(house.cards, house.room)),
+    (backups.Backups, lambda house: backups.Backups()),
+    (shells.Shells, lambda house: shells.Shells(house.sandboxes, house.audit)),
+    (files.Files, lambda house: files.Files(house.sandboxes, house.set_to)),
+    (
+        speaking.Speaking,
+        lambda house: speaking.Speaking(house.set_to, house.window, house.outbox, house.progress, house.wake),
+    ),
 )
 """In the order in which people read of them."""
+
+DECLARED: Sequence[Operation[Any, Any, Any]] = [one for feature, _ in FEATURES for one in operations_of(feature)]
 
 
 def deciders(house: House) -> Mapping[CardKind, Decide]:
@@ -87,9 +98,6 @@ def deciders(house: House) -> Mapping[CardKind, Decide]:
     }
 
 
-DECLARED: Sequence[Operation[Any, Any, Any]] = tuple(one for operations, _ in FEATURES for one in operations)
-
-
 def bound(house: House) -> Sequence[Bound]:
     """Every operation, as this daemon does it."""
-    return [one.of(feature) for operations, make in FEATURES for feature in [make(house)] for one in operations]
+    return [one.of(feature) for kind, make in FEATURES for feature in [make(house)] for one in operations_of(kind)]

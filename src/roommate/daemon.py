@@ -30,7 +30,6 @@ from roommate.config import Settings
 from roommate.control import NAME
 from roommate.control.server import Server
 from roommate.control_room import ControlRoom
-from roommate.desk.methods import methods
 from roommate.desk.steering import Steering
 from roommate.desk.web import routes
 from roommate.doors import command_line, socket
@@ -332,7 +331,7 @@ class Daemon:
             redeploys.look()  # what was written before the watch
             await go_on()
             door = SocketDoor(audit, questions)
-            self._control.methods |= methods(house) | socket.methods(operations, door)
+            self._control.methods |= socket.methods(operations, door)
             self._control.methods[command_line.NAME] = command_line.method(operations, door)
             self._control.starting = False
             log.info("ready after %.1f s as %s", time.monotonic() - self._started, self._settings.bot)

@@ -10,6 +10,7 @@ from roommate.chat.commands import Command
 from roommate.doors.chat import ChatDoor, obey
 from roommate.errors import RoommateError, StateError
 from roommate.house import House
+from roommate.operations import Who
 from roommate.store import Card, Decided, Waiting
 from roommate.words import DAEMON, CardKind, Deed, DeedOutcome, Draft, EventId, RoomId, UserId
 
@@ -41,7 +42,8 @@ class Orders:
         """Do a command and answer it, together with its inbox row."""
         house = self._house
         door = ChatDoor(waiting, thread, house.inbox, house.questions, self._room.say)
-        await obey(house.operations, house.settings, door, waiting, command, thread)
+        may = Who.OPERATORS if house.settings.is_operator(waiting.incoming.sender) else Who.ANYONE
+        await obey(house.operations, may, door, waiting, command, thread)
         house.progress.wake()
 
     async def decide(self, waiting: Waiting, target: EventId, key: str) -> None:

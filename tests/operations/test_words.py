@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from roommate.app import DECLARED
-from roommate.cli import remote
+from roommate.cli import operating, remote, sandbox, workspace
+from roommate.cli.app import app
 from roommate.doors import command_line
 from roommate.errors import Misused
 from roommate.operations import Form, OfRoom, Operation, Params, Short, form
@@ -39,7 +40,7 @@ class Named(Params):
 def operation(params: type[Params]) -> Operation[Any, Any, Any]:
     async def act(feature: object, params: object, call: object) -> None: ...
 
-    return Operation(name="test", does="does it", params=params, act=act, reads=str)
+    return Operation(name="test", does="Does it.", params=params, act=act, reads=str)
 
 
 def in_chat(params: type[Params], text: str, of: Form) -> Any:
@@ -87,12 +88,15 @@ def test_usage() -> None:
     assert cli_usage(operation(Lent), form("lend")) == "roommate lend ROOM BOOK[:PAGE] [-d DAYS] [--loudly]"
 
 
-def test_the_command_line_knows_which_words_the_daemon_knows() -> None:
-    declared: dict[str, set[str]] = {}
-    for called in (one for operation in DECLARED for one in operation.cli):
-        first, _, second = called.words.partition(" ")
-        declared.setdefault(first, set()).add(second)
-    assert {first: set(seconds) for first, seconds in remote.NAMES.items()} == declared
+def test_the_command_line_knows_what_is_not_for_the_daemon() -> None:
+    local = {str(one.name) for one in (*app.registered_commands, *operating.app.registered_commands)}
+    mixed = {"sandbox": sandbox.app, "workspace": workspace.app}
+    local |= {str(one.name) for one in app.registered_groups if one.name and one.name not in mixed}
+    local |= {f"{name} {one.name}" for name, group in mixed.items() for one in group.registered_commands}
+    assert local == remote.LOCAL
+    words = [form.words.split() for operation in DECLARED for form in operation.cli]
+    assert [one for one in words if not remote.knows(one)] == []
+    assert not any(remote.knows(line.split()) for line in ("", "--version", "rooms --help", "status --json", "auth x"))
     assert remote.METHOD == command_line.NAME
 
 

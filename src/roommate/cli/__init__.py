@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 
@@ -32,9 +31,13 @@ def main() -> None:
         from roommate.cli import remote
 
         if remote.knows(sys.argv[1:]):
-            with contextlib.suppress(errors.NotRunning):  # then what is wrong with the line comes first
+            try:
                 remote.run(sys.argv[1:])
                 return
+            except errors.ControlError as wrong:
+                # Is there no such word, or no daemon? Then what Typer says of the line comes first.
+                if not isinstance(wrong, errors.NotRunning) and (len(sys.argv) > 2 or wrong.exit_code != 2):
+                    raise
         from roommate.cli.app import complete
 
         complete()()

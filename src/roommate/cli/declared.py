@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from inspect import Parameter, Signature
 from typing import Annotated, Any
 
@@ -26,18 +26,18 @@ GROUPS = {
 }
 
 
-def add_to(app: typer.Typer, there: Mapping[str, typer.Typer]) -> None:
+def add_to(
+    app: typer.Typer, there: Mapping[str, typer.Typer], declared: Iterable[Operation[Any, Any, Any]] = DECLARED
+) -> None:
     """Every one, to the group of its first word, which may be `there` already, or to `app`."""
-    groups = {name: typer.Typer(no_args_is_help=True, help=about) for name, about in GROUPS.items()}
-    for name, typer_of in groups.items():
-        app.add_typer(typer_of, name=name)
-    groups |= there
-    for operation in DECLARED:
+    groups = {"": app, **there}
+    for operation in declared:
         for form in operation.cli:
             group, _, name = form.words.rpartition(" ")
-            place = groups[group] if group else app
-            help_text = f"{operation.does[0].upper()}{operation.does[1:]}."
-            place.command(name, help=help_text)(_command(operation, form))
+            if group not in groups:
+                groups[group] = typer.Typer(no_args_is_help=True, help=GROUPS.get(group))
+                app.add_typer(groups[group], name=group)
+            groups[group].command(name, help=operation.does)(_command(operation, form))
 
 
 def _command(operation: Operation[Any, Any, Any], form: Form) -> Any:

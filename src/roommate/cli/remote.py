@@ -7,25 +7,22 @@ Nothing is loaded that is not needed for that: what there is to ask for is decla
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from roommate.cli import ask
 from roommate.printable import printable
 
-NAMES: Mapping[str, frozenset[str]] = {
-    "rooms": frozenset({"ls", "show", "who", "leave", "reset", "pause", "resume"}),
-    "turns": frozenset({"ls", "show", "cancel", "stop"}),
-    "approvals": frozenset({"ls", "approve", "deny"}),
-    "sandbox": frozenset({"ls", "disk", "stop", "rm"}),
-    "workspace": frozenset({"reset"}),
-    "model": frozenset({"show", "set"}),
-    "prompt": frozenset({"show", "set"}),
-    "egress": frozenset({"show", "add", "remove", "preset"}),
-    "repo": frozenset({"show", "add", "remove"}),
-    "agents": frozenset({"show", "prefer"}),
-    "usage": frozenset({""}),
-}
-"""First words, and the second ones that may follow, ``""`` for none."""
+LOCAL = frozenset(
+    {
+        *("run", "start", "stop", "restart", "reload", "status", "logs", "settings"),
+        *("init", "auth", "doctor", "audit", "backup", "restore", "image"),
+        *("update", "rollback", "version", "self-check"),
+        *("chat", "send", "demo"),
+        *("sandbox exec", "sandbox shell"),
+        *("workspace get", "workspace put", "workspace export", "workspace import"),
+    }
+)
+"""What is done here, whether a daemon runs or not; or streams. All else is for the daemon."""
 
 METHOD = "operations.cli"
 """As `roommate.doors.command_line` has it."""
@@ -33,9 +30,8 @@ METHOD = "operations.cli"
 
 def knows(arguments: Sequence[str]) -> bool:
     """Is this for the daemon?"""
-    first, second = [*arguments[:2], "", ""][:2]
-    seconds = NAMES.get(first, frozenset[str]())
-    return (second in seconds or "" in seconds) and "--help" not in arguments
+    words = {" ".join(arguments[:count]) for count in (1, 2)}
+    return bool(arguments) and not arguments[0].startswith("-") and not words & LOCAL and "--help" not in arguments
 
 
 def run(arguments: Sequence[str]) -> None:

@@ -1,4 +1,1 @@
-"""The operators' desk: what the command line and chat can look at and do in a daemon that runs.
-
-Each module has functions over the House that give dataclasses; `methods` puts them on the control socket.
-"""
+"""The daemon as a whole, as operators and monitors see it: how it is, what is set, its end and its beginning again."""

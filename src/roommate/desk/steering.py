@@ -11,7 +11,6 @@ from dataclasses import replace
 from roommate import premises
 from roommate.config import Settings, load, written
 from roommate.control.methods import Caller, Method, Params
-from roommate.desk.methods import deed_of
 from roommate.desk.settings import Difference, Reloaded, changed, differences
 from roommate.desk.status import Status, status
 from roommate.doors.socket import SOCKET
@@ -22,6 +21,10 @@ from roommate.systemd import Systemd
 from roommate.words import Deed, DeedOutcome
 
 log = logging.getLogger(__name__)
+
+
+def _deed(caller: Caller, what: str) -> Deed:
+    return Deed(f"uid {caller.uid}", SOCKET, what)
 
 
 class Steering:
@@ -71,12 +74,12 @@ class Steering:
         return await self.look()
 
     async def _stop(self, params: Params, caller: Caller) -> None:
-        await self._note(deed_of(caller, "daemon.stop"))
+        await self._note(_deed(caller, "daemon.stop"))
         caller.after(lambda: self._end(False))
 
     async def _restart(self, params: Params, caller: Caller) -> None:
         await asyncio.to_thread(premises.demand, written())  # with what is wrong it would not come back
-        await self._note(deed_of(caller, "daemon.restart"))
+        await self._note(_deed(caller, "daemon.restart"))
         caller.after(lambda: self._end(True))
 
     async def _reload(self, params: Params, caller: Caller) -> Reloaded:
@@ -84,7 +87,7 @@ class Steering:
         self.settings, reloaded = changed(self.settings, fresh)
         self._journal.redact.learn(self.settings.llm_api_key.get_secret_value())
         self._reloaded()
-        await self._note(replace(deed_of(caller, "daemon.reload"), subject=",".join(reloaded.changed)))
+        await self._note(replace(_deed(caller, "daemon.reload"), subject=",".join(reloaded.changed)))
         return reloaded
 
     async def _diff(self, params: Params, caller: Caller) -> Sequence[Difference]:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from roommate.chat.commands import Command
-from roommate.config import Settings
 from roommate.doors.reference import of_chat
 from roommate.errors import Misused, NotPermitted, RoommateError
 from roommate.operations import Bound, Call, Form, Operations, Settled, Who
@@ -47,11 +46,11 @@ class ChatDoor:
         await self._inbox.done(self._waiting.seq, [self._say(text, self._thread)], deeds)
 
 
-async def obey(operations: Operations, settings: Settings, door: ChatDoor, waiting: Waiting, command: Command,
-               thread: EventId | None) -> None:  # fmt: skip
+async def obey(
+    operations: Operations, may: Who, door: ChatDoor, waiting: Waiting, command: Command, thread: EventId | None
+) -> None:
     """Do what a command asks for, and answer it."""
     incoming = waiting.incoming
-    may = Who.OPERATORS if settings.is_operator(incoming.sender) else Who.ANYONE
     call = Call(
         who=incoming.sender,
         name=incoming.sender,

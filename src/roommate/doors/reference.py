@@ -25,7 +25,7 @@ def chat_table(operations: Iterable[AnyOperation]) -> str:
 
 def cli_table(operations: Iterable[AnyOperation]) -> str:
     """A table of Markdown."""
-    rows = (_row(f"`{cli_usage(one, form)}`", one.does) for one in operations for form in one.cli)
+    rows = (_row(f"`{cli_usage(one, form)}`", _small(one)) for one in operations for form in one.cli)
     return "\n".join(("| command | what it does |", "|---|---|", *rows, ""))
 
 
@@ -44,7 +44,12 @@ def write(operations: Iterable[AnyOperation], page: Path = Path("docs/commands.m
 
 
 def does(operation: AnyOperation) -> str:
-    return f"{operation.does}{' (operators)' if operation.who is not Who.ANYONE else ''}"
+    return f"{_small(operation)}{' (operators)' if operation.who is not Who.ANYONE else ''}"
+
+
+def _small(operation: AnyOperation) -> str:
+    """What it does, as a part of a line."""
+    return f"{operation.does[:1].lower()}{operation.does[1:].removesuffix('.')}"
 
 
 def _forms(operation: AnyOperation) -> str:

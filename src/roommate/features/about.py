@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from roommate.chat.view import plain
 from roommate.config import Settings
 from roommate.desk.settings import Setting, settings
-from roommate.operations import Call, Operation, Params, Who, form
+from roommate.operations import Call, Params, Who, operation
+
+
+def _set(found: Sequence[Setting]) -> str:
+    shown = [f"- `{one.name}` {plain(one.value)}" for one in found if not one.default]
+    return "What is set (the rest has its default):\n\n" + "\n".join(shown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,53 +23,21 @@ class About:
     reference: Callable[[], str]
     """All that can be said, as a list."""
 
+    @operation("help", who=Who.ANYONE, chat="help", socket=False)
     async def help(self, params: Params, call: Call) -> str:
+        """Shows this."""
         return (
             "Write to me and I work in this room's container. In rooms of more than two, mention me. Commands:\n\n"
             f"{self.reference()}"
         )
 
+    @operation("ping", who=Who.ANYONE, chat="ping", socket=False)
     async def ping(self, params: Params, call: Call) -> str:
+        """Answers with how long your message took to get here."""
         late = max(0.0, time.time() - call.asked_at) * 1000
         return f"Pong: your message was here after {late:.0f} ms."
 
+    @operation("settings", reads=_set, who=Who.OPERATORS, chat="settings")
     async def set(self, params: Params, call: Call) -> Sequence[Setting]:
+        """Shows what is set, without secrets."""
         return settings(self.settings())
-
-
-def _set(found: Sequence[Setting]) -> str:
-    shown = [f"- `{one.name}` {plain(one.value)}" for one in found if not one.default]
-    return "What is set (the rest has its default):\n\n" + "\n".join(shown)
-
-
-OPERATIONS = (
-    Operation(
-        name="help",
-        does="shows this",
-        params=Params,
-        act=About.help,
-        reads=str,
-        who=Who.ANYONE,
-        chat=(form("help"),),
-        socket=False,
-    ),
-    Operation(
-        name="ping",
-        does="answers with how long your message took to get here",
-        params=Params,
-        act=About.ping,
-        reads=str,
-        who=Who.ANYONE,
-        chat=(form("ping"),),
-        socket=False,
-    ),
-    Operation(
-        name="settings",
-        does="shows what is set, without secrets",
-        params=Params,
-        act=About.set,
-        reads=_set,
-        who=Who.OPERATORS,
-        chat=(form("settings"),),
-    ),
-)

@@ -11,10 +11,9 @@ from pydantic import Field
 
 from roommate.amounts import age
 from roommate.chat import voice
-from roommate.chat.view import block
 from roommate.errors import NotFound
 from roommate.house import Resident
-from roommate.operations import Call, Operation, Params, Table, form
+from roommate.operations import Call, Params, Table, form, operation
 from roommate.store import Card, Cards
 from roommate.words import RoomId, UserId
 
@@ -38,45 +37,6 @@ class Approval:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Approvals:
-    cards: Cards
-    resident: Callable[[RoomId], Resident]
-
-    async def list(self, params: Params, call: Call) -> Sequence[Approval]:
-        """Oldest first."""
-        return [
-            Approval(
-                id=card.id,
-                room_id=card.room_id,
-                what=card.what,
-                subject=card.subject,
-                choices=card.choices,
-                operators_only=card.operators_only,
-                seconds=card.expires - time.time(),
-            )
-            for card in await self.cards.undecided()
-        ]
-
-    async def decide(self, params: Choice, call: Call) -> str:
-        """Gives what is said of it in the room, too. The choice is written down with the card, as a reaction's is."""
-        card = await self._open(params.approval)
-        choice = voice.ALWAYS if params.always else params.choice.replace("\ufe0f", "")
-        if choice not in card.choices:
-            raise NotFound(f"question {card.id} cannot be answered with {choice}, but with {' '.join(card.choices)}")
-        deed = replace(call, room=card.room_id).deed(f"card.{card.what}", subject=card.subject, detail=choice)
-        said = await self.resident(card.room_id).choose(card, choice, UserId(call.name), deed)
-        if said is None:
-            raise NotFound(f"question {card.id} was decided by somebody else in the meantime")
-        return said
-
-    async def _open(self, number: int) -> Card:
-        for card in await self.cards.undecided():
-            if card.id == number:
-                return card
-        raise NotFound(f"there is no open question {number}: `roommate approvals ls` shows those that are")
-
-
 def _table(found: Sequence[Approval]) -> Table:
     rows = [
         (
@@ -93,22 +53,55 @@ def _table(found: Sequence[Approval]) -> Table:
     return Table(rows, ("question", "room", "what", "about", "choices", "open for", "who"))
 
 
-OPERATIONS = (
-    Operation(
-        name="approvals.list",
-        does="shows what is asked and not decided",
-        params=Params,
-        act=Approvals.list,
-        reads=lambda found: block("\n".join(f"{one.id} {one.room_id} {one.what} {one.subject}" for one in found)),
+@dataclass(frozen=True, slots=True)
+class Approvals:
+    cards: Cards
+    resident: Callable[[RoomId], Resident]
+
+    @operation(
+        "approvals.list",
         terminal=_table,
-        cli=(form("approvals ls"),),
-    ),
-    Operation(
-        name="approvals.decide",
-        does="decides a question, as ✅ or ❌ in the room does, and prints what is said there",
-        params=Choice,
-        act=Approvals.decide,
-        reads=str,
+        cli="approvals ls",
+    )
+    async def list(self, params: Params, call: Call) -> Sequence[Approval]:
+        """Shows what is asked and not decided.
+
+        Oldest first.
+        """
+        return [
+            Approval(
+                id=card.id,
+                room_id=card.room_id,
+                what=card.what,
+                subject=card.subject,
+                choices=card.choices,
+                operators_only=card.operators_only,
+                seconds=card.expires - time.time(),
+            )
+            for card in await self.cards.undecided()
+        ]
+
+    @operation(
+        "approvals.decide",
         cli=(form("approvals approve", choice=voice.YES), form("approvals deny", choice=voice.NO, always=False)),
-    ),
-)
+    )
+    async def decide(self, params: Choice, call: Call) -> str:
+        """Decides a question, as ✅ or ❌ in the room does, and prints what is said there.
+
+        Gives what is said of it in the room, too. The choice is written down with the card, as a reaction's is.
+        """
+        card = await self._open(params.approval)
+        choice = voice.ALWAYS if params.always else params.choice.replace("\ufe0f", "")
+        if choice not in card.choices:
+            raise NotFound(f"question {card.id} cannot be answered with {choice}, but with {' '.join(card.choices)}")
+        deed = replace(call, room=card.room_id).deed(f"card.{card.what}", subject=card.subject, detail=choice)
+        said = await self.resident(card.room_id).choose(card, choice, UserId(call.name), deed)
+        if said is None:
+            raise NotFound(f"question {card.id} was decided by somebody else in the meantime")
+        return said
+
+    async def _open(self, number: int) -> Card:
+        for card in await self.cards.undecided():
+            if card.id == number:
+                return card
+        raise NotFound(f"there is no open question {number}: `roommate approvals ls` shows those that are")

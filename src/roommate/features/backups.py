@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from roommate.errors import ProgramFailed
-from roommate.operations import Call, Operation, Params
+from roommate.operations import Call, Params, operation
 
 log = logging.getLogger(__name__)
 
@@ -22,30 +22,13 @@ class Failed(Params):
 
 
 class Backups:
+    @operation("backup.made", audit="backup", subject=lambda params: params.file)
     async def made(self, params: Made, call: Call) -> None:
-        return None
+        """Notes that there is a backup."""
+        return
 
+    @operation("backup.failed", audit="backup")
     async def failed(self, params: Failed, call: Call) -> None:
+        """Notes that there is none, and why."""
         log.error("a backup failed: %s", params.why)  # which is told in the control room
         raise ProgramFailed(params.why)
-
-
-OPERATIONS = (
-    Operation(
-        name="backup.made",
-        does="notes that there is a backup",
-        params=Made,
-        act=Backups.made,
-        reads=str,
-        audit="backup",
-        subject=lambda params: params.file,
-    ),
-    Operation(
-        name="backup.failed",
-        does="notes that there is none, and why",
-        params=Failed,
-        act=Backups.failed,
-        reads=str,
-        audit="backup",
-    ),
-)

@@ -11,7 +11,7 @@ from pydantic import Field
 from roommate.coders import PLANS, RoomAgents
 from roommate.config import Settings
 from roommate.errors import Misused, RoommateError
-from roommate.operations import Call, Change, OfRoom, Operation, Params, Who, changing, form
+from roommate.operations import Call, Change, OfRoom, Params, Who, changing, operation
 from roommate.ports import Sandboxes
 from roommate.store import Agents, agents
 from roommate.words import RoomId
@@ -48,46 +48,6 @@ class Known:
     problem: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class CodingAgents:
-    settings: Callable[[], Settings]
-    log: Agents
-    agents: Callable[[RoomId], RoomAgents]
-    sandboxes: Sandboxes
-
-    async def show(self, params: OfRoom, call: Call) -> Known:
-        order = await self._order(call.its_room, {})
-        try:
-            missing = await self.agents(call.its_room).missing(await self.sandboxes.hand(call.its_room))
-        except RoommateError as error:
-            return Known((), order, str(error))
-        found = [Agent(plan.name, plan.title, missing.get(plan.name, "ready")) for plan in PLANS.values()]
-        return Known(found, order)
-
-    async def prefer(self, params: Preferred, call: Call) -> Change[Mapping[str, Sequence[str]]]:
-        role, names = params.role.lower(), [name.lower() for name in params.names]
-        if role == "default" and not names:
-            chosen: dict[str, Sequence[str]] = dict.fromkeys(ROLES, ())
-        elif role in ROLES and names and set(names) <= set(PLANS):
-            chosen = {role: list(dict.fromkeys(names))}
-        else:
-            raise Misused(f"Say `plan` or `implement` and some of {AGENTS}; or `default`.")
-        preferring = [agents.preferring(call.its_room, one, names) for one, names in chosen.items()]
-        return changing(preferring, await self._order(call.its_room, chosen), " ".join([role, *names]))
-
-    async def ask(self, params: Task, call: Call) -> str:
-        return ASK_USAGE  # one that says it right is a turn
-
-    async def _order(self, room_id: RoomId, chosen: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
-        """Whom the room asks first: as it is `chosen` now, else as it was."""
-        settings = self.settings()
-        defaults = {"plan": settings.plan_agent, "implement": settings.implement_agent}
-        return {
-            role: list((chosen[role] if role in chosen else await self.log.preferred(room_id, role)) or defaults[role])
-            for role in ROLES
-        }
-
-
 def _shown(known: Known) -> str:
     if known.problem:
         return f"Whether there are coding agents is not known: {known.problem}"
@@ -100,37 +60,55 @@ def _ordered(order: Mapping[str, Sequence[str]]) -> str:
     return " · ".join(parts) + "; where they are not there, whoever is."
 
 
-OPERATIONS = (
-    Operation(
-        name="agents.ask",
-        does="talks to a coding agent directly, such as `!ask gemini what is this project?`",
-        params=Task,
-        act=CodingAgents.ask,
-        reads=str,
-        who=Who.ANYONE,
-        chat=(form("ask"),),
-        socket=False,
-    ),
-    Operation(
-        name="agents.show",
-        does="shows the coding agents, and whom a room asks first",
-        params=OfRoom,
-        act=CodingAgents.show,
-        reads=_shown,
-        who=Who.ANYONE,
-        chat=(form("agents"),),
-        cli=(form("agents show"),),
-    ),
-    Operation(
-        name="agents.prefer",
-        does="sets whom a room asks first",
-        params=Preferred,
-        act=CodingAgents.prefer,
+@dataclass(frozen=True, slots=True)
+class CodingAgents:
+    settings: Callable[[], Settings]
+    log: Agents
+    agents: Callable[[RoomId], RoomAgents]
+    sandboxes: Sandboxes
+
+    @operation("agents.show", reads=_shown, who=Who.ANYONE, chat="agents", cli="agents show")
+    async def show(self, params: OfRoom, call: Call) -> Known:
+        """Shows the coding agents, and whom a room asks first."""
+        order = await self._order(call.its_room, {})
+        try:
+            missing = await self.agents(call.its_room).missing(await self.sandboxes.hand(call.its_room))
+        except RoommateError as error:
+            return Known((), order, str(error))
+        found = [Agent(plan.name, plan.title, missing.get(plan.name, "ready")) for plan in PLANS.values()]
+        return Known(found, order)
+
+    @operation(
+        "agents.prefer",
         reads=_ordered,
         who=Who.OPERATORS,
         audit="agents",
         subject=lambda params: " ".join([params.role, *params.names]),
-        chat=(form("agents"),),
-        cli=(form("agents prefer"),),
-    ),
-)
+        chat="agents",
+        cli="agents prefer",
+    )
+    async def prefer(self, params: Preferred, call: Call) -> Change[Mapping[str, Sequence[str]]]:
+        """Sets whom a room asks first."""
+        role, names = params.role.lower(), [name.lower() for name in params.names]
+        if role == "default" and not names:
+            chosen: dict[str, Sequence[str]] = dict.fromkeys(ROLES, ())
+        elif role in ROLES and names and set(names) <= set(PLANS):
+            chosen = {role: list(dict.fromkeys(names))}
+        else:
+            raise Misused(f"Say `plan` or `implement` and some of {AGENTS}; or `default`.")
+        preferring = [agents.preferring(call.its_room, one, names) for one, names in chosen.items()]
+        return changing(preferring, await self._order(call.its_room, chosen), " ".join([role, *names]))
+
+    @operation("agents.ask", who=Who.ANYONE, chat="ask", socket=False)
+    async def ask(self, params: Task, call: Call) -> str:
+        """Talks to a coding agent directly, such as `!ask gemini what is this project?`."""
+        return ASK_USAGE  # one that says it right is a turn
+
+    async def _order(self, room_id: RoomId, chosen: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
+        """Whom the room asks first: as it is `chosen` now, else as it was."""
+        settings = self.settings()
+        defaults = {"plan": settings.plan_agent, "implement": settings.implement_agent}
+        return {
+            role: list((chosen[role] if role in chosen else await self.log.preferred(room_id, role)) or defaults[role])
+            for role in ROLES
+        }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
@@ -15,7 +15,7 @@ from roommate.chat.view import block, plain
 from roommate.config import Settings
 from roommate.errors import Misused
 from roommate.house import Resident
-from roommate.operations import Ask, Call, Change, OfRoom, Operation, Who, changing, form
+from roommate.operations import Ask, Call, Change, OfRoom, Who, changing, operation
 from roommate.ports import Sandboxes
 from roommate.printable import span
 from roommate.questions import Decide
@@ -50,49 +50,9 @@ class Model:
     """Why that may be a slip of the pen; empty where nothing speaks for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Conversation:
-    settings: Callable[[], Settings]
-    rooms: Rooms
-    resident: Callable[[RoomId], Resident]
-
-    async def reset(self, params: OfRoom, call: Call) -> Change[Forgotten]:
-        room_id = call.its_room
-        clear = clearing(room_id, EventId(call.thread) if call.thread else None)
-        forget = forgetting_sessions(room_id)
-
-        def work(c: Transaction) -> Forgotten:
-            turns = clear(c)
-            forget(c)
-            return Forgotten(turns)
-
-        return Change(work, carrier=lambda along: self.resident(room_id).stop_turn(UserId(call.name), along))
-
-    async def reset_workspace(self, params: OfRoom, call: Call) -> Ask:
-        return Ask(Question(CardKind.RESET_WORKSPACE, voice.reset_card(), seconds=CARD_SECONDS))
-
-    async def model(self, params: OfRoom, call: Call) -> str:
-        return (await self.rooms.get(call.its_room)).model or self.settings().llm_model
-
-    async def set_model(self, params: Chosen, call: Call) -> Change[Model]:
-        settings, chosen, doubt = self.settings(), None if params.name == DEFAULT else params.name, ""
-        if chosen is not None:
-            key, base = settings.llm_api_key.get_secret_value(), settings.llm_api_base
-            if len(chosen.split()) != 1:
-                raise Misused(f"A model has one name, such as `gemini/gemini-2.5-flash`, or `{DEFAULT}`.")
-            if wrong := await asyncio.to_thread(model_names.problem, chosen, key, base, "the model"):
-                raise Misused(f"Nothing was changed: {plain(wrong)}.")
-            doubt = await asyncio.to_thread(model_names.doubt, chosen, base)
-        return changing([setting_model(call.its_room, chosen)], Model(chosen or settings.llm_model, doubt))
-
-    async def prompt(self, params: OfRoom, call: Call) -> str:
-        return (await self.rooms.get(call.its_room)).prompt or ""
-
-    async def set_prompt(self, params: Told, call: Call) -> Change[str]:
-        if (length := len(params.text)) > LONGEST_PROMPT:
-            raise Misused(f"That has {length} characters, {LONGEST_PROMPT} is the most: put the rest into AGENTS.md.")
-        text = None if params.text == NONE else params.text
-        return changing([setting_prompt(call.its_room, text)], text or "")
+def _forgotten(forgotten: Forgotten) -> str:
+    many = f"{forgotten.turns} turn{'' if forgotten.turns == 1 else 's'}"
+    return f"Forgotten: {many} of this conversation. The files are still there."
 
 
 def resetting(sandboxes: Sandboxes, resident: Callable[[RoomId], Resident]) -> Decide:
@@ -108,11 +68,6 @@ def resetting(sandboxes: Sandboxes, resident: Callable[[RoomId], Resident]) -> D
     return decide
 
 
-def _forgotten(forgotten: Forgotten) -> str:
-    many = f"{forgotten.turns} turn{'' if forgotten.turns == 1 else 's'}"
-    return f"Forgotten: {many} of this conversation. The files are still there."
-
-
 def _model(chosen: Model) -> str:
     doubt = f" ⚠️ {plain(chosen.doubt)}: is that what you mean?" if chosen.doubt else ""
     return f"From the next turn on this room's model is {span(chosen.name)}.{doubt}"
@@ -123,70 +78,80 @@ def _prompt(text: str) -> str:
     return f"{shown}\n\n`!prompt TEXT` sets it, `!prompt none` takes it away (operators)."
 
 
-OPERATIONS: tuple[Operation[Any, Any, Any], ...] = (
-    Operation(
-        name="rooms.reset",
-        does="forgets the conversation; the files stay",
-        params=OfRoom,
-        act=Conversation.reset,
-        reads=_forgotten,
-        who=Who.ANYONE,
-        audit="reset",
-        chat=(form("reset"),),
-        cli=(form("rooms reset"),),
-    ),
-    Operation(
-        name="workspace.reset",
-        does="deletes every file of a room, after asking there",
-        params=OfRoom,
-        act=Conversation.reset_workspace,
-        reads=str,
-        who=Who.ANYONE,
-        chat=(form("reset workspace"),),
-        cli=(form("workspace reset"),),
-    ),
-    Operation(
-        name="model.show",
-        does="shows a room's model",
-        params=OfRoom,
-        act=Conversation.model,
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    settings: Callable[[], Settings]
+    rooms: Rooms
+    resident: Callable[[RoomId], Resident]
+
+    @operation("rooms.reset", reads=_forgotten, who=Who.ANYONE, audit="reset", chat="reset", cli="rooms reset")
+    async def reset(self, params: OfRoom, call: Call) -> Change[Forgotten]:
+        """Forgets the conversation; the files stay."""
+        room_id = call.its_room
+        clear = clearing(room_id, EventId(call.thread) if call.thread else None)
+        forget = forgetting_sessions(room_id)
+
+        def work(c: Transaction) -> Forgotten:
+            turns = clear(c)
+            forget(c)
+            return Forgotten(turns)
+
+        return Change(work, carrier=lambda along: self.resident(room_id).stop_turn(UserId(call.name), along))
+
+    @operation("workspace.reset", who=Who.ANYONE, chat="reset workspace", cli="workspace reset")
+    async def reset_workspace(self, params: OfRoom, call: Call) -> Ask:
+        """Deletes every file of a room, after asking there."""
+        return Ask(Question(CardKind.RESET_WORKSPACE, voice.reset_card(), seconds=CARD_SECONDS))
+
+    @operation(
+        "model.show",
         reads=lambda name: f"This room's model is `{name}`.",
         who=Who.ANYONE,
-        chat=(form("model"),),
-        cli=(form("model show"),),
-    ),
-    Operation(
-        name="model.set",
-        does="sets a room's model",
-        params=Chosen,
-        act=Conversation.set_model,
+        chat="model",
+        cli="model show",
+    )
+    async def model(self, params: OfRoom, call: Call) -> str:
+        """Shows a room's model."""
+        return (await self.rooms.get(call.its_room)).model or self.settings().llm_model
+
+    @operation(
+        "model.set",
         reads=_model,
         who=Who.OPERATORS,
         audit="model",
         subject=lambda params: params.name,
-        chat=(form("model"),),
-        cli=(form("model set"),),
-    ),
-    Operation(
-        name="prompt.show",
-        does="shows what the model is told in a room besides",
-        params=OfRoom,
-        act=Conversation.prompt,
-        reads=_prompt,
-        who=Who.ANYONE,
-        chat=(form("prompt"),),
-        cli=(form("prompt show"),),
-    ),
-    Operation(
-        name="prompt.set",
-        does="sets what the model is told in a room besides, or takes it away",
-        params=Told,
-        act=Conversation.set_prompt,
+        chat="model",
+        cli="model set",
+    )
+    async def set_model(self, params: Chosen, call: Call) -> Change[Model]:
+        """Sets a room's model."""
+        settings, chosen, doubt = self.settings(), None if params.name == DEFAULT else params.name, ""
+        if chosen is not None:
+            key, base = settings.llm_api_key.get_secret_value(), settings.llm_api_base
+            if len(chosen.split()) != 1:
+                raise Misused(f"A model has one name, such as `gemini/gemini-2.5-flash`, or `{DEFAULT}`.")
+            if wrong := await asyncio.to_thread(model_names.problem, chosen, key, base, "the model"):
+                raise Misused(f"Nothing was changed: {plain(wrong)}.")
+            doubt = await asyncio.to_thread(model_names.doubt, chosen, base)
+        return changing([setting_model(call.its_room, chosen)], Model(chosen or settings.llm_model, doubt))
+
+    @operation("prompt.show", reads=_prompt, who=Who.ANYONE, chat="prompt", cli="prompt show")
+    async def prompt(self, params: OfRoom, call: Call) -> str:
+        """Shows what the model is told in a room besides."""
+        return (await self.rooms.get(call.its_room)).prompt or ""
+
+    @operation(
+        "prompt.set",
         reads=lambda text: f"From the next turn on the model is told {'this' if text else 'nothing more'}.",
         who=Who.OPERATORS,
         audit="prompt",
         subject=lambda params: NONE if params.text == NONE else f"{len(params.text)} characters",
-        chat=(form("prompt"),),
-        cli=(form("prompt set"),),
-    ),
-)
+        chat="prompt",
+        cli="prompt set",
+    )
+    async def set_prompt(self, params: Told, call: Call) -> Change[str]:
+        """Sets what the model is told in a room besides, or takes it away."""
+        if (length := len(params.text)) > LONGEST_PROMPT:
+            raise Misused(f"That has {length} characters, {LONGEST_PROMPT} is the most: put the rest into AGENTS.md.")
+        text = None if params.text == NONE else params.text
+        return changing([setting_prompt(call.its_room, text)], text or "")

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from roommate.broker import Gate, rules
 from roommate.errors import Misused
-from roommate.operations import Call, Change, OfRoom, Operation, Unchanged, Who, changing, form
+from roommate.operations import Call, Change, OfRoom, Unchanged, Who, changing, operation
 from roommate.store import Egress as EgressStore
 from roommate.store import Transaction, egress
 from roommate.words import Destination, UserId
@@ -42,38 +42,6 @@ class Allowed:
     hosts: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Egress:
-    gate: Gate
-    rules: EgressStore
-
-    async def show(self, params: OfRoom, call: Call) -> Allowed:
-        return await self._allowed(call, await self.gate.presets(call.its_room))
-
-    async def add(self, params: OfHost, call: Call) -> Change[str]:
-        rule = _rule(params)
-        opening = egress.opening(call.its_room, rule, UserId(call.name))
-        return changing([opening], f"This room's container may connect to `{rule}` now.", str(rule))
-
-    async def remove(self, params: OfHost, call: Call) -> Change[str]:
-        rule = _rule(params)
-        shut = egress.shutting(call.its_room, rule)
-
-        def work(c: Transaction) -> str | Unchanged[str]:
-            if shut(c):
-                return f"`{rule}` is not among this room's hosts any more."
-            return Unchanged(f"`{rule}` is not among this room's hosts; `!egress` shows them.")
-
-        return Change(work, subject=str(rule))
-
-    async def preset(self, params: Presets, call: Call) -> Change[Allowed]:
-        chosen = egress.choosing_presets(call.its_room, params.names)
-        return changing([chosen], await self._allowed(call, params.names))
-
-    async def _allowed(self, call: Call, presets: Sequence[str]) -> Allowed:
-        return Allowed(list(presets), [str(rule) for rule in await self.rules.rules(call.its_room)])
-
-
 def _rule(params: OfHost) -> Destination:
     """Raises Misused."""
     if (rule := rules.typed(params.host)) is None:
@@ -87,51 +55,63 @@ def _shown(allowed: Allowed) -> str:
     return "This room's container may connect to:\n\n" + "\n".join(lines) + "\n\nAbout any other host I ask here."
 
 
-OPERATIONS = (
-    Operation(
-        name="egress.show",
-        does="shows where a room's container may connect to",
-        params=OfRoom,
-        act=Egress.show,
-        reads=_shown,
-        who=Who.ANYONE,
-        chat=(form("egress"),),
-        cli=(form("egress show"),),
-    ),
-    Operation(
-        name="egress.add",
-        does="lets a room's container connect to one host more",
-        params=OfHost,
-        act=Egress.add,
-        reads=str,
+@dataclass(frozen=True, slots=True)
+class Egress:
+    gate: Gate
+    rules: EgressStore
+
+    @operation("egress.show", reads=_shown, who=Who.ANYONE, chat="egress", cli="egress show")
+    async def show(self, params: OfRoom, call: Call) -> Allowed:
+        """Shows where a room's container may connect to."""
+        return await self._allowed(call, await self.gate.presets(call.its_room))
+
+    @operation(
+        "egress.add",
         who=Who.OPERATORS,
         audit="egress.add",
         subject=lambda params: params.host,
-        chat=(form("egress add"),),
-        cli=(form("egress add"),),
-    ),
-    Operation(
-        name="egress.remove",
-        does="takes a host away from those",
-        params=OfHost,
-        act=Egress.remove,
-        reads=str,
+        chat="egress add",
+        cli="egress add",
+    )
+    async def add(self, params: OfHost, call: Call) -> Change[str]:
+        """Lets a room's container connect to one host more."""
+        rule = _rule(params)
+        opening = egress.opening(call.its_room, rule, UserId(call.name))
+        return changing([opening], f"This room's container may connect to `{rule}` now.", str(rule))
+
+    @operation(
+        "egress.remove",
         who=Who.OPERATORS,
         audit="egress.remove",
         subject=lambda params: params.host,
-        chat=(form("egress remove"),),
-        cli=(form("egress remove"),),
-    ),
-    Operation(
-        name="egress.preset",
-        does="sets where a room's container may connect to without a question",
-        params=Presets,
-        act=Egress.preset,
+        chat="egress remove",
+        cli="egress remove",
+    )
+    async def remove(self, params: OfHost, call: Call) -> Change[str]:
+        """Takes a host away from those."""
+        rule = _rule(params)
+        shut = egress.shutting(call.its_room, rule)
+
+        def work(c: Transaction) -> str | Unchanged[str]:
+            if shut(c):
+                return f"`{rule}` is not among this room's hosts any more."
+            return Unchanged(f"`{rule}` is not among this room's hosts; `!egress` shows them.")
+
+        return Change(work, subject=str(rule))
+
+    @operation(
+        "egress.preset",
         reads=_shown,
         who=Who.OPERATORS,
         audit="egress.preset",
         subject=lambda params: " ".join(params.names),
-        chat=(form("egress preset"),),
-        cli=(form("egress preset"),),
-    ),
-)
+        chat="egress preset",
+        cli="egress preset",
+    )
+    async def preset(self, params: Presets, call: Call) -> Change[Allowed]:
+        """Sets where a room's container may connect to without a question."""
+        chosen = egress.choosing_presets(call.its_room, params.names)
+        return changing([chosen], await self._allowed(call, params.names))
+
+    async def _allowed(self, call: Call, presets: Sequence[str]) -> Allowed:
+        return Allowed(list(presets), [str(rule) for rule in await self.rules.rules(call.its_room)])

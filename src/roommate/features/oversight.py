@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
@@ -14,7 +14,7 @@ from roommate.chat import view, voice
 from roommate.checkup import Known, examine
 from roommate.config import Settings
 from roommate.errors import NotFound
-from roommate.operations import Call, OfRoom, Operation, Params, Table, Who, form
+from roommate.operations import Call, OfRoom, Params, Table, Who, operation
 from roommate.ports import Sandboxes
 from roommate.store import AgentUsages, Audit, Inbox, Outbox, Record, Rooms, Turns
 from roommate.words import AgentUsage, Check, RoomId
@@ -40,48 +40,6 @@ class RoomUsage:
     agents: Sequence[AgentUsage]
 
 
-@dataclass(frozen=True, slots=True)
-class Oversight:
-    settings: Callable[[], Settings]
-    rooms: Rooms
-    turns: Turns
-    inbox: Inbox
-    outbox: Outbox
-    log: Audit
-    agent_usages: AgentUsages
-    sandboxes: Sandboxes
-    silent_seconds: Callable[[], float | None]
-
-    async def usage(self, params: Params, call: Call) -> Sequence[RoomUsage]:
-        found = []
-        for row in await self.rooms.all():
-            spending = await self.turns.spending(row.room_id)
-            used, agents = spending.usage, await self.agent_usages.of(row.room_id)
-            usage = (used.input_tokens, used.output_tokens, used.cost)
-            found.append(RoomUsage(row.room_id, row.name or "", spending.turns, *usage, agents))
-        return found
-
-    async def audit(self, params: Lines, call: Call) -> Sequence[str]:
-        # This room's alone: other people read here, too.
-        records: Sequence[Record] = await self.log.newest(min(params.most, MOST_LINES), call.its_room)
-        return [voice.deed(record.at, record.deed, room=False) for record in records]
-
-    async def doctor(self, params: Params, call: Call) -> Sequence[Check]:
-        known = Known(await self.inbox.account(), await self.outbox.pace(), True, self.silent_seconds())
-        seconds = DOCTOR_SECONDS * self.settings().patience
-        try:
-            async with asyncio.timeout(seconds):
-                return await examine(self.settings(), known, self.sandboxes.check)
-        except TimeoutError:
-            raise NotFound(f"it took longer than {seconds:g} s: look with `roommate doctor` on the host") from None
-
-
-def _used(rooms: Sequence[RoomUsage]) -> str:
-    lines = [f"{one.room_id} {one.name} turns: {one.turns}, tokens: {one.input_tokens + one.output_tokens} "
-             f"{cost(one.cost)}".rstrip() for one in rooms]  # fmt: skip
-    return view.block("\n".join(lines))
-
-
 def _table(rooms: Sequence[RoomUsage]) -> Table:
     rows = [
         (
@@ -98,34 +56,50 @@ def _table(rooms: Sequence[RoomUsage]) -> Table:
     return Table(rows, ("room", "name", "turns", "tokens in", "tokens out", "cost", "coding agents"))
 
 
-OPERATIONS: tuple[Operation[Any, Any, Any], ...] = (
-    Operation(
-        name="usage",
-        does="shows what each room has spent",
-        params=Params,
-        act=Oversight.usage,
-        reads=_used,
-        terminal=_table,
-        who=Who.OPERATORS,
-        chat=(form("usage"),),
-        cli=(form("usage"),),
-    ),
-    Operation(
-        name="audit.list",
-        does="shows the newest of what was done in a room, and by whom",
-        params=Lines,
-        act=Oversight.audit,
+@dataclass(frozen=True, slots=True)
+class Oversight:
+    settings: Callable[[], Settings]
+    rooms: Rooms
+    turns: Turns
+    inbox: Inbox
+    outbox: Outbox
+    log: Audit
+    agent_usages: AgentUsages
+    sandboxes: Sandboxes
+    silent_seconds: Callable[[], float | None]
+
+    @operation(
+        "usage", reads=lambda found: _table(found).block, terminal=_table, who=Who.OPERATORS, chat="usage", cli="usage"
+    )
+    async def usage(self, params: Params, call: Call) -> Sequence[RoomUsage]:
+        """Shows what each room has spent."""
+        found = []
+        for row in await self.rooms.all():
+            spending = await self.turns.spending(row.room_id)
+            used, agents = spending.usage, await self.agent_usages.of(row.room_id)
+            usage = (used.input_tokens, used.output_tokens, used.cost)
+            found.append(RoomUsage(row.room_id, row.name or "", spending.turns, *usage, agents))
+        return found
+
+    @operation(
+        "audit.list",
         reads=lambda lines: view.block("\n".join(lines)) if lines else "Nothing was recorded in this room.",
         who=Who.OPERATORS,
-        chat=(form("audit"),),
-    ),
-    Operation(
-        name="doctor",
-        does="looks at everything I need, and says how to mend it",
-        params=Params,
-        act=Oversight.doctor,
-        reads=voice.checked,
-        who=Who.OPERATORS,
-        chat=(form("doctor"),),
-    ),
-)
+        chat="audit",
+    )
+    async def audit(self, params: Lines, call: Call) -> Sequence[str]:
+        # This room's alone: other people read here, too.
+        """Shows the newest of what was done in a room, and by whom."""
+        records: Sequence[Record] = await self.log.newest(min(params.most, MOST_LINES), call.its_room)
+        return [voice.deed(record.at, record.deed, room=False) for record in records]
+
+    @operation("doctor", reads=voice.checked, who=Who.OPERATORS, chat="doctor")
+    async def doctor(self, params: Params, call: Call) -> Sequence[Check]:
+        """Looks at everything I need, and says how to mend it."""
+        known = Known(await self.inbox.account(), await self.outbox.pace(), True, self.silent_seconds())
+        seconds = DOCTOR_SECONDS * self.settings().patience
+        try:
+            async with asyncio.timeout(seconds):
+                return await examine(self.settings(), known, self.sandboxes.check)
+        except TimeoutError:
+            raise NotFound(f"it took longer than {seconds:g} s: look with `roommate doctor` on the host") from None

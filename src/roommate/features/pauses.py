@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from roommate.holds import Holds
-from roommate.operations import Call, Change, OfRoomOrAll, Operation, Unchanged, Who, changing, form
+from roommate.operations import Call, Change, OfRoomOrAll, Unchanged, Who, changing, form, operation
 from roommate.store import Transaction, pauses
 from roommate.words import RoomId
 
@@ -27,26 +27,6 @@ class Resumed:
     still: str
 
 
-class Pauses:
-    def __init__(self, holds: Holds) -> None:
-        self._holds = holds
-
-    async def pause(self, params: OfRoomOrAll, call: Call) -> Change[Pause]:
-        return changing([pauses.pausing(call.room, call.name)], Pause(call.room), after=self._holds.reload)
-
-    async def resume(self, params: OfRoomOrAll, call: Call) -> Change[Resumed]:
-        about = call.room or call.here
-        held = self._holds.of(about, but=[call.room]) if about else None
-        resuming, still = pauses.resuming(call.room), held.by if held else ""
-
-        def work(c: Transaction) -> Resumed | Unchanged[Resumed]:
-            ended = resuming(c)
-            result = Resumed(call.room, ended, still)
-            return result if ended else Unchanged(result)
-
-        return Change(work, self._holds.reload)
-
-
 def _paused(pause: Pause) -> str:
     where, again = ("This room is", "`!resume`") if pause.room_id else ("All rooms are", "`!resume all`")
     return f"{where} paused: what runs goes on to its end, what is said is answered after {again}."
@@ -63,28 +43,41 @@ def _subject(params: OfRoomOrAll) -> str:
     return "" if params.room else ALL
 
 
-PAUSE = Operation(
-    name="rooms.pause",
-    does="holds back what is said in a room, or in all, until it is resumed",
-    params=OfRoomOrAll,
-    act=Pauses.pause,
-    reads=_paused,
-    who=Who.OPERATORS,
-    audit="pause",
-    subject=_subject,
-    chat=(form("pause"), form("pause all", room="")),
-    cli=(form("rooms pause"),),
-)
-RESUME = Operation(
-    name="rooms.resume",
-    does="ends a pause: all that waits is answered, in order",
-    params=OfRoomOrAll,
-    act=Pauses.resume,
-    reads=_resumed,
-    who=Who.OPERATORS,
-    audit="resume",
-    subject=_subject,
-    chat=(form("resume"), form("resume all", room="")),
-    cli=(form("rooms resume"),),
-)
-OPERATIONS = (PAUSE, RESUME)
+class Pauses:
+    def __init__(self, holds: Holds) -> None:
+        self._holds = holds
+
+    @operation(
+        "rooms.pause",
+        reads=_paused,
+        who=Who.OPERATORS,
+        audit="pause",
+        subject=_subject,
+        chat=("pause", form("pause all", room="")),
+        cli="rooms pause",
+    )
+    async def pause(self, params: OfRoomOrAll, call: Call) -> Change[Pause]:
+        """Holds back what is said in a room, or in all, until it is resumed."""
+        return changing([pauses.pausing(call.room, call.name)], Pause(call.room), after=self._holds.reload)
+
+    @operation(
+        "rooms.resume",
+        reads=_resumed,
+        who=Who.OPERATORS,
+        audit="resume",
+        subject=_subject,
+        chat=("resume", form("resume all", room="")),
+        cli="rooms resume",
+    )
+    async def resume(self, params: OfRoomOrAll, call: Call) -> Change[Resumed]:
+        """Ends a pause: all that waits is answered, in order."""
+        about = call.room or call.here
+        held = self._holds.of(about, but=[call.room]) if about else None
+        resuming, still = pauses.resuming(call.room), held.by if held else ""
+
+        def work(c: Transaction) -> Resumed | Unchanged[Resumed]:
+            ended = resuming(c)
+            result = Resumed(call.room, ended, still)
+            return result if ended else Unchanged(result)
+
+        return Change(work, self._holds.reload)

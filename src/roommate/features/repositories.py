@@ -10,7 +10,7 @@ from pydantic import Field
 
 from roommate.broker import Forge
 from roommate.errors import ForgeError, Misused
-from roommate.operations import Call, Change, OfRoom, Operation, Unchanged, Who, changing, form
+from roommate.operations import Call, Change, OfRoom, Unchanged, Who, changing, operation
 from roommate.store import Repos, Transaction, repos
 from roommate.words import UserId
 
@@ -25,15 +25,33 @@ class Granted:
     names: Sequence[str]
 
 
+def _shown(granted: Granted) -> str:
+    if not granted.names:
+        return f"This room may use no repository of {granted.server} yet. Operators add one: `!repo add OWNER/NAME`."
+    lines = "\n".join(f"- `{name}`" for name in granted.names)
+    return f"This room may fetch from and push to, at {granted.server}:\n\n{lines}"
+
+
 @dataclass(frozen=True, slots=True)
 class Repositories:
     forge: Forge
     repos: Repos
 
+    @operation("repo.show", reads=_shown, who=Who.ANYONE, chat="repo", cli="repo show")
     async def show(self, params: OfRoom, call: Call) -> Granted:
+        """Shows which repositories a room may fetch from and push to."""
         return Granted(self.forge.site.server, await self.repos.of(call.its_room))
 
+    @operation(
+        "repo.add",
+        who=Who.OPERATORS,
+        audit="repo.add",
+        subject=lambda params: params.name,
+        chat="repo add",
+        cli="repo add",
+    )
     async def add(self, params: OfRepository, call: Call) -> Change[str]:
+        """Lets a room use one repository more."""
         name = self._named(params)
         if not self.forge.site.token:
             raise ForgeError("there is no token for the forge: set `GITHUB_TOKEN`, then start me again")
@@ -47,7 +65,16 @@ class Repositories:
         )
         return changing([repos.granting(call.its_room, found.name, UserId(call.name))], text, found.name)
 
+    @operation(
+        "repo.remove",
+        who=Who.OPERATORS,
+        audit="repo.remove",
+        subject=lambda params: params.name,
+        chat="repo remove",
+        cli="repo remove",
+    )
     async def remove(self, params: OfRepository, call: Call) -> Change[str]:
+        """Takes a repository away from those."""
         name = self._named(params)
         revoked = repos.revoking(call.its_room, name)
 
@@ -63,48 +90,3 @@ class Repositories:
         if (name := self.forge.site.named(params.name)) is None:
             raise Misused(f"`{params.name}` is no repository of {self.forge.site.server}: write `owner/name`.")
         return name
-
-
-def _shown(granted: Granted) -> str:
-    if not granted.names:
-        return f"This room may use no repository of {granted.server} yet. Operators add one: `!repo add OWNER/NAME`."
-    lines = "\n".join(f"- `{name}`" for name in granted.names)
-    return f"This room may fetch from and push to, at {granted.server}:\n\n{lines}"
-
-
-OPERATIONS = (
-    Operation(
-        name="repo.show",
-        does="shows which repositories a room may fetch from and push to",
-        params=OfRoom,
-        act=Repositories.show,
-        reads=_shown,
-        who=Who.ANYONE,
-        chat=(form("repo"),),
-        cli=(form("repo show"),),
-    ),
-    Operation(
-        name="repo.add",
-        does="lets a room use one repository more",
-        params=OfRepository,
-        act=Repositories.add,
-        reads=str,
-        who=Who.OPERATORS,
-        audit="repo.add",
-        subject=lambda params: params.name,
-        chat=(form("repo add"),),
-        cli=(form("repo add"),),
-    ),
-    Operation(
-        name="repo.remove",
-        does="takes a repository away from those",
-        params=OfRepository,
-        act=Repositories.remove,
-        reads=str,
-        who=Who.OPERATORS,
-        audit="repo.remove",
-        subject=lambda params: params.name,
-        chat=(form("repo remove"),),
-        cli=(form("repo remove"),),
-    ),
-)

@@ -11,7 +11,7 @@ from roommate.chat import voice
 from roommate.chat.view import plain
 from roommate.config import Settings
 from roommate.holds import Holds
-from roommate.operations import Call, OfRoom, Operation, Params, Table, Who, form
+from roommate.operations import Call, OfRoom, Params, Table, Who, operation
 from roommate.ports import Doors, Sandboxes
 from roommate.store import AgentUsages, Inbox, RoomRow, Turn, Turns
 from roommate.store import Rooms as RoomStore
@@ -59,61 +59,6 @@ class Rights:
     allowed: Sequence[str]
     may: str
     members: int
-
-
-@dataclass(frozen=True, slots=True)
-class Rooms:
-    rooms: RoomStore
-    inbox: Inbox
-    turns: Turns
-    agent_usages: AgentUsages
-    holds: Holds
-    sandboxes: Sandboxes
-    doors: Doors
-    settings: Callable[[], Settings]
-
-    async def list(self, params: Params, call: Call) -> Sequence[RoomLine]:
-        queues = await self.inbox.queues()
-        running = {turn.room_id: turn for turn in await self.turns.running()}
-        return [self._line(row, running.get(row.room_id), queues.get(row.room_id, 0)) for row in await self.rooms.all()]
-
-    async def show(self, params: OfRoom, call: Call) -> RoomView:
-        row = await self.rooms.get(call.its_room)
-        turn = next((turn for turn in await self.turns.running() if turn.room_id == row.room_id), None)
-        spending = await self.turns.spending(row.room_id)
-        return RoomView(
-            line=self._line(row, turn, await self.inbox.count_queued(row.room_id)),
-            running=f"for {turn.asked_by}, {voice.seconds(time.time() - turn.started)} so far" if turn else "",
-            sandbox=await self.sandboxes.describe(row.room_id),
-            prompt=row.prompt or "",
-            turns=spending.turns,
-            tokens=spending.usage.input_tokens + spending.usage.output_tokens,
-            cost=spending.usage.cost,
-            agents=await self.agent_usages.of(row.room_id),
-        )
-
-    async def leave(self, params: OfRoom, call: Call) -> str:
-        await self.doors.leave(call.its_room, "an operator sent me away")
-        return "The bot leaves the room."
-
-    async def who(self, params: OfRoom, call: Call) -> Rights:
-        settings, row = self.settings(), await self.rooms.get(call.its_room)
-        may = {Who.HOST: "on the host", Who.OPERATORS: "an operator", Who.ANYONE: "one of those who may ask"}[call.may]
-        return Rights(settings.operator_ids, settings.allowed_globs, may, row.joined)
-
-    def _line(self, row: RoomRow, turn: Turn | None, waiting: int) -> RoomLine:
-        pause = self.holds.of(row.room_id)
-        return RoomLine(
-            room_id=row.room_id,
-            name=row.name or "",
-            members=row.joined,
-            model=row.model or self.settings().llm_model,
-            encrypted=row.encrypted,
-            paused=pause.by if pause else "",
-            turn=turn.id if turn else None,
-            waiting=waiting,
-            container=self.sandboxes.up(row.room_id),
-        )
 
 
 def _listed(rooms: Sequence[RoomLine]) -> str:
@@ -196,46 +141,64 @@ def _rights(rights: Rights) -> str:
     )
 
 
-OPERATIONS = (
-    Operation(
-        name="rooms.list",
-        does="shows the rooms that the bot is in: what runs, what waits, what is paused",
-        params=Params,
-        act=Rooms.list,
-        reads=_listed,
-        terminal=_table,
-        who=Who.OPERATORS,
-        chat=(form("rooms"),),
-        cli=(form("rooms ls"),),
-    ),
-    Operation(
-        name="rooms.show",
-        does="says what runs in a room, what waits, the model, the sandbox and the cost so far",
-        params=OfRoom,
-        act=Rooms.show,
-        reads=_shown,
-        terminal=_at_length,
-        who=Who.ANYONE,
-        chat=(form("status"),),
-        cli=(form("rooms show"),),
-    ),
-    Operation(
-        name="rooms.who",
-        does="says who may do what in a room",
-        params=OfRoom,
-        act=Rooms.who,
-        reads=_rights,
-        who=Who.ANYONE,
-        chat=(form("who"),),
-        cli=(form("rooms who"),),
-    ),
-    Operation(
-        name="rooms.leave",
-        does="has the bot leave a room: its container goes, its files stay",
-        params=OfRoom,
-        act=Rooms.leave,
-        reads=str,
-        audit="room.leave",
-        cli=(form("rooms leave"),),
-    ),
-)
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    rooms: RoomStore
+    inbox: Inbox
+    turns: Turns
+    agent_usages: AgentUsages
+    holds: Holds
+    sandboxes: Sandboxes
+    doors: Doors
+    settings: Callable[[], Settings]
+
+    @operation("rooms.list", reads=_listed, terminal=_table, who=Who.OPERATORS, chat="rooms", cli="rooms ls")
+    async def list(self, params: Params, call: Call) -> Sequence[RoomLine]:
+        """Shows the rooms that the bot is in: what runs, what waits, what is paused."""
+        queues = await self.inbox.queues()
+        running = {turn.room_id: turn for turn in await self.turns.running()}
+        return [self._line(row, running.get(row.room_id), queues.get(row.room_id, 0)) for row in await self.rooms.all()]
+
+    @operation("rooms.show", reads=_shown, terminal=_at_length, who=Who.ANYONE, chat="status", cli="rooms show")
+    async def show(self, params: OfRoom, call: Call) -> RoomView:
+        """Says what runs in a room, what waits, the model, the sandbox and the cost so far."""
+        row = await self.rooms.get(call.its_room)
+        turn = next((turn for turn in await self.turns.running() if turn.room_id == row.room_id), None)
+        spending = await self.turns.spending(row.room_id)
+        return RoomView(
+            line=self._line(row, turn, await self.inbox.count_queued(row.room_id)),
+            running=f"for {turn.asked_by}, {voice.seconds(time.time() - turn.started)} so far" if turn else "",
+            sandbox=await self.sandboxes.describe(row.room_id),
+            prompt=row.prompt or "",
+            turns=spending.turns,
+            tokens=spending.usage.input_tokens + spending.usage.output_tokens,
+            cost=spending.usage.cost,
+            agents=await self.agent_usages.of(row.room_id),
+        )
+
+    @operation("rooms.leave", audit="room.leave", cli="rooms leave")
+    async def leave(self, params: OfRoom, call: Call) -> str:
+        """Has the bot leave a room: its container goes, its files stay."""
+        await self.doors.leave(call.its_room, "an operator sent me away")
+        return "The bot leaves the room."
+
+    @operation("rooms.who", reads=_rights, who=Who.ANYONE, chat="who", cli="rooms who")
+    async def who(self, params: OfRoom, call: Call) -> Rights:
+        """Says who may do what in a room."""
+        settings, row = self.settings(), await self.rooms.get(call.its_room)
+        may = {Who.HOST: "on the host", Who.OPERATORS: "an operator", Who.ANYONE: "one of those who may ask"}[call.may]
+        return Rights(settings.operator_ids, settings.allowed_globs, may, row.joined)
+
+    def _line(self, row: RoomRow, turn: Turn | None, waiting: int) -> RoomLine:
+        pause = self.holds.of(row.room_id)
+        return RoomLine(
+            room_id=row.room_id,
+            name=row.name or "",
+            members=row.joined,
+            model=row.model or self.settings().llm_model,
+            encrypted=row.encrypted,
+            paused=pause.by if pause else "",
+            turn=turn.id if turn else None,
+            waiting=waiting,
+            container=self.sandboxes.up(row.room_id),
+        )

@@ -10,10 +10,9 @@ from typing import Annotated
 from pydantic import Field
 
 from roommate.amounts import age, cost
-from roommate.chat.view import block
 from roommate.errors import NotFound
 from roommate.house import Resident
-from roommate.operations import Call, Change, OfRoom, OfRoomOrAll, Operation, Params, Short, Table, Unchanged, Who, form
+from roommate.operations import Call, Change, OfRoom, OfRoomOrAll, Params, Short, Table, Unchanged, Who, form, operation
 from roommate.store import Transaction, TurnRow, Work
 from roommate.store import Turns as TurnStore
 from roommate.store.inbox import counting_queued, dropping_queued
@@ -77,57 +76,6 @@ class Stop:
     waiting: int
 
 
-@dataclass(frozen=True, slots=True)
-class Turns:
-    turns: TurnStore
-    resident: Callable[[RoomId], Resident]
-    """The room's task, which is started where it does not run."""
-
-    async def list(self, params: Newest, call: Call) -> Sequence[TurnLine]:
-        return [_line(row) for row in await self.turns.newest(params.most, call.room)]
-
-    async def show(self, params: OfTurn, call: Call) -> TurnView:
-        row, steps = await self._get(params.turn)
-        return TurnView(_line(row), [line for step in steps for line in _step(step)], forgotten=not steps)
-
-    async def cancel(self, params: OfTurn, call: Call) -> Change[str]:
-        """Its end and the word of it are stored together."""
-        row, _ = await self._get(params.turn)
-        resident = self.resident(row.turn.room_id)
-        over = NotFound(f"turn {params.turn} does not run: {_line(row).state}")
-        # A turn that a pause holds since a restart is not there yet.
-        its_own = resident.running is None or resident.running.turn.id == params.turn
-        if row.stop is not None or not its_own:
-            raise over
-
-        async def stop(along: Work[object]) -> bool:
-            if not await resident.stop_turn(UserId(call.name), along):
-                raise over
-            return True
-
-        return Change(lambda c: f"Turn {params.turn} is stopped.", carrier=stop, room_id=row.turn.room_id)
-
-    async def stop(self, params: Stopped, call: Call) -> Change[Stop]:
-        room_id = call.its_room
-        drop, count = dropping_queued(room_id, call.seq or ALL_ROWS), counting_queued(room_id)
-
-        def work(c: Transaction, *, stopped: bool) -> Stop | Unchanged[Stop]:
-            dropped = drop(c) if params.all else 0
-            result = Stop(stopped, dropped, count(c))
-            return result if stopped or dropped else Unchanged(result)
-
-        return Change(
-            lambda c: work(c, stopped=False),
-            carrier=lambda along: self.resident(room_id).stop_turn(UserId(call.name), along),
-            carried=lambda c: work(c, stopped=True),
-        )
-
-    async def _get(self, turn_id: int) -> tuple[TurnRow, Sequence[Step]]:
-        if found := await self.turns.get(turn_id):
-            return found
-        raise NotFound(f"there is no turn {turn_id}: `roommate turns ls` shows the newest")
-
-
 def _line(row: TurnRow) -> TurnLine:
     turn = row.turn
     return TurnLine(
@@ -152,11 +100,6 @@ def _step(step: Step) -> Sequence[StepLine]:
             return said + [StepLine("call", call.name, call.arguments) for call in calls]
         case ToolResult(_, text, ok, title):
             return [StepLine("result", title if ok else f"failed: {title}", text)]
-
-
-def _listed(turns: Sequence[TurnLine]) -> str:
-    lines = [f"{one.id} {one.state}, {age(one.seconds)}, for {one.asked_by}" for one in turns]
-    return block("\n".join(lines)) if lines else "There was no turn yet."
 
 
 def _table(turns: Sequence[TurnLine]) -> Table:
@@ -195,47 +138,77 @@ def _stopped(stop: Stop) -> str:
     return " ".join(parts)
 
 
-OPERATIONS = (
-    Operation(
-        name="turns.list",
-        does="shows the newest turns of a room, or of all, the newest first",
-        params=Newest,
-        act=Turns.list,
-        reads=_listed,
+@dataclass(frozen=True, slots=True)
+class Turns:
+    turns: TurnStore
+    resident: Callable[[RoomId], Resident]
+    """The room's task, which is started where it does not run."""
+
+    @operation(
+        "turns.list",
+        reads=lambda found: _table(found).block,
         terminal=_table,
         who=Who.OPERATORS,
-        chat=(form("turns"),),
-        cli=(form("turns ls"),),
-    ),
-    Operation(
-        name="turns.show",
-        does="shows a turn step by step: the prompt, what the model said and called, what came of it",
-        params=OfTurn,
-        act=Turns.show,
-        reads=lambda turn: block(_shown(turn)),
-        terminal=_shown,
-        cli=(form("turns show"),),
-    ),
-    Operation(
-        name="turns.cancel",
-        does="stops a turn that runs",
-        params=OfTurn,
-        act=Turns.cancel,
-        reads=str,
-        audit="turn.cancel",
-        subject=lambda params: str(params.turn),
-        cli=(form("turns cancel"),),
-    ),
-    Operation(
-        name="turns.stop",
-        does="stops what runs in a room, at once; with `all` what waits is dropped as well",
-        params=Stopped,
-        act=Turns.stop,
+        chat="turns",
+        cli="turns ls",
+    )
+    async def list(self, params: Newest, call: Call) -> Sequence[TurnLine]:
+        """Shows the newest turns of a room, or of all, the newest first."""
+        return [_line(row) for row in await self.turns.newest(params.most, call.room)]
+
+    @operation("turns.show", terminal=_shown, cli="turns show")
+    async def show(self, params: OfTurn, call: Call) -> TurnView:
+        """Shows a turn step by step: the prompt, what the model said and called, what came of it."""
+        row, steps = await self._get(params.turn)
+        return TurnView(_line(row), [line for step in steps for line in _step(step)], forgotten=not steps)
+
+    @operation("turns.cancel", audit="turn.cancel", subject=lambda params: str(params.turn), cli="turns cancel")
+    async def cancel(self, params: OfTurn, call: Call) -> Change[str]:
+        """Stops a turn that runs.
+
+        Its end and the word of it are stored together.
+        """
+        row, _ = await self._get(params.turn)
+        resident = self.resident(row.turn.room_id)
+        over = NotFound(f"turn {params.turn} does not run: {_line(row).state}")
+        # A turn that a pause holds since a restart is not there yet.
+        its_own = resident.running is None or resident.running.turn.id == params.turn
+        if row.stop is not None or not its_own:
+            raise over
+
+        async def stop(along: Work[object]) -> bool:
+            if not await resident.stop_turn(UserId(call.name), along):
+                raise over
+            return True
+
+        return Change(lambda c: f"Turn {params.turn} is stopped.", carrier=stop, room_id=row.turn.room_id)
+
+    @operation(
+        "turns.stop",
         reads=_stopped,
         who=Who.ANYONE,
         audit="stop",
         subject=lambda params: "all" if params.all else "",
         chat=(form("stop", all=False), form("stop all", all=True)),
-        cli=(form("turns stop"),),
-    ),
-)
+        cli="turns stop",
+    )
+    async def stop(self, params: Stopped, call: Call) -> Change[Stop]:
+        """Stops what runs in a room, at once; with `all` what waits is dropped as well."""
+        room_id = call.its_room
+        drop, count = dropping_queued(room_id, call.seq or ALL_ROWS), counting_queued(room_id)
+
+        def work(c: Transaction, *, stopped: bool) -> Stop | Unchanged[Stop]:
+            dropped = drop(c) if params.all else 0
+            result = Stop(stopped, dropped, count(c))
+            return result if stopped or dropped else Unchanged(result)
+
+        return Change(
+            lambda c: work(c, stopped=False),
+            carrier=lambda along: self.resident(room_id).stop_turn(UserId(call.name), along),
+            carried=lambda c: work(c, stopped=True),
+        )
+
+    async def _get(self, turn_id: int) -> tuple[TurnRow, Sequence[Step]]:
+        if found := await self.turns.get(turn_id):
+            return found
+        raise NotFound(f"there is no turn {turn_id}: `roommate turns ls` shows the newest")

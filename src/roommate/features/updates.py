@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from roommate.operations import Ask, Call, OfRoom, Operation, Params, Who, form
+from roommate.operations import Ask, Call, OfRoom, Params, Who, operation
 from roommate.redeploy import REDEPLOY, ROLLBACK, Redeploys
 
 
@@ -19,47 +19,24 @@ class Redeploy(OfRoom):
 class Updates:
     redeploys: Redeploys
 
-    async def redeploy(self, params: Redeploy, call: Call) -> Ask:
-        return Ask(await self.redeploys.question(REDEPLOY, params.ref))
-
-    async def rollback(self, params: OfRoom, call: Call) -> Ask:
-        return Ask(await self.redeploys.question(ROLLBACK, ""))
-
-    async def version(self, params: Params, call: Call) -> str:
-        return self.redeploys.version()
-
-
-OPERATIONS = (
-    Operation(
-        name="redeploy",
-        does="shows what would come in, asks, then goes to the newest release, or to a branch, tag or commit",
-        params=Redeploy,
-        act=Updates.redeploy,
-        reads=str,
+    @operation(
+        "redeploy",
         who=Who.OPERATORS,
         audit="redeploy.ask",
         subject=lambda params: params.ref,
-        chat=(form("redeploy"),),
+        chat="redeploy",
         socket=False,
-    ),
-    Operation(
-        name="rollback",
-        does="asks, then goes back to the release before",
-        params=OfRoom,
-        act=Updates.rollback,
-        reads=str,
-        who=Who.OPERATORS,
-        audit="rollback.ask",
-        chat=(form("rollback"),),
-        socket=False,
-    ),
-    Operation(
-        name="version",
-        does="shows the release that runs",
-        params=Params,
-        act=Updates.version,
-        reads=str,
-        who=Who.ANYONE,
-        chat=(form("version"),),
-    ),
-)
+    )
+    async def redeploy(self, params: Redeploy, call: Call) -> Ask:
+        """Shows what would come in, asks, then goes to the newest release, or to a branch, tag or commit."""
+        return Ask(await self.redeploys.question(REDEPLOY, params.ref))
+
+    @operation("rollback", who=Who.OPERATORS, audit="rollback.ask", chat="rollback", socket=False)
+    async def rollback(self, params: OfRoom, call: Call) -> Ask:
+        """Asks, then goes back to the release before."""
+        return Ask(await self.redeploys.question(ROLLBACK, ""))
+
+    @operation("version", who=Who.ANYONE, chat="version")
+    async def version(self, params: Params, call: Call) -> str:
+        """Shows the release that runs."""
+        return self.redeploys.version()

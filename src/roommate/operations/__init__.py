@@ -8,6 +8,7 @@ down, is seen to here, in `Operations.perform`.
 from roommate.operations.call import Call, Door, Settled
 from roommate.operations.operation import (
     Ask,
+    Base64,
     Bound,
     Change,
     Form,
@@ -22,11 +23,14 @@ from roommate.operations.operation import (
     Who,
     changing,
     form,
+    operation,
+    operations_of,
 )
 from roommate.operations.registry import Operations
 
 __all__ = [
     "Ask",
+    "Base64",
     "Bound",
     "Call",
     "Change",
@@ -45,4 +49,6 @@ __all__ = [
     "Who",
     "changing",
     "form",
+    "operation",
+    "operations_of",
 ]

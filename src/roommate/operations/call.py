@@ -39,6 +39,10 @@ class Door(Protocol):
         """Tell why it was not done, here or by raising the error, and write it down."""
 
 
+async def _nobody(piece: Any) -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     who: str
@@ -56,7 +60,7 @@ class Call:
     thread: str | None = None
     room: RoomId | None = None
     """The room that it is about; None for all of them, or where that makes no sense."""
-    tell: Callable[[Any], Awaitable[None]] | None = None
+    tell: Callable[[Any], Awaitable[None]] = _nobody
     """Send a piece of the answer ahead of it, where the door can."""
     seq: int = 0
     """Row of the inbox that it came in, if any."""

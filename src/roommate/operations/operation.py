@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import enum
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from roommate.chat.view import block
 from roommate.store import Transaction, Work
 from roommate.words import Question, RoomId
 
@@ -50,6 +53,16 @@ RoomName = Annotated[
 ]
 
 
+def _bytes(value: Any) -> Any:
+    try:
+        return base64.b64decode(value, validate=True) if isinstance(value, str) else value
+    except binascii.Error:
+        raise ValueError("this is no base64") from None
+
+
+Base64 = Annotated[bytes, BeforeValidator(_bytes)]
+
+
 class OfRoom(Params):
     room: RoomName
 
@@ -78,6 +91,11 @@ class Table:
     rows: Sequence[Sequence[str]]
     heads: Sequence[str] = ()
 
+    @property
+    def block(self) -> str:
+        """The rows as a block of Markdown."""
+        return block("\n".join("  ".join(filter(None, row)) for row in self.rows))
+
 
 @dataclass(frozen=True, slots=True)
 class Unchanged(Generic[R]):
@@ -100,6 +118,8 @@ class Change(Generic[R]):
     after: Callable[[], Awaitable[None]] | None = None
     subject: str | None = None
     """What it was done to, for the audit log, where `Operation.subject` does not know it."""
+    detail: str = ""
+    """How it was done, for the audit log."""
     room_id: RoomId | None = None
     """Where it was done, where the parameters do not say so."""
     carrier: Callable[[Work[object]], Awaitable[bool]] | None = None
@@ -141,10 +161,10 @@ class Operation(Generic[F, P, R]):
     name: str
     """Such as ``rooms.pause``: the method at the control socket."""
     does: str
-    """In a line, for ``!help``, ``--help`` and the reference; with a small letter and without an end."""
+    """In a line, for ``!help``, ``--help`` and the reference: a sentence."""
     params: type[P]
     act: Callable[[F, P, Call], Awaitable[Any]]
-    reads: Callable[[R], str]
+    reads: Callable[[R], str] = str
     """The result as Markdown."""
     terminal: Callable[[R], Table | str] | None = None
     """What a terminal shows instead: columns, or plain text."""
@@ -154,6 +174,7 @@ class Operation(Generic[F, P, R]):
     subject: Callable[[P], str] = _nothing
     """What it is done to, for the audit log."""
     chat: Sequence[Form] = ()
+    """How it is said in a room; nothing where that makes no sense."""
     cli: Sequence[Form] = ()
     socket: bool = True
     """Is it a method at the control socket?"""
@@ -175,3 +196,48 @@ class Bound:
 
     operation: Operation[Any, Any, Any]
     act: Callable[[Any, Call], Awaitable[Any]]
+
+
+def operation(
+    name: str,
+    *,
+    reads: Callable[[Any], str] = str,
+    terminal: Callable[[Any], Table | str] | None = None,
+    who: Who = Who.HOST,
+    audit: str = "",
+    subject: Callable[[Any], str] = _nothing,
+    chat: str | Sequence[str | Form] = (),
+    cli: str | Sequence[str | Form] = (),
+    socket: bool = True,
+    seconds: float | None = 120.0,
+) -> Callable[[Callable[[F, P, Call], Awaitable[Any]]], Operation[F, P, Any]]:
+    """Declares a method of a feature: what it takes is its `params`, what it does the first line of its docstring. The
+    rest is as `Operation` has it; `chat` and `cli` may be the words alone."""
+
+    def declare(act: Callable[[F, P, Call], Awaitable[Any]]) -> Operation[F, P, Any]:
+        return Operation(
+            name=name,
+            does=(act.__doc__ or "").partition("\n\n")[0].strip(),
+            params=get_type_hints(act)["params"],
+            act=act,
+            reads=reads,
+            terminal=terminal,
+            who=who,
+            audit=audit,
+            subject=subject,
+            chat=_forms(chat),
+            cli=_forms(cli),
+            socket=socket,
+            seconds=seconds,
+        )
+
+    return declare
+
+
+def operations_of(feature: type) -> Sequence[Operation[Any, Any, Any]]:
+    """Those that are declared in this class, in order."""
+    return [one for one in vars(feature).values() if isinstance(one, Operation)]
+
+
+def _forms(said: str | Sequence[str | Form]) -> Sequence[Form]:
+    return [Form(one) if isinstance(one, str) else one for one in ([said] if isinstance(said, str) else said)]

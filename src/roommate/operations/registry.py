@@ -68,11 +68,14 @@ class Operations:
     async def _settle(self, operation: Operation[Any, Any, Any], acted: Any, call: Call, subject: str) -> Any:
         """Do what is to be changed, and write down that it was done."""
         change = acted if isinstance(acted, Change) else None
-        if change is None and not operation.audit and not call.door.stores:
-            return acted
+        changes = operation.audit and not isinstance(acted, Unchanged)
+        if change is None and not changes and not call.door.stores:
+            return acted.result if isinstance(acted, Unchanged) else acted
+        deed = call.deed(operation.audit, subject=subject)
         if change is not None:
+            about = replace(call, room=change.room_id or call.room)
             subject = subject if change.subject is None else change.subject
-            call = replace(call, room=change.room_id or call.room)
+            deed = about.deed(operation.audit, subject=subject, detail=change.detail)
         result: Any = None
 
         def settling(work: Work[Any]) -> Work[bool]:
@@ -82,9 +85,7 @@ class Operations:
                 if isinstance(result, Unchanged):
                     result = result.result
                     return Settled(operation, result)
-                return Settled(
-                    operation, result, [call.deed(operation.audit, subject=subject)] if operation.audit else []
-                )
+                return Settled(operation, result, [deed] if operation.audit else [])
 
             return call.door.settling(deal)
 

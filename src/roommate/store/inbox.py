@@ -101,10 +101,6 @@ class Inbox:
         query = "SELECT 1 FROM upgrades WHERE new=? AND state IN ('open', 'moved')"
         return await self._db.run(lambda c: c.execute(query, (room_id,)).fetchone() is not None)
 
-    async def put(self, incoming: Incoming) -> None:
-        """Something that comes from elsewhere than a sync."""
-        await self._db.run(lambda c: _put(c, incoming))
-
     async def rooms_with_work(self) -> Sequence[RoomId]:
         """Rooms that have something waiting, what a crash left unfinished, or nobody but the bot in them."""
         rows = await self._db.run(
@@ -161,6 +157,11 @@ class Inbox:
         """How many messages wait for their turn, by room."""
         query = "SELECT room_id, count(*) FROM inbox WHERE state='queued' AND state!='done' GROUP BY room_id"
         return await self._db.run(lambda c: dict(c.execute(query).fetchall()))
+
+
+def putting(incoming: Incoming) -> Work[None]:
+    """Something that comes from elsewhere than a sync."""
+    return lambda c: _put(c, incoming)
 
 
 def dropping_queued(room_id: RoomId, before: int) -> Work[int]:
