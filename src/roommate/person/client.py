@@ -165,6 +165,8 @@ class Client:
                 status = response.status
                 answer = await response.json(content_type=None)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise asyncio.CancelledError from error  # now and then aiohttp takes that for a timeout of its own
             raise Transient(outgoing.unanswered(f"the homeserver {self.account.homeserver}", error)) from error
         if status == 200 and isinstance(answer, dict):
             return answer
