@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 
 from roommate import logs
-from roommate.chat import view
 from roommate.errors import MatrixError, StateError
 from roommate.matrix import render
 from roommate.ports import Progress
+from roommate.printable import block
 from roommate.redaction import Redaction
 from roommate.store import Outbox
 from roommate.words import Draft, JsonObject, RoomId
@@ -117,4 +117,4 @@ class _Failures(logging.Handler):
             self.release()
         shown = [f"{line} (×{count})" if count > 1 else line for line, count in lines.items()]
         more = f"\n\n… and {left_out} more; the log has them." if left_out else ""
-        return "⚠️ Something failed:\n\n" + view.block("\n".join(shown)) + more
+        return "⚠️ Something failed:\n\n" + block("\n".join(shown)) + more

@@ -313,10 +313,29 @@ async def test_the_card_names_the_command_in_code(way: Way) -> None:
     [asked] = way.people.asked
     assert asked.text.startswith("`` ")
     assert "python3 -c import socket;" in asked.text
-    assert "… `**@room** \ufffd `` in this room's container wants to connect to `new.test`, port 443." in asked.text
+    assert (
+        "c.recv(1) `**@room** \ufffd `` in this room's container wants to connect to `new.test`, port 443."
+        in asked.text
+    )
     assert (
         "✅ allows it once, which is for 10 minutes, ♾️ for this room from now on (operators), ❌ refuses" in asked.text
     )
+
+
+async def test_a_long_command_is_in_the_details(way: Way) -> None:
+    port = way.open(wait=0.1)
+    assert (await way.hand.host.run(["true"])).code == 0  # so that its port is open
+    program = "import socket, sys; c = socket.create_connection(('127.0.0.1', int(sys.argv[1]))); "
+    program += "c.sendall(b'CONNECT new.test:443 HTTP/1.1' + b'\\r\\n' * 2); c.recv(1)"
+    words = [f"--quiet-{number}" for number in range(40)]
+    await way.hand.host.run(["python3", "-c", program, str(port), *words, "--upload=```secret"])
+    [asked] = way.people.asked
+    assert "…` in this room's container wants to connect to `new.test`" in asked.text
+    assert "--quiet-39" not in asked.text
+    assert "More of the command is in the details." in asked.text
+    assert asked.details is not None
+    assert " ".join(["python3", "-c", program, str(port), *words, "--upload=```secret"]) in asked.details[1]
+    assert asked.details[1].startswith("````\n")
 
 
 async def test_for_this_room_is_kept(way: Way) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from roommate.broker import rules
 from roommate.errors import HandLost
 from roommate.ports import Ask, EgressLog
-from roommate.printable import in_code
+from roommate.printable import block, in_code, visible
 from roommate.question_limit import QuestionLimit
 from roommate.words import CardKind, Destination, Question, RoomId, UserId
 
@@ -20,8 +20,8 @@ ONCE_SECONDS = 600.0
 """How long a ✅ or a ❌ holds: what a person calls one thing is many connections."""
 _MINUTES = f"{ONCE_SECONDS / 60:.0f} minutes"
 CARD_SECONDS = 3600.0
-LONGEST_COMMAND = 250
-"""Characters of what a program calls itself."""
+SHOWN = 250
+"""Characters of what a program calls itself that stand on the card; all that is known of it is in the details."""
 
 Key = tuple[RoomId, str, int]
 
@@ -111,22 +111,25 @@ class Gate:
     async def _ask_people(self, key: Key, caller: Callable[[], Awaitable[str]]) -> None:
         room_id, host, port = key
         try:
-            who = in_code(await caller(), LONGEST_COMMAND)
+            command = (await caller()).strip()
         except HandLost:  # it has gone; its next try is answered by what people say now
-            who = ""
+            command = ""
+        who, whole = in_code(command, SHOWN) or "Something", len(command) <= SHOWN
         try:
             async with asyncio.timeout(CARD_SECONDS):
                 await self._ask(
                     room_id,
                     Question(
                         CardKind.EGRESS,
-                        f"{who or 'Something'} in this room's container wants to connect to `{host}`, port {port}. "
+                        f"{who} in this room's container wants to connect to `{host}`, port {port}. "
                         f"{ONCE} allows it once, which is for {_MINUTES}, {ALWAYS}\ufe0f for this room from now on"
                         f"{' (operators)' if self._forever == 'operators' else ''}, "
-                        f"{NO} refuses it for {_MINUTES}.",
+                        f"{NO} refuses it for {_MINUTES}."
+                        f"{'' if whole else ' More of the command is in the details.'}",
                         subject=f"{host}:{port}",
                         choices=(ONCE, ALWAYS, NO),
                         seconds=CARD_SECONDS,
+                        details=None if whole else ("The command", block(visible(command))),
                     ),
                 )
         except TimeoutError:

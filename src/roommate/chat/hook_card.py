@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from roommate.chat.view import block
 from roommate.chat.voice import ALWAYS, NO, YES
-from roommate.printable import in_code, one_line, visible
+from roommate.printable import block, in_code, one_line, visible
 from roommate.words import HookEvent
 
 SHOWN = 200

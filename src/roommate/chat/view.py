@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from roommate.chat.voice import seconds, spent
-from roommate.printable import span
+from roommate.printable import block, span
 from roommate.words import (
     NO_USAGE,
     Event,
@@ -286,13 +286,6 @@ def label(name: str, title: str) -> str:
 def _subject(text: str) -> str:
     text = " ".join(text.split())
     return span(text if len(text) <= LABEL else text[: LABEL - 1] + "…") if text else ""
-
-
-def block(text: str, language: str = "") -> str:
-    """Text as a Markdown code block, whatever fences it holds."""
-    longest = max((len(run) for run in re.findall(r"`{3,}", text)), default=2)
-    fence = "`" * (longest + 1)
-    return f"{fence}{language}\n{text}\n{fence}"
 
 
 def _end(text: str, most: int) -> str:

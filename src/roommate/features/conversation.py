@@ -11,13 +11,13 @@ from pydantic import Field
 
 from roommate.agent import model_names
 from roommate.chat import voice
-from roommate.chat.view import block, plain
+from roommate.chat.view import plain
 from roommate.config import Settings
 from roommate.errors import Misused
 from roommate.house import Resident
 from roommate.operations import Ask, Call, Change, OfRoom, Who, changing, operation
 from roommate.ports import Sandboxes
-from roommate.printable import span
+from roommate.printable import block, span
 from roommate.questions import Decide
 from roommate.store import Card, Rooms, Transaction
 from roommate.store.agents import forgetting_sessions

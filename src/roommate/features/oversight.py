@@ -10,12 +10,13 @@ from typing import Annotated
 from pydantic import Field
 
 from roommate.amounts import cost
-from roommate.chat import view, voice
+from roommate.chat import voice
 from roommate.checkup import Known, examine
 from roommate.config import Settings
 from roommate.errors import NotFound
 from roommate.operations import Call, OfRoom, Params, Table, Who, operation
 from roommate.ports import Sandboxes
+from roommate.printable import block
 from roommate.store import AgentUsages, Audit, Inbox, Outbox, Record, Rooms, Turns
 from roommate.words import AgentUsage, Check, RoomId
 
@@ -83,7 +84,7 @@ class Oversight:
 
     @operation(
         "audit.list",
-        reads=lambda lines: view.block("\n".join(lines)) if lines else "Nothing was recorded in this room.",
+        reads=lambda lines: block("\n".join(lines)) if lines else "Nothing was recorded in this room.",
         who=Who.OPERATORS,
         chat="audit",
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, get_type_hin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from roommate.chat.view import block
+from roommate.printable import block
 from roommate.store import Transaction, Work
 from roommate.words import Question, RoomId
 

@@ -86,7 +86,7 @@ class JobEnded(Ended):
 
 
 class Caller(Answer):
-    command: Annotated[str, StringConstraints(max_length=500)] = ""
+    command: Annotated[str, StringConstraints(max_length=2000)] = ""
 
 
 class JobState(Answer):

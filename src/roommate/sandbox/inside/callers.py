@@ -9,7 +9,7 @@ import os
 
 MOST = 20_000
 """Open files that are looked at: a room can have millions."""
-ARGUMENT, WHOLE = 80, 300
+ARGUMENT, WHOLE = 500, 2000
 """Characters of a command line that are told."""
 
 
