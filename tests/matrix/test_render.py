@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from roommate.matrix import render
 from roommate.words import EventId, UserId
+from tests.loop_time import AT_ONCE, watched
 
 
 def rich(markdown: str) -> str:
@@ -240,6 +241,30 @@ async def test_who_writes_to_be_slow_holds_up_nobody_else(piece: str) -> None:
     assert await render.drawn(hostile) == (render.content(head), whole), "it is the same"
     assert content["body"].startswith(piece * 10)
     assert size(content) < render.LIMIT + 2 * render.DETAILS + 1000, "also with its details"
+
+
+PADDED = "a|" * 20 + "\n" + "-|" * 20 + "\n" + "x\n" * 459
+"""What makes nine thousand cells of a thousand characters."""
+
+
+@pytest.mark.parametrize("piece", ["![", "[![", "_[", "~~[", "*a *[", "> ", "- ", "__a__ [](", PADDED])
+async def test_what_is_drawn_at_once_takes_no_time(piece: str) -> None:
+    render._parser(tables=True), render._parser(tables=False), render._sanitiser()
+    hostile = (piece * render.SMALL)[: render.SMALL]
+    with watched() as loop:
+        await asyncio.create_task(render.drawn(hostile))
+    assert loop.longest < AT_ONCE
+    assert loop.longest, "it was seen"
+
+
+def test_tables_that_are_written_out_are_tables() -> None:
+    for rows, columns in ((2, 2), (300, 2), (50, 20)):
+        for edge in ("", "|"):
+            header, line, row = (edge + "|".join(cell * columns) + edge + "\n" for cell in ("a", "-", "x"))
+            assert rich(header + line + row * rows).count("<td>") == rows * columns
+    assert "<table>" not in rich(PADDED)
+    prose = "A line | with a bar,\nand some that\nare short.\n\n" * 50
+    assert rich(f"{prose}a|b\n-|-\nc|d\n").count("<td>") == 2
 
 
 async def test_plain_text_with_details_fits() -> None:

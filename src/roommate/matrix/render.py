@@ -24,8 +24,9 @@ DETAILS = 6_000
 """Characters of details that are shown; where their HTML takes more than twice as many bytes, only the summary is."""
 SUMMARY = 300
 SMALL = 1_000
-"""Characters that are drawn at once. Of Markdown that means harm a thousand take 60 ms, forty thousand a second."""
-MOST_CELLS = 10_000
+"""Characters that are drawn at once. Of Markdown that means harm a thousand take 20 ms, forty thousand a second."""
+MOST_CELLS, SPARE_CELLS = 10_000, 200
+"""Of tables: so many in all, and so many that are not written out."""
 
 # What Markdown can become, all of it in https://spec.matrix.org/v1.13/client-server-api/#mroommessage-msgtypes
 _TAGS = frozenset(
@@ -38,6 +39,7 @@ _TO_A_PERSON = re.compile(r"#/(?:user/)?(?:@|%40)|^matrix:/*u(?:ser)?/", re.IGNO
 _LANGUAGE = re.compile(r"language-[\w+#.-]{1,40}")
 _TERMINAL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]{0,200}(?:\x07|\x1b\\)?)|[\0-\x08\x0b-\x1f\x7f-\x9f]")
 _MARKUP = re.compile(r"<(?!/?p>|br>)")
+_BLANK_LINE = re.compile(r"\n[ \t]*(?=\n)")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
 
 
@@ -184,14 +186,24 @@ def _threads() -> ThreadPoolExecutor:
 @lru_cache(maxsize=4)
 def _html(text: str) -> str:
     """Rendered and sanitised. Remembered, since what was measured is sent next."""
-    lines = text.split("\n")
-    cells = (max(line.count("|") for line in lines) + 1) * len(lines)
-    return _sanitiser()(_parser(tables=cells <= MOST_CELLS).render(text)).rstrip("\n")
+    cells = _cells(text)
+    tables = cells <= MOST_CELLS and cells <= SPARE_CELLS + len(text) // 2
+    return _sanitiser()(_parser(tables=tables).render(text)).rstrip("\n")
+
+
+def _cells(text: str) -> int:
+    """How many its tables can have. Each row gets as many as the widest, be there a single character in it."""
+    found = 0
+    for block in _BLANK_LINE.split(text):
+        lines = block.split("\n")
+        bars = max(line.strip().removeprefix("|").removesuffix("|").count("|") for line in lines)
+        found += (bars + 1) * len(lines) if bars else 0
+    return found
 
 
 @cache
 def _parser(tables: bool) -> MarkdownIt:
-    """Without `tables` a wide header cannot make thousands of short rows wide as well."""
+    """Without `tables` a wide header cannot make hundreds of short rows wide as well."""
     from markdown_it import MarkdownIt  # 70 ms, not needed to start
 
     parser = MarkdownIt("commonmark", {"html": False, "breaks": True, "linkify": False}).enable("strikethrough")
