@@ -10,6 +10,7 @@ import pytest
 
 from roommate.sandbox import inside
 from roommate.sandbox.hand import program
+from roommate.sandbox.inside import record
 from roommate.sandbox.inside.globs import Glob
 from roommate.sandbox.inside.record import KEPT, Place, Record
 
@@ -76,22 +77,22 @@ def test_a_glob_with_many_stars_takes_no_time() -> None:
 
 
 def test_a_record_ends_at_its_cap(tmp_path: Path) -> None:
-    record = Record(Place(str(tmp_path), "output"), "1.txt", cap=1 << 20)
+    one = Record(Place(str(tmp_path), "output"), "1.txt", cap=1 << 20)
     for _ in range(20):
-        record.write(b"x" * 100_000)
-    record.close()
-    text = (tmp_path / record.shown).read_bytes()
-    assert text.endswith(b"[the file ends here: 1 MiB is the most that is kept]\n")
+        one.write(b"x" * 100_000)
+    one.close()
+    text = (tmp_path / one.shown).read_bytes()
+    assert text.endswith(b"\n[the file ends here: no more than 976 KiB are kept]\n")
     assert len(text) < (1 << 20) + 100
     assert (tmp_path / ".roommate" / ".gitignore").read_text() == "*\n"
 
 
 def test_a_record_that_turns_keeps_the_newest(tmp_path: Path) -> None:
-    record = Record(Place(str(tmp_path), "jobs"), "1.log", cap=1000, turns=True)
+    one = Record(Place(str(tmp_path), "jobs"), "1.log", cap=1000, turns=True)
     for number in range(100):
-        record.write(b"%0100d\n" % number)
-    record.close()
-    lines = (tmp_path / ".roommate/jobs/1.log.1").read_text() + (tmp_path / record.shown).read_text()
+        one.write(b"%0100d\n" % number)
+    one.close()
+    lines = (tmp_path / ".roommate/jobs/1.log.1").read_text() + (tmp_path / one.shown).read_text()
     assert [int(line) for line in lines.split()][-9:] == list(range(91, 100))
     assert len(lines) < 2100
 
@@ -102,6 +103,29 @@ def test_old_records_go_and_those_in_use_stay(tmp_path: Path) -> None:
     names = {path.name for path in (tmp_path / ".roommate/jobs").iterdir()}
     assert len(names) <= KEPT
     assert {"0.log", f"{KEPT + 19}.log"} <= names
+
+
+def test_large_records_leave_room_for_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much is printed, and by however many at once: what is kept of it has a limit, and the newest stays."""
+    monkeypatch.setattr(record, "KEPT_BYTES", 1 << 20)
+    place, shown = Place(str(tmp_path), "output"), ""
+
+    def kept() -> int:
+        return sum(path.stat().st_size for path in (tmp_path / ".roommate/output").iterdir())
+
+    for number in range(5):
+        records = [Record(place, f"{number}-{each}.txt", cap=1 << 30) for each in range(5)]
+        for _ in range(20):
+            for each in records:
+                each.write(b"x" * 50_000)
+        assert kept() < (2 << 20) + 1000, "those of before, and those that are written to"
+        for each in records:
+            each.close()
+        shown = records[0].shown
+        assert (tmp_path / shown).read_bytes().endswith(b"KiB are kept]\n")
+    Record(place, "small.txt", cap=1 << 30).close()
+    assert kept() <= 1 << 20
+    assert (tmp_path / ".roommate/output/small.txt").exists()
 
 
 def test_a_record_needs_a_folder_and_a_free_name(tmp_path: Path) -> None:

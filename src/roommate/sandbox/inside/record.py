@@ -12,8 +12,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-KEPT = 100
-"""Files that a folder of them may hold; the oldest go."""
+KEPT, KEPT_BYTES = 100, 512 << 20
+"""Files that a folder of them may hold, and the bytes of those that are not written to any more: the oldest go."""
+PART = 10
+"""Of the disk they have one in so many parts at most."""
 
 
 class Place:
@@ -22,6 +24,13 @@ class Place:
     def __init__(self, base: str, kind: str, shown: str = "") -> None:
         self.folder = os.path.join(base, ".roommate", kind)
         self.shown = os.path.join(shown, ".roommate", kind)
+        self.open: set[Record] = set()
+        """Those that are written to."""
+
+    def room(self) -> int:
+        """How many bytes they may have. Raises OSError."""
+        disk = os.statvfs(self.folder)
+        return min(KEPT_BYTES, disk.f_blocks * disk.f_frsize // PART)
 
     def make(self) -> None:
         """Raises OSError."""
@@ -37,7 +46,8 @@ class Place:
 class Record:
     """One such file. A full disk never harms the command whose output it is: `broken` is set, nothing more is written.
 
-    Past `cap` bytes it ends; one that `turns` is set aside then as ``NAME.1``, and starts anew.
+    Past `cap` bytes it ends, or when all that are open have what there is room for; one that `turns` is set aside past
+    `cap` as ``NAME.1``, and starts anew.
     """
 
     def __init__(
@@ -45,20 +55,23 @@ class Record:
     ) -> None:
         """Raises OSError; FileExistsError where `name` is taken, unless it is gone on with `again`. The names in
         `spare` are in use: they do not go."""
+        self.name = name
         self.shown = os.path.join(place.shown, name)
         self.broken = False
         self._path = os.path.join(place.folder, name)
-        self._cap, self._turns, self._size = cap, turns, 0
+        self._place, self._cap, self._turns, self._size = place, cap, turns, 0
         place.make()
+        self._room = place.room()
         self._fd = self._create(os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK if again else os.O_EXCL)
         self._size = os.fstat(self._fd).st_size
-        _prune(place.folder, {*spare, name})
+        place.open.add(self)
+        _prune(place.folder, {*spare, *(record.name for record in place.open)}, self._room)
 
     def write(self, chunk: bytes) -> None:
         if self.broken:
             return
         try:
-            if self._size + len(chunk) > self._cap:
+            if self._is_full(len(chunk)):
                 if self._turns:
                     os.replace(self._path, self._path + ".1")
                     os.close(self._fd)
@@ -66,7 +79,7 @@ class Record:
                     self._fd, self._size = self._create(), 0
                 else:
                     self.broken = True
-                    chunk = b"\n[the file ends here: %d MiB is the most that is kept]\n" % (self._cap >> 20)
+                    chunk = b"\n[the file ends here: no more than %d KiB are kept]\n" % (self._size >> 10)
             view = memoryview(chunk)
             while view:
                 view = view[os.write(self._fd, view) :]
@@ -82,9 +95,14 @@ class Record:
 
     def close(self) -> None:
         self.broken = True
+        self._place.open.discard(self)
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def _is_full(self, more: int) -> bool:
+        written = self._size if self._turns else sum(record._size for record in self._place.open)
+        return self._size + more > self._cap or written + more > self._room
 
     def _create(self, how: int = os.O_EXCL) -> int:
         return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | how, 0o644)
@@ -101,11 +119,21 @@ def _folder(path: str) -> None:
             raise NotADirectoryError(errno.ENOTDIR, "not a folder", path) from None
 
 
-def _prune(folder: str, spare: set[str]) -> None:
-    files = [entry for entry in os.scandir(folder) if entry.name not in spare]
-    files.sort(key=lambda entry: entry.stat(follow_symlinks=False).st_mtime)
-    for entry in files[: max(0, len(files) + len(spare) - KEPT)]:
-        try:
-            os.unlink(entry.path)
-        except OSError:
-            pass  # somebody made a folder here
+def _prune(folder: str, spare: set[str], room: int) -> None:
+    """The newest stay, of those that are not spared anyway."""
+    files = []
+    for entry in os.scandir(folder):
+        if entry.name not in spare:
+            try:
+                found = entry.stat(follow_symlinks=False)
+            except OSError:  # it has gone
+                continue
+            files.append((found.st_mtime, found.st_blocks * 512, entry.path))
+    files.sort(reverse=True)
+    for number, (_, size, path) in enumerate(files, len(spare)):
+        room -= size
+        if number >= KEPT or room < 0:
+            try:
+                os.unlink(path)
+            except OSError:
+                pass  # somebody made a folder here

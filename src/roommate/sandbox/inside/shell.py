@@ -219,6 +219,7 @@ class Look(Call):
 
     def _leave(self) -> None:
         self._shell.look = None
+        self._spill.close()
         self.hand.loop.forget((self, "late"))
         self.hand.loop.forget((self, "settled"))
 
