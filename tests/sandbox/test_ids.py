@@ -46,12 +46,27 @@ while taken < 1_000_000 and libc.sigqueue(os.getpid(), 40, None) == 0:
 print(taken, flush=True)
 time.sleep(1000)
 """
+HOLD_TERMINALS = """
+import os, time
+kept = []
+try:
+    while len(kept) < 5000:
+        kept.append(os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY))
+except OSError:
+    pass
+print(len(kept), flush=True)
+time.sleep(1000)
+"""
 LOOK = """
 import ctypes, fcntl, os, signal
 libc = ctypes.CDLL(None)
+try:
+    terminal = os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY) > 0
+except OSError:
+    terminal = False
 signal.pthread_sigmask(signal.SIG_BLOCK, {40})
 signals = [libc.sigqueue(os.getpid(), 40, None) == 0 for _ in range(9)]
-print(fcntl.fcntl(os.pipe()[1], 1032), libc.inotify_init1(0) >= 0, all(signals))
+print(fcntl.fcntl(os.pipe()[1], 1032), libc.inotify_init1(0) >= 0, all(signals), terminal)
 """  # F_GETPIPE_SZ
 
 
@@ -101,18 +116,20 @@ async def test_a_room_cannot_use_up_what_the_kernel_gives_another(lodge: RoomSan
     pipes, taken_pipes = await printed(noisy, HOLD_PIPES)
     inotify, taken = await printed(noisy, HOLD_INOTIFY)
     signals, taken_signals = await printed(noisy, HOLD_SIGNALS)
+    terminals, taken_terminals = await printed(noisy, HOLD_TERMINALS)
     try:
         soft = int(Path("/proc/sys/fs/pipe-user-pages-soft").read_text())
         assert int(taken_pipes) * 16 >= soft, "enough for the kernel to shrink the next ones of this user"
         assert int(taken) <= watches.of_a_room()["max_inotify_instances"]
-        assert (await sh(quiet, f"python3 -c '{LOOK}'")).text == before == "65536 True True\n"
-        assert (await sh(noisy, f"python3 -c '{LOOK}'")).text == "8192 False False\n", "it pays itself"
+        assert (await sh(quiet, f"python3 -c '{LOOK}'")).text == before == "65536 True True True\n"
+        assert (await sh(noisy, f"python3 -c '{LOOK}'")).text == "8192 False False False\n", "it pays itself"
         assert 0 < int(taken_signals) <= 4096
+        assert 0 < int(taken_terminals) <= 256
         assert all(check.ok for check in await lodge.check() if check.what in ("inotify", "epoll", "user namespace"))
     finally:
-        for task in (pipes, inotify, signals):
+        for task in (pipes, inotify, signals, terminals):
             task.cancel()
-        await asyncio.gather(pipes, inotify, signals, return_exceptions=True)
+        await asyncio.gather(pipes, inotify, signals, terminals, return_exceptions=True)
 
 
 async def test_rooms_have_ids_of_their_own_and_keep_them(make: Make, place: Path) -> None:

@@ -117,8 +117,8 @@ async def test_the_daemon_s_environment_stays_with_it(make: Make, place: Path, m
 
 
 NUMBERS = {
-    "x86_64": {"clone": 56, "ptrace": 101, "keyctl": 250},
-    "aarch64": {"clone": 220, "ptrace": 117, "keyctl": 219},
+    "x86_64": {"clone": 56, "ptrace": 101, "keyctl": 250, "io_setup": 206},
+    "aarch64": {"clone": 220, "ptrace": 117, "keyctl": 219, "io_setup": 0},
 }[platform.machine()]
 CALL = """python3 -c '
 import ctypes, sys
@@ -138,12 +138,13 @@ except OSError as error: sys.exit(3 if error.errno in (1, 38) else 0)'"""
         CALL.format(f"{NUMBERS['clone']}, 0x10000011, 0, 0, 0, 0"),  # CLONE_NEWUSER and SIGCHLD
         CALL.format(f"{NUMBERS['ptrace']}, 0, 0, 0, 0"),  # PTRACE_TRACEME
         CALL.format(f"{NUMBERS['keyctl']}, 0, -3, 1"),  # KEYCTL_GET_KEYRING_ID of the session
+        CALL.format(f"{NUMBERS['io_setup']}, 1, (ctypes.c_ulong * 1)()"),  # the host has 65536 for all
         SOCKET.format(40, 1),  # AF_VSOCK: to the machine's host
         SOCKET.format(38, 5),  # AF_ALG
         SOCKET.format(17, 3),  # AF_PACKET
         "prlimit --pid $PPID --nofile=3 && exit 0; exit 3",  # of the hand
     ],
-    ids=["unshare", "clone", "ptrace", "keyctl", "vsock", "alg", "packet", "prlimit"],
+    ids=["unshare", "clone", "ptrace", "keyctl", "io_setup", "vsock", "alg", "packet", "prlimit"],
 )
 async def test_the_filter_refuses(lodge: RoomSandboxes, attempt: str) -> None:
     """With EPERM or ENOSYS; what the kernel itself refuses it refuses otherwise."""

@@ -51,6 +51,8 @@ _TASKS = 16384
 _CHARGED = {"sigpending": 4096, "msgqueue": 102_400}
 """Signals that wait, and bytes of message queues: charged to who made a room's user namespace as well, so that a room
 has an eighth of what that one may have at the most."""
+_PTYS = 256
+"""Terminals that a room may have open: of those that the host has for all containers an eighth at most."""
 _PART = 8
 
 
@@ -166,6 +168,7 @@ def spec(
         "mounts": [
             _tmpfs("/tmp", limits.tmp, "exec"),  # noqa: S108
             _tmpfs("/dev/shm", limits.shm, "noexec"),  # noqa: S108 — Podman's own is read-only since 5.0, as the root is
+            _terminals(),
             *(_bind(mount) for mount in mounts),
         ],
         "image_volume_mode": "ignore",  # an image's volumes would be writable, without a limit
@@ -242,6 +245,17 @@ def _rlimits(limits: Limits, host: Host) -> list[JsonObject]:
 def _tmpfs(target: str, megabytes: int, programs: str) -> JsonObject:
     options = ["rw", programs, "nosuid", "nodev", f"size={megabytes}m", "mode=1777"]
     return {"type": "tmpfs", "source": "tmpfs", "destination": target, "options": options}
+
+
+def _terminals(kernel: Path = Path("/proc/sys/kernel/pty")) -> JsonObject:
+    """As Podman has it, with a limit: see pty(7) for the host's, and devpts in the kernel's documentation."""
+    try:
+        given = int((kernel / "max").read_text()) - int((kernel / "reserve").read_text())
+    except (OSError, ValueError):
+        given = _PTYS * _PART
+    options = ["rw", "noexec", "nosuid", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]
+    options.append(f"max={max(1, min(_PTYS, given // _PART))}")
+    return {"type": "devpts", "source": "devpts", "destination": "/dev/pts", "options": options}
 
 
 def _bind(mount: Mount) -> JsonObject:

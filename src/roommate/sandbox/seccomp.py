@@ -26,8 +26,9 @@ _FORBIDDEN = (
     *("kexec_load", "kexec_file_load", "init_module", "finit_module", "delete_module", "modify_ldt", "vm86", "vm86old"),
 )
 # Said to be missing, so that programs take the way that they know from older kernels: glibc falls back to clone, libuv
-# to epoll. clone3 has its flags in memory, where a filter cannot look; socketcall its address family.
-_MISSING = ("clone3", "io_uring_setup", "io_uring_enter", "io_uring_register", "socketcall")
+# to epoll. clone3 has its flags in memory, where a filter cannot look; socketcall its address family. All that the host
+# has of io_setup's requests (fs.aio-max-nr) one process can take: databases know kernels without.
+_MISSING = ("clone3", "io_uring_setup", "io_uring_enter", "io_uring_register", "socketcall", "io_setup")
 
 _NEW_NAMESPACE = 0x7E020000
 """CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID and NEWNET, see clone(2)."""
