@@ -21,7 +21,7 @@ from roommate.broker.gateway import BODY_BYTES, Gateway
 from roommate.broker.providers import KINDS, providers
 from roommate.broker.usage import Counter
 from roommate.demo.instance import free_port
-from roommate.words import Usage
+from roommate.words import RoomId, Usage
 from tests.broker.conftest import ROOM, Memory, connect, server
 from tests.live_hand import LiveHand
 from tests.patience import PATIENCE, until
@@ -268,6 +268,35 @@ async def test_the_model_is_found_wherever_it_is_named(
     assert ways.upstream.asked[0][3] == whole
     await until(lambda: ways.memory.counted)
     assert ways.memory.counted == [("codex", "m-9", Usage(7, 3))]
+
+
+async def test_more_requests_than_a_room_may_make_wait_for_their_turn(
+    hand: LiveHand, ways: Ways, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("roommate.broker.tunnel_http.REQUESTS_AT_ONCE", 20)
+    monkeypatch.setattr("roommate.broker.tunnel_http.REQUESTS_A_SECOND", 2)
+    other = free_port()
+    hand.host.serve(other, functools.partial(ways.gateway.serve, RoomId("!other:example.org")))
+    answered = 0
+
+    async def ask(port: int, times: int) -> None:
+        nonlocal answered
+        reader, writer = await connect(port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * times)
+        for _ in range(times):
+            assert (await reader.readuntil(b"}}")).startswith(b"HTTP/1.1 404 ")
+            answered += port != other
+        writer.close()
+
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    asking = [asyncio.create_task(ask(URL(ways.url).port or 0, 10)) for _ in range(6)]
+    await until(lambda: answered > 20, "one more than may be at once, in its turn")
+    await ask(other, 1)
+    assert answered <= 20 + 2 * (loop.time() - began)
+    for task in asking:
+        task.cancel()
+    await asyncio.gather(*asking, return_exceptions=True)
 
 
 async def test_bodies_wait_where_they_come_from(hand: LiveHand) -> None:

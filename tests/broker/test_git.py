@@ -17,12 +17,12 @@ from yarl import URL
 from roommate.broker import Forge, Gate, GitServer, Site
 from roommate.broker.git_wire import FLUSH, NOTHING, pkt
 from roommate.demo.instance import free_port
-from roommate.words import Destination
-from tests.broker.conftest import ROOM, Memory, People
+from roommate.words import Destination, RoomId
+from tests.broker.conftest import ROOM, Memory, People, connect
 from tests.forge import TOKEN
 from tests.forge import Forge as LocalForge
 from tests.live_hand import LiveHand
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 
 REPO = "acme/widget"
 
@@ -356,11 +356,44 @@ async def test_a_probe_is_answered_here(granted: Room) -> None:
 
 
 async def test_a_push_has_an_end(granted: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("roommate.broker.git.PUSH_BYTES", 1 << 20)
+    monkeypatch.setattr("roommate.broker.git_spool.PUSH_BYTES", 1 << 20)
     await granted.clone()
     (granted.folder / "clone/large").write_bytes(os.urandom(2 << 20))
     await granted.commit("large")
-    assert "1 MiB is the most" in await granted.refused("HEAD:large")
+    assert "(a push may have 1 MiB: push it in parts)" in await granted.refused("HEAD:large")
+
+
+async def test_what_rooms_push_leaves_room_for_others(
+    granted: Room, hand: LiveHand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A room that pushes and never ends takes its part of the disk: who comes then has to have less, not nothing."""
+    monkeypatch.setattr("roommate.broker.git_spool.ALL_BYTES", 8 << 20)
+    monkeypatch.setattr("roommate.broker.git_spool.LEFT_FREE", 0)
+    port = free_port()
+    hand.host.serve(port, functools.partial(granted.server.serve, RoomId("!other:example.org")))
+    _, writer = await connect(port)
+    head = f"POST /{REPO}/git-receive-pack HTTP/1.1\r\nHost: x\r\nContent-Length: {5 << 20}\r\n\r\n"
+    writer.write(head.encode() + MAIN + FLUSH + bytes(4 << 20))
+    await until(lambda: sum(granted.server._spool._taken.values()) > 3 << 20)
+    await granted.clone()
+    (granted.folder / "clone/some").write_bytes(os.urandom(1 << 20))
+    await granted.commit("some")
+    await granted.push("origin", "HEAD:some")
+    (granted.folder / "clone/more").write_bytes(os.urandom(3 << 20))
+    await granted.commit("more")
+    full = "HEAD -> more (there is no space for a push of this size just now: try again in some minutes)"
+    assert full in await granted.refused("HEAD:more")
+    writer.close()
+    await until(lambda: not granted.server._spool._taken)
+    await granted.push("origin", "HEAD:more")
+    assert granted.server._spool._taken == {}
+    monkeypatch.setattr("roommate.broker.git_spool.LEFT_FREE", 1 << 60)
+    await granted.git("switch", "-c", "small", "origin/main", folder="clone")
+    await granted.commit("small")
+    await granted.push("origin", "small")
+    (granted.folder / "clone/more").write_bytes(os.urandom(1 << 20))
+    await granted.commit("more")
+    assert "there is no space for a push of this size" in await granted.refused("HEAD:full")
 
 
 async def test_a_forge_that_is_away_when_a_push_is_judged(granted: Room) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -21,15 +22,19 @@ async def _two_rooms(
     homeserver: Synapse, image: str, model: ScriptedModel, learned: Path, nursery: Nursery
 ) -> AsyncIterator[TwoRooms]:
     bot, alice, mallory = [await register(homeserver, name) for name in ("bot", "alice", "mallory")]
-    daemon = Daemon(homeserver.url, bot, PASSWORD, settings_of(image, model), learned, nursery)
+    deaf = socket.create_server(("127.0.0.1", 0), backlog=100)  # a provider that never accepts what the kernel takes
+    base = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+    settings = settings_of(image, model) | {"ANTHROPIC_API_KEY": "a-key", "ANTHROPIC_API_BASE": base}
+    daemon = Daemon(homeserver.url, bot, PASSWORD, settings, learned, nursery)
     try:
         async with (
             await Person.at(homeserver.url, alice, PASSWORD) as quiet,
             await Person.at(homeserver.url, mallory, PASSWORD) as noisy,
         ):
-            yield await TwoRooms.of(await daemon.start(), quiet, noisy)
+            yield await TwoRooms.of(await daemon.start(), quiet, noisy, deaf)
     finally:
         await daemon.discard()
+        deaf.close()
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from socket import socket
 from typing import Self
 
 import roommate.sandbox.inside.frames
@@ -33,6 +34,8 @@ MEMORY = 300 * MIB
 """More than this the daemon never takes, whatever a room does."""
 TIMES, FLOOR = 3.0, 1.0
 """What the quiet room asks for takes so many times as long as before at most; below so many seconds nobody minds."""
+MEASURABLE = 0.1
+"""Seconds: what takes less is compared as if it took that."""
 
 PREAMBLE = '''\
 import json, os, signal, socket, sys, time
@@ -79,7 +82,7 @@ if "__HUSH__" == "True":
     signal_others(signal.SIGSTOP)
 ended = "ended"
 try:
-    attack()
+    ended = f"ended {attack() or ''}".rstrip()
 except OSError as error:
     ended = f"ended: {error}"  # the daemon hung up
 except BaseException as error:
@@ -142,6 +145,16 @@ class Quiet:
                 assert max(getattr(felt, what)) <= allowed, f"{name} attack, {what} took over {allowed:.2f} s: {self}"
             assert felt.rss <= memory, f"{name} attack: {self}"
 
+    def assert_in_the_middle(self) -> None:
+        """Half of what it asked for took up to three times as long as before, however little that is."""
+        slower = max(
+            statistics.median(getattr(self.under, what)) / statistics.median(getattr(self.before, what))
+            for what in ("peer", "host")
+        )
+        for what in ("ping", "call"):
+            usual = max(statistics.median(getattr(self.before, what)), MEASURABLE)
+            assert statistics.median(getattr(self.under, what)) <= TIMES * usual * max(slower, 1.0), f"{what}: {self}"
+
     def __str__(self) -> str:
         parts = {"before": self.before, "under": self.under, "after": self.after}
         return "; ".join(f"{name}: {felt.figures()}" for name, felt in parts.items()) + f"; the attack: {self.ended}"
@@ -150,21 +163,24 @@ class Quiet:
 class TwoRooms:
     """Both have run a command, so both have a container."""
 
-    def __init__(self, bot: Daemon, alice: Person, mallory: Person, quiet: str, noisy: str, aside: str) -> None:
+    def __init__(
+        self, bot: Daemon, alice: Person, mallory: Person, quiet: str, noisy: str, aside: str, deaf_provider: socket
+    ) -> None:
         self.bot, self.alice, self.mallory = bot, alice, mallory
         self.quiet, self.noisy = quiet, noisy
+        self.deaf_provider = deaf_provider
         self._aside = aside
         self._before: Felt | None = None
         self._started = ""
 
     @classmethod
-    async def of(cls, bot: Daemon, alice: Person, mallory: Person) -> Self:
-        """`alice` makes the quiet room, `mallory` the noisy one."""
+    async def of(cls, bot: Daemon, alice: Person, mallory: Person, deaf_provider: socket) -> Self:
+        """`alice` makes the quiet room, `mallory` the noisy one. The daemon knows the provider as ``anthropic``."""
         quiet, noisy, aside = await asyncio.gather(
             bot.room_with(alice, name="quiet"), bot.room_with(mallory, name="noisy"), alice.create_room(name="aside")
         )
         await asyncio.gather(alice.ask(quiet, run("echo warm")), mallory.ask(noisy, run("echo warm")))
-        return cls(bot, alice, mallory, quiet, noisy, aside)
+        return cls(bot, alice, mallory, quiet, noisy, aside, deaf_provider)
 
     async def under(
         self,
@@ -193,6 +209,11 @@ class TwoRooms:
         await self.mallory.answer_to(self._started)
         await until(self._noisy_works, "the noisy room's own hand")
         return found
+
+    async def memory_returns(self) -> None:
+        """The daemon takes what it took before any attack, and what it kept for good to have seen one."""
+        before = (await self.calm()).rss
+        await until(lambda: self.bot.rss() < before + 20 * MIB, f"memory to return to {before // MIB} MiB", every=0.1)
 
     async def start(self, attack: str, *, hush: bool = True, files: Mapping[str, bytes] | None = None) -> Path:
         """Start it in the noisy room's background; gives the file that says "begun", and then "ended…"."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+
+from roommate.broker.gateway import AT_ONCE
+from roommate.broker.tunnel_http import REQUESTS_A_SECOND, REQUESTS_AT_ONCE
 from tests.cli.test_operating import run as operate
-from tests.e2e.noise import MIB, TwoRooms
+from tests.e2e.noise import TwoRooms
 from tests.e2e.test_conversation import tool
 from tests.patience import until
 
@@ -60,23 +64,42 @@ for kind, number, payload in hear(line := dial()):
 """
 
 
-REQUESTS = """
+POURING = """
 import selectors
-ask = b"GET /nothing HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n" * 200
-waiting, until = selectors.DefaultSelector(), time.monotonic() + 5
-for _ in range(100):
+waiting, began = selectors.DefaultSelector(), time.monotonic()
+for _ in range(LINES):
     line = socket.create_connection(("127.0.0.1", PORT))
     line.setblocking(False)
-    waiting.register(line, selectors.EVENT_READ | selectors.EVENT_WRITE)
-while time.monotonic() < until:
+    waiting.register(line, selectors.EVENT_READ | selectors.EVENT_WRITE, [FIRST, 0])
+sent, answers = 0, []
+while time.monotonic() < began + SECONDS and len(answers) < ENOUGH:
     for key, events in waiting.select(1):
         try:
-            if events & selectors.EVENT_READ and not key.fileobj.recv(1 << 16):
-                waiting.unregister(key.fileobj)
-            elif events & selectors.EVENT_WRITE:
-                key.fileobj.send(ask)
+            if events & selectors.EVENT_READ:
+                came = key.fileobj.recv(1 << 16)
+                answers += [int(answer[:3]) for answer in came.split(b"HTTP/1.1 ")[1:]]
+                if not came:
+                    waiting.unregister(key.fileobj)
+            elif key.data[1] < MOST:
+                went = key.fileobj.send(key.data[0])
+                key.data[:] = key.data[0][went:] or MORE, key.data[1] + went
+                sent += went
+            else:
+                waiting.modify(key.fileobj, selectors.EVENT_READ, key.data)
         except BlockingIOError:
             pass
+        except OSError:
+            waiting.unregister(key.fileobj)
+return sent, {status: answers.count(status) for status in answers}, time.monotonic() - began
+"""
+REQUESTS = """
+PORT, LINES, MOST, ENOUGH, SECONDS = 8080, 100, 1 << 40, 1 << 20, 3
+FIRST = MORE = b"GET /nothing HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n" * 200
+"""
+BODIES = """
+PORT, LINES, MOST, ENOUGH, SECONDS = 8080, 60, 31 << 20, REFUSED, 30
+FIRST = b"POST /anthropic/v1/messages HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: %d\\r\\n\\r\\n" % (32 << 20)
+MORE = bytes(1 << 18)
 """
 
 
@@ -87,7 +110,7 @@ async def test_dialling_in_again_and_again(two_rooms: TwoRooms) -> None:
 async def test_tunnels_that_end_as_they_open(two_rooms: TwoRooms) -> None:
     quiet = await two_rooms.under(PORTS + CHURN)
     quiet.assert_quiet()
-    assert quiet.after.rss < quiet.before.rss + 20 * MIB
+    await two_rooms.memory_returns()
 
 
 async def test_a_hand_that_lies_about_its_files(two_rooms: TwoRooms) -> None:
@@ -109,4 +132,21 @@ async def test_a_hand_that_lies_about_its_files(two_rooms: TwoRooms) -> None:
 
 
 async def test_requests_as_fast_as_they_go(two_rooms: TwoRooms) -> None:
-    (await two_rooms.under(f"PORT = 8080\n{REQUESTS}", hush=False)).assert_quiet()
+    quiet = await two_rooms.under(REQUESTS + POURING, hush=False)
+    quiet.assert_quiet()
+    quiet.assert_in_the_middle()
+    await two_rooms.memory_returns()
+    _, answers, seconds = ast.literal_eval(quiet.ended.removeprefix("ended "))
+    assert 0 < answers[404] <= REQUESTS_AT_ONCE + REQUESTS_A_SECOND * (seconds + 1)
+
+
+async def test_bodies_that_are_almost_whole(two_rooms: TwoRooms) -> None:
+    """At a provider that reads nothing: the others wait where they come from."""
+    quiet = await two_rooms.under(f"REFUSED = {60 - AT_ONCE}\n" + BODIES + POURING, hush=False)
+    quiet.assert_quiet()
+    quiet.assert_in_the_middle()
+    two_rooms.deaf_provider.close()
+    await two_rooms.memory_returns()
+    sent, answers, _ = ast.literal_eval(quiet.ended.removeprefix("ended "))
+    assert sent > 1 << 20, "bodies were on their way"
+    assert answers == {429: 60 - AT_ONCE}, "the others were refused"

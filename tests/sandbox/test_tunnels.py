@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import socket
+import struct
 from collections.abc import AsyncIterator
 
 import pytest
@@ -87,12 +88,12 @@ async def test_who_opened_a_tunnel_is_found_when_it_is_asked(hand: LiveHand, por
     hand.host.serve(port, ask)
     assert (await hand.host.run(["true"])).code == 0
     program = "import socket, sys; socket.create_connection(('127.0.0.1', int(sys.argv[1]))).recv(1)\nprint('\\n' * 9)"
-    ended = await hand.host.run(["python3", "-I", "-S", "-c", program, str(port), "a" * 200, "b" * 200, "c" * 200])
+    ended = await hand.host.run(["python3", "-I", "-S", "-c", program, str(port), *(each * 600 for each in "abcd")])
     assert ended.code == 0
     await until(lambda: len(told) == 2)
-    assert f" -I -S -c {program[:79]}… {port} {'a' * 79}… " in told[0]
+    assert f" -I -S -c {program.splitlines()[0]} {port} {'a' * 499}… " in told[0]
     assert "python3" in told[0]
-    assert len(told[0]) == 300
+    assert len(told[0]) == 2000
     assert told[1] == "", "it has ended"
 
 
@@ -119,6 +120,31 @@ async def test_a_half_closed_tunnel_still_carries_the_other_way(hand: LiveHand, 
     await until(lambda: greeted)
     assert greeted == [b"still here"]
     writer.close()
+
+
+async def test_who_has_gone_is_not_waited_for(hand: LiveHand, port: int) -> None:
+    """Also where the daemon has not taken yet what it said last, and may never."""
+    gone = asyncio.Event()
+
+    async def deaf(tunnel: Tunnel) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            gone.set()
+
+    hand.host.serve(port, deaf)
+    _, writer = await connect(port)
+    writer.write(bytes(64 << 20))
+    before = -1
+    while (waits := writer.transport.get_write_buffer_size()) != before:
+        before = waits
+        await asyncio.sleep(0.2)
+    assert waits, "not all of it is taken"
+    line = writer.get_extra_info("socket")
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+    async with asyncio.timeout(PATIENCE):
+        await gone.wait()
 
 
 async def test_a_slow_reader_holds_back_its_own_tunnel_only(hand: LiveHand, port: int) -> None:

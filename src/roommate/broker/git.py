@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import tempfile
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +19,7 @@ from roommate.broker import git_push
 from roommate.broker.body import BadBody, Body
 from roommate.broker.forge import NAME, Forge
 from roommate.broker.gate import Gate
+from roommate.broker.git_spool import Push, Spool
 from roommate.broker.git_upstream import (
     ANSWER_BYTES,
     FETCH,
@@ -41,7 +41,6 @@ log = logging.getLogger(__name__)
 FETCH_BYTES = 16 << 20
 FETCH_SECONDS = 300.0
 """For what a fetch asks to come."""
-PUSH_BYTES = 512 << 20
 AT_ONCE, PUSHES_AT_ONCE = 16, 2
 """Requests of one room, and pushes among them: each of these lies in a file while it is judged."""
 
@@ -57,7 +56,7 @@ class GitServer:
     ) -> None:
         """`protected` are globs of branches, beside each repository's default branch; pushes lie in `folder`."""
         self._forge, self._repos, self._gate, self._audit = forge, repos, gate, audit
-        self._protected, self._folder = tuple(protected), folder
+        self._protected, self._spool = tuple(protected), Spool(folder)
         self._upstream = Upstream(forge.site)
         self._servers = Servers(self._handle)
         self._running: dict[tuple[RoomId, str], int] = {}
@@ -127,29 +126,27 @@ class GitServer:
             return await self._upstream.forward(request, Target(granted, "info/refs", PUSH, granted=True))
         if request.headers.get("Content-Encoding", "identity") != "identity":
             raise Refused("a push is not compressed once more", 415)
-        with tempfile.TemporaryFile(dir=self._folder) as body:
-            size = await _spooled(request, body)
-            body.seek(0)
-            pushed = commands(body.read(COMMANDS_BYTES))
+        with self._spool.push(room_id) as push:
+            await _receive_all(request, push)
+            push.file.seek(0)
+            pushed = commands(push.file.read(COMMANDS_BYTES))
             if not pushed.updates:  # git asks so before a large push whether it would be let in
                 return web.Response(content_type=f"application/x-{PUSH}-result")
             refs = [update.ref for update in pushed.updates]
-            if refusals := await self._judged(pushed, body, size, granted):
+            if refusals := await self._judged(pushed, push, granted):
                 log.info("a push to %s was refused: %s", granted, ", ".join(refs[:5]))
                 return web.Response(body=report(pushed, refusals), content_type=f"application/x-{PUSH}-result")
             # First, since whoever has sent it may hang up and not wait for its end.
             deed = Deed(DAEMON, "git", "push", room_id=room_id, subject=granted, detail=", ".join(refs))
             await self._audit.record(deed)
-            return await self._send(request, granted, pushed, body)
+            return await self._send(request, granted, pushed, push.file)
 
-    async def _judged(self, pushed: Commands, body: BinaryIO, size: int, granted: str) -> dict[str, str]:
+    async def _judged(self, pushed: Commands, push: Push, granted: str) -> dict[str, str]:
         """Why refs are not pushed. git shows these reasons, and no text of an answer with another status than 200."""
-        if size > PUSH_BYTES:
-            why = f"the push has {size >> 20} MiB, and {PUSH_BYTES >> 20} MiB is the most: push it in parts"
-        else:
+        if not (why := push.why):
             try:
                 return await git_push.refusals(
-                    pushed, body, repository=granted, forge=self._forge, globs=self._protected
+                    pushed, push.file, repository=granted, forge=self._forge, globs=self._protected
                 )
             except ForgeError as error:
                 why = str(error)
@@ -179,17 +176,13 @@ def _service(request: web.BaseRequest, path: str) -> str:
     return path if request.method == "POST" and not request.rel_url.raw_query_string else ""
 
 
-async def _spooled(request: web.BaseRequest, body: BinaryIO) -> int:
-    """How many bytes came. What is too much is not kept, and still read: git listens only when it has said all."""
-    size = 0
+async def _receive_all(request: web.BaseRequest, push: Push) -> None:
+    """Also of what is not kept: git listens only when it has said all."""
     async with asyncio.timeout(TOTAL_SECONDS):
         async for piece in request.content.iter_any():
-            size += len(piece)
-            if size <= PUSH_BYTES:
-                await asyncio.to_thread(body.write, piece)
-            elif size > ANSWER_BYTES:
+            await push.add(piece)
+            if push.size > ANSWER_BYTES:
                 raise ConnectionAbortedError("a push without an end")
-    return size
 
 
 def _told(status: int, why: str) -> web.Response:

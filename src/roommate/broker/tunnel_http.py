@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from roommate.allowance import Allowance
 from roommate.errors import HandLost
 from roommate.ports import Tunnel
 from roommate.words import RoomId
@@ -22,6 +23,26 @@ UNSENT = 1 << 18
 """Bytes that wait for the tunnel at which whoever writes has to wait as well."""
 PIECE = 1 << 14
 """Bytes that are understood at once: of chunks of one byte this takes milliseconds."""
+HEADERS = 64
+"""Fields of a request. Said in few bytes they take fifty times as many here, and 32 requests of a connection wait."""
+
+REQUESTS_AT_ONCE, REQUESTS_A_SECOND = 500, 100
+"""What is answered of a room's requests. Each takes half a millisecond of the daemon, and be it to refuse it."""
+
+
+class _Turns:
+    """Of one room's requests: what is beyond its allowance waits, first come, first served, and so does who sent it."""
+
+    def __init__(self) -> None:
+        self._allowance = Allowance(REQUESTS_AT_ONCE, REQUESTS_A_SECOND)
+        self._first = asyncio.Lock()
+
+    async def wait(self) -> None:
+        loop = asyncio.get_running_loop()
+        async with self._first:
+            if not self._allowance.take(1, loop.time()):
+                await asyncio.sleep(1 / REQUESTS_A_SECOND)  # then there is one
+            self._allowance.used(1)
 
 
 class Servers:
@@ -44,19 +65,21 @@ class Servers:
         if not first:
             return
         if room_id not in self._servers:
-            handler = functools.partial(self._counted, room_id)
+            handler = functools.partial(self._counted, room_id, _Turns())
             self._servers[room_id] = web.Server(
                 handler,
                 access_log=None,
                 logger=_logger(),
                 keepalive_timeout=KEEP_SECONDS,
                 handler_cancellation=True,
+                max_headers=HEADERS,
                 auto_decompress=False,  # bodies are passed on as they are, and their headers say how that is
             )
         await _Transport(tunnel, self._servers[room_id]()).run(first)
 
-    async def _counted(self, room_id: RoomId, request: web.BaseRequest) -> web.StreamResponse:
+    async def _counted(self, room_id: RoomId, turns: _Turns, request: web.BaseRequest) -> web.StreamResponse:
         with _transport_of(request).answering():
+            await turns.wait()
             return await self._handle(room_id, request)
 
     async def close(self) -> None:

@@ -158,6 +158,7 @@ class Tunnel:
             self._timer.cancel()
         self._wake()
         if why:
+            self._received.clear()
             self.broken()
 
     def _check(self) -> None:

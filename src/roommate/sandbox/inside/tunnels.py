@@ -30,7 +30,7 @@ class Tunnel(Call):
         self._unwritten: deque[bytes | memoryview] = deque()
         self._read = self._written = self._last = False
         """What came is whole; what goes back has been written; it has come from the daemon."""
-        self._watched = 0
+        self._watched = -1
         self.watch()
 
     def caller(self) -> str:
@@ -49,8 +49,10 @@ class Tunnel(Call):
         if events != self._watched:
             if events:
                 self.hand.loop.watch(self._socket.fileno(), events, self._ready)
-            else:
+            elif self._written:
                 self.hand.loop.unwatch(self._socket.fileno())
+            else:  # that it was reset is told all the same: nobody is there who waits for what the daemon does
+                self.hand.loop.watch(self._socket.fileno(), 0, self._close)
             self._watched = events
 
     def resume(self) -> None:
