@@ -20,10 +20,11 @@ from tests.scripted_model import ScriptedModel
 ROOT = Path(__file__).parents[1]
 
 
-def grown(folder: Path, part: str) -> tuple[Path, list[str]]:
-    """A program to start in place of `roommate`, from a source with the changes of this part; and their files."""
+def grown(folder: Path, *parts: str) -> tuple[Path, list[str]]:
+    """A program to start in place of `roommate`, from a source with the changes of these parts; and their files."""
     page = (ROOT / "docs" / "developing.md").read_text()
-    [diff] = re.findall(rf"^## {part}\n.*?^```diff\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    found = [re.findall(rf"^## {part}\n.*?^```diff\n(.*?)^```", page, re.MULTILINE | re.DOTALL) for part in parts]
+    diff = "".join(one for [one] in found)
     for name in ("src", "hooks"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     command = ["git", "apply", "-"]
@@ -38,11 +39,13 @@ def grown(folder: Path, part: str) -> tuple[Path, list[str]]:
     return program, re.findall(r"^\+\+\+ b/(.*)$", diff, re.MULTILINE)
 
 
-async def test_a_tool_is_a_file_and_a_line(
+async def test_a_tool_is_a_file_and_a_line_and_a_card_two_lines(
     tmp_path: Path, daemon: MakeDaemon, person: MakePerson, model: ScriptedModel
 ) -> None:
-    program, files = grown(tmp_path, "A tool for the model")
-    assert files == ["src/roommate/tools/count_words.py", "src/roommate/tools/room_tools.py"]
+    program, files = grown(tmp_path, "A tool for the model", "A card")
+    of_the_tool = ["src/roommate/tools/count_words.py", "src/roommate/tools/room_tools.py"]
+    of_the_card = ["words.py", "features/conversation.py", "app.py"]
+    assert files == [*of_the_tool, *(f"src/roommate/{name}" for name in of_the_card)]
     bot, alice = await daemon(start=False, model=model), await person("alice")
     await bot.start(PATIENCE, program)
     room = await bot.room_with(alice)
@@ -64,6 +67,12 @@ async def test_a_tool_is_a_file_and_a_line(
     steps = str(answer.content["formatted_body"])
     assert "✔ <strong>count_words</strong> <code>a.txt</code> — 3 words" in steps
     assert "✘ <strong>count_words</strong> <code>gone.txt</code>" in steps
+
+    await alice.say(room, "!rest")
+    card = (await notice(bot, alice, room, "Stop this room's container")).event_id
+    await alice.wait(lambda: len(alice.reactions(room, card)) == 2, what="its choices")
+    await alice.react(room, card, "✅")
+    await notice(bot, alice, room, f"The container rests, as {alice.user_id} decided.")
 
 
 async def test_an_operation_is_one_file(tmp_path: Path, daemon: MakeDaemon, person: MakePerson) -> None:
