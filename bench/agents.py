@@ -52,8 +52,8 @@ class _Forgetful:
     async def preferred(self, room_id: RoomId, role: str) -> tuple[str, ...]:
         return ()
 
-    async def session(self, room_id: RoomId, agent: str) -> str:
+    async def session(self, conversation_id: int, agent: str) -> str:
         return ""
 
-    async def keep_session(self, room_id: RoomId, agent: str, session: str) -> None:
+    async def keep_session(self, conversation_id: int, agent: str, session: str) -> None:
         pass

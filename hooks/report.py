@@ -19,6 +19,7 @@ HERE = __file__.rpartition("/")[0]
 SPOOL = setting("ROOMMATE_SPOOL", "/run/spool")
 WORKSPACE = setting("ROOMMATE_WORKSPACE", "/workspace")
 ROLE = setting("ROOMMATE_ROLE", "")
+TURN = setting("ROOMMATE_TURN", "")
 WAIT_SECONDS = float(setting("ROOMMATE_WAIT", "300"))
 POLL_SECONDS = 0.1
 MOST_PAYLOAD = 16 << 20
@@ -37,6 +38,8 @@ BEFORE_COMMAND = ("sudo", "env", "exec", "time", "nohup", "command", "sh", "bash
 def main(hook, agent, *payload):
     said = parse(payload[0] if payload else sys.stdin.buffer.read(MOST_PAYLOAD).decode("utf-8", "replace"))
     report = {"agent": agent, "session": str(said.get("session_id") or said.get("thread-id") or "")[:100]}
+    if TURN.isdigit() and len(TURN) < 19:
+        report["turn"] = int(TURN)
     if hook == "session-start":
         write("event-progress", {**report, "summary": "session " + str(said.get("source") or "startup")})
     elif hook == "before-tool":

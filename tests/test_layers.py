@@ -19,12 +19,14 @@ MIDDLE = frozenset(
         "alarm",
         "checkup",
         "control_room",
+        "conversations",
         "desk",
         "doors",
         "health",
         "holds",
         "hooks",
         "house",
+        "invitations",
         "live",
         "orders",
         "parts",
@@ -36,6 +38,7 @@ MIDDLE = frozenset(
         "running",
         "sharing",
         "takeover",
+        "typing_notice",
         "upgrades",
     }
 )

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from roommate import __version__, logs, memory
@@ -79,7 +80,7 @@ from roommate.tools import RoomTools, TurnPorts
 from roommate.updates.journal import FILE, Journal
 from roommate.updates.releases import own
 from roommate.updates.start import confirmed
-from roommate.words import Answered, Draft, HookEvent, RoomId, SyncBatch, Update
+from roommate.words import IN_TURN, Answered, Draft, HookEvent, RoomId, SyncBatch, Update
 
 log = logging.getLogger(__name__)
 
@@ -230,8 +231,10 @@ class Daemon:
 
             agent_log = Agents(database)
 
-            def agents(room_id: RoomId) -> RoomAgents:
-                return RoomAgents(room_id, choice_of(self._settings), agent_log)
+            def agents(room_id: RoomId, conversation: int = 0, turn: int = 0) -> RoomAgents:
+                return RoomAgents(room_id, choice_of(self._settings), agent_log, conversation, turn)
+
+            locks: dict[RoomId, defaultdict[str, asyncio.Lock]] = defaultdict(lambda: defaultdict(asyncio.Lock))
 
             async def go_on() -> None:
                 for room_id in await inbox.rooms_with_work():
@@ -287,11 +290,13 @@ class Daemon:
                         TurnPorts(
                             command_timeout=self._settings.command_timeout_seconds,
                             longest_timeout=self._settings.coding_timeout_seconds,
-                            agents=agents(turn.room_id),
+                            agents=agents(turn.room_id, turn.conversation_id, turn.id),
                             share=TurnShare(turn, outbox, sender, homeserver.upload_limit),
                             redeploy=redeploys.asked_in(turn.room_id, turn.asked_by),
                             proposals=proposals(turn.room_id),
                             sees=lambda: self._model(turn.model).sees,
+                            env={IN_TURN: f"{turn.id}"},
+                            locks=locks[turn.room_id],
                         ),
                     ),
                     self._counts,

@@ -1,9 +1,9 @@
-"""What hooks in a room report: shown in the message of the running turn, else as a notice; what they ask is asked."""
+"""What hooks in a room report: shown in the message of their turn, else as a notice; what they ask is asked."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from roommate.chat import view, voice
 from roommate.chat.hook_card import NAME, SHOWN, WHOLE, hook_card
@@ -37,23 +37,26 @@ class Hooks:
         self._quiet_until = 0.0
         self._limit = QuestionLimit()
 
-    async def listen(self, running: RunningTurn | None) -> None:
-        """Deal with what waits."""
-        house, loop = self._house, asyncio.get_running_loop()
-        waiting = await house.ipc.waiting(self._room_id)
-        turn = running.turn.id if running else None
-        approvals = [heard for heard in waiting if heard.event.kind is HookKind.APPROVAL]
-        if refused := [heard.id for heard in approvals if not await self._ask(heard, turn)]:
-            await house.ipc.shown(refused, turn)
-        if not waiting or (running is not None and running.closing):
-            return
-        if len(waiting) == MOST_AT_ONCE:
+    async def listen(self, running: Sequence[RunningTurn]) -> None:
+        """Deal with what waits, where these turns run, the newest last."""
+        waiting = await self._house.ipc.waiting(self._room_id)
+        for heard in waiting:
+            if heard.event.kind is HookKind.APPROVAL:
+                await self._ask(heard, _turn_of(heard, running))
+        if len(waiting) == MOST_AT_ONCE and not any(turn.closing for turn in running):
             self._again()
-        if running is not None:
-            for heard in waiting:
-                running.emit(heard.event)
-            await house.ipc.shown([heard.id for heard in waiting], running.turn.id)
-            return
+        for turn in running:
+            its_own = [heard for heard in waiting if _turn_of(heard, running) is turn]
+            if its_own and not turn.closing:
+                for heard in its_own:
+                    turn.emit(heard.event)
+                await self._house.ipc.shown([heard.id for heard in its_own], turn.turn.id)
+        if waiting and not running:
+            await self._tell(waiting)
+
+    async def _tell(self, waiting: Sequence[Heard]) -> None:
+        """No turn runs: what matters of it is told in a notice."""
+        house, loop = self._house, asyncio.get_running_loop()
         told = [heard for heard in waiting if heard.event.kind in (HookKind.RESULT, HookKind.NOTIFICATION)]
         untold = [heard.id for heard in waiting if heard.event.kind not in (HookKind.RESULT, HookKind.NOTIFICATION)]
         if told and loop.time() < self._quiet_until:
@@ -65,16 +68,17 @@ class Hooks:
         await house.ipc.shown([heard.id for heard in waiting], drafts=[await self._notice(told)] if told else [])
         house.progress.wake()
 
-    async def _ask(self, heard: Heard, turn: int | None) -> bool:
-        """Put up a card; False when the hook was refused at once instead."""
+    async def _ask(self, heard: Heard, of: RunningTurn | None) -> None:
+        """Put up a card, in the thread of its turn; or refuse the hook at once."""
         house, event = self._house, heard.event
+        turn, thread = (of.turn.id, of.turn.thread) if of else (None, None)
         if refusal := await self._refusal(event):
             verdict = {"asks": event.asks, "allow": False, "by": "", "reason": refusal}
             await house.spool.answer(self._room_id, event.asks, verdict)
-            return False
+            await house.ipc.shown([heard.id], turn)
+            return
         shown = ipc.showing([heard.id], turn)
-        await house.questions.put_up(self._room_id, question(event), along=shown)
-        return True
+        await house.questions.put_up(self._room_id, question(event), thread=thread, along=shown)
 
     async def _refusal(self, event: HookEvent) -> str:
         """Why people are not asked, for the agent; empty when they are."""
@@ -91,6 +95,12 @@ class Hooks:
             lines.append(f"… and {len(told) - NOTICE_LINES} more.")
         content, _ = await render.drawn("\n\n".join(lines), notice=True)
         return Draft(self._room_id, content)
+
+
+def _turn_of(heard: Heard, running: Sequence[RunningTurn]) -> RunningTurn | None:
+    """The turn that it names; the newest where it names none that runs, for not all say what started them."""
+    named = [turn for turn in running if turn.turn.id == heard.event.turn]
+    return next(iter([*named, *reversed(running)]), None)
 
 
 def question(event: HookEvent) -> Question:

@@ -44,19 +44,18 @@ JOIN_TRIES = 10
 """Of a room whose server fails: four minutes, and as long as the homeserver itself waits for it each time."""
 
 
-class Running(Protocol):
-    """A turn that runs, as others than its room may use it."""
-
-    turn: Turn
-
-
 class Resident(Protocol):
     """A room that lives, as others than itself may use it."""
 
     @property
-    def running(self) -> Running | None: ...
+    def running(self) -> Sequence[Turn]: ...
 
-    async def stop_turn(self, by: UserId, along: Work[object] | None = None) -> bool: ...
+    async def stop(
+        self,
+        by: UserId,
+        meant: Callable[[Turn], bool] = ...,
+        along: Callable[[int], Work[object] | None] | None = None,
+    ) -> int: ...
 
     def look_again(self) -> None: ...
 

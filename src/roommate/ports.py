@@ -329,17 +329,17 @@ class Agents(Protocol):
 
 
 class AgentLog(Protocol):
-    """Where a room's choice of coding agents, and its sessions with them, are kept."""
+    """Where a room's choice of coding agents, and its conversations' sessions with them, are kept."""
 
     async def preferred(self, room_id: RoomId, role: str) -> tuple[str, ...]:
         """Empty where the room has chosen none."""
         ...
 
-    async def session(self, room_id: RoomId, agent: str) -> str:
+    async def session(self, conversation_id: int, agent: str) -> str:
         """The one to go on with; empty for none."""
         ...
 
-    async def keep_session(self, room_id: RoomId, agent: str, session: str) -> None: ...
+    async def keep_session(self, conversation_id: int, agent: str, session: str) -> None: ...
 
 
 class Share(Protocol):

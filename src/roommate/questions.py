@@ -46,12 +46,18 @@ class Questions:
         return await asyncio.shield(choice)
 
     async def put_up(
-        self, room_id: RoomId, question: Question, *, deeds: Sequence[Deed] = (), along: Work[object] | None = None
+        self,
+        room_id: RoomId,
+        question: Question,
+        *,
+        thread: EventId | None = None,
+        deeds: Sequence[Deed] = (),
+        along: Work[object] | None = None,
     ) -> int:
         """Ask, and wait for nothing: the choice goes to its decider. Gives the card's id. The `deeds` that it is, and
         what is done `along` with it, are in the transaction that puts it up."""
-        told = self._told(room_id, question)
-        card = await self._cards.put(question, _draft(room_id, question), told=told, deeds=deeds, along=along)
+        draft, told = _draft(room_id, question, thread), self._told(room_id, question)
+        card = await self._cards.put(question, draft, thread=thread, told=told, deeds=deeds, along=along)
         self._wake()
         return card
 

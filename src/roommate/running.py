@@ -1,11 +1,11 @@
-"""The turn that runs in a room: it works, shows that it does, can be stopped, and stores how it ended."""
+"""A turn that runs: it works, shows that it does, can be stopped, and stores how it ended."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from roommate import agents, logs
 from roommate.agent.turn import Outcome, run_turn
@@ -14,30 +14,38 @@ from roommate.chat import voice
 from roommate.errors import ModelError, StateError
 from roommate.house import House
 from roommate.live import LiveMessage
-from roommate.ports import Progress
 from roommate.store import Turn, Turns, Work
-from roommate.words import Answer, Event, Note, RoomId, Step, Stop, Usage, UserId
+from roommate.typing_notice import TypingNotice
+from roommate.words import Answer, Event, Note, Step, Stop, Usage, UserId
 
 log = logging.getLogger(__name__)
 
 TYPING_AFTER = 0.015
 """Seconds of work before the bot is shown as typing: an answer that comes sooner is not slowed down by it."""
 
-TYPING_SECONDS = 20
-"""How often the typing notice is renewed; the homeserver takes it off 30 s after the last."""
-
 STATE_RETRY_SECONDS = 5
 
 
 class RunningTurn:
-    """`start` it once; `over` is called when how it ended is stored."""
+    """`start` it once; `over` is called when how it ended is stored. One that goes on after a restart `resumes` with
+    what its message has shown of hooks."""
 
-    def __init__(self, turn: Turn, house: House, *, crowded: bool, over: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        turn: Turn,
+        house: House,
+        typing: TypingNotice,
+        *,
+        crowded: bool,
+        over: Callable[[], None],
+        resumes: Sequence[Event] | None = None,
+    ) -> None:
         self.turn = turn
         self.silent = False
         """Nobody is there to read how it ends."""
         self._house = house
-        self._over = over
+        self._typing = typing
+        self._over, self._resumes = over, resumes
         self._live = LiveMessage(turn, turn.prompt_event if crowded else None, house.turns, house.progress)
         self._work: asyncio.Task[Outcome] | None = None
         self._through: asyncio.Task[None] | None = None
@@ -45,17 +53,22 @@ class RunningTurn:
         self._stopped_by: UserId | None = None
         self._along: Work[object] | None = None
         self._was_stopped = False
-        self._typing = False
-        """People see the bot as typing."""
+        self._slow = False
+        """It takes so long that people see the bot as typing."""
         self.closing = False
         """Its message takes no more."""
 
-    def start(self, group: asyncio.TaskGroup, *, resumed: bool) -> None:
+    @property
+    def begun(self) -> bool:
+        return self._work is not None
+
+    def start(self, group: asyncio.TaskGroup) -> None:
         """Run in this group."""
         with logs.about(turn=self.turn.id):
-            if resumed:
+            if self._resumes is not None:
                 log.info("goes on after a restart")
-                self._live.emit(Note(voice.RESUMED))
+                for event in (Note(voice.RESUMED), *self._resumes):
+                    self._live.emit(event)
             self._work = group.create_task(self._run())
             self._through = group.create_task(self._see_through(self._work))
 
@@ -104,8 +117,8 @@ class RunningTurn:
         self._over()
         self._ended.set()
         house.progress.wake()
-        if self._typing:
-            await house.progress.typing(turn.room_id, False)
+        if self._slow:
+            await self._typing.take_off()
 
     async def _run(self) -> Outcome:
         """Whatever happens in a turn ends the turn, and nothing else."""
@@ -131,8 +144,8 @@ class RunningTurn:
 
     async def _show_typing(self) -> None:
         await asyncio.sleep(TYPING_AFTER)
-        self._typing = True
-        await show_typing(self.turn.room_id, self._house.progress)
+        self._slow = True
+        await self._typing.show()
 
 
 class _Journal:
@@ -146,13 +159,6 @@ class _Journal:
     async def add(self, step: Step, usage: Usage) -> None:
         async with self._in_order:  # also when one of them has to be tried again
             await _stored(lambda: self._turns.add(self._turn, step, usage))
-
-
-async def show_typing(room_id: RoomId, progress: Progress) -> None:
-    """The first sign of life, until cancelled."""
-    while True:
-        await progress.typing(room_id, True)
-        await asyncio.sleep(TYPING_SECONDS)
 
 
 async def _stored(write: Callable[[], Awaitable[None]]) -> None:

@@ -439,6 +439,10 @@ class HookKind(enum.StrEnum):
     APPROVAL = "approval-request"
 
 
+IN_TURN = "ROOMMATE_TURN"
+"""Variable in the environment of what a turn starts: hooks report it."""
+
+
 @dataclass(frozen=True, slots=True)
 class HookEvent:
     """What a hook in the room's container reported: from a hostile place, cleaned and bounded."""
@@ -461,6 +465,8 @@ class HookEvent:
     """Id of an approval request; the answer carries it."""
     command: str = ""
     """What an approval request is about, as it would be done: all of it, or more than may be asked about."""
+    turn: int | None = None
+    """In which it says that it was started, where it says so."""
 
 
 Event = TextDelta | TextDropped | Said | ToolStarted | ToolOutput | ToolStep | ToolFinished | Spent | Note | HookEvent

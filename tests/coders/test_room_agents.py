@@ -31,10 +31,10 @@ class Log:
     async def preferred(self, room_id: RoomId, role: str) -> tuple[str, ...]:
         return self.chosen.get(role, ())
 
-    async def session(self, room_id: RoomId, agent: str) -> str:
+    async def session(self, conversation_id: int, agent: str) -> str:
         return self.sessions.get(agent, "")
 
-    async def keep_session(self, room_id: RoomId, agent: str, session: str) -> None:
+    async def keep_session(self, conversation_id: int, agent: str, session: str) -> None:
         self.sessions[agent] = session
 
 

@@ -1,4 +1,6 @@
-"""A conversation during which the daemon is killed with SIGKILL at random points; at the end everything must be there.
+"""Conversations during which the daemon is killed with SIGKILL at random points; at the end everything must be there.
+
+They are the main timeline of a room and two threads, which run side by side.
 
 `python -m tests.e2e.crash --points 200` runs it at length, on a homeserver of its own.
 """
@@ -38,6 +40,7 @@ class Verdict:
     doubled: list[str]
     run_twice: list[str]
     in_order: bool
+    """In each of the conversations."""
     unknown: int
     """Calls whose result the crash took: the model was told so, and they were not run again."""
 
@@ -72,17 +75,18 @@ async def run(
     chance = random.Random(seed)
     room = await daemon.room_with(person)
     await person.ask(room, script("warm"))
+    places = [None, *[await person.say(room, "about this", msgtype="m.notice") for _ in range(2)]]
     sent: dict[str, str] = {}
     for _ in range(burst):
         token = f"tok{len(sent):04d}"
-        sent[token] = await person.say(room, script(token))
+        sent[token] = await person.say(room, script(token), thread=chance.choice(places))
     asked = len(model.asked)
     for point in range(points):
         open_tokens = len(sent) - len(_answers(person, room))
         more = chance.randint(0 if open_tokens else 1, max(1, min(3, BURST - open_tokens)))
         for _ in range(0 if burst else more):
             token = f"tok{len(sent):04d}"
-            sent[token] = await person.say(room, script(token))
+            sent[token] = await person.say(room, script(token), thread=chance.choice(places))
             await asyncio.sleep(chance.choice((0, 0, 0.02)))
         # Some kills hit the start, or a quiet moment; most hit a running turn: the model was asked since that start.
         if chance.random() < 0.75:
@@ -100,21 +104,23 @@ async def run(
     for token in sent:
         await person.wait(lambda token=token: token in _answers(person, room), what=f"the answer {token}")  # type: ignore[misc]
     trace = Counter(TRACE.findall((await person.ask(room, SHOW_TRACE)).body))
-    answers = _answers(person, room)
-    counts = Counter(answers)
+    answers = [_answers(person, room, place) for place in places]
+    counts = Counter(token for place in answers for token in place)
     return Verdict(
         points=points,
         messages=len(sent),
         lost=[token for token in sent if token not in counts],
         doubled=[token for token in sent if counts[token] > 1],
         run_twice=[line for line, count in trace.items() if count > 1],
-        in_order=answers == sorted(answers),
+        in_order=all(place == sorted(place) for place in answers),
         unknown=sum(message.html.count("the daemon restarted while this ran") for message in person.finals(room)),
     )
 
 
-def _answers(person: Person, room: str) -> list[str]:
-    return [token for message in person.finals(room) for token in ANSWER.findall(message.body)]
+def _answers(person: Person, room: str, *places: str | None) -> list[str]:
+    """Of the whole room, or of one conversation in it."""
+    finals = [message for message in person.finals(room) if not places or message.thread in places]
+    return [token for message in finals for token in ANSWER.findall(message.body)]
 
 
 async def main(points: int, seed: int) -> int:

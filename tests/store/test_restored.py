@@ -110,7 +110,7 @@ async def test_a_turn_that_ended_since_has_its_answer_and_one_that_did_not_goes_
             own("$l2", Answered(EventId("$2"), runs=True)),
         )
     )
-    assert await turns.unfinished(ROOM) is None
+    assert await turns.unfinished(ROOM) == []
     [two] = await inbox.waiting(ROOM)
     turn = await turns.begin(two.seq, ROOM, None, Prompt("two", ALICE), "m")
     assert turn is not None

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roommate.errors import StateError
-from roommate.store import Cards, Database, Decided, Inbox, Outbox, Rooms, Turns, codec, mark_of
-from roommate.store.inbox import dropping_queued
+from roommate.store import Agents, Cards, Database, Decided, Inbox, Outbox, Rooms, Turns, codec, mark_of
+from roommate.store.inbox import counting_queued_in, dropping_queued
 from roommate.store.migrations import STEPS, migrate
 from roommate.store.rooms import setting_model
 from roommate.store.turns import clearing
@@ -183,21 +183,44 @@ async def test_a_turn_takes_its_message_and_can_be_found_unfinished(database: Da
     await turns.add(turn, Answer("I look.", (call,)), Usage(10, 2, 0.5))
     await turns.add(turn, ToolResult("c1", "done", title="exit 0"))
     live = await turns.show(turn, Draft(ROOM, {"body": "working"}))
-    found = await turns.unfinished(ROOM)
-    assert found is not None
+    [found] = await turns.unfinished(ROOM)
     assert found.live == live
     assert found.usage == Usage(10, 2, 0.5)
     steps = [Prompt("one", ALICE), Answer("I look.", (call,)), ToolResult("c1", "done", title="exit 0")]
     assert await turns.conversation(found, 1000) == [steps]
     assert await inbox.rooms_with_work() == [ROOM]
     await turns.end(turn, Stop.DONE, Answer("All done."), Usage(5, 5), [Draft(ROOM, {"body": "All done."}, edits=live)])
-    assert await turns.unfinished(ROOM) is None
+    assert await turns.unfinished(ROOM) == []
     assert await inbox.rooms_with_work() == []
     assert (await turns.spending(ROOM)).usage == Usage(15, 7, 0.5)
     first, last = await outbox.unsent()
     await outbox.sent(first.id, "$live")
     [last] = await outbox.unsent()
     assert last.target == "$live"
+
+
+async def test_what_waits_is_known_by_conversation(database: Database) -> None:
+    inbox, thread = Inbox(database), EventId("$root")
+    rows = [("$1", None), ("$2", thread), ("$3", thread), ("$4", EventId("$late"))]
+    await inbox.commit(
+        batch("s1", *(Incoming(EventId(event), ROOM, ALICE, 1, Message(event, thread=place)) for event, place in rows))
+    )
+    one, two, three, four = await inbox.waiting(ROOM)
+    assert await inbox.queued_in(ROOM) == []
+    for row in (four, three, two, one):
+        await inbox.queue(row.seq, Draft(ROOM, {}, Rank.SIGN, "m.reaction", once=mark_of(row.seq)))
+    assert await inbox.queued_in(ROOM) == [None, thread, "$late"], "the one with the oldest first"
+    assert await inbox.do(counting_queued_in(ROOM, thread)) == 2
+    assert await inbox.count_queued(ROOM) == 4
+    first = await inbox.first(ROOM, thread)
+    assert first
+    assert (first.seq, first.queued) == (two.seq, True)
+    await inbox.done(one.seq)
+    await inbox.done(two.seq)
+    assert await inbox.queued_in(ROOM) == [thread, "$late"]
+    assert await inbox.first(ROOM, None) is None
+    assert await inbox.do(dropping_queued(ROOM, four.seq)) == 1
+    assert await inbox.queued_in(ROOM) == ["$late"]
 
 
 async def test_a_cleared_conversation_is_not_seen_again(database: Database) -> None:
@@ -451,6 +474,7 @@ async def test_a_database_from_before_turns_were_summed_is_brought_up_to_date_wi
           VALUES (5, 'Prompt', '{{"text": "x", "sender": "@alice:x"}}'),
                  (6, 'Prompt', '{{"text": "y", "sender": "@bob:x"}}');
         INSERT INTO ipc (room_id, name, body, state, turn_id) VALUES ('!room', 'n', '{{}}', 'done', 5);
+        INSERT INTO agent_sessions VALUES ('!room', 'gemini', 'goes on'), ('!other', 'gemini', 'of its threads');
     """)
     old.close()
     database = Database.open(tmp_path)
@@ -460,8 +484,9 @@ async def test_a_database_from_before_turns_were_summed_is_brought_up_to_date_wi
         assert (oldest.turn.id, oldest.turn.asked_by, oldest.turn.prompt_event, oldest.turn.live) == (5, ALICE, "$3", 1)
         assert (newest.turn.room_id, newest.turn.thread, newest.stop) == ("!other", "$thread", None)
         assert (await turns.spending(ROOM)).usage == Usage(10, 2, 0.5)
-        unfinished = await turns.unfinished(RoomId("!other"))
-        assert unfinished == newest.turn
+        assert await turns.unfinished(RoomId("!other")) == [newest.turn]
+        assert await Agents(database).session(oldest.turn.conversation_id, "gemini") == "goes on"
+        assert await Agents(database).session(newest.turn.conversation_id, "gemini") == ""
         assert await turns.conversation(newest.turn, 100) == [[Prompt("y", UserId("@bob:x"))]]
         for pragma, good in (("foreign_key_check", []), ("integrity_check", [("ok",)])):
             assert await database.run(lambda c, p=pragma: c.execute(f"PRAGMA {p}").fetchall()) == good  # type: ignore[misc]

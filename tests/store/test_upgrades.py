@@ -65,7 +65,6 @@ OWNED = frozenset(
         "turns",
         "cards",
         "agents_preferred",
-        "agent_sessions",
         "egress",
         "egress_presets",
         "agent_usage",
@@ -164,8 +163,7 @@ async def test_conversations_go_over_and_the_running_turn_is_unfinished_there(da
     await turns.show(second, Draft(OLD, {"body": "working"}, Rank.SIGN))
     await inbox.queue(seqs[2], Draft(OLD, {}, Rank.SIGN, "m.reaction", once=mark_of(seqs[2])))
     await move(database)
-    taken_up = await turns.unfinished(NEW)
-    assert taken_up
+    [taken_up] = await turns.unfinished(NEW)
     assert (taken_up.id, taken_up.thread, taken_up.live) == (second.id, None, None)
     assert await turns.conversation(taken_up, 1000) == [[Prompt("two", ALICE)]]
     assert (await turns.spending(NEW)).turns == 2

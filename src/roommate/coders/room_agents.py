@@ -13,7 +13,7 @@ from roommate.coders.lines import Lines
 from roommate.coders.plans import PLANS, Plan
 from roommate.errors import ToolError
 from roommate.ports import AgentLog, Emit, Hand
-from roommate.words import AgentReport, Exit, RoomId
+from roommate.words import IN_TURN, AgentReport, Exit, RoomId
 
 NAMES = 1000
 """Bytes of the names of programs that are there."""
@@ -46,10 +46,13 @@ class Choice:
 
 
 class RoomAgents:
-    """Implements ports.Agents. Runs of one agent take turns, since they go on with one session."""
+    """Implements ports.Agents for one turn. Runs of one agent come after each other, since they go on with one session:
+    that of the conversation, so that other turns of the room may ask the same agent meanwhile."""
 
-    def __init__(self, room_id: RoomId, choice: Choice, log: AgentLog) -> None:
+    def __init__(self, room_id: RoomId, choice: Choice, log: AgentLog, conversation: int = 0, turn: int = 0) -> None:
+        """Without a turn it says who is there."""
         self._room_id, self._choice, self._log = room_id, choice, log
+        self._conversation, self._turn = conversation, turn
         self._turns = {name: asyncio.Lock() for name in PLANS}
 
     @property
@@ -107,16 +110,16 @@ class RoomAgents:
         return list(dict.fromkeys([*chosen, *self.names])) or list(PLANS)
 
     async def _work(self, plan: Plan, role: str, prompt: str, hand: Hand, call_id: str, emit: Emit) -> AgentReport:
-        session = await self._log.session(self._room_id, plan.name)
+        session = await self._log.session(self._conversation, plan.name)
         account = Account(call_id, emit)
         ended = await self._run(plan, role, prompt, session, hand, account)
         if session and not account.session and not ended.timed_out and ended.code != 0:
             account = Account(call_id, emit)  # it does not know the session: its files are gone, most likely
             ended = await self._run(plan, role, prompt, "", hand, account)
         if account.session and account.session != session:
-            await self._log.keep_session(self._room_id, plan.name, account.session)
-        wrong = await _wrong(plan, account, ended, hand)
-        transcript = f"{FOLDER}/{time.strftime('%Y%m%d-%H%M%S')}-{plan.name}.md"
+            await self._log.keep_session(self._conversation, plan.name, account.session)
+        wrong = await _wrong(plan, account, ended, hand, self._errors(plan))
+        transcript = f"{FOLDER}/{time.strftime('%Y%m%d-%H%M%S')}-{self._turn}-{plan.name}.md"
         content = f"# {plan.title}\n\n{prompt}\n{account.transcript}".encode("utf-8", "replace")
         try:
             await hand.write(transcript, content)
@@ -138,8 +141,8 @@ class RoomAgents:
 
         command = plan.command(prompt, model, session)
         ended = await hand.run(
-            ["sh", "-c", _START, _errors(plan), *command],
-            env={**plan.environment_of(model), ROLE: role},
+            ["sh", "-c", _START, self._errors(plan), *command],
+            env={**plan.environment_of(model), ROLE: role, IN_TURN: f"{self._turn}"},
             timeout=self._choice.seconds,
             on_output=take,
         )
@@ -148,12 +151,12 @@ class RoomAgents:
                 account.take(event)
         return ended
 
+    def _errors(self, plan: Plan) -> str:
+        """The file of what it says on stderr: no other run writes there meanwhile."""
+        return f"{FOLDER}/{plan.name}-{self._conversation}.stderr"
 
-def _errors(plan: Plan) -> str:
-    return f"{FOLDER}/{plan.name}.stderr"
 
-
-async def _wrong(plan: Plan, account: Account, ended: Exit, hand: Hand) -> str:
+async def _wrong(plan: Plan, account: Account, ended: Exit, hand: Hand, errors: str) -> str:
     """What went wrong, in words; empty when nothing did."""
     if ended.timed_out:
         return f"{plan.name} was stopped after {ended.seconds:.0f} s; asked again it goes on where it was."
@@ -161,8 +164,8 @@ async def _wrong(plan: Plan, account: Account, ended: Exit, hand: Hand) -> str:
         return ""
     why = account.error or account.complaint
     if not why:
-        size = (await hand.read(_errors(plan), limit=0)).size
-        content = (await hand.read(_errors(plan), max(0, size - 2000), 2000)).content
+        size = (await hand.read(errors, limit=0)).size
+        content = (await hand.read(errors, max(0, size - 2000), 2000)).content
         why = content.decode("utf-8", "replace").strip() or f"exit code {ended.code}"
     return f"{plan.name} failed: {why}"
 

@@ -15,19 +15,22 @@ from roommate.chat.view import plain
 from roommate.config import Settings
 from roommate.errors import Misused
 from roommate.house import Resident
-from roommate.operations import Ask, Call, Change, OfRoom, Who, changing, operation
+from roommate.operations import Ask, Call, Change, OfRoom, Who, changing, form, operation
 from roommate.ports import Sandboxes
 from roommate.printable import block, span
 from roommate.questions import Decide
-from roommate.store import Card, Rooms, Transaction
-from roommate.store.agents import forgetting_sessions
+from roommate.store import Card, Rooms, Turn, Work
 from roommate.store.rooms import setting_model, setting_prompt
-from roommate.store.turns import clearing
+from roommate.store.turns import clearing, clearing_all
 from roommate.words import CardKind, EventId, Question, RoomId, UserId
 
 CARD_SECONDS = 3600
 DEFAULT, NONE = "default", "none"
 LONGEST_PROMPT = 4000
+
+
+class Reset(OfRoom):
+    all: Annotated[bool, Field(description="All conversations of the room.")] = False
 
 
 class Chosen(OfRoom):
@@ -41,6 +44,8 @@ class Told(OfRoom):
 @dataclass(frozen=True, slots=True)
 class Forgotten:
     turns: int
+    everywhere: bool
+    """Of all conversations of the room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,8 @@ class Model:
 
 def _forgotten(forgotten: Forgotten) -> str:
     many = f"{forgotten.turns} turn{'' if forgotten.turns == 1 else 's'}"
-    return f"Forgotten: {many} of this conversation. The files are still there."
+    where = "all conversations here" if forgotten.everywhere else "this conversation"
+    return f"Forgotten: {many} of {where}. The files are still there."
 
 
 def resetting(sandboxes: Sandboxes, resident: Callable[[RoomId], Resident]) -> Decide:
@@ -61,7 +67,7 @@ def resetting(sandboxes: Sandboxes, resident: Callable[[RoomId], Resident]) -> D
     async def decide(card: Card, choice: str, by: UserId) -> str:
         if choice == voice.NO:
             return "Nothing was deleted."
-        await resident(card.room_id).stop_turn(by)
+        await resident(card.room_id).stop(by)
         await sandboxes.reset_workspace(card.room_id)
         return f"The workspace is empty now, as {by} decided."
 
@@ -84,19 +90,26 @@ class Conversation:
     rooms: Rooms
     resident: Callable[[RoomId], Resident]
 
-    @operation("rooms.reset", reads=_forgotten, who=Who.ANYONE, audit="reset", chat="reset", cli="rooms reset")
-    async def reset(self, params: OfRoom, call: Call) -> Change[Forgotten]:
-        """Forgets the conversation; the files stay."""
-        room_id = call.its_room
-        clear = clearing(room_id, EventId(call.thread) if call.thread else None)
-        forget = forgetting_sessions(room_id)
+    @operation(
+        "rooms.reset",
+        reads=_forgotten,
+        who=Who.ANYONE,
+        audit="reset",
+        chat=(form("reset", all=False), form("reset all", all=True)),
+        cli="rooms reset",
+    )
+    async def reset(self, params: Reset, call: Call) -> Change[Forgotten]:
+        """Forgets this conversation, with `all` every one of the room; the files stay."""
+        room_id, thread, everywhere = call.its_room, call.thread, params.all or call.here is None
+        clear = clearing_all(room_id) if everywhere else clearing(room_id, EventId(thread) if thread else None)
 
-        def work(c: Transaction) -> Forgotten:
-            turns = clear(c)
-            forget(c)
-            return Forgotten(turns)
+        def meant(turn: Turn) -> bool:
+            return everywhere or turn.thread == thread
 
-        return Change(work, carrier=lambda along: self.resident(room_id).stop_turn(UserId(call.name), along))
+        async def stop(along: Work[object]) -> None:
+            await self.resident(room_id).stop(UserId(call.name), meant, lambda stopped: along)
+
+        return Change(lambda c: Forgotten(clear(c), everywhere), carrier=stop)
 
     @operation("workspace.reset", who=Who.ANYONE, chat="reset workspace", cli="workspace reset")
     async def reset_workspace(self, params: OfRoom, call: Call) -> Ask:

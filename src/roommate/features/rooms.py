@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from roommate import amounts
 from roommate.chat import voice
@@ -15,7 +16,7 @@ from roommate.operations import Call, OfRoom, Params, Table, Who, operation
 from roommate.ports import Doors, Sandboxes
 from roommate.store import AgentUsages, Inbox, RoomRow, Turn, Turns
 from roommate.store import Rooms as RoomStore
-from roommate.words import AgentUsage, RoomId, Usage
+from roommate.words import AgentUsage, EventId, RoomId, Usage, UserId
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +30,21 @@ class RoomLine:
     encrypted: bool
     paused: str
     """By whom, empty when it is not."""
-    turn: int | None
-    """The one that runs."""
+    turns: Sequence[int]
+    """Those that run, the newest last."""
     waiting: int
     container: bool
     """It is up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A turn that runs: for how long, and in which thread; None is the main timeline."""
+
+    turn: int
+    asked_by: UserId
+    thread: EventId | None
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +52,7 @@ class RoomView:
     """A room at length. Tokens and cost (US dollars, None where no price is known) are of all its turns."""
 
     line: RoomLine
-    running: str
-    """For whom the turn runs, and for how long; empty where none does."""
+    running: Sequence[Running]
     sandbox: str
     prompt: str
     turns: int
@@ -66,7 +76,7 @@ def _listed(rooms: Sequence[RoomLine]) -> str:
     for line in rooms:
         about = [
             f"{line.members} members",
-            f"turn {line.turn}" if line.turn else "",
+            *(f"turn {turn}" for turn in line.turns),
             f"{line.waiting} waiting" if line.waiting else "",
             "container up" if line.container else "",
             f"paused by {line.paused}" if line.paused else "",
@@ -81,7 +91,7 @@ def _table(rooms: Sequence[RoomLine]) -> Table:
             line.room_id,
             line.name,
             str(line.members),
-            str(line.turn or ""),
+            ", ".join(map(str, line.turns)),
             str(line.waiting or ""),
             "up" if line.container else "",
             line.model,
@@ -89,7 +99,7 @@ def _table(rooms: Sequence[RoomLine]) -> Table:
         )
         for line in rooms
     ]
-    return Table(rows, ("room", "name", "members", "turn", "waiting", "container", "model", "paused"))
+    return Table(rows, ("room", "name", "members", "turns", "waiting", "container", "model", "paused"))
 
 
 def _shown(room: RoomView) -> str:
@@ -97,7 +107,7 @@ def _shown(room: RoomView) -> str:
     return "\n".join(
         (
             *([f"- paused by {line.paused}"] if line.paused else ()),
-            f"- turn: {f'number {line.turn} {room.running}' if line.turn else 'none runs'}",
+            *([_runs(line.room_id, one) for one in room.running] or ["- turn: none runs"]),
             f"- waiting: {line.waiting}",
             f"- model: `{line.model}`",
             f"- sandbox: {room.sandbox}",
@@ -105,6 +115,11 @@ def _shown(room: RoomView) -> str:
             *(f"- {one.agent} with `{one.model or 'a model'}`: {voice.spent(one.usage)}" for one in room.agents),
         )
     )
+
+
+def _runs(room_id: RoomId, one: Running) -> str:
+    thread = f" in [a thread](https://matrix.to/#/{quote(room_id)}/{quote(one.thread)})" if one.thread else ""
+    return f"- turn: number {one.turn} for {one.asked_by}{thread}, {voice.seconds(one.seconds)} so far"
 
 
 def _used(room: RoomView) -> Usage:
@@ -119,7 +134,10 @@ def _at_length(room: RoomView) -> Table:
         ("members", f"{line.members}, the bot among them"),
         ("encrypted", "yes" if line.encrypted else "no"),
         ("paused", f"by {line.paused}" if line.paused else "no"),
-        ("turn", f"{line.turn} {room.running}" if line.turn else "none runs"),
+        *(
+            ("turn", f"{one.turn} for {one.asked_by}{' in a thread' if one.thread else ''}, {amounts.age(one.seconds)}")
+            for one in room.running
+        ),
         ("waiting", str(line.waiting)),
         ("model", line.model),
         ("prompt", room.prompt or "none of its own"),
@@ -156,18 +174,18 @@ class Rooms:
     async def list(self, params: Params, call: Call) -> Sequence[RoomLine]:
         """Shows the rooms that the bot is in: what runs, what waits, what is paused."""
         queues = await self.inbox.queues()
-        running = {turn.room_id: turn for turn in await self.turns.running()}
-        return [self._line(row, running.get(row.room_id), queues.get(row.room_id, 0)) for row in await self.rooms.all()]
+        running = await self.turns.running()
+        return [self._line(row, running, queues.get(row.room_id, 0)) for row in await self.rooms.all()]
 
     @operation("rooms.show", reads=_shown, terminal=_at_length, who=Who.ANYONE, chat="status", cli="rooms show")
     async def show(self, params: OfRoom, call: Call) -> RoomView:
         """Says what runs in a room, what waits, the model, the sandbox and the cost so far."""
         row = await self.rooms.get(call.its_room)
-        turn = next((turn for turn in await self.turns.running() if turn.room_id == row.room_id), None)
+        running = await self.turns.unfinished(row.room_id)
         spending = await self.turns.spending(row.room_id)
         return RoomView(
-            line=self._line(row, turn, await self.inbox.count_queued(row.room_id)),
-            running=f"for {turn.asked_by}, {voice.seconds(time.time() - turn.started)} so far" if turn else "",
+            line=self._line(row, running, await self.inbox.count_queued(row.room_id)),
+            running=[Running(turn.id, turn.asked_by, turn.thread, time.time() - turn.started) for turn in running],
             sandbox=await self.sandboxes.describe(row.room_id),
             prompt=row.prompt or "",
             turns=spending.turns,
@@ -189,7 +207,7 @@ class Rooms:
         may = {Who.HOST: "on the host", Who.OPERATORS: "an operator", Who.ANYONE: "one of those who may ask"}[call.may]
         return Rights(settings.operator_ids, settings.allowed_globs, may, row.joined)
 
-    def _line(self, row: RoomRow, turn: Turn | None, waiting: int) -> RoomLine:
+    def _line(self, row: RoomRow, running: Sequence[Turn], waiting: int) -> RoomLine:
         pause = self.holds.of(row.room_id)
         return RoomLine(
             room_id=row.room_id,
@@ -198,7 +216,7 @@ class Rooms:
             model=row.model or self.settings().llm_model,
             encrypted=row.encrypted,
             paused=pause.by if pause else "",
-            turn=turn.id if turn else None,
+            turns=[turn.id for turn in running if turn.room_id == row.room_id],
             waiting=waiting,
             container=self.sandboxes.up(row.room_id),
         )

@@ -13,10 +13,10 @@ from roommate.amounts import age, cost
 from roommate.errors import NotFound
 from roommate.house import Resident
 from roommate.operations import Call, Change, OfRoom, OfRoomOrAll, Params, Short, Table, Unchanged, Who, form, operation
-from roommate.store import Transaction, TurnRow, Work
+from roommate.store import Transaction, Turn, TurnRow, Work
 from roommate.store import Turns as TurnStore
-from roommate.store.inbox import counting_queued, dropping_queued
-from roommate.words import Answer, Prompt, RoomId, Step, ToolResult, UserId
+from roommate.store.inbox import counting_queued, counting_queued_in, dropping_queued
+from roommate.words import Answer, EventId, Prompt, RoomId, Step, ToolResult, UserId
 
 RUNNING = "running"
 ALL_ROWS = 1 << 62
@@ -32,7 +32,7 @@ class OfTurn(Params):
 
 
 class Stopped(OfRoom):
-    all: Annotated[bool, Field(description="Drop what waits as well.")] = False
+    all: Annotated[bool, Field(description="All that runs in the room, and drop what waits.")] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +69,11 @@ class TurnView:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """`stopped`: something ran. `dropped` and `waiting` count messages."""
+    """`stopped` counts turns; `elsewhere` those that go on in other conversations of the room. `dropped` and `waiting`
+    count messages."""
 
-    stopped: bool
+    stopped: int
+    elsewhere: int
     dropped: int
     waiting: int
 
@@ -129,7 +131,11 @@ def _shown(turn: TurnView) -> str:
 
 
 def _stopped(stop: Stop) -> str:
-    parts = ["Stopped." if stop.stopped else "Nothing runs."]
+    nothing = "Nothing runs in this conversation." if stop.elsewhere else "Nothing runs."
+    parts = [f"{stop.stopped} turns stopped." if stop.stopped > 1 else "Stopped." if stop.stopped else nothing]
+    if stop.elsewhere:
+        others = "1 turn runs" if stop.elsewhere == 1 else f"{stop.elsewhere} turns run"
+        parts.append(f"Elsewhere in this room {others}: `!stop all` stops all.")
     if stop.dropped:
         parts.append(f"{stop.dropped} waiting message{'' if stop.dropped == 1 else 's'} dropped.")
     if stop.waiting:
@@ -169,17 +175,17 @@ class Turns:
         Its end and the word of it are stored together.
         """
         row, _ = await self._get(params.turn)
-        resident = self.resident(row.turn.room_id)
         over = NotFound(f"turn {params.turn} does not run: {_line(row).state}")
-        # A turn that a pause holds since a restart is not there yet.
-        its_own = resident.running is None or resident.running.turn.id == params.turn
-        if row.stop is not None or not its_own:
+        if row.stop is not None:
             raise over
 
-        async def stop(along: Work[object]) -> bool:
-            if not await resident.stop_turn(UserId(call.name), along):
+        def meant(turn: Turn) -> bool:
+            return turn.id == params.turn
+
+        async def stop(along: Work[object]) -> None:
+            resident = self.resident(row.turn.room_id)
+            if not await resident.stop(UserId(call.name), meant, lambda stopped: along if stopped else None):
                 raise over
-            return True
 
         return Change(lambda c: f"Turn {params.turn} is stopped.", carrier=stop, room_id=row.turn.room_id)
 
@@ -193,20 +199,31 @@ class Turns:
         cli="turns stop",
     )
     async def stop(self, params: Stopped, call: Call) -> Change[Stop]:
-        """Stops what runs in a room, at once; with `all` what waits is dropped as well."""
-        room_id = call.its_room
-        drop, count = dropping_queued(room_id, call.seq or ALL_ROWS), counting_queued(room_id)
+        """Stops what runs in this conversation, at once; with `all` all that runs and waits in the room."""
+        room_id, thread, everywhere = call.its_room, call.thread, params.all or call.here is None
+        drop = dropping_queued(room_id, call.seq or ALL_ROWS)
+        here = counting_queued_in(room_id, EventId(thread) if thread else None)
+        count = counting_queued(room_id) if everywhere else here
+        resident, stopped = self.resident(room_id), 0
 
-        def work(c: Transaction, *, stopped: bool) -> Stop | Unchanged[Stop]:
+        def meant(turn: Turn) -> bool:
+            return everywhere or turn.thread == thread
+
+        def work(c: Transaction) -> Stop | Unchanged[Stop]:
             dropped = drop(c) if params.all else 0
-            result = Stop(stopped, dropped, count(c))
+            elsewhere = sum(not meant(turn) for turn in resident.running)
+            result = Stop(stopped, elsewhere, dropped, count(c))
             return result if stopped or dropped else Unchanged(result)
 
-        return Change(
-            lambda c: work(c, stopped=False),
-            carrier=lambda along: self.resident(room_id).stop_turn(UserId(call.name), along),
-            carried=lambda c: work(c, stopped=True),
-        )
+        async def stop(along: Work[object]) -> None:
+            def counted(turns: int) -> Work[object]:
+                nonlocal stopped
+                stopped = turns
+                return along
+
+            await resident.stop(UserId(call.name), meant, counted)
+
+        return Change(work, carrier=stop)
 
     async def _get(self, turn_id: int) -> tuple[TurnRow, Sequence[Step]]:
         if found := await self.turns.get(turn_id):

@@ -110,8 +110,7 @@ class Change(Generic[R]):
     leaves all of it or nothing.
 
     `work` does it and gives the result; it must not wait for anything. `after` is called when all of it is on the disk,
-    as a start would see it there. Where somebody else's transaction has to take it along, `carrier` is given it with
-    `carried` for the work, and gives False where that did not come about: then `work` is done by itself.
+    as a start would see it there. Where it has to be a part of somebody else's transaction, `carrier` does it there.
     """
 
     work: Work[R | Unchanged[R]]
@@ -122,8 +121,7 @@ class Change(Generic[R]):
     """How it was done, for the audit log."""
     room_id: RoomId | None = None
     """Where it was done, where the parameters do not say so."""
-    carrier: Callable[[Work[object]], Awaitable[bool]] | None = None
-    carried: Work[R | Unchanged[R]] | None = None
+    carrier: Callable[[Work[object]], Awaitable[object]] | None = None
 
 
 def changing(

@@ -92,8 +92,7 @@ class Operations:
         if change is None:
             await self._store(settling(lambda c: acted))
             return result
-        carried = change.carrier and await change.carrier(settling(change.carried or change.work))
-        done = carried or await self._store(settling(change.work))
+        done = await (change.carrier or self._store)(settling(change.work))
         if done and change.after:
             await change.after()
         return result

@@ -46,6 +46,7 @@ class _Report(BaseModel):
     seconds: float | None = Field(None, ge=0, le=1e7, allow_inf_nan=False)
     exit_code: int | None = Field(None, ge=-255, le=255)
     text: Annotated[str, _cut(TEXT)] = Field("", validation_alias=AliasChoices("text", "message"))
+    turn: int | None = Field(None, ge=1, lt=1 << 63)
     asks: str = Field("", pattern=r"^[0-9A-Za-z]{0,64}$")
     command: Annotated[str, _cut(COMMAND)] = Field(
         "", validation_alias=AliasChoices("command", "summary", "title"), exclude=True

@@ -1,4 +1,4 @@
-"""Which coding agents a room asks first, and the sessions that it has with them."""
+"""Which coding agents a room asks first, and the sessions that its conversations have with them."""
 
 from __future__ import annotations
 
@@ -22,28 +22,17 @@ class Agents:
         )
         return tuple(row[0].split()) if row else ()
 
-    async def session(self, room_id: RoomId, agent: str) -> str:
-        row = await self._db.run(
-            lambda c: c.execute(
-                "SELECT session FROM agent_sessions WHERE room_id=? AND agent=?", (room_id, agent)
-            ).fetchone()
-        )
+    async def session(self, conversation_id: int, agent: str) -> str:
+        query = "SELECT session FROM agent_sessions WHERE conversation_id=? AND agent=?"
+        row = await self._db.run(lambda c: c.execute(query, (conversation_id, agent)).fetchone())
         return row[0] if row else ""
 
-    async def keep_session(self, room_id: RoomId, agent: str, session: str) -> None:
-        await self._db.run(
-            lambda c: c.execute(
-                "INSERT OR REPLACE INTO agent_sessions (room_id, agent, session) VALUES (?, ?, ?)",
-                (room_id, agent, session),
-            )
-        )
+    async def keep_session(self, conversation_id: int, agent: str, session: str) -> None:
+        query = "INSERT OR REPLACE INTO agent_sessions (conversation_id, agent, session) VALUES (?, ?, ?)"
+        await self._db.run(lambda c: c.execute(query, (conversation_id, agent, session)))
 
 
 def preferring(room_id: RoomId, role: str, agents: Sequence[str]) -> Work[object]:
     """No agents at all: as the operator of the daemon has set it."""
     query = "INSERT OR REPLACE INTO agents_preferred (room_id, role, agents) VALUES (?, ?, ?)"
     return lambda c: c.execute(query, (room_id, role, " ".join(agents)))
-
-
-def forgetting_sessions(room_id: RoomId) -> Work[object]:
-    return lambda c: c.execute("DELETE FROM agent_sessions WHERE room_id=?", (room_id,))

@@ -19,12 +19,14 @@ from roommate.words import (
     Deed,
     Draft,
     Edit,
+    EventId,
     Incoming,
     Message,
     Redaction,
     RoomId,
     SyncBatch,
     Tombstone,
+    UserId,
 )
 
 T = TypeVar("T")
@@ -126,12 +128,23 @@ class Inbox:
                     ORDER BY seq LIMIT ?""",  # noqa: S608 — one of two texts of ours
                 (room_id, most),
             )
-            return [
-                Waiting(seq, Incoming(event_id, room, sender, sent_at, decode(kind, body)), state == "queued")
-                for seq, event_id, room, sender, sent_at, kind, body, state in rows
-            ]
+            return [_waiting(*row) for row in rows]
 
         return await self._db.run(work)
+
+    async def queued_in(self, room_id: RoomId) -> Sequence[EventId | None]:
+        """The threads of a room where messages wait for their turn, None for its main timeline; the one with the oldest
+        first."""
+        query = "SELECT thread FROM inbox WHERE room_id=? AND state='queued' GROUP BY thread ORDER BY min(seq)"
+        rows = await self._db.run(lambda c: c.execute(query, (room_id,)).fetchall())
+        return [EventId(thread) if thread else None for (thread,) in rows]
+
+    async def first(self, room_id: RoomId, thread: EventId | None) -> Waiting | None:
+        """The message that has waited longest there; None when there is none any more."""
+        query = """SELECT seq, event_id, room_id, sender, sent_at, kind, body, state FROM inbox
+                   WHERE room_id=? AND thread=? AND state='queued' ORDER BY seq LIMIT 1"""
+        row = await self._db.run(lambda c: c.execute(query, (room_id, thread or "")).fetchone())
+        return _waiting(*row) if row else None
 
     async def do(self, work: Work[T]) -> T:
         return await self._db.run(work)
@@ -155,7 +168,7 @@ class Inbox:
 
     async def queues(self) -> Mapping[RoomId, int]:
         """How many messages wait for their turn, by room."""
-        query = "SELECT room_id, count(*) FROM inbox WHERE state='queued' AND state!='done' GROUP BY room_id"
+        query = "SELECT room_id, count(*) FROM inbox WHERE state='queued' GROUP BY room_id"
         return await self._db.run(lambda c: dict(c.execute(query).fetchall()))
 
 
@@ -168,17 +181,22 @@ def dropping_queued(room_id: RoomId, before: int) -> Work[int]:
     """Forget the messages that wait for their turn and came before this row; gives how many."""
 
     def work(c: sqlite3.Connection) -> int:
-        query = "SELECT seq FROM inbox WHERE room_id=? AND state='queued' AND state!='done' AND seq < ?"
+        query = "SELECT seq FROM inbox WHERE room_id=? AND state='queued' AND seq < ?"
         return sum(take(c, seq) for (seq,) in c.execute(query, (room_id, before)).fetchall())
 
     return work
 
 
 def counting_queued(room_id: RoomId) -> Work[int]:
-    """How many messages wait for their turn."""
-    # Said twice, since the index of what waits is used only where its own condition stands.
-    query = "SELECT count(*) FROM inbox WHERE room_id=? AND state='queued' AND state!='done'"
+    """How many messages wait for their turn, in all conversations of the room."""
+    query = "SELECT count(*) FROM inbox WHERE room_id=? AND state='queued'"
     return lambda c: int(c.execute(query, (room_id,)).fetchone()[0])
+
+
+def counting_queued_in(room_id: RoomId, thread: EventId | None) -> Work[int]:
+    """How many do in this conversation."""
+    query = "SELECT count(*) FROM inbox WHERE room_id=? AND thread=? AND state='queued'"
+    return lambda c: int(c.execute(query, (room_id, thread or "")).fetchone()[0])
 
 
 def closing(seq: int, deal: Callable[[sqlite3.Connection], tuple[Sequence[Draft], Sequence[Deed]]]) -> Work[bool]:
@@ -206,6 +224,11 @@ def answering(c: sqlite3.Connection, seq: int, drafts: Sequence[Draft]) -> Seque
         replace(draft, content={**draft.content, ANSWERS: event}) if draft.event_type == "m.room.message" else draft
         for draft in drafts
     ]
+
+
+def _waiting(seq: int, event: str, room: str, sender: str, sent_at: int, kind: str, body: str, state: str) -> Waiting:
+    incoming = Incoming(EventId(event), RoomId(room), UserId(sender), sent_at, decode(kind, body))
+    return Waiting(seq, incoming, state == "queued")
 
 
 _IN_ITS_ROOM = """event_id=? AND room_id IN (

@@ -273,6 +273,22 @@ STEPS = (
     ) WITHOUT ROWID;
     CREATE INDEX upgrades_into ON upgrades (new);
     """,
+    # Conversations run side by side: each has its own messages that wait, and its own sessions with coding agents.
+    """
+    ALTER TABLE inbox ADD COLUMN thread TEXT NOT NULL
+      GENERATED ALWAYS AS (coalesce(json_extract(body, '$.thread'), '')) VIRTUAL;
+    CREATE INDEX inbox_queued ON inbox (room_id, thread, seq) WHERE state = 'queued';
+    CREATE TABLE agent_sessions_anew (           -- what a coding agent goes on with
+        conversation_id INTEGER NOT NULL REFERENCES conversations (id),
+        agent TEXT NOT NULL,
+        session TEXT NOT NULL,
+        PRIMARY KEY (conversation_id, agent)
+    ) WITHOUT ROWID;
+    INSERT INTO agent_sessions_anew
+      SELECT id, agent, session FROM agent_sessions JOIN conversations USING (room_id) WHERE thread = '';
+    DROP TABLE agent_sessions;
+    ALTER TABLE agent_sessions_anew RENAME TO agent_sessions;
+    """,
 )
 
 

@@ -34,6 +34,11 @@ class RoomRow:
         """There may be others than one person and the bot."""
         return not 0 < self.joined <= 2
 
+    @property
+    def moving(self) -> bool:
+        """What another room owns is about to come here, or what this one owns to go: no turn begins meanwhile."""
+        return self.replaces or self.replaced == "open"
+
 
 _COLUMNS = """room_id, membership, joined, encrypted, model, prompt, name,
   (SELECT state FROM upgrades WHERE old = room_id),

@@ -101,14 +101,10 @@ class Turns:
 
         return await self._db.run(work)
 
-    async def unfinished(self, room_id: RoomId) -> Turn | None:
-        """The turn that a crash or a restart left."""
-
-        def work(c: sqlite3.Connection) -> Turn | None:
-            row = c.execute("SELECT id FROM turns WHERE stop IS NULL AND room_id = ? ORDER BY id LIMIT 1", (room_id,))
-            return _turn(c, found[0]) if (found := row.fetchone()) else None
-
-        return await self._db.run(work)
+    async def unfinished(self, room_id: RoomId) -> Sequence[Turn]:
+        """The turns that a crash or a restart left, oldest first."""
+        query = "SELECT id FROM turns WHERE stop IS NULL AND room_id = ? ORDER BY id"
+        return await self._db.run(lambda c: [_turn(c, turn) for (turn,) in c.execute(query, (room_id,)).fetchall()])
 
     async def conversation(self, turn: Turn, most: int) -> Sequence[Sequence[Step]]:
         """The conversation up to this turn, which is the last: its newest turns, until they have more than `most`
@@ -199,20 +195,28 @@ class Turns:
 
 
 def clearing(room_id: RoomId, thread: EventId | None) -> Work[int]:
-    """Forget a conversation; gives how many turns of it the model will not see any more."""
+    """Forget a conversation, its sessions with coding agents too; gives how many turns of it the model will not see any
+    more."""
+    query = "SELECT id, cleared FROM conversations WHERE room_id=? AND thread=?"
+    return lambda c: _clear(c, c.execute(query, (room_id, thread or "")).fetchall())
 
-    def work(c: sqlite3.Connection) -> int:
-        key = (room_id, thread or "")
-        row = c.execute("SELECT id, cleared FROM conversations WHERE room_id=? AND thread=?", key).fetchone()
-        if row is None:
-            return 0
+
+def clearing_all(room_id: RoomId) -> Work[int]:
+    """Forget all conversations of a room."""
+    query = "SELECT id, cleared FROM conversations WHERE room_id=?"
+    return lambda c: _clear(c, c.execute(query, (room_id,)).fetchall())
+
+
+def _clear(c: sqlite3.Connection, conversations: Sequence[tuple[int, int]]) -> int:
+    turns = 0
+    for row in conversations:
         [count, last] = c.execute(
             "SELECT count(*), max(id) FROM turns WHERE conversation_id=? AND id>?", row
         ).fetchone()
         c.execute("UPDATE conversations SET cleared=coalesce(?, cleared) WHERE id=?", (last, row[0]))
-        return int(count)
-
-    return work
+        c.execute("DELETE FROM agent_sessions WHERE conversation_id=?", (row[0],))
+        turns += int(count)
+    return turns
 
 
 def _add(c: sqlite3.Connection, turn_id: int, step: Step) -> None:

@@ -45,7 +45,6 @@ _GO_OVER = (
     "UPDATE OR IGNORE egress SET room_id=?2 WHERE room_id=?1",
     "UPDATE OR IGNORE repos SET room_id=?2 WHERE room_id=?1",
     "UPDATE OR IGNORE agents_preferred SET room_id=?2 WHERE room_id=?1",
-    "UPDATE OR IGNORE agent_sessions SET room_id=?2 WHERE room_id=?1",
     "UPDATE OR IGNORE egress_presets SET room_id=?2 WHERE room_id=?1",
     "UPDATE OR IGNORE pauses SET room_id=?2 WHERE room_id=?1",
     "UPDATE OR IGNORE ipc SET room_id=?2 WHERE room_id=?1",
@@ -55,7 +54,6 @@ _STAY_BEHIND = (
     "DELETE FROM egress WHERE room_id=?",
     "DELETE FROM repos WHERE room_id=?",
     "DELETE FROM agents_preferred WHERE room_id=?",
-    "DELETE FROM agent_sessions WHERE room_id=?",
     "DELETE FROM egress_presets WHERE room_id=?",
     "DELETE FROM pauses WHERE room_id=?",
     "DELETE FROM ipc WHERE room_id=?",
@@ -221,6 +219,7 @@ def _move_conversations(c: sqlite3.Connection, old: RoomId, new: RoomId) -> None
         if there:
             c.execute("UPDATE turns SET conversation_id=? WHERE conversation_id=?", (conversation, there[0]))
             c.execute("UPDATE conversations SET cleared=max(cleared, ?) WHERE id=?", (there[1], conversation))
+            c.execute("DELETE FROM agent_sessions WHERE conversation_id=?", (there[0],))
             c.execute("DELETE FROM conversations WHERE id=?", (there[0],))
         c.execute("UPDATE conversations SET room_id=?, thread=? WHERE id=?", (new, kept, conversation))
 

@@ -55,7 +55,12 @@ async def run(asked: RunCommand, call: Call) -> Outcome:
     timeout = min(asked.timeout or call.ports.command_timeout, longest)
     with watched(call) as (printed, take):
         ended = await call.hand.run(
-            asked.command, cwd=asked.cwd or WORKSPACE, timeout=timeout, on_output=take, spill_after=keep
+            asked.command,
+            cwd=asked.cwd or WORKSPACE,
+            env=dict(call.ports.env),
+            timeout=timeout,
+            on_output=take,
+            spill_after=keep,
         )
     text = shown(printed.excerpt(), ended.spilled or "")
     how = ending(ended)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -65,7 +63,6 @@ class RoomTools:
         """`hand` brings up the room's hand where needed."""
         self._hand, self._ports, self._sources = hand, ports, sources
         self._offered = offered(ports, sources)
-        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     @property
     def specs(self) -> Sequence[ToolSpec]:
@@ -106,7 +103,7 @@ class RoomTools:
     async def _do(self, one: Tool[Any], asked: Any, call: Call) -> Outcome:
         if not one.turns:
             return await one.do(asked, call)
-        async with self._turns[one.turns]:
+        async with self._ports.locks[one.turns]:
             return await one.do(asked, call)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from roommate.ports import Agents, Emit, Hand, Proposals, Share
@@ -34,6 +36,10 @@ class TurnPorts:
     proposals: Proposals | None = None
     sees: Callable[[], bool] = lambda: False
     """The model takes pictures."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Of commands, besides the room's."""
+    locks: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    """By `Tool.turns`: those of the room, whose turns share them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +70,7 @@ class Tool(Generic[Asked]):
     sandbox: bool = True
     """The room's container has to be up for it."""
     turns: str = ""
-    """Calls of tools with the same word here come after each other."""
+    """Calls of tools with the same word here come after each other, in the whole room."""
 
 
 Source = Sequence[Tool[Any]] | Callable[[TurnPorts], Sequence[Tool[Any]]]
