@@ -216,7 +216,7 @@ def test_one_module_reads_the_environment() -> None:
     [
         (
             "roommate.cli.app",
-            ["asyncio", "nio", "litellm", "podman", "pydantic", "prompt_toolkit", "aiohttp", "sqlite3"],
+            ["asyncio", "nio", "litellm", "podman", "pydantic", "prompt_toolkit", "aiohttp", "sqlite3", "roommate.app"],
         ),
         ("roommate.cli.remote", ["asyncio", "typer", "rich", "pydantic", "aiohttp", "sqlite3", "subprocess"]),
         ("roommate.cli.status", ["asyncio", "typer", "rich", "pydantic", "aiohttp", "sqlite3", "subprocess"]),

@@ -149,5 +149,7 @@ async def test_without_a_daemon_the_command_line_says_what_is_wrong(tmp_path: Pa
     code, out, err = await roommate(tmp_path, "rooms", "pause", STATE_DIR=str(tmp_path))
     assert (code, out, "no daemon is running here" in err) == (3, "", True)
     assert (await roommate(tmp_path, "rooms", "pause", "--loud"))[0] == 2
+    completing = {"_ROOMMATE_COMPLETE": "complete_bash", "COMP_WORDS": "roommate rooms pa", "COMP_CWORD": "2"}
+    assert await roommate(tmp_path, **completing) == (0, "pause\n", "")
     code, out, _ = await roommate(tmp_path, "rooms", "pause", "--help", COLUMNS="200")
     assert (code, "Holds back what is said in a room" in out, "A room; without one: all of them." in out) == (0, 1, 1)

@@ -38,9 +38,9 @@ def main() -> None:
                 # Is there no such word, or no daemon? Then what Typer says of the line comes first.
                 if not isinstance(wrong, errors.NotRunning) and (len(sys.argv) > 2 or wrong.exit_code != 2):
                     raise
-        from roommate.cli.app import complete
+        from roommate.cli.app import app, complete
 
-        complete()()
+        (app if remote.is_local(sys.argv[1:]) else complete())()
     except* errors.RoommateError as group:
         error = errors.first(group)
         sys.stderr.write(f"roommate: {printable('; '.join(str(error).splitlines()))}\n")

@@ -14,7 +14,7 @@ from roommate.cli import operating, sandbox, typed, workspace
 
 T = TypeVar("T")
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 image_app = typer.Typer(no_args_is_help=True, help="The image of the rooms' containers.")
 app.add_typer(image_app, name="image")
 backup_app = typer.Typer(invoke_without_command=True, help="Back up the whole state; verify backups.")

@@ -30,8 +30,13 @@ METHOD = "operations.cli"
 
 def knows(arguments: Sequence[str]) -> bool:
     """Is this for the daemon?"""
-    words = {" ".join(arguments[:count]) for count in (1, 2)}
-    return bool(arguments) and not arguments[0].startswith("-") and not words & LOCAL and "--help" not in arguments
+    ours = is_local(arguments) or "--help" in arguments
+    return bool(arguments) and not arguments[0].startswith("-") and not ours
+
+
+def is_local(arguments: Sequence[str]) -> bool:
+    """Has it nothing to do with what is declared?"""
+    return not LOCAL.isdisjoint(" ".join(arguments[:count]) for count in (1, 2))
 
 
 def run(arguments: Sequence[str]) -> None:

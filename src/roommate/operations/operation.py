@@ -181,11 +181,7 @@ class Operation(Generic[F, P, R]):
 
     def of(self, feature: F) -> Bound:
         """It, with all that it needs in order to be done."""
-
-        async def act(params: Any, call: Call) -> Any:
-            return await self.act(feature, params, call)
-
-        return Bound(self, act)
+        return Bound(self, feature)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +189,7 @@ class Bound:
     """An operation that can be done."""
 
     operation: Operation[Any, Any, Any]
-    act: Callable[[Any, Call], Awaitable[Any]]
+    feature: Any
 
 
 def operation(

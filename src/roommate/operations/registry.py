@@ -49,7 +49,7 @@ class Operations:
                 raise self._refusal(operation)
             if named := getattr(params, "room", ""):
                 call = replace(call, room=call.here if named == call.here else await self._find(named))
-            acted = await bound.act(params, call)
+            acted = await operation.act(bound.feature, params, call)
             if isinstance(acted, Ask):
                 question = acted.question
                 deeds = [call.deed(operation.audit, subject=question.subject)] if operation.audit else []
