@@ -8,21 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
-from roommate.words import (
-    Answer,
-    Arrived,
-    Gone,
-    HookEvent,
-    Invite,
-    Message,
-    Prompt,
-    Reaction,
-    Tombstone,
-    ToolCall,
-    ToolResult,
-    Unknown,
-    Unreadable,
-)
+from roommate import words
+from roommate.words import Answer, ToolCall, Unknown
 
 log = logging.getLogger(__name__)
 
@@ -32,17 +19,17 @@ HOOK = "HookEvent"
 """Of a table that holds nothing else, and no tags."""
 
 TAGS: Mapping[str, type[Any]] = {
-    PROMPT: Prompt,
+    PROMPT: words.Prompt,
     "Answer": Answer,
-    "ToolResult": ToolResult,
-    MESSAGE: Message,
-    REACTION: Reaction,
-    "Unreadable": Unreadable,
-    "Invite": Invite,
-    "Arrived": Arrived,
-    "Gone": Gone,
-    "Tombstone": Tombstone,
-    HOOK: HookEvent,
+    "ToolResult": words.ToolResult,
+    MESSAGE: words.Message,
+    REACTION: words.Reaction,
+    "Unreadable": words.Unreadable,
+    "Invite": words.Invite,
+    "Arrived": words.Arrived,
+    "Gone": words.Gone,
+    "Tombstone": words.Tombstone,
+    HOOK: words.HookEvent,
 }
 """What rows say. A class may be called otherwise tomorrow, its tag may not, and no tag is ever another class's."""
 
