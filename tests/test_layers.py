@@ -220,6 +220,7 @@ def test_one_module_reads_the_environment() -> None:
         ),
         ("roommate.cli.remote", ["asyncio", "typer", "rich", "pydantic", "aiohttp", "sqlite3", "subprocess"]),
         ("roommate.cli.status", ["asyncio", "typer", "rich", "pydantic", "aiohttp", "sqlite3", "subprocess"]),
+        ("roommate.app", ["aiohttp", "nio", "litellm", "podman", "typer", "rich"]),
         ("roommate.person", ["nio", "litellm", "podman", "pydantic", "sqlite3"]),
         ("roommate.daemon", ["litellm", "synapse", "typer", "rich", "prompt_toolkit", "prometheus_client"]),
     ],

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from roommate import hooks
 from roommate.doors.reference import of_chat
 from roommate.features import (
     about,
@@ -25,12 +24,14 @@ from roommate.features import (
     turns,
     updates,
 )
-from roommate.house import House
 from roommate.operations import Bound, Operation, operations_of
-from roommate.questions import Decide
 from roommate.words import CardKind
 
-Feature = tuple[type, Callable[[House], Any]]
+if TYPE_CHECKING:  # who asks for help, or completes a word, needs none of it
+    from roommate.house import House
+    from roommate.questions import Decide
+
+Feature = tuple[type, Callable[["House"], Any]]
 """Whose methods are operations, and what makes it in a daemon."""
 
 FEATURES: tuple[Feature, ...] = (
@@ -89,6 +90,8 @@ DECLARED: Sequence[Operation[Any, Any, Any]] = [one for feature, _ in FEATURES f
 
 def deciders(house: House) -> Mapping[CardKind, Decide]:
     """Who deals with what is chosen at a card."""
+    from roommate import hooks
+
     return {
         CardKind.EGRESS: lambda card, choice, by: house.gate.decide(card.room_id, card.subject, choice, by),
         CardKind.HOOK: hooks.decider(house.spool),

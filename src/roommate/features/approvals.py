@@ -5,17 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 from roommate.amounts import age
 from roommate.chat import voice
 from roommate.errors import NotFound
-from roommate.house import Resident
 from roommate.operations import Call, Params, Table, form, operation
 from roommate.store import Card, Cards
 from roommate.words import RoomId, UserId
+
+if TYPE_CHECKING:
+    from roommate.house import Resident
 
 
 class Choice(Params):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
@@ -14,7 +14,6 @@ from roommate.chat import voice
 from roommate.chat.view import plain
 from roommate.config import Settings
 from roommate.errors import Misused
-from roommate.house import Resident
 from roommate.operations import Ask, Call, Change, OfRoom, Who, changing, form, operation
 from roommate.ports import Sandboxes
 from roommate.printable import block, span
@@ -23,6 +22,9 @@ from roommate.store import Card, Rooms, Turn, Work
 from roommate.store.rooms import setting_model, setting_prompt
 from roommate.store.turns import clearing, clearing_all
 from roommate.words import CardKind, EventId, Question, RoomId, UserId
+
+if TYPE_CHECKING:
+    from roommate.house import Resident
 
 CARD_SECONDS = 3600
 DEFAULT, NONE = "default", "none"

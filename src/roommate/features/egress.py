@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from roommate.broker import Gate, rules
 from roommate.errors import Misused
 from roommate.operations import Call, Change, OfRoom, Unchanged, Who, changing, operation
 from roommate.store import Egress as EgressStore
 from roommate.store import Transaction, egress
 from roommate.words import Destination, UserId
+
+if TYPE_CHECKING:
+    from roommate.broker import Gate
 
 PRESETS = {
     "none": "nothing",
@@ -44,6 +46,8 @@ class Allowed:
 
 def _rule(params: OfHost) -> Destination:
     """Raises Misused."""
+    from roommate.broker import rules  # and with them an HTTP library: too much for who asks for help
+
     if (rule := rules.typed(params.host)) is None:
         raise Misused(f"`{params.host}` is no host: write `example.org`, `example.org:8443` or `*.example.org`.")
     return rule

@@ -11,7 +11,6 @@ from pydantic import Field
 
 from roommate.amounts import cost
 from roommate.chat import voice
-from roommate.checkup import Known, examine
 from roommate.config import Settings
 from roommate.errors import NotFound
 from roommate.operations import Call, OfRoom, Params, Table, Who, operation
@@ -97,6 +96,8 @@ class Oversight:
     @operation("doctor", reads=voice.checked, who=Who.OPERATORS, chat="doctor")
     async def doctor(self, params: Params, call: Call) -> Sequence[Check]:
         """Looks at everything I need, and says how to mend it."""
+        from roommate.checkup import Known, examine  # with all that speaks to others: too much for who asks for help
+
         known = Known(await self.inbox.account(), await self.outbox.pace(), True, self.silent_seconds())
         seconds = DOCTOR_SECONDS * self.settings().patience
         try:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from roommate.broker import Forge
 from roommate.errors import ForgeError, Misused
 from roommate.operations import Call, Change, OfRoom, Unchanged, Who, changing, operation
 from roommate.store import Repos, Transaction, repos
 from roommate.words import UserId
+
+if TYPE_CHECKING:
+    from roommate.broker import Forge
 
 
 class OfRepository(OfRoom):

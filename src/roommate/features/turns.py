@@ -5,18 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 from roommate.amounts import age, cost
 from roommate.errors import NotFound
-from roommate.house import Resident
 from roommate.operations import Call, Change, OfRoom, OfRoomOrAll, Params, Short, Table, Unchanged, Who, form, operation
 from roommate.store import Transaction, Turn, TurnRow, Work
 from roommate.store import Turns as TurnStore
 from roommate.store.inbox import counting_queued, counting_queued_in, dropping_queued
 from roommate.words import Answer, EventId, Prompt, RoomId, Step, ToolResult, UserId
+
+if TYPE_CHECKING:
+    from roommate.house import Resident
 
 RUNNING = "running"
 ALL_ROWS = 1 << 62
