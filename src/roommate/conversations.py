@@ -17,6 +17,9 @@ AT_ONCE = 4
 Thread = EventId | None
 """What a conversation goes by: the root of its thread, None for the main timeline."""
 
+Line = dict[Thread, None]
+"""Conversations where messages wait, the one first whose turn is next."""
+
 Meant = Callable[[Turn], bool]
 
 
@@ -33,7 +36,7 @@ class Conversations:
         self._house, self._tasks, self._news = house, tasks, news
         self._turns: dict[int, RunningTurn] = {}
         """Oldest first; those that have not begun go on when nothing holds the room."""
-        self._line: list[Thread] = []
+        self._line: Line = {}
 
     @property
     def running(self) -> Sequence[RunningTurn]:
@@ -55,16 +58,16 @@ class Conversations:
             if not one.begun:
                 one.start(self._tasks)
 
-    def lined_up(self, waiting: Sequence[Thread]) -> list[Thread]:
-        """Those where messages are `waiting`, given by the age of these: who has waited longest since its last turn
-        began is first."""
-        self._line = list(dict.fromkeys([*(one for one in self._line if one in waiting), *waiting]))
-        return list(self._line)
+    def lined_up(self, waiting: Sequence[Thread]) -> Line:
+        """See `lined_up`; who gets a turn is out of the line."""
+        self._line = lined_up(self._line, waiting)
+        return dict(self._line)
 
     def is_free(self, thread: Thread, ahead: Collection[Thread] = ()) -> bool:
         """Can a turn begin there, when those `ahead` have had theirs?"""
         busy = {one.turn.thread for one in self._turns.values()}
-        return thread not in busy and AT_ONCE - len(self._turns) > len({*ahead} - busy)
+        before = len(ahead) - sum(one in ahead for one in busy)
+        return thread not in busy and AT_ONCE - len(self._turns) > before
 
     async def stop(
         self,
@@ -103,7 +106,14 @@ class Conversations:
             self._turns.pop(turn.id, None)
             self._news()
 
-        self._line = [one for one in self._line if one != turn.thread]
+        self._line.pop(turn.thread, None)
         one = RunningTurn(turn, self._house, self.typing, crowded=crowded, over=over, resumes=resumes)
         self._turns[turn.id] = one
         return one
+
+
+def lined_up(line: Line, waiting: Sequence[Thread]) -> Line:
+    """Those where messages are `waiting`, given by the age of these: as they stood in the `line`, the new ones behind.
+    So none has two turns while another one waits, however many messages there are in it."""
+    still = dict.fromkeys(waiting)
+    return {one: None for one in line if one in still} | still

@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 from roommate import agents, invitations, upgrades
 from roommate.chat import commands, voice
 from roommate.config import REHEARSAL
-from roommate.conversations import Conversations, Meant, Thread, every_turn
+from roommate.conversations import Conversations, Line, Meant, Thread, every_turn
 from roommate.errors import Refused, RoommateError, SandboxError, StateError
 from roommate.hooks import Hooks
 from roommate.house import House
@@ -150,8 +151,8 @@ class Room:
             if len(page) == PAGE:
                 typing = typing or self._tasks.create_task(self._conversations.typing.show())
                 continue
-            free = [] if row.moving or self._held else [one for one in line if self._conversations.is_free(one)]
-            if not free:
+            free = list(islice(filter(self._conversations.is_free, line), 1))
+            if row.moving or self._held or not free:
                 break
             if first := await inbox.first(self.room_id, free[0]):
                 await self._survive(first, row, line)
@@ -169,7 +170,7 @@ class Room:
             await self._house.outbox.put([Draft(self.room_id, content, once=f"paused:{self.room_id}:{pause.since}")])
             self._house.progress.wake()
 
-    async def _survive(self, waiting: Waiting, row: RoomRow, line: list[Thread]) -> None:
+    async def _survive(self, waiting: Waiting, row: RoomRow, line: Line) -> None:
         """Handle one row; whatever goes wrong with it, the next one is handled as well."""
         what = waiting.incoming.what
         thread = what.thread if isinstance(what, Message) else None
@@ -193,7 +194,7 @@ class Room:
         except Exception:
             log.exception("what hooks reported was not shown")
 
-    async def _handle(self, waiting: Waiting, row: RoomRow, line: list[Thread]) -> None:
+    async def _handle(self, waiting: Waiting, row: RoomRow, line: Line) -> None:
         incoming = waiting.incoming
         match incoming.what:
             case Message() as message:
@@ -225,7 +226,7 @@ class Room:
             case _:
                 await self._done(waiting)
 
-    async def _message(self, waiting: Waiting, message: Message, row: RoomRow, line: list[Thread]) -> None:
+    async def _message(self, waiting: Waiting, message: Message, row: RoomRow, line: Line) -> None:
         """A message: a command is done at once, anything else becomes a turn, or waits in `line` for it."""
         incoming = waiting.incoming
         to_us = message.reply_to is not None and await self._house.outbox.is_ours(message.reply_to)
@@ -249,7 +250,7 @@ class Room:
         elif not self._may_begin(waiting, message.thread, row, line):
             if not waiting.queued:
                 await self._house.inbox.queue(waiting.seq, self._mark(waiting))
-                line.append(message.thread)
+                line.setdefault(message.thread)
                 self._house.progress.wake()
         else:
             model, task = direct or (None, text)
@@ -260,7 +261,7 @@ class Room:
             if begun:
                 self._conversations.begin(begun, crowded=row.crowded)
 
-    def _may_begin(self, waiting: Waiting, thread: Thread, row: RoomRow, line: list[Thread]) -> bool:
+    def _may_begin(self, waiting: Waiting, thread: Thread, row: RoomRow, line: Line) -> bool:
         """May this message have its turn now? Once one has to wait, those behind it in its conversation wait as well,
         even when the turn ends in the meantime."""
         if self._held or row.moving or (thread in line and not waiting.queued):
