@@ -103,6 +103,7 @@ class Questions:
 
 
 def _draft(room_id: RoomId, question: Question, thread: EventId | None = None) -> Draft:
-    content = render.content(question.text, notice=True, thread=thread, details=question.details)
+    # Clients show what one person says as one piece: a question is seen where it begins.
+    content = render.content(f"❓ {question.text}", notice=True, thread=thread, details=question.details)
     content[CARD] = {"what": question.what, "choices": list(question.choices)}
     return Draft(room_id, content, Rank.CARD)

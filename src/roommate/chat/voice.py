@@ -123,7 +123,10 @@ def checked(checks: Sequence[Check]) -> str:
     """What doctor found, for a room: what is not right, and how much is."""
     wrong = [check for check in checks if not check.ok]
     marks = {"warn": "⚠️", "fail": "❌"}
-    lines = [f"- {marks[check.level]} **{check.what}**: {check.found}. {check.mend}" for check in wrong]
+    lines = [
+        f"- {marks[check.level]} **{check.what}**: {check.found}{f' → {check.mend}' if check.mend else ''}"
+        for check in wrong
+    ]
     fine = f"{len(checks) - len(wrong)} of {len(checks)} things that I looked at are as they should be."
     return "\n".join((fine, "", *lines)) if lines else fine
 

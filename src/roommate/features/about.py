@@ -6,14 +6,17 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from roommate.chat.view import plain
 from roommate.config import Settings
 from roommate.desk.settings import Setting, settings
 from roommate.operations import Call, Params, Who, operation
+from roommate.printable import in_code
+
+LONGEST = 300
+"""Characters of a value that are shown."""
 
 
-def _set(found: Sequence[Setting]) -> str:
-    shown = [f"- `{one.name}` {plain(one.value)}" for one in found if not one.default]
+def what_is_set(found: Sequence[Setting]) -> str:
+    shown = [f"- `{one.name}` {in_code(one.value, LONGEST)}" for one in found if not one.default]
     return "What is set (the rest has its default):\n\n" + "\n".join(shown)
 
 
@@ -37,7 +40,7 @@ class About:
         late = max(0.0, time.time() - call.asked_at) * 1000
         return f"Pong: your message was here after {late:.0f} ms."
 
-    @operation("settings", reads=_set, who=Who.OPERATORS, chat="settings")
+    @operation("settings", reads=what_is_set, who=Who.OPERATORS, chat="settings")
     async def set(self, params: Params, call: Call) -> Sequence[Setting]:
         """Shows what is set, without secrets."""
         return settings(self.settings())

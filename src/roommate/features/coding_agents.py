@@ -51,7 +51,7 @@ class Known:
 def _shown(known: Known) -> str:
     if known.problem:
         return f"Whether there are coding agents is not known: {known.problem}"
-    lines = [f"- `{one.name}` ({one.title}): {one.state}" for one in known.agents]
+    lines = [f"- `{one.name}` ({one.title}): {one.state.removeprefix(f'{one.name} ')}" for one in known.agents]
     return "\n".join(lines) + "\n\n" + _ordered(known.order)
 
 

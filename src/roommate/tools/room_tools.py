@@ -84,7 +84,7 @@ class RoomTools:
         try:
             one = self._offered.get(call.name)
             if one is None:
-                raise ToolError(f"there is no tool {short(call.name)}; the tools are {', '.join(self._offered)}")
+                raise ToolError(f"there is no tool {short(call.name)}\nthe tools are {', '.join(self._offered)}")
             asked = one.parse(loaded(one.spec, call.arguments))
             hand = await self._hand() if one.sandbox else None
             outcome = await self._do(one, asked, Call(call.id, emit, self._ports, hand))

@@ -52,7 +52,10 @@ async def use(asked: Shell, call: Call) -> Outcome:
         )
     how, more = _state(look)
     text = with_status(shown(printed.excerpt(), look.spilled or ""), f"{how}{more}")
-    return Outcome(text, how, ok=asked.end or (look.end is None and not look.code))
+    if asked.end:
+        return Outcome(text, "ended")
+    did = "Ctrl-C · " if asked.interrupt else "typed · " if asked.input else ""
+    return Outcome(text, f"{did}{how}", ok=look.end is None and not look.code)
 
 
 def _state(look: ShellLook) -> tuple[str, str]:

@@ -1,0 +1,22 @@
+"""What the bot says in its own words reads well."""
+
+from __future__ import annotations
+
+from roommate.chat import voice
+from roommate.desk.settings import Setting
+from roommate.features.about import what_is_set
+from roommate.words import Check
+
+
+def test_what_is_not_right_and_what_to_do_about_it() -> None:
+    said = voice.checked(
+        [Check("python", True, "3.11"), Check("backup", False, "there is none", "run it", needed=False)]
+    )
+    assert said.splitlines()[2:] == ["- ⚠️ **backup**: there is none → run it"]
+    assert voice.checked([Check("room", False, "it does not start", "")]).endswith("**room**: it does not start")
+
+
+def test_settings_stand_there_as_they_are() -> None:
+    found = [Setting("LLM_API_KEY", "********", default=False), Setting("ALLOWED_USERS", "@*:a_b.c,@`x", default=False)]
+    assert "- `LLM_API_KEY` `********`" in what_is_set(found)
+    assert "`` @*:a_b.c,@`x ``" in what_is_set(found)
