@@ -42,7 +42,7 @@ async def test_who_did_what_is_known(daemon: MakeDaemon, person: MakePerson, mod
 
     log = await log_of(bot)
     told = {line["via"]: (line["who"], line["what"], line["subject"], line["outcome"], line["detail"]) for line in log}
-    assert told[asked] == (alice.user_id, "turn", "turn 1", "done", "")
+    assert told[asked] == (alice.user_id, "turn", "1", "done", "")
     assert told[turned_away] == (mallory.user_id, "message", "", "refused", "not on the list")
     assert told[refused] == (bob.user_id, "egress.add", "evil.example", "refused", "")
     assert told[changed] == (alice.user_id, "egress.add", "good.example", "done", "")

@@ -15,6 +15,8 @@ from roommate.printable import printable
 
 JsonObject = dict[str, Any]
 Column = Callable[[JsonObject], object]
+NARROW = 20
+"""Characters of a cell that stay on one line: what is longer is folded first."""
 
 
 def ask(method: str, **params: Any) -> Any:
@@ -59,18 +61,22 @@ def table(found: Sequence[JsonObject], columns: Mapping[str, Column], *, as_json
 
 
 def show_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """In columns: as wide as the terminal, or as they are for another program, or a file. Without `heads` each row is a
-    name and what it is."""
+    """In columns: as wide as the terminal, with long texts folded and without what is empty in each row; or all of it,
+    as it is, for another program or a file. Without `heads` each row is a name and what it is."""
     rows = [[printable(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         from rich.console import Console
-        from rich.table import Column as Head
         from rich.table import Table
         from rich.text import Text
 
-        shown = Table(*(Head(name, overflow="fold") for name in heads), box=None, show_header=bool(heads))
+        columns = list(zip(*rows, strict=True)) or [()] * len(heads)
+        kept = [at for at, cells in enumerate(columns) if any(cells) or not rows]
+        shown = Table(box=None, show_header=bool(heads))
+        for at in kept:
+            narrow = max(map(len, columns[at]), default=0) <= NARROW
+            shown.add_column(heads[at] if heads else "", overflow="fold", no_wrap=narrow)
         for row in rows:
-            shown.add_row(*map(Text, row))
+            shown.add_row(*(Text(row[at]) for at in kept))
         Console().print(shown)
         return
     rows = [list(heads), *rows] if heads else rows

@@ -95,7 +95,7 @@ class Turns:
             )
             _add(c, turn_id, prompt)
             turn = _turn(c, turn_id)
-            deed = Deed(turn.asked_by, turn.prompt_event, "turn", room_id=room_id, subject=f"turn {turn_id}")
+            deed = Deed(turn.asked_by, turn.prompt_event, "turn", room_id=room_id, subject=str(turn_id))
             audit.insert(c, [deed])
             return turn
 
