@@ -52,6 +52,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _numbers = itertools.count(1)
+_MEMORY = Path("/dev/shm")
 _VM = Path(__file__).parent / "vm"
 PASSWORD = "a test's password"
 
@@ -72,7 +73,7 @@ def tmp_path() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 async def homeserver() -> AsyncIterator[Synapse]:
     """One Synapse for all tests of this worker, with its default limit on messages."""
-    folder = Path(tempfile.mkdtemp(prefix="hs-"))
+    folder = Path(tempfile.mkdtemp(prefix="hs-", dir=_MEMORY if _MEMORY.is_dir() else None))
     synapse = Synapse(folder)
     try:
         await synapse.start()
@@ -147,11 +148,15 @@ async def learned(image: str, shared_folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-async def nursery() -> AsyncIterator[Nursery]:
+async def nursery() -> Nursery:
     """Where the daemons of this worker are born."""
-    one = await Nursery.open()
-    yield one
-    await one.close()
+    return await Nursery.shared()
+
+
+@pytest.fixture(scope="session", autouse=True)
+async def _end_the_nursery() -> AsyncIterator[None]:
+    yield
+    await Nursery.close_shared()
 
 
 @pytest.fixture

@@ -104,7 +104,7 @@ class Daemon:
             environment = {**no_settings(), **self.settings, MARK: self.mark}
             if self._nursery is not None and program == ROOMMATE:
                 self._process = await self._nursery.bear(
-                    [str(program), "run"], folder=self.cwd, environment=environment, log=self.log
+                    [str(program), "run"], folder=self.cwd, environment=environment, out=self.log
                 )
                 return self
             self._process = await asyncio.create_subprocess_exec(

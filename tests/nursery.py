@@ -1,6 +1,6 @@
-"""Daemons without the time that their imports take: one process loads all that a daemon loads, and then becomes a copy
-of it, as often as it is asked. A daemon that is born here runs `roommate run` from its first line, in a process of its
-own with environment, folder, log and session of its own; but three seconds of CPU are spent once and not at each start.
+"""Roommate without the time that its imports take: one process loads all that a daemon and the commands load, and then
+becomes a copy of one, as often as it is asked. What is born here runs `roommate …` from its first line, in a process of
+its own with environment, folder, files and session of its own; but three seconds of CPU are spent once.
 
 `python -m tests.nursery` is the process: requests come on its standard input, one JSON object a line, and what becomes
 of the daemons goes to its standard output.
@@ -57,7 +57,9 @@ class Child:
 
 
 class Nursery:
-    """`Nursery.open` starts the process, `close` ends it, and with it every daemon that still runs."""
+    """`Nursery.open` starts the process, `close` ends it, and with it all that still run."""
+
+    _shared: Self | None = None
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -77,11 +79,34 @@ class Nursery:
             )
         )
 
-    async def bear(self, command: Sequence[str], *, folder: Path, environment: Mapping[str, str], log: Path) -> Child:
-        """A new daemon: `command` is what its command line would be, `log` gets what it prints."""
+    @classmethod
+    async def shared(cls) -> Self:
+        """The one of this test process."""
+        if cls._shared is None:
+            cls._shared = await cls.open()
+        return cls._shared
+
+    @classmethod
+    async def close_shared(cls) -> None:
+        if cls._shared is not None:
+            await cls._shared.close()
+            cls._shared = None
+
+    async def bear(
+        self,
+        command: Sequence[str],
+        *,
+        folder: Path,
+        environment: Mapping[str, str],
+        out: Path,
+        errors: Path | None = None,
+        stdin: Path = Path(os.devnull),
+    ) -> Child:
+        """A new process: `command` is what its command line would be; `out` gets what it prints, or `errors` some."""
         umask = os.umask(0)
         os.umask(umask)
-        asked = [*command], str(folder), dict(environment), str(log), umask
+        files = [str(stdin), str(out), str(errors or out)]
+        asked = [*command], str(folder), dict(environment), files, umask
         self._asked.append(asyncio.get_running_loop().create_future())
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(asked).encode() + b"\n")
@@ -138,13 +163,16 @@ def main() -> None:
 
 
 def _load() -> None:
-    importlib.import_module("roommate.process")
+    for module in ("process", *(f"cli.{name}" for name in ("app", "auth", "backup", "doctor", "init", "person"))):
+        importlib.import_module(f"roommate.{module}")
     import_litellm()
     gc.freeze()  # what is never looked at again stays shared
 
 
-def _become(parent: int, command: list[str], folder: str, environment: dict[str, str], log: str, umask: int) -> None:
-    """The daemon, from here on."""
+def _become(
+    parent: int, command: list[str], folder: str, environment: dict[str, str], files: list[str], umask: int
+) -> None:
+    """What was asked for, from here on."""
     os.setsid()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
@@ -154,11 +182,10 @@ def _become(parent: int, command: list[str], folder: str, environment: dict[str,
     os.environ.clear()
     os.environ.update(environment)
     time.tzset()
-    for number, path, flags in ((0, os.devnull, os.O_RDONLY), (1, log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)):
-        opened = os.open(path, flags, 0o600)
+    for number, path in enumerate(files):
+        opened = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT if number else os.O_RDONLY, 0o600)
         os.dup2(opened, number)
         os.close(opened)
-    os.dup2(1, 2)
     sys.argv = command
     random.seed()
 

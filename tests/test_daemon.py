@@ -1,6 +1,5 @@
 """The daemon at its borders: wrong settings, a state that is taken, a login that is dead, a homeserver that is away."""
 
-import asyncio
 import json
 import signal
 import sqlite3
@@ -11,24 +10,18 @@ from pathlib import Path
 import pytest
 
 from roommate.demo.homeserver import Synapse
+from tests import program
 from tests.conftest import PASSWORD, MakeDaemon, MakePerson
-from tests.harness import ROOMMATE, Daemon, no_settings
+from tests.harness import Daemon, no_settings
 from tests.patience import PATIENCE
 from tests.person import Person
 
 
-async def run_once(folder: Path, **settings: str) -> tuple[int | None, str, str]:
+async def run_once(folder: Path, **settings: str) -> tuple[int, str, str]:
     """`roommate run` that is to end by itself: exit code, stdout, stderr."""
-    process = await asyncio.create_subprocess_exec(
-        str(ROOMMATE), "run",
-        cwd=folder,
-        env={**no_settings(), "STATE_DIR": str(folder / "state"), "OPERATORS": "@ann:example.org", **settings},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    async with asyncio.timeout(PATIENCE):
-        out, err = await process.communicate()
-    return process.returncode, out.decode(), err.decode()
+    ours = {**no_settings(), "STATE_DIR": str(folder / "state"), "OPERATORS": "@ann:example.org"}
+    code, out, err = await program.run("run", cwd=folder, environment=ours | settings)
+    return code, out.decode(), err.decode()
 
 
 @pytest.mark.parametrize(

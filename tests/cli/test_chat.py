@@ -12,9 +12,9 @@ import pytest
 
 from roommate.demo.homeserver import Synapse
 from roommate.words import Account
+from tests import program
 from tests.conftest import PASSWORD, MakePerson
 from tests.harness import ROOMMATE
-from tests.patience import PATIENCE
 from tests.person import JsonObject, Person
 from tests.terminal import Terminal
 
@@ -113,19 +113,9 @@ async def test_a_chat_in_a_terminal(homeserver: Synapse, bot: Person, person: Ma
 
 async def roommate(home: Path, *arguments: str, said: str = "") -> tuple[int, str, str]:
     """Exit code, stdout and stderr of `roommate` in a pipe."""
-    process = await asyncio.create_subprocess_exec(
-        ROOMMATE,
-        *arguments,
-        env={"HOME": str(home), "PATH": "/usr/bin:/bin"},
-        cwd=home,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(PATIENCE):
-        out, err = await process.communicate(said.encode())
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
+    environment = {"HOME": str(home), "PATH": program.PATH}
+    code, out, err = await program.run(*arguments, cwd=home, environment=environment, stdin=said.encode())
+    return code, out.decode(), err.decode()
 
 
 async def log_in(home: Path, homeserver: Synapse, me: Person) -> Account:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import shutil
@@ -14,27 +13,16 @@ from roommate import __version__
 from roommate.app import DECLARED
 from roommate.demo.homeserver import Synapse
 from roommate.doors import reference
+from tests import program
 from tests.conftest import PASSWORD, MakeDaemon
-from tests.harness import ROOMMATE
-from tests.patience import PATIENCE
 from tests.person import Person
 
 
 async def roommate(cwd: Path, *arguments: str, **settings: str) -> tuple[int, str, str]:
     """Exit code, stdout, stderr; with no other settings than these."""
-    process = await asyncio.create_subprocess_exec(
-        ROOMMATE,
-        *arguments,
-        cwd=cwd,
-        env={"HOME": str(cwd), "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", **settings},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(PATIENCE):
-        out, err = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
+    environment = {"HOME": str(cwd), "PATH": program.PATH, **settings}
+    code, out, err = await program.run(*arguments, cwd=cwd, environment=environment)
+    return code, out.decode(), err.decode()
 
 
 async def test_version_and_help(tmp_path: Path) -> None:

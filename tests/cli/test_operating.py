@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 import re
@@ -12,33 +11,24 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+from tests import program
 from tests.conftest import MakeDaemon, MakePerson
 from tests.harness import ROOMMATE, Daemon
-from tests.patience import PATIENCE, until
+from tests.patience import until
 from tests.scripted_model import ScriptedModel
 from tests.terminal import Terminal
 
 
 async def run(bot: Daemon, *arguments: str, stdin: bytes = b"", stands: Path | None = None) -> tuple[int, bytes, str]:
     """Exit code, stdout, stderr."""
-    process = await asyncio.create_subprocess_exec(
-        ROOMMATE,
-        *arguments,
-        cwd=bot.folder,
-        env={
-            "HOME": str(bot.folder),
-            "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
-            **bot.settings,
-            "ROOMMATE_FROM": str(stands or bot.folder),
-        },
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(PATIENCE):
-        out, err = await process.communicate(stdin)
-    assert process.returncode is not None
-    return process.returncode, out, err.decode()
+    environment = {
+        "HOME": str(bot.folder),
+        "PATH": program.PATH,
+        **bot.settings,
+        "ROOMMATE_FROM": str(stands or bot.folder),
+    }
+    code, out, err = await program.run(*arguments, cwd=bot.folder, environment=environment, stdin=stdin)
+    return code, out, err.decode()
 
 
 async def done(bot: Daemon, *arguments: str, stdin: bytes = b"", stands: Path | None = None) -> str:
@@ -86,8 +76,8 @@ async def test_rooms_turns_and_questions(daemon: MakeDaemon, person: MakePerson,
     assert "not paused" in await done(bot, "rooms", "resume")
 
     # A turn that runs, seen and stopped from here.
-    asked = await alice.say(room, "SAY wait\nDELAY 60\nSAY never")
-    await alice.wait(lambda: any("wait" in m.body for m in bot.said(alice, room)), what="the turn")
+    asked = await alice.say(room, "SAY at-work\nDELAY 60\nSAY never")
+    await alice.wait(lambda: any("at-work" in m.body for m in bot.said(alice, room)), what="the turn")
     [turn, *_] = turns = await found(bot, "turns", "ls", "Workshop")
     assert [one["state"] for one in turns] == ["running", "done", "done"]
     assert turn["asked_by"] == alice.user_id
@@ -97,7 +87,7 @@ async def test_rooms_turns_and_questions(daemon: MakeDaemon, person: MakePerson,
     assert "does not run" in (await run(bot, "turns", "cancel", str(turn["id"])))[2]
     assert "there is no turn 999" in (await run(bot, "turns", "show", "999"))[2]
     told = await done(bot, "turns", "show", str(turn["id"]))
-    assert f"── prompt {alice.user_id}\nSAY wait" in told
+    assert f"── prompt {alice.user_id}\nSAY at-work" in told
     assert "stopped" in await done(bot, "turns", "ls", "-n", "1")
 
     # A question, answered from here as a reaction answers it.

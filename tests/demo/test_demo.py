@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import program
 from tests.harness import ROOMMATE, no_settings
 from tests.patience import PATIENCE
 from tests.terminal import Terminal
@@ -49,22 +50,9 @@ def environment(image: str) -> dict[str, str]:
 
 async def demo(folder: Path, image: str, *arguments: str) -> tuple[int, str, str]:
     """Exit code, stdout, stderr."""
-    process = await asyncio.create_subprocess_exec(
-        ROOMMATE,
-        "demo",
-        "--folder",
-        folder,
-        *arguments,
-        cwd=folder,
-        env=environment(image),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(PATIENCE):
-        out, err = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
+    command = ("demo", "--folder", str(folder), *arguments)
+    code, out, err = await program.run(*command, cwd=folder, environment=environment(image))
+    return code, out.decode(), err.decode()
 
 
 async def until_settled(folder: Path) -> None:

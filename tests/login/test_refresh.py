@@ -18,6 +18,7 @@ from tests.cli.test_commands import roommate
 from tests.conftest import PASSWORD
 from tests.front import Front, bearer, for_ever
 from tests.harness import Daemon
+from tests.nursery import Nursery
 from tests.patience import PATIENCE
 from tests.person import Person
 
@@ -45,9 +46,9 @@ async def front(forgetful: Synapse) -> AsyncIterator[Front]:
 
 
 @pytest.fixture
-async def bot(forgetful: Synapse, front: Front, image: str, learned: Path) -> AsyncIterator[Daemon]:
+async def bot(forgetful: Synapse, front: Front, image: str, learned: Path, nursery: Nursery) -> AsyncIterator[Daemon]:
     user_id = (await forgetful.register(f"bot-{id(front)}", PASSWORD)).user_id
-    bot = Daemon(front.url, user_id, PASSWORD, {"SANDBOX_IMAGE": image}, learned)
+    bot = Daemon(front.url, user_id, PASSWORD, {"SANDBOX_IMAGE": image}, learned, nursery)
     yield bot
     print(bot.log.read_text(errors="replace")[-20_000:] if bot.log.exists() else "")
     await bot.discard()

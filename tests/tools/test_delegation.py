@@ -12,6 +12,7 @@ from roommate.ports import Emit, Hand
 from roommate.tools import RoomTools, TurnPorts
 from roommate.words import AgentReport, ToolCall, ToolResult
 from tests.live_hand import live_hand
+from tests.patience import PATIENCE
 
 
 class Agents:
@@ -33,7 +34,7 @@ class Room:
     def __init__(self, hand: Hand, agents: Agents | None) -> None:
         self._hand, self.agents = hand, agents
         self.tools = RoomTools(
-            self._bring_up, TurnPorts(command_timeout=10, longest_timeout=20, keep=2000, agents=agents)
+            self._bring_up, TurnPorts(command_timeout=PATIENCE, longest_timeout=PATIENCE, keep=2000, agents=agents)
         )
 
     async def _bring_up(self) -> Hand:

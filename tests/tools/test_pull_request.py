@@ -19,6 +19,7 @@ from tests.broker.conftest import ROOM, Memory, People
 from tests.forge import TOKEN
 from tests.forge import Forge as LocalForge
 from tests.live_hand import LiveHand, live_hand
+from tests.patience import PATIENCE
 
 REPO = "acme/widget"
 
@@ -39,7 +40,9 @@ class Room:
         self.server = GitServer(there, self.memory, gate, self.memory, protected=("release/*",), folder=hand.folder)
         hand.host.serve(port, functools.partial(self.server.serve, ROOM))
         proposals = RoomProposals(ROOM, there, self.memory, self.memory, protected=("release/*",))
-        self.tools = RoomTools(self._bring_up, TurnPorts(command_timeout=10, longest_timeout=20, proposals=proposals))
+        self.tools = RoomTools(
+            self._bring_up, TurnPorts(command_timeout=PATIENCE, longest_timeout=PATIENCE, proposals=proposals)
+        )
 
     async def _bring_up(self) -> Hand:
         return self._hand

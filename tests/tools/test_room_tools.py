@@ -17,7 +17,7 @@ from roommate.ports import Hand, Tools
 from roommate.tools import RoomTools, TurnPorts
 from roommate.words import Event, ToolCall, ToolOutput, ToolResult
 from tests.live_hand import LiveHand, live_hand
-from tests.patience import until
+from tests.patience import PATIENCE, until
 
 KEEP = 2000
 
@@ -29,7 +29,9 @@ class Room:
         self.hand = hand
         self.files = hand.workspace
         self.events: list[Event] = []
-        self.tools: Tools = RoomTools(self._bring_up, TurnPorts(command_timeout=10, longest_timeout=20, keep=KEEP))
+        self.tools: Tools = RoomTools(
+            self._bring_up, TurnPorts(command_timeout=PATIENCE, longest_timeout=PATIENCE, keep=KEEP)
+        )
         self._count = 0
 
     async def _bring_up(self) -> Hand:
@@ -72,7 +74,7 @@ async def test_how_a_command_ended_is_said(room: Room) -> None:
     assert "[killed by SIGKILL (9) · " in killed.text
     late = await room.call("run_command", command="echo begun; sleep 60", timeout=1)
     assert not late.ok
-    ended = r"begun\n\[timed out after \d+\.\d s and was killed; to let it run longer give it a timeout \(at most 20\)"
+    ended = r"begun\n\[timed out after \d+\.\d s and was killed; to let it run longer give it a timeout \(at most 120\)"
     assert re.match(ended, late.text)
     missing = await room.call("run_command", command="no-such-program")
     assert "exit code 127" in missing.text

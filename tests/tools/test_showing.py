@@ -16,6 +16,7 @@ from roommate.tools.pictures import Measured, measure
 from roommate.tools.showing import described
 from roommate.words import Attachment
 from tests.live_hand import live_hand
+from tests.patience import PATIENCE
 from tests.tools.test_room_tools import Room
 
 LARGEST = 3_000_000
@@ -68,7 +69,7 @@ async def room() -> AsyncIterator[Room]:
 @pytest.fixture
 def shown(room: Room) -> Shown:
     shown = Shown()
-    room.tools = RoomTools(room._bring_up, TurnPorts(command_timeout=10, longest_timeout=20, share=shown))
+    room.tools = RoomTools(room._bring_up, TurnPorts(command_timeout=PATIENCE, longest_timeout=PATIENCE, share=shown))
     return shown
 
 
