@@ -50,7 +50,7 @@ async def test_rooms_turns_and_questions(daemon: MakeDaemon, person: MakePerson,
 
     rooms = {one["room_id"]: one for one in await found(bot, "rooms", "ls")}
     assert rooms.keys() == {room, other}
-    assert rooms[room] | {"name": "Workshop", "members": 2, "turn": None, "waiting": 0, "paused": ""} == rooms[room]
+    assert rooms[room] | {"name": "Workshop", "members": 2, "turns": [], "waiting": 0, "paused": ""} == rooms[room]
     listed = await done(bot, "rooms", "ls")
     assert "Workshop" in listed and "[/] room" in listed and "\x1b" not in listed
     for named in (room, room[:8], room[1:9].lstrip("-"), "Workshop"):  # a dash begins an option

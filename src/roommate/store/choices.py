@@ -9,6 +9,9 @@ from collections.abc import Sequence
 
 from roommate.words import Draft, EventId, Rank
 
+_AS_EMOJI = "\ufe0f"
+"""Behind a character: show it as an emoji."""
+
 
 def put_up(c: sqlite3.Connection, message: int, event: EventId) -> Sequence[Draft]:
     """What goes with this row of the outbox, which has arrived as `event`, if it shows an open card."""
@@ -37,6 +40,13 @@ def take_off(c: sqlite3.Connection, card: int) -> Sequence[Draft]:
     return [Draft(room_id, {}, Rank.SIGN, event_type="m.room.redaction", redacts=row) for row, room_id in gone]
 
 
+def beside(key: str) -> str:
+    """The same choice to whoever reads it, and another key than the bot's own: a homeserver takes each key but once of
+    one sender, and people are spoken for with the bot's account."""
+    choice = key.removesuffix(_AS_EMOJI)
+    return choice if _emoji(choice) != choice else choice + _AS_EMOJI
+
+
 def _emoji(choice: str) -> str:
     """As clients write it: what is no emoji by itself is made one (https://unicode.org/reports/tr51/)."""
-    return choice if unicodedata.east_asian_width(choice) == "W" else f"{choice}\ufe0f"
+    return choice if len(choice) == 1 and unicodedata.east_asian_width(choice) == "W" else choice + _AS_EMOJI
