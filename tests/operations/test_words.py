@@ -15,7 +15,7 @@ from roommate.cli import operating, remote, sandbox, workspace
 from roommate.cli.app import app
 from roommate.doors import command_line
 from roommate.errors import Misused
-from roommate.operations import Form, OfRoom, Operation, Params, Short, form
+from roommate.operations import Form, OfRoom, Operation, Params, Short, Who, form
 from roommate.operations.words import chat_usage, cli_usage, said, typed
 from roommate.words import RoomId
 
@@ -80,6 +80,20 @@ def test_any_line_is_understood_or_misused(arguments: list[str]) -> None:
         typed(operation(Lent), form("lend"), arguments)
     except Misused as error:
         assert str(error)
+
+
+@given(
+    st.text(max_size=30) | st.sampled_from(["all", "!other:x", "--room !other:x", "room=!other:x", "!other:x default"])
+)
+def test_in_chat_nobody_means_another_room(text: str) -> None:
+    for operation in DECLARED:
+        for of in operation.chat:
+            try:
+                found = said(operation, of, f"{of.words} {text}", HERE)
+            except Misused:
+                continue
+            # Who says that to all rooms is an operator.
+            assert found.get("room", HERE) in {HERE, "" if operation.who is Who.OPERATORS else HERE}
 
 
 def test_usage() -> None:
