@@ -60,8 +60,9 @@ async def test_the_life_of_a_daemon_in_the_background(daemon: MakeDaemon, person
         assert after["since"] > found["since"]
         assert (await alice.ask(room, "run: echo again")).body
 
+        script = "; ".join(f"{ROOMMATE} {command} | true" for command in ("status", "rooms ls", "rooms ls --json"))
         shell = await asyncio.create_subprocess_shell(
-            f"{ROOMMATE} status | true", cwd=bot.folder, env={**os.environ, **bot.settings}, stderr=subprocess.PIPE
+            script, cwd=bot.folder, env={**os.environ, **bot.settings}, stderr=subprocess.PIPE
         )
         assert (await shell.communicate())[1] == b"", "who reads no further is no error"
         stream = Terminal(str(ROOMMATE), "status", "--watch", "--json", environment=bot.settings, columns=2000)

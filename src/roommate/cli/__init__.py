@@ -19,20 +19,18 @@ def main() -> None:
         if sys.argv[1:2] == ["status"] and set(sys.argv[2:]) <= {"--json", "--check"}:  # for the same reason
             from roommate.cli import status
 
-            try:
-                if "--check" in sys.argv:
-                    code = status.check(as_json="--json" in sys.argv)
-                else:
-                    status.show(as_json="--json" in sys.argv)
-                sys.stdout.flush()
-            except BrokenPipeError:  # who reads it has read enough, and nothing more is to be written at the end
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if "--check" in sys.argv:
+                code = status.check(as_json="--json" in sys.argv)
+            else:
+                status.show(as_json="--json" in sys.argv)
+            sys.stdout.flush()
             sys.exit(code)
         from roommate.cli import remote
 
         if remote.knows(sys.argv[1:]):
             try:
                 remote.run(sys.argv[1:])
+                sys.stdout.flush()
                 return
             except errors.ControlError as wrong:
                 # Is there no such word, or no daemon? Then what Typer says of the line comes first.
@@ -45,6 +43,11 @@ def main() -> None:
         error = errors.first(group)
         sys.stderr.write(f"roommate: {printable('; '.join(str(error).splitlines()))}\n")
         code = error.exit_code
+    except* BrokenPipeError:
+        if sys.argv[1:2] == ["run"]:
+            raise
+        # Who reads it has read enough, and nothing more is to be written at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except* OSError as group:
         unread = errors.first(group)
         if sys.argv[1:2] == ["run"] or unread.filename is None:  # else it is a file that somebody named
