@@ -183,7 +183,6 @@ cd app && git status --short | head -3
 ! python3 -c 'for n in range(10**6): open(f"many{n}", "w").close()'
 ls | wc -l
 find . -maxdepth 1 -name 'many*' -delete
-rm -rf .roommate
 fallocate -l 10M space && truncate -s 1T sparse && ls -ls space sparse && rm space sparse
 d=deep; for n in $(seq 200); do d=$d/deep; done; mkdir -p $d && rm -rf deep
 python3 -c $'import os\nfor n in range(500): os.mkdir("down"); os.chdir("down")'
