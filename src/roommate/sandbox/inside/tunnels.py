@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from roommate.sandbox.inside.hand import Hand
 
+UNWATCHED = -1
 TRY_AGAIN = 0.2
 """Seconds after which a port that is taken, or an accept that failed, is tried again."""
 
@@ -30,7 +31,7 @@ class Tunnel(Call):
         self._unwritten: deque[bytes | memoryview] = deque()
         self._read = self._written = self._last = False
         """What came is whole; what goes back has been written; it has come from the daemon."""
-        self._watched = -1
+        self._watched = UNWATCHED
         self.watch()
 
     def caller(self) -> str:
@@ -46,13 +47,13 @@ class Tunnel(Call):
             events |= select.EPOLLIN
         if self._unwritten:
             events |= select.EPOLLOUT
+        if not events and self._written:  # it may end before we have read all of it
+            events = UNWATCHED
         if events != self._watched:
-            if events:
-                self.hand.loop.watch(self._socket.fileno(), events, self._ready)
-            elif self._written:
+            if events == UNWATCHED:
                 self.hand.loop.unwatch(self._socket.fileno())
-            else:  # that it was reset is told all the same: nobody is there who waits for what the daemon does
-                self.hand.loop.watch(self._socket.fileno(), 0, self._close)
+            else:  # that it was reset is told in any case: then nobody is there who waits for what the daemon does
+                self.hand.loop.watch(self._socket.fileno(), events, self._ready if events else self._close)
             self._watched = events
 
     def resume(self) -> None:
