@@ -186,7 +186,7 @@ def _become(
         opened = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT if number else os.O_RDONLY, 0o600)
         os.dup2(opened, number)
         os.close(opened)
-    sys.argv = command
+    sys.argv, sys.modules["__main__"].__package__ = command, ""  # a script, and no `python -m`
     random.seed()
 
     from roommate.cli import main as roommate

@@ -104,8 +104,8 @@ async def test_operators_pause_and_look_around_in_chat(
     listed = await told(alice, "!rooms")
     assert f"(`{room}`): 3 members" in listed
     assert f"(`{mine}`): 2 members" in listed
-    assert "LLM_CONTEXT_TOKENS` 1234" in (settings := await told(alice, "!settings"))
-    assert "LLM_API_KEY` \\*" in settings
+    assert "`LLM_CONTEXT_TOKENS` `1234`" in (settings := await told(alice, "!settings"))
+    assert "`LLM_API_KEY` `*" in settings
     assert "scripted" not in settings.partition("LLM_API_KEY")[2].splitlines()[0]
 
     assert "This room is paused" in await told(alice, "!pause")
