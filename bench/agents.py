@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.broker import broker_to
 from bench.stage import ROOM, Figure, Stage, beside, figure, sandboxes, take_turns
 from roommate.coders import PLANS, Choice, RoomAgents
-from roommate.coders.briefs import brief
+from roommate.coders.instructions import brief
 from roommate.ports import Hand
 from roommate.sandbox import image
 from roommate.words import RoomId

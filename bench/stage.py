@@ -14,7 +14,7 @@ from pathlib import Path
 
 from roommate.config import Settings
 from roommate.demo.homeserver import Synapse
-from roommate.parts import sandboxes_of
+from roommate.from_settings import sandboxes_of
 from roommate.sandbox import image
 from roommate.sandbox.rooms import RoomSandboxes
 from roommate.words import RoomId

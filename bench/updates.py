@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from bench.stage import PASSWORD, Figure, Stage, beside, figure
-from roommate.updates.processes import RESTART
+from roommate.updates.daemons import RESTART
 from tests.person import Person, Shown
 from tests.updates.installed import Installed, Remote, installed_in
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from roommate.agent.litellm_wire import import_litellm
-from roommate.tied import tied
+from roommate.child_process import tied
 
 _PR_SET_PDEATHSIG = 1
 

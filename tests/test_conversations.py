@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roommate.conversations import Line, lined_up
+from roommate.conversation import Line, lined_up
 from roommate.words import EventId
 
 ONE, TWO, LATE = EventId("$1"), EventId("$2"), EventId("$late")

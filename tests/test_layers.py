@@ -15,29 +15,29 @@ SOURCE = Path(__file__).parents[1] / "src" / "roommate"
 
 MIDDLE = frozenset(
     {
-        "agents",
-        "alarm",
-        "checkup",
+        "room_prompt",
+        "health_watch",
+        "doctor_checks",
         "control_room",
-        "conversations",
-        "desk",
+        "conversation",
+        "administration",
         "doors",
         "health",
-        "holds",
+        "turn_holds",
         "hooks",
         "house",
         "invitations",
-        "live",
+        "live_message",
         "orders",
-        "parts",
-        "premises",
+        "from_settings",
+        "preconditions",
         "questions",
         "redeploy",
         "retrying",
         "room",
-        "running",
-        "sharing",
-        "takeover",
+        "running_turn",
+        "file_sharing",
+        "update_takeover",
         "typing_notice",
         "upgrades",
     }
@@ -47,7 +47,7 @@ MIDDLE = frozenset(
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"cli", "__main__"}),
     frozenset({"demo"}),
-    frozenset({"process"}),
+    frozenset({"daemon_process"}),
     frozenset({"daemon"}),
     frozenset({"app"}),
     frozenset({"features"}),
@@ -78,14 +78,14 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"config"}),
     frozenset(
         {
-            "allowance",
+            "token_bucket",
             "amounts",
             "memory",
             "words",
             "errors",
-            "tied",
+            "child_process",
             "systemd",
-            "where",
+            "location",
             "outgoing",
             "folders",
             "trees",
@@ -122,7 +122,7 @@ OWNERS = {
     "watchfiles": {"spool"},
 }
 
-ENVIRONMENT = {"config", "where", "folders", "demo", "sandbox", "agent", "systemd"}
+ENVIRONMENT = {"config", "location", "folders", "demo", "sandbox", "agent", "systemd"}
 """Who may touch os.environ: the settings, who hands an environment to a process or to LiteLLM, and what systemd does to
 speak with us."""
 

@@ -16,12 +16,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from roommate import config, premises
+from roommate import config, preconditions
 from roommate.agent import model_names
 from roommate.config import Settings
 from roommate.errors import ConfigError
+from roommate.from_settings import choice_of, model_of, sandboxes_of, site_of
 from roommate.ops import env_file
-from roommate.parts import choice_of, model_of, sandboxes_of, site_of
 from tests.cli.test_commands import roommate
 from tests.cli.test_operating import found, run
 from tests.conftest import MakeDaemon, MakePerson
@@ -72,7 +72,7 @@ COMPLETE = {"MATRIX_HOMESERVER": "http://127.0.0.1:1", "MATRIX_USER": "@bot:loca
 def test_a_wrong_value_is_named_with_what_is_right(name: str, tmp_path: Path) -> None:
     value, words = WRONG[name]
     with pytest.raises(ConfigError) as raised:
-        premises.demand(config.load(None, **{"state_dir": str(tmp_path), **_lower(COMPLETE), name.lower(): value}))
+        preconditions.demand(config.load(None, **{"state_dir": str(tmp_path), **_lower(COMPLETE), name.lower(): value}))
     said = str(raised.value)
     assert raised.value.exit_code == 78
     assert said.startswith(name)
@@ -120,7 +120,7 @@ async def test_doctor_goes_on_with_what_is_wrong_on_this_host(tmp_path: Path) ->
 def test_a_folder_of_others_is_not_roommates(tmp_path: Path) -> None:
     def said(**given: str) -> str:
         with pytest.raises(ConfigError) as raised:
-            premises.demand(config.load(None, **{"state_dir": str(tmp_path), **_lower(COMPLETE), **given}))
+            preconditions.demand(config.load(None, **{"state_dir": str(tmp_path), **_lower(COMPLETE), **given}))
         return str(raised.value)
 
     for folder in ("/", "/tmp", "/var", str(Path.home()), "~"):
@@ -298,7 +298,7 @@ async def test_a_wrong_reload_changes_nothing_and_the_difference_is_shown(
 
 
 def test_a_changed_secret_is_only_changed() -> None:
-    from roommate.desk.settings import differences
+    from roommate.administration.settings import differences
 
     old, new = config.load(None, llm_api_key="sk-one"), config.load(None, llm_api_key="sk-two")
     [difference] = [one for one in differences(old, new) if one.name == "LLM_API_KEY"]
@@ -343,14 +343,14 @@ def test_no_value_gives_a_traceback(name: str, value: str, tmp_path_factory: pyt
     try:
         taken = config.load(None, **given)
         if name != "llm_model":  # LiteLLM is asked for those in a test of its own
-            premises.demand(taken)
+            preconditions.demand(taken)
     except ConfigError as error:
         said = str(error)
         assert said.isprintable(), said
         assert name.upper() in said
         assert len(said) < 1000
         return
-    list(premises.doubts(taken, Path("/nonexistent")))
+    list(preconditions.doubts(taken, Path("/nonexistent")))
     model_of(taken, taken.llm_model)
     sandboxes_of(taken)
     site_of(taken)

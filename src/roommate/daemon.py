@@ -10,8 +10,9 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from roommate import __version__, logs, memory
+from roommate.administration.http_pages import routes
+from roommate.administration.lifecycle import Steering
 from roommate.agent.litellm_model import LiteLLMModel
-from roommate.alarm import Alarm
 from roommate.app import bound, deciders
 from roommate.broker import (
     Addresses,
@@ -24,20 +25,20 @@ from roommate.broker import (
     RoomProposals,
     providers,
 )
-from roommate.chat import voice
+from roommate.chat import texts
 from roommate.chat.commands import names_of
 from roommate.coders import RoomAgents
 from roommate.config import Settings
 from roommate.control import NAME
 from roommate.control.server import Server
 from roommate.control_room import ControlRoom
-from roommate.desk.steering import Steering
-from roommate.desk.web import routes
 from roommate.doors import command_line, socket
 from roommate.doors.socket import SocketDoor
 from roommate.errors import ControlError, TokenRevoked, Transient
+from roommate.file_sharing import TurnShare
+from roommate.from_settings import choice_of, model_of, sandboxes_of, site_of
 from roommate.health import Health
-from roommate.holds import FLAG, Holds
+from roommate.health_watch import Alarm
 from roommate.house import House
 from roommate.logs import Logs
 from roommate.matrix import render
@@ -45,16 +46,14 @@ from roommate.matrix.homeserver import Homeserver
 from roommate.matrix.intake import Intake
 from roommate.matrix.sender import Sender
 from roommate.monitoring.alerts import Alerts
-from roommate.monitoring.counted import CountedModel, CountedTools, CountedUsages
+from roommate.monitoring.counting_ports import CountedModel, CountedTools, CountedUsages
 from roommate.monitoring.counts import Counts
 from roommate.operations import Operations
-from roommate.parts import choice_of, model_of, sandboxes_of, site_of
 from roommate.ports import Model
 from roommate.questions import Questions
 from roommate.redeploy import Redeploys
 from roommate.room import Room
 from roommate.sandbox.rooms import RoomSandboxes
-from roommate.sharing import TurnShare
 from roommate.spool import Spool, flags, watch_flags
 from roommate.store import (
     Agents,
@@ -77,9 +76,10 @@ from roommate.store import (
 )
 from roommate.systemd import Systemd
 from roommate.tools import RoomTools, TurnPorts
+from roommate.turn_holds import FLAG, Holds
+from roommate.updates.at_start import confirmed
 from roommate.updates.journal import FILE, Journal
 from roommate.updates.releases import own
-from roommate.updates.start import confirmed
 from roommate.words import IN_TURN, Answered, Draft, HookEvent, RoomId, SyncBatch, Update
 
 log = logging.getLogger(__name__)
@@ -352,7 +352,7 @@ class Daemon:
     async def _tell_of_restore(self, restored: Restored) -> None:
         """Where something has happened since the backup that this state comes from, people are told."""
         if past := await restored.untold():
-            content = render.content(voice.restored(past.at), notice=True)
+            content = render.content(texts.restored(past.at), notice=True)
             log.warning("this state is of a backup: %d rooms are told", len(past.rooms))
             await restored.told([Draft(room_id, content) for room_id in past.rooms])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from roommate.chat import view, voice
+from roommate.chat import texts, turn_view
 from roommate.chat.hook_card import NAME, SHOWN, WHOLE, hook_card
 from roommate.house import House
 from roommate.matrix import render
@@ -13,7 +13,7 @@ from roommate.ports import Spools
 from roommate.printable import in_code, one_line
 from roommate.question_limit import QuestionLimit
 from roommate.questions import Decide
-from roommate.running import RunningTurn
+from roommate.running_turn import RunningTurn
 from roommate.store import Card, Heard, ipc
 from roommate.store.ipc import MOST_AT_ONCE
 from roommate.words import CardKind, Draft, HookEvent, HookKind, Question, RoomId, UserId
@@ -90,7 +90,7 @@ class Hooks:
         return ""
 
     async def _notice(self, told: list[Heard]) -> Draft:
-        lines = [view.hook_notice(heard.event) for heard in told[:NOTICE_LINES]]
+        lines = [turn_view.hook_notice(heard.event) for heard in told[:NOTICE_LINES]]
         if len(told) > NOTICE_LINES:
             lines.append(f"… and {len(told) - NOTICE_LINES} more.")
         content, _ = await render.drawn("\n\n".join(lines), notice=True)
@@ -122,10 +122,10 @@ def decider(spool: Spools) -> Decide:
     async def decide(card: Card, choice: str, by: UserId) -> str:
         asks, _, about = card.subject.partition(" ")
         risk = about.partition(":")[0]
-        allow = choice in (voice.YES, voice.ALWAYS)
+        allow = choice in (texts.YES, texts.ALWAYS)
         verdict = {"asks": asks, "allow": allow, "by": by, "reason": "" if allow else f"{by} said no"}
-        await spool.answer(card.room_id, asks, verdict, allow=risk if choice == voice.ALWAYS else "")
-        if choice == voice.ALWAYS:
+        await spool.answer(card.room_id, asks, verdict, allow=risk if choice == texts.ALWAYS else "")
+        if choice == texts.ALWAYS:
             return f"{by} allowed this, and all of the kind {in_code(risk, NAME)} in this room from now on."
         return f"{by} allowed it." if allow else f"{by} said no."
 

@@ -11,7 +11,6 @@ from roommate.coders import RoomAgents
 from roommate.config import Settings
 from roommate.control_room import ControlRoom
 from roommate.errors import Refused, Transient
-from roommate.holds import Holds
 from roommate.monitoring.counts import Counts
 from roommate.operations import Operations
 from roommate.ports import Doors, Model, Progress, Sandboxes, Spools, Tools, Window
@@ -36,6 +35,7 @@ from roommate.store import (
     Vitals,
     Work,
 )
+from roommate.turn_holds import Holds
 from roommate.words import Deed, RoomId, UserId
 
 AWAY_SECONDS = 60

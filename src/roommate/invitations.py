@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from roommate.chat import voice
+from roommate.chat import texts
 from roommate.errors import Refused
 from roommate.house import House
 from roommate.retrying import patiently
@@ -21,9 +21,9 @@ async def answer(waiting: Waiting, house: House) -> None:
     try:
         upgrade = await house.upgrades.into(room_id)
         if not (settings.is_allowed(inviter) or (upgrade and upgrade.by == inviter)):
-            why, said = "not on the list", voice.declined(settings.operator_ids)
+            why, said = "not on the list", texts.declined(settings.operator_ids)
         elif not (upgrade or room_id == settings.control_room or await _finds_a_place(room_id, house)):
-            why, said = f"MAX_ROOMS={settings.max_rooms}", voice.full(settings.max_rooms, settings.operator_ids)
+            why, said = f"MAX_ROOMS={settings.max_rooms}", texts.full(settings.max_rooms, settings.operator_ids)
         if why:
             log.warning("invite of %s declined: %s", inviter, why)
             await patiently(lambda: house.doors.leave(room_id, said))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Protocol
 
-from roommate.chat import voice
+from roommate.chat import texts
 from roommate.chat.commands import Command
 from roommate.doors.chat import ChatDoor, obey
 from roommate.errors import RoommateError, StateError
@@ -92,7 +92,7 @@ class Orders:
             known = isinstance(error, RoommateError)
             if not known:
                 log.exception("what was chosen at card %d was not done", card.id)
-            said = self._room.say(f"⚠️ {error}" if known else voice.broken(f"card {card.id}"), card.thread)
+            said = self._room.say(f"⚠️ {error}" if known else texts.broken(f"card {card.id}"), card.thread)
             deed = Deed(
                 decided.by, DAEMON, f"card.{card.what}", DeedOutcome.FAILED, card.room_id, card.subject, str(error)
             )
@@ -124,7 +124,7 @@ class Orders:
         settings = self._house.settings
         if not (settings.is_operator(who) if card.operators_only else settings.is_allowed(who)):
             return ""
-        for_good = card.what == CardKind.EGRESS and choice == voice.ALWAYS
+        for_good = card.what == CardKind.EGRESS and choice == texts.ALWAYS
         if for_good and settings.egress_forever != "people" and not settings.is_operator(who):
             return ONLY_OPERATORS
         return None

@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import partial
 
 from roommate import __version__
-from roommate.chat import news, voice
+from roommate.chat import texts, update_texts
 from roommate.config import Settings
 from roommate.control_room import ControlRoom
 from roommate.errors import RoommateError, StateError, UpdateError
@@ -19,7 +19,7 @@ from roommate.matrix import render
 from roommate.ports import Progress
 from roommate.questions import Questions
 from roommate.store import Audit, Card, Outbox
-from roommate.updates import plan, processes
+from roommate.updates import daemons, plan
 from roommate.updates.journal import Journal
 from roommate.updates.releases import Install, Release, own
 from roommate.words import (
@@ -112,11 +112,11 @@ class Redeploys:
         if about is None:
             return f"Roommate {__version__}, from a plain checkout."
         made = f"{datetime.fromtimestamp(about.made).astimezone():%Y-%m-%d %H:%M}"
-        return news.version(__version__, about.commit[:12], f"{about.committed}: {about.subject}", made)
+        return update_texts.version(__version__, about.commit[:12], f"{about.committed}: {about.subject}", made)
 
     async def decide(self, card: Card, choice: str, by: UserId) -> str | None:
         """What a choice at a card means. None: from now on the card itself tells how it goes."""
-        if choice == voice.NO or self._own is None:
+        if choice == texts.NO or self._own is None:
             return "Everything stays as it is."
         install, release = self._own
         try:
@@ -138,8 +138,8 @@ class Redeploys:
         way = plan.way(install, repository, ref or self._settings().update_ref)
         update = plan.update_to(install, way.to.id, by="")
         told = plan.noted(install, repository, way)
-        about = news.notes(told.changes, told.more, told.new_settings, told.gone_settings)
-        text = news.redeploy_card(update.old, update.new, way.ref, plan.incoming(way), way.behind, why, about)
+        about = update_texts.notes(told.changes, told.more, told.new_settings, told.gone_settings)
+        text = update_texts.redeploy_card(update.old, update.new, way.ref, plan.incoming(way), way.behind, why, about)
         return Question(REDEPLOY, text, way.to.id, operators_only=True, seconds=CARD_SECONDS)
 
     def _rollback(self, install: Install, ref: str, why: str) -> Question:
@@ -147,7 +147,7 @@ class Redeploys:
         self._refuse_a_second()
         update = plan.rollback(install, by="")
         about = install.release(update.new).about
-        text = news.rollback_card(update.old, update.new, about.subject if about else "")
+        text = update_texts.rollback_card(update.old, update.new, about.subject if about else "")
         return Question(ROLLBACK, text, update.commit, operators_only=True, seconds=CARD_SECONDS)
 
     def _refuse_a_second(self) -> None:
@@ -194,7 +194,7 @@ class Redeploys:
 
     def _start_updater(self, install: Install, release: Release) -> None:
         self._started_at = time.monotonic()
-        processes.start_updater(install, release, self._journal.log)
+        daemons.start_updater(install, release, self._journal.log)
 
     async def _tell(self, update: Update) -> None:
         """Show a step; of an update that is over, tell once."""
@@ -205,13 +205,13 @@ class Redeploys:
         if update.told:
             return
         if update.room_id is not None and update.message is not None:
-            content = _content(news.ending(update), by=update.by)
+            content = _content(update_texts.ending(update), by=update.by)
             end = Draft(update.room_id, content, edits=update.message, once=f"update:{update.id}")
             self._progress.forget(update.message)
             await self._outbox.put([end])
             self._progress.wake()
         if update.room_id != self._control.room_id:
-            await self._control.tell(news.ending(update), once=f"update:{update.id}:told", quietly=False)
+            await self._control.tell(update_texts.ending(update), once=f"update:{update.id}:told", quietly=False)
         done = update.step is UpdateStep.DONE
         outcome = DeedOutcome.DONE if done else DeedOutcome.FAILED
         deed = Deed(update.by, DAEMON, REDEPLOY, outcome, update.room_id, f"{update.old} → {update.new}", update.why)
@@ -220,7 +220,7 @@ class Redeploys:
 
 
 async def _steps(update: Update) -> JsonObject:
-    return _content(news.steps(update))
+    return _content(update_texts.steps(update))
 
 
 def _content(markdown: str, by: str = "") -> JsonObject:

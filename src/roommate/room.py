@@ -8,17 +8,17 @@ import logging
 from collections.abc import Callable, Sequence
 from itertools import islice
 
-from roommate import agents, invitations, upgrades
-from roommate.chat import commands, voice
+from roommate import invitations, room_prompt, upgrades
+from roommate.chat import commands, texts
 from roommate.config import REHEARSAL
-from roommate.conversations import Conversations, Line, Meant, Thread, every_turn
+from roommate.conversation import Conversations, Line, Meant, Thread, every_turn
 from roommate.errors import Refused, RoommateError, SandboxError, StateError
 from roommate.hooks import Hooks
 from roommate.house import House
 from roommate.matrix import render
 from roommate.orders import Orders
 from roommate.retrying import patiently, to_the_end
-from roommate.running import STATE_RETRY_SECONDS
+from roommate.running_turn import STATE_RETRY_SECONDS
 from roommate.store import Card, RoomRow, Turn, Waiting, Work, mark_of
 from roommate.words import (
     Arrived,
@@ -166,7 +166,7 @@ class Room:
         """Say, once in a pause, that it is why nothing is answered."""
         pause = self._house.holds.of(self.room_id)
         if pause and (waiting := await self._house.inbox.count_queued(self.room_id)):
-            content = render.content(voice.held(pause.by, waiting), notice=True)
+            content = render.content(texts.held(pause.by, waiting), notice=True)
             await self._house.outbox.put([Draft(self.room_id, content, once=f"paused:{self.room_id}:{pause.since}")])
             self._house.progress.wake()
 
@@ -183,7 +183,7 @@ class Room:
             await self._done(waiting, self.say(f"⚠️ {error}", thread))
         except Exception:
             log.exception("inbox row %d was not handled", waiting.seq)
-            await self._done(waiting, self.say(voice.broken(f"inbox row {waiting.seq}"), thread))
+            await self._done(waiting, self.say(texts.broken(f"inbox row {waiting.seq}"), thread))
 
     async def _listen(self) -> None:
         """What hooks say comes from a hostile place: whatever goes wrong with it, the room goes on."""
@@ -214,11 +214,11 @@ class Room:
                 await self._done(waiting)  # what it says here it says when it has moved
             case Arrived():
                 model = row.model or self._house.settings.llm_model
-                text = voice.greeting(model, encrypted=row.encrypted, rehearsal=model == REHEARSAL)
+                text = texts.greeting(model, encrypted=row.encrypted, rehearsal=model == REHEARSAL)
                 await self._done(waiting, self.say(text))
             case Unreadable():
                 once = Draft(
-                    self.room_id, render.content(voice.CANNOT_READ, notice=True), once=f"unreadable:{self.room_id}"
+                    self.room_id, render.content(texts.CANNOT_READ, notice=True), once=f"unreadable:{self.room_id}"
                 )
                 await self._done(waiting, once)
             case Gone(reason):
@@ -240,13 +240,13 @@ class Room:
             return
         text = commands.without_mention(message.text, names)
         command = commands.parse(text)
-        direct = agents.asked_directly(command)
+        direct = room_prompt.asked_directly(command)
         if message.attachment is not None:
-            await self._done(waiting, self.say(voice.TEXT_ONLY, message.thread))
+            await self._done(waiting, self.say(texts.TEXT_ONLY, message.thread))
         elif command and not direct:
             await self._orders.obey(waiting, command, message.thread)
         elif not text.strip():
-            await self._done(waiting, self.say(voice.NOTHING_ASKED, message.thread))
+            await self._done(waiting, self.say(texts.NOTHING_ASKED, message.thread))
         elif not self._may_begin(waiting, message.thread, row, line):
             if not waiting.queued:
                 await self._house.inbox.queue(waiting.seq, self._mark(waiting))
@@ -290,7 +290,7 @@ class Room:
         self.gone = True
 
     async def _turn_away(self, waiting: Waiting, thread: EventId | None) -> None:
-        who, text = waiting.incoming.sender, voice.not_allowed(self._house.settings.operator_ids)
+        who, text = waiting.incoming.sender, texts.not_allowed(self._house.settings.operator_ids)
         content = render.content(text, notice=True, thread=thread)
         refused = DeedOutcome.REFUSED
         deed = Deed(who, waiting.incoming.event_id, "message", refused, self.room_id, detail="not on the list")
@@ -303,7 +303,7 @@ class Room:
 
     def _mark(self, waiting: Waiting) -> Draft:
         """The reaction that shows a message as queued; the store takes it off when the message is dealt with."""
-        relation = {"rel_type": "m.annotation", "event_id": waiting.incoming.event_id, "key": voice.QUEUED}
+        relation = {"rel_type": "m.annotation", "event_id": waiting.incoming.event_id, "key": texts.QUEUED}
         return Draft(
             self.room_id, {"m.relates_to": relation}, Rank.SIGN, event_type="m.reaction", once=mark_of(waiting.seq)
         )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 
-from roommate.chat import voice
+from roommate.chat import texts
 from roommate.errors import Refused, SandboxError, StateError
 from roommate.house import House
-from roommate.matrix import power, render
+from roommate.matrix import power_levels, render
 from roommate.retrying import patiently
 from roommate.store import Upgrade, Waiting
 from roommate.words import Deed, DeedOutcome, Draft, EventId, JsonObject, RoomId
@@ -35,7 +35,7 @@ async def follow(waiting: Waiting, house: House, halt: Callable[[], Awaitable[No
 async def _follow(waiting: Waiting, upgrade: Upgrade, house: House, halt: Callable[[], Awaitable[None]]) -> None:
     old, new = upgrade.old, upgrade.new
     create, levels = await _state(house, old, "m.room.create"), await _state(house, old, "m.room.power_levels")
-    if not power.may_replace(upgrade.by, create, levels.get("content") or {}):
+    if not power_levels.may_replace(upgrade.by, create, levels.get("content") or {}):
         await _refuse(waiting, upgrade, house, f"{upgrade.by} does not have the power to replace the room")
         return
     was_in = (await house.rooms.get(new)).membership == "join"
@@ -43,11 +43,11 @@ async def _follow(waiting: Waiting, upgrade: Upgrade, house: House, halt: Callab
         await house.join(new, via=[upgrade.by.partition(":")[2]])
     except Refused as error:
         log.warning("the room is replaced by %s, which the bot may not join before it is invited: %s", new, error)
-        told = house.control.drafts(voice.to_be_invited(old, new, str(error)), quietly=False)
+        told = house.control.drafts(texts.to_be_invited(old, new, str(error)), quietly=False)
         await house.upgrades.uninvited(waiting.seq, upgrade, list(told))
         house.progress.wake()
         return
-    if not power.replaces(await _state(house, new, "m.room.create"), old, upgrade.tombstone):
+    if not power_levels.replaces(await _state(house, new, "m.room.create"), old, upgrade.tombstone):
         await _refuse(waiting, upgrade, house, "the new room does not say that it replaces this one")
         if not was_in:
             await patiently(lambda: house.doors.leave(new, "this room does not replace the one that I was sent from"))
@@ -68,7 +68,7 @@ async def _move(waiting: Waiting, upgrade: Upgrade, house: House, halt: Callable
     except SandboxError as error:
         log.error("the files of the room that was replaced stay where they are: %s", error)
         files = False
-    said = Draft(new, render.content(voice.moved(files=files), notice=True))
+    said = Draft(new, render.content(texts.moved(files=files), notice=True))
     deed = Deed(upgrade.by, upgrade.tombstone, "room.upgrade", room_id=new, subject=old)
     await house.upgrades.move(waiting.seq, upgrade, shown, said, deed)
     await house.holds.reload()
@@ -81,7 +81,7 @@ async def _move(waiting: Waiting, upgrade: Upgrade, house: House, halt: Callable
 
 async def _refuse(waiting: Waiting, upgrade: Upgrade, house: House, why: str) -> None:
     log.warning("the tombstone of %s, which leads to %s, is not followed: %s", upgrade.by, upgrade.new, why)
-    told = house.control.drafts(voice.not_followed(upgrade.old, upgrade.new, why), quietly=False)
+    told = house.control.drafts(texts.not_followed(upgrade.old, upgrade.new, why), quietly=False)
     outcome = DeedOutcome.REFUSED
     deed = Deed(upgrade.by, upgrade.tombstone, "room.upgrade", outcome, upgrade.old, upgrade.new, why)
     await house.upgrades.refused(waiting.seq, upgrade, list(told), deed)
@@ -103,4 +103,4 @@ async def _shown(house: House, room_id: RoomId, event: EventId) -> JsonObject:
     try:
         return await patiently(lambda: house.doors.event(room_id, event))
     except Refused:
-        return render.content(voice.CARD_LOST, notice=True)
+        return render.content(texts.CARD_LOST, notice=True)

@@ -2,7 +2,7 @@
 
 import json
 
-from roommate.agent.direct import DIRECT, DirectModel
+from roommate.agent.coding_agent_model import DIRECT, DirectModel
 from roommate.words import Answer, Prompt, Step, ToolResult, UserId
 
 ALICE = UserId("@alice:x")

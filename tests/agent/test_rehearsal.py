@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roommate.agent.rehearsal import HELP, RehearsalModel, answer
+from roommate.agent.rehearsal_model import HELP, RehearsalModel, answer
 from roommate.ports import Model
 from roommate.words import Answer, Event, Prompt, Reply, Step, TextDelta, ToolResult, UserId
 

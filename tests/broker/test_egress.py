@@ -14,10 +14,10 @@ import pytest
 from yarl import URL
 
 from roommate.broker.addresses import Addresses, Unreachable
-from roommate.broker.gate import ALWAYS, NO, ONCE, Gate
+from roommate.broker.egress_gate import ALWAYS, NO, ONCE, Gate
+from roommate.broker.egress_rules import allowed, typed
 from roommate.broker.proxy import EgressProxy, Limits, Refusal, parse
 from roommate.broker.registries import Registries, destinations
-from roommate.broker.rules import allowed, typed
 from roommate.demo.instance import free_port
 from roommate.errors import EngineError
 from roommate.words import Destination

@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from roommate.broker import Forge, Gate, Gateway, GitServer, Site, providers
+from roommate.broker.egress_rules import host_name
 from roommate.broker.git_wire import BadPush, commands, judgeable, pkt, pkts, report
 from roommate.broker.proxy import Refusal, parse
-from roommate.broker.rules import host_name
 from roommate.demo.instance import free_port
 from roommate.errors import HandLost
 from roommate.ports import Tunnel

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roommate.chat.hook_card import RISKS, SHOWN, WHOLE, hook_card
-from roommate.chat.voice import ALWAYS, NO, YES
+from roommate.chat.texts import ALWAYS, NO, YES
 from roommate.matrix import render
 from roommate.printable import HIDDEN
 from roommate.words import HookEvent, HookKind

@@ -2,7 +2,7 @@
 
 from markdown_it import MarkdownIt
 
-from roommate.chat.view import View
+from roommate.chat.turn_view import View
 from roommate.words import ToolCall, ToolFinished, ToolResult, ToolStarted, ToolStep
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from roommate.chat import voice
-from roommate.desk.settings import Setting
+from roommate.administration.settings import Setting
+from roommate.chat import texts
 from roommate.features.about import what_is_set
 from roommate.words import Check
 
 
 def test_what_is_not_right_and_what_to_do_about_it() -> None:
-    said = voice.checked(
+    said = texts.checked(
         [Check("python", True, "3.11"), Check("backup", False, "there is none", "run it", needed=False)]
     )
     assert said.splitlines()[2:] == ["- ⚠️ **backup**: there is none → run it"]
-    assert voice.checked([Check("room", False, "it does not start", "")]).endswith("**room**: it does not start")
+    assert texts.checked([Check("room", False, "it does not start", "")]).endswith("**room**: it does not start")
 
 
 def test_settings_stand_there_as_they_are() -> None:

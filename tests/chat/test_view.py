@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from roommate.chat.view import LIVE_CALLS, LIVE_STEPS, LIVE_TEXT, View, hook_notice, label, plain
+from roommate.chat.turn_view import LIVE_CALLS, LIVE_STEPS, LIVE_TEXT, View, hook_notice, label, plain
 from roommate.printable import block, span
 from roommate.words import (
     Event,

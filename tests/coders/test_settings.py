@@ -7,7 +7,7 @@ import pytest
 from roommate.coders import PLANS
 from roommate.config import AGENTS, load
 from roommate.errors import ConfigError
-from roommate.parts import choice_of
+from roommate.from_settings import choice_of
 
 
 def test_settings_and_plans_know_the_same_agents() -> None:

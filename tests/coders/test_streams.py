@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roommate.coders.account import TRANSCRIPT, Account
-from roommate.coders.changes import change, subject
+from roommate.coders.agent_clis import PLANS, is_session
 from roommate.coders.events import AgentEvent, Began, Called, Complained, Ended, Returned, Spoke
 from roommate.coders.lines import LONGEST, Lines
-from roommate.coders.plans import PLANS, is_session
+from roommate.coders.run_report import TRANSCRIPT, Account
 from roommate.coders.streams import MOST_PARTS
+from roommate.coders.tool_changes import change, subject
 from roommate.words import Usage
 
 SAMPLES = Path(__file__).parent / "samples"

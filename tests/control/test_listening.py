@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from roommate.control.listening import listen
+from roommate.control.socket_file import listen
 from roommate.errors import StateError
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from roommate.errors import MatrixError, Refused, TokenRevoked, Transient
-from roommate.matrix.border import NotMatrix, back_off, lost, refusal, sendable
+from roommate.matrix.error_mapping import NotMatrix, back_off, lost, refusal, sendable
 from roommate.outgoing import NETWORK_ERRORS
 
 

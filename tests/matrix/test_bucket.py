@@ -7,7 +7,7 @@ import math
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from roommate.matrix.bucket import BURST, LONGEST, Bucket
+from roommate.matrix.rate_limit import BURST, LONGEST, Bucket
 
 
 class Server:

@@ -14,7 +14,7 @@ from aiohttp import web
 from roommate.demo.homeserver import Synapse
 from roommate.demo.instance import free_port
 from roommate.errors import ConfigError, Refused, Transient
-from roommate.login.ways import DEVICE_NAME
+from roommate.login.by_token import DEVICE_NAME
 from roommate.matrix.homeserver import Homeserver
 from roommate.matrix.intake import Intake
 from roommate.words import Account, JsonObject, RoomId, SyncBatch, UserId

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roommate.matrix.power import may_replace, replaces
+from roommate.matrix.power_levels import may_replace, replaces
 from roommate.words import JsonObject, RoomId
 
 ALICE, BOB = "@alice:x", "@bob:x"

@@ -13,8 +13,8 @@ from typing import Any
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
+from roommate.administration import daemon_health
 from roommate.demo.instance import free_port
-from roommate.desk import verdict
 from roommate.monitoring.listener import MOST_CONNECTIONS
 from tests.cli.test_operating import run
 from tests.conftest import MakeDaemon, MakePerson
@@ -63,7 +63,9 @@ async def test_health_and_metrics(daemon: MakeDaemon, person: MakePerson, model:
     script = 'TOOL run_command {"command": "true"}\nTOOL no_such_tool {}\n---\nSAY done'
     assert (await alice.ask(room, script)).body.startswith("done")
     found = await until_health(port, 200)
-    assert found["status"] == verdict.WARNING and [one["key"] for one in found["problems"]] == [verdict.BACKUP]
+    assert found["status"] == daemon_health.WARNING and [one["key"] for one in found["problems"]] == [
+        daemon_health.BACKUP
+    ]
 
     status, text = await get(port, "/metrics")
     assert status == 200
@@ -135,7 +137,7 @@ async def test_a_daemon_whose_homeserver_is_away_is_not_well(daemon: MakeDaemon)
     bot = await daemon(start=False, HTTP_LISTEN=f"127.0.0.1:{port}", MATRIX_HOMESERVER=f"http://127.0.0.1:{nowhere}")
     await bot.spawn()
     found = await until_health(port, 503)
-    assert found["state"] == "starting" and found["problems"][0]["key"] == verdict.START
+    assert found["state"] == "starting" and found["problems"][0]["key"] == daemon_health.START
     status, text = await get(port, "/metrics")
     assert status == 200 and samples(text)["roommate_ready"] == 0 and "roommate_sync_age_seconds" not in samples(text)
     code, out, _ = await run(bot, "status", "--check")

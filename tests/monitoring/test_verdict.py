@@ -22,12 +22,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roommate import operator_program
-from roommate.alarm import Alarm
+from roommate.administration import daemon_health
+from roommate.administration.daemon_health import CRITICAL, OK, WARNING, Problem, Signs
+from roommate.administration.status import Status
 from roommate.config import load
-from roommate.desk import verdict
-from roommate.desk.status import Status
-from roommate.desk.verdict import CRITICAL, OK, WARNING, Problem, Signs
 from roommate.errors import ConfigError, ProgramFailed, StateError
+from roommate.health_watch import Alarm
 from roommate.monitoring import alerts as alerts_module
 from roommate.monitoring.alerts import BACKUP_RUN, LOGIN, Alerts
 
@@ -38,26 +38,26 @@ WELL = Signs("", 5000, 12.0, 0.0, 50 << 30, 100 << 30, 3600.0, 0)
     ("change", "level", "key"),
     [
         ({}, OK, ""),
-        ({"synced_ago": None, "uptime": 10}, CRITICAL, verdict.START),
-        ({"synced_ago": None, "uptime": 600}, CRITICAL, verdict.SYNC),
-        ({"synced_ago": 90.0}, WARNING, verdict.SYNC),
-        ({"synced_ago": 400.0}, CRITICAL, verdict.SYNC),
-        ({"unsent_seconds": 700.0}, WARNING, verdict.OUTBOX),
-        ({"unsent_seconds": 4000.0}, CRITICAL, verdict.OUTBOX),
-        ({"disk_free": 9 << 30}, WARNING, verdict.DISK),
-        ({"disk_free": 1 << 30}, CRITICAL, verdict.DISK),
+        ({"synced_ago": None, "uptime": 10}, CRITICAL, daemon_health.START),
+        ({"synced_ago": None, "uptime": 600}, CRITICAL, daemon_health.SYNC),
+        ({"synced_ago": 90.0}, WARNING, daemon_health.SYNC),
+        ({"synced_ago": 400.0}, CRITICAL, daemon_health.SYNC),
+        ({"unsent_seconds": 700.0}, WARNING, daemon_health.OUTBOX),
+        ({"unsent_seconds": 4000.0}, CRITICAL, daemon_health.OUTBOX),
+        ({"disk_free": 9 << 30}, WARNING, daemon_health.DISK),
+        ({"disk_free": 1 << 30}, CRITICAL, daemon_health.DISK),
         ({"disk_free": 0, "disk_size": 0}, OK, ""),
-        ({"trouble": "the disk is full"}, CRITICAL, verdict.DATABASE),
-        ({"backup_age": None}, WARNING, verdict.BACKUP),
-        ({"backup_age": 3 * 86_400.0}, WARNING, verdict.BACKUP),
-        ({"model_failures": 3}, WARNING, verdict.MODEL),
+        ({"trouble": "the disk is full"}, CRITICAL, daemon_health.DATABASE),
+        ({"backup_age": None}, WARNING, daemon_health.BACKUP),
+        ({"backup_age": 3 * 86_400.0}, WARNING, daemon_health.BACKUP),
+        ({"model_failures": 3}, WARNING, daemon_health.MODEL),
     ],
 )
 def test_what_is_wrong(change: dict[str, Any], level: str, key: str) -> None:
-    found = verdict.problems(replace(WELL, **change))
-    assert verdict.level(found) == level
+    found = daemon_health.problems(replace(WELL, **change))
+    assert daemon_health.level(found) == level
     assert [problem.key for problem in found] == ([key] if key else [])
-    assert all(problem.key in verdict.KEYS and "\n" not in problem.text for problem in found)
+    assert all(problem.key in daemon_health.KEYS and "\n" not in problem.text for problem in found)
 
 
 _number = st.floats(0, 1e9) | st.none()
@@ -67,8 +67,8 @@ _number = st.floats(0, 1e9) | st.none()
 def test_any_signs_are_judged(
     synced: float | None, unsent: float, free: int, size: int, backup: float | None, failures: int
 ) -> None:
-    found = verdict.problems(Signs("", 1.0, synced, unsent, free, size, backup, failures))
-    assert verdict.level(found) in (OK, WARNING, CRITICAL)
+    found = daemon_health.problems(Signs("", 1.0, synced, unsent, free, size, backup, failures))
+    assert daemon_health.level(found) in (OK, WARNING, CRITICAL)
     assert [one.level for one in found] == sorted((one.level for one in found), key=[CRITICAL, WARNING].index)
 
 
@@ -153,8 +153,8 @@ def test_a_full_disk_does_not_tell_again_and_again(tmp_path: Path) -> None:
             while True:
                 rest.write(bytes(1024))
         for _ in range(3):
-            _alerts(disk, command).fire(verdict.DISK, "the disk is full")
-        assert _told(told) == [("firing", verdict.DISK)]
+            _alerts(disk, command).fire(daemon_health.DISK, "the disk is full")
+        assert _told(told) == [("firing", daemon_health.DISK)]
     finally:
         subprocess.run(["umount", disk], check=True)
 
@@ -217,7 +217,7 @@ def receiver() -> Iterator[tuple[str, type[_Receiver]]]:
 
 def test_a_receiver_gets_json_that_it_knows(tmp_path: Path, receiver: tuple[str, type[_Receiver]]) -> None:
     url, handler = receiver
-    _alerts(tmp_path, url=f"{url}/topic?auth=secret").fire(verdict.DISK, "full")
+    _alerts(tmp_path, url=f"{url}/topic?auth=secret").fire(daemon_health.DISK, "full")
     [(headers, content)] = handler.posted
     assert (headers["X-Template"], headers["X-Title"], headers["X-Message"]) == ("yes", "{{.title}}", "{{.message}}")
     assert content["version"] == "4" and content["status"] == "firing"
@@ -226,8 +226,8 @@ def test_a_receiver_gets_json_that_it_knows(tmp_path: Path, receiver: tuple[str,
     assert "full" in content["text"] and "full" in content["content"] and content["priority"] == 5
     (tmp_path / "am").mkdir()
     manager = _alerts(tmp_path / "am", url=f"{url}/api/v2/alerts")
-    manager.fire(verdict.DISK, "full")
-    manager.resolve(verdict.DISK)
+    manager.fire(daemon_health.DISK, "full")
+    manager.resolve(daemon_health.DISK)
     (_, [begun]), (_, [over]) = handler.posted[1:]
     assert begun["labels"] == over["labels"] and "endsAt" not in begun and over["endsAt"] >= over["startsAt"]
 
@@ -238,14 +238,14 @@ def test_what_nobody_took_is_tried_again_and_the_url_stays_secret(
     url, handler = receiver
     handler.status = 403
     alerts = _alerts(tmp_path, url=f"{url}/topic-that-is-a-password")
-    alerts.fire(verdict.DISK, "full")
-    alerts.fire(verdict.DISK, "full")
+    alerts.fire(daemon_health.DISK, "full")
+    alerts.fire(daemon_health.DISK, "full")
     assert len(handler.posted) == 1, "not at once"
     assert "ALERT_URL answers with HTTP 403" in caplog.text and "password" not in caplog.text
     monkeypatch.setattr(alerts_module, "TRY_SECONDS", 0)
     handler.status = 200
-    alerts.fire(verdict.DISK, "full")
-    alerts.fire(verdict.DISK, "full")
+    alerts.fire(daemon_health.DISK, "full")
+    alerts.fire(daemon_health.DISK, "full")
     assert len(handler.posted) == 2
 
 
@@ -308,12 +308,12 @@ async def test_problems_are_told_when_they_are_new(tmp_path: Path, caplog: pytes
 
     caplog.set_level("INFO")
     watch = Alarm(look, _alerts(tmp_path, command))
-    disk = Problem(verdict.DISK, CRITICAL, "the disk is full", True)
-    few = Problem(verdict.MODEL, WARNING, "the model has failed")
+    disk = Problem(daemon_health.DISK, CRITICAL, "the disk is full", True)
+    few = Problem(daemon_health.MODEL, WARNING, "the model has failed")
     for problems in ((), (disk, few), (disk, few), (few,), ()):
         await watch.tell(problems)
-    assert _told(told) == [("firing", verdict.DISK), ("resolved", verdict.DISK)]
-    levels = [(record.levelname, record.message) for record in caplog.records if "roommate.alarm" in record.name]
+    assert _told(told) == [("firing", daemon_health.DISK), ("resolved", daemon_health.DISK)]
+    levels = [(record.levelname, record.message) for record in caplog.records if "roommate.health_watch" in record.name]
     assert levels == [
         ("ERROR", "the disk is full"),
         ("WARNING", "the model has failed"),
@@ -321,7 +321,7 @@ async def test_problems_are_told_when_they_are_new(tmp_path: Path, caplog: pytes
         ("INFO", "well again: model"),
     ]
     await watch.tell(await watch._problems())
-    assert _told(told)[-1] == ("firing", verdict.DATABASE)
+    assert _told(told)[-1] == ("firing", daemon_health.DATABASE)
 
 
 async def test_a_new_daemon_tells_that_what_ended_the_last_one_is_over(tmp_path: Path) -> None:

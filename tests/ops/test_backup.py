@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from roommate import trees
 from roommate.errors import StateError
-from roommate.ops import backup, tree
+from roommate.ops import backup, tree_archive
 from roommate.ops.restore import restore
 from roommate.words import JsonObject
 from tests.test_trees import dig, few_descriptors
@@ -303,11 +303,11 @@ def test_of_one_room_so_much_is_packed_and_the_rest_is_told(
     bigs = [name for name in manifest.hashes if "/big-" in name]
     assert len(bigs) == 4
     assert any("kept.txt" in name for name in manifest.hashes), "what is small has room still"
-    assert len(manifest.left_out) <= tree.MOST_LEFT_OUT + 1
+    assert len(manifest.left_out) <= tree_archive.MOST_LEFT_OUT + 1
     assert manifest.left_out["rooms/0123abcd/files/…"].startswith("and ")
     assert restored(file, tmp_path / "other") == manifest
 
-    monkeypatch.setattr(tree, "MOST_ENTRIES", 50)
+    monkeypatch.setattr(tree_archive, "MOST_ENTRIES", 50)
     _, manifest = made(state, tmp_path / "fewer")
     assert len([name for name in manifest.hashes if name.startswith("rooms/")]) <= 50
     assert any("more files than a backup holds" in why for why in manifest.left_out.values())

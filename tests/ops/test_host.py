@@ -10,7 +10,7 @@ import pytest
 
 from roommate import config
 from roommate.config import Settings
-from roommate.ops import host
+from roommate.ops import host_checks
 from roommate.sandbox.doctor import limits_seen
 from roommate.sandbox.posture import Limits
 from roommate.words import Check
@@ -21,7 +21,7 @@ def settings_in(folder: Path) -> Settings:
 
 
 def check_of(settings: Settings, what: str) -> Check:
-    return next(check for check in host.checks(settings) if check.what == what)
+    return next(check for check in host_checks.checks(settings) if check.what == what)
 
 
 @pytest.mark.parametrize(

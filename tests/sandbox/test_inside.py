@@ -10,9 +10,9 @@ import pytest
 
 from roommate.sandbox import inside
 from roommate.sandbox.hand import program
-from roommate.sandbox.inside import record
+from roommate.sandbox.inside import output_files
 from roommate.sandbox.inside.globs import Glob
-from roommate.sandbox.inside.record import KEPT, Place, Record
+from roommate.sandbox.inside.output_files import KEPT, Place, Record
 
 MODULES = sorted(Path(inside.__path__[0]).glob("*.py"))
 
@@ -107,7 +107,7 @@ def test_old_records_go_and_those_in_use_stay(tmp_path: Path) -> None:
 
 def test_large_records_leave_room_for_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However much is printed, and by however many at once: what is kept of it has a limit, and the newest stays."""
-    monkeypatch.setattr(record, "KEPT_BYTES", 1 << 20)
+    monkeypatch.setattr(output_files, "KEPT_BYTES", 1 << 20)
     place, shown = Place(str(tmp_path), "output"), ""
 
     def kept() -> int:

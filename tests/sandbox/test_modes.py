@@ -15,7 +15,7 @@ import pytest
 
 from roommate import folders
 from roommate.sandbox.agent_hooks import shipped
-from roommate.sandbox.trial import FACTS
+from roommate.sandbox.trial_container import FACTS
 from tests.sandbox.conftest import ROOM, Make, sh
 
 USE = """

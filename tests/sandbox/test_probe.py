@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from roommate.errors import EngineError
-from roommate.sandbox.ids import free_ids
+from roommate.sandbox.id_ranges import free_ids
 from tests.sandbox.conftest import ROOM, Make, sh
 from tests.sandbox_image import containers, podman
 

@@ -22,8 +22,8 @@ from bench.idle import wake_ups
 from roommate.chat.hook_card import WHOLE
 from roommate.errors import StateError
 from roommate.spool import Spool
-from roommate.spool.folder import MOST_ANSWERS, MOST_BYTES, MOST_WAITING, Folder
 from roommate.spool.names import is_claimed, is_waiting, kind_of
+from roommate.spool.out_folder import MOST_ANSWERS, MOST_BYTES, MOST_WAITING, Folder
 from roommate.spool.parse import Unfit, parse
 from roommate.spool.watcher import BURST
 from roommate.store import Database, Ipc

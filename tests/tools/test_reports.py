@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roommate.tools import reports
-from roommate.tools.plain import plain
+from roommate.tools.plain_text import plain
 from roommate.tools.reports import Failure, Report
 
 SAMPLES = Path(__file__).with_name("samples")

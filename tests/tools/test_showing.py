@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from roommate.tools import RoomTools, TurnPorts
 from roommate.tools.pictures import Measured, measure
-from roommate.tools.showing import described
+from roommate.tools.send_file import described
 from roommate.words import Attachment
 from tests.live_hand import live_hand
 from tests.patience import PATIENCE

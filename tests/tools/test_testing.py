@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from roommate.tools import projects
+from roommate.tools import project_tests
 from roommate.words import ToolOutput
 from tests.live_hand import live_hand
 from tests.tools.test_room_tools import KEEP, Room
@@ -137,14 +137,14 @@ async def test_what_is_not_there_is_said(room: Room) -> None:
     nothing = await room.call("run_tests")
     assert not nothing.ok
     assert nothing.title == "no tests found"
-    assert projects.LOOKED_FOR in nothing.text
+    assert project_tests.LOOKED_FOR in nothing.text
     assert "no such file" in (await room.call("run_tests", path="nowhere")).text
     assert "no such file" in (await room.call("run_tests", path="tests/test_x.py")).text
 
 
 async def test_what_a_folder_declares(room: Room) -> None:
     async def found(path: str = ".") -> list[tuple[str, str]]:
-        return [(suite.name, suite.folder) for suite in await projects.suites(room.hand.host, path)]
+        return [(suite.name, suite.folder) for suite in await project_tests.suites(room.hand.host, path)]
 
     package = json.dumps({"scripts": {"test": "node --test"}})
     files(room.files, web__package_json=package, web__node_modules__x__package_json=package)
@@ -177,4 +177,4 @@ async def test_what_a_folder_declares(room: Room) -> None:
     ],
 )
 def test_a_package_that_declares_tests(package: str, has: bool) -> None:
-    assert projects.has_script(package) is has
+    assert project_tests.has_script(package) is has

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from roommate.errors import StateError, UpdateError
+from roommate.updates.at_start import settle
 from roommate.updates.journal import Journal
 from roommate.updates.releases import About, Install
-from roommate.updates.start import settle
 from roommate.words import Update, UpdateStep
 
 UPDATE = Update("one", "a" * 12, "b" * 12, "b" * 40, "@ann:example.org", time.time())

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roommate.config import Settings
-from roommate.updates.notes import LONGEST_ITEM, MOST_ITEMS, notes
+from roommate.updates.release_notes import LONGEST_ITEM, MOST_ITEMS, notes
 
 OLD = "# Changelog\n\n## Unreleased\n\n- One thing,\n  on two lines.\n- Another.\n"
 NEW = OLD.replace("- One thing,\n  on", "- A *new* one,\n  on two lines.\n\n## 1.0\n\n- One thing, on\n ")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 
-from roommate.agent.direct import DIRECT
+from roommate.agent.coding_agent_model import DIRECT
 from roommate.agent.litellm_wire import models_beside, provider_of
 from roommate.config import AGENTS, REHEARSAL
 

@@ -2,8 +2,8 @@
 
 from roommate.broker.addresses import Addresses
 from roommate.broker.broker import Broker
+from roommate.broker.egress_gate import Gate
 from roommate.broker.forge import Forge, Site
-from roommate.broker.gate import Gate
 from roommate.broker.gateway import Gateway
 from roommate.broker.git import GitServer
 from roommate.broker.proposals import RoomProposals

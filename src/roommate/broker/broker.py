@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from roommate import logs
 from roommate.broker.addresses import Addresses
-from roommate.broker.gate import Gate
+from roommate.broker.egress_gate import Gate
 from roommate.broker.gateway import Gateway
 from roommate.broker.git import GitServer
 from roommate.broker.proxy import EgressProxy

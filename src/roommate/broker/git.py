@@ -17,8 +17,8 @@ from aiohttp import web
 
 from roommate.broker import git_push
 from roommate.broker.body import BadBody, Body
+from roommate.broker.egress_gate import Gate
 from roommate.broker.forge import NAME, Forge
-from roommate.broker.gate import Gate
 from roommate.broker.git_spool import Push, Spool
 from roommate.broker.git_upstream import (
     ANSWER_BYTES,

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from roommate.broker.addresses import Addresses, Unreachable
-from roommate.broker.gate import Gate
-from roommate.broker.rules import host_name
+from roommate.broker.egress_gate import Gate
+from roommate.broker.egress_rules import host_name
 from roommate.ports import Tunnel
 from roommate.words import RoomId
 

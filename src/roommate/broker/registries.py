@@ -7,7 +7,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
 
-from roommate.broker.rules import WEB, host_name
+from roommate.broker.egress_rules import WEB, host_name
 from roommate.errors import SandboxError
 from roommate.words import Destination
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from roommate.chat.voice import ALWAYS, NO, YES
+from roommate.chat.texts import ALWAYS, NO, YES
 from roommate.printable import block, in_code, one_line, visible
 from roommate.words import HookEvent
 

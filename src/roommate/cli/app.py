@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from roommate import __version__
-from roommate.cli import operating, sandbox, typed, workspace
+from roommate.cli import daemon_commands, sandbox, typed_values, workspace
 
 T = TypeVar("T")
 
@@ -23,16 +23,16 @@ app.add_typer(backup_app, name="backup")
 auth_app = typer.Typer(no_args_is_help=True, help="The bot's login.")
 app.add_typer(auth_app, name="auth")
 
-app.add_typer(operating.app)  # without a name: its commands stand beside those from here
+app.add_typer(daemon_commands.app)  # without a name: its commands stand beside those from here
 app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(workspace.app, name="workspace")
 
 
 def complete() -> typer.Typer:
     """With all that the daemon does."""
-    from roommate.cli import declared
+    from roommate.cli import declared_commands
 
-    declared.add_to(app, {"sandbox": sandbox.app, "workspace": workspace.app})
+    declared_commands.add_to(app, {"sandbox": sandbox.app, "workspace": workspace.app})
     return app
 
 
@@ -52,16 +52,18 @@ def _root(
 @app.command("run")
 def _run_command() -> None:
     """Run the daemon in the foreground until SIGTERM or Ctrl-C."""
-    from roommate import config, process
+    from roommate import config, daemon_process
 
-    raise typer.Exit(process.main(config.load()))
+    raise typer.Exit(daemon_process.main(config.load()))
 
 
 @app.command("init")
 def _init_command(
     env_file: Annotated[
         Path | None,
-        typer.Option(parser=typed.path, help="The file to write (default: .env of the install folder, or here)."),
+        typer.Option(
+            parser=typed_values.path, help="The file to write (default: .env of the install folder, or here)."
+        ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing: take what is said here or set already.")] = False,
     homeserver: Annotated[str, typer.Option(help="Its URL, or the name of the server.")] = "",
@@ -123,9 +125,9 @@ def _chat_command(room: Room, homeserver: Homeserver = "", user: User = "") -> N
 
     Without a terminal: say each line of stdin, and print its answer.
     """
-    from roommate.cli import person
+    from roommate.cli import chat_and_send
 
-    _run(person.chat(room, homeserver, user))
+    _run(chat_and_send.chat(room, homeserver, user))
 
 
 @app.command("send")
@@ -141,10 +143,10 @@ def _send_command(
 
     With --wait the exit code is 1 when the turn failed.
     """
-    from roommate.cli import person
+    from roommate.cli import chat_and_send
 
     said = sys.stdin.read() if text == "-" else text
-    raise typer.Exit(_run(person.send(room, said, wait=wait, homeserver=homeserver, user=user, as_json=as_json)))
+    raise typer.Exit(_run(chat_and_send.send(room, said, wait=wait, homeserver=homeserver, user=user, as_json=as_json)))
 
 
 @app.command("demo")
@@ -153,7 +155,7 @@ def _demo_command(
     keep: Annotated[bool, typer.Option("--keep", help="Leave homeserver and daemon running when you go.")] = False,
     stop: Annotated[bool, typer.Option("--stop", help="End what --keep left running, and nothing else.")] = False,
     reset: Annotated[bool, typer.Option("--reset", help="Begin from nothing: forget accounts, rooms, files.")] = False,
-    folder: Annotated[Path, typer.Option(parser=typed.path, help="Where the demo keeps its state.")] = Path(
+    folder: Annotated[Path, typer.Option(parser=typed_values.path, help="Where the demo keeps its state.")] = Path(
         ".roommate"
     ),
     timeout: Annotated[float, typer.Option(help="With --once: seconds to wait for the answer.")] = 300,
@@ -192,7 +194,7 @@ def _audit_command(
 
 Root = Annotated[
     Path | None,
-    typer.Option(parser=typed.path, help="The folder with the releases (default: the one that this is of)."),
+    typer.Option(parser=typed_values.path, help="The folder with the releases (default: the one that this is of)."),
 ]
 
 
@@ -246,7 +248,7 @@ def _self_check_command() -> None:
 def _backup_command(
     context: typer.Context,
     to: Annotated[
-        Path | None, typer.Option(parser=typed.path, help="Folder of the backups (default: BACKUP_DIR).")
+        Path | None, typer.Option(parser=typed_values.path, help="Folder of the backups (default: BACKUP_DIR).")
     ] = None,
     settings: Annotated[bool, typer.Option(help="Put .env into it, which has keys and passwords.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -260,7 +262,7 @@ def _backup_command(
 
 @backup_app.command("verify")
 def _backup_verify_command(
-    path: Annotated[Path, typer.Argument(parser=typed.path, help="A backup, or a folder of backups.")],
+    path: Annotated[Path, typer.Argument(parser=typed_values.path, help="A backup, or a folder of backups.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object a backup.")] = False,
 ) -> None:
     """Read a backup whole: is everything in it as it was packed?"""
@@ -271,11 +273,11 @@ def _backup_verify_command(
 
 @app.command("restore")
 def _restore_command(
-    file: Annotated[Path, typer.Argument(parser=typed.path, help="A backup.")],
+    file: Annotated[Path, typer.Argument(parser=typed_values.path, help="A backup.")],
     to: Annotated[
         Path | None,
         typer.Option(
-            parser=typed.path, help="An empty folder (default: STATE_DIR, as .env here or in the backup has it)."
+            parser=typed_values.path, help="An empty folder (default: STATE_DIR, as .env here or in the backup has it)."
         ),
     ] = None,
 ) -> None:

@@ -11,7 +11,7 @@ from datetime import datetime
 import typer
 
 from roommate import config
-from roommate.chat import voice
+from roommate.chat import texts
 from roommate.errors import ConfigError
 from roommate.printable import printable
 from roommate.store import Record, audit, reading
@@ -53,7 +53,7 @@ def moment(text: str, now: float) -> float:
 
 def _show(records: Sequence[Record], as_json: bool) -> None:
     for record in records:
-        line = voice.deed(record.at, record.deed)
+        line = texts.deed(record.at, record.deed)
         typer.echo(json.dumps(_object(record), ensure_ascii=False) if as_json else printable(line))
 
 

@@ -18,8 +18,8 @@ from prompt_toolkit.layout.processors import BeforeInput
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from roommate.cli import look
-from roommate.cli.intent import Leave, React, Say, Tell, intent
+from roommate.cli import styles
+from roommate.cli.chat_input import Leave, React, Say, Tell, intent
 from roommate.errors import MatrixError
 from roommate.person import Client, Post, Reacted, Timeline
 from roommate.words import EventId, JsonObject, RoomId
@@ -75,7 +75,7 @@ class TerminalChat:
 
     def _draw_live(self) -> AnyFormattedText:
         size = self._app.output.get_size()
-        drawn = "".join(look.ansi(look.post_look(post, self._me), size.columns) for post in self._live.values())
+        drawn = "".join(styles.ansi(styles.post_look(post, self._me), size.columns) for post in self._live.values())
         lines = drawn.rstrip("\n").split("\n")
         most = max(3, size.rows - ROOM_BELOW_LIVE)
         if len(lines) > most:
@@ -88,7 +88,7 @@ class TerminalChat:
         busy = {post.sender for post in self._live.values()} | (self._timeline.typing - {self._me})
         if busy:
             frame = FRAMES[int(time.monotonic() / FRAME_SECONDS) % len(FRAMES)]
-            names = ", ".join(look.name_of(user) for user in sorted(busy))
+            names = ", ".join(styles.name_of(user) for user in sorted(busy))
             return [("ansigreen", f"\n{frame} {names} at work"), ("ansibrightblack", "   !stop stops")]
         return [("ansibrightblack", "\nEnter sends · Alt-Enter new line · !help · /help · Ctrl-C leaves")]
 
@@ -102,7 +102,7 @@ class TerminalChat:
             return
         output = self._app.output
         self._app.renderer.erase()
-        output.write_raw("".join(look.ansi(shown, output.get_size().columns) for shown in looks))
+        output.write_raw("".join(styles.ansi(shown, output.get_size().columns) for shown in looks))
         output.flush()
         self._app.renderer.reset()
         self._app.invalidate()
@@ -119,7 +119,7 @@ class TerminalChat:
                 if not caught_up:
                     caught_up = True
                     self._print(
-                        *(look.post_look(post, self._me) for post in self._timeline.posts.values() if not post.live)
+                        *(styles.post_look(post, self._me) for post in self._timeline.posts.values() if not post.live)
                     )
                 self._app.invalidate()
 
@@ -130,9 +130,9 @@ class TerminalChat:
             if seen.live:
                 self._live[seen.event_id] = seen
             elif caught_up and (was_live or not self._is_from_here(event)):
-                self._print(look.post_look(seen, self._me))
+                self._print(styles.post_look(seen, self._me))
         elif isinstance(seen, Reacted) and caught_up and seen.sender != self._me:
-            self._print(look.reaction_look(seen))
+            self._print(styles.reaction_look(seen))
         elif event["type"] == "m.room.redaction":
             self._live = {key: post for key, post in self._live.items() if key in self._timeline.posts}
 
@@ -174,7 +174,7 @@ class TerminalChat:
             case Tell(text):
                 self._print(Text(text, "dim"))
             case Say(text) as say:
-                self._print(look.own_look(text))
+                self._print(styles.own_look(text))
                 self._outbox.put_nowait(say)
             case React() as react:
                 self._outbox.put_nowait(react)
@@ -198,4 +198,4 @@ class TerminalChat:
             self._print(Text("There is no question to answer.", "dim"))
             return
         await self._client.react(self._room, card.event_id, key)
-        self._print(look.reaction_look(Reacted(self._me, key, card)))
+        self._print(styles.reaction_look(Reacted(self._me, key, card)))

@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from roommate import config
-from roommate.cli import person, plain
-from roommate.cli.intent import Say
-from roommate.cli.steps import Steps
+from roommate.cli import chat_and_send, pipe_chat
+from roommate.cli.chat_input import Say
+from roommate.cli.progress import Steps
 from roommate.config import REHEARSAL
 from roommate.demo.run import Demo
 from roommate.errors import Transient
@@ -40,7 +40,7 @@ async def run(folder: Path, *, once: str, keep: bool, stop: bool, reset: bool, t
             if not once:
                 console.print(_introduction(demo, settings.llm_model))
             async with Client(demo.me) as client:
-                talk = _ask(client, demo, once, timeout) if once else person.talk(client, demo.room)
+                talk = _ask(client, demo, once, timeout) if once else chat_and_send.talk(client, demo.room)
                 code = await _while_it_runs(demo, talk)
             left = True
         finally:
@@ -56,11 +56,11 @@ async def run(folder: Path, *, once: str, keep: bool, stop: bool, reset: bool, t
 async def _ask(client: Client, demo: Demo, text: str, timeout: float) -> int:
     try:
         async with asyncio.timeout(timeout):
-            answer = await plain.answer(client, demo.room, Say(text))
+            answer = await pipe_chat.answer(client, demo.room, Say(text))
     except TimeoutError:
         raise Transient(f"no answer after {timeout:.0f} s; the daemon's log is {demo.log}") from None
-    typer.echo(plain.text_of(answer))
-    return plain.exit_code(answer)
+    typer.echo(pipe_chat.text_of(answer))
+    return pipe_chat.exit_code(answer)
 
 
 async def _while_it_runs(demo: Demo, work: Awaitable[T]) -> T:

@@ -12,14 +12,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.prompt import Prompt as Question
 
-from roommate import config, premises
+from roommate import config, preconditions
 from roommate.agent import model_names
 from roommate.agent.litellm_model import LiteLLMModel, Patience
-from roommate.cli import login, typed
-from roommate.cli.steps import Steps
+from roommate.cli import login, typed_values
+from roommate.cli.progress import Steps
 from roommate.config import REHEARSAL
 from roommate.errors import ConfigError, RoommateError
-from roommate.login import oauth, ways
+from roommate.login import by_token, oauth
 from roommate.ops import env_file
 from roommate.person import accounts
 from roommate.sandbox import image
@@ -61,8 +61,8 @@ def run(given: Answers, path: Path, *, asks: bool) -> None:
     wizard.model()
     stage = wizard.stage()
     settings = config.load(path)
-    premises.demand(settings)
-    for doubt in premises.doubts(settings, path):
+    preconditions.demand(settings)
+    for doubt in preconditions.doubts(settings, path):
         console.print(f"[yellow]![/] {escape(doubt)}")
     if stage:
         name, podman = settings.sandbox_image, settings.podman_path
@@ -141,7 +141,7 @@ class Wizard:
     def _bot(self) -> None:
         given, present = self._given, self._present
         if given.access_token:
-            return self._by_access_token(typed.secret(given.access_token))
+            return self._by_access_token(typed_values.secret(given.access_token))
         if given.browser or given.login_token:
             asyncio.run(self._without_password(given.browser, given.login_token))
             return None
@@ -156,7 +156,7 @@ class Wizard:
         return self._by_password()
 
     def _by_access_token(self, token: str) -> None:
-        account = asyncio.run(ways.given(self._present.matrix_homeserver, token, ca=self._present.matrix_ca))
+        account = asyncio.run(by_token.given(self._present.matrix_homeserver, token, ca=self._present.matrix_ca))
         why = f"MATRIX_ACCESS_TOKEN is a token of {account.user_id}"
         self._right(why, MATRIX_USER=account.user_id, MATRIX_ACCESS_TOKEN=token)
 
@@ -167,7 +167,7 @@ class Wizard:
         if server is None and browser:
             raise ConfigError(f"{url} keeps its accounts itself: it takes a --password, or the --login-token of an SSO")
         if server is None and not token:
-            offer = await ways.offered(url, ca=ca)
+            offer = await by_token.offered(url, ca=ca)
             if offer.password or not offer.sso:
                 return False
             where = f"Please log in as the bot at {login.sso_address(url)} and take the address that you land at."
@@ -177,7 +177,7 @@ class Wizard:
             if server is not None:
                 account = await login.in_browser(server, self._console, ca)
             else:
-                account = await ways.by_login_token(url, login.login_token(token), ca=ca)
+                account = await by_token.by_login_token(url, login.login_token(token), ca=ca)
             await login.keep(inbox, account, ca)
         # Nothing else may count before it, or in its place when it has ended.
         news = {"MATRIX_USER": account.user_id, "MATRIX_PASSWORD": "", "MATRIX_ACCESS_TOKEN": ""}
@@ -187,8 +187,8 @@ class Wizard:
     def _by_password(self) -> None:
         url, given, ca = self._present.matrix_homeserver, self._given, self._present.matrix_ca
         user = self._answer(given.user, "The bot's user name", self._present.matrix_user or "roommate")
-        password = typed.secret(given.password) or self._present.matrix_password.get_secret_value()
-        secret = typed.secret(given.registration_secret)
+        password = typed_values.secret(given.password) or self._present.matrix_password.get_secret_value()
+        secret = typed_values.secret(given.registration_secret)
         register = given.register or bool(secret)
         if self._asks and not given.password and not register:
             default = "keeps the present one" if password else "registers a new account"
@@ -231,7 +231,7 @@ class Wizard:
         if name == REHEARSAL:
             self._right("the built-in rehearsal needs no key, and cannot think", LLM_MODEL=name)
             return
-        key = typed.secret(given.key) or present.llm_api_key.get_secret_value()
+        key = typed_values.secret(given.key) or present.llm_api_key.get_secret_value()
         if self._asks and not given.key:
             key = self._hidden(f"Its key{' (Enter keeps the present one)' if key else ''}") or key
         base = self._answer(given.base, "Base URL, if it is a provider of your own", present.llm_api_base)

@@ -1,7 +1,7 @@
 """Commands that the daemon knows: sent to it as they were typed, and what it says is printed.
 
 Nothing is loaded that is not needed for that: what there is to ask for is declared in the daemon, and looked up here
-(`roommate.cli.declared`) only where none runs, or for ``--help``.
+(`roommate.cli.declared_commands`) only where none runs, or for ``--help``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from roommate.cli import ask
+from roommate.cli import client
 from roommate.printable import printable
 
 LOCAL = frozenset(
@@ -41,11 +41,11 @@ def is_local(arguments: Sequence[str]) -> bool:
 
 def run(arguments: Sequence[str]) -> None:
     """Raises NotRunning, ControlError."""
-    shown = ask.ask(METHOD, arguments=list(arguments))
+    shown = client.ask(METHOD, arguments=list(arguments))
     if shown["as_json"]:
-        ask.show_json(shown["result"])
+        client.show_json(shown["result"])
     elif table := shown["table"]:
-        ask.show_table(table["heads"], table["rows"])
+        client.show_table(table["heads"], table["rows"])
     elif shown["markdown"] and sys.stdout.isatty():
         from rich.console import Console
         from rich.markdown import Markdown

@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from roommate import control, where
+from roommate import control, location
 from roommate.amounts import size
-from roommate.cli import ask
+from roommate.cli import client
 from roommate.cli.status import connect
-from roommate.cli.typed import Room
+from roommate.cli.typed_values import Room
 from roommate.errors import ControlError
 
 app = typer.Typer(no_args_is_help=True, help="The rooms' containers.")
@@ -30,7 +30,7 @@ def _exec(
     if len(stdin) > MOST_STDIN:
         raise ControlError(f"stdin has more than {size(MOST_STDIN)}: put it into a file (`roommate workspace put`)")
     given = base64.b64encode(stdin).decode()
-    exit = ask.pieces("sandbox.run", sys.stdout.buffer, room=room, command=command, stdin=given)
+    exit = client.pieces("sandbox.run", sys.stdout.buffer, room=room, command=command, stdin=given)
     raise typer.Exit(exit["code"] if exit["code"] is not None else 128 + exit["signal"])
 
 
@@ -44,8 +44,8 @@ def _shell(
         raise ControlError("a shell needs a terminal: `roommate sandbox exec` does not")
     import asyncio  # a fifth of a second
 
-    from roommate.cli import terminal
+    from roommate.cli import shell_terminal
 
     with connect():  # to say what is wrong where nobody is there
         pass
-    raise typer.Exit(asyncio.run(terminal.attend(where.run_dir() / control.NAME, room, term)))
+    raise typer.Exit(asyncio.run(shell_terminal.attend(location.run_dir() / control.NAME, room, term)))

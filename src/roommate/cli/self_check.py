@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import roommate
-from roommate import config, premises
+from roommate import config, preconditions
 from roommate.agent.litellm_model import LiteLLMModel
 from roommate.config import Settings
 from roommate.errors import UpdateError
-from roommate.ops import doctor
-from roommate.parts import model_of
+from roommate.from_settings import model_of
+from roommate.ops import diagnosis
 from roommate.store import Database, Inbox, copy
 from roommate.words import Account, Check
 
@@ -33,9 +33,9 @@ async def run() -> None:
     if not settings.matrix_user:
         return
     account = await _migrated(settings)
-    checks = [doctor.python(), *premises.checks(settings), reached := await doctor.homeserver(settings)]
+    checks = [diagnosis.python(), *preconditions.checks(settings), reached := await diagnosis.homeserver(settings)]
     if reached.ok:
-        checks.append(await doctor.login(settings, doctor.account(settings, account)))
+        checks.append(await diagnosis.login(settings, diagnosis.account(settings, account)))
     _demand(checks)
     model = model_of(settings, settings.llm_model)
     if isinstance(model, LiteLLMModel):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import typer
 
-from roommate import __version__, config, where
+from roommate import __version__, config, location
 from roommate.config import Settings
 from roommate.errors import UpdateError
 from roommate.updates import build, plan
@@ -33,7 +33,7 @@ def update(ref: str, *, check: bool, root: Path | None, remote: str) -> int:
     settings = config.load(install.root / ".env")
     repository = plan.repository_of(install, settings)
     if remote:
-        here = where.stands() / remote  # git would look for a folder where we are
+        here = location.stands() / remote  # git would look for a folder where we are
         repository.set_remote(str(here) if here.exists() else remote)
     if not repository.exists:
         raise UpdateError(

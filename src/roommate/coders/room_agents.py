@@ -7,10 +7,10 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from roommate.coders.account import Account
-from roommate.coders.briefs import brief
+from roommate.coders.agent_clis import PLANS, Plan
+from roommate.coders.instructions import brief
 from roommate.coders.lines import Lines
-from roommate.coders.plans import PLANS, Plan
+from roommate.coders.run_report import Account
 from roommate.errors import ToolError
 from roommate.ports import AgentLog, Emit, Hand
 from roommate.words import IN_TURN, AgentReport, Exit, RoomId

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from roommate.coders.changes import change, subject
 from roommate.coders.events import AgentEvent, Began, Called, Complained, Ended, Returned, Spoke
+from roommate.coders.tool_changes import change, subject
 from roommate.words import JsonObject, Usage
 
 MOST_PARTS = 100

@@ -18,9 +18,9 @@ from roommate import logs
 from roommate.control import methods, rpc
 from roommate.control.connection import Connection
 from roommate.control.frames import framed
-from roommate.control.listening import listen
 from roommate.control.methods import Caller, Method
 from roommate.control.rpc import Flaw, Request
+from roommate.control.socket_file import listen
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from roommate.child_process import tied
 from roommate.errors import StateError
-from roommate.tied import tied
 
 
 class Background:

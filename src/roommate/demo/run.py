@@ -21,7 +21,7 @@ from roommate.config import Settings
 from roommate.demo.homeserver import Synapse
 from roommate.demo.process import Background
 from roommate.errors import ImageError, StateError
-from roommate.parts import sandboxes_of
+from roommate.from_settings import sandboxes_of
 from roommate.person import Client
 from roommate.sandbox import image
 from roommate.sandbox.workspace import Workspace

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from roommate.administration.settings import Setting, settings
 from roommate.config import Settings
-from roommate.desk.settings import Setting, settings
 from roommate.operations import Call, Params, Who, operation
 from roommate.printable import in_code
 

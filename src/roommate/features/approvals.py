@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from roommate.amounts import age
-from roommate.chat import voice
+from roommate.chat import texts
 from roommate.errors import NotFound
 from roommate.operations import Call, Params, Table, form, operation
 from roommate.store import Card, Cards
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 class Choice(Params):
     approval: Annotated[int, Field(title="QUESTION", description="A question's number.")]
-    choice: Annotated[str, Field(max_length=20)] = voice.YES
+    choice: Annotated[str, Field(max_length=20)] = texts.YES
     always: Annotated[bool, Field(description="Also all of its kind in that room, from now on.")] = False
 
 
@@ -85,7 +85,7 @@ class Approvals:
 
     @operation(
         "approvals.decide",
-        cli=(form("approvals approve", choice=voice.YES), form("approvals deny", choice=voice.NO, always=False)),
+        cli=(form("approvals approve", choice=texts.YES), form("approvals deny", choice=texts.NO, always=False)),
     )
     async def decide(self, params: Choice, call: Call) -> str:
         """Decides a question, as ✅ or ❌ in the room does, and prints what is said there.
@@ -93,7 +93,7 @@ class Approvals:
         Gives what is said of it in the room, too. The choice is written down with the card, as a reaction's is.
         """
         card = await self._open(params.approval)
-        choice = voice.ALWAYS if params.always else params.choice.replace("\ufe0f", "")
+        choice = texts.ALWAYS if params.always else params.choice.replace("\ufe0f", "")
         if choice not in card.choices:
             raise NotFound(f"question {card.id} cannot be answered with {choice}, but with {' '.join(card.choices)}")
         deed = replace(call, room=card.room_id).deed(f"card.{card.what}", subject=card.subject, detail=choice)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from roommate.agent import model_names
-from roommate.chat import voice
-from roommate.chat.view import plain
+from roommate.chat import texts
+from roommate.chat.turn_view import plain
 from roommate.config import Settings
 from roommate.errors import Misused
 from roommate.operations import Ask, Call, Change, OfRoom, Who, changing, form, operation
@@ -67,7 +67,7 @@ def resetting(sandboxes: Sandboxes, resident: Callable[[RoomId], Resident]) -> D
     """Empties a workspace, where that is what people choose."""
 
     async def decide(card: Card, choice: str, by: UserId) -> str:
-        if choice == voice.NO:
+        if choice == texts.NO:
             return "Nothing was deleted."
         await resident(card.room_id).stop(by)
         await sandboxes.reset_workspace(card.room_id)
@@ -116,7 +116,7 @@ class Conversation:
     @operation("workspace.reset", who=Who.ANYONE, chat="reset workspace", cli="workspace reset")
     async def reset_workspace(self, params: OfRoom, call: Call) -> Ask:
         """Deletes every file of a room, after asking there."""
-        return Ask(Question(CardKind.RESET_WORKSPACE, voice.reset_card(), seconds=CARD_SECONDS))
+        return Ask(Question(CardKind.RESET_WORKSPACE, texts.reset_card(), seconds=CARD_SECONDS))
 
     @operation(
         "model.show",

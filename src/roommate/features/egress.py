@@ -46,9 +46,9 @@ class Allowed:
 
 def _rule(params: OfHost) -> Destination:
     """Raises Misused."""
-    from roommate.broker import rules  # and with them an HTTP library: too much for who asks for help
+    from roommate.broker import egress_rules  # and with them an HTTP library: too much for who asks for help
 
-    if (rule := rules.typed(params.host)) is None:
+    if (rule := egress_rules.typed(params.host)) is None:
         raise Misused(f"`{params.host}` is no host: write `example.org`, `example.org:8443` or `*.example.org`.")
     return rule
 

@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from roommate.amounts import cost
-from roommate.chat import voice
+from roommate.chat import texts
 from roommate.config import Settings
 from roommate.errors import NotFound
 from roommate.operations import Call, OfRoom, Params, Table, Who, operation
@@ -91,12 +91,15 @@ class Oversight:
         # This room's alone: other people read here, too.
         """Shows the newest of what was done in a room, and by whom."""
         records: Sequence[Record] = await self.log.newest(min(params.most, MOST_LINES), call.its_room)
-        return [voice.deed(record.at, record.deed, room=False) for record in records]
+        return [texts.deed(record.at, record.deed, room=False) for record in records]
 
-    @operation("doctor", reads=voice.checked, who=Who.OPERATORS, chat="doctor")
+    @operation("doctor", reads=texts.checked, who=Who.OPERATORS, chat="doctor")
     async def doctor(self, params: Params, call: Call) -> Sequence[Check]:
         """Looks at everything I need, and says how to mend it."""
-        from roommate.checkup import Known, examine  # with all that speaks to others: too much for who asks for help
+        from roommate.doctor_checks import (  # with all that speaks to others: too much for who asks for help
+            Known,
+            examine,
+        )
 
         known = Known(await self.inbox.account(), await self.outbox.pace(), True, self.silent_seconds())
         seconds = DOCTOR_SECONDS * self.settings().patience

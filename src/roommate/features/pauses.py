@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from roommate.holds import Holds
 from roommate.operations import Call, Change, OfRoomOrAll, Unchanged, Who, changing, form, operation
 from roommate.store import Transaction, pauses
+from roommate.turn_holds import Holds
 from roommate.words import RoomId
 
 ALL = "all"

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from roommate import amounts
-from roommate.chat import voice
-from roommate.chat.view import plain
+from roommate.chat import texts
+from roommate.chat.turn_view import plain
 from roommate.config import Settings
-from roommate.holds import Holds
 from roommate.operations import Call, OfRoom, Params, Table, Who, operation
 from roommate.ports import Doors, Sandboxes
 from roommate.store import AgentUsages, Inbox, RoomRow, Turn, Turns
 from roommate.store import Rooms as RoomStore
+from roommate.turn_holds import Holds
 from roommate.words import AgentUsage, EventId, RoomId, Usage, UserId
 
 
@@ -111,15 +111,15 @@ def _shown(room: RoomView) -> str:
             f"- waiting: {line.waiting}",
             f"- model: `{line.model}`",
             f"- sandbox: {room.sandbox}",
-            f"- so far: {room.turns} turn{'' if room.turns == 1 else 's'}, {voice.spent(_used(room))}",
-            *(f"- {one.agent} with `{one.model or 'a model'}`: {voice.spent(one.usage)}" for one in room.agents),
+            f"- so far: {room.turns} turn{'' if room.turns == 1 else 's'}, {texts.spent(_used(room))}",
+            *(f"- {one.agent} with `{one.model or 'a model'}`: {texts.spent(one.usage)}" for one in room.agents),
         )
     )
 
 
 def _runs(room_id: RoomId, one: Running) -> str:
     thread = f" in [a thread](https://matrix.to/#/{quote(room_id)}/{quote(one.thread)})" if one.thread else ""
-    return f"- turn: number {one.turn} for {one.asked_by}{thread}, {voice.seconds(one.seconds)} so far"
+    return f"- turn: number {one.turn} for {one.asked_by}{thread}, {texts.seconds(one.seconds)} so far"
 
 
 def _used(room: RoomView) -> Usage:

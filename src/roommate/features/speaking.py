@@ -13,7 +13,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from roommate.chat.view import plain
+from roommate.chat.turn_view import plain
 from roommate.config import Settings
 from roommate.errors import ControlError
 from roommate.matrix import render

@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from roommate.errors import MatrixError, Refused, Transient
-from roommate.login import ways
+from roommate.login import by_token
 from roommate.login.request import NotMatrix, call
 from roommate.words import Account, JsonObject, UserId
 
@@ -94,8 +94,8 @@ async def log_in(server: Server, show: Callable[[Grant], None], *, ca: Path | No
     show(grant)
     answer = await _until_let_in(server, client_id, grant, ca)
     nobody = Account(server.homeserver, UserId(""), "", "", "OAuth", client_id=client_id)
-    fresh = ways.with_tokens(nobody, answer, _lifetime(answer))
-    whose = await ways.given(server.homeserver, fresh.access_token, ca=ca)
+    fresh = by_token.with_tokens(nobody, answer, _lifetime(answer))
+    whose = await by_token.given(server.homeserver, fresh.access_token, ca=ca)
     return replace(fresh, user_id=whose.user_id, device_id=whose.device_id)
 
 
@@ -107,7 +107,7 @@ async def renewed(account: Account, *, ca: Path | None = None) -> Account:
     server = await _asked(account, ca)
     form = {"grant_type": "refresh_token", "refresh_token": account.refresh_token, "client_id": account.client_id}
     answer = await call(server.token, "POST", form=form, ca=ca)
-    return ways.with_tokens(account, answer, _lifetime(answer))
+    return by_token.with_tokens(account, answer, _lifetime(answer))
 
 
 async def revoke(account: Account, *, ca: Path | None = None) -> None:
@@ -129,7 +129,7 @@ async def _asked(account: Account, ca: Path | None) -> Server:
 async def _register(server: Server, ca: Path | None) -> str:
     """Our name there. Servers give the same one again for the same answers."""
     about = {
-        "client_name": ways.DEVICE_NAME,
+        "client_name": by_token.DEVICE_NAME,
         # Whose program this is: every Roommate is its operator's own, beside their homeserver.
         "client_uri": f"https://{urlsplit(server.homeserver).hostname}/",
         "application_type": "native",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from roommate.errors import MatrixError, Refused, StateError, TokenRevoked, Transient
-from roommate.login import oauth, ways
+from roommate.login import by_token, oauth
 from roommate.words import Account
 
 EARLY_SECONDS = 60.0
@@ -105,7 +105,7 @@ class Session:
 
     async def _renew(self) -> None:
         again = self._again if not self.account.refresh_token else None
-        fresh = await self._asked_for(again or (oauth.renewed if self.account.client_id else ways.renewed))
+        fresh = await self._asked_for(again or (oauth.renewed if self.account.client_id else by_token.renewed))
         self._renewed(fresh)
         try:
             await self._keep(fresh)
@@ -126,7 +126,7 @@ class Session:
 
     async def _again(self, account: Account, *, ca: Path | None) -> Account:
         device = account.device_id
-        return await ways.by_password(account.homeserver, account.user_id, self._password, device_id=device, ca=ca)
+        return await by_token.by_password(account.homeserver, account.user_id, self._password, device_id=device, ca=ca)
 
 
 class Ask(Protocol):

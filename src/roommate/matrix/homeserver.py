@@ -15,10 +15,10 @@ from nio import AsyncClient, AsyncClientConfig, ErrorResponse
 
 from roommate import outgoing
 from roommate.errors import ConfigError, Refused, TokenRevoked, Transient
-from roommate.login import Session, ways
+from roommate.login import Session, by_token
 from roommate.login.request import NotMatrix as NotHomeserver
 from roommate.login.session import Keep
-from roommate.matrix.border import NotMatrix, lost, refusal, sendable
+from roommate.matrix.error_mapping import NotMatrix, lost, refusal, sendable
 from roommate.matrix.parse import MAX_NAME, Me, items, obj, text
 from roommate.outgoing import NETWORK_ERRORS
 from roommate.words import Account, EventId, JsonObject, RoomId, UserId
@@ -29,7 +29,7 @@ SYNC_GRACE_SECONDS = 30.0
 PROMPT_SYNC_SECONDS = 300.0
 """How long it may take for a sync without waiting: after a long absence there is much to put together."""
 UPLOAD_BYTES_PER_SECOND = 50_000
-CLIENT_API = ways.CLIENT_API
+CLIENT_API = by_token.CLIENT_API
 
 T = TypeVar("T")
 
@@ -272,7 +272,7 @@ class Homeserver:
 
     async def _given(self, url: str, user: UserId, token: str) -> Account:
         try:
-            account = await ways.given(url, token, ca=self._ca)
+            account = await by_token.given(url, token, ca=self._ca)
         except TokenRevoked as error:
             raise TokenRevoked(f"the homeserver does not take MATRIX_ACCESS_TOKEN: {error}") from error
         except (Refused, NotHomeserver) as error:
@@ -288,7 +288,7 @@ class Homeserver:
             )
         try:
             await self._call("tell its versions", "GET", "/_matrix/client/versions")
-            account = await ways.by_password(url, user, password, ca=self._ca)
+            account = await by_token.by_password(url, user, password, ca=self._ca)
         except (NotMatrix, NotHomeserver) as error:
             raise ConfigError(f"MATRIX_HOMESERVER {url} is not the address of a homeserver: {error}") from error
         except Refused as error:

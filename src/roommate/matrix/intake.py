@@ -13,7 +13,7 @@ from typing import Any
 from roommate import logs
 from roommate.errors import Refused, StateError, Transient
 from roommate.matrix import parse
-from roommate.matrix.border import back_off
+from roommate.matrix.error_mapping import back_off
 from roommate.matrix.homeserver import Homeserver
 from roommate.matrix.parse import items, obj
 from roommate.ports import SyncLog

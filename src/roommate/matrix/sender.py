@@ -14,9 +14,9 @@ from functools import partial
 
 from roommate import logs
 from roommate.errors import MatrixError, Refused, StateError, Transient
-from roommate.matrix.border import back_off
-from roommate.matrix.bucket import Bucket
+from roommate.matrix.error_mapping import back_off
 from roommate.matrix.homeserver import Homeserver
+from roommate.matrix.rate_limit import Bucket
 from roommate.ports import OutboxLog
 from roommate.words import EventId, JsonObject, Outgoing, Rank, RoomId
 

@@ -1,7 +1,7 @@
 """Backups: the whole state in one file, made while the daemon runs; and whether such a file is whole.
 
 The database comes first, as it is at one moment; then all else. So whatever the database says was done is in the files,
-too. What was done after that moment the rooms know (`store/echo.py`).
+too. What was done after that moment the rooms know (`store/own_messages.py`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pydantic import TypeAdapter
 
 from roommate import __version__, folders
 from roommate.errors import StateError
-from roommate.ops.tree import PIECE, UNREADABLE, Packer, fresh_hash, members
+from roommate.ops.tree_archive import PIECE, UNREADABLE, Packer, fresh_hash, members
 from roommate.words import JsonObject
 
 DATABASE, MANIFEST, SETTINGS, ROOMS = "roommate.db", "manifest.json", "settings.env", "rooms"

@@ -13,7 +13,7 @@ from roommate import trees
 from roommate.errors import StateError
 from roommate.ops import backup
 from roommate.ops.backup import DATABASE, MANIFEST, REST, ROOMS, SETTINGS, Manifest
-from roommate.ops.tree import Unpacker, members
+from roommate.ops.tree_archive import Unpacker, members
 
 HARMLESS = frozenset({"lock", "logs", "backups", "host.json", "seccomp.json", "ipc"})
 """What may be in a state folder that counts as empty."""

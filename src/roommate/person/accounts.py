@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from roommate.errors import MatrixError, Refused, Transient
-from roommate.login import call, ways
+from roommate.login import by_token, call
 from roommate.words import Account, JsonObject, UserId
 
 LONGEST_WAIT = 10.0
@@ -92,16 +92,16 @@ async def lift_limit(url: str, admin_token: str, user_id: str) -> None:
 
 async def _log_in(url: str, user: str, password: str, ca: Path | None) -> Account:
     try:
-        return await ways.by_password(url, user, password, ca=ca)
+        return await by_token.by_password(url, user, password, ca=ca)
     except Transient as error:
         if error.retry_after is None or error.retry_after > LONGEST_WAIT:
             raise
         await asyncio.sleep(error.retry_after)
-        return await ways.by_password(url, user, password, ca=ca)
+        return await by_token.by_password(url, user, password, ca=ca)
 
 
 async def _log_out(account: Account, ca: Path | None) -> UserId:
-    await ways.log_out(account, ca=ca)
+    await by_token.log_out(account, ca=ca)
     return account.user_id
 
 

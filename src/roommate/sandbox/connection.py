@@ -18,7 +18,6 @@ from typing import cast
 
 from pydantic import BaseModel, ValidationError
 
-from roommate.allowance import Allowance
 from roommate.errors import HandLost, SandboxError
 from roommate.sandbox.answers import Caller
 from roommate.sandbox.call import Call
@@ -37,6 +36,7 @@ from roommate.sandbox.inside.frames import (
     port_of,
 )
 from roommate.sandbox.tunnel import Tunnel
+from roommate.token_bucket import Allowance
 
 HELLO_WITHIN = 5.0
 """Seconds in which whoever dials in has to greet."""

@@ -14,9 +14,9 @@ from pathlib import Path
 from roommate import logs
 from roommate.errors import EngineError, HandLost, SandboxError, ToolError
 from roommate.ports import Spools
-from roommate.sandbox import ids, watches
+from roommate.sandbox import id_ranges, inotify_limits
 from roommate.sandbox.engine import Engine
-from roommate.sandbox.ground import Foundation, Ground
+from roommate.sandbox.foundation import Foundation, Ground
 from roommate.sandbox.hand import HandHost
 from roommate.sandbox.layout import COMMAND, Layout
 from roommate.sandbox.posture import STATE, Host, Limits, digest, spec
@@ -236,7 +236,7 @@ class RoomContainer:
 
     def _made_ready(self, host: Host) -> Host:
         """Its files are there, and belong to the user ids that it has. Blocks. Raises EngineError."""
-        mine = ids.of_room(self.files.folder, host)
+        mine = id_ranges.of_room(self.files.folder, host)
         self.files.prepare(mine.owner, 0 if host.quota else self._plan.limits.workspace_mb)
         if self._layout.root != mine.root:
             self._layout.lay_out(mine.root)
@@ -245,7 +245,7 @@ class RoomContainer:
     async def _limit_watches(self, engine: Engine, host: Host) -> None:
         """Before anything of the room runs."""
         if host.userns and (pid := await engine.process(self.name)):
-            await watches.limit(pid)
+            await inotify_limits.limit(pid)
 
     async def _start(self, engine: Engine, state: str) -> bool:
         """Start a container that is there; False when it must be made anew."""
@@ -273,7 +273,7 @@ class RoomContainer:
             await self._hang_up()
         if self._hand is None:
             host = (await self._foundation.ground()).host
-            as_it_is = await asyncio.to_thread(ids.as_it_is, self.files.folder, host)
+            as_it_is = await asyncio.to_thread(id_ranges.as_it_is, self.files.folder, host)
             await asyncio.to_thread(self._layout.lay_out, as_it_is.root)
             patience = self._plan.patience
             hand = HandHost(self._layout.socket, patience=_END_SECONDS * patience, silence=_SILENT_SECONDS * patience)

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from roommate.errors import ImageError
-from roommate.sandbox import apt
-from roommate.sandbox.programs import communicate, last_line, output, run, start
+from roommate.sandbox import apt_sources
+from roommate.sandbox.image_programs import communicate, last_line, output, run, start
 
 BASE_OF_PACKAGES = "localhost/roommate-base"
 INPUTS = "io.roommate.inputs"
@@ -72,13 +72,13 @@ async def base(podman: str, recipe: str, inputs: str, say: Callable[[str], None]
 async def _bootstrap(podman: str, wanted: Sequence[str], inputs: str) -> None:
     if shutil.which("mmdebstrap") is None:
         raise ImageError("no image registry can be reached and mmdebstrap is missing: apt install mmdebstrap")
-    codename = apt.codename()
-    sources = await asyncio.to_thread(lambda: "\n".join(apt.sources(Path("/etc/apt"), codename)))
+    codename = apt_sources.codename()
+    sources = await asyncio.to_thread(lambda: "\n".join(apt_sources.sources(Path("/etc/apt"), codename)))
     if not sources:
         raise ImageError(f"/etc/apt has no package source for {codename or 'this system'}: the base cannot be made")
     command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(wanted)}"]
     command += [f"--dpkgopt={option}" for option in _SLIM]
-    command += [f"--aptopt={option}" for option in await apt.options()]
+    command += [f"--aptopt={option}" for option in await apt_sources.options()]
     command += [f"--customize-hook={hook}" for hook in _FORGET]
     importing = [podman, "import", "--quiet", "--change", f"LABEL {INPUTS}={inputs}", "-", BASE_OF_PACKAGES]
     reader, writer = os.pipe()

@@ -7,9 +7,9 @@ import os
 import pwd
 
 from roommate.errors import ImageError, SandboxError
-from roommate.sandbox import agent_hooks, ids, keyring, watches
+from roommate.sandbox import agent_hooks, id_ranges, inotify_limits, keyring
 from roommate.sandbox.container import Plan, size
-from roommate.sandbox.ground import Foundation
+from roommate.sandbox.foundation import Foundation
 from roommate.sandbox.image import STAGE, agents_of
 from roommate.sandbox.posture import IDS, Host, Limits
 from roommate.words import Check
@@ -48,7 +48,7 @@ async def examine(foundation: Foundation, plan: Plan) -> list[Check]:
         _limit(host, "process", host.pids, f"{plan.limits.pids} processes and threads"),
         _seccomp(host),
         await asyncio.to_thread(keyring.examine, host.root),
-        *await asyncio.to_thread(lambda: watches.examine(shared=host.ranges == 1)),
+        *await asyncio.to_thread(lambda: inotify_limits.examine(shared=host.ranges == 1)),
         _quota(host, plan),
         await asyncio.to_thread(agent_hooks.examine, plan.state),
     ]
@@ -127,7 +127,7 @@ def _user_namespace(host: Host) -> Check:
     what = "user namespace"
     if host.rootless:
         found = f"user 1000 of a room is {host.owner} here, which is the daemon's own"
-        given = ids.given_to(pwd.getpwuid(os.getuid()).pw_name)
+        given = id_ranges.given_to(pwd.getpwuid(os.getuid()).pw_name)
         mend = f"usermod --add-subuids 100000-{99_999 + IDS} --add-subgids 100000-{99_999 + IDS} USER"
         enough = given >= IDS
         return Check(what, enough, found if enough else f"{found}; {given} ids in /etc/subuid", mend, needed=False)

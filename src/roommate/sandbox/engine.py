@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from roommate.errors import EngineError, ImageError
-from roommate.sandbox.service import Service
+from roommate.sandbox.podman_service import Service
 from roommate.words import JsonObject
 
 log = logging.getLogger(__name__)

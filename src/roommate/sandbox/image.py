@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roommate.errors import ImageError
-from roommate.sandbox import apt, debian, site
+from roommate.sandbox import apt_sources, debian, site
+from roommate.sandbox.containerfile import Stage, digest, stages
 from roommate.sandbox.debian import INPUTS
-from roommate.sandbox.programs import follow, output, run
-from roommate.sandbox.recipe import Stage, digest, stages
+from roommate.sandbox.image_programs import follow, output, run
 from roommate.sandbox.site import Site
 
 CONTAINERFILE = Path(__file__).parents[3] / "Containerfile"
@@ -140,7 +140,7 @@ async def _build(
 
 
 async def _site() -> Site:
-    options, codename = await apt.options(), apt.codename()
+    options, codename = await apt_sources.options(), apt_sources.codename()
     return await asyncio.to_thread(site.read, Path("/"), os.environ, codename, options)
 
 

@@ -10,8 +10,8 @@ from roommate import folders
 from roommate.errors import EngineError
 from roommate.sandbox import agent_hooks, site
 from roommate.sandbox.hand import program
+from roommate.sandbox.podman_service import check_socket_path
 from roommate.sandbox.posture import HOME, RUN, SPOOL_IN, SPOOL_OUT, WORKSPACE, Mount
-from roommate.sandbox.service import check_socket_path
 from roommate.sandbox.workspace import Workspace
 
 COMMAND = ("python3", "-I", "-S", f"{RUN}/hand.py", "--keep", f"{RUN}/hand.sock")

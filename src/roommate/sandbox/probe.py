@@ -13,10 +13,10 @@ from pathlib import Path
 from roommate import folders
 from roommate.errors import EngineError
 from roommate.sandbox.engine import Engine, Image
-from roommate.sandbox.ids import free_ids
+from roommate.sandbox.id_ranges import free_ids
+from roommate.sandbox.podman_service import Service
 from roommate.sandbox.posture import Host, Limits
-from roommate.sandbox.service import Service
-from roommate.sandbox.trial import clear, trial
+from roommate.sandbox.trial_container import clear, trial
 from roommate.sandbox.workspace import quota_problem
 from roommate.words import JsonObject
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from roommate.errors import SandboxError
 from roommate.ports import Spools
 from roommate.sandbox import doctor
-from roommate.sandbox.aside import run_aside
 from roommate.sandbox.container import DAEMON, ROOM, Plan, RoomContainer
-from roommate.sandbox.ground import Foundation
+from roommate.sandbox.foundation import Foundation
 from roommate.sandbox.hand import HandHost
 from roommate.sandbox.posture import STATE, Limits
 from roommate.sandbox.probe import Probe
+from roommate.sandbox.scratch_container import run_aside
 from roommate.words import Check, RoomId
 
 log = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ See docs/ipc.md for names and fields. The containers are hostile: nothing that t
 us read a file of the host, or reach another room. `flags` are files of the operator's.
 """
 
-from roommate.spool.flags import flags, watch_flags
+from roommate.spool.flag_files import flags, watch_flags
 from roommate.spool.watcher import Spool
 
 __all__ = ["Spool", "flags", "watch_flags"]

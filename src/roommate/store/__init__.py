@@ -3,7 +3,7 @@
 from roommate.store.agents import Agents
 from roommate.store.audit import Audit, Chain, Record
 from roommate.store.cards import Card, Cards, Decided
-from roommate.store.copies import Copy, copy, put_back, rescue
+from roommate.store.claim import mark_of
 from roommate.store.database import (
     DATABASE,
     MEND,
@@ -24,7 +24,7 @@ from roommate.store.repos import Repos
 from roommate.store.restored import Past, Restored
 from roommate.store.retention import Retention
 from roommate.store.rooms import RoomRow, Rooms
-from roommate.store.taking import mark_of
+from roommate.store.snapshots import Copy, copy, put_back, rescue
 from roommate.store.turns import Spending, Turn, TurnRow, Turns
 from roommate.store.upgrades import Upgrade, Upgrades
 from roommate.store.vitals import Queues, Vitals

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from roommate.store import audit, choices, outbox
+from roommate.store.claim import take
 from roommate.store.database import Database, Work
 from roommate.store.inbox import answering
-from roommate.store.taking import take
 from roommate.words import Deed, Draft, EventId, Question, RoomId, UserId
 
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TypeVar
 
-from roommate.store import audit, echo, outbox, upgrades
+from roommate.store import audit, outbox, own_messages, upgrades
+from roommate.store.claim import take
 from roommate.store.codec import MESSAGE, decode, encode, tag
 from roommate.store.database import Database, Work
-from roommate.store.known import is_known
-from roommate.store.taking import take
+from roommate.store.forgotten import is_known
 from roommate.words import (
     ANSWERS,
     Account,
@@ -258,7 +258,7 @@ def _put(c: sqlite3.Connection, incoming: Incoming) -> None:
                 # New again, for it may be a command now, which does not wait.
                 c.execute("UPDATE inbox SET body=?, state='new' WHERE event_id=?", (encode(new), target))
         case Answered() as own:
-            echo.hear(c, incoming, own)
+            own_messages.hear(c, incoming, own)
         case _ if is_known(c, incoming.event_id):
             pass
         case what:

@@ -8,7 +8,7 @@ import secrets
 import sqlite3
 from collections.abc import Iterable, Sequence
 
-from roommate.store import choices, known
+from roommate.store import choices, forgotten
 from roommate.store.database import Database
 from roommate.words import Draft, EventId, Outgoing, Rank, RoomId
 
@@ -116,7 +116,7 @@ class Outbox:
 def is_ours(c: sqlite3.Connection, event_id: EventId) -> bool:
     """Did the daemon send this event, however long ago?"""
     row = c.execute("SELECT 1 FROM outbox WHERE event_id=?", (event_id,)).fetchone()
-    return row is not None or known.is_ours(c, event_id)
+    return row is not None or forgotten.is_ours(c, event_id)
 
 
 def insert(c: sqlite3.Connection, drafts: Iterable[Draft]) -> list[int]:

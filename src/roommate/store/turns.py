@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from roommate.store import audit, outbox
+from roommate.store.claim import take
 from roommate.store.codec import PROMPT, decode, encode, tag
 from roommate.store.database import Database, Work
-from roommate.store.echo import adopted
-from roommate.store.taking import take
+from roommate.store.own_messages import adopted
 from roommate.words import NO_USAGE, Answer, Deed, Draft, EventId, Prompt, RoomId, Step, Stop, Unknown, Usage, UserId
 
 MOST_TURNS = 200

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from roommate.store import audit, choices, outbox
+from roommate.store.claim import take
 from roommate.store.codec import MESSAGE, encode, tag
 from roommate.store.database import Database
-from roommate.store.taking import take
 from roommate.words import Deed, Draft, EventId, JsonObject, Rank, RoomId, Tombstone, UserId
 
 OLD_THREAD = "old:"

@@ -13,7 +13,7 @@ from roommate.tools.arguments import Arguments, Command, Seconds, Text
 from roommate.tools.bounded import Excerpt
 from roommate.tools.live_output import watched
 from roommate.tools.outcome import Outcome
-from roommate.tools.plain import shown
+from roommate.tools.plain_text import shown
 from roommate.tools.tool import Call, tool
 from roommate.words import Exit, Job
 

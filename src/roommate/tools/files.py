@@ -11,7 +11,7 @@ from roommate.tools.arguments import Arguments, Text
 from roommate.tools.edit import replace_once
 from roommate.tools.globs import rooted
 from roommate.tools.outcome import Outcome, counted, size
-from roommate.tools.plain import is_binary, plain, start_of_binary
+from roommate.tools.plain_text import is_binary, plain, start_of_binary
 from roommate.tools.tool import Call, tool
 from roommate.words import DirEntry
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from roommate.ports import Emit, Take
 from roommate.tools.bounded import Bounded
-from roommate.tools.plain import plain
+from roommate.tools.plain_text import plain
 from roommate.tools.tool import Call
 from roommate.words import ToolOutput
 

@@ -16,7 +16,7 @@ from roommate.tools.arguments import Arguments, Text
 from roommate.tools.bounded import Bounded
 from roommate.tools.files import WRITES
 from roommate.tools.outcome import Outcome
-from roommate.tools.plain import plain
+from roommate.tools.plain_text import plain
 from roommate.tools.tool import Call, Tool, TurnPorts, tool
 from roommate.words import Repository
 

@@ -18,13 +18,13 @@ from roommate.tools import (
     request_redeploy,
     screenshot,
     search,
+    send_file,
     shell,
-    showing,
     testing,
 )
 from roommate.tools.arguments import loaded, short
 from roommate.tools.outcome import Outcome
-from roommate.tools.plain import plain
+from roommate.tools.plain_text import plain
 from roommate.tools.tool import Call, Source, Tool, TurnPorts
 from roommate.words import ToolCall, ToolResult, ToolSpec
 
@@ -40,7 +40,7 @@ SOURCES: tuple[Source, ...] = (
     testing.TOOLS,
     fetch.TOOLS,
     screenshot.TOOLS,
-    showing.offered,
+    send_file.offered,
     delegation.offered,
     pull_request.offered,
     request_redeploy.offered,

@@ -17,8 +17,8 @@ from roommate.tools.arguments import Arguments, Text
 from roommate.tools.bounded import Bounded
 from roommate.tools.outcome import Outcome, counted
 from roommate.tools.pictures import measure
-from roommate.tools.plain import plain
-from roommate.tools.showing import described, whole
+from roommate.tools.plain_text import plain
+from roommate.tools.send_file import described, whole
 from roommate.tools.tool import Call, tool
 from roommate.words import Picture
 
@@ -122,7 +122,7 @@ def _target(asked: TakeScreenshot) -> tuple[str, str]:
 
 async def _run(asked: dict[str, object], hand: Hand) -> Shot:
     printed = Bounded(0, 64 << 10)
-    program = Path(__file__).with_name("browser.py").read_text("utf-8")
+    program = Path(__file__).with_name("screenshot_program.py").read_text("utf-8")
     command = ["python3", "-I", "-X", "utf8", "-c", program, json.dumps(asked)]
     ended = await hand.run(command, timeout=SECONDS, on_output=printed.add)
     said = plain(printed.excerpt().tail)

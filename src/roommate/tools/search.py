@@ -15,7 +15,7 @@ from roommate.tools.commands import WORKSPACE, ending
 from roommate.tools.files import LONGEST_LINE
 from roommate.tools.globs import braces, rooted
 from roommate.tools.outcome import Outcome, counted
-from roommate.tools.plain import plain
+from roommate.tools.plain_text import plain
 from roommate.tools.tool import Call, tool
 
 SECONDS = 60.0

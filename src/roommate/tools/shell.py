@@ -11,7 +11,7 @@ from roommate.tools.arguments import Arguments, Seconds, one_text
 from roommate.tools.commands import ending, with_status
 from roommate.tools.live_output import watched
 from roommate.tools.outcome import Outcome
-from roommate.tools.plain import plain, shown
+from roommate.tools.plain_text import plain, shown
 from roommate.tools.tool import Call, tool
 from roommate.words import ShellLook
 

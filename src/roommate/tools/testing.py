@@ -14,14 +14,14 @@ from pydantic import Field
 
 from roommate.errors import ToolError
 from roommate.ports import Hand
-from roommate.tools import projects, reports
+from roommate.tools import project_tests, reports
 from roommate.tools.arguments import Arguments, Command, Text
 from roommate.tools.bounded import Bounded
 from roommate.tools.commands import WORKSPACE, ending
 from roommate.tools.live_output import LiveOutput
 from roommate.tools.outcome import Outcome, counted
-from roommate.tools.plain import plain, shown
-from roommate.tools.projects import PYTEST, RUFF, UNITTESTS, Suite
+from roommate.tools.plain_text import plain, shown
+from roommate.tools.project_tests import PYTEST, RUFF, UNITTESTS, Suite
 from roommate.tools.reports import Failure, Finding, Report
 from roommate.tools.tool import Call, tool
 from roommate.words import Exit
@@ -69,9 +69,9 @@ async def test(asked: RunTests, call: Call) -> Outcome:
     if asked.command:
         suites = [Suite(asked.command, where, asked.command)]
     else:
-        suites = await projects.suites(hand, where)
+        suites = await project_tests.suites(hand, where)
     if not suites:
-        text = f"no tests found in {where}: looked here and in the folders in it for {projects.LOOKED_FOR}. "
+        text = f"no tests found in {where}: looked here and in the folders in it for {project_tests.LOOKED_FOR}. "
         return Outcome(text + "Give the project's folder as path, or the command.", "no tests found", ok=False)
     runs: list[Run] = []
     live = LiveOutput(call.id, call.emit)

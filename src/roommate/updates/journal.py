@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from roommate.errors import StateError, UpdateError
-from roommate.updates import durable
+from roommate.updates import durable_files
 from roommate.words import StepTaken, Update, UpdateStep
 
 FILE, _WORD = "update.json", "update.trial"
@@ -94,7 +94,7 @@ class Journal:
 
     def report(self, update: Update, problem: str = "") -> None:
         """A release on trial says that it works, or what its problem is."""
-        durable.write(self._state / _WORD, json.dumps({"id": update.id, "problem": problem}))
+        durable_files.write(self._state / _WORD, json.dumps({"id": update.id, "problem": problem}))
 
     def reported(self, update: Update) -> str | None:
         """What a release on trial says: "" when it works, None while it has said nothing."""
@@ -139,7 +139,7 @@ class Journal:
         return after
 
     def _put(self, update: Update) -> None:
-        durable.write(self._state / FILE, json.dumps(asdict(update)))
+        durable_files.write(self._state / FILE, json.dumps(asdict(update)))
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:

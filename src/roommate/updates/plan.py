@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from roommate.config import Settings
 from roommate.errors import UpdateError
-from roommate.updates import processes
+from roommate.updates import daemons
 from roommate.updates.journal import Journal
-from roommate.updates.notes import CHANGELOG, EXAMPLE, Notes, notes
+from roommate.updates.release_notes import CHANGELOG, EXAMPLE, Notes, notes
 from roommate.updates.releases import SHORT, Install
 from roommate.updates.repository import Repository, Way
 from roommate.words import RoomId, Update, UpdateStep
@@ -75,8 +75,8 @@ def update_to(
         commit=commit,
         by=by,
         started=now,
-        runs=any(processes.daemons(current)),
-        supervised=processes.supervised(current),
+        runs=any(daemons.daemons(current)),
+        supervised=daemons.supervised(current),
         room_id=room_id,
         message=message,
     )

@@ -7,8 +7,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from roommate.child_process import tied
 from roommate.errors import UpdateError
-from roommate.tied import tied
 
 LONGEST_LINE = 300
 

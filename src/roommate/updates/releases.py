@@ -8,7 +8,7 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from roommate.updates import durable
+from roommate.updates import durable_files
 
 RELEASES = "releases"
 CURRENT, PREVIOUS = "current", "previous"
@@ -52,7 +52,7 @@ class Release:
 
     def finish(self, about: About) -> None:
         """From now on it is whole."""
-        durable.write(self.path / _MADE, json.dumps(asdict(about)))
+        durable_files.write(self.path / _MADE, json.dumps(asdict(about)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +99,8 @@ class Install:
         if current == release:
             return
         if current is not None:
-            durable.link(self.root / PREVIOUS, Path(RELEASES) / current.name)
-        durable.link(self.root / CURRENT, Path(RELEASES) / release.name)
+            durable_files.link(self.root / PREVIOUS, Path(RELEASES) / current.name)
+        durable_files.link(self.root / CURRENT, Path(RELEASES) / release.name)
 
     def prune(self, keep: int) -> None:
         """Delete all but current, previous and the `keep` newest others."""

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from roommate.child_process import tied
 from roommate.errors import UpdateError
-from roommate.tied import tied
 from roommate.updates.programs import run
 
 MOST_COMMITS = 12

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from roommate.errors import UpdateError
-from roommate.updates import build, processes
+from roommate.updates import build, daemons
 from roommate.updates.journal import Journal
 from roommate.updates.releases import Install, Release
 from roommate.updates.repository import Repository
@@ -48,7 +48,7 @@ class Updater:
         self._health_seconds = health_seconds * patience
         self._patience = patience
         self._tell = tell
-        self._daemons = processes.Watch()
+        self._daemons = daemons.Watch()
         self._alone_since: float | None = None
         self._started = 0.0
 
@@ -98,10 +98,10 @@ class Updater:
             if waited > RESTART_SECONDS * self._patience:
                 raise UpdateError(f"the daemon did not restart within {RESTART_SECONDS * self._patience:.0f} s")
             if not asked:
-                processes.send(old, processes.RESTART)
+                daemons.send(old, daemons.RESTART)
                 asked = True
             elif waited > CLOSE_SECONDS * self._patience:
-                processes.send(old, signal.SIGKILL)
+                daemons.send(old, signal.SIGKILL)
             self._see_to_a_daemon(update, old)
             time.sleep(LOOK_SECONDS)
 
@@ -118,7 +118,7 @@ class Updater:
             elif time.time() - now.step_began > self._health_seconds:
                 now = self._journal.blame(now, f"the new release was not ready after {self._health_seconds:.0f} s")
             if now.why:
-                processes.send(new, signal.SIGKILL)
+                daemons.send(new, signal.SIGKILL)
             self._see_to_a_daemon(update, old, new)
             time.sleep(LOOK_SECONDS)
 
@@ -138,4 +138,4 @@ class Updater:
         alone = SUPERVISOR_SECONDS * self._patience if update.supervised else 0.0
         if now - self._alone_since >= alone and now - self._started > START_SECONDS * self._patience:
             self._started = now
-            processes.start(self._install, self._journal.log)
+            daemons.start(self._install, self._journal.log)

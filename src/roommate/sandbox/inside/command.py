@@ -11,9 +11,9 @@ import select
 import signal
 import time
 
-from roommate.sandbox.inside.family import MARK, Family, process
 from roommate.sandbox.inside.frames import CHUNK
-from roommate.sandbox.inside.kills import GRACE
+from roommate.sandbox.inside.kill_all import GRACE
+from roommate.sandbox.inside.process_family import MARK, Family, process
 from roommate.sandbox.inside.reader import Reader
 
 TYPE_CHECKING = False

@@ -10,10 +10,10 @@ import time
 
 from roommate.sandbox.inside.calls import SHELL
 from roommate.sandbox.inside.command import Command, Refusal, explain
-from roommate.sandbox.inside.family import process
 from roommate.sandbox.inside.frames import CHUNK
-from roommate.sandbox.inside.notes import Note, Notes
-from roommate.sandbox.inside.record import Record
+from roommate.sandbox.inside.job_notes import Note, Notes
+from roommate.sandbox.inside.output_files import Record
+from roommate.sandbox.inside.process_family import process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections import deque
 
 from roommate.sandbox.inside.cgroup import processes_at_most
 from roommate.sandbox.inside.command import Refusal, explain
-from roommate.sandbox.inside.family import sweep
+from roommate.sandbox.inside.process_family import sweep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

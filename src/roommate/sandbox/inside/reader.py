@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from roommate.sandbox.inside.loop import Loop
+    from roommate.sandbox.inside.event_loop import Loop
 
 
 class Reader:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from roommate.sandbox.inside.record import Place, Record
+from roommate.sandbox.inside.output_files import Place, Record
 
 OUTPUT_CAP = 256 << 20
 

@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from roommate.sandbox.inside.loop import Loop
+    from roommate.sandbox.inside.event_loop import Loop
 
 CHOKE = 1 << 20
 """Bytes that wait for the daemon at which no more output is read."""

@@ -8,8 +8,8 @@ import select
 import socket
 from collections import deque
 
-from roommate.sandbox.inside.callers import command_of
 from roommate.sandbox.inside.calls import Call
+from roommate.sandbox.inside.connection_owner import command_of
 from roommate.sandbox.inside.frames import CHUNK, COST, END, OPEN, TUNNEL, TUNNELS, WINDOW, port_bytes
 
 TYPE_CHECKING = False

@@ -1,0 +1,134 @@
+"""How the daemon is, at a glance."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from dataclasses import dataclass, replace
+
+from roommate import __version__
+from roommate.administration import daemon_health
+from roommate.administration.daemon_health import READY, STARTING, TRIAL, TROUBLE, Problem, Signs
+from roommate.config import Settings
+from roommate.house import House
+from roommate.logs import Newest
+from roommate.ops import backup
+from roommate.ops.diagnosis import SILENT_SECONDS, room_on_disk
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Times are seconds; `since` and `last_error_at` count from 1970."""
+
+    state: str
+    pid: int
+    version: str
+    since: float
+    uptime: float
+    bot: str
+    homeserver: str
+    model: str
+    last_error: str
+    last_error_at: float | None
+    systemd: bool
+    """It is watched over by systemd."""
+    disk_free: int
+    """Bytes of the disk that STATE_DIR is on."""
+    disk_size: int
+    backup_age: float | None
+    """None where there is no backup, or none that can be seen."""
+    errors: int
+    """That were logged."""
+    trouble: str = ""
+    """What is wrong with the state: a full disk, a damaged database."""
+    synced_ago: float | None = None
+    """None before the first sync."""
+    syncing: bool = False
+    paused: str = ""
+    """Who paused all rooms."""
+    rooms: int = 0
+    containers: int = 0
+    """That run."""
+    turns: int = 0
+    """That run."""
+    waiting: int = 0
+    """Messages that have no answer yet."""
+    waiting_seconds: float = 0.0
+    """The age of the oldest of them."""
+    unsent: int = 0
+    """What waits in the outbox."""
+    unsent_seconds: float = 0.0
+    questions: int = 0
+    """Cards that nobody has decided."""
+    database_bytes: int = 0
+    health: str = daemon_health.OK
+    problems: tuple[Problem, ...] = ()
+
+
+async def status(settings: Settings, since: float, newest: Newest, house: House | None, *, systemd: bool) -> Status:
+    """`house` is None while the daemon starts. Raises StateError."""
+    now, error = time.time(), newest.error
+    free, size, backup_age = await asyncio.to_thread(_disk, settings)
+    found = Status(
+        state=STARTING,
+        pid=os.getpid(),
+        version=__version__,
+        since=since,
+        uptime=now - since,
+        bot=settings.bot,
+        homeserver=settings.matrix_homeserver,
+        model=settings.llm_model,
+        last_error=error[1] if error else "",
+        last_error_at=error[0] if error else None,
+        systemd=systemd,
+        disk_free=free,
+        disk_size=size,
+        backup_age=backup_age,
+        errors=newest.count,
+    )
+    if house is not None and (silent := house.silent_seconds()) is not None:
+        pause, trouble, queues = house.holds.of_all(), house.trouble(), await house.vitals.queues()
+        found = replace(
+            found,
+            state=TROUBLE if trouble else TRIAL if house.holds.on_trial else READY,
+            trouble=trouble,
+            synced_ago=silent,
+            syncing=silent < SILENT_SECONDS,
+            paused=pause.by if pause else "",
+            rooms=queues.rooms,
+            containers=house.sandboxes.running,
+            turns=queues.turns,
+            waiting=queues.waiting,
+            waiting_seconds=queues.waiting_seconds,
+            unsent=queues.unsent,
+            unsent_seconds=queues.unsent_seconds,
+            questions=queues.cards,
+            database_bytes=queues.database_bytes,
+        )
+    problems = daemon_health.problems(
+        Signs(
+            found.trouble,
+            found.uptime,
+            found.synced_ago,
+            found.unsent_seconds,
+            free,
+            size,
+            backup_age,
+            house.counts.model_failures if house else 0,
+        )
+    )
+    return replace(found, health=daemon_health.level(problems), problems=problems)
+
+
+def _disk(settings: Settings) -> tuple[int, int, float | None]:
+    """Bytes free and in all; the age of the newest backup. Blocks."""
+    try:
+        free, size = room_on_disk(settings.state_dir)
+    except OSError:
+        return 0, 0, None
+    try:
+        made = [backup.made_at(file) for file in backup.found(settings.backups)[-1:]]
+    except OSError:
+        made = []
+    return free, size, max(0.0, time.time() - made[0]) if made else None

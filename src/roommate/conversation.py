@@ -1,0 +1,119 @@
+"""The conversations of a room, its main timeline and its threads: one turn at a time in each, several side by side."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+
+from roommate.house import House
+from roommate.running_turn import RunningTurn
+from roommate.store import Turn, Work
+from roommate.typing_notice import TypingNotice
+from roommate.words import Event, EventId, RoomId, UserId
+
+AT_ONCE = 4
+"""Turns of a room that run at the same time: they share its container, and what the homeserver lets the bot say."""
+
+Thread = EventId | None
+"""What a conversation goes by: the root of its thread, None for the main timeline."""
+
+Line = dict[Thread, None]
+"""Conversations where messages wait, the one first whose turn is next."""
+
+Meant = Callable[[Turn], bool]
+
+
+def every_turn(turn: Turn) -> bool:
+    return True
+
+
+class Conversations:
+    """Of one room. Where nothing runs there is nothing here: what waits for a conversation is in the inbox."""
+
+    def __init__(self, room_id: RoomId, house: House, tasks: asyncio.TaskGroup, news: Callable[[], None]) -> None:
+        """Turns run in `tasks`; `news` is called when one is over."""
+        self.typing = TypingNotice(room_id, house.progress)
+        self._house, self._tasks, self._news = house, tasks, news
+        self._turns: dict[int, RunningTurn] = {}
+        """Oldest first; those that have not begun go on when nothing holds the room."""
+        self._line: Line = {}
+
+    @property
+    def running(self) -> Sequence[RunningTurn]:
+        """The turns that run, the newest last."""
+        return [one for one in self._turns.values() if one.begun]
+
+    def begin(self, turn: Turn, *, crowded: bool) -> None:
+        """Run it; `crowded`: its answer names the message that it answers."""
+        self._add(turn, crowded=crowded).start(self._tasks)
+
+    def interrupted(self, turn: Turn, *, crowded: bool, told: Sequence[Event]) -> None:
+        """A restart left this turn, with what it was `told` by hooks: its conversation waits for it to go on."""
+        if turn.id not in self._turns:
+            self._add(turn, crowded=crowded, resumes=told)
+
+    def go_on(self) -> None:
+        """Take up what a restart left."""
+        for one in list(self._turns.values())[:AT_ONCE]:
+            if not one.begun:
+                one.start(self._tasks)
+
+    def lined_up(self, waiting: Sequence[Thread]) -> Line:
+        """See `lined_up`; who gets a turn is out of the line."""
+        self._line = lined_up(self._line, waiting)
+        return dict(self._line)
+
+    def is_free(self, thread: Thread, ahead: Collection[Thread] = ()) -> bool:
+        """Can a turn begin there, when those `ahead` have had theirs?"""
+        busy = {one.turn.thread for one in self._turns.values()}
+        before = len(ahead) - sum(one in ahead for one in busy)
+        return thread not in busy and AT_ONCE - len(self._turns) > before
+
+    async def stop(
+        self,
+        by: UserId,
+        meant: Meant = every_turn,
+        along: Callable[[int], Work[object] | None] | None = None,
+        *,
+        silent: bool = False,
+    ) -> int:
+        """Stop the turns that are `meant`, now, and wait until their ends are stored; gives how many were stopped.
+
+        `along`, given that number, is done in the transaction that stores the last of the ends, in one of its own where
+        none is stored. `silent`: nobody is there to read how they end.
+        """
+        turns = [one for one in self._turns.values() if meant(one.turn)]
+        for one in turns:
+            one.silent = one.silent or silent
+            if not one.begun:  # it is held: its message tells all the same that it was stopped
+                one.start(self._tasks)
+        last = turns.pop() if turns else None
+        # After the others: a crash in between leaves undone what is done along, and all of it is asked for once more.
+        stopped = sum(await asyncio.gather(*(one.stop(by) for one in turns)))
+        if last and await last.stop(by, along(stopped + 1) if along else None):
+            return stopped + 1
+        if along and (work := along(stopped)):
+            await self._house.inbox.do(work)
+        return stopped
+
+    async def halt(self) -> None:
+        """What runs is taken up elsewhere, as after a restart."""
+        await asyncio.gather(*(one.halt() for one in self.running))
+        self._turns.clear()
+
+    def _add(self, turn: Turn, *, crowded: bool, resumes: Sequence[Event] | None = None) -> RunningTurn:
+        def over() -> None:
+            self._turns.pop(turn.id, None)
+            self._news()
+
+        self._line.pop(turn.thread, None)
+        one = RunningTurn(turn, self._house, self.typing, crowded=crowded, over=over, resumes=resumes)
+        self._turns[turn.id] = one
+        return one
+
+
+def lined_up(line: Line, waiting: Sequence[Thread]) -> Line:
+    """Those where messages are `waiting`, given by the age of these: as they stood in the `line`, the new ones behind.
+    So none has two turns while another one waits, however many messages there are in it."""
+    still = dict.fromkeys(waiting)
+    return {one: None for one in line if one in still} | still

@@ -1,0 +1,78 @@
+"""Parts of the house that are made of the settings alone; others than the daemon need some of them, too."""
+
+from __future__ import annotations
+
+from roommate.agent.coding_agent_model import DIRECT, DirectModel
+from roommate.agent.litellm_model import LiteLLMModel
+from roommate.agent.rehearsal_model import RehearsalModel
+from roommate.broker import Site
+from roommate.coders import Choice
+from roommate.config import REHEARSAL, Settings, environment_of_others
+from roommate.monitoring.alerts import Alerts
+from roommate.ports import Model
+from roommate.sandbox.posture import Limits
+from roommate.sandbox.rooms import RoomSandboxes
+from roommate.spool import Spool
+
+
+def sandboxes_of(settings: Settings, spool: Spool | None = None) -> RoomSandboxes:
+    """The rooms' containers, as these settings want them."""
+    return RoomSandboxes(
+        state=settings.state_dir,
+        run=settings.run_dir,
+        image=settings.sandbox_image,
+        daemon=settings.bot,
+        podman=settings.podman_path,
+        limits=Limits(
+            memory_mb=settings.sandbox_memory_mb,
+            cpus=settings.sandbox_cpus,
+            pids=settings.sandbox_pids,
+            workspace_mb=settings.workspace_quota_mb,
+        ),
+        idle_seconds=settings.idle_stop_seconds,
+        patience=settings.patience,
+        spool=spool,
+        forge=site_of(settings).prefixes,
+    )
+
+
+def site_of(settings: Settings) -> Site:
+    """The forge, as these settings want it."""
+    return Site.of(settings.github_server_url, settings.github_api_url, settings.github_token.get_secret_value())
+
+
+def alerts_of(settings: Settings) -> Alerts:
+    """How somebody is told what the control room cannot carry, as these settings want it."""
+    return Alerts(
+        settings.state_dir,
+        bot=settings.bot,
+        command=settings.alert_command,
+        url=settings.alert_url.get_secret_value(),
+        environment=environment_of_others(),
+    )
+
+
+def choice_of(settings: Settings) -> Choice:
+    """The coding agents, as these settings want them."""
+    return Choice(
+        keyed=[name for name, key in settings.provider_keys.items() if key],
+        preferred={"plan": settings.plan_agent, "implement": settings.implement_agent},
+        models=settings.models_of_agents,
+        seconds=settings.coding_timeout_seconds,
+    )
+
+
+def model_of(settings: Settings, name: str) -> Model:
+    """The model of this name."""
+    if name == REHEARSAL:
+        return RehearsalModel()
+    if name.startswith(DIRECT):
+        return DirectModel(name)
+    return LiteLLMModel(
+        name,
+        api_key=settings.llm_api_key.get_secret_value(),
+        api_base=settings.llm_api_base,
+        context_tokens=settings.llm_context_tokens,
+        sees=settings.llm_vision,
+        timeout=settings.llm_timeout_seconds,
+    )

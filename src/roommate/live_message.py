@@ -1,0 +1,113 @@
+"""The live message: the one message of a turn, put up when there is something to see, edited while the turn runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from roommate.agent.turn import Outcome
+from roommate.chat.turn_view import View
+from roommate.errors import StateError
+from roommate.matrix import render
+from roommate.ports import Progress
+from roommate.store import Turn, Turns
+from roommate.words import TURN, Attachment, Draft, Event, EventId, JsonObject, Rank, Stop
+
+log = logging.getLogger(__name__)
+
+UNDRAWN = "⚠️ My answer could not be shown: it is in the file below."
+
+HOLD = 0.06
+"""Seconds before a turn shows a message: an answer that comes sooner is one event instead of three."""
+
+
+class LiveMessage:
+    """Takes a turn's events and shows them; gives the drafts that end it."""
+
+    def __init__(self, turn: Turn, reply_to: EventId | None, turns: Turns, progress: Progress) -> None:
+        self._turn = turn
+        self._reply_to = reply_to
+        self._turns = turns
+        self._progress = progress
+        self._view = View(turn.started, turn.usage)
+        self._row = turn.live
+        self._putting_up = asyncio.Lock()
+        self._over = asyncio.Event()
+        self._unseen = False
+
+    @property
+    def row(self) -> int | None:
+        """Its outbox id, None before it was put up."""
+        return self._row
+
+    def emit(self, event: Event) -> None:
+        self._view.apply(event)
+        self._unseen = True
+        if self._row is not None:
+            self._progress.progress(self._turn.room_id, self._row, self._look)
+
+    async def appear(self) -> None:
+        """Put the message up, after HOLD, unless `close` comes sooner.
+
+        Not to be cancelled in a turn that goes on to its end: a message may then be up that nobody knows of.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(HOLD):
+                await self._over.wait()
+        async with self._putting_up:
+            if self._over.is_set():
+                return
+            self._unseen = self._row is not None  # one of before a restart shows what was then
+            if self._row is None:
+                try:
+                    sign = Draft(self._turn.room_id, await self._look(), Rank.SIGN)
+                    self._row = await self._turns.show(self._turn, sign)
+                except StateError as error:  # a full disk: there is an answer in the end, when it has room
+                    log.error("%s", error)
+                    return
+                self._progress.wake()
+        if self._unseen:
+            self._progress.progress(self._turn.room_id, self._row, self._look)
+
+    async def close(self, outcome: Outcome) -> Sequence[Draft]:
+        """What people read in the end: the answer in the live message, or as a message where none was put up yet."""
+        self._over.set()
+        async with self._putting_up:
+            pass
+        text = outcome.last.text or "Done."
+        try:
+            details = self._view.details(time.time(), answered=outcome.stop is Stop.DONE)
+            content, whole = await self._drawn(text, mentions=[self._turn.asked_by], details=details)
+        except Exception:  # it would end the daemon, and each further one that takes the turn up again
+            log.exception("the answer of turn %d could not be drawn", self._turn.id)
+            content, whole = {"msgtype": "m.text", "body": UNDRAWN, "m.mentions": {}}, text.encode(errors="replace")
+        content[TURN] = self._about(str(outcome.stop))
+        if self._row is not None:
+            self._progress.forget(self._row)
+        drafts = [Draft(self._turn.room_id, content, edits=self._row)]
+        if whole is not None:
+            drafts.append(self._attachment(whole))
+        return drafts
+
+    async def _look(self) -> JsonObject:
+        try:
+            content, _ = await self._drawn(self._view.live(time.time()), notice=True)
+        except Exception:  # as in `close`
+            log.exception("turn %d could not be drawn", self._turn.id)
+            content = {"msgtype": "m.notice", "body": "⚙️ working", "m.mentions": {}}
+        content[TURN] = self._about("running")
+        return content
+
+    async def _drawn(self, markdown: str, **how: Any) -> tuple[JsonObject, bytes | None]:
+        return await render.drawn(markdown, thread=self._turn.thread, reply_to=self._reply_to, **how)
+
+    def _about(self, state: str) -> JsonObject:
+        return {"id": self._turn.id, "state": state, "prompt": self._turn.prompt_event}
+
+    def _attachment(self, whole: bytes) -> Draft:
+        file = Attachment(f"answer-{self._turn.id}.md", whole, "text/markdown")
+        return Draft(self._turn.room_id, render.attachment(file, thread=self._turn.thread), upload=whole)

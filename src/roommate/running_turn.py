@@ -1,0 +1,171 @@
+"""A turn that runs: it works, shows that it does, can be stopped, and stores how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+from roommate import logs, room_prompt
+from roommate.agent.turn import Outcome, run_turn
+from roommate.agent.window import MOST_CHARACTERS
+from roommate.chat import texts
+from roommate.errors import ModelError, StateError
+from roommate.house import House
+from roommate.live_message import LiveMessage
+from roommate.store import Turn, Turns, Work
+from roommate.typing_notice import TypingNotice
+from roommate.words import Answer, Event, Note, Step, Stop, Usage, UserId
+
+log = logging.getLogger(__name__)
+
+TYPING_AFTER = 0.015
+"""Seconds of work before the bot is shown as typing: an answer that comes sooner is not slowed down by it."""
+
+STATE_RETRY_SECONDS = 5
+
+
+class RunningTurn:
+    """`start` it once; `over` is called when how it ended is stored. One that goes on after a restart `resumes` with
+    what its message has shown of hooks."""
+
+    def __init__(
+        self,
+        turn: Turn,
+        house: House,
+        typing: TypingNotice,
+        *,
+        crowded: bool,
+        over: Callable[[], None],
+        resumes: Sequence[Event] | None = None,
+    ) -> None:
+        self.turn = turn
+        self.silent = False
+        """Nobody is there to read how it ends."""
+        self._house = house
+        self._typing = typing
+        self._over, self._resumes = over, resumes
+        self._live = LiveMessage(turn, turn.prompt_event if crowded else None, house.turns, house.progress)
+        self._work: asyncio.Task[Outcome] | None = None
+        self._through: asyncio.Task[None] | None = None
+        self._ended = asyncio.Event()
+        self._stopped_by: UserId | None = None
+        self._along: Work[object] | None = None
+        self._was_stopped = False
+        self._slow = False
+        """It takes so long that people see the bot as typing."""
+        self.closing = False
+        """Its message takes no more."""
+
+    @property
+    def begun(self) -> bool:
+        return self._work is not None
+
+    def start(self, group: asyncio.TaskGroup) -> None:
+        """Run in this group."""
+        with logs.about(turn=self.turn.id):
+            if self._resumes is not None:
+                log.info("goes on after a restart")
+                for event in (Note(texts.RESUMED), *self._resumes):
+                    self._live.emit(event)
+            self._work = group.create_task(self._run())
+            self._through = group.create_task(self._see_through(self._work))
+
+    def emit(self, event: Event) -> None:
+        """Show more in the turn's message."""
+        self._live.emit(event)
+
+    async def stop(self, by: UserId, along: Work[object] | None = None) -> bool:
+        """Stop, now, and wait until its end is stored, and in the same transaction what is to be done `along` with it;
+        False when it came to its end otherwise, or somebody else stops it: then nothing of that is done."""
+        ours = self._stopped_by is None and self._work is not None and self._work.cancel()
+        if ours:
+            self._stopped_by, self._along = by, along
+        await self._ended.wait()
+        return ours and self._was_stopped
+
+    async def halt(self) -> None:
+        """End it as the daemon's own end does: it is unfinished, and can be taken up again."""
+        tasks = [task for task in (self._through, self._work) if task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        self._ended.set()  # who stops it meanwhile does not wait for ever
+        if (row := self._live.row) is not None:
+            self._house.progress.forget(row)
+
+    async def _see_through(self, work: asyncio.Task[Outcome]) -> None:
+        """Show signs of the turn while it works, then store and show how it ended."""
+        house, turn = self._house, self.turn
+        async with asyncio.TaskGroup() as signs:
+            signs.create_task(self._live.appear())
+            typing = signs.create_task(self._show_typing())
+            await asyncio.wait([work])
+            typing.cancel()
+            self._was_stopped = work.cancelled()
+            if self._was_stopped:
+                outcome = Outcome(Stop.STOPPED, Answer(texts.stopped(self._stopped_by or "nobody")))
+            else:
+                outcome = work.result()
+            self.closing = True
+            drafts = await self._live.close(outcome)
+        said = () if self.silent else drafts
+        house.counts.turn(outcome.stop, time.time() - turn.started)
+        along = self._along if self._was_stopped else None
+        await _stored(lambda: house.turns.end(turn, outcome.stop, outcome.last, outcome.usage, said, along))
+        self._over()
+        self._ended.set()
+        house.progress.wake()
+        if self._slow:
+            await self._typing.take_off()
+
+    async def _run(self) -> Outcome:
+        """Whatever happens in a turn ends the turn, and nothing else."""
+        house, turn = self._house, self.turn
+        try:
+            model = house.model(turn.model)
+            return await run_turn(
+                await house.turns.conversation(turn, MOST_CHARACTERS * model.context_tokens),
+                room=turn.room_id,
+                model=model,
+                tools=house.tools(turn),
+                journal=_Journal(house.turns, turn),
+                emit=self._live.emit,
+                rounds=house.settings.max_agent_turns,
+                around=await room_prompt.surroundings(turn.room_id, house),
+            )
+        except ModelError as error:
+            log.warning("%s", error)
+            return Outcome(Stop.FAILED, Answer(f"⚠️ {error}"))
+        except Exception:
+            log.exception("failed")
+            return Outcome(Stop.FAILED, Answer(texts.broken(f"turn {turn.id}")))
+
+    async def _show_typing(self) -> None:
+        await asyncio.sleep(TYPING_AFTER)
+        self._slow = True
+        await self._typing.show()
+
+
+class _Journal:
+    """The steps of one turn; implements agent.turn.Journal. A full disk holds the turn up, and ends nothing."""
+
+    def __init__(self, turns: Turns, turn: Turn) -> None:
+        self._turns = turns
+        self._turn = turn
+        self._in_order = asyncio.Lock()
+
+    async def add(self, step: Step, usage: Usage) -> None:
+        async with self._in_order:  # also when one of them has to be tried again
+            await _stored(lambda: self._turns.add(self._turn, step, usage))
+
+
+async def _stored(write: Callable[[], Awaitable[None]]) -> None:
+    """Store what must not be lost, as soon as the disk takes it."""
+    while True:
+        try:
+            return await write()
+        except StateError as error:
+            log.error("%s; trying again", error)
+            await asyncio.sleep(STATE_RETRY_SECONDS)
