@@ -12,15 +12,21 @@ WORTH = 16 << 20
 """Bytes by which we have grown at which it is looked whether all of them are needed: that takes milliseconds."""
 
 
+AGAIN = {0, *(2**n for n in range(8))}
+"""Looks after one that found us grown at which memory is given back: what is freed later is not to be seen from outside,
+and where there is nothing it costs next to nothing."""
+
+
 async def give_back(every: float = LOOK_SECONDS) -> None:
     """Look every so many seconds, until cancelled; ends at once where the C library lacks glibc's malloc_trim(3)."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is None:
         return
-    least = _resident()
+    least, looks = _resident(), max(AGAIN)
     while True:
         await asyncio.sleep(every)
-        if _resident() > least + WORTH:
+        looks = 0 if _resident() > least + WORTH else looks + 1
+        if looks in AGAIN:
             await asyncio.to_thread(trim, 0)
             least = _resident()
         least = min(least, _resident())
