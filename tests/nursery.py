@@ -28,6 +28,7 @@ from roommate.agent.litellm_wire import import_litellm
 from roommate.child_process import tied
 
 _PR_SET_PDEATHSIG = 1
+_LOADED = ("daemon_process", "cli.app", "cli.auth", "cli.backup", "cli.chat_and_send", "cli.doctor", "cli.init")
 
 
 class Child:
@@ -163,7 +164,10 @@ def main() -> None:
 
 
 def _load() -> None:
-    for module in ("process", *(f"cli.{name}" for name in ("app", "auth", "backup", "doctor", "init", "person"))):
+    for module in (
+        "daemon_process",
+        *(f"cli.{name}" for name in ("app", "auth", "backup", "doctor", "init", "chat_and_send")),
+    ):
         importlib.import_module(f"roommate.{module}")
     import_litellm()
     gc.freeze()  # what is never looked at again stays shared
