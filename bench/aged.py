@@ -12,9 +12,9 @@ from pathlib import Path
 
 from bench.stage import Figure, Stage, figure
 from roommate.agent.window import MOST_CHARACTERS
+from roommate.domain import EventId, Incoming, Message, Prompt, RoomId, RoomState, SyncBatch, UserId
 from roommate.store import Cards, Database, Inbox, Retention, Turns, audit
 from roommate.store.migrations import STEPS
-from roommate.words import EventId, Incoming, Message, Prompt, RoomId, RoomState, SyncBatch, UserId
 
 TURNS, ROOMS = 334_000, 40
 """A year of nearly a thousand turns a day."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from bench.broker import broker_to
 from bench.stage import ROOM, Figure, Stage, beside, figure, sandboxes, take_turns
-from roommate.coders import PLANS, Choice, RoomAgents
-from roommate.coders.instructions import brief
+from roommate.coding_agents import PLANS, Choice, RoomAgents
+from roommate.coding_agents.task_prompt import brief
+from roommate.domain import RoomId
 from roommate.ports import Hand
 from roommate.sandbox import image
-from roommate.words import RoomId
 from tests.fake_providers import FakeProviders
 from tests.sandbox_image import AGENTS_NAME, printed
 

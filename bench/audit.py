@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.stage import Figure, Stage, figure
+from roommate.domain import Deed, EventId, Incoming, Message, Prompt, RoomId, RoomState, SyncBatch, UserId
 from roommate.redaction import Redaction
 from roommate.store import Database, Inbox, Turns, audit
-from roommate.words import Deed, EventId, Incoming, Message, Prompt, RoomId, RoomState, SyncBatch, UserId
 
 ROOM, ALICE = RoomId("!a-room-of-the-benchmark:example.org"), UserId("@alice:example.org")
 LINE = f"WARNING {ROOM} turn 12: the homeserver did not send: M_LIMIT_EXCEEDED Too Many Requests; trying again in 4.8 s"

@@ -13,9 +13,9 @@ from bench import wire
 from bench.stage import ROOM, Figure, Stage, beside, figure, sandboxes
 from roommate.broker import Addresses, Broker, Forge, Gate, Gateway, GitServer, Site, providers
 from roommate.broker.broker import EGRESS_PORT, MODELS_PORT
+from roommate.domain import Destination, Question, RoomId, UserId
 from roommate.ports import Hand
 from roommate.store import AgentUsages, Audit, Database, Egress, Repos
-from roommate.words import Destination, Question, RoomId, UserId
 
 SOURCE = Path(wire.__file__)
 PATH = "/openai/v1/responses"

@@ -12,10 +12,10 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from bench.stage import ROOM, Figure, Stage, beside, figure, sandboxes
+from roommate.domain import HookEvent, RoomId
 from roommate.ports import Hand
 from roommate.spool import Spool
 from roommate.store import Database, Ipc
-from roommate.words import HookEvent, RoomId
 
 FLOOD = 20_000
 ROOMS = (1, 10, 100)

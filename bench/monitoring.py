@@ -8,8 +8,8 @@ import aiohttp
 
 from bench.stage import Figure, Stage, figure, timed
 from roommate.demo.instance import free_port
+from roommate.domain import Stop, Usage
 from roommate.monitoring.counts import CONVERSATION, Counts
-from roommate.words import Stop, Usage
 
 MANY = 20_000
 

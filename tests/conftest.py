@@ -14,7 +14,7 @@ import pytest
 from hypothesis import settings as hypothesis
 
 from roommate.demo.homeserver import Synapse
-from roommate.sandbox.posture import Limits
+from roommate.sandbox.container_spec import Limits
 from roommate.sandbox.rooms import RoomSandboxes
 from tests.harness import Daemon
 from tests.nursery import Nursery

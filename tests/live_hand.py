@@ -14,8 +14,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from roommate.domain import Job
 from roommate.sandbox.hand import HandHost, program
-from roommate.words import Job
 from tests.patience import PATIENCE
 
 MARK = "ROOMMATE_TEST_HAND"

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from roommate.sandbox import apt_sources, site
+from roommate.sandbox import host_apt, site
+from roommate.sandbox.host_capabilities import SETUPS
 from roommate.sandbox.image import CONTAINERFILE, build
-from roommate.sandbox.probe import SETUPS
 from tests.patience import PATIENCE
 from tests.sandbox_image import podman, printed
 from tests.shell import HOME, ID, USER, Shell
@@ -62,7 +62,7 @@ class Machine(Shell):
         recipe = CONTAINERFILE.read_text()
         (folder / "Containerfile").write_text(recipe[: recipe.index("\nFROM base AS core")] + STAGE)
         await build(NAME, stage="machine", containerfile=folder / "Containerfile", step=printed)
-        site.read(Path("/"), os.environ, apt_sources.codename(), ()).lay_out(folder / "site", "site.sh")
+        site.read(Path("/"), os.environ, host_apt.codename(), ()).lay_out(folder / "site", "site.sh")
         for path in (folder / "site").glob("*rc"), (folder / "site").glob("pip.conf"):
             for file in path:
                 file.chmod(0o644)

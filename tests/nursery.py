@@ -24,8 +24,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from roommate.agent.litellm_wire import import_litellm
-from roommate.child_process import tied
+from roommate.agent.litellm_client import import_litellm
+from roommate.die_with_parent import tied
 
 _PR_SET_PDEATHSIG = 1
 _LOADED = ("daemon_process", "cli.app", "cli.auth", "cli.backup", "cli.chat_and_send", "cli.doctor", "cli.init")
@@ -164,10 +164,7 @@ def main() -> None:
 
 
 def _load() -> None:
-    for module in (
-        "daemon_process",
-        *(f"cli.{name}" for name in ("app", "auth", "backup", "doctor", "init", "chat_and_send")),
-    ):
+    for module in _LOADED:
         importlib.import_module(f"roommate.{module}")
     import_litellm()
     gc.freeze()  # what is never looked at again stays shared

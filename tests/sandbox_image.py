@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from roommate.sandbox.container import ROOM
+from roommate.sandbox.container_spec import STATE
 from roommate.sandbox.image import build
-from roommate.sandbox.posture import STATE
 
 NAME = "localhost/roommate:test-base"
 AGENTS_NAME = "localhost/roommate:test-agents"

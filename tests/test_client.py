@@ -6,8 +6,8 @@ import asyncio
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
-from roommate.person import Client
-from roommate.words import Account, RoomId, UserId
+from roommate.domain import Account, RoomId, UserId
+from roommate.user_client import Client
 from tests.patience import PATIENCE
 
 

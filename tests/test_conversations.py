@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roommate.conversation import Line, lined_up
-from roommate.words import EventId
+from roommate.domain import EventId
 
 ONE, TWO, LATE = EventId("$1"), EventId("$2"), EventId("$late")
 

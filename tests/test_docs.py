@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from roommate.config import Settings
-from roommate.ops.env_file import OF_OTHERS
+from roommate.maintenance.env_file import OF_OTHERS
 from roommate.tools import TurnPorts
 from roommate.tools.room_tools import offered
 from tests.patience import PATIENCE

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from roommate import health
+from roommate import storage_health
 from roommate.errors import StateError, first
-from roommate.health import Health
+from roommate.storage_health import Health
 from roommate.store import Database, Rooms
 from tests.patience import PATIENCE
 
@@ -57,7 +57,7 @@ async def test_a_state_folder_that_is_gone_is_said_to_be(database: Database, tmp
 
 
 async def test_all_is_well_where_nothing_happened(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(storage_health, "LOOK_SECONDS", 0.01)
     watched = Health(database)
     running = asyncio.create_task(watched.run())
     await asyncio.sleep(0.2)
@@ -72,7 +72,7 @@ def test_a_night_is_four_in_the_morning_where_the_host_is(monkeypatch: pytest.Mo
     try:
         four = 4 * 3600
         for now, seconds in ((0, four), (four - 1, 1), (four - 0.5, 86_400.5), (four, 86_400), (four + 60, 86_340)):
-            assert health._seconds_until(4, now) == pytest.approx(seconds)
+            assert storage_health._seconds_until(4, now) == pytest.approx(seconds)
     finally:
         monkeypatch.undo()
         time.tzset()

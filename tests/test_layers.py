@@ -22,13 +22,13 @@ MIDDLE = frozenset(
         "conversation",
         "administration",
         "doors",
-        "health",
+        "storage_health",
         "turn_holds",
         "hooks",
         "house",
         "invitations",
         "live_message",
-        "orders",
+        "command_handlers",
         "from_settings",
         "preconditions",
         "questions",
@@ -36,10 +36,10 @@ MIDDLE = frozenset(
         "retrying",
         "room",
         "running_turn",
-        "file_sharing",
-        "update_takeover",
+        "file_delivery",
+        "release_startup",
         "typing_notice",
-        "upgrades",
+        "room_upgrades",
     }
 )
 """What is built of the packages, and what the daemon is built of."""
@@ -58,20 +58,20 @@ LAYERS: tuple[frozenset[str], ...] = (
             "matrix",
             "chat",
             "agent",
-            "coders",
+            "coding_agents",
             "tools",
             "sandbox",
             "spool",
             "store",
             "broker",
-            "ops",
-            "person",
+            "maintenance",
+            "user_client",
             "updates",
             "control",
             "monitoring",
         }
     ),
-    frozenset({"login"}),
+    frozenset({"matrix_login"}),
     frozenset({"logs", "operator_program"}),
     frozenset({"redaction"}),
     frozenset({"ports"}),
@@ -80,14 +80,14 @@ LAYERS: tuple[frozenset[str], ...] = (
         {
             "token_bucket",
             "amounts",
-            "memory",
-            "words",
+            "malloc_trim",
+            "domain",
             "errors",
-            "child_process",
+            "die_with_parent",
             "systemd",
-            "location",
-            "outgoing",
-            "folders",
+            "daemon_location",
+            "outbound_http",
+            "file_modes",
             "trees",
             "printable",
             "question_limit",
@@ -105,7 +105,7 @@ SIBLINGS = (
 )
 
 OWNERS = {
-    "aiohttp": {"matrix", "person", "broker", "login", "outgoing", "monitoring"},
+    "aiohttp": {"matrix", "user_client", "broker", "matrix_login", "outbound_http", "monitoring"},
     "litellm": {"agent"},
     "markdown_it": {"matrix"},
     "nh3": {"matrix"},
@@ -122,7 +122,7 @@ OWNERS = {
     "watchfiles": {"spool"},
 }
 
-ENVIRONMENT = {"config", "location", "folders", "demo", "sandbox", "agent", "systemd"}
+ENVIRONMENT = {"config", "daemon_location", "file_modes", "demo", "sandbox", "agent", "systemd"}
 """Who may touch os.environ: the settings, who hands an environment to a process or to LiteLLM, and what systemd does to
 speak with us."""
 
@@ -218,10 +218,13 @@ def test_one_module_reads_the_environment() -> None:
             "roommate.cli.app",
             ["asyncio", "nio", "litellm", "podman", "pydantic", "prompt_toolkit", "aiohttp", "sqlite3", "roommate.app"],
         ),
-        ("roommate.cli.remote", ["asyncio", "typer", "rich", "pydantic", "aiohttp", "sqlite3", "subprocess"]),
+        (
+            "roommate.cli.forward_to_daemon",
+            ["asyncio", "typer", "rich", "pydantic", "aiohttp", "sqlite3", "subprocess"],
+        ),
         ("roommate.cli.status", ["asyncio", "typer", "rich", "pydantic", "aiohttp", "sqlite3", "subprocess"]),
         ("roommate.app", ["aiohttp", "nio", "litellm", "podman", "typer", "rich"]),
-        ("roommate.person", ["nio", "litellm", "podman", "pydantic", "sqlite3"]),
+        ("roommate.user_client", ["nio", "litellm", "podman", "pydantic", "sqlite3"]),
         ("roommate.daemon", ["litellm", "synapse", "typer", "rich", "prompt_toolkit", "prometheus_client"]),
     ],
 )

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 import trustme
 
-from roommate import config, outgoing
+from roommate import config, outbound_http
 from roommate.demo.homeserver import Synapse
 from roommate.errors import ConfigError
 from tests.cli.test_commands import roommate
@@ -41,7 +41,7 @@ def port(url: str) -> int:
 
 
 async def status(url: str) -> int:
-    async with outgoing.session() as http, http.get(url) as response:
+    async with outbound_http.session() as http, http.get(url) as response:
         return response.status
 
 
@@ -63,7 +63,7 @@ async def test_the_environments_proxy_and_nothing_else_of_it(
         assert await status(there) == 407
     with pytest.raises(aiohttp.ClientProxyConnectionError) as gone:
         await status(there)
-    assert "the proxy of HTTPS_PROXY or HTTP_PROXY cannot be reached" in outgoing.why(gone.value)
+    assert "the proxy of HTTPS_PROXY or HTTP_PROXY cannot be reached" in outbound_http.why(gone.value)
 
 
 async def test_all_that_asks_goes_through_the_proxy_of_env(

@@ -21,7 +21,7 @@ from roommate.agent import model_names
 from roommate.config import Settings
 from roommate.errors import ConfigError
 from roommate.from_settings import choice_of, model_of, sandboxes_of, site_of
-from roommate.ops import env_file
+from roommate.maintenance import env_file
 from tests.cli.test_commands import roommate
 from tests.cli.test_operating import found, run
 from tests.conftest import MakeDaemon, MakePerson

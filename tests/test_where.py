@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from roommate import config, location
+from roommate import config, daemon_location
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_both_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line
         monkeypatch.setenv(name, value)
     Path(".env").write_text(lines)
     settings = config.load()
-    assert (location.state_dir(), location.run_dir()) == (settings.state_dir, settings.run_dir)
+    assert (daemon_location.state_dir(), daemon_location.run_dir()) == (settings.state_dir, settings.run_dir)
 
 
 @pytest.mark.parametrize(
@@ -39,4 +39,4 @@ def test_both_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line
 def test_both_are_as_patient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, patience: float) -> None:
     monkeypatch.chdir(tmp_path)
     Path(".env").write_text(line)
-    assert (location.patience(), config.load().patience) == (patience, patience)
+    assert (daemon_location.patience(), config.load().patience) == (patience, patience)

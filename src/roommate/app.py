@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from roommate.domain import CardKind
 from roommate.doors.reference import of_chat
 from roommate.features import (
-    about,
     approvals,
-    backups,
+    backup_records,
     coding_agents,
     conversation,
     egress,
     files,
+    help,
     oversight,
     pauses,
     repositories,
@@ -25,7 +26,6 @@ from roommate.features import (
     updates,
 )
 from roommate.operations import Bound, Operation, operations_of
-from roommate.words import CardKind
 
 if TYPE_CHECKING:  # who asks for help, or completes a word, needs none of it
     from roommate.house import House
@@ -35,7 +35,7 @@ Feature = tuple[type, Callable[["House"], Any]]
 """Whose methods are operations, and what makes it in a daemon."""
 
 FEATURES: tuple[Feature, ...] = (
-    (about.About, lambda house: about.About(house.set_to, lambda: of_chat(DECLARED))),
+    (help.About, lambda house: help.About(house.set_to, lambda: of_chat(DECLARED))),
     (
         rooms.Rooms,
         lambda house: rooms.Rooms(
@@ -75,7 +75,7 @@ FEATURES: tuple[Feature, ...] = (
     (updates.Updates, lambda house: updates.Updates(house.redeploys)),
     (sandboxes.Sandboxes, lambda house: sandboxes.Sandboxes(house.rooms, house.sandboxes)),
     (approvals.Approvals, lambda house: approvals.Approvals(house.cards, house.room)),
-    (backups.Backups, lambda house: backups.Backups()),
+    (backup_records.Backups, lambda house: backup_records.Backups()),
     (shells.Shells, lambda house: shells.Shells(house.sandboxes, house.audit)),
     (files.Files, lambda house: files.Files(house.sandboxes, house.set_to)),
     (

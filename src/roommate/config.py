@@ -15,8 +15,8 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from roommate import setting_values as right
+from roommate.domain import UserId
 from roommate.errors import ConfigError
-from roommate.words import UserId
 
 REHEARSAL = "rehearsal"
 """The name of the built-in model that needs no key."""

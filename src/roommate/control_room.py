@@ -9,13 +9,13 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 
 from roommate import logs
+from roommate.domain import Draft, JsonObject, RoomId
 from roommate.errors import MatrixError, StateError
 from roommate.matrix import render
 from roommate.ports import Progress
 from roommate.printable import block
 from roommate.redaction import Redaction
 from roommate.store import Outbox
-from roommate.words import Draft, JsonObject, RoomId
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
-from roommate import __version__, logs, memory
+from roommate import __version__, logs, malloc_trim
 from roommate.administration.http_pages import routes
 from roommate.administration.lifecycle import Steering
 from roommate.agent.litellm_model import LiteLLMModel
@@ -27,17 +27,17 @@ from roommate.broker import (
 )
 from roommate.chat import texts
 from roommate.chat.commands import names_of
-from roommate.coders import RoomAgents
+from roommate.coding_agents import RoomAgents
 from roommate.config import Settings
 from roommate.control import NAME
 from roommate.control.server import Server
 from roommate.control_room import ControlRoom
+from roommate.domain import IN_TURN, Answered, Draft, HookEvent, RoomId, SyncBatch, Update
 from roommate.doors import command_line, socket
 from roommate.doors.socket import SocketDoor
 from roommate.errors import ControlError, TokenRevoked, Transient
-from roommate.file_sharing import TurnShare
+from roommate.file_delivery import TurnShare
 from roommate.from_settings import choice_of, model_of, sandboxes_of, site_of
-from roommate.health import Health
 from roommate.health_watch import Alarm
 from roommate.house import House
 from roommate.logs import Logs
@@ -45,7 +45,7 @@ from roommate.matrix import render
 from roommate.matrix.homeserver import Homeserver
 from roommate.matrix.intake import Intake
 from roommate.matrix.sender import Sender
-from roommate.monitoring.alerts import Alerts
+from roommate.monitoring.alert_delivery import Alerts
 from roommate.monitoring.counting_ports import CountedModel, CountedTools, CountedUsages
 from roommate.monitoring.counts import Counts
 from roommate.operations import Operations
@@ -55,6 +55,7 @@ from roommate.redeploy import Redeploys
 from roommate.room import Room
 from roommate.sandbox.rooms import RoomSandboxes
 from roommate.spool import Spool, flags, watch_flags
+from roommate.storage_health import Health
 from roommate.store import (
     Agents,
     AgentUsages,
@@ -80,7 +81,6 @@ from roommate.turn_holds import FLAG, Holds
 from roommate.updates.at_start import confirmed
 from roommate.updates.journal import FILE, Journal
 from roommate.updates.releases import own
-from roommate.words import IN_TURN, Answered, Draft, HookEvent, RoomId, SyncBatch, Update
 
 log = logging.getLogger(__name__)
 
@@ -313,7 +313,7 @@ class Daemon:
             )
             operations.add(bound(house))
             questions.deciders = deciders(house)
-            group.create_task(memory.give_back())
+            group.create_task(malloc_trim.give_back())
             group.create_task(intake.run())
             group.create_task(audit.run(self._settings.audit_days))
             group.create_task(control.watch(self._journal))

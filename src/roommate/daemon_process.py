@@ -11,16 +11,16 @@ import os
 import signal
 import sys
 
-from roommate import errors, from_settings, preconditions, update_takeover
+from roommate import errors, from_settings, preconditions, release_startup
 from roommate.config import Settings
 from roommate.daemon import STOP_SECONDS, Daemon
+from roommate.domain import Update
 from roommate.errors import ConfigError, InUse, RoommateError, StateError, TokenRevoked
 from roommate.logs import Logs
-from roommate.monitoring.alerts import ENDED, LOGIN, STATE, Alerts
+from roommate.monitoring.alert_delivery import ENDED, LOGIN, STATE, Alerts
 from roommate.systemd import Systemd
 from roommate.updates.daemons import RESTART
 from roommate.updates.journal import Journal
-from roommate.words import Update
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +38,10 @@ def main(settings: Settings) -> int:
         preconditions.demand(settings)
         for doubt in preconditions.doubts(settings):
             log.warning("%s", doubt)
-        trial = update_takeover.settle(settings)
+        trial = release_startup.settle(settings)
         again = asyncio.run(_until_told(settings, journal, alerts, trial))
         if again:
-            update_takeover.settle(settings)
+            release_startup.settle(settings)
     except* RoommateError as group:
         error = errors.first(group)
         log.critical("%s%s", error, _way_back(settings) if isinstance(error, TokenRevoked) else "")
@@ -104,5 +104,5 @@ def _begin_again() -> None:
     signal.setitimer(signal.ITIMER_REAL, 0)  # a timer outlives the program that set it
     if os.path.basename(sys.argv[0]) == "__main__.py":  # noqa: PTH119
         os.execv(sys.executable, [sys.executable, "-m", "roommate", *sys.argv[1:]])  # noqa: S606
-    program = update_takeover.program() or os.path.abspath(sys.argv[0])  # noqa: PTH100 — Path.resolve would follow the links
+    program = release_startup.program() or os.path.abspath(sys.argv[0])  # noqa: PTH100 — Path.resolve would follow the links
     os.execv(program, [program, *sys.argv[1:]])  # noqa: S606

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from roommate import preconditions
 from roommate.config import Settings
-from roommate.ops import diagnosis, host_checks
+from roommate.domain import Account, Check
+from roommate.maintenance import install_checks, service_checks
 from roommate.store import DATABASE, MEND, damage, is_begun
-from roommate.words import Account, Check
 
 Look = Callable[[], Awaitable[Sequence[Check]]]
 
@@ -41,21 +41,25 @@ def _database(settings: Settings) -> Check:
 async def examine(settings: Settings, known: Known, sandboxes: Look, probes: Sequence[Look] = ()) -> list[Check]:
     """Look at everything. `sandboxes` looks at Podman and the rooms' ground; `probes` are what costs something."""
     checks = [
-        diagnosis.python(),
+        service_checks.python(),
         *await asyncio.to_thread(preconditions.checks, settings),
-        kept := diagnosis.state(settings),
+        kept := service_checks.state(settings),
     ]
     if settings.matrix_homeserver:
-        checks.append(reached := await diagnosis.homeserver(settings))
+        checks.append(reached := await service_checks.homeserver(settings))
         if reached.ok and kept.ok:
-            account = diagnosis.account(settings, known.account)
-            checks += [await diagnosis.clock(settings), await diagnosis.login(settings, account)]
+            account = service_checks.account(settings, known.account)
+            checks += [await service_checks.clock(settings), await service_checks.login(settings, account)]
             if account:
-                checks += [await diagnosis.upload_limit(settings, account), diagnosis.rate_limit(known.pace)]
+                checks += [await service_checks.upload_limit(settings, account), service_checks.rate_limit(known.pace)]
     if known.runs:
-        checks.append(diagnosis.sync(known.synced_ago))
-    checks += [await asyncio.to_thread(_database, settings), diagnosis.disk(settings), await diagnosis.model(settings)]
-    checks += await asyncio.to_thread(host_checks.checks, settings)
+        checks.append(service_checks.sync(known.synced_ago))
+    checks += [
+        await asyncio.to_thread(_database, settings),
+        service_checks.disk(settings),
+        await service_checks.model(settings),
+    ]
+    checks += await asyncio.to_thread(install_checks.checks, settings)
     checks += await sandboxes()
     for probe in probes:
         checks += await probe()

@@ -6,11 +6,11 @@ from roommate.agent.coding_agent_model import DIRECT, DirectModel
 from roommate.agent.litellm_model import LiteLLMModel
 from roommate.agent.rehearsal_model import RehearsalModel
 from roommate.broker import Site
-from roommate.coders import Choice
+from roommate.coding_agents import Choice
 from roommate.config import REHEARSAL, Settings, environment_of_others
-from roommate.monitoring.alerts import Alerts
+from roommate.monitoring.alert_delivery import Alerts
 from roommate.ports import Model
-from roommate.sandbox.posture import Limits
+from roommate.sandbox.container_spec import Limits
 from roommate.sandbox.rooms import RoomSandboxes
 from roommate.spool import Spool
 

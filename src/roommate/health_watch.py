@@ -9,7 +9,7 @@ from roommate.administration import daemon_health
 from roommate.administration.daemon_health import Problem
 from roommate.administration.http_pages import Look, database_lost
 from roommate.errors import StateError
-from roommate.monitoring.alerts import LOGIN, Alerts
+from roommate.monitoring.alert_delivery import LOGIN, Alerts
 
 log = logging.getLogger(__name__)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from roommate.chat import texts, turn_view
 from roommate.chat.hook_card import NAME, SHOWN, WHOLE, hook_card
+from roommate.domain import CardKind, Draft, HookEvent, HookKind, Question, RoomId, UserId
 from roommate.house import House
 from roommate.matrix import render
 from roommate.ports import Spools
@@ -16,7 +17,6 @@ from roommate.questions import Decide
 from roommate.running_turn import RunningTurn
 from roommate.store import Card, Heard, ipc
 from roommate.store.ipc import MOST_AT_ONCE
-from roommate.words import CardKind, Draft, HookEvent, HookKind, Question, RoomId, UserId
 
 APPROVAL_SECONDS = 290
 """How long a card stands: the hook itself waits for 300 s."""

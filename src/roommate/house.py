@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from roommate.broker import Forge, Gate
-from roommate.coders import RoomAgents
+from roommate.coding_agents import RoomAgents
 from roommate.config import Settings
 from roommate.control_room import ControlRoom
+from roommate.domain import Deed, RoomId, UserId
 from roommate.errors import Refused, Transient
 from roommate.monitoring.counts import Counts
 from roommate.operations import Operations
@@ -36,7 +37,6 @@ from roommate.store import (
     Work,
 )
 from roommate.turn_holds import Holds
-from roommate.words import Deed, RoomId, UserId
 
 AWAY_SECONDS = 60
 """Without an answer to a sync it is our own homeserver that is away."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 
 from roommate.chat import texts
+from roommate.domain import Deed, DeedOutcome, RoomId
 from roommate.errors import Refused
 from roommate.house import House
 from roommate.retrying import patiently
 from roommate.store import Waiting
-from roommate.words import Deed, DeedOutcome, RoomId
 
 log = logging.getLogger(__name__)
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from roommate.agent.turn import Outcome
 from roommate.chat.turn_view import View
+from roommate.domain import TURN, Attachment, Draft, Event, EventId, JsonObject, Rank, Stop
 from roommate.errors import StateError
 from roommate.matrix import render
 from roommate.ports import Progress
 from roommate.store import Turn, Turns
-from roommate.words import TURN, Attachment, Draft, Event, EventId, JsonObject, Rank, Stop
 
 log = logging.getLogger(__name__)
 

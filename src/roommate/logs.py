@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from pydantic import SecretStr
 
-from roommate import folders
+from roommate import file_modes
 from roommate.config import Settings
 from roommate.redaction import Redaction
 
@@ -170,7 +170,7 @@ class _File(RotatingFileHandler):
 
     def _open(self) -> TextIOWrapper:
         file = Path(self.baseFilename)
-        folders.private(file.parent)
+        file_modes.private(file.parent)
         descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         return os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace")
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from roommate.words import (
+from roommate.domain import (
     AgentReport,
     Attachment,
     Check,

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from roommate.agent import model_names
 from roommate.config import Settings, named
+from roommate.domain import Check
 from roommate.errors import ConfigError
-from roommate.ops import env_file
+from roommate.maintenance import env_file
 from roommate.setting_values import is_loopback
-from roommate.words import Check
 
 LONGEST_SOCKET = 107
 """Bytes of a Unix socket's path: unix(7)."""

@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from urllib.parse import quote
 
 from roommate.control_room import ControlRoom
+from roommate.domain import CARD, CardKind, Deed, Draft, EventId, Question, Rank, RoomId, UserId
 from roommate.errors import StateError
 from roommate.matrix import render
 from roommate.ports import Progress
 from roommate.store import Card, Cards, Work
-from roommate.words import CARD, CardKind, Deed, Draft, EventId, Question, Rank, RoomId, UserId
 
 log = logging.getLogger(__name__)
 

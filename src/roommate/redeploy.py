@@ -14,15 +14,7 @@ from roommate import __version__
 from roommate.chat import texts, update_texts
 from roommate.config import Settings
 from roommate.control_room import ControlRoom
-from roommate.errors import RoommateError, StateError, UpdateError
-from roommate.matrix import render
-from roommate.ports import Progress
-from roommate.questions import Questions
-from roommate.store import Audit, Card, Outbox
-from roommate.updates import daemons, plan
-from roommate.updates.journal import Journal
-from roommate.updates.releases import Install, Release, own
-from roommate.words import (
+from roommate.domain import (
     DAEMON,
     CardKind,
     Deed,
@@ -35,6 +27,14 @@ from roommate.words import (
     UpdateStep,
     UserId,
 )
+from roommate.errors import RoommateError, StateError, UpdateError
+from roommate.matrix import render
+from roommate.ports import Progress
+from roommate.questions import Questions
+from roommate.store import Audit, Card, Outbox
+from roommate.updates import daemons, plan
+from roommate.updates.journal import Journal
+from roommate.updates.releases import Install, Release, own
 
 log = logging.getLogger(__name__)
 

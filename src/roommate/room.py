@@ -8,19 +8,12 @@ import logging
 from collections.abc import Callable, Sequence
 from itertools import islice
 
-from roommate import invitations, room_prompt, upgrades
+from roommate import invitations, room_prompt, room_upgrades
 from roommate.chat import commands, texts
+from roommate.command_handlers import Orders
 from roommate.config import REHEARSAL
 from roommate.conversation import Conversations, Line, Meant, Thread, every_turn
-from roommate.errors import Refused, RoommateError, SandboxError, StateError
-from roommate.hooks import Hooks
-from roommate.house import House
-from roommate.matrix import render
-from roommate.orders import Orders
-from roommate.retrying import patiently, to_the_end
-from roommate.running_turn import STATE_RETRY_SECONDS
-from roommate.store import Card, RoomRow, Turn, Waiting, Work, mark_of
-from roommate.words import (
+from roommate.domain import (
     Arrived,
     Deed,
     DeedOutcome,
@@ -37,6 +30,13 @@ from roommate.words import (
     Unreadable,
     UserId,
 )
+from roommate.errors import Refused, RoommateError, SandboxError, StateError
+from roommate.hooks import Hooks
+from roommate.house import House
+from roommate.matrix import render
+from roommate.retrying import patiently, to_the_end
+from roommate.running_turn import STATE_RETRY_SECONDS
+from roommate.store import Card, RoomRow, Turn, Waiting, Work, mark_of
 
 log = logging.getLogger(__name__)
 
@@ -206,7 +206,7 @@ class Room:
             case Tombstone() if row.replaces and row.membership == "join":
                 pass  # first everything moves in here; then it is looked at again
             case Tombstone():
-                await upgrades.follow(waiting, self._house, self._conversations.halt)
+                await room_upgrades.follow(waiting, self._house, self._conversations.halt)
                 self.wake()
             case Arrived() if upgrade := await self._house.upgrades.into(self.room_id):
                 await self._house.upgrades.again(upgrade)

@@ -7,10 +7,10 @@ import asyncio
 from roommate.agent.coding_agent_model import DIRECT
 from roommate.agent.prompt import INSTRUCTIONS_LENGTH, Surroundings
 from roommate.chat.commands import Command
-from roommate.coders import PLANS
+from roommate.coding_agents import PLANS
+from roommate.domain import RoomId
 from roommate.errors import SandboxError, ToolError
 from roommate.house import House
-from roommate.words import RoomId
 
 INSTRUCTIONS = "AGENTS.md"
 READ_SECONDS = 5.0

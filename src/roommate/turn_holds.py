@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 
+from roommate.domain import RoomId
 from roommate.store import Pause, Pauses
-from roommate.words import RoomId
 
 FLAG = "PAUSE"
 """The name of a file in STATE_DIR that pauses all rooms; with ``_`` and a room's id behind it, that room."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from roommate.domain import RoomId
 from roommate.ports import Progress
-from roommate.words import RoomId
 
 TYPING_SECONDS = 20
 """How often the notice is renewed; the homeserver takes it off 30 s after the last."""

@@ -6,7 +6,7 @@ import json
 
 from hypothesis import strategies as st
 
-from roommate.words import Answer, Picture, Prompt, Step, ToolCall, ToolResult, UserId
+from roommate.domain import Answer, Picture, Prompt, Step, ToolCall, ToolResult, UserId
 
 texts = st.one_of(
     st.text(st.characters(), max_size=40),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roommate.agent.assembly import Assembly
+from roommate.agent.stream_assembly import Assembly
 from tests.agent.conversations import objects
 
 TOOLS = ["run_command", "read_file", "read", "write_file"]

@@ -3,7 +3,7 @@
 import json
 
 from roommate.agent.coding_agent_model import DIRECT, DirectModel
-from roommate.words import Answer, Prompt, Step, ToolResult, UserId
+from roommate.domain import Answer, Prompt, Step, ToolResult, UserId
 
 ALICE = UserId("@alice:x")
 

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roommate.agent.history import settled
-from roommate.words import Answer, Prompt, Step, ToolCall, ToolResult, UserId
+from roommate.agent.history_repair import settled
+from roommate.domain import Answer, Prompt, Step, ToolCall, ToolResult, UserId
 
 ids = st.sampled_from(["a", "b", "c", "d"])
 calls = st.lists(ids, unique=True, max_size=4).map(lambda names: tuple(ToolCall(name, "t", "{}") for name in names))

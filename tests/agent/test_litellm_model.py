@@ -14,9 +14,7 @@ from typing import Any
 import pytest
 
 from roommate.agent.litellm_model import NOTHING_SAID, LiteLLMModel, Patience
-from roommate.errors import ModelAuth, ModelBusy, ModelContext, ModelError, ModelRefused
-from roommate.ports import Model
-from roommate.words import (
+from roommate.domain import (
     Answer,
     Event,
     Note,
@@ -31,6 +29,8 @@ from roommate.words import (
     ToolSpec,
     UserId,
 )
+from roommate.errors import ModelAuth, ModelBusy, ModelContext, ModelError, ModelRefused
+from roommate.ports import Model
 from tests.fake_providers import FakeProviders
 from tests.patience import PATIENCE
 from tests.scripted_model import (
@@ -422,7 +422,7 @@ async def test_one_connection_serves_one_room_and_many_serve_many(talk: Talk) ->
 PROGRAM = """
 import asyncio, os, sys
 from roommate.agent.litellm_model import LiteLLMModel
-from roommate.words import Prompt, ToolSpec, UserId
+from roommate.domain import Prompt, ToolSpec, UserId
 
 assert "litellm" not in sys.modules
 tool = ToolSpec("run_command", "", {"type": "object", "properties": {}})

@@ -6,8 +6,8 @@ import json
 
 from hypothesis import given
 
-from roommate.agent.messages import LOOKING, PICTURES, UNANSWERED, messages
-from roommate.words import Answer, Picture, Prompt, Step, ToolCall, ToolResult, UserId
+from roommate.agent.openai_messages import LOOKING, PICTURES, UNANSWERED, messages
+from roommate.domain import Answer, Picture, Prompt, Step, ToolCall, ToolResult, UserId
 from tests.agent.conversations import conversations
 from tests.scripted_model import what_is_wrong
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roommate.agent import litellm_wire
+from roommate.agent import litellm_client
 from roommate.agent.provider_errors import LONGEST, fault, provider_message, retry_after
 from roommate.errors import ModelAuth, ModelBusy, ModelContext, ModelError, ModelRefused
 
@@ -63,7 +63,7 @@ def test_a_status_and_a_text_say_what_happened(
 
 
 async def test_every_exception_of_litellm_has_a_meaning() -> None:
-    litellm = litellm_wire.import_litellm()
+    litellm = litellm_client.import_litellm()
     request = httpx.Request("POST", "http://localhost/")
     known: dict[str, Any] = {"request": request, "response": httpx.Response(422, request=request), "status_code": 500}
     for kind in litellm.exceptions.LITELLM_EXCEPTION_TYPES:

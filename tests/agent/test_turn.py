@@ -8,11 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roommate.agent.history import UNKNOWN
+from roommate.agent.history_repair import UNKNOWN
 from roommate.agent.turn import PARALLEL, SHRINKS, Outcome, run_turn
-from roommate.errors import ModelAuth, ModelContext, ModelError
-from roommate.ports import Emit
-from roommate.words import (
+from roommate.domain import (
     NO_USAGE,
     Answer,
     Event,
@@ -31,6 +29,8 @@ from roommate.words import (
     Usage,
     UserId,
 )
+from roommate.errors import ModelAuth, ModelContext, ModelError
+from roommate.ports import Emit
 from tests.agent.conversations import is_valid
 from tests.patience import PATIENCE
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roommate.agent import litellm_wire
+from roommate.agent import litellm_client
 from roommate.agent.window import Calibration, fit, text_tokens, tokens
-from roommate.words import Answer, Prompt, Step, ToolCall, ToolResult, UserId
+from roommate.domain import Answer, Prompt, Step, ToolCall, ToolResult, UserId
 from tests.agent.conversations import conversations, is_valid
 
 ROOT = Path(__file__).parents[2]
@@ -84,7 +84,7 @@ def test_a_prompt_is_never_shortened() -> None:
 
 
 async def test_the_guess_is_rather_too_high_than_too_low() -> None:
-    await asyncio.to_thread(litellm_wire.import_litellm)
+    await asyncio.to_thread(litellm_client.import_litellm)
     from litellm.litellm_core_utils.default_encoding import encoding
 
     ours = [*(ROOT / "src").rglob("*.py"), ROOT / "README.md", ROOT / "pyproject.toml"]

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from roommate.words import Deed, Destination, Question, RoomId, Usage, UserId
+from roommate.domain import Deed, Destination, Question, RoomId, Usage, UserId
 from tests.live_hand import LiveHand, live_hand
 from tests.patience import PATIENCE
 

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from roommate.broker.forge import Forge, Site
+from roommate.domain import Destination, PullRequest, Repository
 from roommate.errors import ForgeError
-from roommate.words import Destination, PullRequest, Repository
 from tests.forge import TOKEN
 from tests.forge import Forge as LocalForge
 

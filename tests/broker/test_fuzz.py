@@ -20,9 +20,9 @@ from roommate.broker.egress_rules import host_name
 from roommate.broker.git_wire import BadPush, commands, judgeable, pkt, pkts, report
 from roommate.broker.proxy import Refusal, parse
 from roommate.demo.instance import free_port
+from roommate.domain import Destination, RoomId
 from roommate.errors import HandLost
 from roommate.ports import Tunnel
-from roommate.words import Destination, RoomId
 from tests.broker.conftest import ROOM, Memory, People
 from tests.patience import PATIENCE
 
@@ -90,6 +90,7 @@ def heads(draw: st.DrawFn) -> bytes:
 
 @given(spoilt(heads()))
 @example(b"GET http://a.test\x0b/ HTTP/1.1")
+@example(b"GET http://[::]! HTTP/1.0")
 def test_a_proxy_head_is_one_request_to_the_host_that_was_judged(head: bytes) -> None:
     try:
         asked = parse(head)

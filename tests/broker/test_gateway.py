@@ -21,7 +21,7 @@ from roommate.broker.gateway import BODY_BYTES, Gateway
 from roommate.broker.providers import KINDS, providers
 from roommate.broker.usage import Counter
 from roommate.demo.instance import free_port
-from roommate.words import RoomId, Usage
+from roommate.domain import RoomId, Usage
 from tests.broker.conftest import ROOM, Memory, connect, server
 from tests.live_hand import LiveHand
 from tests.patience import PATIENCE, until

@@ -17,7 +17,7 @@ from yarl import URL
 from roommate.broker import Forge, Gate, GitServer, Site
 from roommate.broker.git_wire import FLUSH, NOTHING, pkt
 from roommate.demo.instance import free_port
-from roommate.words import Destination, RoomId
+from roommate.domain import Destination, RoomId
 from tests.broker.conftest import ROOM, Memory, People, connect
 from tests.forge import TOKEN
 from tests.forge import Forge as LocalForge

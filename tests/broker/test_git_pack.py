@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from roommate.broker import git_pack, git_wire
 from roommate.broker.git_pack import BadPack, Limits, commits
-from roommate.broker.git_push import edges, is_protected
 from roommate.broker.git_wire import FLUSH, NOTHING, BadPush, Commands, Update, commands, judgeable, pkt
+from roommate.broker.push_rules import edges, is_protected
 
 COMMIT, BLOB, OFS_DELTA, REF_DELTA = 1, 3, 6, 7
 TEXT = b"tree %b\nauthor a <a> 0 +0000\ncommitter a <a> 0 +0000\n\nx" % (b"0" * 40)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from roommate.broker import Addresses, Broker, Forge, Gate, Gateway, GitServer, Registries, Site, providers
+from roommate.domain import Destination
 from roommate.sandbox.rooms import RoomSandboxes
-from roommate.words import Destination
 from tests.broker.conftest import Memory, People, server
 from tests.broker.test_egress import hello
 from tests.sandbox.conftest import ROOM, Make, host_memory, image, make, place, sh

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from roommate.chat import commands
 from roommate.chat.commands import Command
+from roommate.domain import Message, UserId
 from roommate.doors.chat import unknown
-from roommate.words import Message, UserId
 
 BOT = UserId("@roommate:example.org")
 NAMES = commands.names_of(BOT, "Robin the Bot")

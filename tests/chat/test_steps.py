@@ -3,7 +3,7 @@
 from markdown_it import MarkdownIt
 
 from roommate.chat.turn_view import View
-from roommate.words import ToolCall, ToolFinished, ToolResult, ToolStarted, ToolStep
+from roommate.domain import ToolCall, ToolFinished, ToolResult, ToolStarted, ToolStep
 
 
 def test_steps_within_a_tool_are_seen_while_it_runs() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from roommate.administration.settings import Setting
 from roommate.chat import texts
-from roommate.features.about import what_is_set
-from roommate.words import Check
+from roommate.domain import Check
+from roommate.features.help import what_is_set
 
 
 def test_what_is_not_right_and_what_to_do_about_it() -> None:

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from roommate.chat.turn_view import LIVE_CALLS, LIVE_STEPS, LIVE_TEXT, View, hook_notice, label, plain
-from roommate.printable import block, span
-from roommate.words import (
+from roommate.domain import (
     Event,
     HookEvent,
     HookKind,
@@ -25,6 +24,7 @@ from roommate.words import (
     ToolStarted,
     Usage,
 )
+from roommate.printable import block, span
 
 CALL = ToolCall("c1", "run_command", '{"command": "pytest -q"}')
 

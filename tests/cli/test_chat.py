@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 
 from roommate.demo.homeserver import Synapse
-from roommate.words import Account
+from roommate.domain import Account
 from tests import program
 from tests.conftest import PASSWORD, MakePerson
 from tests.harness import ROOMMATE

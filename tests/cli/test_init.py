@@ -17,7 +17,7 @@ from roommate.demo.homeserver import Synapse
 from tests.cli.test_commands import roommate
 from tests.conftest import PASSWORD
 from tests.harness import ROOMMATE, no_settings
-from tests.login.accounts_elsewhere import AccountsElsewhere
+from tests.matrix_login.accounts_elsewhere import AccountsElsewhere
 from tests.person import Person
 from tests.scripted_model import ScriptedModel
 from tests.terminal import Terminal

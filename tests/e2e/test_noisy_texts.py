@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from roommate.words import HookKind
+from roommate.domain import HookKind
 from tests.e2e.noise import TwoRooms
 
 HOOKS = f"""

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import re
 
-from roommate.tools.pictures import Measured, measure
+from roommate.tools.image_headers import Measured, measure
 from tests.conftest import MakeDaemon, MakePerson
 from tests.e2e.test_conversation import command, tool
 from tests.harness import Daemon

@@ -8,7 +8,7 @@ import re
 import zlib
 from collections.abc import Iterable
 
-from roommate.tools.pictures import Measured, measure
+from roommate.tools.image_headers import Measured, measure
 from tests.conftest import MakeDaemon, MakePerson
 from tests.fake_providers import FakeProviders
 from tests.scripted_model import Action, Asked, Call, ScriptedModel, Text

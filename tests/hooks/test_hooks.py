@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
+from roommate.domain import HookEvent, HookKind
 from roommate.sandbox.agent_hooks import PROGRAMS, SETTINGS, lay_out, shipped
 from roommate.spool.names import kind_of
 from roommate.spool.parse import parse
-from roommate.words import HookEvent, HookKind
 
 PAYLOADS = Path(__file__).parent / "payloads"
 HOOK_OF: dict[str | None, str] = {

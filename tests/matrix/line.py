@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
+from roommate.domain import Draft, Incoming, JsonObject, Rank, RoomId, SyncBatch, UserId
 from roommate.matrix.homeserver import Homeserver
 from roommate.matrix.intake import Intake
 from roommate.matrix.sender import Sender
 from roommate.store import Database, Inbox, Outbox
-from roommate.words import Draft, Incoming, JsonObject, Rank, RoomId, SyncBatch, UserId
 from tests.patience import PATIENCE
 
 

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
+from roommate.domain import Arrived, Gone, Invite, Message, RoomId
 from roommate.errors import TokenRevoked
-from roommate.words import Arrived, Gone, Invite, Message, RoomId
 from tests.conftest import MakePerson
 from tests.matrix.conftest import MakeLine
 from tests.matrix.line import Crash, Line, texts

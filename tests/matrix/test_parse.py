@@ -9,9 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roommate.matrix import parse
-from roommate.matrix.parse import Me
-from roommate.words import (
+from roommate.domain import (
     ANSWERS,
     TURN,
     Answered,
@@ -30,6 +28,8 @@ from roommate.words import (
     Unreadable,
     UserId,
 )
+from roommate.matrix import parse
+from roommate.matrix.parse import Me
 
 ROOM = RoomId("!room:hs")
 ME = Me(UserId("@bot:hs"), "Robin Bot")

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from roommate.domain import JsonObject, RoomId
 from roommate.matrix.power_levels import may_replace, replaces
-from roommate.words import JsonObject, RoomId
 
 ALICE, BOB = "@alice:x", "@bob:x"
 OLD = RoomId("!old")

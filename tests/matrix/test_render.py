@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from roommate.domain import EventId, UserId
 from roommate.matrix import render
-from roommate.words import EventId, UserId
 from tests.loop_time import AT_ONCE, watched
 
 

@@ -9,9 +9,9 @@ import aiohttp
 import pytest
 
 from roommate.demo.homeserver import Synapse
+from roommate.domain import Draft, JsonObject, Rank, RoomId, UserId
 from roommate.matrix import render
 from roommate.matrix.sender import BACKLOG
-from roommate.words import Draft, JsonObject, Rank, RoomId, UserId
 from tests.conftest import PASSWORD, MakePerson
 from tests.matrix.conftest import MakeLine
 from tests.matrix.line import Crash, Line, text

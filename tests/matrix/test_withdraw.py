@@ -7,10 +7,10 @@ from pathlib import Path
 
 from aiohttp import web
 
+from roommate.domain import Draft, RoomId, UserId
 from roommate.matrix.homeserver import Homeserver
 from roommate.matrix.sender import Sender
 from roommate.store import Database, Outbox
-from roommate.words import Draft, RoomId, UserId
 from tests.patience import PATIENCE
 
 ROOM, BOT = RoomId("!old:example.org"), UserId("@bot:example.org")

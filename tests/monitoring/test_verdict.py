@@ -28,8 +28,8 @@ from roommate.administration.status import Status
 from roommate.config import load
 from roommate.errors import ConfigError, ProgramFailed, StateError
 from roommate.health_watch import Alarm
-from roommate.monitoring import alerts as alerts_module
-from roommate.monitoring.alerts import BACKUP_RUN, LOGIN, Alerts
+from roommate.monitoring import alert_delivery as alerts_module
+from roommate.monitoring.alert_delivery import BACKUP_RUN, LOGIN, Alerts
 
 WELL = Signs("", 5000, 12.0, 0.0, 50 << 30, 100 << 30, 3600.0, 0)
 

@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 
 from roommate.chat.commands import parse
 from roommate.cli import declared_commands
-from roommate.control.methods import Caller, Method, answer
+from roommate.control.method import Caller, Method, answer
 from roommate.control.rpc import Flaw, Request
+from roommate.domain import Draft, EventId, Incoming, Message, RoomId, RoomState, SyncBatch, UserId
 from roommate.doors import command_line, reference
 from roommate.doors.chat import ChatDoor, obey
 from roommate.doors.socket import SocketDoor, methods
@@ -37,7 +38,6 @@ from roommate.operations import (
 from roommate.questions import Questions
 from roommate.store import Audit, Database, Inbox, Rooms, Transaction
 from roommate.store.rooms import setting_prompt
-from roommate.words import Draft, EventId, Incoming, Message, RoomId, RoomState, SyncBatch, UserId
 
 ROOM, OTHER = RoomId("!room:x"), RoomId("!other:x")
 ALICE, BOB = UserId("@alice:x"), UserId("@bob:x")

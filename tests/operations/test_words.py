@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from roommate.app import DECLARED
-from roommate.cli import daemon_commands, remote, sandbox, workspace
+from roommate.cli import daemon_commands, forward_to_daemon, sandbox, workspace
 from roommate.cli.app import app
+from roommate.domain import RoomId
 from roommate.doors import command_line
 from roommate.errors import Misused
 from roommate.operations import Form, OfRoom, Operation, Params, Short, Who, form
-from roommate.operations.words import chat_usage, cli_usage, said, typed
-from roommate.words import RoomId
+from roommate.operations.parameters import chat_usage, cli_usage, said, typed
 
 HERE = RoomId("!here:example.org")
 
@@ -107,11 +107,13 @@ def test_the_command_line_knows_what_is_not_for_the_daemon() -> None:
     mixed = {"sandbox": sandbox.app, "workspace": workspace.app}
     local |= {str(one.name) for one in app.registered_groups if one.name and one.name not in mixed}
     local |= {f"{name} {one.name}" for name, group in mixed.items() for one in group.registered_commands}
-    assert local == remote.LOCAL
+    assert local == forward_to_daemon.LOCAL
     words = [form.words.split() for operation in DECLARED for form in operation.cli]
-    assert [one for one in words if not remote.knows(one)] == []
-    assert not any(remote.knows(line.split()) for line in ("", "--version", "rooms --help", "status --json", "auth x"))
-    assert remote.METHOD == command_line.NAME
+    assert [one for one in words if not forward_to_daemon.knows(one)] == []
+    assert not any(
+        forward_to_daemon.knows(line.split()) for line in ("", "--version", "rooms --help", "status --json", "auth x")
+    )
+    assert forward_to_daemon.METHOD == command_line.NAME
 
 
 def test_nothing_is_called_as_something_else_is() -> None:

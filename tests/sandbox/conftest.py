@@ -13,10 +13,10 @@ from typing import Any, Protocol
 
 import pytest
 
+from roommate.domain import Exit, RoomId
 from roommate.ports import Hand
-from roommate.sandbox.posture import Limits
+from roommate.sandbox.container_spec import Limits
 from roommate.sandbox.rooms import RoomSandboxes
-from roommate.words import Exit, RoomId
 from tests.patience import OF_DAEMONS, PATIENCE
 from tests.sandbox_image import agents_image, image, podman, remove_rooms
 

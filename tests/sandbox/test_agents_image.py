@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from roommate.sandbox.posture import Limits
+from roommate.sandbox.container_spec import Limits
 from roommate.sandbox.rooms import RoomSandboxes
 from tests.sandbox.conftest import ROOM, at, place_of, sh
 from tests.sandbox_image import podman, remove_rooms

@@ -9,7 +9,7 @@ import pytest
 
 from roommate.errors import EngineError
 from roommate.sandbox import containers_conf
-from roommate.sandbox.probe import SETUPS
+from roommate.sandbox.host_capabilities import SETUPS
 
 
 @pytest.fixture

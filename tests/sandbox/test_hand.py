@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from roommate.domain import DirEntry, Exit, Job
 from roommate.errors import HandLost, SandboxError, ToolError
 from roommate.sandbox.hand import HandHost
 from roommate.sandbox.inside.frames import WINDOW
-from roommate.words import DirEntry, Exit, Job
 from tests.live_hand import LiveHand, live_hand
 from tests.patience import PATIENCE, until
 

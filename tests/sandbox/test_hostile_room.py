@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from roommate.domain import JsonObject, RoomId
 from roommate.errors import HandLost, ToolError
-from roommate.ops import backup
+from roommate.maintenance import backup
 from roommate.sandbox.inside.frames import HELLO, VERSION, frame
 from roommate.sandbox.rooms import RoomSandboxes
 from roommate.sandbox.workspace import Workspace
-from roommate.words import JsonObject, RoomId
 from tests.e2e.noise import program
 from tests.patience import PATIENCE, until
 from tests.sandbox.conftest import ROOM, SMALL, Make, sh

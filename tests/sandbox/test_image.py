@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from roommate.errors import EngineError, ImageError
-from roommate.sandbox import apt_sources
+from roommate.sandbox import host_apt
+from roommate.sandbox.base_image import INPUTS, packages
 from roommate.sandbox.containerfile import stages
-from roommate.sandbox.debian import INPUTS, packages
 from roommate.sandbox.image import CONTAINERFILE, agents_of, build, made
 from roommate.sandbox.rooms import RoomSandboxes
 from tests.sandbox.conftest import ROOM, sh
@@ -239,12 +239,12 @@ def test_the_host_s_own_sources_and_no_others(tmp_path: Path) -> None:
         "Types: deb\nURIs: http://inline\nSuites: trixie\nComponents: main\n"
         "Signed-By:\n -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n abcd=\n -----END PGP PUBLIC KEY BLOCK-----\n"
     )
-    assert list(apt_sources.sources(tmp_path, "trixie")) == [
+    assert list(host_apt.sources(tmp_path, "trixie")) == [
         "deb http://mirror/debian trixie main contrib",
         "deb [arch=amd64 signed-by=/key.gpg] http://mirror/debian trixie-updates main",
         "deb [signed-by=/usr/share/keyrings/debian.gpg] http://one trixie-security main",
         "deb [signed-by=/usr/share/keyrings/debian.gpg] http://two trixie-security main",
         "deb http://inline trixie main",
     ]
-    assert list(apt_sources.sources(tmp_path, "")) == []
-    assert list(apt_sources.sources(tmp_path / "nowhere", "trixie")) == []
+    assert list(host_apt.sources(tmp_path, "")) == []
+    assert list(host_apt.sources(tmp_path / "nowhere", "trixie")) == []

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+from roommate.domain import RoomId
 from roommate.errors import ToolError
-from roommate.words import RoomId
 from tests.patience import PATIENCE, until
 from tests.sandbox.conftest import ROOM, SMALL, Make, sh
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from roommate.sandbox.keyring import examine
+from roommate.sandbox.kernel_keyring import examine
 
 USERS = """\
     0:     9 8/8 3/1000000 40/25000000

@@ -7,10 +7,10 @@ import signal
 
 import pytest
 
+from roommate.domain import RoomId
 from roommate.errors import HandLost
 from roommate.ports import Hand
 from roommate.sandbox.rooms import RoomSandboxes
-from roommate.words import RoomId
 from tests.patience import PATIENCE, until
 from tests.sandbox.conftest import sh
 

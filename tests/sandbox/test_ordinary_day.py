@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 
+from roommate.domain import ToolCall, ToolResult
 from roommate.tools import RoomTools, TurnPorts
-from roommate.words import ToolCall, ToolResult
 from tests.sandbox.conftest import ROOM, Make
 
 DAY = r"""

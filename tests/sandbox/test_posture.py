@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from roommate.sandbox.posture import Limits
+from roommate.domain import RoomId
+from roommate.sandbox.container_spec import Limits
 from roommate.sandbox.rooms import RoomSandboxes
-from roommate.words import RoomId
 from tests.sandbox.conftest import ROOM, SMALL, Make, services, sh
 
 

@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from roommate.domain import Exit
 from roommate.errors import HandLost, ToolError
-from roommate.sandbox.inside.calls import TERMINALS
 from roommate.sandbox.inside.frames import WINDOW
-from roommate.words import Exit
+from roommate.sandbox.inside.run_call import TERMINALS
 from tests.live_hand import LiveHand, live_hand
 from tests.patience import until
 

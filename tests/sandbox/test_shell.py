@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from roommate.domain import ShellLook
 from roommate.errors import HandLost, ToolError
 from roommate.sandbox.inside.shell import KEPT
-from roommate.words import ShellLook
 from tests.live_hand import LiveHand, live_hand
 from tests.patience import PATIENCE, until
 

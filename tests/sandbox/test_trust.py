@@ -14,8 +14,8 @@ from aiohttp import web
 
 from roommate.broker import Addresses, Gate
 from roommate.broker.proxy import EgressProxy
+from roommate.domain import Destination
 from roommate.sandbox import site
-from roommate.words import Destination
 from tests.broker.conftest import Memory, People
 from tests.sandbox.conftest import ROOM, Make, sh
 

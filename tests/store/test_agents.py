@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from roommate.domain import EventId, Incoming, Message, Prompt, RoomId, SyncBatch, UserId
 from roommate.store import Agents, Database, Inbox, Turns
-from roommate.store.agents import preferring
+from roommate.store.agent_sessions import preferring
 from roommate.store.turns import clearing, clearing_all
-from roommate.words import EventId, Incoming, Message, Prompt, RoomId, SyncBatch, UserId
 
 ROOM, OTHER, ALICE, THREAD = RoomId("!room"), RoomId("!other"), UserId("@alice:x"), EventId("$root")
 

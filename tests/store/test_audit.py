@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from roommate.domain import DAEMON, Deed, DeedOutcome, RoomId
 from roommate.errors import StateError
 from roommate.store import Audit, Database, audit, reading
 from roommate.store.migrations import migrate
-from roommate.words import DAEMON, Deed, DeedOutcome, RoomId
 
 ROOM = RoomId("!room")
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from roommate.domain import DAEMON, Account, Deed, UserId
 from roommate.errors import StateError
 from roommate.store import Audit, Database, Inbox, snapshots
-from roommate.words import DAEMON, Account, Deed, UserId
 
 
 async def test_a_copy_of_a_database_in_use_is_put_back(tmp_path: Path) -> None:

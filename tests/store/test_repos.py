@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from roommate.domain import RoomId, UserId
 from roommate.store import Database, Repos
 from roommate.store.repos import granting, revoking
-from roommate.words import RoomId, UserId
 
 ROOM, OTHER, ALICE = RoomId("!room"), RoomId("!other"), UserId("@alice:x")
 

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from roommate.store import Cards, Database, Decided, Inbox, Outbox, Restored, Turns, copy, put_back
-from roommate.words import (
+from roommate.domain import (
     TURN,
     Answer,
     Answered,
@@ -24,6 +23,7 @@ from roommate.words import (
     SyncBatch,
     UserId,
 )
+from roommate.store import Cards, Database, Decided, Inbox, Outbox, Restored, Turns, copy, put_back
 
 ROOM = RoomId("!room")
 ALICE, BOT = UserId("@alice:x"), UserId("@bot:x")

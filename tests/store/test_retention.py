@@ -15,9 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from roommate.store import Cards, Database, Inbox, Ipc, Outbox, Restored, Retention, Turns, mark_of
-from roommate.store.retention import PAGES_AT_ONCE
-from roommate.words import (
+from roommate.domain import (
     ANSWERS,
     Answer,
     Answered,
@@ -39,6 +37,8 @@ from roommate.words import (
     Usage,
     UserId,
 )
+from roommate.store import Cards, Database, Inbox, Ipc, Outbox, Restored, Retention, Turns, mark_of
+from roommate.store.retention import PAGES_AT_ONCE
 from tests.patience import PATIENCE
 
 T = TypeVar("T")

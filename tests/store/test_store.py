@@ -9,13 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roommate.errors import StateError
-from roommate.store import Agents, Cards, Database, Decided, Inbox, Outbox, Rooms, Turns, codec, mark_of
-from roommate.store.inbox import counting_queued_in, dropping_queued
-from roommate.store.migrations import STEPS, migrate
-from roommate.store.rooms import setting_model
-from roommate.store.turns import clearing
-from roommate.words import (
+from roommate.domain import (
     Answer,
     CardKind,
     Deed,
@@ -38,6 +32,12 @@ from roommate.words import (
     Usage,
     UserId,
 )
+from roommate.errors import StateError
+from roommate.store import Agents, Cards, Database, Decided, Inbox, Outbox, Rooms, Turns, codec, mark_of
+from roommate.store.inbox import counting_queued_in, dropping_queued
+from roommate.store.migrations import STEPS, migrate
+from roommate.store.rooms import setting_model
+from roommate.store.turns import clearing
 from tests.patience import PATIENCE
 
 ROOM = RoomId("!room")

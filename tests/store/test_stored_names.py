@@ -14,8 +14,7 @@ from typing import get_args
 import pytest
 
 import roommate
-from roommate.store import Database, Inbox, Ipc, Outbox, Turns, codec
-from roommate.words import (
+from roommate.domain import (
     Answer,
     Answered,
     Arrived,
@@ -46,6 +45,7 @@ from roommate.words import (
     Unreadable,
     UserId,
 )
+from roommate.store import Database, Inbox, Ipc, Outbox, Turns, codec
 
 ROOM, ALICE = RoomId("!room"), UserId("@alice:x")
 

@@ -8,27 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from roommate.store import (
-    AgentUsages,
-    Cards,
-    Database,
-    Egress,
-    Inbox,
-    Outbox,
-    Pauses,
-    Repos,
-    Rooms,
-    Turns,
-    Upgrade,
-    Upgrades,
-    mark_of,
-)
-from roommate.store.egress import opening
-from roommate.store.migrations import migrate
-from roommate.store.pauses import pausing
-from roommate.store.repos import granting
-from roommate.store.rooms import setting_model
-from roommate.words import (
+from roommate.domain import (
     Answer,
     CardKind,
     Deed,
@@ -50,6 +30,26 @@ from roommate.words import (
     Usage,
     UserId,
 )
+from roommate.store import (
+    AgentUsages,
+    Cards,
+    Database,
+    Egress,
+    Inbox,
+    Outbox,
+    Pauses,
+    Repos,
+    Rooms,
+    Turns,
+    Upgrade,
+    Upgrades,
+    mark_of,
+)
+from roommate.store.egress import opening
+from roommate.store.migrations import migrate
+from roommate.store.pauses import pausing
+from roommate.store.repos import granting
+from roommate.store.rooms import setting_model
 
 OLD, NEW, ALICE = RoomId("!old"), RoomId("!new"), UserId("@alice:x")
 ASIDE = RoomId("!aside")
@@ -117,7 +117,7 @@ def test_nothing_that_belongs_to_a_room_is_forgotten() -> None:
         for table in tables
         if "room_id" in [column[1] for column in connection.execute(f"PRAGMA table_info({table})")]
     }
-    assert of_rooms == OWNED | LEFT, "store/upgrades.py has to know what becomes of it"
+    assert of_rooms == OWNED | LEFT, "store/room_upgrades.py has to know what becomes of it"
 
 
 async def test_settings_grants_and_sums_go_over(database: Database) -> None:

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from roommate.domain import ToolCall
 from roommate.errors import ToolError
 from roommate.tools import TurnPorts
 from roommate.tools.arguments import loaded
 from roommate.tools.commands import ReadBackground, RunCommand
 from roommate.tools.files import EditFile, ReadFile
 from roommate.tools.room_tools import offered
-from roommate.words import ToolCall
 
 TOOLS = offered(TurnPorts(command_timeout=1, longest_timeout=1))
 SPECS = [one.spec for one in TOOLS.values()]

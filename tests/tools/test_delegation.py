@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
+from roommate.domain import AgentReport, ToolCall, ToolResult
 from roommate.errors import ToolError
 from roommate.ports import Emit, Hand
 from roommate.tools import RoomTools, TurnPorts
-from roommate.words import AgentReport, ToolCall, ToolResult
 from tests.live_hand import live_hand
 from tests.patience import PATIENCE
 

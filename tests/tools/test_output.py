@@ -9,10 +9,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from roommate.domain import Event, ToolOutput
 from roommate.tools.bounded import Bounded
 from roommate.tools.live_output import EVERY, NEWEST, LiveOutput
-from roommate.tools.plain_text import is_binary, plain, shown
-from roommate.words import Event, ToolOutput
+from roommate.tools.sanitized_text import is_binary, plain, shown
 
 PIECES = st.lists(st.binary(max_size=60) | st.text(max_size=40).map(str.encode) | st.just(b"a line\n"), max_size=30)
 

@@ -11,10 +11,10 @@ import pytest
 
 from roommate.broker import Forge, Gate, GitServer, RoomProposals, Site
 from roommate.demo.instance import free_port
+from roommate.domain import Destination, Exit, ToolCall, ToolResult
 from roommate.ports import Hand
 from roommate.tools import RoomTools, TurnPorts
 from roommate.tools.pull_request import BRANCHES_TRIED
-from roommate.words import Destination, Exit, ToolCall, ToolResult
 from tests.broker.conftest import ROOM, Memory, People
 from tests.forge import TOKEN
 from tests.forge import Forge as LocalForge

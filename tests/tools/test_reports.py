@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roommate.tools import reports
-from roommate.tools.plain_text import plain
 from roommate.tools.reports import Failure, Report
+from roommate.tools.sanitized_text import plain
 
 SAMPLES = Path(__file__).with_name("samples")
 WHAT: dict[str, Report] = {

@@ -12,10 +12,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from roommate.domain import Event, ToolCall, ToolOutput, ToolResult
 from roommate.errors import ImageError
 from roommate.ports import Hand, Tools
 from roommate.tools import RoomTools, TurnPorts
-from roommate.words import Event, ToolCall, ToolOutput, ToolResult
 from tests.live_hand import LiveHand, live_hand
 from tests.patience import PATIENCE, until
 

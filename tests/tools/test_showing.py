@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from roommate.domain import Attachment
 from roommate.tools import RoomTools, TurnPorts
-from roommate.tools.pictures import Measured, measure
+from roommate.tools.image_headers import Measured, measure
 from roommate.tools.send_file import described
-from roommate.words import Attachment
 from tests.live_hand import live_hand
 from tests.patience import PATIENCE
 from tests.tools.test_room_tools import Room

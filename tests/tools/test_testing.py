@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from roommate.domain import ToolOutput
 from roommate.tools import project_tests
-from roommate.words import ToolOutput
 from tests.live_hand import live_hand
 from tests.tools.test_room_tools import KEEP, Room
 

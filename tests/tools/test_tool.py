@@ -7,13 +7,13 @@ import json
 from collections.abc import Sequence
 from typing import Any, cast
 
+from roommate.domain import Event, JsonObject, TextDelta, ToolCall, ToolResult, ToolSpec
 from roommate.errors import SandboxError, ToolError
 from roommate.ports import Hand
 from roommate.tools import RoomTools, TurnPorts
 from roommate.tools.arguments import Arguments
 from roommate.tools.outcome import Outcome
 from roommate.tools.tool import Call, Source, Tool, tool
-from roommate.words import Event, JsonObject, TextDelta, ToolCall, ToolResult, ToolSpec
 
 PORTS = TurnPorts(command_timeout=1, longest_timeout=1)
 HAND = cast(Hand, object())

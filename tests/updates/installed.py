@@ -46,7 +46,9 @@ class Remote:
     def commit(self, subject: str, **changes: str) -> str:
         """Commit on main: `changes` are lines that go to the end of modules of ours. Gives the release's name."""
         for module, lines in changes.items():
-            with (self.folder / "src" / "roommate" / f"{module.replace('__', '/')}.py").open("a") as file:
+            path = self.folder / "src" / "roommate" / f"{module.replace('__', '/')}.py"
+            assert path.exists(), f"there is no module {module} any more"
+            with path.open("a") as file:
                 file.write(f"\n{lines}\n")
         self.git("add", "--all")
         self.git("commit", "--quiet", "--allow-empty", "--message", subject)

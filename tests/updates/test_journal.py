@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from roommate.domain import Update, UpdateStep
 from roommate.errors import StateError, UpdateError
 from roommate.updates.at_start import settle
 from roommate.updates.journal import Journal
 from roommate.updates.releases import About, Install
-from roommate.words import Update, UpdateStep
 
 UPDATE = Update("one", "a" * 12, "b" * 12, "b" * 40, "@ann:example.org", time.time())
 

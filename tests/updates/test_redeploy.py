@@ -215,10 +215,10 @@ async def test_an_update_is_cancelled_before_it_switches(
 
 BROKEN = {
     "build": ("does not pin its packages", {}, "making the release"),
-    "check": ("cannot be loaded", {"words": "raise RuntimeError('broken on purpose')"}, "broken on purpose"),
+    "check": ("cannot be loaded", {"domain": "raise RuntimeError('broken on purpose')"}, "broken on purpose"),
     "trial": (
         "cannot start",
-        {"process": "def main(settings: object) -> int:\n    raise RuntimeError"},
+        {"daemon_process": "def main(settings: object) -> int:\n    raise RuntimeError"},
         "ended while it was on trial",
     ),
 }
@@ -260,7 +260,7 @@ async def test_a_migration_that_destroys_and_a_start_that_hangs(
     broken = remote.commit(
         "It forgets everything, and hangs",
         store__migrations='STEPS = (*STEPS, "DELETE FROM steps; DELETE FROM conversations WHERE id < 0;")',
-        updates__start="async def confirmed(*_: object) -> None:\n    await asyncio.sleep(3600)",
+        updates__at_start="async def confirmed(*_: object) -> None:\n    await asyncio.sleep(3600)",
     )
     (bot.root / ".env").write_text("UPDATE_HEALTH_SECONDS=1\n")
     before = pongs(bot, alice, room)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from roommate.sandbox import apt_sources, site
+from roommate.sandbox import host_apt, site
 from tests.shell import ID, USER
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "roommate-vm"
@@ -91,7 +91,7 @@ class Base:
 
 async def base() -> Base:
     """Debian 13, with this site's mirrors, proxies and certificates: half a minute on an idle host."""
-    here = site.read(Path("/"), os.environ, apt_sources.codename(), await apt_sources.options())
+    here = site.read(Path("/"), os.environ, host_apt.codename(), await host_apt.options())
     sources = [_of_13(line) for line in here.apt_sources]
     assert sources, "/etc/apt of this host has no package source that the machine could be made from"
     near = _site_files(here, sources)
@@ -184,7 +184,7 @@ def _site_files(here: site.Site, sources: list[str]) -> dict[str, str]:
 
 def _of_13(source: str) -> str:
     """A source of this host's release as one of Debian 13. Its keys: the package with Debian's own is in both."""
-    return re.sub(rf"\b{apt_sources.codename()}\b", CODENAME, source)
+    return re.sub(rf"\b{host_apt.codename()}\b", CODENAME, source)
 
 
 def _digest(*parts: str) -> str:

@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 from typing import Self
 
-from roommate.child_process import tied
 from roommate.demo.instance import free_port
+from roommate.die_with_parent import tied
 from tests.shell import USER, Shell
 from tests.vm.image import Base, layer
 

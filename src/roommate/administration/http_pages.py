@@ -13,10 +13,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from roommate.administration import daemon_health
 from roommate.administration.daemon_health import Problem
 from roommate.administration.status import Status
+from roommate.domain import JsonObject
 from roommate.errors import StateError
 from roommate.monitoring.counts import Counts
 from roommate.monitoring.listener import Answer, Route
-from roommate.words import JsonObject
 
 JSON = "application/json; charset=utf-8"
 

@@ -12,13 +12,13 @@ from roommate import preconditions
 from roommate.administration.settings import Difference, Reloaded, changed, differences
 from roommate.administration.status import Status, status
 from roommate.config import Settings, load, written
-from roommate.control.methods import Caller, Method, Params
+from roommate.control.method import Caller, Method, Params
+from roommate.domain import Deed, DeedOutcome
 from roommate.doors.socket import SOCKET
 from roommate.errors import StateError
 from roommate.house import House
 from roommate.logs import Logs
 from roommate.systemd import Systemd
-from roommate.words import Deed, DeedOutcome
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from roommate.administration.daemon_health import READY, STARTING, TRIAL, TROUBL
 from roommate.config import Settings
 from roommate.house import House
 from roommate.logs import Newest
-from roommate.ops import backup
-from roommate.ops.diagnosis import SILENT_SECONDS, room_on_disk
+from roommate.maintenance import backup
+from roommate.maintenance.service_checks import SILENT_SECONDS, room_on_disk
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from roommate.domain import Prompt, Reply, Step, ToolCall, ToolResult, ToolSpec
 from roommate.ports import Emit
-from roommate.words import Prompt, Reply, Step, ToolCall, ToolResult, ToolSpec
 
 DIRECT = "agent:"
 """In front of an agent's name: the name of such a model."""

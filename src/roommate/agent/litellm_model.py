@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from roommate.agent.assembly import CUT_OFF, Assembly
-from roommate.agent.litellm_wire import Counts, Wire, connect
-from roommate.agent.messages import messages, tools_for
+from roommate.agent.litellm_client import Counts, Wire, connect
 from roommate.agent.model_names import UNKNOWN_PROVIDER
+from roommate.agent.openai_messages import messages, tools_for
 from roommate.agent.provider_errors import Fault, fault
+from roommate.agent.stream_assembly import CUT_OFF, Assembly
 from roommate.agent.window import Calibration, text_tokens, tokens
+from roommate.domain import NO_USAGE, Note, Reply, Step, TextDelta, TextDropped, ToolResult, ToolSpec, Usage
 from roommate.errors import ModelBusy, ModelRefused
 from roommate.ports import Emit
-from roommate.words import NO_USAGE, Note, Reply, Step, TextDelta, TextDropped, ToolResult, ToolSpec, Usage
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import difflib
 import os
 
 from roommate.agent.coding_agent_model import DIRECT
-from roommate.agent.litellm_wire import models_beside, provider_of
+from roommate.agent.litellm_client import models_beside, provider_of
 from roommate.config import AGENTS, REHEARSAL
 
 UNKNOWN_PROVIDER = (

@@ -9,8 +9,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from roommate.domain import JsonObject
 from roommate.errors import ModelAuth, ModelBusy, ModelContext, ModelError, ModelRefused
-from roommate.words import JsonObject
 
 LONGEST = 300
 """Characters of a provider's own message that people see."""

@@ -8,8 +8,8 @@ import json
 import re
 from collections.abc import Sequence
 
+from roommate.domain import Answer, Prompt, Reply, Step, TextDelta, ToolCall, ToolResult, ToolSpec
 from roommate.ports import Emit
-from roommate.words import Answer, Prompt, Reply, Step, TextDelta, ToolCall, ToolResult, ToolSpec
 
 HELP = """\
 I am Roommate's rehearsal model: I cannot think, and I need no key. I am here so that you can try everything around \

@@ -9,11 +9,9 @@ from functools import partial
 from typing import Protocol
 
 from roommate.agent import prompt
-from roommate.agent.history import ENDED, UNKNOWN, settled
+from roommate.agent.history_repair import ENDED, UNKNOWN, settled
 from roommate.agent.window import Scale, Window, fit
-from roommate.errors import ModelContext
-from roommate.ports import Emit, Model, Tools
-from roommate.words import (
+from roommate.domain import (
     NO_USAGE,
     Answer,
     Note,
@@ -28,6 +26,8 @@ from roommate.words import (
     ToolStarted,
     Usage,
 )
+from roommate.errors import ModelContext
+from roommate.ports import Emit, Model, Tools
 
 PARALLEL = 32
 """Most calls of one reply that run at the same time."""

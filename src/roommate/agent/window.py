@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from roommate.agent.messages import as_object
-from roommate.words import Answer, Prompt, Step, ToolCall, ToolResult
+from roommate.agent.openai_messages import as_object
+from roommate.domain import Answer, Prompt, Step, ToolCall, ToolResult
 
 STEP_TOKENS = 6
 """What a provider puts around each message: its role, the ids of calls."""

@@ -7,13 +7,13 @@ import itertools
 from collections.abc import Awaitable, Callable
 
 from roommate import logs
-from roommate.broker.addresses import Addresses
 from roommate.broker.egress_gate import Gate
 from roommate.broker.gateway import Gateway
 from roommate.broker.git import GitServer
 from roommate.broker.proxy import EgressProxy
+from roommate.broker.safe_connect import Addresses
+from roommate.domain import RoomId
 from roommate.ports import Serves, Tunnel
-from roommate.words import RoomId
 
 EGRESS_PORT = 3128
 MODELS_PORT = 8080

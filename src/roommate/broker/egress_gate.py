@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from roommate.broker import egress_rules
+from roommate.domain import CardKind, Destination, Question, RoomId, UserId
 from roommate.errors import HandLost
 from roommate.ports import Ask, EgressLog
 from roommate.printable import block, in_code, visible
 from roommate.question_limit import QuestionLimit
-from roommate.words import CardKind, Destination, Question, RoomId, UserId
 
 ONCE, ALWAYS, NO = "✅", "♾", "❌"
 

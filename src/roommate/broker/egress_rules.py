@@ -6,7 +6,7 @@ import ipaddress
 import re
 from collections.abc import Iterable
 
-from roommate.words import Destination
+from roommate.domain import Destination
 
 WEB = (80, 443)
 GITHUB = tuple(

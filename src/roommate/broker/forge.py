@@ -12,9 +12,9 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
-from roommate import outgoing
+from roommate import outbound_http
+from roommate.domain import Destination, PullRequest, Repository
 from roommate.errors import ForgeError
-from roommate.words import Destination, PullRequest, Repository
 
 GITHUB, GITHUB_API = "https://github.com", "https://api.github.com"
 SECONDS = 30.0
@@ -122,7 +122,7 @@ class Forge:
         url = URL(self.site.api + quote(path), encoded=True)
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=SECONDS)
-            self._session = outgoing.session(timeout=timeout)
+            self._session = outbound_http.session(timeout=timeout)
         try:
             async with self._session.request(
                 method, url, params=query, json=body, headers=headers, allow_redirects=False

@@ -11,14 +11,14 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
-from roommate import outgoing
-from roommate.broker.body import BadBody, Body
+from roommate import outbound_http
 from roommate.broker.providers import Provider
+from roommate.broker.request_body import BadBody, Body
 from roommate.broker.tunnel_http import Servers
 from roommate.broker.usage import Counter
+from roommate.domain import RoomId
 from roommate.errors import StateError
 from roommate.ports import Tunnel, UsageLog
-from roommate.words import RoomId
 
 log = logging.getLogger(__name__)
 
@@ -147,7 +147,9 @@ class Gateway:
     def _upstream(self) -> aiohttp.ClientSession:
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=TOTAL_SECONDS, sock_connect=10, sock_read=SILENT_SECONDS)
-            self._session = outgoing.session(at_once=0, timeout=timeout, auto_decompress=False, read_bufsize=1 << 18)
+            self._session = outbound_http.session(
+                at_once=0, timeout=timeout, auto_decompress=False, read_bufsize=1 << 18
+            )
         return self._session
 
 

@@ -15,8 +15,7 @@ from typing import BinaryIO
 import aiohttp
 from aiohttp import web
 
-from roommate.broker import git_push
-from roommate.broker.body import BadBody, Body
+from roommate.broker import push_rules
 from roommate.broker.egress_gate import Gate
 from roommate.broker.forge import NAME, Forge
 from roommate.broker.git_spool import Push, Spool
@@ -31,10 +30,11 @@ from roommate.broker.git_upstream import (
     how_to_grant,
 )
 from roommate.broker.git_wire import COMMANDS_BYTES, BadPush, Commands, commands, report
+from roommate.broker.request_body import BadBody, Body
 from roommate.broker.tunnel_http import Servers, tunnel_of
+from roommate.domain import DAEMON, Deed, RoomId
 from roommate.errors import ForgeError
 from roommate.ports import Audit, RepoLog, Tunnel
-from roommate.words import DAEMON, Deed, RoomId
 
 log = logging.getLogger(__name__)
 
@@ -145,7 +145,7 @@ class GitServer:
         """Why refs are not pushed. git shows these reasons, and no text of an answer with another status than 200."""
         if not (why := push.why):
             try:
-                return await git_push.refusals(
+                return await push_rules.refusals(
                     pushed, push.file, repository=granted, forge=self._forge, globs=self._protected
                 )
             except ForgeError as error:

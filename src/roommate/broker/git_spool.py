@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from roommate.broker.git_wire import COMMANDS_BYTES
-from roommate.words import RoomId
+from roommate.domain import RoomId
 
 PUSH_BYTES = 512 << 20
 ALL_BYTES = 2 << 30

@@ -10,7 +10,7 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
-from roommate import outgoing
+from roommate import outbound_http
 from roommate.broker.forge import Site
 from roommate.broker.git_wire import COMMANDS_BYTES, BadPush, judgeable
 from roommate.errors import ForgeError
@@ -119,7 +119,9 @@ class Upstream:
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=TOTAL_SECONDS, sock_connect=10, sock_read=SILENT_SECONDS)
-            self._session = outgoing.session(at_once=0, timeout=timeout, auto_decompress=False, read_bufsize=1 << 18)
+            self._session = outbound_http.session(
+                at_once=0, timeout=timeout, auto_decompress=False, read_bufsize=1 << 18
+            )
         return self._session
 
 

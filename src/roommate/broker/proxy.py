@@ -8,16 +8,18 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from roommate.broker.addresses import Addresses, Unreachable
 from roommate.broker.egress_gate import Gate
 from roommate.broker.egress_rules import host_name
+from roommate.broker.safe_connect import Addresses, Unreachable
+from roommate.domain import RoomId
 from roommate.ports import Tunnel
-from roommate.words import RoomId
 
 log = logging.getLogger(__name__)
 
 _LINE = re.compile(rb"([A-Z]{1,20}) ([\x21-\x7e]+) HTTP/1\.[01]")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[\t\x20-\x7e\x80-\xff]*")
+_NAMED = re.compile(r"(?:\[[^][]+\]|[^][:]+)(?::[0-9]*)?")
+"""A host and a port: `urlsplit` passes over what stands behind a bracket, which a server may not."""
 _PIECE = 1 << 16
 
 
@@ -218,8 +220,10 @@ def parse(head: bytes) -> Asked:
         raise Refusal(400, "the request's address is wrong") from None
     if url.scheme != "http" or not host:
         raise Refusal(400, "this is a proxy: ask for http://HOST/…, or CONNECT")
-    path = (url.path or "/") + (f"?{url.query}" if url.query else "")
     named = url.netloc.rpartition("@")[2]
+    if not _NAMED.fullmatch(named):
+        raise Refusal(400, "the request's address is wrong")
+    path = (url.path or "/") + (f"?{url.query}" if url.query else "")
     dropped = (b"host", b"connection", b"keep-alive", b"upgrade")
     kept = [field for field in fields if not _name(field).startswith(b"proxy-") and _name(field) not in dropped]
     lines = [b"%s %s HTTP/1.1" % (method, path.encode()), b"Host: " + named.encode(), *kept, b"Connection: close"]

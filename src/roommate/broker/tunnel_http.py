@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable, Iterator
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from roommate.domain import RoomId
 from roommate.errors import HandLost
 from roommate.ports import Tunnel
 from roommate.token_bucket import Allowance
-from roommate.words import RoomId
 
 KEEP_SECONDS = 75
 """How long a connection may be without a request."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from roommate.words import Usage
+from roommate.domain import Usage
 
 _KEPT = 1 << 17
 _READ = (b"promptTokenCount", b"prompt_tokens", b"input_tokens")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from roommate.words import Message, UserId
+from roommate.domain import Message, UserId
 
 
 @dataclass(frozen=True, slots=True)

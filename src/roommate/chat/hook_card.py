@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from roommate.chat.texts import ALWAYS, NO, YES
+from roommate.domain import HookEvent
 from roommate.printable import block, in_code, one_line, visible
-from roommate.words import HookEvent
 
 SHOWN = 200
 """Characters of a command that stand on the card itself."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from roommate.domain import Check, Deed, DeedOutcome, Usage
 from roommate.printable import in_code
-from roommate.words import Check, Deed, DeedOutcome, Usage
 
 QUEUED = "⏳"
 YES = "✅"

@@ -7,8 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from roommate.chat.texts import seconds, spent
-from roommate.printable import block, span
-from roommate.words import (
+from roommate.domain import (
     NO_USAGE,
     Event,
     HookEvent,
@@ -25,6 +24,7 @@ from roommate.words import (
     ToolStep,
     Usage,
 )
+from roommate.printable import block, span
 
 LIVE_TEXT = 8000
 """Characters of streamed text that a live message shows: its end is what is new."""

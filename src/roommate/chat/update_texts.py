@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from roommate.chat.texts import NO, YES, seconds
 from roommate.chat.turn_view import plain
-from roommate.words import Update, UpdateStep
+from roommate.domain import Update, UpdateStep
 
 LONGEST_WHY = 300
 

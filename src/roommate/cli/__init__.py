@@ -25,11 +25,11 @@ def main() -> None:
                 status.show(as_json="--json" in sys.argv)
             sys.stdout.flush()
             sys.exit(code)
-        from roommate.cli import remote
+        from roommate.cli import forward_to_daemon
 
-        if remote.knows(sys.argv[1:]):
+        if forward_to_daemon.knows(sys.argv[1:]):
             try:
-                remote.run(sys.argv[1:])
+                forward_to_daemon.run(sys.argv[1:])
                 sys.stdout.flush()
                 return
             except errors.ControlError as wrong:
@@ -38,7 +38,7 @@ def main() -> None:
                     raise
         from roommate.cli.app import app, complete
 
-        (app if remote.is_local(sys.argv[1:]) else complete())()
+        (app if forward_to_daemon.is_local(sys.argv[1:]) else complete())()
     except* errors.RoommateError as group:
         error = errors.first(group)
         sys.stderr.write(f"roommate: {printable('; '.join(str(error).splitlines()))}\n")

@@ -15,17 +15,17 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from roommate import config, location, operator_program
+from roommate import config, daemon_location, operator_program
 from roommate.cli.client import ask
 from roommate.config import Settings
+from roommate.domain import Deed, JsonObject
 from roommate.errors import ControlError, EngineError, NotRunning, ProgramFailed, StateError
 from roommate.from_settings import alerts_of
-from roommate.monitoring.alerts import BACKUP_RUN
-from roommate.ops import backup, env_file
-from roommate.ops.restore import restore as unpack
+from roommate.maintenance import backup, env_file
+from roommate.maintenance.restore import restore as unpack
+from roommate.monitoring.alert_delivery import BACKUP_RUN
 from roommate.sandbox.workspace import Workspace
 from roommate.store import Audit, Database, Restored, copy, locked
-from roommate.words import Deed, JsonObject
 
 SETTINGS = Path(".env")
 ELSEWHERE_SECONDS = 6 * 3600
@@ -91,12 +91,12 @@ def verify(path: Path, *, as_json: bool) -> None:
 def restore(file: Path, to: Path | None) -> None:
     """Raises ConfigError, StateError."""
     settled = SETTINGS.exists()
-    folder = (to or (location.state_dir(SETTINGS) if settled else _state_dir_in(file))).absolute()
+    folder = (to or (daemon_location.state_dir(SETTINGS) if settled else _state_dir_in(file))).absolute()
     with _bar("restoring", None) as step, locked(folder):
         manifest = unpack(file, folder, settings=SETTINGS, disk=_disk, unpacked=step)
     deed = Deed(f"uid {os.getuid()}", COMMAND_LINE, "restore", subject=file.name)
     asyncio.run(_write_down(folder, deed, restored=manifest.at))
-    if (named := location.state_dir(SETTINGS)) != folder:
+    if (named := daemon_location.state_dir(SETTINGS)) != folder:
         if settled or not SETTINGS.exists():
             typer.echo(f"a daemon would look for it in {named}: set STATE_DIR={folder}", err=True)
         else:  # it came with the backup
@@ -109,7 +109,7 @@ def _state_dir_in(file: Path) -> Path:
     with tempfile.NamedTemporaryFile() as settings:  # 0600
         settings.write(backup.settings_in(file))
         settings.flush()
-        return location.state_dir(Path(settings.name))
+        return daemon_location.state_dir(Path(settings.name))
 
 
 def _record(folder: Path, deed: Deed) -> None:

@@ -18,11 +18,11 @@ from prompt_toolkit.layout.processors import BeforeInput
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from roommate.cli import styles
-from roommate.cli.chat_input import Leave, React, Say, Tell, intent
+from roommate.cli import render_posts
+from roommate.cli.chat_line import Leave, React, Say, Tell, intent
+from roommate.domain import EventId, JsonObject, RoomId
 from roommate.errors import MatrixError
-from roommate.person import Client, Post, Reacted, Timeline
-from roommate.words import EventId, JsonObject, RoomId
+from roommate.user_client import Client, Post, Reacted, Timeline
 
 BACK = 20
 """Messages from before that are shown at the start."""
@@ -75,7 +75,9 @@ class TerminalChat:
 
     def _draw_live(self) -> AnyFormattedText:
         size = self._app.output.get_size()
-        drawn = "".join(styles.ansi(styles.post_look(post, self._me), size.columns) for post in self._live.values())
+        drawn = "".join(
+            render_posts.ansi(render_posts.post_look(post, self._me), size.columns) for post in self._live.values()
+        )
         lines = drawn.rstrip("\n").split("\n")
         most = max(3, size.rows - ROOM_BELOW_LIVE)
         if len(lines) > most:
@@ -88,7 +90,7 @@ class TerminalChat:
         busy = {post.sender for post in self._live.values()} | (self._timeline.typing - {self._me})
         if busy:
             frame = FRAMES[int(time.monotonic() / FRAME_SECONDS) % len(FRAMES)]
-            names = ", ".join(styles.name_of(user) for user in sorted(busy))
+            names = ", ".join(render_posts.name_of(user) for user in sorted(busy))
             return [("ansigreen", f"\n{frame} {names} at work"), ("ansibrightblack", "   !stop stops")]
         return [("ansibrightblack", "\nEnter sends · Alt-Enter new line · !help · /help · Ctrl-C leaves")]
 
@@ -102,7 +104,7 @@ class TerminalChat:
             return
         output = self._app.output
         self._app.renderer.erase()
-        output.write_raw("".join(styles.ansi(shown, output.get_size().columns) for shown in looks))
+        output.write_raw("".join(render_posts.ansi(shown, output.get_size().columns) for shown in looks))
         output.flush()
         self._app.renderer.reset()
         self._app.invalidate()
@@ -119,7 +121,11 @@ class TerminalChat:
                 if not caught_up:
                     caught_up = True
                     self._print(
-                        *(styles.post_look(post, self._me) for post in self._timeline.posts.values() if not post.live)
+                        *(
+                            render_posts.post_look(post, self._me)
+                            for post in self._timeline.posts.values()
+                            if not post.live
+                        )
                     )
                 self._app.invalidate()
 
@@ -130,9 +136,9 @@ class TerminalChat:
             if seen.live:
                 self._live[seen.event_id] = seen
             elif caught_up and (was_live or not self._is_from_here(event)):
-                self._print(styles.post_look(seen, self._me))
+                self._print(render_posts.post_look(seen, self._me))
         elif isinstance(seen, Reacted) and caught_up and seen.sender != self._me:
-            self._print(styles.reaction_look(seen))
+            self._print(render_posts.reaction_look(seen))
         elif event["type"] == "m.room.redaction":
             self._live = {key: post for key, post in self._live.items() if key in self._timeline.posts}
 
@@ -174,7 +180,7 @@ class TerminalChat:
             case Tell(text):
                 self._print(Text(text, "dim"))
             case Say(text) as say:
-                self._print(styles.own_look(text))
+                self._print(render_posts.own_look(text))
                 self._outbox.put_nowait(say)
             case React() as react:
                 self._outbox.put_nowait(react)
@@ -198,4 +204,4 @@ class TerminalChat:
             self._print(Text("There is no question to answer.", "dim"))
             return
         await self._client.react(self._room, card.event_id, key)
-        self._print(styles.reaction_look(Reacted(self._me, key, card)))
+        self._print(render_posts.reaction_look(Reacted(self._me, key, card)))

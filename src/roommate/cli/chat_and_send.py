@@ -7,12 +7,12 @@ import sys
 
 import typer
 
-from roommate.cli import pipe_chat, through_daemon
-from roommate.cli.accounts import account_for, forget
-from roommate.cli.chat_input import Say
+from roommate.cli import chat_via_daemon, pipe_chat
+from roommate.cli.account_files import account_for, forget
+from roommate.cli.chat_line import Say
+from roommate.domain import RoomId
 from roommate.errors import TokenRevoked
-from roommate.person import Client
-from roommate.words import RoomId
+from roommate.user_client import Client
 
 
 async def chat(room: str, homeserver: str, user: str) -> None:
@@ -48,8 +48,8 @@ async def send(room: str, text: str, *, wait: bool, homeserver: str, user: str, 
 
 async def _client(homeserver: str, user: str) -> Client:
     """Through the daemon where one runs here, for an operator; as oneself where one says who that is."""
-    if not homeserver and not user and through_daemon.daemon_runs():
-        return through_daemon.ThroughDaemon()
+    if not homeserver and not user and chat_via_daemon.daemon_runs():
+        return chat_via_daemon.ThroughDaemon()
     return Client(await account_for(homeserver, user))
 
 

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from roommate.app import DECLARED
-from roommate.cli import remote
+from roommate.cli import forward_to_daemon
 from roommate.operations import Form, Operation
-from roommate.operations.words import Word, words_of
+from roommate.operations.parameters import Word, words_of
 
 GROUPS = {
     "rooms": "The rooms that the bot is in.",
@@ -42,7 +42,7 @@ def add_to(
 
 def _command(operation: Operation[Any, Any, Any], form: Form) -> Any:
     def command(**given: Any) -> None:
-        remote.run(sys.argv[1:])
+        forward_to_daemon.run(sys.argv[1:])
 
     parameters = [_parameter(word) for word in words_of(operation.params, form)]
     as_json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

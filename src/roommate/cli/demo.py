@@ -13,12 +13,12 @@ from rich.markup import escape
 
 from roommate import config
 from roommate.cli import chat_and_send, pipe_chat
-from roommate.cli.chat_input import Say
+from roommate.cli.chat_line import Say
 from roommate.cli.progress import Steps
 from roommate.config import REHEARSAL
 from roommate.demo.run import Demo
 from roommate.errors import Transient
-from roommate.person import Client
+from roommate.user_client import Client
 
 T = TypeVar("T")
 

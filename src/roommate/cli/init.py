@@ -18,12 +18,12 @@ from roommate.agent.litellm_model import LiteLLMModel, Patience
 from roommate.cli import login, typed_values
 from roommate.cli.progress import Steps
 from roommate.config import REHEARSAL
+from roommate.domain import Prompt, UserId
 from roommate.errors import ConfigError, RoommateError
-from roommate.login import by_token, oauth
-from roommate.ops import env_file
-from roommate.person import accounts
+from roommate.maintenance import env_file
+from roommate.matrix_login import credentials, oauth
 from roommate.sandbox import image
-from roommate.words import Prompt, UserId
+from roommate.user_client import registration
 
 DEFAULT = Path(".env")
 STAGES = ("base", "core", "browser", "agents", "none")
@@ -135,7 +135,7 @@ class Wizard:
         given = self._answer(self._given.homeserver, question, self._present.matrix_homeserver)
         if not given:
             raise ConfigError("which homeserver? --homeserver says it")
-        url = asyncio.run(accounts.find(given, ca=self._present.matrix_ca))
+        url = asyncio.run(registration.find(given, ca=self._present.matrix_ca))
         self._right(f"{url} is a homeserver", MATRIX_HOMESERVER=url)
 
     def _bot(self) -> None:
@@ -156,7 +156,7 @@ class Wizard:
         return self._by_password()
 
     def _by_access_token(self, token: str) -> None:
-        account = asyncio.run(by_token.given(self._present.matrix_homeserver, token, ca=self._present.matrix_ca))
+        account = asyncio.run(credentials.given(self._present.matrix_homeserver, token, ca=self._present.matrix_ca))
         why = f"MATRIX_ACCESS_TOKEN is a token of {account.user_id}"
         self._right(why, MATRIX_USER=account.user_id, MATRIX_ACCESS_TOKEN=token)
 
@@ -167,7 +167,7 @@ class Wizard:
         if server is None and browser:
             raise ConfigError(f"{url} keeps its accounts itself: it takes a --password, or the --login-token of an SSO")
         if server is None and not token:
-            offer = await by_token.offered(url, ca=ca)
+            offer = await credentials.offered(url, ca=ca)
             if offer.password or not offer.sso:
                 return False
             where = f"Please log in as the bot at {login.sso_address(url)} and take the address that you land at."
@@ -177,7 +177,7 @@ class Wizard:
             if server is not None:
                 account = await login.in_browser(server, self._console, ca)
             else:
-                account = await by_token.by_login_token(url, login.login_token(token), ca=ca)
+                account = await credentials.by_login_token(url, login.login_token(token), ca=ca)
             await login.keep(inbox, account, ca)
         # Nothing else may count before it, or in its place when it has ended.
         news = {"MATRIX_USER": account.user_id, "MATRIX_PASSWORD": "", "MATRIX_ACCESS_TOKEN": ""}
@@ -203,10 +203,10 @@ class Wizard:
             )
         password = password or secrets.token_urlsafe(24)
         if register:
-            user_id = asyncio.run(accounts.register(url, _localpart(user), password, secret, ca=ca))
+            user_id = asyncio.run(registration.register(url, _localpart(user), password, secret, ca=ca))
             why = f"{user_id} has an account"
         else:
-            user_id = asyncio.run(accounts.check(url, user, password, ca=ca))
+            user_id = asyncio.run(registration.check(url, user, password, ca=ca))
             why = f"{user_id} can log in"
         self._right(why, MATRIX_USER=user_id, MATRIX_PASSWORD=password, MATRIX_ACCESS_TOKEN="")
 

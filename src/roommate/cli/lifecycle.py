@@ -13,7 +13,7 @@ from typing import Any
 
 import typer
 
-from roommate import folders, location
+from roommate import daemon_location, file_modes
 from roommate.amounts import age
 from roommate.cli import client
 from roommate.cli.status import connect
@@ -34,10 +34,10 @@ def start() -> int:
         found = daemon.call("status")
         typer.echo(f"It runs already: process {found['pid']}, for {age(found['uptime'])}.", err=True)
         return 0
-    state = location.state_dir()
+    state = daemon_location.state_dir()
     log = state / LOG
     try:
-        folders.private(log.parent)
+        file_modes.private(log.parent)
         out = log.open("ab")
     except (OSError, ValueError) as error:
         why = f"it must be a folder that can be written: {str(getattr(error, 'strerror', error)).lower()}"
@@ -52,7 +52,7 @@ def start() -> int:
             stderr=out,
             start_new_session=True,
         )
-    seconds = START_SECONDS * location.patience()
+    seconds = START_SECONDS * daemon_location.patience()
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if (code := process.poll()) is not None:
@@ -76,7 +76,7 @@ def stop() -> None:
         pid = found["pid"]
         ended = _ending(pid)
         daemon.call("stop")
-    seconds = STOP_SECONDS * location.patience()
+    seconds = STOP_SECONDS * daemon_location.patience()
     if not ended(seconds):
         raise ControlError(f"process {pid} has not ended within {seconds:g} s")
     typer.echo("Stopped.", err=True)
@@ -88,7 +88,7 @@ def restart() -> None:
         before = daemon.call("status")
         daemon.call("restart")
     ended = _ending(before["pid"])
-    seconds = START_SECONDS * location.patience()
+    seconds = START_SECONDS * daemon_location.patience()
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if (found := _ready()) and found["since"] != before["since"]:

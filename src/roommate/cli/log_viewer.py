@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
-from roommate import location
+from roommate import daemon_location
 from roommate.cli.client import ask
 from roommate.cli.lifecycle import LOG
 from roommate.errors import NotRunning, StateError
@@ -20,7 +20,7 @@ LOOK_SECONDS = 0.2
 
 def show(room: str, most: int, *, follow: bool) -> None:
     """Raises StateError where there is no log file, ControlError where the daemon knows no such room."""
-    file = location.state_dir() / LOG
+    file = daemon_location.state_dir() / LOG
     if not file.exists():
         raise StateError(f"there is no {file}: no daemon has run here, or LOG_FILE_MB is 0")
     with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):

@@ -14,12 +14,12 @@ from rich.markup import escape
 
 from roommate.cli import typed_values
 from roommate.config import Settings
+from roommate.domain import Account
 from roommate.errors import ConfigError, RoommateError, StateError, TokenRevoked
-from roommate.login import by_token, oauth
-from roommate.login.by_token import CLIENT_API
-from roommate.ops import diagnosis
+from roommate.maintenance import service_checks
+from roommate.matrix_login import credentials, oauth
+from roommate.matrix_login.credentials import CLIENT_API
 from roommate.store import Database, Inbox, reading
-from roommate.words import Account
 
 LANDING = "http://localhost/"
 """Where a browser goes with a login token: nobody answers there, and the address has the token in it."""
@@ -28,7 +28,7 @@ LANDING = "http://localhost/"
 @contextlib.asynccontextmanager
 async def kept(settings: Settings) -> AsyncIterator[Inbox]:
     """Where logins are kept, with no daemon on it meanwhile. Raises StateError when one runs."""
-    if diagnosis.is_running(settings):
+    if service_checks.is_running(settings):
         raise StateError(
             "the daemon runs with this login: first `roommate stop`, or `systemctl stop roommate` (for a user's unit "
             "with --user)"
@@ -50,7 +50,7 @@ def saved(settings: Settings) -> Account | None:
 async def works(account: Account, ca: Path | None) -> bool:
     """It can be used, or renewed. Raises MatrixError."""
     try:
-        await by_token.given(account.homeserver, account.access_token, ca=ca)
+        await credentials.given(account.homeserver, account.access_token, ca=ca)
     except TokenRevoked:
         return bool(account.refresh_token)
     return True
@@ -67,7 +67,7 @@ async def keep(inbox: Inbox, account: Account, ca: Path | None) -> None:
 
 async def end(account: Account, ca: Path | None) -> None:
     """At the homeserver. Raises MatrixError, TokenRevoked where only the next token could."""
-    await (oauth.revoke if account.client_id else by_token.log_out)(account, ca=ca)
+    await (oauth.revoke if account.client_id else credentials.log_out)(account, ca=ca)
 
 
 async def in_browser(server: oauth.Server, console: Console, ca: Path | None) -> Account:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TextIO
 
-from roommate.cli.chat_input import Leave, React, Say, Tell, intent
-from roommate.cli.styles import file_size
+from roommate.cli.chat_line import Leave, React, Say, Tell, intent
+from roommate.cli.render_posts import file_size
+from roommate.domain import RoomId
 from roommate.errors import MatrixError
-from roommate.person import Client, Post, Timeline
-from roommate.words import RoomId
+from roommate.user_client import Client, Post, Timeline
 
 BACK = 50
 """How many events back a question is looked for that a ✅ may answer."""

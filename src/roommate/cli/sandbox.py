@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from roommate import control, location
+from roommate import control, daemon_location
 from roommate.amounts import size
 from roommate.cli import client
 from roommate.cli.status import connect
@@ -48,4 +48,4 @@ def _shell(
 
     with connect():  # to say what is wrong where nobody is there
         pass
-    raise typer.Exit(asyncio.run(shell_terminal.attend(location.run_dir() / control.NAME, room, term)))
+    raise typer.Exit(asyncio.run(shell_terminal.attend(daemon_location.run_dir() / control.NAME, room, term)))

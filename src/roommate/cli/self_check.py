@@ -12,11 +12,11 @@ import roommate
 from roommate import config, preconditions
 from roommate.agent.litellm_model import LiteLLMModel
 from roommate.config import Settings
+from roommate.domain import Account, Check
 from roommate.errors import UpdateError
 from roommate.from_settings import model_of
-from roommate.ops import diagnosis
+from roommate.maintenance import service_checks
 from roommate.store import Database, Inbox, copy
-from roommate.words import Account, Check
 
 INSIDE = "roommate.sandbox.inside."
 """Programs of the rooms' containers: there they are not modules."""
@@ -33,9 +33,13 @@ async def run() -> None:
     if not settings.matrix_user:
         return
     account = await _migrated(settings)
-    checks = [diagnosis.python(), *preconditions.checks(settings), reached := await diagnosis.homeserver(settings)]
+    checks = [
+        service_checks.python(),
+        *preconditions.checks(settings),
+        reached := await service_checks.homeserver(settings),
+    ]
     if reached.ok:
-        checks.append(await diagnosis.login(settings, diagnosis.account(settings, account)))
+        checks.append(await service_checks.login(settings, service_checks.account(settings, account)))
     _demand(checks)
     model = model_of(settings, settings.llm_model)
     if isinstance(model, LiteLLMModel):

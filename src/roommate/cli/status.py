@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from roommate import control, location
+from roommate import control, daemon_location
 from roommate.amounts import age
 from roommate.control.client import ANSWER_SECONDS, Client
 from roommate.errors import ControlError, NotRunning
@@ -27,7 +27,7 @@ PATIENCE_SECONDS = 10.0
 
 def connect(patience: float = ANSWER_SECONDS) -> Client:
     """To the daemon of this folder's settings; `patience` is how many seconds an answer may take. Raises NotRunning."""
-    return Client(location.run_dir() / control.NAME, patience)
+    return Client(daemon_location.run_dir() / control.NAME, patience)
 
 
 def show(as_json: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from roommate import location
+from roommate import daemon_location
 from roommate.errors import ConfigError
 
 Room = Annotated[str, typer.Argument(help="A room's id, the beginning of one, or a room's name.")]
@@ -19,7 +19,7 @@ STREAM = Path("-")
 
 def path(text: str | Path) -> Path:
     """The parser of an argument or an option of Typer's, and of its default."""
-    return STREAM if Path(text) == STREAM else location.stands() / Path(text).expanduser()
+    return STREAM if Path(text) == STREAM else daemon_location.stands() / Path(text).expanduser()
 
 
 def secret(given: str) -> str:

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import typer
 
-from roommate import __version__, config, location
+from roommate import __version__, config, daemon_location
 from roommate.config import Settings
+from roommate.domain import Update, UpdateStep
 from roommate.errors import UpdateError
 from roommate.updates import build, plan
 from roommate.updates.journal import Journal
 from roommate.updates.releases import Install, own
 from roommate.updates.updater import Updater
-from roommate.words import Update, UpdateStep
 
 FAILED = 1
 HELD_SECONDS = 3600.0
@@ -33,7 +33,7 @@ def update(ref: str, *, check: bool, root: Path | None, remote: str) -> int:
     settings = config.load(install.root / ".env")
     repository = plan.repository_of(install, settings)
     if remote:
-        here = location.stands() / remote  # git would look for a folder where we are
+        here = daemon_location.stands() / remote  # git would look for a folder where we are
         repository.set_remote(str(here) if here.exists() else remote)
     if not repository.exists:
         raise UpdateError(

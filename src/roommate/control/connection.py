@@ -9,9 +9,9 @@ from typing import Any
 
 from roommate.control import rpc
 from roommate.control.frames import Frames, TooLong, framed
-from roommate.control.methods import Caller, plain
+from roommate.control.method import Caller, plain
 from roommate.control.rpc import Flaw, Request
-from roommate.words import JsonObject
+from roommate.domain import JsonObject
 
 MOST_REQUESTS = 16
 """In flight at the same time."""

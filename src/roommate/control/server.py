@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from roommate import logs
-from roommate.control import methods, rpc
+from roommate.control import method, rpc
 from roommate.control.connection import Connection
 from roommate.control.frames import framed
-from roommate.control.methods import Caller, Method
+from roommate.control.method import Caller, Method
 from roommate.control.rpc import Flaw, Request
 from roommate.control.socket_file import listen
 
@@ -89,7 +89,7 @@ class Server:
 
     async def _answer(self, request: Request, caller: Caller) -> Any:
         with logs.about(request=next(self._numbers)):
-            return await methods.answer(self.methods, request, caller, starting=self.starting)
+            return await method.answer(self.methods, request, caller, starting=self.starting)
 
 
 def _peer(accepted: socket.socket) -> tuple[int, int]:

@@ -7,7 +7,7 @@ import socket
 import stat
 from pathlib import Path
 
-from roommate import folders
+from roommate import file_modes
 from roommate.errors import StateError
 
 MOST_PATH = 107
@@ -24,7 +24,7 @@ def listen(path: Path) -> socket.socket:
     if len(os.fsencode(path)) > MOST_PATH:
         raise StateError(f"{path} is too long for a socket ({MOST_PATH} bytes): set IPC_BASE_DIR to a shorter path")
     try:
-        folders.private(path.parent)
+        file_modes.private(path.parent)
         _check_folder(path.parent)
         _clear(path)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

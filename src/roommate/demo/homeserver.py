@@ -9,13 +9,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from roommate import folders
+from roommate import file_modes
 from roommate.demo.instance import MARK_KEY, Instance, Limits, Place, is_free
 from roommate.demo.process import Background
+from roommate.domain import Account, JsonObject
 from roommate.errors import MatrixError
-from roommate.login import call
-from roommate.person import accounts
-from roommate.words import Account, JsonObject
+from roommate.matrix_login import call
+from roommate.user_client import registration
 
 START_SECONDS = 60.0
 
@@ -57,7 +57,7 @@ class Synapse:
 
     async def start(self) -> None:
         """Start it, or take the one that already runs in this folder. Raises MatrixError when it does not come up."""
-        folders.private(self._folder)
+        file_modes.private(self._folder)
         kept = Instance.kept(self._folder)
         if kept is not None and self.pid is not None:
             self._instance = kept
@@ -97,13 +97,13 @@ class Synapse:
 
     async def register(self, user: str, password: str, admin: bool = False) -> Account:
         """Make the account with localpart `user`, or log in to it when it exists. Raises MatrixError."""
-        return await accounts.register_by_secret(self.url, self.registration_secret, user, password, admin=admin)
+        return await registration.register_by_secret(self.url, self.registration_secret, user, password, admin=admin)
 
     async def lift_limit(self, user_id: str) -> None:
         """Let this account send as fast as it likes. Raises MatrixError."""
         if self._admin is None:
             self._admin = await self.register("setup-admin", self._running_instance.admin_password, admin=True)
-        await accounts.lift_limit(self.url, self._admin.access_token, user_id)
+        await registration.lift_limit(self.url, self._admin.access_token, user_id)
 
     @property
     def _running_instance(self) -> Instance:

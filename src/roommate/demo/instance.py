@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from roommate.words import JsonObject
+from roommate.domain import JsonObject
 
 MARK_KEY = "io.roommate.instance"
 """Where an instance's mark stands in its /.well-known/matrix/client."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from roommate.child_process import tied
+from roommate.die_with_parent import tied
 from roommate.errors import StateError
 
 

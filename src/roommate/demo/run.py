@@ -16,16 +16,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
 
-from roommate import folders
+from roommate import file_modes
 from roommate.config import Settings
 from roommate.demo.homeserver import Synapse
 from roommate.demo.process import Background
+from roommate.domain import Account, RoomId, UserId
 from roommate.errors import ImageError, StateError
 from roommate.from_settings import sandboxes_of
-from roommate.person import Client
 from roommate.sandbox import image
 from roommate.sandbox.workspace import Workspace
-from roommate.words import Account, RoomId, UserId
+from roommate.user_client import Client
 
 READY_SECONDS = 60.0
 WATCH_SECONDS = 0.5
@@ -98,7 +98,7 @@ class Demo:
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """Nobody else runs a demo in this folder meanwhile. Raises StateError."""
-        folders.private(self._folder)
+        file_modes.private(self._folder)
         with (self._folder / "lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

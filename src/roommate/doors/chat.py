@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from roommate.chat.commands import Command
+from roommate.domain import Deed, Draft, EventId, Question, RoomId
 from roommate.doors.reference import of_chat
 from roommate.errors import Misused, NotPermitted, RoommateError
 from roommate.operations import Bound, Call, Form, Operations, Settled, Who
+from roommate.operations.parameters import said
 from roommate.operations.registry import read
-from roommate.operations.words import said
 from roommate.questions import Questions
 from roommate.store import Inbox, Transaction, Waiting, Work
 from roommate.store.inbox import closing
-from roommate.words import Deed, Draft, EventId, Question, RoomId
 
 Say = Callable[[str, EventId | None], Draft]
 """A notice of the bot's, as Markdown, in a thread."""

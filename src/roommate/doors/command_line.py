@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from roommate.control.methods import Caller, Method, Params
+from roommate.control.method import Caller, Method, Params
 from roommate.doors.socket import Asked, SocketDoor
 from roommate.errors import Misused
 from roommate.operations import Form, Operation, Operations, Table
-from roommate.operations.words import JSON, cli_usage, typed
+from roommate.operations.parameters import JSON, cli_usage, typed
 
 NAME = "operations.cli"
 """The method."""

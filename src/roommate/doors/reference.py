@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from roommate.operations import Operation, Who
-from roommate.operations.words import chat_usage, cli_usage
+from roommate.operations.parameters import chat_usage, cli_usage
 
 AnyOperation = Operation[Any, Any, Any]
 

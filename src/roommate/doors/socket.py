@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from roommate.control.methods import Caller, Method
+from roommate.control.method import Caller, Method
+from roommate.domain import Deed, Question, RoomId
 from roommate.errors import RoommateError
 from roommate.operations import Call, Operations, Settled, Who
 from roommate.questions import Questions
 from roommate.store import Audit, Transaction, Work, audit
-from roommate.words import Deed, Question, RoomId
 
 SOCKET = "socket"
 """Where a deed came from."""

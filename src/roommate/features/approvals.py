@@ -11,10 +11,10 @@ from pydantic import Field
 
 from roommate.amounts import age
 from roommate.chat import texts
+from roommate.domain import RoomId, UserId
 from roommate.errors import NotFound
 from roommate.operations import Call, Params, Table, form, operation
 from roommate.store import Card, Cards
-from roommate.words import RoomId, UserId
 
 if TYPE_CHECKING:
     from roommate.house import Resident

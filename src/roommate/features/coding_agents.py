@@ -8,13 +8,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from roommate.coders import PLANS, RoomAgents
+from roommate.coding_agents import PLANS, RoomAgents
 from roommate.config import Settings
+from roommate.domain import RoomId
 from roommate.errors import Misused, RoommateError
 from roommate.operations import Call, Change, OfRoom, Params, Who, changing, operation
 from roommate.ports import Sandboxes
-from roommate.store import Agents, agents
-from roommate.words import RoomId
+from roommate.store import Agents, agent_sessions
 
 ASK_USAGE = f"`!ask AGENT …` talks to a coding agent: {', '.join(f'`{name}`' for name in PLANS)}."
 AGENTS = ", ".join(PLANS)
@@ -96,7 +96,7 @@ class CodingAgents:
             chosen = {role: list(dict.fromkeys(names))}
         else:
             raise Misused(f"Say `plan` or `implement` and some of {AGENTS}; or `default`.")
-        preferring = [agents.preferring(call.its_room, one, names) for one, names in chosen.items()]
+        preferring = [agent_sessions.preferring(call.its_room, one, names) for one, names in chosen.items()]
         return changing(preferring, await self._order(call.its_room, chosen), " ".join([role, *names]))
 
     @operation("agents.ask", who=Who.ANYONE, chat="ask", socket=False)

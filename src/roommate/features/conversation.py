@@ -13,6 +13,7 @@ from roommate.agent import model_names
 from roommate.chat import texts
 from roommate.chat.turn_view import plain
 from roommate.config import Settings
+from roommate.domain import CardKind, EventId, Question, RoomId, UserId
 from roommate.errors import Misused
 from roommate.operations import Ask, Call, Change, OfRoom, Who, changing, form, operation
 from roommate.ports import Sandboxes
@@ -21,7 +22,6 @@ from roommate.questions import Decide
 from roommate.store import Card, Rooms, Turn, Work
 from roommate.store.rooms import setting_model, setting_prompt
 from roommate.store.turns import clearing, clearing_all
-from roommate.words import CardKind, EventId, Question, RoomId, UserId
 
 if TYPE_CHECKING:
     from roommate.house import Resident

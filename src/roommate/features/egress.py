@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from roommate.domain import Destination, UserId
 from roommate.errors import Misused
 from roommate.operations import Call, Change, OfRoom, Unchanged, Who, changing, operation
 from roommate.store import Egress as EgressStore
 from roommate.store import Transaction, egress
-from roommate.words import Destination, UserId
 
 if TYPE_CHECKING:
     from roommate.broker import Gate

@@ -12,10 +12,10 @@ from typing import Annotated
 from pydantic import Field
 
 from roommate.config import Settings
+from roommate.domain import RoomId
 from roommate.errors import ToolError
 from roommate.operations import Base64, Call, OfRoom, Unchanged, operation
 from roommate.ports import Hand, Sandboxes
-from roommate.words import RoomId
 
 PIECE = 1 << 20
 PROGRAM_SECONDS = 600

@@ -12,12 +12,12 @@ from pydantic import Field
 from roommate.amounts import cost
 from roommate.chat import texts
 from roommate.config import Settings
+from roommate.domain import AgentUsage, Check, RoomId
 from roommate.errors import NotFound
 from roommate.operations import Call, OfRoom, Params, Table, Who, operation
 from roommate.ports import Sandboxes
 from roommate.printable import block
 from roommate.store import AgentUsages, Audit, Inbox, Outbox, Record, Rooms, Turns
-from roommate.words import AgentUsage, Check, RoomId
 
 DOCTOR_SECONDS = 30
 MOST_LINES = 50

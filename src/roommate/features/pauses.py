@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from roommate.domain import RoomId
 from roommate.operations import Call, Change, OfRoomOrAll, Unchanged, Who, changing, form, operation
 from roommate.store import Transaction, pauses
 from roommate.turn_holds import Holds
-from roommate.words import RoomId
 
 ALL = "all"
 

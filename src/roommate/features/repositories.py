@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
+from roommate.domain import UserId
 from roommate.errors import ForgeError, Misused
 from roommate.operations import Call, Change, OfRoom, Unchanged, Who, changing, operation
 from roommate.store import Repos, Transaction, repos
-from roommate.words import UserId
 
 if TYPE_CHECKING:
     from roommate.broker import Forge

@@ -11,12 +11,12 @@ from roommate import amounts
 from roommate.chat import texts
 from roommate.chat.turn_view import plain
 from roommate.config import Settings
+from roommate.domain import AgentUsage, EventId, RoomId, Usage, UserId
 from roommate.operations import Call, OfRoom, Params, Table, Who, operation
 from roommate.ports import Doors, Sandboxes
 from roommate.store import AgentUsages, Inbox, RoomRow, Turn, Turns
 from roommate.store import Rooms as RoomStore
 from roommate.turn_holds import Holds
-from roommate.words import AgentUsage, EventId, RoomId, Usage, UserId
 
 
 @dataclass(frozen=True, slots=True)

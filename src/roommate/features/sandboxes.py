@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from roommate.amounts import size
+from roommate.domain import RoomId
 from roommate.operations import Call, OfRoom, Params, Table, operation
 from roommate.ports import Sandboxes as Containers
 from roommate.store import Rooms
-from roommate.words import RoomId
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,11 @@ from typing import Annotated
 
 from pydantic import Field
 
+from roommate.domain import Exit
 from roommate.errors import ToolError
 from roommate.operations import Base64, Call, OfRoom, Params, operation
 from roommate.ports import Sandboxes, Session
 from roommate.store import Audit
-from roommate.words import Exit
 
 _COMMAND = ("/bin/sh", "-c", "command -v bash >/dev/null && exec bash -i; exec sh -i")
 

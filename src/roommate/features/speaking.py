@@ -15,13 +15,13 @@ from pydantic import Field
 
 from roommate.chat.turn_view import plain
 from roommate.config import Settings
+from roommate.domain import SAID, Draft, EventId, Happening, Incoming, JsonObject, Message, Reaction, RoomId, UserId
 from roommate.errors import ControlError
 from roommate.matrix import render
 from roommate.operations import Call, Change, OfRoom, changing, operation
 from roommate.ports import Progress, Window
-from roommate.store import Outbox, choices
+from roommate.store import Outbox, card_reactions
 from roommate.store.inbox import putting
-from roommate.words import SAID, Draft, EventId, Happening, Incoming, JsonObject, Message, Reaction, RoomId, UserId
 
 LONG_POLL_MS = 20_000
 BACK = 100
@@ -105,7 +105,7 @@ class Speaking:
     async def react(self, params: Reacted, call: Call) -> Change[EventId]:
         """Reacts to something in a room, on behalf of an operator."""
         who, target = self._operator(), EventId(params.event)
-        relation = {"rel_type": "m.annotation", "event_id": target, "key": choices.beside(params.key)}
+        relation = {"rel_type": "m.annotation", "event_id": target, "key": card_reactions.beside(params.key)}
         content: JsonObject = {"m.relates_to": relation, SAID: {"by": who, "session": params.session}}
         draft = Draft(call.its_room, content, event_type="m.reaction")
         return replace(await self._take(draft, who, Reaction(target, params.key)), detail=params.key)

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 from nio import ErrorResponse
 
-from roommate import outgoing
+from roommate import outbound_http
 from roommate.errors import MatrixError, Refused, TokenRevoked, Transient
 
 UNSAID_RETRY_SECONDS = 5.0
@@ -30,7 +30,7 @@ def lost(what: str, error: BaseException) -> MatrixError:
     """The homeserver could not be asked; `error` is one of outgoing.NETWORK_ERRORS, `what` completes "did not …"."""
     if isinstance(error, aiohttp.InvalidURL):
         return Refused(f"the homeserver cannot {what}: its URL is wrong ({error})")
-    return Transient(f"the homeserver did not {what}: {outgoing.why(error)}")
+    return Transient(f"the homeserver did not {what}: {outbound_http.why(error)}")
 
 
 def refusal(what: str, answer: ErrorResponse) -> MatrixError:

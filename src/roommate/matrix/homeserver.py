@@ -13,15 +13,15 @@ from urllib.parse import quote, urlencode
 
 from nio import AsyncClient, AsyncClientConfig, ErrorResponse
 
-from roommate import outgoing
+from roommate import outbound_http
+from roommate.domain import Account, EventId, JsonObject, RoomId, UserId
 from roommate.errors import ConfigError, Refused, TokenRevoked, Transient
-from roommate.login import Session, by_token
-from roommate.login.request import NotMatrix as NotHomeserver
-from roommate.login.session import Keep
 from roommate.matrix.error_mapping import NotMatrix, lost, refusal, sendable
 from roommate.matrix.parse import MAX_NAME, Me, items, obj, text
-from roommate.outgoing import NETWORK_ERRORS
-from roommate.words import Account, EventId, JsonObject, RoomId, UserId
+from roommate.matrix_login import Session, credentials
+from roommate.matrix_login.http_request import NotMatrix as NotHomeserver
+from roommate.matrix_login.token_refresh import Keep
+from roommate.outbound_http import NETWORK_ERRORS
 
 REQUEST_SECONDS = 30.0
 SYNC_GRACE_SECONDS = 30.0
@@ -29,7 +29,7 @@ SYNC_GRACE_SECONDS = 30.0
 PROMPT_SYNC_SECONDS = 300.0
 """How long it may take for a sync without waiting: after a long absence there is much to put together."""
 UPLOAD_BYTES_PER_SECOND = 50_000
-CLIENT_API = by_token.CLIENT_API
+CLIENT_API = credentials.CLIENT_API
 
 T = TypeVar("T")
 
@@ -74,7 +74,7 @@ class Homeserver:
         """
         url, user = self._nio.homeserver, self.me.user_id
         if self._nio.client_session is None:
-            self._nio.client_session = outgoing.session(more=self._ca)
+            self._nio.client_session = outbound_http.session(more=self._ca)
         if self._session is not None:
             await self._session.close()
             self._session = None  # a dead login would spoil a new one
@@ -272,7 +272,7 @@ class Homeserver:
 
     async def _given(self, url: str, user: UserId, token: str) -> Account:
         try:
-            account = await by_token.given(url, token, ca=self._ca)
+            account = await credentials.given(url, token, ca=self._ca)
         except TokenRevoked as error:
             raise TokenRevoked(f"the homeserver does not take MATRIX_ACCESS_TOKEN: {error}") from error
         except (Refused, NotHomeserver) as error:
@@ -288,7 +288,7 @@ class Homeserver:
             )
         try:
             await self._call("tell its versions", "GET", "/_matrix/client/versions")
-            account = await by_token.by_password(url, user, password, ca=self._ca)
+            account = await credentials.by_password(url, user, password, ca=self._ca)
         except (NotMatrix, NotHomeserver) as error:
             raise ConfigError(f"MATRIX_HOMESERVER {url} is not the address of a homeserver: {error}") from error
         except Refused as error:

@@ -11,13 +11,13 @@ from dataclasses import replace
 from typing import Any
 
 from roommate import logs
+from roommate.domain import Incoming, JsonObject, RoomId, RoomState, SyncBatch
 from roommate.errors import Refused, StateError, Transient
 from roommate.matrix import parse
 from roommate.matrix.error_mapping import back_off
 from roommate.matrix.homeserver import Homeserver
 from roommate.matrix.parse import items, obj
 from roommate.ports import SyncLog
-from roommate.words import Incoming, JsonObject, RoomId, RoomState, SyncBatch
 
 LONG_POLL_MS = 30_000
 LONGEST_WAIT = 10.0

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
-from roommate.words import (
+from roommate.domain import (
     ANSWERS,
     TURN,
     Answered,

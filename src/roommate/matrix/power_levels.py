@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from roommate.domain import JsonObject, RoomId
 from roommate.matrix.parse import items, obj
-from roommate.words import JsonObject, RoomId
 
 STATE_DEFAULT = 50
 CREATORS_SINCE = 12

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
-from roommate.words import Attachment, EventId, JsonObject, UserId
+from roommate.domain import Attachment, EventId, JsonObject, UserId
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from roommate import logs
+from roommate.domain import EventId, JsonObject, Outgoing, Rank, RoomId
 from roommate.errors import MatrixError, Refused, StateError, Transient
 from roommate.matrix.error_mapping import back_off
 from roommate.matrix.homeserver import Homeserver
 from roommate.matrix.rate_limit import Bucket
 from roommate.ports import OutboxLog
-from roommate.words import EventId, JsonObject, Outgoing, Rank, RoomId
 
 IN_FLIGHT = 8
 LONGEST_WAIT = 10.0

@@ -6,10 +6,10 @@ import asyncio
 import time
 from collections.abc import Sequence
 
+from roommate.domain import Reply, RoomId, Step, ToolCall, ToolResult, ToolSpec, Usage
 from roommate.errors import ModelAuth, ModelBusy, ModelContext, ModelRefused
 from roommate.monitoring.counts import CODING_AGENT, CONVERSATION, Counts
 from roommate.ports import Emit, Model, Tools, UsageLog
-from roommate.words import Reply, RoomId, Step, ToolCall, ToolResult, ToolSpec, Usage
 
 OK, FAILED, STOPPED = "ok", "failed", "stopped"
 _OUTCOMES: dict[type[Exception], str] = {

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 
-from roommate.words import Stop, Usage
+from roommate.domain import Stop, Usage
 
 CONVERSATION, CODING_AGENT = "conversation", "coding agent"
 """On whose behalf a model was asked."""

@@ -5,7 +5,7 @@ it is written at each door. The doors (`roommate.doors`) are adapters. Whether i
 down, is seen to here, in `Operations.perform`.
 """
 
-from roommate.operations.call import Call, Door, Settled
+from roommate.operations.caller import Call, Door, Settled
 from roommate.operations.operation import (
     Ask,
     Base64,

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, get_type_hin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from roommate.domain import Question, RoomId
 from roommate.printable import block
 from roommate.store import Transaction, Work
-from roommate.words import Question, RoomId
 
 if TYPE_CHECKING:
-    from roommate.operations.call import Call
+    from roommate.operations.caller import Call
 
 F = TypeVar("F")
 P = TypeVar("P", bound="Params")

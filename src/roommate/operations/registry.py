@@ -9,11 +9,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from roommate.control.rpc import flaws_of
+from roommate.domain import DeedOutcome, RoomId
 from roommate.errors import Misused, NotPermitted, RoommateError, StateError
-from roommate.operations.call import Call, Settled
+from roommate.operations.caller import Call, Settled
 from roommate.operations.operation import Ask, Bound, Change, Operation, Params, Unchanged, Who
 from roommate.store import Transaction, Work
-from roommate.words import DeedOutcome, RoomId
 
 Store = Callable[[Work[bool]], Awaitable[bool]]
 """Does some work in a transaction."""

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from importlib.util import MAGIC_NUMBER, source_hash
 from pathlib import Path
 
-from roommate import folders
-from roommate.sandbox.posture import HOOKS, Mount
-from roommate.words import Check
+from roommate import file_modes
+from roommate.domain import Check
+from roommate.sandbox.container_spec import HOOKS, Mount
 
 SETTINGS = {
     "gemini-cli": "settings.json",
@@ -47,9 +47,9 @@ def lay_out(folder: Path, root: int) -> None:
         target = folder / name
         for parent in (target.parent.parent, target.parent):
             if parent.is_relative_to(folder):
-                folders.readable(parent)
+                file_modes.readable(parent)
                 os.chown(parent, root, -1)
-        folders.replace(target, content, mode=0o755 if name in PROGRAMS else 0o644, owner=root)
+        file_modes.replace(target, content, mode=0o755 if name in PROGRAMS else 0o644, owner=root)
 
 
 def _compiled(source: bytes) -> bytes:

@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from roommate.words import DirEntry, Exit, Job, ShellLook
+from roommate.domain import DirEntry, Exit, Job, ShellLook
 
 Count = Annotated[StrictInt, Field(ge=0, lt=1 << 63)]
 Name = Annotated[str, StringConstraints(max_length=8192)]

@@ -6,6 +6,7 @@ import asyncio
 
 from roommate.errors import HandLost, SandboxError
 from roommate.ports import Take
+from roommate.sandbox.channel import Line
 from roommate.sandbox.inside.frames import (
     CHUNK,
     COST,
@@ -21,7 +22,6 @@ from roommate.sandbox.inside.frames import (
     credited,
     frame,
 )
-from roommate.sandbox.line import Line
 
 LAST_BYTES = 4 << 20
 """Output that may still come of what should have ended: its reader was slow, and pipes hold some."""

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roommate import logs
+from roommate.domain import JsonObject, RoomId
 from roommate.errors import EngineError, HandLost, SandboxError, ToolError
 from roommate.ports import Spools
-from roommate.sandbox import id_ranges, inotify_limits
+from roommate.sandbox import id_ranges, inotify_quota
+from roommate.sandbox.container_runtime import Foundation, Ground
+from roommate.sandbox.container_spec import STATE, Host, Limits, digest, spec
 from roommate.sandbox.engine import Engine
-from roommate.sandbox.foundation import Foundation, Ground
 from roommate.sandbox.hand import HandHost
-from roommate.sandbox.layout import COMMAND, Layout
-from roommate.sandbox.posture import STATE, Host, Limits, digest, spec
+from roommate.sandbox.mounts import COMMAND, Layout
 from roommate.sandbox.workspace import Workspace
-from roommate.words import JsonObject, RoomId
 
 log = logging.getLogger(__name__)
 
@@ -245,7 +245,7 @@ class RoomContainer:
     async def _limit_watches(self, engine: Engine, host: Host) -> None:
         """Before anything of the room runs."""
         if host.userns and (pid := await engine.process(self.name)):
-            await inotify_limits.limit(pid)
+            await inotify_quota.limit(pid)
 
     async def _start(self, engine: Engine, state: str) -> bool:
         """Start a container that is there; False when it must be made anew."""

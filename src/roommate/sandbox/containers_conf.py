@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from roommate.domain import JsonObject
 from roommate.errors import EngineError
-from roommate.words import JsonObject
 
 OURS: JsonObject = {
     # Else each container takes a key of the one user that the ids of all rooms belong to, who may have 200 of them

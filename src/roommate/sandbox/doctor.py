@@ -6,13 +6,13 @@ import asyncio
 import os
 import pwd
 
+from roommate.domain import Check
 from roommate.errors import ImageError, SandboxError
-from roommate.sandbox import agent_hooks, id_ranges, inotify_limits, keyring
+from roommate.sandbox import agent_hooks, id_ranges, inotify_quota, kernel_keyring
 from roommate.sandbox.container import Plan, size
-from roommate.sandbox.foundation import Foundation
+from roommate.sandbox.container_runtime import Foundation
+from roommate.sandbox.container_spec import IDS, Host, Limits
 from roommate.sandbox.image import STAGE, agents_of
-from roommate.sandbox.posture import IDS, Host, Limits
-from roommate.words import Check
 
 _CGROUP_V2 = "boot with systemd.unified_cgroup_hierarchy=1, or run the daemon as root"
 
@@ -47,8 +47,8 @@ async def examine(foundation: Foundation, plan: Plan) -> list[Check]:
         _limit(host, "CPU", host.cpu, f"{plan.limits.cpus:g} CPUs"),
         _limit(host, "process", host.pids, f"{plan.limits.pids} processes and threads"),
         _seccomp(host),
-        await asyncio.to_thread(keyring.examine, host.root),
-        *await asyncio.to_thread(lambda: inotify_limits.examine(shared=host.ranges == 1)),
+        await asyncio.to_thread(kernel_keyring.examine, host.root),
+        *await asyncio.to_thread(lambda: inotify_quota.examine(shared=host.ranges == 1)),
         _quota(host, plan),
         await asyncio.to_thread(agent_hooks.examine, plan.state),
     ]

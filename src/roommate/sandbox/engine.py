@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from roommate.domain import JsonObject
 from roommate.errors import EngineError, ImageError
 from roommate.sandbox.podman_service import Service
-from roommate.words import JsonObject
 
 log = logging.getLogger(__name__)
 

@@ -14,16 +14,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from roommate.domain import DirEntry, Exit, FileSlice, Job, ShellLook
 from roommate.errors import HandLost, SandboxError, ToolError
 from roommate.ports import Take
 from roommate.sandbox.answers import Done, Ended, JobState, JobStates, Looked, Refused, Size, Total, entries
 from roommate.sandbox.call import Call
 from roommate.sandbox.connection import Connection
-from roommate.sandbox.handlers import Handlers
 from roommate.sandbox.inside.frames import MAX_FRAME, VERSION
-from roommate.sandbox.session import Session
+from roommate.sandbox.interactive_program import Session
 from roommate.sandbox.tunnel import Tunnel
-from roommate.words import DirEntry, Exit, FileSlice, Job, ShellLook
+from roommate.sandbox.tunnel_handlers import Handlers
 
 log = logging.getLogger(__name__)
 
@@ -45,22 +45,22 @@ _MODULES = (
     "cgroup",
     "shortage",
     "process_family",
-    "kill_all",
+    "kill_tree",
     "output_files",
     "spill",
-    "reader",
+    "output_reader",
     "command",
-    "queue",
+    "command_queue",
     "terminal",
-    "calls",
+    "run_call",
     "shell",
     "globs",
     "files",
     "job_notes",
     "jobs",
-    "connection_owner",
+    "socket_process",
     "tunnels",
-    "stream",
+    "daemon_connection",
     "hand",
 )
 _LOADER = """\

@@ -10,8 +10,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from roommate import folders
-from roommate.sandbox.posture import IDS, Host
+from roommate import file_modes
+from roommate.sandbox.container_spec import IDS, Host
 
 _KEPT = "ids"
 _SIGNED = 1 << 31
@@ -42,7 +42,7 @@ def of_room(folder: Path, host: Host) -> Host:
     firsts = _of_rooms(host)
     if not firsts:
         return host
-    folders.private(folder)
+    file_modes.private(folder)
     rooms = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(rooms, fcntl.LOCK_EX)

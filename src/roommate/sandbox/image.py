@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roommate.errors import ImageError
-from roommate.sandbox import apt_sources, debian, site
+from roommate.sandbox import base_image, host_apt, site
+from roommate.sandbox.base_image import INPUTS
+from roommate.sandbox.build_programs import follow, output, run
 from roommate.sandbox.containerfile import Stage, digest, stages
-from roommate.sandbox.debian import INPUTS
-from roommate.sandbox.image_programs import follow, output, run
 from roommate.sandbox.site import Site
 
 CONTAINERFILE = Path(__file__).parents[3] / "Containerfile"
@@ -77,7 +77,7 @@ async def build(
     unfinished = name + _UNFINISHED
     for one in missing:
         with step(f"sandbox image: {one.name}") as say:
-            on = parent or await debian.base(podman, recipe, _inputs_of_base(recipe), say)
+            on = parent or await base_image.base(podman, recipe, _inputs_of_base(recipe), say)
             await _build(podman, one, on, unfinished, here, fresh, say)
             parent = await _made_from(podman, unfinished, one) or ""
             if not parent:
@@ -140,12 +140,12 @@ async def _build(
 
 
 async def _site() -> Site:
-    options, codename = await apt_sources.options(), apt_sources.codename()
+    options, codename = await host_apt.options(), host_apt.codename()
     return await asyncio.to_thread(site.read, Path("/"), os.environ, codename, options)
 
 
 def _stages(recipe: str, here: Site) -> list[Stage]:
-    return stages(recipe, *debian.HOW, *here.stays.values())
+    return stages(recipe, *base_image.HOW, *here.stays.values())
 
 
 def _up_to(known: Sequence[Stage], name: str) -> list[Stage]:
@@ -187,7 +187,7 @@ async def _tidy(podman: str) -> None:
 
 
 def _inputs_of_base(recipe: str) -> str:
-    return digest(" ".join(debian.packages(recipe)), *debian.HOW)
+    return digest(" ".join(base_image.packages(recipe)), *base_image.HOW)
 
 
 def _read(containerfile: Path) -> str:

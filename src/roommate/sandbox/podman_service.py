@@ -15,10 +15,10 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from roommate import folders
-from roommate.child_process import tied
+from roommate import file_modes
+from roommate.die_with_parent import tied
 from roommate.errors import EngineError
-from roommate.sandbox import containers_conf, keyring
+from roommate.sandbox import containers_conf, kernel_keyring
 
 SOCKET_PATH_BYTES = 107
 """Longest path of a Unix socket on Linux, see unix(7)."""
@@ -105,7 +105,7 @@ class Service:
         check_socket_path(self._socket)
         podman = self.program
         try:
-            folders.private(self._folder)
+            file_modes.private(self._folder)
             _forget_dead(self._folder, self.patience)
             self._conf_file = self._configured()
             log = self._log.open("wb")
@@ -113,7 +113,7 @@ class Service:
             raise EngineError(f"{self._folder} cannot be written: {exc.strerror or exc}") from exc
         environment = {name: value for name, value in os.environ.items() if not _SECRET.search(name)}
         environment["CONTAINERS_CONF"] = str(self._conf_file)
-        keyring.leave_behind()
+        kernel_keyring.leave_behind()
         # No other way holds when we are killed with -9: the kernel itself ends the service then.
         command = tied([podman, "system", "service", "--time=0", f"unix://{self._socket}"])
         with log:

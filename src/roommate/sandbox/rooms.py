@@ -7,16 +7,16 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from roommate.domain import Check, RoomId
 from roommate.errors import SandboxError
 from roommate.ports import Spools
 from roommate.sandbox import doctor
 from roommate.sandbox.container import DAEMON, ROOM, Plan, RoomContainer
-from roommate.sandbox.foundation import Foundation
+from roommate.sandbox.container_runtime import Foundation
+from roommate.sandbox.container_spec import STATE, Limits
 from roommate.sandbox.hand import HandHost
-from roommate.sandbox.posture import STATE, Limits
-from roommate.sandbox.probe import Probe
+from roommate.sandbox.host_capabilities import Probe
 from roommate.sandbox.scratch_container import run_aside
-from roommate.words import Check, RoomId
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from roommate.errors import EngineError
 from roommate.sandbox.container import Plan
-from roommate.sandbox.foundation import Ground
-from roommate.sandbox.posture import HOME, STATE, WORKSPACE, Mount, spec
+from roommate.sandbox.container_runtime import Ground
+from roommate.sandbox.container_spec import HOME, STATE, WORKSPACE, Mount, spec
 from roommate.sandbox.workspace import Workspace
 
 OUTPUT_BYTES = 1 << 16

@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from roommate import folders
-from roommate.words import JsonObject
+from roommate import file_modes
+from roommate.domain import JsonObject
 
 _ALLOW = "SCMP_ACT_ALLOW"
 _REFUSE = "SCMP_ACT_ERRNO"
@@ -61,8 +61,8 @@ def write(default: Path, target: Path) -> bool:
         profile = derive(json.loads(default.read_text()))
     except (OSError, ValueError):
         return False
-    folders.private(target.parent)
-    folders.replace(target, json.dumps(profile).encode())
+    file_modes.private(target.parent)
+    file_modes.replace(target, json.dumps(profile).encode())
     return True
 
 

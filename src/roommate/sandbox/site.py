@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from roommate.sandbox.apt_sources import sources
+from roommate.sandbox.host_apt import sources
 
 MOUNT = "/mnt"
 """Where a build sees it: a folder that every base has, so that not even an empty one stays behind."""

@@ -9,15 +9,15 @@ import secrets
 import shutil
 from pathlib import Path
 
+from roommate.domain import JsonObject
 from roommate.errors import EngineError, ImageError
 from roommate.sandbox import seccomp
 from roommate.sandbox.agent_hooks import SETTINGS
+from roommate.sandbox.container_spec import HOME, HOOKS, RUN, SPOOL_IN, SPOOL_OUT, STATE, WORKSPACE, Host, Limits, spec
 from roommate.sandbox.engine import Engine
 from roommate.sandbox.hand import HandHost
-from roommate.sandbox.layout import Layout
-from roommate.sandbox.posture import HOME, HOOKS, RUN, SPOOL_IN, SPOOL_OUT, STATE, WORKSPACE, Host, Limits, spec
+from roommate.sandbox.mounts import Layout
 from roommate.sandbox.workspace import Workspace
-from roommate.words import JsonObject
 
 PYTHON = (3, 9)
 """The oldest Python that the hand runs on."""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from roommate.errors import HandLost
+from roommate.sandbox.channel import Line
 from roommate.sandbox.inside.frames import (
     CHUNK,
     COST,
@@ -20,7 +21,6 @@ from roommate.sandbox.inside.frames import (
     credited,
     frame,
 )
-from roommate.sandbox.line import Line
 
 LINGER = 5.0
 """Seconds that a tunnel closed here has for what was written to be taken by the other end."""

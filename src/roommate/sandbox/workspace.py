@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from roommate import folders, trees
+from roommate import file_modes, trees
 from roommate.errors import EngineError
 
 log = logging.getLogger(__name__)
@@ -63,13 +63,13 @@ class Workspace:
         EngineError when the host's disk is full, or the room's disk cannot be mounted.
         """
         try:
-            folders.private(self.folder)
-            folders.readable(self._files)
+            file_modes.private(self.folder)
+            file_modes.readable(self._files)
             if self._disk.exists() or (megabytes and not any(self._files.iterdir())):
                 self._mount(megabytes, self._files)
             for folder in (self.workspace, self.home, self.spool):
                 if not folder.exists():  # later its mode is the room's own matter
-                    folders.readable(folder)
+                    file_modes.readable(folder)
                 if folder.stat().st_uid != owner:
                     trees.give(folder, owner)
         except (OSError, EngineError) as exc:
@@ -207,7 +207,7 @@ def quota_problem(folder: Path) -> str:
     """Why no disk can be mounted below `folder`, found out by trying; empty when it works."""
     if os.geteuid() != 0:
         return "only root can mount a disk for each room"
-    folders.private(folder)
+    file_modes.private(folder)
     trial = Workspace(Path(tempfile.mkdtemp(prefix="quota-", dir=folder)))
     try:
         trial.prepare(owner=0, megabytes=8)

@@ -6,7 +6,7 @@ import re
 import secrets
 import time
 
-from roommate.words import HookKind
+from roommate.domain import HookKind
 
 ERRORS = "hook-errors.log"
 """Text that failing hooks leave, no IPC file."""

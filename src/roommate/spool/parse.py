@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from roommate.words import HookEvent, HookKind
+from roommate.domain import HookEvent, HookKind
 
 SHORT, SUMMARY, TEXT = 100, 300, 4000
 COMMAND = 2001

@@ -12,12 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from roommate import logs
+from roommate.domain import HookEvent, JsonObject, RoomId
 from roommate.errors import StateError
+from roommate.spool.folder_reader import RIPE_SECONDS, Folder
 from roommate.spool.inotify import Inotify
 from roommate.spool.names import is_waiting
-from roommate.spool.out_folder import RIPE_SECONDS, Folder
 from roommate.token_bucket import Allowance
-from roommate.words import HookEvent, JsonObject, RoomId
 
 log = logging.getLogger(__name__)
 

@@ -1,9 +1,8 @@
 """What survives: SQLite, one file, and every line of SQL there is."""
 
-from roommate.store.agents import Agents
+from roommate.store.agent_sessions import Agents
 from roommate.store.audit import Audit, Chain, Record
 from roommate.store.cards import Card, Cards, Decided
-from roommate.store.claim import mark_of
 from roommate.store.database import (
     DATABASE,
     MEND,
@@ -17,17 +16,18 @@ from roommate.store.database import (
 )
 from roommate.store.egress import AgentUsages, Egress
 from roommate.store.inbox import Inbox, Waiting
+from roommate.store.inbox_claim import mark_of
 from roommate.store.ipc import Heard, Ipc
 from roommate.store.outbox import Outbox
 from roommate.store.pauses import Pause, Pauses
+from roommate.store.queue_depths import Queues, Vitals
 from roommate.store.repos import Repos
 from roommate.store.restored import Past, Restored
 from roommate.store.retention import Retention
+from roommate.store.room_upgrades import Upgrade, Upgrades
 from roommate.store.rooms import RoomRow, Rooms
 from roommate.store.snapshots import Copy, copy, put_back, rescue
 from roommate.store.turns import Spending, Turn, TurnRow, Turns
-from roommate.store.upgrades import Upgrade, Upgrades
-from roommate.store.vitals import Queues, Vitals
 
 __all__ = [
     "DATABASE",

@@ -13,9 +13,9 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from roommate.domain import Deed, DeedOutcome, RoomId
 from roommate.errors import StateError
 from roommate.store.database import Database, Work
-from roommate.words import Deed, DeedOutcome, RoomId
 
 log = logging.getLogger(__name__)
 

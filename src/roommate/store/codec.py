@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
-from roommate import words
-from roommate.words import Answer, ToolCall, Unknown
+from roommate import domain
+from roommate.domain import Answer, ToolCall, Unknown
 
 log = logging.getLogger(__name__)
 
@@ -19,17 +19,17 @@ HOOK = "HookEvent"
 """Of a table that holds nothing else, and no tags."""
 
 TAGS: Mapping[str, type[Any]] = {
-    PROMPT: words.Prompt,
+    PROMPT: domain.Prompt,
     "Answer": Answer,
-    "ToolResult": words.ToolResult,
-    MESSAGE: words.Message,
-    REACTION: words.Reaction,
-    "Unreadable": words.Unreadable,
-    "Invite": words.Invite,
-    "Arrived": words.Arrived,
-    "Gone": words.Gone,
-    "Tombstone": words.Tombstone,
-    HOOK: words.HookEvent,
+    "ToolResult": domain.ToolResult,
+    MESSAGE: domain.Message,
+    REACTION: domain.Reaction,
+    "Unreadable": domain.Unreadable,
+    "Invite": domain.Invite,
+    "Arrived": domain.Arrived,
+    "Gone": domain.Gone,
+    "Tombstone": domain.Tombstone,
+    HOOK: domain.HookEvent,
 }
 """What rows say. A class may be called otherwise tomorrow, its tag may not, and no tag is ever another class's."""
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from roommate import folders
+from roommate import file_modes
 from roommate.errors import InUse, StateError
 from roommate.store.migrations import migrate
 
@@ -212,7 +212,7 @@ def _fail(jobs: Iterable[_Job], error: Exception | None) -> None:
 def _lock(folder: Path) -> int:
     """Make the state folder where there is none, and keep other daemons out until this descriptor is closed."""
     try:
-        folders.private(folder)
+        file_modes.private(folder)
         folder.chmod(0o700)
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:

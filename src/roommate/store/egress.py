@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
+from roommate.domain import AgentUsage, Destination, RoomId, Usage, UserId
 from roommate.store.database import Database, Work
-from roommate.words import AgentUsage, Destination, RoomId, Usage, UserId
 
 
 class Egress:

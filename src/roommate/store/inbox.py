@@ -7,12 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TypeVar
 
-from roommate.store import audit, outbox, own_messages, upgrades
-from roommate.store.claim import take
-from roommate.store.codec import MESSAGE, decode, encode, tag
-from roommate.store.database import Database, Work
-from roommate.store.forgotten import is_known
-from roommate.words import (
+from roommate.domain import (
     ANSWERS,
     Account,
     Answered,
@@ -28,6 +23,11 @@ from roommate.words import (
     Tombstone,
     UserId,
 )
+from roommate.store import audit, outbox, restore_reconcile, room_upgrades
+from roommate.store.codec import MESSAGE, decode, encode, tag
+from roommate.store.database import Database, Work
+from roommate.store.inbox_claim import take
+from roommate.store.seen_events import is_known
 
 T = TypeVar("T")
 
@@ -246,7 +246,7 @@ def _put(c: sqlite3.Connection, incoming: Incoming) -> None:
             query = f"SELECT seq FROM inbox WHERE {_IN_ITS_ROOM}"  # noqa: S608 — a text of ours
             if row := c.execute(query, (target, incoming.room_id)).fetchone():
                 take(c, row[0])
-                upgrades.forget(c, incoming.room_id, target)
+                room_upgrades.forget(c, incoming.room_id, target)
         case Edit(target, text):
             row = c.execute(
                 f"SELECT body FROM inbox WHERE {_IN_ITS_ROOM} AND sender=? AND state!='done' AND kind='{MESSAGE}'",  # noqa: S608
@@ -258,7 +258,7 @@ def _put(c: sqlite3.Connection, incoming: Incoming) -> None:
                 # New again, for it may be a command now, which does not wait.
                 c.execute("UPDATE inbox SET body=?, state='new' WHERE event_id=?", (encode(new), target))
         case Answered() as own:
-            own_messages.hear(c, incoming, own)
+            restore_reconcile.hear(c, incoming, own)
         case _ if is_known(c, incoming.event_id):
             pass
         case what:
@@ -268,4 +268,4 @@ def _put(c: sqlite3.Connection, incoming: Incoming) -> None:
                 (incoming.event_id, incoming.room_id, incoming.sender, incoming.sent_at, tag(what), encode(what)),
             ).rowcount
             if isinstance(what, Tombstone) and not known:
-                upgrades.note(c, incoming.room_id, what.new, incoming.event_id, incoming.sender)
+                room_upgrades.note(c, incoming.room_id, what.new, incoming.event_id, incoming.sender)

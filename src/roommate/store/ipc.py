@@ -7,10 +7,10 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from roommate.domain import Draft, HookEvent, HookKind, RoomId
 from roommate.store import outbox
 from roommate.store.codec import HOOK, decode, encode
 from roommate.store.database import Database, Work
-from roommate.words import Draft, HookEvent, HookKind, RoomId
 
 log = logging.getLogger(__name__)
 

@@ -255,7 +255,7 @@ STEPS = (
     CREATE INDEX cards_pending ON cards (room_id) WHERE pending;
     """,
     """
-    CREATE TABLE known (                         -- events whose rows are forgotten, see store/forgotten.py
+    CREATE TABLE known (                         -- events whose rows are forgotten, see store/seen_events.py
         event INTEGER PRIMARY KEY,               -- of the event's id, the first eight bytes of its SHA-256
         ours INTEGER NOT NULL                    -- the bot has said it
     );

@@ -8,9 +8,9 @@ import secrets
 import sqlite3
 from collections.abc import Iterable, Sequence
 
-from roommate.store import choices, forgotten
+from roommate.domain import Draft, EventId, Outgoing, Rank, RoomId
+from roommate.store import card_reactions, seen_events
 from roommate.store.database import Database
-from roommate.words import Draft, EventId, Outgoing, Rank, RoomId
 
 
 class Outbox:
@@ -91,7 +91,7 @@ class Outbox:
             c.execute(
                 "UPDATE outbox SET state='sent', event_id=?, content='{}', upload=NULL WHERE id=?", (event_id, row)
             )
-            insert(c, choices.put_up(c, row, EventId(event_id)))
+            insert(c, card_reactions.put_up(c, row, EventId(event_id)))
 
         await self._db.run(work)
         self._settled(row)
@@ -116,7 +116,7 @@ class Outbox:
 def is_ours(c: sqlite3.Connection, event_id: EventId) -> bool:
     """Did the daemon send this event, however long ago?"""
     row = c.execute("SELECT 1 FROM outbox WHERE event_id=?", (event_id,)).fetchone()
-    return row is not None or forgotten.is_ours(c, event_id)
+    return row is not None or seen_events.is_ours(c, event_id)
 
 
 def insert(c: sqlite3.Connection, drafts: Iterable[Draft]) -> list[int]:

@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from roommate.domain import RoomId
 from roommate.store.database import Database, Work
-from roommate.words import RoomId
 
 
 @dataclass(frozen=True, slots=True)

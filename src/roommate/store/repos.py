@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from roommate.domain import RoomId, UserId
 from roommate.store.database import Database, Work
-from roommate.words import RoomId, UserId
 
 
 class Repos:

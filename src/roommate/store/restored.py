@@ -6,9 +6,9 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from roommate.domain import Draft, RoomId
 from roommate.store import outbox
 from roommate.store.database import Database
-from roommate.words import Draft, RoomId
 
 
 @dataclass(frozen=True, slots=True)

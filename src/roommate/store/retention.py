@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from roommate.errors import StateError
 from roommate.store.database import Database
-from roommate.store.forgotten import remember
+from roommate.store.seen_events import remember
 from roommate.store.turns import MOST_TURNS
 
 log = logging.getLogger(__name__)

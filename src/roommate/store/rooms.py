@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from roommate.domain import RoomId
 from roommate.errors import NotFound
 from roommate.store.database import Database, Work
-from roommate.words import RoomId
 
 
 @dataclass(frozen=True, slots=True)

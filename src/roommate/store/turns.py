@@ -7,12 +7,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from roommate.domain import NO_USAGE, Answer, Deed, Draft, EventId, Prompt, RoomId, Step, Stop, Unknown, Usage, UserId
 from roommate.store import audit, outbox
-from roommate.store.claim import take
 from roommate.store.codec import PROMPT, decode, encode, tag
 from roommate.store.database import Database, Work
-from roommate.store.own_messages import adopted
-from roommate.words import NO_USAGE, Answer, Deed, Draft, EventId, Prompt, RoomId, Step, Stop, Unknown, Usage, UserId
+from roommate.store.inbox_claim import take
+from roommate.store.restore_reconcile import adopted
 
 MOST_TURNS = 200
 

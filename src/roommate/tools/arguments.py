@@ -9,8 +9,8 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
+from roommate.domain import JsonObject, ToolSpec
 from roommate.errors import ToolError
-from roommate.words import JsonObject, ToolSpec
 
 
 class Arguments(BaseModel):

@@ -8,14 +8,14 @@ from typing import Annotated
 
 from pydantic import Field
 
+from roommate.domain import Exit, Job
 from roommate.ports import Hand
 from roommate.tools.arguments import Arguments, Command, Seconds, Text
 from roommate.tools.bounded import Excerpt
 from roommate.tools.live_output import watched
 from roommate.tools.outcome import Outcome
-from roommate.tools.plain_text import shown
+from roommate.tools.sanitized_text import shown
 from roommate.tools.tool import Call, tool
-from roommate.words import Exit, Job
 
 WORKSPACE = "/workspace"
 FIRST_LOOK = 0.5

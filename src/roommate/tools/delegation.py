@@ -11,7 +11,7 @@ from roommate.ports import Agents
 from roommate.tools.arguments import Arguments, Text
 from roommate.tools.bounded import Bounded
 from roommate.tools.outcome import Outcome
-from roommate.tools.plain_text import shown
+from roommate.tools.sanitized_text import shown
 from roommate.tools.tool import Call, Tool, TurnPorts, tool
 
 

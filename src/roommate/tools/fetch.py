@@ -10,7 +10,7 @@ from roommate.errors import ToolError
 from roommate.tools.arguments import Arguments, Text
 from roommate.tools.bounded import Bounded
 from roommate.tools.outcome import Outcome
-from roommate.tools.plain_text import shown
+from roommate.tools.sanitized_text import shown
 from roommate.tools.tool import Call, tool
 
 SECONDS = 100.0

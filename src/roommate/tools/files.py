@@ -6,14 +6,14 @@ from typing import Annotated
 
 from pydantic import Field
 
+from roommate.domain import DirEntry
 from roommate.errors import ToolError
 from roommate.tools.arguments import Arguments, Text
 from roommate.tools.edit import replace_once
-from roommate.tools.globs import rooted
+from roommate.tools.glob_patterns import rooted
 from roommate.tools.outcome import Outcome, counted, size
-from roommate.tools.plain_text import is_binary, plain, start_of_binary
+from roommate.tools.sanitized_text import is_binary, plain, start_of_binary
 from roommate.tools.tool import Call, tool
-from roommate.words import DirEntry
 
 SLICE = 1 << 20
 LONGEST_READ = 256 << 20

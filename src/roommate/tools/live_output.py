@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from roommate.domain import ToolOutput
 from roommate.ports import Emit, Take
 from roommate.tools.bounded import Bounded
-from roommate.tools.plain_text import plain
+from roommate.tools.sanitized_text import plain
 from roommate.tools.tool import Call
-from roommate.words import ToolOutput
 
 EVERY = 0.1
 """Seconds between two events."""

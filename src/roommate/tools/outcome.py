@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from roommate.words import Picture
+from roommate.domain import Picture
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from roommate.domain import DirEntry
 from roommate.errors import ToolError
 from roommate.ports import Hand
-from roommate.words import DirEntry
 
 PYTHON = ("pyproject.toml", "pytest.ini", "tox.ini", "setup.cfg", "setup.py", "requirements.txt", "conftest.py")
 TEST_FILES = ("test_*.py", "*_test.py")

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from roommate.domain import ToolCall, ToolResult, ToolSpec
 from roommate.errors import SandboxError, ToolError
 from roommate.ports import Emit, Hand
 from roommate.tools import (
@@ -19,14 +20,13 @@ from roommate.tools import (
     screenshot,
     search,
     send_file,
-    shell,
+    shell_tool,
     testing,
 )
 from roommate.tools.arguments import loaded, short
 from roommate.tools.outcome import Outcome
-from roommate.tools.plain_text import plain
+from roommate.tools.sanitized_text import plain
 from roommate.tools.tool import Call, Source, Tool, TurnPorts
-from roommate.words import ToolCall, ToolResult, ToolSpec
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ LONGEST_TITLE = 120
 
 SOURCES: tuple[Source, ...] = (
     commands.TOOLS,
-    shell.TOOLS,
+    shell_tool.TOOLS,
     files.TOOLS,
     search.TOOLS,
     testing.TOOLS,

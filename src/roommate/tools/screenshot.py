@@ -11,16 +11,16 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, Field, ValidationError
 
+from roommate.domain import Picture
 from roommate.errors import ToolError
 from roommate.ports import Hand
 from roommate.tools.arguments import Arguments, Text
 from roommate.tools.bounded import Bounded
+from roommate.tools.image_headers import measure
 from roommate.tools.outcome import Outcome, counted
-from roommate.tools.pictures import measure
-from roommate.tools.plain_text import plain
+from roommate.tools.sanitized_text import plain
 from roommate.tools.send_file import described, whole
 from roommate.tools.tool import Call, tool
-from roommate.words import Picture
 
 FOLDER = ".roommate/screenshots"
 SECONDS = 130.0

@@ -13,9 +13,9 @@ from roommate.tools.arguments import Arguments, Text
 from roommate.tools.bounded import Bounded
 from roommate.tools.commands import WORKSPACE, ending
 from roommate.tools.files import LONGEST_LINE
-from roommate.tools.globs import braces, rooted
+from roommate.tools.glob_patterns import braces, rooted
 from roommate.tools.outcome import Outcome, counted
-from roommate.tools.plain_text import plain
+from roommate.tools.sanitized_text import plain
 from roommate.tools.tool import Call, tool
 
 SECONDS = 60.0

@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 
 from pydantic import Field
 
+from roommate.domain import Exit
 from roommate.errors import ToolError
 from roommate.ports import Hand
 from roommate.tools import project_tests, reports
@@ -20,11 +21,10 @@ from roommate.tools.bounded import Bounded
 from roommate.tools.commands import WORKSPACE, ending
 from roommate.tools.live_output import LiveOutput
 from roommate.tools.outcome import Outcome, counted
-from roommate.tools.plain_text import plain, shown
 from roommate.tools.project_tests import PYTEST, RUFF, UNITTESTS, Suite
 from roommate.tools.reports import Failure, Finding, Report
+from roommate.tools.sanitized_text import plain, shown
 from roommate.tools.tool import Call, tool
-from roommate.words import Exit
 
 QUIET = {"CI": "true", "NO_COLOR": "1", "FORCE_COLOR": "0"}
 """No watching for changes, no colours."""

@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from roommate.domain import JsonObject, ToolSpec
 from roommate.ports import Agents, Emit, Hand, Proposals, Share
 from roommate.tools.arguments import Arguments, schema, validated
 from roommate.tools.outcome import Outcome
-from roommate.words import JsonObject, ToolSpec
 
 Asked = TypeVar("Asked")
 Redeploy = Callable[[str, str], Awaitable[str]]

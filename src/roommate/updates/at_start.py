@@ -10,10 +10,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from roommate.domain import Update, UpdateStep
 from roommate.errors import UpdateError
 from roommate.updates.journal import Journal
 from roommate.updates.releases import Install, Release
-from roommate.words import Update, UpdateStep
 
 log = logging.getLogger(__name__)
 

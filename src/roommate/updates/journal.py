@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from roommate.domain import StepTaken, Update, UpdateStep
 from roommate.errors import StateError, UpdateError
 from roommate.updates import durable_files
-from roommate.words import StepTaken, Update, UpdateStep
 
 FILE, _WORD = "update.json", "update.trial"
 _HELD, _WRITING = "update.held", "update.lock"

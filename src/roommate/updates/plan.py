@@ -6,13 +6,13 @@ import time
 from collections.abc import Sequence
 
 from roommate.config import Settings
+from roommate.domain import RoomId, Update, UpdateStep
 from roommate.errors import UpdateError
 from roommate.updates import daemons
 from roommate.updates.journal import Journal
 from roommate.updates.release_notes import CHANGELOG, EXAMPLE, Notes, notes
 from roommate.updates.releases import SHORT, Install
 from roommate.updates.repository import Repository, Way
-from roommate.words import RoomId, Update, UpdateStep
 
 _ROLLBACK = "rollback"
 

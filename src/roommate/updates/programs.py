@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from roommate.child_process import tied
+from roommate.die_with_parent import tied
 from roommate.errors import UpdateError
 
 LONGEST_LINE = 300

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from roommate.child_process import tied
+from roommate.die_with_parent import tied
 from roommate.errors import UpdateError
 from roommate.updates.programs import run
 

@@ -6,12 +6,12 @@ import signal
 import time
 from collections.abc import Callable
 
+from roommate.domain import Update, UpdateStep
 from roommate.errors import UpdateError
 from roommate.updates import build, daemons
 from roommate.updates.journal import Journal
 from roommate.updates.releases import Install, Release
 from roommate.updates.repository import Repository
-from roommate.words import Update, UpdateStep
 
 CLOSE_SECONDS = 15.0
 """How long the old daemon may take to close and hand over."""

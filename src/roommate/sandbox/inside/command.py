@@ -12,9 +12,9 @@ import signal
 import time
 
 from roommate.sandbox.inside.frames import CHUNK
-from roommate.sandbox.inside.kill_all import GRACE
+from roommate.sandbox.inside.kill_tree import GRACE
+from roommate.sandbox.inside.output_reader import Reader
 from roommate.sandbox.inside.process_family import MARK, Family, process
-from roommate.sandbox.inside.reader import Reader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

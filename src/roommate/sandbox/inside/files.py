@@ -11,9 +11,9 @@ import os
 import stat
 import time
 
-from roommate.sandbox.inside.calls import Call, Outflow
 from roommate.sandbox.inside.command import Refusal, explain
 from roommate.sandbox.inside.globs import Glob
+from roommate.sandbox.inside.run_call import Call, Outflow
 from roommate.sandbox.inside.shortage import shortages
 
 TYPE_CHECKING = False

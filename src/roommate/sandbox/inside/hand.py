@@ -10,9 +10,10 @@ import os
 import signal
 import sys
 
-from roommate.sandbox.inside.calls import Call, Run
 from roommate.sandbox.inside.cgroup import OomKills
 from roommate.sandbox.inside.command import IGNORED, UNATTENDED, Command, Refusal, explain
+from roommate.sandbox.inside.command_queue import Queue
+from roommate.sandbox.inside.daemon_connection import Stream
 from roommate.sandbox.inside.event_loop import Loop
 from roommate.sandbox.inside.files import List, Read, Write
 from roommate.sandbox.inside.frames import (
@@ -29,11 +30,10 @@ from roommate.sandbox.inside.frames import (
     port_of,
 )
 from roommate.sandbox.inside.jobs import Jobs
-from roommate.sandbox.inside.kill_all import Kills
+from roommate.sandbox.inside.kill_tree import Kills
 from roommate.sandbox.inside.output_files import Place
-from roommate.sandbox.inside.queue import Queue
+from roommate.sandbox.inside.run_call import Call, Run
 from roommate.sandbox.inside.shell import Shells
-from roommate.sandbox.inside.stream import Stream
 from roommate.sandbox.inside.tunnels import Tunnel, Tunnels
 
 TYPE_CHECKING = False

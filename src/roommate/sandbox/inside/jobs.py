@@ -8,19 +8,19 @@ from __future__ import annotations
 import os
 import time
 
-from roommate.sandbox.inside.calls import SHELL
 from roommate.sandbox.inside.command import Command, Refusal, explain
 from roommate.sandbox.inside.frames import CHUNK
 from roommate.sandbox.inside.job_notes import Note, Notes
 from roommate.sandbox.inside.output_files import Record
 from roommate.sandbox.inside.process_family import process
+from roommate.sandbox.inside.run_call import SHELL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from roommate.sandbox.inside.calls import Call
     from roommate.sandbox.inside.hand import Hand
+    from roommate.sandbox.inside.run_call import Call
 
 LOG_CAP = 64 << 20
 STOP_GRACE = 2.0

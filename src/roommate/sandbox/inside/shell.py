@@ -10,9 +10,9 @@ from __future__ import annotations
 import signal
 import time
 
-from roommate.sandbox.inside.calls import SHELL, Call
 from roommate.sandbox.inside.command import Refusal
 from roommate.sandbox.inside.frames import CHUNK
+from roommate.sandbox.inside.run_call import SHELL, Call
 from roommate.sandbox.inside.spill import Spill
 from roommate.sandbox.inside.terminal import Terminal
 

@@ -8,9 +8,9 @@ import select
 import socket
 from collections import deque
 
-from roommate.sandbox.inside.calls import Call
-from roommate.sandbox.inside.connection_owner import command_of
 from roommate.sandbox.inside.frames import CHUNK, COST, END, OPEN, TUNNEL, TUNNELS, WINDOW, port_bytes
+from roommate.sandbox.inside.run_call import Call
+from roommate.sandbox.inside.socket_process import command_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

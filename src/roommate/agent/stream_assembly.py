@@ -1,0 +1,110 @@
+"""Puts a streamed reply together from its pieces, whatever the provider does to them. Pure."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection
+
+from roommate.agent.openai_messages import as_object, clean
+from roommate.domain import ToolCall
+
+CUT_OFF = {
+    "length": "\n\n(The model reached the longest reply that its provider lets it write: this is cut off here.)",
+    "content_filter": "\n\n(The provider's content filter ended the reply here.)",
+}
+"""What a reply says at its end when its finish reason is one of these."""
+
+
+class _Slot:
+    """One call in the making."""
+
+    def __init__(self, index: int | None) -> None:
+        self.index = index
+        self.id = ""
+        self.name = ""
+        self.arguments = ""
+
+    @property
+    def whole(self) -> bool:
+        """True once the arguments are a JSON object: nothing can follow."""
+        return self.arguments.rstrip().endswith("}") and as_object(self.arguments) is not None
+
+
+class Assembly:
+    """One reply. `names` are the tools that the model was given: they tell a piece of a name from the whole name."""
+
+    def __init__(self, names: Collection[str]) -> None:
+        self._names = frozenset(names)
+        self._said: list[str] = []
+        self._half = ""
+        self._slots: list[_Slot] = []
+
+    @property
+    def text(self) -> str:
+        return "".join(self._said)
+
+    @property
+    def empty(self) -> bool:
+        return not self._slots and not self.text.strip()
+
+    def say(self, piece: str) -> str:
+        """Take a piece of text; returns what can be shown of it now (half an emoji waits for its other half)."""
+        piece = self._half + piece
+        self._half = ""
+        if piece and "\ud800" <= piece[-1] <= "\udbff":
+            piece, self._half = piece[:-1], piece[-1]
+        piece = clean(piece)
+        self._said.append(piece)
+        return piece
+
+    def call(self, index: int | None, call_id: str, name: str, arguments: str) -> None:
+        """Take a piece of a tool call; what a piece does not say is empty."""
+        slot = self._slot(index, call_id, name, arguments)
+        slot.id = slot.id or call_id
+        slot.name = self._longer(slot.name, name)
+        if not (arguments == slot.arguments and slot.whole):  # some send the whole once more at the end
+            slot.arguments += arguments
+
+    def calls(self, taken: Collection[str]) -> tuple[ToolCall, ...]:
+        """The calls in the order in which they began. Ids are unique among them and the `taken` ones of the history."""
+        seen = set(taken)
+        calls: list[ToolCall] = []
+        for slot in self._slots:
+            if slot.name or slot.arguments.strip():
+                call_id = clean(slot.id)
+                while not call_id or call_id in seen:
+                    call_id = f"call_{uuid.uuid4().hex[:24]}"
+                seen.add(call_id)
+                calls.append(ToolCall(call_id, self._known(clean(slot.name)), clean(slot.arguments)))
+        return tuple(calls)
+
+    def _slot(self, index: int | None, call_id: str, name: str, arguments: str) -> _Slot:
+        """The call that a piece belongs to.
+
+        The index decides, but some providers leave it out or always send 0: then another id begins another call, and
+        without ids a name does that comes when the call before it is whole.
+        """
+        same = next((slot for slot in reversed(self._slots) if slot.index == index), None)
+        if same is None and call_id and not name:
+            same = next((slot for slot in self._slots if slot.id == call_id), None)
+        if (
+            same is None
+            or (call_id and same.id and call_id != same.id)
+            or (name and name != same.name and {name, same.name} <= self._names)
+            or (name and (arguments or name != same.name) and same.whole)
+        ):
+            same = _Slot(index)
+            self._slots.append(same)
+        return same
+
+    def _longer(self, name: str, piece: str) -> str:
+        """A name after one more piece: most send it once, some in parts, some whole with every piece."""
+        joined = name + piece
+        if any(known.startswith(joined) for known in self._names):
+            return joined
+        return name if piece == name or name in self._names else joined
+
+    def _known(self, name: str) -> str:
+        """The tool that is meant: some models write ``default_api.run_command`` or ``functions.run_command:0``."""
+        bare = name.rpartition(".")[2].partition(":")[0].strip()
+        return bare if name not in self._names and bare in self._names else name

@@ -1,0 +1,180 @@
+"""The coding agents of one room: who takes a task, in which session, and what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from roommate.coding_agents.agent_clis import PLANS, Plan
+from roommate.coding_agents.lines import Lines
+from roommate.coding_agents.run_recorder import Account
+from roommate.coding_agents.task_prompt import brief
+from roommate.domain import IN_TURN, AgentReport, Exit, RoomId
+from roommate.errors import ToolError
+from roommate.ports import AgentLog, Emit, Hand
+
+NAMES = 1000
+"""Bytes of the names of programs that are there."""
+LONGEST_TASK = 100_000
+"""Bytes: Linux takes 128 KiB as one argument of a program."""
+FOLDER = ".roommate/agents"
+"""In the workspace: transcripts, and what the agents complain about on stderr."""
+
+ROLE = "ROOMMATE_ROLE"
+"""In its environment: the hooks keep one that is to look only from changing files."""
+
+_START = """\
+mkdir -p "${0%/*}" && { [ -e .roommate/.gitignore ] || echo '*' >.roommate/.gitignore; } && exec "$@" 2>"$0"
+"""
+"""Keeps stderr out of the event stream; its first argument is the file that takes it."""
+_WHICH = 'for program; do command -v "$program" >/dev/null && echo "$program"; done; true'
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What an operator has set: the providers that there is a key for, whom to ask first in a role, which models."""
+
+    keyed: Collection[str]
+    preferred: Mapping[str, Sequence[str]]
+    """By role."""
+    models: Mapping[str, str]
+    """By agent."""
+    seconds: float
+    """Longest that one run may take."""
+
+
+class RoomAgents:
+    """Implements ports.Agents for one turn. Runs of one agent come after each other, since they go on with one session:
+    that of the conversation, so that other turns of the room may ask the same agent meanwhile."""
+
+    def __init__(self, room_id: RoomId, choice: Choice, log: AgentLog, conversation: int = 0, turn: int = 0) -> None:
+        """Without a turn it says who is there."""
+        self._room_id, self._choice, self._log = room_id, choice, log
+        self._conversation, self._turn = conversation, turn
+        self._turns = {name: asyncio.Lock() for name in PLANS}
+
+    @property
+    def names(self) -> Sequence[str]:
+        return [name for name, plan in PLANS.items() if plan.provider in self._choice.keyed]
+
+    async def work(self, role: str, task: str, agent: str, *, hand: Hand, call_id: str, emit: Emit) -> AgentReport:
+        """See ports.Agents."""
+        if len(task.encode("utf-8", "replace")) > LONGEST_TASK:
+            raise ToolError(f"the task is longer than {LONGEST_TASK} bytes: put the long part into a file and name it")
+        plan, passed_over = await self._take(role, agent, hand)
+        async with self._turns[plan.name]:
+            report = await self._work(plan, role, brief(role, task), hand, call_id, emit)
+        if not passed_over:
+            return report
+        text = f"{report.text}\n\n[{'; '.join(passed_over)}: {plan.name} did it]"
+        return AgentReport(report.agent, report.ok, text, report.how, report.transcript)
+
+    async def missing(self, hand: Hand) -> dict[str, str]:
+        """Why not, of each agent that cannot be asked."""
+        there = b""
+
+        def take(piece: bytes) -> None:
+            nonlocal there
+            there = (there + piece)[:NAMES]
+
+        programs = [plan.program for plan in PLANS.values()]
+        await hand.run(["sh", "-c", _WHICH, "sh", *programs], timeout=20, on_output=take)
+        installed = there.decode("utf-8", "replace").split()
+        why = {}
+        for plan in PLANS.values():
+            if plan.program not in installed:
+                why[plan.name] = f"{plan.name} is not installed in the room's image"
+            elif plan.provider not in self._choice.keyed:
+                why[plan.name] = f"{plan.name} has no key: an operator sets {plan.provider.upper()}_API_KEY"
+        return why
+
+    async def _take(self, role: str, agent: str, hand: Hand) -> tuple[Plan, list[str]]:
+        """Who does it, and why those before did not."""
+        if agent and agent not in PLANS:
+            raise ToolError(f"there is no agent {agent[:40]!r}; there are {', '.join(PLANS)}")
+        wanted = (agent,) if agent else await self._preferred(role)
+        missing = await self.missing(hand)
+        passed_over: list[str] = []
+        for name in wanted:
+            if name not in missing:
+                return PLANS[name], passed_over
+            passed_over.append(missing[name])
+        raise ToolError("; ".join(passed_over) + ". Do it with your own tools, and say so")
+
+    async def _preferred(self, role: str) -> Sequence[str]:
+        """First the room's or the operator's, then whoever is there."""
+        role = "implement" if role == "ask" else "plan" if role == "review" else role
+        chosen = await self._log.preferred(self._room_id, role) or self._choice.preferred[role]
+        return list(dict.fromkeys([*chosen, *self.names])) or list(PLANS)
+
+    async def _work(self, plan: Plan, role: str, prompt: str, hand: Hand, call_id: str, emit: Emit) -> AgentReport:
+        session = await self._log.session(self._conversation, plan.name)
+        account = Account(call_id, emit)
+        ended = await self._run(plan, role, prompt, session, hand, account)
+        if session and not account.session and not ended.timed_out and ended.code != 0:
+            account = Account(call_id, emit)  # it does not know the session: its files are gone, most likely
+            ended = await self._run(plan, role, prompt, "", hand, account)
+        if account.session and account.session != session:
+            await self._log.keep_session(self._conversation, plan.name, account.session)
+        wrong = await _wrong(plan, account, ended, hand, self._errors(plan))
+        transcript = f"{FOLDER}/{time.strftime('%Y%m%d-%H%M%S')}-{self._turn}-{plan.name}.md"
+        content = f"# {plan.title}\n\n{prompt}\n{account.transcript}".encode("utf-8", "replace")
+        try:
+            await hand.write(transcript, content)
+        except ToolError as error:  # a full disk, most likely: what it says in the end counts still
+            wrong = f"{wrong}\n\nIts transcript could not be kept: {error}".strip()
+        text = "\n\n".join(part for part in (account.answer, wrong) if part) or "(it said nothing)"
+        if account.changed:
+            text += f"\n\n[files written: {', '.join(list(account.changed)[:50])}]"
+        return AgentReport(plan.name, not wrong, text, _how(plan, account, ended), transcript)
+
+    async def _run(self, plan: Plan, role: str, prompt: str, session: str, hand: Hand, account: Account) -> Exit:
+        model = self._choice.models.get(plan.name, plan.model)
+        lines = Lines()
+
+        def take(piece: bytes) -> None:
+            for line in lines.feed(piece):
+                for event in plan.read(line):
+                    account.take(event)
+
+        command = plan.command(prompt, model, session)
+        ended = await hand.run(
+            ["sh", "-c", _START, self._errors(plan), *command],
+            env={**plan.environment_of(model), ROLE: role, IN_TURN: f"{self._turn}"},
+            timeout=self._choice.seconds,
+            on_output=take,
+        )
+        for line in lines.end():
+            for event in plan.read(line):
+                account.take(event)
+        return ended
+
+    def _errors(self, plan: Plan) -> str:
+        """The file of what it says on stderr: no other run writes there meanwhile."""
+        return f"{FOLDER}/{plan.name}-{self._conversation}.stderr"
+
+
+async def _wrong(plan: Plan, account: Account, ended: Exit, hand: Hand, errors: str) -> str:
+    """What went wrong, in words; empty when nothing did."""
+    if ended.timed_out:
+        return f"{plan.name} was stopped after {ended.seconds:.0f} s; asked again it goes on where it was."
+    if ended.code == 0 and not account.error:
+        return ""
+    why = account.error or account.complaint
+    if not why:
+        size = (await hand.read(errors, limit=0)).size
+        content = (await hand.read(errors, max(0, size - 2000), 2000)).content
+        why = content.decode("utf-8", "replace").strip() or f"exit code {ended.code}"
+    return f"{plan.name} failed: {why}"
+
+
+def _how(plan: Plan, account: Account, ended: Exit) -> str:
+    count = account.usage.input_tokens + account.usage.output_tokens
+    parts = [plan.name, f"{account.calls} call{'' if account.calls == 1 else 's'}", f"{ended.seconds:.1f} s"]
+    if account.changed:
+        parts.append(f"{len(account.changed)} file{'' if len(account.changed) == 1 else 's'} written")
+    if count:
+        parts.append(f"{count:,} tokens".replace(",", "\u2009"))
+    return " · ".join(parts)

@@ -1,6 +1,0 @@
-"""A person's client: what `roommate chat`, `send` and the demo use to be in a room, over the client-server API."""
-
-from roommate.person.client import Client, login
-from roommate.person.timeline import Post, Reacted, Timeline
-
-__all__ = ["Client", "Post", "Reacted", "Timeline", "login"]
