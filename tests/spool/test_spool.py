@@ -216,7 +216,7 @@ async def test_a_flood_is_bounded_and_does_not_hold_up_another_room(
     await until(lambda: len(rooms.texts(ONE)) >= BURST)
     unread = [re.search(r"(\d+) hook files are deleted unread", record.message) for record in caplog.records]
     deleted = sum(int(found[1]) for found in unread if found)
-    assert 20_000 - MOST_WAITING - BURST <= deleted <= 20_000 - MOST_WAITING, "but for those that were read before"
+    assert deleted in range(20_000 - MOST_WAITING - 9, 20_000 - MOST_WAITING + 1), "but what was read as it was let go"
     assert len(rooms.texts(ONE)) <= BURST + 400, "the rest waits"
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from roommate.domain import Deed, DeedOutcome, RoomId
 from roommate.errors import StateError
-from roommate.store.database import Database, Work
+from roommate.store.database import Database
 
 log = logging.getLogger(__name__)
 
@@ -94,10 +94,6 @@ class Audit:
             except StateError as error:
                 log.error("%s", error)
             await asyncio.sleep(FORGET_EVERY)
-
-
-def recording(deed: Deed) -> Work[object]:
-    return lambda c: insert(c, [deed])
 
 
 def insert(c: sqlite3.Connection, deeds: Iterable[Deed], now: float | None = None) -> None:
