@@ -39,6 +39,11 @@ class LiveHand:
 
     async def start(self, largest_file: int | None = None) -> None:
         """`largest_file` bytes is the most that a file may have: beyond it writing fails, as on a full disk."""
+        await self.spawn(largest_file)
+        await self.host.connected(PATIENCE)
+
+    async def spawn(self, largest_file: int | None = None) -> None:
+        """As `start` does, and dials whoever listens at `socket`."""
 
         def limit() -> None:
             if largest_file is not None:
@@ -57,7 +62,6 @@ class LiveHand:
         )
         self.pid = process.pid
         self._process = process
-        await self.host.connected(PATIENCE)
 
     async def kill(self) -> None:
         if self._process.returncode is None:

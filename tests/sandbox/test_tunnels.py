@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import os
+import signal
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
 from roommate.sandbox.hand import HandHost
-from roommate.sandbox.inside.frames import COST, DATA, END, OPEN, RESULT, TUNNEL, TUNNELS, WINDOW, frame, port_bytes
+from roommate.sandbox.inside.frames import (
+    COST,
+    DATA,
+    END,
+    LISTEN,
+    OPEN,
+    RESULT,
+    TUNNEL,
+    TUNNELS,
+    WINDOW,
+    Frames,
+    credit,
+    frame,
+    port_bytes,
+)
 from roommate.sandbox.tunnel import Tunnel
 from tests.live_hand import LiveHand, live_hand
 from tests.patience import PATIENCE, until
@@ -183,6 +200,51 @@ async def test_a_slow_reader_holds_back_its_own_tunnel_only(hand: LiveHand, port
     assert (await hand.host.run(["true"])).code == 0
     writer.transport.abort()
     blocked.set()
+
+
+def heard(daemon: socket.socket) -> Iterator[tuple[int, int, bytearray]]:
+    frames = Frames()
+    while piece := daemon.recv(1 << 16):
+        yield from frames.feed(piece)
+
+
+async def still(pid: int) -> None:
+    """Until it has done all there is to do."""
+    before = ""
+    while before != (now := Path(f"/proc/{pid}/schedstat").read_text()):
+        before = now
+        await asyncio.sleep(0.2)
+
+
+async def test_nobody_is_closed_because_the_line_is_full(port: int) -> None:
+    """Two things come at once: credit for a connection, which has to wait with it, and its first bytes."""
+    hand = LiveHand()
+    try:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(hand.socket))
+            listener.listen()
+            await hand.spawn()
+            daemon, _ = await asyncio.to_thread(listener.accept)
+        with daemon:
+            daemon.settimeout(PATIENCE)
+            daemon.sendall(frame(LISTEN, 0, port_bytes(port)))
+            _, quiet = await connect(port)
+            frames = heard(daemon)
+            [opened] = [number for kind, number, _ in itertools.islice(frames, 2) if kind == OPEN]
+            many = [await connect(port) for _ in range(10)]
+            for _, writer in many:
+                writer.write(bytes(WINDOW))
+            await still(hand.pid)
+            os.kill(hand.pid, signal.SIGSTOP)
+            await until(lambda: ") T " in Path(f"/proc/{hand.pid}/stat").read_text())
+            daemon.sendall(credit(opened, 1))
+            quiet.write(b"hello")
+            await quiet.drain()
+            os.kill(hand.pid, signal.SIGCONT)
+            kind, _, payload = next(one for one in frames if one[1] == opened)
+            assert (kind, bytes(payload)) == (DATA, b"hello")
+    finally:
+        await hand.discard()
 
 
 async def test_who_goes_away_ends_the_tunnel(hand: LiveHand, port: int) -> None:

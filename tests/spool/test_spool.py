@@ -216,7 +216,8 @@ async def test_a_flood_is_bounded_and_does_not_hold_up_another_room(
     await until(lambda: len(rooms.texts(ONE)) >= BURST)
     unread = [re.search(r"(\d+) hook files are deleted unread", record.message) for record in caplog.records]
     deleted = sum(int(found[1]) for found in unread if found)
-    assert deleted in range(20_000 - MOST_WAITING - 9, 20_000 - MOST_WAITING + 1), "but what was read as it was let go"
+    # What the look that was under way as it was let go has read is not among them.
+    assert deleted in range(20_000 - MOST_WAITING - 400, 20_000 - MOST_WAITING + 1)
     assert len(rooms.texts(ONE)) <= BURST + 400, "the rest waits"
 
 

@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
 LONGEST_WAIT = 3600.0
 """Seconds; epoll takes no more than some weeks at once."""
+_NOTHING: tuple[int, Callable[[], None]] = (0, lambda: None)
 
 
 class Loop:
     def __init__(self, reap: Callable[[], object]) -> None:
         """`reap` is called when children may have ended."""
         self._poll = select.epoll()
-        self._watched: dict[int, Callable[[], None]] = {}
+        self._watched: dict[int, tuple[int, Callable[[], None]]] = {}
         self._timers: dict[Hashable, tuple[float, Callable[[], None]]] = {}
         self._soon: deque[Callable[[], None]] = deque()
         self._reap = reap
@@ -41,7 +42,7 @@ class Loop:
             self._poll.modify(fd, events)
         else:
             self._poll.register(fd, events)
-        self._watched[fd] = handler
+        self._watched[fd] = (events | select.EPOLLERR | select.EPOLLHUP, handler)
 
     def unwatch(self, fd: int) -> None:
         if self._watched.pop(fd, None):
@@ -64,8 +65,10 @@ class Loop:
             wait = 0
         elif self._timers:
             wait = min(wait, max(0, min(when for when, _ in self._timers.values()) - time.monotonic()))
-        for fd, _ in self._poll.poll(wait):
-            if handler := self._watched.get(fd):
+        for fd, ready in self._poll.poll(wait):
+            # What was found ready together may have become something else for those behind it, by those before it.
+            events, handler = self._watched.get(fd, _NOTHING)
+            if ready & events:
                 handler()
         now = time.monotonic()
         for key in [key for key, (when, _) in self._timers.items() if when <= now]:
