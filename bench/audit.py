@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.stage import Figure, Stage, figure
 from roommate.domain import Deed, EventId, Incoming, Message, Prompt, RoomId, RoomState, SyncBatch, UserId
-from roommate.redaction import Redaction
+from roommate.logs.redaction import Redaction
 from roommate.store import Database, Inbox, Turns, audit
 
 ROOM, ALICE = RoomId("!a-room-of-the-benchmark:example.org"), UserId("@alice:example.org")

@@ -12,12 +12,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from roommate.config import Settings
 from roommate.demo.homeserver import Synapse
 from roommate.domain import RoomId
 from roommate.from_settings import sandboxes_of
 from roommate.sandbox import image
 from roommate.sandbox.rooms import RoomSandboxes
+from roommate.settings.config import Settings
 from tests.harness import Daemon
 from tests.person import Person
 from tests.sandbox_image import NAME as IMAGE

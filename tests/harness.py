@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Self
 
-from roommate.config import Settings
+from roommate.settings.config import Settings
 from tests.nursery import Child, Nursery
 from tests.patience import OF_DAEMONS, PATIENCE
 from tests.person import Person, Shown

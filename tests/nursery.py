@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from roommate.agent.litellm_client import import_litellm
-from roommate.die_with_parent import tied
+from roommate.host.die_with_parent import tied
 
 _PR_SET_PDEATHSIG = 1
 _LOADED = ("daemon_process", "cli.app", "cli.auth", "cli.backup", "cli.chat_and_send", "cli.doctor", "cli.init")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from roommate import config
 from roommate.errors import ConfigError
+from roommate.settings import config
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from roommate.config import Settings
 from roommate.maintenance.env_file import OF_OTHERS
+from roommate.settings.config import Settings
 from roommate.tools import TurnPorts
 from roommate.tools.room_tools import offered
 from tests.patience import PATIENCE

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from roommate import file_modes
+from roommate.host import file_modes
 
 
 def test_who_replaces_a_file_at_the_same_time_does_no_harm(tmp_path: Path) -> None:

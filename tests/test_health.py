@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from roommate import storage_health
+from roommate.administration import storage_health
+from roommate.administration.storage_health import Health
 from roommate.errors import StateError, first
-from roommate.storage_health import Health
 from roommate.store import Database, Rooms
 from tests.patience import PATIENCE
 

@@ -14,33 +14,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "roommate"
 
 MIDDLE = frozenset(
-    {
-        "room_prompt",
-        "health_watch",
-        "doctor_checks",
-        "control_room",
-        "conversation",
-        "administration",
-        "doors",
-        "storage_health",
-        "turn_holds",
-        "hooks",
-        "house",
-        "invitations",
-        "live_message",
-        "command_handlers",
-        "from_settings",
-        "preconditions",
-        "questions",
-        "redeploy",
-        "retrying",
-        "room",
-        "running_turn",
-        "file_delivery",
-        "release_startup",
-        "typing_notice",
-        "room_upgrades",
-    }
+    {"administration", "doors", "from_settings", "hooks", "house", "redeploy", "release_startup", "rooms"}
 )
 """What is built of the packages, and what the daemon is built of."""
 
@@ -72,29 +46,11 @@ LAYERS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset({"matrix_login"}),
-    frozenset({"logs", "operator_program"}),
-    frozenset({"redaction"}),
+    frozenset({"logs"}),
     frozenset({"ports"}),
-    frozenset({"config"}),
-    frozenset(
-        {
-            "token_bucket",
-            "amounts",
-            "malloc_trim",
-            "domain",
-            "errors",
-            "die_with_parent",
-            "systemd",
-            "daemon_location",
-            "outbound_http",
-            "file_modes",
-            "trees",
-            "printable",
-            "question_limit",
-            "setting_values",
-            "__init__",
-        }
-    ),
+    frozenset({"settings"}),
+    frozenset({"host", "net", "text"}),
+    frozenset({"domain", "errors", "question_limit", "__init__"}),
 )
 """From the top. A module imports from lower layers, and within its layer only its `SIBLINGS`."""
 
@@ -105,7 +61,7 @@ SIBLINGS = (
 )
 
 OWNERS = {
-    "aiohttp": {"matrix", "user_client", "broker", "matrix_login", "outbound_http", "monitoring"},
+    "aiohttp": {"matrix", "user_client", "broker", "matrix_login", "net", "monitoring"},
     "litellm": {"agent"},
     "markdown_it": {"matrix"},
     "nh3": {"matrix"},
@@ -113,7 +69,7 @@ OWNERS = {
     "podman": {"sandbox"},
     "prometheus_client": {"monitoring"},
     "prompt_toolkit": {"cli"},
-    "pydantic_settings": {"config"},
+    "pydantic_settings": {"settings"},
     "rich": {"cli"},
     "segno": {"cli"},
     "sqlite3": {"store"},
@@ -122,7 +78,7 @@ OWNERS = {
     "watchfiles": {"spool"},
 }
 
-ENVIRONMENT = {"config", "daemon_location", "file_modes", "demo", "sandbox", "agent", "systemd"}
+ENVIRONMENT = {"settings", "host", "demo", "sandbox", "agent"}
 """Who may touch os.environ: the settings, who hands an environment to a process or to LiteLLM, and what systemd does to
 speak with us."""
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from roommate import config, logs
+from roommate import logs
+from roommate.settings import config
 
 log = logging.getLogger("roommate.test")
 

@@ -6,7 +6,7 @@ import asyncio
 import resource
 from pathlib import Path
 
-from roommate.malloc_trim import give_back
+from roommate.host.malloc_trim import give_back
 from tests.patience import until
 
 MIB = 1 << 20

@@ -12,9 +12,10 @@ import aiohttp
 import pytest
 import trustme
 
-from roommate import config, outbound_http
 from roommate.demo.homeserver import Synapse
 from roommate.errors import ConfigError
+from roommate.net import outbound_http
+from roommate.settings import config
 from tests.cli.test_commands import roommate
 from tests.conftest import PASSWORD, MakeDaemon, MakePerson
 from tests.front import Front

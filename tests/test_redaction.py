@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roommate.redaction import REMOVED, Redaction
+from roommate.logs.redaction import REMOVED, Redaction
 
 ORDINARY = [
     "ready after 0.1 s as @roommate:example.org",

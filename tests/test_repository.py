@@ -7,7 +7,7 @@ import subprocess
 import tomllib
 from pathlib import Path
 
-from roommate import config
+from roommate.settings import config
 
 ROOT = Path(__file__).parents[1]
 
@@ -19,7 +19,7 @@ def tracked() -> list[Path]:
 
 def test_the_example_of_the_settings_is_true() -> None:
     assert (ROOT / ".env.example").read_text() == config.example(), (
-        "write it anew: python -c 'from roommate.config import example as e; print(e(), end=\"\")' >.env.example"
+        "write it anew: python -c 'from roommate.settings import config; print(config.example(), end=\"\")' >.env.example"
     )
 
 

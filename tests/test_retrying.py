@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from roommate.errors import NotFound
-from roommate.retrying import to_the_end
+from roommate.rooms.retrying import to_the_end
 
 
 async def test_who_hangs_up_does_not_end_what_was_decided() -> None:

@@ -16,12 +16,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from roommate import config, preconditions
+from roommate.administration import preconditions
 from roommate.agent import model_names
-from roommate.config import Settings
 from roommate.errors import ConfigError
 from roommate.from_settings import choice_of, model_of, sandboxes_of, site_of
 from roommate.maintenance import env_file
+from roommate.settings import config
+from roommate.settings.config import Settings
 from tests.cli.test_commands import roommate
 from tests.cli.test_operating import found, run
 from tests.conftest import MakeDaemon, MakePerson

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from roommate.demo.instance import free_port
-from roommate.systemd import STALLED_SECONDS, Systemd
+from roommate.host.systemd import STALLED_SECONDS, Systemd
 from tests.cli.test_commands import roommate
 from tests.conftest import MakeDaemon
 from tests.patience import until

@@ -6,12 +6,12 @@ import signal
 import sys
 from pathlib import Path
 
-from roommate.die_with_parent import tied
+from roommate.host.die_with_parent import tied
 from tests.patience import PATIENCE
 
 PARENT = """
 import subprocess, sys, time
-from roommate.die_with_parent import tied
+from roommate.host.die_with_parent import tied
 child = subprocess.Popen(tied(["sleep", "60"]))
 print(child.pid, flush=True)
 time.sleep(60)

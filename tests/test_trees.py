@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from roommate import trees
-from roommate.trees import Step
+from roommate.host import trees
+from roommate.host.trees import Step
 
 OWNER = 1234567
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from roommate import config, daemon_location
+from roommate.host import daemon_location
+from roommate.settings import config
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from roommate.operations import Bound, Operation, operations_of
 
 if TYPE_CHECKING:  # who asks for help, or completes a word, needs none of it
     from roommate.house import House
-    from roommate.questions import Decide
+    from roommate.rooms.questions import Decide
 
 Feature = tuple[type, Callable[["House"], Any]]
 """Whose methods are operations, and what makes it in a daemon."""

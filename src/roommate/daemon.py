@@ -9,9 +9,11 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
-from roommate import __version__, logs, malloc_trim
+from roommate import __version__, logs
+from roommate.administration.health_watch import Alarm
 from roommate.administration.http_pages import routes
 from roommate.administration.lifecycle import Steering
+from roommate.administration.storage_health import Health
 from roommate.agent.litellm_model import LiteLLMModel
 from roommate.app import bound, deciders
 from roommate.broker import (
@@ -28,17 +30,15 @@ from roommate.broker import (
 from roommate.chat import texts
 from roommate.chat.commands import names_of
 from roommate.coding_agents import RoomAgents
-from roommate.config import Settings
 from roommate.control import NAME
 from roommate.control.server import Server
-from roommate.control_room import ControlRoom
 from roommate.domain import IN_TURN, Answered, Draft, HookEvent, RoomId, SyncBatch, Update
 from roommate.doors import command_line, socket
 from roommate.doors.socket import SocketDoor
 from roommate.errors import ControlError, TokenRevoked, Transient
-from roommate.file_delivery import TurnShare
 from roommate.from_settings import choice_of, model_of, sandboxes_of, site_of
-from roommate.health_watch import Alarm
+from roommate.host import malloc_trim
+from roommate.host.systemd import Systemd
 from roommate.house import House
 from roommate.logs import Logs
 from roommate.matrix import render
@@ -50,12 +50,15 @@ from roommate.monitoring.counting_ports import CountedModel, CountedTools, Count
 from roommate.monitoring.counts import Counts
 from roommate.operations import Operations
 from roommate.ports import Model
-from roommate.questions import Questions
 from roommate.redeploy import Redeploys
-from roommate.room import Room
+from roommate.rooms.control_room import ControlRoom
+from roommate.rooms.file_delivery import TurnShare
+from roommate.rooms.questions import Questions
+from roommate.rooms.room import Room
+from roommate.rooms.turn_holds import FLAG, Holds
 from roommate.sandbox.rooms import RoomSandboxes
+from roommate.settings.config import Settings
 from roommate.spool import Spool, flags, watch_flags
-from roommate.storage_health import Health
 from roommate.store import (
     Agents,
     AgentUsages,
@@ -75,9 +78,7 @@ from roommate.store import (
     Upgrades,
     Vitals,
 )
-from roommate.systemd import Systemd
 from roommate.tools import RoomTools, TurnPorts
-from roommate.turn_holds import FLAG, Holds
 from roommate.updates.at_start import confirmed
 from roommate.updates.journal import FILE, Journal
 from roommate.updates.releases import own

@@ -11,14 +11,15 @@ import os
 import signal
 import sys
 
-from roommate import errors, from_settings, preconditions, release_startup
-from roommate.config import Settings
+from roommate import errors, from_settings, release_startup
+from roommate.administration import preconditions
 from roommate.daemon import STOP_SECONDS, Daemon
 from roommate.domain import Update
 from roommate.errors import ConfigError, InUse, RoommateError, StateError, TokenRevoked
+from roommate.host.systemd import Systemd
 from roommate.logs import Logs
 from roommate.monitoring.alert_delivery import ENDED, LOGIN, STATE, Alerts
-from roommate.systemd import Systemd
+from roommate.settings.config import Settings
 from roommate.updates.daemons import RESTART
 from roommate.updates.journal import Journal
 

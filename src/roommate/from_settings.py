@@ -7,11 +7,11 @@ from roommate.agent.litellm_model import LiteLLMModel
 from roommate.agent.rehearsal_model import RehearsalModel
 from roommate.broker import Site
 from roommate.coding_agents import Choice
-from roommate.config import REHEARSAL, Settings, environment_of_others
 from roommate.monitoring.alert_delivery import Alerts
 from roommate.ports import Model
 from roommate.sandbox.container_spec import Limits
 from roommate.sandbox.rooms import RoomSandboxes
+from roommate.settings.config import REHEARSAL, Settings, environment_of_others
 from roommate.spool import Spool
 
 

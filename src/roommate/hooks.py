@@ -11,12 +11,12 @@ from roommate.domain import CardKind, Draft, HookEvent, HookKind, Question, Room
 from roommate.house import House
 from roommate.matrix import render
 from roommate.ports import Spools
-from roommate.printable import in_code, one_line
 from roommate.question_limit import QuestionLimit
-from roommate.questions import Decide
-from roommate.running_turn import RunningTurn
+from roommate.rooms.questions import Decide
+from roommate.rooms.running_turn import RunningTurn
 from roommate.store import Card, Heard, ipc
 from roommate.store.ipc import MOST_AT_ONCE
+from roommate.text.printable import in_code, one_line
 
 APPROVAL_SECONDS = 290
 """How long a card stands: the hook itself waits for 300 s."""

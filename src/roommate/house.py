@@ -8,16 +8,17 @@ from typing import Protocol
 
 from roommate.broker import Forge, Gate
 from roommate.coding_agents import RoomAgents
-from roommate.config import Settings
-from roommate.control_room import ControlRoom
 from roommate.domain import Deed, RoomId, UserId
 from roommate.errors import Refused, Transient
 from roommate.monitoring.counts import Counts
 from roommate.operations import Operations
 from roommate.ports import Doors, Model, Progress, Sandboxes, Spools, Tools, Window
-from roommate.questions import Questions
 from roommate.redeploy import Redeploys
-from roommate.retrying import patiently
+from roommate.rooms.control_room import ControlRoom
+from roommate.rooms.questions import Questions
+from roommate.rooms.retrying import patiently
+from roommate.rooms.turn_holds import Holds
+from roommate.settings.config import Settings
 from roommate.store import (
     Agents,
     AgentUsages,
@@ -36,7 +37,6 @@ from roommate.store import (
     Vitals,
     Work,
 )
-from roommate.turn_holds import Holds
 
 AWAY_SECONDS = 60
 """Without an answer to a sync it is our own homeserver that is away."""

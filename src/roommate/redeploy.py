@@ -12,8 +12,6 @@ from functools import partial
 
 from roommate import __version__
 from roommate.chat import texts, update_texts
-from roommate.config import Settings
-from roommate.control_room import ControlRoom
 from roommate.domain import (
     DAEMON,
     CardKind,
@@ -30,7 +28,9 @@ from roommate.domain import (
 from roommate.errors import RoommateError, StateError, UpdateError
 from roommate.matrix import render
 from roommate.ports import Progress
-from roommate.questions import Questions
+from roommate.rooms.control_room import ControlRoom
+from roommate.rooms.questions import Questions
+from roommate.settings.config import Settings
 from roommate.store import Audit, Card, Outbox
 from roommate.updates import daemons, plan
 from roommate.updates.journal import Journal

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from roommate.config import Settings
 from roommate.domain import Update
+from roommate.settings.config import Settings
 from roommate.store import copy, locked, put_back
 from roommate.updates import at_start
 from roommate.updates.journal import Journal

@@ -13,7 +13,7 @@ from roommate.chat.hook_card import RISKS, SHOWN, WHOLE, hook_card
 from roommate.chat.texts import ALWAYS, NO, YES
 from roommate.domain import HookEvent, HookKind
 from roommate.matrix import render
-from roommate.printable import HIDDEN
+from roommate.text.printable import HIDDEN
 
 PUSH = HookEvent(HookKind.APPROVAL, "gemini", "s", "run_shell_command", text="push", asks="1a", command="git push")
 

@@ -24,7 +24,7 @@ from roommate.domain import (
     ToolStarted,
     Usage,
 )
-from roommate.printable import block, span
+from roommate.text.printable import block, span
 
 CALL = ToolCall("c1", "run_command", '{"command": "pytest -q"}')
 

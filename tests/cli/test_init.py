@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from roommate import config
 from roommate.demo.homeserver import Synapse
+from roommate.settings import config
 from tests.cli.test_commands import roommate
 from tests.conftest import PASSWORD
 from tests.harness import ROOMMATE, no_settings

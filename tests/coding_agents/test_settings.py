@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from roommate.coding_agents import PLANS
-from roommate.config import AGENTS, load
 from roommate.errors import ConfigError
 from roommate.from_settings import choice_of
+from roommate.settings.config import AGENTS, load
 
 
 def test_settings_and_plans_know_the_same_agents() -> None:

@@ -18,9 +18,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from roommate import trees
 from roommate.domain import JsonObject
 from roommate.errors import StateError
+from roommate.host import trees
 from roommate.maintenance import backup, tree_archive
 from roommate.maintenance.restore import restore
 from tests.test_trees import dig, few_descriptors

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from roommate import config
 from roommate.errors import ConfigError
 from roommate.maintenance import env_file
+from roommate.settings import config
 
 KEPT = """\
 # Our bot.

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from roommate import config
-from roommate.config import Settings
 from roommate.domain import Check
 from roommate.maintenance import install_checks
 from roommate.sandbox.container_spec import Limits
 from roommate.sandbox.doctor import limits_seen
+from roommate.settings import config
+from roommate.settings.config import Settings
 
 
 def settings_in(folder: Path) -> Settings:

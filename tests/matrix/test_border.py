@@ -17,7 +17,7 @@ from yarl import URL
 
 from roommate.errors import MatrixError, Refused, TokenRevoked, Transient
 from roommate.matrix.error_mapping import NotMatrix, back_off, lost, refusal, sendable
-from roommate.outbound_http import NETWORK_ERRORS
+from roommate.net.outbound_http import NETWORK_ERRORS
 
 
 def answer(status: int, code: str | None = None, retry_after_ms: int | None = None, **headers: str) -> Any:

@@ -21,15 +21,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roommate import operator_program
 from roommate.administration import daemon_health
 from roommate.administration.daemon_health import CRITICAL, OK, WARNING, Problem, Signs
+from roommate.administration.health_watch import Alarm
 from roommate.administration.status import Status
-from roommate.config import load
 from roommate.errors import ConfigError, ProgramFailed, StateError
-from roommate.health_watch import Alarm
+from roommate.host import operator_program
 from roommate.monitoring import alert_delivery as alerts_module
 from roommate.monitoring.alert_delivery import BACKUP_RUN, LOGIN, Alerts
+from roommate.settings.config import load
 
 WELL = Signs("", 5000, 12.0, 0.0, 50 << 30, 100 << 30, 3600.0, 0)
 
@@ -313,7 +313,7 @@ async def test_problems_are_told_when_they_are_new(tmp_path: Path, caplog: pytes
     for problems in ((), (disk, few), (disk, few), (few,), ()):
         await watch.tell(problems)
     assert _told(told) == [("firing", daemon_health.DISK), ("resolved", daemon_health.DISK)]
-    levels = [(record.levelname, record.message) for record in caplog.records if "roommate.health_watch" in record.name]
+    levels = [(record.levelname, record.message) for record in caplog.records if "health_watch" in record.name]
     assert levels == [
         ("ERROR", "the disk is full"),
         ("WARNING", "the model has failed"),

@@ -35,7 +35,7 @@ from roommate.operations import (
     operation,
     operations_of,
 )
-from roommate.questions import Questions
+from roommate.rooms.questions import Questions
 from roommate.store import Audit, Database, Inbox, Rooms, Transaction
 from roommate.store.rooms import setting_prompt
 

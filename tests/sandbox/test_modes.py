@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from roommate import file_modes
+from roommate.host import file_modes
 from roommate.sandbox.agent_hooks import shipped
 from roommate.sandbox.trial_container import FACTS
 from tests.sandbox.conftest import ROOM, Make, sh

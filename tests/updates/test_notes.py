@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roommate.config import Settings
+from roommate.settings.config import Settings
 from roommate.updates.release_notes import LONGEST_ITEM, MOST_ITEMS, notes
 
 OLD = "# Changelog\n\n## Unreleased\n\n- One thing,\n  on two lines.\n- Another.\n"

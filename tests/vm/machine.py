@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from roommate.demo.instance import free_port
-from roommate.die_with_parent import tied
+from roommate.host.die_with_parent import tied
 from tests.shell import USER, Shell
 from tests.vm.image import Base, layer
 

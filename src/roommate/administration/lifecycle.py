@@ -8,17 +8,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from roommate import preconditions
+from roommate.administration import preconditions
 from roommate.administration.settings import Difference, Reloaded, changed, differences
 from roommate.administration.status import Status, status
-from roommate.config import Settings, load, written
 from roommate.control.method import Caller, Method, Params
 from roommate.domain import Deed, DeedOutcome
 from roommate.doors.socket import SOCKET
 from roommate.errors import StateError
+from roommate.host.systemd import Systemd
 from roommate.house import House
 from roommate.logs import Logs
-from roommate.systemd import Systemd
+from roommate.settings.config import Settings, load, written
 
 log = logging.getLogger(__name__)
 

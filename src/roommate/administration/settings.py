@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from roommate.config import LIVE, Settings
+from roommate.settings.config import LIVE, Settings
 
 MASKED = "********"
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from roommate import __version__
 from roommate.administration import daemon_health
 from roommate.administration.daemon_health import READY, STARTING, TRIAL, TROUBLE, Problem, Signs
-from roommate.config import Settings
 from roommate.house import House
 from roommate.logs import Newest
 from roommate.maintenance import backup
 from roommate.maintenance.service_checks import SILENT_SECONDS, room_on_disk
+from roommate.settings.config import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import os
 
 from roommate.agent.coding_agent_model import DIRECT
 from roommate.agent.litellm_client import models_beside, provider_of
-from roommate.config import AGENTS, REHEARSAL
+from roommate.settings.config import AGENTS, REHEARSAL
 
 UNKNOWN_PROVIDER = (
     "{what} is {name!r}, whose provider LiteLLM does not know: write PROVIDER/MODEL, such as "

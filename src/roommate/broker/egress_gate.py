@@ -9,8 +9,8 @@ from roommate.broker import egress_rules
 from roommate.domain import CardKind, Destination, Question, RoomId, UserId
 from roommate.errors import HandLost
 from roommate.ports import Ask, EgressLog
-from roommate.printable import block, in_code, visible
 from roommate.question_limit import QuestionLimit
+from roommate.text.printable import block, in_code, visible
 
 ONCE, ALWAYS, NO = "✅", "♾", "❌"
 

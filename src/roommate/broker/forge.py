@@ -12,9 +12,9 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
-from roommate import outbound_http
 from roommate.domain import Destination, PullRequest, Repository
 from roommate.errors import ForgeError
+from roommate.net import outbound_http
 
 GITHUB, GITHUB_API = "https://github.com", "https://api.github.com"
 SECONDS = 30.0

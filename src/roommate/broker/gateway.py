@@ -11,13 +11,13 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
-from roommate import outbound_http
 from roommate.broker.providers import Provider
 from roommate.broker.request_body import BadBody, Body
 from roommate.broker.tunnel_http import Servers
 from roommate.broker.usage import Counter
 from roommate.domain import RoomId
 from roommate.errors import StateError
+from roommate.net import outbound_http
 from roommate.ports import Tunnel, UsageLog
 
 log = logging.getLogger(__name__)

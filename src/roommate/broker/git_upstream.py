@@ -10,10 +10,10 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
-from roommate import outbound_http
 from roommate.broker.forge import Site
 from roommate.broker.git_wire import COMMANDS_BYTES, BadPush, judgeable
 from roommate.errors import ForgeError
+from roommate.net import outbound_http
 
 FETCH, PUSH = "git-upload-pack", "git-receive-pack"
 """git's two services."""

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from yarl import URL
 
-from roommate import outbound_http
 from roommate.domain import Destination
+from roommate.net import outbound_http
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 Mirrors = Callable[[], Awaitable[Sequence[Destination]]]

@@ -13,8 +13,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from roommate.domain import RoomId
 from roommate.errors import HandLost
+from roommate.net.token_bucket import Allowance
 from roommate.ports import Tunnel
-from roommate.token_bucket import Allowance
 
 KEEP_SECONDS = 75
 """How long a connection may be without a request."""

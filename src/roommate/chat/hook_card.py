@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from roommate.chat.texts import ALWAYS, NO, YES
 from roommate.domain import HookEvent
-from roommate.printable import block, in_code, one_line, visible
+from roommate.text.printable import block, in_code, one_line, visible
 
 SHOWN = 200
 """Characters of a command that stand on the card itself."""

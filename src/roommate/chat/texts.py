@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from roommate.domain import Check, Deed, DeedOutcome, Usage
-from roommate.printable import in_code
+from roommate.text.printable import in_code
 
 QUEUED = "⏳"
 YES = "✅"

@@ -24,7 +24,7 @@ from roommate.domain import (
     ToolStep,
     Usage,
 )
-from roommate.printable import block, span
+from roommate.text.printable import block, span
 
 LIVE_TEXT = 8000
 """Characters of streamed text that a live message shows: its end is what is new."""

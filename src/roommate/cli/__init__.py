@@ -6,7 +6,7 @@ import os
 import sys
 
 from roommate import __version__, errors
-from roommate.printable import printable
+from roommate.text.printable import printable
 
 
 def main() -> None:

@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 import typer
 
-from roommate import file_modes
 from roommate.domain import Account, UserId
 from roommate.errors import ConfigError
+from roommate.host import file_modes
 from roommate.user_client import login
 
 FOLDER = Path("~/.local/state/roommate-chat")

@@ -52,7 +52,8 @@ def _root(
 @app.command("run")
 def _run_command() -> None:
     """Run the daemon in the foreground until SIGTERM or Ctrl-C."""
-    from roommate import config, daemon_process
+    from roommate import daemon_process
+    from roommate.settings import config
 
     raise typer.Exit(daemon_process.main(config.load()))
 

@@ -10,11 +10,11 @@ from datetime import datetime
 
 import typer
 
-from roommate import config
 from roommate.chat import texts
 from roommate.errors import ConfigError
-from roommate.printable import printable
+from roommate.settings import config
 from roommate.store import Record, audit, reading
+from roommate.text.printable import printable
 
 NEWEST = 50
 _AGO = re.compile(r"(\d+)([mhd])")

@@ -11,14 +11,14 @@ import typer
 from rich.console import Console
 from rich.prompt import Prompt
 
-from roommate import config
-from roommate.amounts import age
 from roommate.cli.login import end, in_browser, keep, kept, login_token, saved, sso_address
-from roommate.config import Settings
 from roommate.domain import Account
 from roommate.errors import ConfigError, MatrixError, Refused, TokenRevoked, Transient
 from roommate.maintenance import service_checks
 from roommate.matrix_login import Session, credentials, oauth
+from roommate.settings import config
+from roommate.settings.config import Settings
+from roommate.text.amounts import age
 
 
 async def status(*, as_json: bool) -> int:

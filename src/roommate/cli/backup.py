@@ -15,16 +15,17 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from roommate import config, daemon_location, operator_program
 from roommate.cli.client import ask
-from roommate.config import Settings
 from roommate.domain import Deed, JsonObject
 from roommate.errors import ControlError, EngineError, NotRunning, ProgramFailed, StateError
 from roommate.from_settings import alerts_of
+from roommate.host import daemon_location, operator_program
 from roommate.maintenance import backup, env_file
 from roommate.maintenance.restore import restore as unpack
 from roommate.monitoring.alert_delivery import BACKUP_RUN
 from roommate.sandbox.workspace import Workspace
+from roommate.settings import config
+from roommate.settings.config import Settings
 from roommate.store import Audit, Database, Restored, copy, locked
 
 SETTINGS = Path(".env")

@@ -9,11 +9,12 @@ from collections.abc import AsyncGenerator, Callable
 from types import TracebackType
 from typing import Any, Self
 
-from roommate import control, daemon_location
+from roommate import control
 from roommate.cli import client
 from roommate.control.async_client import stream
 from roommate.domain import Account, EventId, JsonObject, RoomId, UserId
 from roommate.errors import ControlError, MatrixError, NotRunning, Transient
+from roommate.host import daemon_location
 from roommate.user_client import Client
 
 AGAIN_SECONDS = 1.0

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from roommate.cli.status import connect
-from roommate.printable import printable
+from roommate.text.printable import printable
 
 JsonObject = dict[str, Any]
 Column = Callable[[JsonObject], object]

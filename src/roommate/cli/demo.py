@@ -11,13 +11,13 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from roommate import config
 from roommate.cli import chat_and_send, pipe_chat
 from roommate.cli.chat_line import Say
 from roommate.cli.progress import Steps
-from roommate.config import REHEARSAL
 from roommate.demo.run import Demo
 from roommate.errors import Transient
+from roommate.settings import config
+from roommate.settings.config import REHEARSAL
 from roommate.user_client import Client
 
 T = TypeVar("T")

@@ -11,14 +11,14 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from roommate import config
+from roommate.administration.doctor_checks import Known, Look, examine
 from roommate.cli.client import ask
-from roommate.config import Settings
-from roommate.doctor_checks import Known, Look, examine
 from roommate.domain import Check
 from roommate.errors import ControlError, StateError
 from roommate.from_settings import alerts_of, model_of, sandboxes_of
 from roommate.maintenance import install_checks, service_checks
+from roommate.settings import config
+from roommate.settings.config import Settings
 from roommate.store import Inbox, Outbox, reading
 
 MARKS = {"ok": "[green]✔[/]", "warn": "[yellow]![/]", "fail": "[red]✘[/]"}

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from roommate.cli import client
-from roommate.printable import printable
+from roommate.text.printable import printable
 
 LOCAL = frozenset(
     {

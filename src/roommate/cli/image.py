@@ -7,10 +7,10 @@ from dataclasses import asdict
 
 from rich.console import Console
 
-from roommate import config
 from roommate.cli import client
 from roommate.cli.progress import Steps
 from roommate.sandbox import image
+from roommate.settings import config
 
 
 async def build(name: str, stage: str, *, fresh: bool) -> str:

@@ -12,17 +12,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.prompt import Prompt as Question
 
-from roommate import config, preconditions
+from roommate.administration import preconditions
 from roommate.agent import model_names
 from roommate.agent.litellm_model import LiteLLMModel, Patience
 from roommate.cli import login, typed_values
 from roommate.cli.progress import Steps
-from roommate.config import REHEARSAL
 from roommate.domain import Prompt, UserId
 from roommate.errors import ConfigError, RoommateError
 from roommate.maintenance import env_file
 from roommate.matrix_login import credentials, oauth
 from roommate.sandbox import image
+from roommate.settings import config
+from roommate.settings.config import REHEARSAL
 from roommate.user_client import registration
 
 DEFAULT = Path(".env")

@@ -13,11 +13,11 @@ from typing import Any
 
 import typer
 
-from roommate import daemon_location, file_modes
-from roommate.amounts import age
 from roommate.cli import client
 from roommate.cli.status import connect
 from roommate.errors import ConfigError, ControlError, NotRunning
+from roommate.host import daemon_location, file_modes
+from roommate.text.amounts import age
 
 LOG = Path("logs") / "roommate.log"
 """Below STATE_DIR: `logs.FILE`, which knows when it is stderr as well."""

@@ -10,10 +10,10 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
-from roommate import daemon_location
 from roommate.cli.client import ask
 from roommate.cli.lifecycle import LOG
 from roommate.errors import NotRunning, StateError
+from roommate.host import daemon_location
 
 LOOK_SECONDS = 0.2
 

@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from roommate.cli import typed_values
-from roommate.config import Settings
 from roommate.domain import Account
 from roommate.errors import ConfigError, RoommateError, StateError, TokenRevoked
 from roommate.maintenance import service_checks
 from roommate.matrix_login import credentials, oauth
 from roommate.matrix_login.credentials import CLIENT_API
+from roommate.settings.config import Settings
 from roommate.store import Database, Inbox, reading
 
 LANDING = "http://localhost/"

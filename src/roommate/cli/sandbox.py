@@ -8,12 +8,13 @@ from typing import Annotated
 
 import typer
 
-from roommate import control, daemon_location
-from roommate.amounts import size
+from roommate import control
 from roommate.cli import client
 from roommate.cli.status import connect
 from roommate.cli.typed_values import Room
 from roommate.errors import ControlError
+from roommate.host import daemon_location
+from roommate.text.amounts import size
 
 app = typer.Typer(no_args_is_help=True, help="The rooms' containers.")
 

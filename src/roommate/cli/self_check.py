@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import roommate
-from roommate import config, preconditions
+from roommate.administration import preconditions
 from roommate.agent.litellm_model import LiteLLMModel
-from roommate.config import Settings
 from roommate.domain import Account, Check
 from roommate.errors import UpdateError
 from roommate.from_settings import model_of
 from roommate.maintenance import service_checks
+from roommate.settings import config
+from roommate.settings.config import Settings
 from roommate.store import Database, Inbox, copy
 
 INSIDE = "roommate.sandbox.inside."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from roommate.cli import client
-from roommate.printable import printable
+from roommate.text.printable import printable
 
 
 def settings(*, diff: bool, as_json: bool) -> None:

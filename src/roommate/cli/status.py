@@ -10,11 +10,12 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from roommate import control, daemon_location
-from roommate.amounts import age
+from roommate import control
 from roommate.control.client import ANSWER_SECONDS, Client
 from roommate.errors import ControlError, NotRunning
-from roommate.printable import printable
+from roommate.host import daemon_location
+from roommate.text.amounts import age
+from roommate.text.printable import printable
 
 WATCH_SECONDS = 1.0
 

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from roommate import daemon_location
 from roommate.errors import ConfigError
+from roommate.host import daemon_location
 
 Room = Annotated[str, typer.Argument(help="A room's id, the beginning of one, or a room's name.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

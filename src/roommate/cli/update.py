@@ -12,10 +12,12 @@ from pathlib import Path
 
 import typer
 
-from roommate import __version__, config, daemon_location
-from roommate.config import Settings
+from roommate import __version__
 from roommate.domain import Update, UpdateStep
 from roommate.errors import UpdateError
+from roommate.host import daemon_location
+from roommate.settings import config
+from roommate.settings.config import Settings
 from roommate.updates import build, plan
 from roommate.updates.journal import Journal
 from roommate.updates.releases import Install, own

@@ -7,8 +7,8 @@ import socket
 import stat
 from pathlib import Path
 
-from roommate import file_modes
 from roommate.errors import StateError
+from roommate.host import file_modes
 
 MOST_PATH = 107
 """Bytes of a Unix socket's path (unix(7), sun_path)."""

@@ -9,11 +9,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from roommate import file_modes
 from roommate.demo.instance import MARK_KEY, Instance, Limits, Place, is_free
 from roommate.demo.process import Background
 from roommate.domain import Account, JsonObject
 from roommate.errors import MatrixError
+from roommate.host import file_modes
 from roommate.matrix_login import call
 from roommate.user_client import registration
 

@@ -10,8 +10,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from roommate.die_with_parent import tied
 from roommate.errors import StateError
+from roommate.host.die_with_parent import tied
 
 
 class Background:

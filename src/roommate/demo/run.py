@@ -16,15 +16,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
 
-from roommate import file_modes
-from roommate.config import Settings
 from roommate.demo.homeserver import Synapse
 from roommate.demo.process import Background
 from roommate.domain import Account, RoomId, UserId
 from roommate.errors import ImageError, StateError
 from roommate.from_settings import sandboxes_of
+from roommate.host import file_modes
 from roommate.sandbox import image
 from roommate.sandbox.workspace import Workspace
+from roommate.settings.config import Settings
 from roommate.user_client import Client
 
 READY_SECONDS = 60.0

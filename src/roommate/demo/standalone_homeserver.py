@@ -17,9 +17,9 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from roommate import file_modes
 from roommate.demo.instance import MARK_KEY, Instance, Place
 from roommate.errors import MatrixError, RoommateError, Transient
+from roommate.host import file_modes
 from roommate.maintenance import env_file
 from roommate.matrix_login import call
 from roommate.user_client import registration

@@ -12,7 +12,7 @@ from roommate.control.method import Caller, Method
 from roommate.domain import Deed, Question, RoomId
 from roommate.errors import RoommateError
 from roommate.operations import Call, Operations, Settled, Who
-from roommate.questions import Questions
+from roommate.rooms.questions import Questions
 from roommate.store import Audit, Transaction, Work, audit
 
 SOCKET = "socket"

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from roommate.amounts import age
 from roommate.chat import texts
 from roommate.domain import RoomId, UserId
 from roommate.errors import NotFound
 from roommate.operations import Call, Params, Table, form, operation
 from roommate.store import Card, Cards
+from roommate.text.amounts import age
 
 if TYPE_CHECKING:
     from roommate.house import Resident

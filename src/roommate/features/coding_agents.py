@@ -9,11 +9,11 @@ from typing import Annotated
 from pydantic import Field
 
 from roommate.coding_agents import PLANS, RoomAgents
-from roommate.config import Settings
 from roommate.domain import RoomId
 from roommate.errors import Misused, RoommateError
 from roommate.operations import Call, Change, OfRoom, Params, Who, changing, operation
 from roommate.ports import Sandboxes
+from roommate.settings.config import Settings
 from roommate.store import Agents, agent_sessions
 
 ASK_USAGE = f"`!ask AGENT …` talks to a coding agent: {', '.join(f'`{name}`' for name in PLANS)}."

@@ -12,16 +12,16 @@ from pydantic import Field
 from roommate.agent import model_names
 from roommate.chat import texts
 from roommate.chat.turn_view import plain
-from roommate.config import Settings
 from roommate.domain import CardKind, EventId, Question, RoomId, UserId
 from roommate.errors import Misused
 from roommate.operations import Ask, Call, Change, OfRoom, Who, changing, form, operation
 from roommate.ports import Sandboxes
-from roommate.printable import block, span
-from roommate.questions import Decide
+from roommate.rooms.questions import Decide
+from roommate.settings.config import Settings
 from roommate.store import Card, Rooms, Turn, Work
 from roommate.store.rooms import setting_model, setting_prompt
 from roommate.store.turns import clearing, clearing_all
+from roommate.text.printable import block, span
 
 if TYPE_CHECKING:
     from roommate.house import Resident

@@ -11,11 +11,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from roommate.config import Settings
 from roommate.domain import RoomId
 from roommate.errors import ToolError
 from roommate.operations import Base64, Call, OfRoom, Unchanged, operation
 from roommate.ports import Hand, Sandboxes
+from roommate.settings.config import Settings
 
 PIECE = 1 << 20
 PROGRAM_SECONDS = 600

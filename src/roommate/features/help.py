@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from roommate.administration.settings import Setting, settings
-from roommate.config import Settings
 from roommate.operations import Call, Params, Who, operation
-from roommate.printable import in_code
+from roommate.settings.config import Settings
+from roommate.text.printable import in_code
 
 LONGEST = 300
 """Characters of a value that are shown."""

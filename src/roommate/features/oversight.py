@@ -9,15 +9,15 @@ from typing import Annotated
 
 from pydantic import Field
 
-from roommate.amounts import cost
 from roommate.chat import texts
-from roommate.config import Settings
 from roommate.domain import AgentUsage, Check, RoomId
 from roommate.errors import NotFound
 from roommate.operations import Call, OfRoom, Params, Table, Who, operation
 from roommate.ports import Sandboxes
-from roommate.printable import block
+from roommate.settings.config import Settings
 from roommate.store import AgentUsages, Audit, Inbox, Outbox, Record, Rooms, Turns
+from roommate.text.amounts import cost
+from roommate.text.printable import block
 
 DOCTOR_SECONDS = 30
 MOST_LINES = 50
@@ -96,10 +96,7 @@ class Oversight:
     @operation("doctor", reads=texts.checked, who=Who.OPERATORS, chat="doctor")
     async def doctor(self, params: Params, call: Call) -> Sequence[Check]:
         """Looks at everything I need, and says how to mend it."""
-        from roommate.doctor_checks import (  # with all that speaks to others: too much for who asks for help
-            Known,
-            examine,
-        )
+        from roommate.administration.doctor_checks import Known, examine
 
         known = Known(await self.inbox.account(), await self.outbox.pace(), True, self.silent_seconds())
         seconds = DOCTOR_SECONDS * self.settings().patience

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from roommate.domain import RoomId
 from roommate.operations import Call, Change, OfRoomOrAll, Unchanged, Who, changing, form, operation
+from roommate.rooms.turn_holds import Holds
 from roommate.store import Transaction, pauses
-from roommate.turn_holds import Holds
 
 ALL = "all"
 

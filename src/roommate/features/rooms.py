@@ -7,16 +7,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from roommate import amounts
 from roommate.chat import texts
 from roommate.chat.turn_view import plain
-from roommate.config import Settings
 from roommate.domain import AgentUsage, EventId, RoomId, Usage, UserId
 from roommate.operations import Call, OfRoom, Params, Table, Who, operation
 from roommate.ports import Doors, Sandboxes
+from roommate.rooms.turn_holds import Holds
+from roommate.settings.config import Settings
 from roommate.store import AgentUsages, Inbox, RoomRow, Turn, Turns
 from roommate.store import Rooms as RoomStore
-from roommate.turn_holds import Holds
+from roommate.text import amounts
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from roommate.amounts import size
 from roommate.domain import RoomId
 from roommate.operations import Call, OfRoom, Params, Table, operation
 from roommate.ports import Sandboxes as Containers
 from roommate.store import Rooms
+from roommate.text.amounts import size
 
 
 @dataclass(frozen=True, slots=True)

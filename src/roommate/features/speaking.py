@@ -14,12 +14,12 @@ from typing import Annotated
 from pydantic import Field
 
 from roommate.chat.turn_view import plain
-from roommate.config import Settings
 from roommate.domain import SAID, Draft, EventId, Happening, Incoming, JsonObject, Message, Reaction, RoomId, UserId
 from roommate.errors import ControlError
 from roommate.matrix import render
 from roommate.operations import Call, Change, OfRoom, changing, operation
 from roommate.ports import Progress, Window
+from roommate.settings.config import Settings
 from roommate.store import Outbox, card_reactions
 from roommate.store.inbox import putting
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from roommate.amounts import age, cost
 from roommate.domain import Answer, EventId, Prompt, RoomId, Step, ToolResult, UserId
 from roommate.errors import NotFound
 from roommate.operations import Call, Change, OfRoom, OfRoomOrAll, Params, Short, Table, Unchanged, Who, form, operation
 from roommate.store import Transaction, Turn, TurnRow, Work
 from roommate.store import Turns as TurnStore
 from roommate.store.inbox import counting_queued, counting_queued_in, dropping_queued
+from roommate.text.amounts import age, cost
 
 if TYPE_CHECKING:
     from roommate.house import Resident

@@ -24,9 +24,10 @@ from typing import IO
 
 from pydantic import TypeAdapter
 
-from roommate import __version__, file_modes
+from roommate import __version__
 from roommate.domain import JsonObject
 from roommate.errors import StateError
+from roommate.host import file_modes
 from roommate.maintenance.tree_archive import PIECE, UNREADABLE, Packer, fresh_hash, members
 
 DATABASE, MANIFEST, SETTINGS, ROOMS = "roommate.db", "manifest.json", "settings.env", "rooms"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from dotenv.parser import parse_stream
 
-from roommate.config import Settings
 from roommate.errors import ConfigError
+from roommate.settings.config import Settings
 
 OF_OTHERS = frozenset(
     {"MATRIX_ADMIN_PASSWORD"}  # of scripts/setup-synapse.sh

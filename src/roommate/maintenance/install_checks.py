@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from roommate import file_modes
-from roommate.config import Settings
 from roommate.domain import Check
+from roommate.host import file_modes
 from roommate.maintenance import backup
+from roommate.settings.config import Settings
 
 OLD_BACKUP_DAYS = 2
 MANY_FILES = 1000

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path, PurePosixPath
 
-from roommate import trees
 from roommate.errors import StateError
+from roommate.host import trees
 from roommate.maintenance import backup
 from roommate.maintenance.backup import DATABASE, MANIFEST, REST, ROOMS, SETTINGS, Manifest
 from roommate.maintenance.tree_archive import Unpacker, members

@@ -18,11 +18,11 @@ import urllib.request
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
-from roommate import outbound_http
-from roommate.config import REHEARSAL, Settings
 from roommate.domain import Account, Check, JsonObject, Prompt, UserId
 from roommate.errors import ModelError
+from roommate.net import outbound_http
 from roommate.ports import Model
+from roommate.settings.config import REHEARSAL, Settings
 
 ANSWER_SECONDS = 5
 THINK_SECONDS = 60

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from roommate import file_modes, trees
 from roommate.errors import StateError
-from roommate.trees import Step, Visit
+from roommate.host import file_modes, trees
+from roommate.host.trees import Step, Visit
 
 if TYPE_CHECKING:
     from hashlib import _Hash as Hash

@@ -12,8 +12,8 @@ from typing import Any
 import aiohttp
 from nio import ErrorResponse
 
-from roommate import outbound_http
 from roommate.errors import MatrixError, Refused, TokenRevoked, Transient
+from roommate.net import outbound_http
 
 UNSAID_RETRY_SECONDS = 5.0
 """How long to wait after a 429 that does not say: the pace of Synapse's own limit."""

@@ -13,7 +13,6 @@ from urllib.parse import quote, urlencode
 
 from nio import AsyncClient, AsyncClientConfig, ErrorResponse
 
-from roommate import outbound_http
 from roommate.domain import Account, EventId, JsonObject, RoomId, UserId
 from roommate.errors import ConfigError, Refused, TokenRevoked, Transient
 from roommate.matrix.error_mapping import NotMatrix, lost, refusal, sendable
@@ -21,7 +20,8 @@ from roommate.matrix.parse import MAX_NAME, Me, items, obj, text
 from roommate.matrix_login import Session, credentials
 from roommate.matrix_login.http_request import NotMatrix as NotHomeserver
 from roommate.matrix_login.token_refresh import Keep
-from roommate.outbound_http import NETWORK_ERRORS
+from roommate.net import outbound_http
+from roommate.net.outbound_http import NETWORK_ERRORS
 
 REQUEST_SECONDS = 30.0
 SYNC_GRACE_SECONDS = 30.0

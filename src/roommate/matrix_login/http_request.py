@@ -8,10 +8,10 @@ from pathlib import Path
 
 import aiohttp
 
-from roommate import outbound_http
 from roommate.domain import JsonObject
 from roommate.errors import MatrixError, Refused, TokenRevoked, Transient
-from roommate.outbound_http import NETWORK_ERRORS
+from roommate.net import outbound_http
+from roommate.net.outbound_http import NETWORK_ERRORS
 
 ANSWER_SECONDS = 30
 

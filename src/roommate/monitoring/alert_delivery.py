@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit, urlunsplit
 
-from roommate import operator_program
 from roommate.domain import JsonObject
 from roommate.errors import ProgramFailed
+from roommate.host import operator_program
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, get_type_hin
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from roommate.domain import Question, RoomId
-from roommate.printable import block
 from roommate.store import Transaction, Work
+from roommate.text.printable import block
 
 if TYPE_CHECKING:
     from roommate.operations.caller import Call

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from importlib.util import MAGIC_NUMBER, source_hash
 from pathlib import Path
 
-from roommate import file_modes
 from roommate.domain import Check
+from roommate.host import file_modes
 from roommate.sandbox.container_spec import HOOKS, Mount
 
 SETTINGS = {

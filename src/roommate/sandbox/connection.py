@@ -19,6 +19,7 @@ from typing import cast
 from pydantic import BaseModel, ValidationError
 
 from roommate.errors import HandLost, SandboxError
+from roommate.net.token_bucket import Allowance
 from roommate.sandbox.answers import Caller
 from roommate.sandbox.call import Call
 from roommate.sandbox.inside.frames import (
@@ -36,7 +37,6 @@ from roommate.sandbox.inside.frames import (
     port_of,
 )
 from roommate.sandbox.tunnel import Tunnel
-from roommate.token_bucket import Allowance
 
 HELLO_WITHIN = 5.0
 """Seconds in which whoever dials in has to greet."""

@@ -10,9 +10,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from roommate import file_modes
 from roommate.domain import JsonObject
 from roommate.errors import EngineError
+from roommate.host import file_modes
 from roommate.sandbox.container_spec import Host, Limits
 from roommate.sandbox.engine import Engine, Image
 from roommate.sandbox.id_ranges import free_ids

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from roommate import file_modes
+from roommate.host import file_modes
 from roommate.sandbox.container_spec import IDS, Host
 
 _KEPT = "ids"

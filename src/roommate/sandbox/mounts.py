@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from roommate import file_modes
 from roommate.errors import EngineError
+from roommate.host import file_modes
 from roommate.sandbox import agent_hooks, site
 from roommate.sandbox.container_spec import HOME, RUN, SPOOL_IN, SPOOL_OUT, WORKSPACE, Mount
 from roommate.sandbox.hand import program

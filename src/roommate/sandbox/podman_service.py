@@ -15,9 +15,9 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from roommate import file_modes
-from roommate.die_with_parent import tied
 from roommate.errors import EngineError
+from roommate.host import file_modes
+from roommate.host.die_with_parent import tied
 from roommate.sandbox import containers_conf, kernel_keyring
 
 SOCKET_PATH_BYTES = 107

@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from roommate import file_modes
 from roommate.domain import JsonObject
+from roommate.host import file_modes
 
 _ALLOW = "SCMP_ACT_ALLOW"
 _REFUSE = "SCMP_ACT_ERRNO"

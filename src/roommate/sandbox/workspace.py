@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from roommate import file_modes, trees
 from roommate.errors import EngineError
+from roommate.host import file_modes, trees
 
 log = logging.getLogger(__name__)
 

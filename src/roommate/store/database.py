@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from roommate import file_modes
 from roommate.errors import InUse, StateError
+from roommate.host import file_modes
 from roommate.store.migrations import migrate
 
 T = TypeVar("T")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from roommate.config import Settings
 from roommate.domain import RoomId, Update, UpdateStep
 from roommate.errors import UpdateError
+from roommate.settings.config import Settings
 from roommate.updates import daemons
 from roommate.updates.journal import Journal
 from roommate.updates.release_notes import CHANGELOG, EXAMPLE, Notes, notes

@@ -7,8 +7,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from roommate.die_with_parent import tied
 from roommate.errors import UpdateError
+from roommate.host.die_with_parent import tied
 
 LONGEST_LINE = 300
 

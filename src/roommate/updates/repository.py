@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from roommate.die_with_parent import tied
 from roommate.errors import UpdateError
+from roommate.host.die_with_parent import tied
 from roommate.updates.programs import run
 
 MOST_COMMITS = 12

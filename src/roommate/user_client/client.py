@@ -15,9 +15,9 @@ from urllib.parse import quote
 
 import aiohttp
 
-from roommate import outbound_http
 from roommate.domain import Account, EventId, JsonObject, RoomId, UserId
 from roommate.errors import MatrixError, Refused, TokenRevoked, Transient
+from roommate.net import outbound_http
 from roommate.user_client.timeline import Post, Timeline
 
 PATIENCE_SECONDS = 60.0

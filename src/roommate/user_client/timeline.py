@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from roommate.domain import CARD, TURN, EventId, JsonObject, UserId
-from roommate.printable import printable
+from roommate.text.printable import printable
 
 _DETAILS = re.compile(r"<details>\s*<summary>(.*?)</summary>(.*)</details>", re.DOTALL)
 _LINE_END = re.compile(r"</(?:p|li|pre|h\d)>|<br ?/?>")

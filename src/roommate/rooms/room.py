@@ -8,11 +8,7 @@ import logging
 from collections.abc import Callable, Sequence
 from itertools import islice
 
-from roommate import invitations, room_prompt, room_upgrades
 from roommate.chat import commands, texts
-from roommate.command_handlers import Orders
-from roommate.config import REHEARSAL
-from roommate.conversation import Conversations, Line, Meant, Thread, every_turn
 from roommate.domain import (
     Arrived,
     Deed,
@@ -34,8 +30,12 @@ from roommate.errors import Refused, RoommateError, SandboxError, StateError
 from roommate.hooks import Hooks
 from roommate.house import House
 from roommate.matrix import render
-from roommate.retrying import patiently, to_the_end
-from roommate.running_turn import STATE_RETRY_SECONDS
+from roommate.rooms import invitations, room_prompt, room_upgrades
+from roommate.rooms.command_handlers import Orders
+from roommate.rooms.conversation import Conversations, Line, Meant, Thread, every_turn
+from roommate.rooms.retrying import patiently, to_the_end
+from roommate.rooms.running_turn import STATE_RETRY_SECONDS
+from roommate.settings.config import REHEARSAL
 from roommate.store import Card, RoomRow, Turn, Waiting, Work, mark_of
 
 log = logging.getLogger(__name__)

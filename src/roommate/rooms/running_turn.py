@@ -7,16 +7,17 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
-from roommate import logs, room_prompt
+from roommate import logs
 from roommate.agent.turn import Outcome, run_turn
 from roommate.agent.window import MOST_CHARACTERS
 from roommate.chat import texts
 from roommate.domain import Answer, Event, Note, Step, Stop, Usage, UserId
 from roommate.errors import ModelError, StateError
 from roommate.house import House
-from roommate.live_message import LiveMessage
+from roommate.rooms import room_prompt
+from roommate.rooms.live_message import LiveMessage
+from roommate.rooms.typing_notice import TypingNotice
 from roommate.store import Turn, Turns, Work
-from roommate.typing_notice import TypingNotice
 
 log = logging.getLogger(__name__)
 

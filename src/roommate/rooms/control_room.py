@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from roommate import logs
 from roommate.domain import Draft, JsonObject, RoomId
 from roommate.errors import MatrixError, StateError
+from roommate.logs.redaction import Redaction
 from roommate.matrix import render
 from roommate.ports import Progress
-from roommate.printable import block
-from roommate.redaction import Redaction
 from roommate.store import Outbox
+from roommate.text.printable import block
 
 log = logging.getLogger(__name__)
 

@@ -9,11 +9,11 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from urllib.parse import quote
 
-from roommate.control_room import ControlRoom
 from roommate.domain import CARD, CardKind, Deed, Draft, EventId, Question, Rank, RoomId, UserId
 from roommate.errors import StateError
 from roommate.matrix import render
 from roommate.ports import Progress
+from roommate.rooms.control_room import ControlRoom
 from roommate.store import Card, Cards, Work
 
 log = logging.getLogger(__name__)

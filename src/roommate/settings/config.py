@@ -14,9 +14,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from roommate import setting_values as right
 from roommate.domain import UserId
 from roommate.errors import ConfigError
+from roommate.settings import values as right
 
 REHEARSAL = "rehearsal"
 """The name of the built-in model that needs no key."""

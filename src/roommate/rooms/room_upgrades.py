@@ -10,7 +10,7 @@ from roommate.domain import Deed, DeedOutcome, Draft, EventId, JsonObject, RoomI
 from roommate.errors import Refused, SandboxError, StateError
 from roommate.house import House
 from roommate.matrix import power_levels, render
-from roommate.retrying import patiently
+from roommate.rooms.retrying import patiently
 from roommate.store import Upgrade, Waiting
 
 log = logging.getLogger(__name__)

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from roommate import preconditions
-from roommate.config import Settings
+from roommate.administration import preconditions
 from roommate.domain import Account, Check
 from roommate.maintenance import install_checks, service_checks
+from roommate.settings.config import Settings
 from roommate.store import DATABASE, MEND, damage, is_begun
 
 Look = Callable[[], Awaitable[Sequence[Check]]]

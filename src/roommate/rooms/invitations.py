@@ -8,7 +8,7 @@ from roommate.chat import texts
 from roommate.domain import Deed, DeedOutcome, RoomId
 from roommate.errors import Refused
 from roommate.house import House
-from roommate.retrying import patiently
+from roommate.rooms.retrying import patiently
 from roommate.store import Waiting
 
 log = logging.getLogger(__name__)

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from roommate.agent import model_names
-from roommate.config import Settings, named
 from roommate.domain import Check
 from roommate.errors import ConfigError
 from roommate.maintenance import env_file
-from roommate.setting_values import is_loopback
+from roommate.settings.config import Settings, named
+from roommate.settings.values import is_loopback
 
 LONGEST_SOCKET = 107
 """Bytes of a Unix socket's path: unix(7)."""

@@ -18,9 +18,9 @@ from typing import Any, Self
 
 from pydantic import SecretStr
 
-from roommate import file_modes
-from roommate.config import Settings
-from roommate.redaction import Redaction
+from roommate.host import file_modes
+from roommate.logs.redaction import Redaction
+from roommate.settings.config import Settings
 
 NOISY = ("nio", "aiohttp", "urllib3", "podman", "LiteLLM", "httpx", "asyncio", "watchfiles")
 FILE = Path("logs") / "roommate.log"

@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Sequence
 
 from roommate.domain import Event, EventId, RoomId, UserId
 from roommate.house import House
-from roommate.running_turn import RunningTurn
+from roommate.rooms.running_turn import RunningTurn
+from roommate.rooms.typing_notice import TypingNotice
 from roommate.store import Turn, Work
-from roommate.typing_notice import TypingNotice
 
 AT_ONCE = 4
 """Turns of a room that run at the same time: they share its container, and what the homeserver lets the bot say."""

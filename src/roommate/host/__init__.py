@@ -1,0 +1,1 @@
+"""The host's processes, files and programs: modes, trees, systemd, memory."""

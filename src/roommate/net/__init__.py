@@ -1,0 +1,1 @@
+"""How others are reached, and how often."""

@@ -1,0 +1,1 @@
+"""Words, sizes and times for people, whatever wrote them."""
