@@ -36,7 +36,7 @@ from roommate.domain import IN_TURN, Answered, Draft, HookEvent, RoomId, SyncBat
 from roommate.doors import command_line, socket
 from roommate.doors.socket import SocketDoor
 from roommate.errors import ControlError, TokenRevoked, Transient
-from roommate.from_settings import choice_of, model_of, sandboxes_of, site_of
+from roommate.from_settings import REAL, Borders, choice_of, site_of
 from roommate.host import malloc_trim
 from roommate.host.systemd import Systemd
 from roommate.house import House
@@ -100,10 +100,12 @@ class Daemon:
         end: Callable[[bool], None],
         alerts: Alerts,
         trial: Update | None = None,
+        borders: Borders = REAL,
     ) -> None:
         """`end` ends the process, with True for it to begin again. `trial` is the update that this release is on trial
         in: until it stays it takes messages in, and no more."""
         self._trial = trial
+        self._borders = borders
         self._alerts = alerts
         self._counts = Counts()
         self._systemd = systemd
@@ -131,9 +133,10 @@ class Daemon:
             keep=inbox.keep_account,
             learned=lambda login: self._journal.redact.learn(login.access_token, login.refresh_token),
             ca=self._settings.matrix_ca,
+            session=self._borders.session,
         )
         spool = Spool()
-        sandboxes = sandboxes_of(self._settings, spool)
+        sandboxes = self._borders.sandboxes(self._settings, spool)
         try:
             self._control.open()
             async with asyncio.TaskGroup() as group:
@@ -391,5 +394,5 @@ class Daemon:
 
     def _model(self, name: str) -> Model:
         if name not in self._models:
-            self._models[name] = model_of(self._settings, name)
+            self._models[name] = self._borders.model(self._settings, name)
         return self._models[name]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from roommate import outbound_http
 from roommate.agent.coding_agent_model import DIRECT, DirectModel
 from roommate.agent.litellm_model import LiteLLMModel
 from roommate.agent.rehearsal_model import RehearsalModel
@@ -76,3 +80,16 @@ def model_of(settings: Settings, name: str) -> Model:
         sees=settings.llm_vision,
         timeout=settings.llm_timeout_seconds,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Borders:
+    """Where the daemon meets what is not itself. Tests that are to be quick put others there, in their own process."""
+
+    session: outbound_http.Connect = outbound_http.session
+    """What the homeserver is asked through."""
+    sandboxes: Callable[[Settings, Spool], RoomSandboxes] = sandboxes_of
+    model: Callable[[Settings, str], Model] = model_of
+
+
+REAL = Borders()

@@ -53,13 +53,14 @@ class Homeserver:
         keep: Keep = _nowhere,
         learned: Callable[[Account], None] = lambda _: None,
         ca: Path | None = None,
+        session: outbound_http.Connect = outbound_http.session,
     ) -> None:
         """`keep` stores each login before it is used; `learned` is told of it before anything else. `ca` is a file of
-        CAs that are trusted beside the host's own."""
+        CAs that are trusted beside the host's own. `session` makes what requests go through, once there is a login."""
         # nio would repeat a rate-limited or timed-out request by itself, for ever and out of order.
         config = AsyncClientConfig(max_limit_exceeded=0, max_timeouts=0, request_timeout=REQUEST_SECONDS)
         self._nio = AsyncClient(url.rstrip("/"), user, config=config)
-        self._keep, self._learned, self._ca = keep, learned, ca
+        self._keep, self._learned, self._ca, self._connect = keep, learned, ca, session
         self._session: Session | None = None
         self._upload_limit: int | None = None
         self.me = Me(user)
@@ -74,7 +75,7 @@ class Homeserver:
         """
         url, user = self._nio.homeserver, self.me.user_id
         if self._nio.client_session is None:
-            self._nio.client_session = outbound_http.session(more=self._ca)
+            self._nio.client_session = self._connect(more=self._ca)
         if self._session is not None:
             await self._session.close()
             self._session = None  # a dead login would spoil a new one

@@ -7,6 +7,7 @@ The proxy is the environment's (HTTP_PROXY, HTTPS_PROXY, NO_PROXY), and so is SS
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.request import getproxies, proxy_bypass
@@ -16,6 +17,9 @@ from yarl import URL
 
 NETWORK_ERRORS = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
 """What a request raises when the network, a proxy or garbage is in the way (ValueError: not JSON, not UTF-8)."""
+
+Connect = Callable[..., aiohttp.ClientSession]
+"""As `session` is called."""
 
 KEEP_ALIVE_SECONDS = 50.0
 """Shorter than the 60-75 s that homeservers and proxies keep an idle connection; a new one costs round trips."""

@@ -47,11 +47,13 @@ class RoomSandboxes:
         patience: float = 1.0,
         spool: Spools | None = None,
         forge: Sequence[str] = (),
+        probe: Probe | None = None,
     ) -> None:
+        """`probe` looks at the host, where it is not Podman that gives containers."""
         self._plan = Plan(
             daemon, image, state, run, limits, asyncio.Semaphore(_AT_ONCE), [], spool, tuple(forge), patience
         )
-        probe = Probe(podman=podman, state=state, run=run, limits=limits, patience=patience)
+        probe = probe or Probe(podman=podman, state=state, run=run, limits=limits, patience=patience)
         self._foundation = Foundation(probe, state, image)
         self._idle_seconds = idle_seconds
         self._rooms: dict[RoomId, RoomContainer] = {}
