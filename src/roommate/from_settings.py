@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from roommate import outbound_http
 from roommate.agent.coding_agent_model import DIRECT, DirectModel
 from roommate.agent.litellm_model import LiteLLMModel
 from roommate.agent.rehearsal_model import RehearsalModel
 from roommate.broker import Site
 from roommate.coding_agents import Choice
 from roommate.monitoring.alert_delivery import Alerts
+from roommate.net import outbound_http
 from roommate.ports import Model
 from roommate.sandbox.container_spec import Limits
 from roommate.sandbox.rooms import RoomSandboxes
