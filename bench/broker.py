@@ -11,11 +11,14 @@ from pathlib import Path
 
 from bench import wire
 from bench.stage import ROOM, Figure, Stage, beside, figure, sandboxes
-from roommate.broker import Addresses, Broker, Forge, Gate, Gateway, GitServer, Site, providers
-from roommate.broker.broker import EGRESS_PORT, MODELS_PORT
+from roommate.broker import Addresses, Forge, Gate, Gateway, GitServer, Site, providers, proxy
+from roommate.broker import gateway as model_gateway
+from roommate.broker import git as git_server
+from roommate.broker.proxy import EgressProxy
 from roommate.domain import Destination, Question, RoomId, UserId
 from roommate.ports import Hand
 from roommate.store import AgentUsages, Audit, Database, Egress, Repos
+from roommate.tunnels.room_ports import RoomPorts
 
 SOURCE = Path(wire.__file__)
 PATH = "/openai/v1/responses"
@@ -39,8 +42,8 @@ async def _measure(hand: Hand, server: int, rounds: int) -> list[Figure]:
     wide = _speed("bytes from a server of this machine", await _outside(server, BIG, TIMES))
     figures = [quick, wide]
     ways: tuple[tuple[str, int, list[str]], ...] = (
-        ("proxy", EGRESS_PORT, [f"127.0.0.1:{server}"]),
-        ("model gateway", MODELS_PORT, []),
+        ("proxy", proxy.PORT, [f"127.0.0.1:{server}"]),
+        ("model gateway", model_gateway.PORT, []),
     )
     for name, port, proxied in ways:
         requests = await _inside(hand, port, SMALL, rounds * 5, proxied)
@@ -82,7 +85,7 @@ async def _server() -> AsyncIterator[int]:
 
 
 @contextlib.asynccontextmanager
-async def broker_to(bases: Mapping[str, str], *ports: int) -> AsyncIterator[Broker]:
+async def broker_to(bases: Mapping[str, str], *ports: int) -> AsyncIterator[RoomPorts]:
     """One that knows these providers, and lets out to these ports of this machine."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         database = Database.open(Path(folder))
@@ -91,12 +94,14 @@ async def broker_to(bases: Mapping[str, str], *ports: int) -> AsyncIterator[Brok
             await egress.add(ROOM, Destination("127.0.0.1", port), UserId("@bench:localhost"))
         gateway = Gateway(providers(dict.fromkeys(bases, "a key"), bases), AgentUsages(database))
         gate, forge = Gate(egress, _nobody, registries=_no_registries), Forge(Site.of("http://forge.invalid"))
-        git = GitServer(forge, Repos(database), gate, Audit(database), protected=(), folder=Path(folder))
-        broker = Broker(gate, Addresses(loopback=True), gateway, git)
+        git = GitServer(forge, Repos(database), gate.refusal, Audit(database), protected=(), folder=Path(folder))
+        served = RoomPorts(
+            {proxy.PORT: EgressProxy(gate, Addresses(loopback=True)), model_gateway.PORT: gateway, git_server.PORT: git}
+        )
         try:
-            yield broker
+            yield served
         finally:
-            await broker.close()
+            await served.close()
             await database.close()
 
 

@@ -45,7 +45,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "monitoring",
         }
     ),
-    frozenset({"matrix_login"}),
+    frozenset({"matrix_login", "tunnels"}),
     frozenset({"logs"}),
     frozenset({"ports"}),
     frozenset({"settings"}),
@@ -61,7 +61,7 @@ SIBLINGS = (
 )
 
 OWNERS = {
-    "aiohttp": {"matrix", "user_client", "broker", "matrix_login", "net", "monitoring"},
+    "aiohttp": {"matrix", "user_client", "broker", "tunnels", "matrix_login", "net", "monitoring"},
     "litellm": {"agent"},
     "markdown_it": {"matrix"},
     "nh3": {"matrix"},

@@ -18,15 +18,18 @@ from roommate.agent.litellm_model import LiteLLMModel
 from roommate.app import bound, deciders
 from roommate.broker import (
     Addresses,
-    Broker,
     Forge,
     Gate,
     Gateway,
     GitServer,
     Registries,
     RoomProposals,
+    gateway,
+    git,
     providers,
+    proxy,
 )
+from roommate.broker.proxy import EgressProxy
 from roommate.chat import texts
 from roommate.chat.commands import names_of
 from roommate.coding_agents import RoomAgents
@@ -79,6 +82,7 @@ from roommate.store import (
     Vitals,
 )
 from roommate.tools import RoomTools, TurnPorts
+from roommate.tunnels.room_ports import RoomPorts
 from roommate.updates.at_start import confirmed
 from roommate.updates.journal import FILE, Journal
 from roommate.updates.releases import own
@@ -213,15 +217,19 @@ class Daemon:
         presets, forever = self._settings.egress_presets, self._settings.egress_forever
         gate = Gate(egress, questions, registries=registries, presets=presets, forever=forever)
         repos, forge, protected = Repos(database), Forge(site_of(self._settings)), self._settings.protected_branches
-        broker = Broker(
-            gate,
-            Addresses(internal=self._settings.egress_internal_hosts, mirrors=registries),
-            Gateway(providers(self._settings.provider_keys, self._settings.provider_bases), counted_usages),
-            GitServer(forge, repos, gate, audit, protected=protected, folder=self._settings.state_dir),
+        addresses = Addresses(internal=self._settings.egress_internal_hosts, mirrors=registries)
+        known = providers(self._settings.provider_keys, self._settings.provider_bases)
+        folder = self._settings.state_dir
+        ports = RoomPorts(
+            {
+                proxy.PORT: EgressProxy(gate, addresses),
+                gateway.PORT: Gateway(known, counted_usages),
+                git.PORT: GitServer(forge, repos, gate.refusal, audit, protected=protected, folder=folder),
+            }
         )
-        sandboxes.attach(broker.attach)
+        sandboxes.attach(ports.attach)
         async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as group:
-            stack.push_async_callback(broker.close)
+            stack.push_async_callback(ports.close)
 
             def stored(batch: SyncBatch) -> None:
                 concerned = [one.room_id for one in batch.happened if not isinstance(one.what, Answered)]

@@ -234,7 +234,7 @@ def serve(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Iterator[Se
             return Gateway(providers({"openai": "key"}, {"openai": away}), memory)
         gate = Gate(memory, People(), registries=none, wait=0.01)
         forge = Forge(Site.of(away, token="t"))
-        return GitServer(forge, memory, gate, memory, protected=(), folder=Path(tempfile.gettempdir()))
+        return GitServer(forge, memory, gate.refusal, memory, protected=(), folder=Path(tempfile.gettempdir()))
 
     server = runner.run(make())
     yield server.serve

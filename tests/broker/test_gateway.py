@@ -273,8 +273,8 @@ async def test_the_model_is_found_wherever_it_is_named(
 async def test_more_requests_than_a_room_may_make_wait_for_their_turn(
     hand: LiveHand, ways: Ways, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("roommate.broker.tunnel_http.REQUESTS_AT_ONCE", 20)
-    monkeypatch.setattr("roommate.broker.tunnel_http.REQUESTS_A_SECOND", 2)
+    monkeypatch.setattr("roommate.tunnels.http_server.REQUESTS_AT_ONCE", 20)
+    monkeypatch.setattr("roommate.tunnels.http_server.REQUESTS_A_SECOND", 2)
     other = free_port()
     hand.host.serve(other, functools.partial(ways.gateway.serve, RoomId("!other:example.org")))
     answered = 0

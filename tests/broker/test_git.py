@@ -45,7 +45,7 @@ class Room:
         gate = Gate(self.memory, self.people, registries=none, wait=0.2)
         protected = ("main", "release/*")
         site = Site.of(forge.url, token=token)
-        self.server = GitServer(Forge(site), self.memory, gate, self.memory, protected=protected, folder=folder)
+        self.server = GitServer(Forge(site), self.memory, gate.refusal, self.memory, protected=protected, folder=folder)
         port = free_port()
         self.at = f"http://127.0.0.1:{port}/"
         hand.host.serve(port, functools.partial(self.server.serve, ROOM))

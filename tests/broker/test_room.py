@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from roommate.broker import Addresses, Broker, Forge, Gate, Gateway, GitServer, Registries, Site, providers
+from roommate.broker import Addresses, Forge, Gate, Gateway, GitServer, Registries, Site, providers
+from roommate.broker.proxy import EgressProxy
 from roommate.domain import Destination
 from roommate.sandbox.rooms import RoomSandboxes
+from roommate.tunnels.room_ports import RoomPorts
 from tests.broker.conftest import Memory, People, server
 from tests.broker.test_egress import hello
 from tests.sandbox.conftest import ROOM, Make, host_memory, image, make, place, sh
@@ -33,10 +35,11 @@ class Lodging:
 
         gate = Gate(self.memory, self.people, registries=none, wait=0.2)
         forge = Forge(Site.of("http://forge.invalid"))
-        git = GitServer(forge, self.memory, gate, self.memory, protected=(), folder=Path(tempfile.gettempdir()))
+        git = GitServer(forge, self.memory, gate.refusal, self.memory, protected=(), folder=Path(tempfile.gettempdir()))
         gateway = Gateway(providers({}, {}), self.memory)
-        self.broker = Broker(gate, Addresses(loopback=True, resolve=resolve), gateway, git)
-        sandboxes.attach(self.broker.attach)
+        proxy = EgressProxy(gate, Addresses(loopback=True, resolve=resolve))
+        self.ports = RoomPorts({3128: proxy, 8080: gateway, 9418: git})
+        sandboxes.attach(self.ports.attach)
 
 
 @pytest.fixture
@@ -44,7 +47,7 @@ async def lodging(make: Make) -> AsyncIterator[Lodging]:
     lodging = Lodging(make())
     yield lodging
     await lodging.sandboxes.close()
-    await lodging.broker.close()
+    await lodging.ports.close()
 
 
 async def test_programs_find_the_way_out_by_themselves_and_no_other(lodging: Lodging) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from roommate.broker.gateway import AT_ONCE
-from roommate.broker.tunnel_http import REQUESTS_A_SECOND, REQUESTS_AT_ONCE
+from roommate.tunnels.http_server import REQUESTS_A_SECOND, REQUESTS_AT_ONCE
 from tests.cli.test_operating import run as operate
 from tests.e2e.noise import TwoRooms
 from tests.e2e.test_conversation import tool

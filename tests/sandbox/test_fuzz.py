@@ -17,7 +17,6 @@ from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roommate.broker.tunnel_http import Servers
 from roommate.domain import RoomId
 from roommate.errors import SandboxError, ToolError
 from roommate.sandbox.hand import HandHost
@@ -39,6 +38,7 @@ from roommate.sandbox.inside.frames import (
     port_bytes,
 )
 from roommate.sandbox.tunnel import Tunnel
+from roommate.tunnels.http_server import Servers
 from tests.loop_time import AT_ONCE, watched
 from tests.patience import PATIENCE, until
 from tests.sandbox.test_hostile_hand import ENDED, GREETING

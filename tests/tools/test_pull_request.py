@@ -37,7 +37,9 @@ class Room:
 
         there = Forge(Site.of(forge.url, token=TOKEN))
         gate = Gate(self.memory, People(), registries=none, wait=0.1)
-        self.server = GitServer(there, self.memory, gate, self.memory, protected=("release/*",), folder=hand.folder)
+        self.server = GitServer(
+            there, self.memory, gate.refusal, self.memory, protected=("release/*",), folder=hand.folder
+        )
         hand.host.serve(port, functools.partial(self.server.serve, ROOM))
         proposals = RoomProposals(ROOM, there, self.memory, self.memory, protected=("release/*",))
         self.tools = RoomTools(

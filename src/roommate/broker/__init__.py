@@ -1,6 +1,5 @@
 """The daemon's end of a room's tunnels: what lets requests out, adds keys and counts cost."""
 
-from roommate.broker.broker import Broker
 from roommate.broker.egress_gate import Gate
 from roommate.broker.forge import Forge, Site
 from roommate.broker.gateway import Gateway
@@ -12,7 +11,6 @@ from roommate.broker.safe_connect import Addresses
 
 __all__ = [
     "Addresses",
-    "Broker",
     "Forge",
     "Gate",
     "Gateway",

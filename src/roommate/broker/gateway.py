@@ -12,15 +12,18 @@ from aiohttp import web
 from yarl import URL
 
 from roommate.broker.providers import Provider
-from roommate.broker.request_body import BadBody, Body
-from roommate.broker.tunnel_http import Servers
 from roommate.broker.usage import Counter
 from roommate.domain import RoomId
 from roommate.errors import StateError
 from roommate.net import outbound_http
 from roommate.ports import Tunnel, UsageLog
+from roommate.tunnels.http_server import Servers
+from roommate.tunnels.request_body import BadBody, Body
 
 log = logging.getLogger(__name__)
+
+PORT = 8080
+"""Of the container's 127.0.0.1."""
 
 BODY_BYTES = 32 << 20
 ANSWER_BYTES = 256 << 20

@@ -8,15 +8,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import aiohttp
 from aiohttp import web
 
 from roommate.broker import push_rules
-from roommate.broker.egress_gate import Gate
 from roommate.broker.forge import NAME, Forge
 from roommate.broker.git_spool import Push, Spool
 from roommate.broker.git_upstream import (
@@ -30,13 +29,16 @@ from roommate.broker.git_upstream import (
     how_to_grant,
 )
 from roommate.broker.git_wire import COMMANDS_BYTES, BadPush, Commands, commands, report
-from roommate.broker.request_body import BadBody, Body
-from roommate.broker.tunnel_http import Servers, tunnel_of
 from roommate.domain import DAEMON, Deed, RoomId
 from roommate.errors import ForgeError
 from roommate.ports import Audit, RepoLog, Tunnel
+from roommate.tunnels.http_server import Servers, tunnel_of
+from roommate.tunnels.request_body import BadBody, Body
 
 log = logging.getLogger(__name__)
+
+PORT = 9418
+"""Of the container's 127.0.0.1."""
 
 FETCH_BYTES = 16 << 20
 FETCH_SECONDS = 300.0
@@ -48,14 +50,23 @@ _PIECE = 1 << 18
 _ASKED = re.compile(rf"/({NAME})(?:\.git)?/(info/refs|git-upload-pack|git-receive-pack)")
 
 
+class Refusal(Protocol):
+    """As `Gate.refusal`: why a room may not connect there now; empty when it may."""
+
+    def __call__(
+        self, room_id: RoomId, host: str, port: int, caller: Callable[[], Awaitable[str]]
+    ) -> Awaitable[str]: ...
+
+
 class GitServer:
     """Of all rooms. ``http://127.0.0.1:PORT/OWNER/NAME`` is that repository of the forge."""
 
     def __init__(
-        self, forge: Forge, repos: RepoLog, gate: Gate, audit: Audit, *, protected: Sequence[str], folder: Path
+        self, forge: Forge, repos: RepoLog, refusal: Refusal, audit: Audit, *, protected: Sequence[str], folder: Path
     ) -> None:
-        """`protected` are globs of branches, beside each repository's default branch; pushes lie in `folder`."""
-        self._forge, self._repos, self._gate, self._audit = forge, repos, gate, audit
+        """`refusal` says why a room may not read a repository that is not its own. `protected` are globs of
+        branches, beside each repository's default branch; pushes lie in `folder`."""
+        self._forge, self._repos, self._refusal, self._audit = forge, repos, refusal, audit
         self._protected, self._spool = tuple(protected), Spool(folder)
         self._upstream = Upstream(forge.site)
         self._servers = Servers(self._handle)
@@ -105,7 +116,7 @@ class GitServer:
         """A repository that is not granted is read as anybody may, where the room may connect to the forge."""
         if not to.granted:
             there = self._forge.site.destination
-            if why := await self._gate.refusal(room_id, there.host, there.port, tunnel_of(request).caller):
+            if why := await self._refusal(room_id, there.host, there.port, tunnel_of(request).caller):
                 raise Refused(f"{why} {how_to_grant(to.name)}")
         body = Body(request, most=FETCH_BYTES, seconds=FETCH_SECONDS)
         try:

@@ -16,6 +16,9 @@ from roommate.ports import Tunnel
 
 log = logging.getLogger(__name__)
 
+PORT = 3128
+"""Of the container's 127.0.0.1."""
+
 _LINE = re.compile(rb"([A-Z]{1,20}) ([\x21-\x7e]+) HTTP/1\.[01]")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[\t\x20-\x7e\x80-\xff]*")
 _NAMED = re.compile(r"(?:\[[^][]+\]|[^][:]+)(?::[0-9]*)?")
@@ -76,6 +79,9 @@ class EgressProxy:
     def __init__(self, gate: Gate, addresses: Addresses, limits: Limits = Limits()) -> None:
         self._gate, self._addresses, self._limits = gate, addresses, limits
         self._open: dict[RoomId, int] = {}
+
+    async def close(self) -> None:
+        await self._gate.close()
 
     async def serve(self, room_id: RoomId, tunnel: Tunnel) -> None:
         """One connection, from its first byte to its end. Raises HandLost."""
