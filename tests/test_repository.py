@@ -19,7 +19,7 @@ def tracked() -> list[Path]:
 
 def test_the_example_of_the_settings_is_true() -> None:
     assert (ROOT / ".env.example").read_text() == config.example(), (
-        "make it anew: python -c 'from roommate.settings import config; print(config.example(), end=\"\")' >.env.example"
+        "anew: python -c 'from roommate.settings import config; print(config.example(), end=\"\")' >.env.example"
     )
 
 

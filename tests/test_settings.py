@@ -27,7 +27,7 @@ from tests.cli.test_commands import roommate
 from tests.cli.test_operating import found, run
 from tests.conftest import MakeDaemon, MakePerson
 
-SOURCE = Path(config.__file__).parent
+SOURCE = Path(config.__file__).parents[1]
 NAMES = sorted(Settings.model_fields)
 SECRETS = {name for name, field in Settings.model_fields.items() if field.annotation is SecretStr}
 
