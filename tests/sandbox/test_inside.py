@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -31,6 +32,14 @@ def test_the_program_holds_every_module() -> None:
     text = program().decode()
     for module in MODULES:
         assert module.stem == "__init__" or f"load({module.stem!r}," in text
+
+
+def test_each_module_imports_only_what_is_loaded_before_it() -> None:
+    """What is there for the types alone counts as well: no circle, and each can be read without the later ones."""
+    order = re.findall(r"load\('(\w+)', ", program().decode())
+    for module in MODULES:
+        for name in re.findall(r"from roommate\.sandbox\.inside\.(\w+) import", module.read_text("utf-8")):
+            assert order.index(name) < order.index(module.stem), f"{module.stem} imports {name}"
 
 
 @pytest.mark.parametrize(

@@ -231,6 +231,8 @@ async def test_nobody_is_closed_because_the_line_is_full(port: int) -> None:
             _, quiet = await connect(port)
             frames = heard(daemon)
             [opened] = [number for kind, number, _ in itertools.islice(frames, 2) if kind == OPEN]
+            quiet.write(b"x")
+            assert next(frames)[:2] == (DATA, opened)
             many = [await connect(port) for _ in range(10)]
             for _, writer in many:
                 writer.write(bytes(WINDOW))

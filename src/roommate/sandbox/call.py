@@ -6,31 +6,18 @@ import asyncio
 
 from roommate.errors import HandLost, SandboxError
 from roommate.ports import Take
-from roommate.sandbox.channel import Line
-from roommate.sandbox.inside.frames import (
-    CHUNK,
-    COST,
-    CREDIT,
-    DATA,
-    END,
-    ERRORS,
-    KILL,
-    RESULT,
-    WINDOW,
-    BadFrame,
-    credit,
-    credited,
-    frame,
-)
+from roommate.sandbox.channel import Channel, Line
+from roommate.sandbox.inside.frames import CREDIT, DATA, ERRORS, KILL, RESULT, BadFrame, frame
 
 LAST_BYTES = 4 << 20
 """Output that may still come of what should have ended: its reader was slow, and pipes hold some."""
 
 
-class Call:
+class Call(Channel):
     """`content` is its input (None: it takes none), `within` the seconds after which it ends itself (None: never).
 
-    With `more` the input goes on with what is written, by one task at a time, until its end. Errors may come `apart`.
+    With `more` the input goes on with what is written, until its end; what is written later is dropped. Errors may come
+    `apart`.
     """
 
     def __init__(
@@ -43,19 +30,12 @@ class Call:
         more: bool = False,
         apart: bool = False,
     ) -> None:
-        self.number = number
-        self._line = line
-        self._more, self._apart = more, apart
-        self._writer: asyncio.Future[None] | None = None
-        self._loop = asyncio.get_running_loop()
+        super().__init__(line, number)
+        self._unsent = memoryview(content or b"")
+        self._ended, self._silent = not more, content is None
+        self._apart = apart
         self._waiter: asyncio.Future[None] | None = None
-        self._unsent = None if content is None else memoryview(content)
-        self._window = WINDOW
         self._output, self._errors = bytearray(), bytearray()
-        self._allowed = WINDOW
-        self._held = self._used = (
-            0  # credit that the output here took, and that of output which its reader has done with
-        )
         self._reading = False
         self._last_bytes: int | None = None
         """How much output may still come, once its time is over."""
@@ -96,7 +76,7 @@ class Call:
     async def _hand_over(self, take: Take, take_errors: Take | None) -> None:
         pieces = ((take, bytes(self._output)), (take_errors, bytes(self._errors)))
         self._output, self._errors = bytearray(), bytearray()
-        used, self._held = self._held, 0
+        used = self._incoming.held
         self._reading = True
         try:
             for give, piece in pieces:
@@ -104,60 +84,20 @@ class Call:
                     await taken
         finally:
             self._reading = False
-        self._used += used
-        if self._used >= WINDOW // 2 and self._result is None and self._lost is None:
-            self._line.write(credit(self.number, self._used))
-            self._allowed += self._used
-            self._used = 0
-
-    def send(self, first: bytes = b"") -> None:
-        """Write `first`, and what there is of input, credit, and room on the line."""
-        frames = [first] if first else []
-        while self._unsent is not None and self._window > COST and not self._line.full:
-            piece = self._unsent[: min(CHUNK, self._window - COST)]
-            if not piece:
-                if self._more:
-                    break
-                self._unsent = None
-                frames.append(frame(END, self.number))
-            else:
-                self._unsent = self._unsent[len(piece) :]
-                self._window -= len(piece) + COST
-                frames.append(frame(DATA, self.number, piece))
-        if frames:
-            self._line.write(b"".join(frames))
-        if not self._unsent and self._writer is not None and not self._writer.done():
-            self._writer.set_result(None)
-
-    async def write(self, data: bytes) -> None:
-        """Returns when all of it is on its way; what comes when the call has ended, or its input, is dropped."""
-        if self._more and self._unsent is not None:
-            self._unsent = memoryview(data)
-            self._writer = self._loop.create_future()
-            self.send()
-            await self._writer
-
-    def end_input(self) -> None:
-        self._more = False
-        self.send()
+        self._incoming.used(used)
 
     def took(self, kind: int, payload: bytearray) -> bool:
         """A frame of this call came; whether it was the last one. Raises BadFrame."""
         if kind == DATA or (kind == ERRORS and self._apart):
-            self._allowed -= len(payload) + COST
-            if self._allowed < 0 or not payload:
-                raise BadFrame("output beyond its credit")
+            self._incoming.came(len(payload))
             if self.unwanted:
                 return False
             output = self._output if kind == DATA else self._errors
             output += payload
-            self._held += len(payload) + COST
             if self._last_bytes is not None:
                 self._last_bytes -= len(payload)
         elif kind == CREDIT:
-            self._window += credited(payload)
-            if self._window > WINDOW or not any(payload):
-                raise BadFrame("credit for what was never sent")
+            self._outgoing.credited(payload)
             self.send()
             return False
         elif kind == RESULT:
@@ -165,7 +105,7 @@ class Call:
             self._end()
         else:
             raise BadFrame(f"no such kind of frame: {kind}")
-        self._wake()
+        self._wake(self._waiter)
         return kind == RESULT
 
     def lose(self, why: str) -> None:
@@ -183,16 +123,10 @@ class Call:
         self._output.clear()
         self._errors.clear()
         self._end()
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self._wake(self._waiter)
 
     def _end(self) -> None:
-        self._unsent = None
-        if self._writer is not None and not self._writer.done():
-            self._writer.set_result(None)
+        self._silence()
         if self._deadline is not None:
             self._deadline.cancel()
 

@@ -41,17 +41,21 @@ BAD_ANSWERS = 3
 
 _MODULES = (
     "frames",
+    "flow_control",
     "event_loop",
     "cgroup",
     "shortage",
     "process_family",
     "kill_tree",
     "output_files",
+    "folders",
     "spill",
     "output_reader",
     "command",
     "command_queue",
     "terminal",
+    "daemon_connection",
+    "call",
     "run_call",
     "shell",
     "globs",
@@ -60,7 +64,6 @@ _MODULES = (
     "jobs",
     "socket_process",
     "tunnels",
-    "daemon_connection",
     "hand",
 )
 _LOADER = """\

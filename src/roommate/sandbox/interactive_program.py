@@ -25,7 +25,7 @@ class Session:
         await self._call.write(data)
 
     def end(self) -> None:
-        self._call.end_input()
+        self._call.end()
 
     async def resize(self, rows: int, columns: int) -> None:
         await self._steer(op="resize", call=self._call.number, size=[rows, columns])

@@ -21,7 +21,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Protocol
 
-    from roommate.sandbox.inside.hand import Hand
+    from roommate.sandbox.inside.cgroup import OomKills
+    from roommate.sandbox.inside.event_loop import Loop
+    from roommate.sandbox.inside.kill_tree import Kills
+
+    class Room(Protocol):
+        """Where it runs: see `command_queue.Commands`."""
+
+        loop: Loop
+        kills: Kills
+        oom_kills: OomKills
+
+        def began(self, command: Command) -> None: ...
+
+        def ended(self, command: Command) -> None: ...
+
+        def leave(self, command: Command) -> None:
+            """It waits for its turn, and is not to be started any more."""
+            ...
 
     class Owner(Protocol):
         def room(self) -> int:
@@ -45,6 +62,7 @@ if TYPE_CHECKING:
             ...
 
 
+SHELL = "/bin/bash" if os.access("/bin/bash", os.X_OK) else "/bin/sh"
 UNATTENDED = {
     "PAGER": "cat",
     "GIT_PAGER": "cat",
@@ -91,7 +109,7 @@ def explain(error: OSError, what: str) -> str:
 
 
 class Command:
-    """To be started by the hand's `Queue`. Output that comes after ``over()`` (of a server left in the background)
+    """To be started when its turn comes. Output that comes after ``over()`` (of a server left in the background)
     still goes to the owner's ``take``, because a closed pipe would kill who prints it."""
 
     farewell: int = signal.SIGTERM
@@ -99,7 +117,7 @@ class Command:
 
     def __init__(
         self,
-        hand: Hand,
+        room: Room,
         owner: Owner,
         argv: list[str],
         cwd: str,
@@ -116,10 +134,10 @@ class Command:
         that is not to come with the rest."""
         self.owner, self.argv, self.counted = owner, argv, counted
         self.status: int | None = None
-        self.family = Family(0, hand.unique())
+        self.family = Family(0, os.urandom(8).hex())
         self.since = 0.0
         """When it came into the queue, as time.monotonic()."""
-        self._hand, self._loop = hand, hand.loop
+        self._room, self._loop = room, room.loop
         self._cwd, self._stdin, self._pipe = cwd, stdin, pipe
         self._env = env if alone else {**os.environ, **env}
         self._errors = errors
@@ -137,11 +155,10 @@ class Command:
 
     def start(self) -> None:
         """Raises Refusal; BlockingIOError where the room has no process to spare."""
-        self._oom_kills = self._hand.oom_kills.count()
+        self._oom_kills = self._room.oom_kills.count()
         self._started = time.monotonic()
         self.family.leader = self._spawn()
-        self._hand.commands[self.family.leader] = self
-        self._hand.counted += self.counted
+        self._room.began(self)
         self.owner.started()
         self._writable()
         self.listen()
@@ -149,13 +166,13 @@ class Command:
     def found(self, leader: int, start: int, mark: str, output: int | None) -> None:
         """It runs already, since an earlier hand started it: nobody tells us when it ends. `start` is its start time
         as in `family`, `output` where to read from, if there is such a place."""
-        self._oom_kills = self._hand.oom_kills.count()
+        self._oom_kills = self._room.oom_kills.count()
         self._started = time.monotonic()
         self.family = Family(leader, mark)
         self.family.known = {leader: start}
         if output is not None:
             self._read(output, self.owner.take)
-        self._hand.commands[leader] = self
+        self._room.began(self)
         self._look(start)
         self.listen()
 
@@ -164,7 +181,6 @@ class Command:
         if entry is not None and entry[3] == start:
             self._loop.at(LOOK_EVERY, (self, "look"), lambda: self._look(start))
         else:
-            self._hand.commands.pop(self.family.leader, None)
             self.reaped(UNSEEN)
 
     def _spawn(self) -> int:
@@ -280,12 +296,12 @@ class Command:
     def reaped(self, status: int) -> None:
         self.status = status
         self.family.reaped = True
-        self._hand.counted -= self.counted
+        self._room.ended(self)
         self._seconds = time.monotonic() - self._started
-        self._oom_kills = self._hand.oom_kills.count() - self._oom_kills
+        self._oom_kills = self._room.oom_kills.count() - self._oom_kills
         self._input.clear()
         self.feed_end()
-        self._hand.kills.soon()
+        self._room.kills.soon()
         for reader in self._readers:
             reader.late = 0
             reader.read()
@@ -307,11 +323,11 @@ class Command:
         """Its farewell to all of the family, and SIGKILL to who is left `grace` seconds later, until nobody is. A
         command that waits to be started is refused, saying why."""
         if not self.family.leader:
-            self._hand.queue.leave(self)
+            self._room.leave(self)
             self.owner.refused(why)
         elif not self._killing:
             self._killing = True
-            self._hand.kills.add(self, grace)
+            self._room.kills.add(self, grace)
 
     def signal(self, number: int) -> None:
         """Send it to the process group that it was started as."""

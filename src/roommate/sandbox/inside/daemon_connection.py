@@ -8,7 +8,7 @@ import socket
 import time
 from collections import deque
 
-from roommate.sandbox.inside.frames import BadFrame, Frames, credit, frame
+from roommate.sandbox.inside.frames import BadFrame, Frames
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,13 +59,14 @@ class Stream:
         self._since = time.monotonic()
         self._frames = Frames()
         self._loop.watch(dialled.fileno(), select.EPOLLIN, self._ready)
-        self._queue(self._hello)
+        self.write(self._hello)
 
-    def send(self, kind: int, call: int, payload: bytes) -> None:
-        self._queue(frame(kind, call, payload))
-
-    def credit(self, call: int, size: int) -> None:
-        self._queue(credit(call, size))
+    def write(self, data: bytes) -> None:
+        """Frames; they wait here for the next `flush`."""
+        if self._socket is not None:
+            self._out.append(data)
+            self._size += len(data)
+            self.choked = self.choked or self._size > CHOKE
 
     def drop(self) -> None:
         """Hang up, and dial again."""
@@ -106,12 +107,6 @@ class Stream:
         if self.choked and self._size < CHOKE // 2:
             self.choked = False
             self._eased()
-
-    def _queue(self, data: bytes) -> None:
-        if self._socket is not None:
-            self._out.append(data)
-            self._size += len(data)
-            self.choked = self.choked or self._size > CHOKE
 
     def _ready(self) -> None:
         if self._blocked and self._socket is not None:

@@ -22,19 +22,28 @@ _NOTHING: tuple[int, Callable[[], None]] = (0, lambda: None)
 
 
 class Loop:
-    def __init__(self, reap: Callable[[], object]) -> None:
-        """`reap` is called when children may have ended."""
+    def __init__(self) -> None:
         self._poll = select.epoll()
         self._watched: dict[int, tuple[int, Callable[[], None]]] = {}
         self._timers: dict[Hashable, tuple[float, Callable[[], None]]] = {}
         self._soon: deque[Callable[[], None]] = deque()
-        self._reap = reap
-        self._woken, waker = os.pipe()
-        os.set_blocking(self._woken, False)
+
+    def watch_children(self, reap: Callable[[], object]) -> None:
+        """`reap` is called when children may have ended."""
+        woken, waker = os.pipe()
+        os.set_blocking(woken, False)
         os.set_blocking(waker, False)
         signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        self.watch(self._woken, select.EPOLLIN, self._child)
+
+        def child() -> None:
+            try:
+                os.read(woken, 4096)
+            except BlockingIOError:
+                pass
+            reap()
+
+        self.watch(woken, select.EPOLLIN, child)
 
     def watch(self, fd: int, events: int, handler: Callable[[], None]) -> None:
         """Call `handler` while `fd` is ready for `events`; replaces an earlier watch of it."""
@@ -76,10 +85,3 @@ class Loop:
                 timer[1]()
         for _ in range(len(self._soon)):
             self._soon.popleft()()
-
-    def _child(self) -> None:
-        try:
-            os.read(self._woken, 4096)
-        except BlockingIOError:
-            pass
-        self._reap()

@@ -11,9 +11,9 @@ import os
 import stat
 import time
 
+from roommate.sandbox.inside.call import Call, Outflow
 from roommate.sandbox.inside.command import Refusal, explain
 from roommate.sandbox.inside.globs import Glob
-from roommate.sandbox.inside.run_call import Call, Outflow
 from roommate.sandbox.inside.shortage import shortages
 
 TYPE_CHECKING = False
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from roommate.sandbox.inside.hand import Hand
+    from roommate.sandbox.inside.call import Calls
+    from roommate.sandbox.inside.folders import Folders
 
 NOT_WALKED = frozenset((".git", "node_modules", ".roommate"))
 SLICE = 0.005
@@ -29,9 +30,9 @@ SLICE = 0.005
 
 
 class Read(Outflow):
-    def __init__(self, hand: Hand, number: int, asked: dict[str, Any]) -> None:
-        super().__init__(hand, number)
-        path = hand.place(asked["path"])
+    def __init__(self, calls: Calls, number: int, asked: dict[str, Any], folders: Folders) -> None:
+        super().__init__(calls, number)
+        path = folders.place(asked["path"])
         # A FIFO or a device would hang us, or never end.
         self.fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
         status = os.fstat(self.fd)
@@ -63,9 +64,10 @@ class Read(Outflow):
 class Write(Call):
     """Replaces a file by a rename, so that nobody sees half of it; a link is followed and stays a link."""
 
-    def __init__(self, hand: Hand, number: int, asked: dict[str, Any]) -> None:
-        super().__init__(hand, number)
-        self.path = os.path.realpath(hand.place(asked["path"]))
+    def __init__(self, calls: Calls, number: int, asked: dict[str, Any], folders: Folders) -> None:
+        super().__init__(calls, number)
+        self.path = os.path.realpath(folders.place(asked["path"]))
+        self._workspace = folders.workspace
         mode = None
         try:
             status = os.stat(self.path)
@@ -75,7 +77,7 @@ class Write(Call):
             mode = stat.S_IMODE(status.st_mode)
         except FileNotFoundError:
             os.makedirs(os.path.dirname(self.path), exist_ok=True)
-        self.draft = os.path.join(os.path.dirname(self.path), f".roommate-{hand.unique()}.tmp")
+        self.draft = os.path.join(os.path.dirname(self.path), f".roommate-{os.urandom(8).hex()}.tmp")
         self.fd = os.open(self.draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         if mode is not None:
             os.fchmod(self.fd, mode)
@@ -87,7 +89,7 @@ class Write(Call):
             while view:
                 view = view[os.write(self.fd, view) :]
         except OSError as error:
-            self.refuse("; ".join((explain(error, self.path), *shortages(False, self.hand.workspace))))
+            self.refuse("; ".join((explain(error, self.path), *shortages(False, self._workspace))))
         self.fed()
 
     def end(self) -> None:
@@ -114,9 +116,9 @@ class Write(Call):
 class List(Outflow):
     """The entries of a folder, or all below it that match; ``.git`` and the like are listed, not walked into."""
 
-    def __init__(self, hand: Hand, number: int, asked: dict[str, Any]) -> None:
-        super().__init__(hand, number)
-        self.folder = hand.place(asked["path"])
+    def __init__(self, calls: Calls, number: int, asked: dict[str, Any], folders: Folders) -> None:
+        super().__init__(calls, number)
+        self.folder = folders.place(asked["path"])
         self.limit = asked["limit"]
         self.total = 0
         self.first: list[tuple[str, os.DirEntry[str]]] = []
@@ -126,7 +128,7 @@ class List(Outflow):
         self.steps = self.walk(Glob(pattern) if pattern else None)
         os.scandir(self.folder).close()  # is it one?
         self.waiting = False
-        hand.loop.soon(self.step)
+        calls.loop.soon(self.step)
 
     def step(self) -> None:
         until = time.monotonic() + SLICE
@@ -134,7 +136,7 @@ class List(Outflow):
             if self.unwanted:
                 break
             if time.monotonic() > until:
-                self.hand.loop.soon(self.step)
+                self.calls.loop.soon(self.step)
                 return
         self.cut()
         self.text = json.dumps([_entry(path, entry) for path, entry in self.first]).encode()

@@ -8,19 +8,19 @@ from __future__ import annotations
 import os
 import time
 
-from roommate.sandbox.inside.command import Command, Refusal, explain
+from roommate.sandbox.inside.command import SHELL, Command, Refusal, explain
 from roommate.sandbox.inside.frames import CHUNK
 from roommate.sandbox.inside.job_notes import Note, Notes
 from roommate.sandbox.inside.output_files import Record
 from roommate.sandbox.inside.process_family import process
-from roommate.sandbox.inside.run_call import SHELL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from roommate.sandbox.inside.hand import Hand
-    from roommate.sandbox.inside.run_call import Call
+    from roommate.sandbox.inside.call import Call
+    from roommate.sandbox.inside.command_queue import Commands
+    from roommate.sandbox.inside.folders import Folders
 
 LOG_CAP = 64 << 20
 STOP_GRACE = 2.0
@@ -95,18 +95,15 @@ class Job:
 class Jobs:
     """What is noted of each lets a hand that comes after us find it again."""
 
-    def __init__(self, hand: Hand) -> None:
-        self._hand = hand
+    def __init__(self, commands: Commands, folders: Folders) -> None:
+        self._commands, self._folders = commands, folders
         self._jobs: dict[str, Job] = {}
         self._number = 0
-        self.notes = Notes(hand.job_notes)
+        self.notes = Notes(folders.job_notes)
 
     def answer(self, op: str, asked: dict[str, Any], call: Call) -> None:
         if op == "start_job":
-            self._start(asked["command"], self._hand.place(asked["cwd"]), call)
-        elif op == "jobs":
-            jobs = [job.state() for job in self._jobs.values()]
-            call.answer({"jobs": jobs, "shell": self._hand.shells.running})
+            self._start(asked["command"], self._folders.place(asked["cwd"]), call)
         elif op == "job":
             call.answer(self._find(asked["id"]).state())
         elif op == "stop_job":
@@ -120,12 +117,15 @@ class Jobs:
         else:
             raise Refusal(f"this hand cannot {op}")
 
+    def states(self) -> list[dict[str, Any]]:
+        return [job.state() for job in self._jobs.values()]
+
     def find_again(self) -> None:
         """Those of an earlier hand, which was killed; where the container was started again they have ended."""
         for name, note in self.notes.all(REMEMBERED):
             self._number = int(name)
             try:
-                record = Record(self._hand.job_logs, f"{name}.log", LOG_CAP, turns=True, again=True)
+                record = Record(self._folders.job_logs, f"{name}.log", LOG_CAP, turns=True, again=True)
             except OSError:
                 continue
             output = None
@@ -134,14 +134,14 @@ class Jobs:
             except OSError:  # there was no room for a pipe
                 pass
             job = self._jobs[name] = Job(self, name, note.text, record)
-            job.go_on(note, Command(self._hand, job, [SHELL], "/", {}, counted=False), output)
+            job.go_on(note, Command(self._commands, job, [SHELL], "/", {}, counted=False), output)
 
     def forget(self, job: Job) -> None:
         self._jobs.pop(job.name, None)
         job.record.close()
         self.notes.forget(job.name)
         try:
-            os.unlink(os.path.join(self._hand.job_logs.folder, f"{job.name}.log"))
+            os.unlink(os.path.join(self._folders.job_logs.folder, f"{job.name}.log"))
         except OSError:
             pass
 
@@ -161,13 +161,13 @@ class Jobs:
             self._number += 1
             name = str(self._number)
             try:
-                record = Record(self._hand.job_logs, f"{name}.log", LOG_CAP, turns=True, spare=logs)
+                record = Record(self._folders.job_logs, f"{name}.log", LOG_CAP, turns=True, spare=logs)
                 break
             except FileExistsError:  # nothing was noted of it
                 pass
             except OSError as error:
-                raise Refusal(explain(error, f"{self._hand.job_logs.shown}, where its output would go")) from None
+                raise Refusal(explain(error, f"{self._folders.job_logs.shown}, where its output would go")) from None
         job = self._jobs[name] = Job(self, name, text, record, call)
         argv = [SHELL, "-c", text]
-        job.command = Command(self._hand, job, argv, cwd, {}, pipe=lambda: self.notes.pipe(name), counted=False)
-        self._hand.queue.enter(job.command)
+        job.command = Command(self._commands, job, argv, cwd, {}, pipe=lambda: self.notes.pipe(name), counted=False)
+        self._commands.enter(job.command)

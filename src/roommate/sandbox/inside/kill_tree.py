@@ -13,8 +13,21 @@ from roommate.sandbox.inside.process_family import members, processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from roommate.sandbox.inside.command import Command
-    from roommate.sandbox.inside.hand import Hand
+    from collections.abc import Mapping
+    from typing import Protocol
+
+    from roommate.sandbox.inside.event_loop import Loop
+    from roommate.sandbox.inside.process_family import Family
+
+    class Command(Protocol):
+        family: Family
+        farewell: int
+        """The signal that it gets first."""
+
+        def gone(self) -> None:
+            """Nobody of its family is left."""
+            ...
+
 
 GRACE = 1.0
 """Seconds from SIGTERM to SIGKILL."""
@@ -39,13 +52,13 @@ class Kills:
     """Those that are to end get their farewell, SIGTERM most of them, and who is left after their grace SIGKILL, until
     nobody is."""
 
-    def __init__(self, hand: Hand) -> None:
-        self._hand = hand
+    def __init__(self, loop: Loop, running: Mapping[int, Command]) -> None:
+        """`running` are the room's commands."""
+        self._loop, self._running = loop, running
         self._ends: dict[Command, _End] = {}
         self._not_before = 0.0
 
     def add(self, command: Command, grace: float) -> None:
-        """`command.gone()` is called when nobody is left."""
         if command not in self._ends:
             end = self._ends[command] = _End(command, time.monotonic() + grace)
             if not command.family.reaped:  # the others of its family as soon as they are found
@@ -59,13 +72,13 @@ class Kills:
     def soon(self) -> None:
         """Somebody has ended: look as soon as may be."""
         if self._ends:
-            self._hand.loop.at(max(0.0, self._not_before - time.monotonic()), self, self._look)
+            self._loop.at(max(0.0, self._not_before - time.monotonic()), self, self._look)
 
     def _look(self) -> None:
         begun = time.monotonic()
         table = processes()
         # The families that go on are asked about, too: whose a process is, is seen from its session most quickly.
-        families = [command.family for command in self._hand.commands.values()]
+        families = [command.family for command in self._running.values()]
         found = members({*families, *(command.family for command in self._ends)}, table)
         for end in list(self._ends.values()):
             family = end.command.family
@@ -83,4 +96,4 @@ class Kills:
         now = time.monotonic()
         self._not_before = now + SHARE * (now - begun)
         if self._ends:
-            self._hand.loop.at(max(EVERY, self._not_before - now), self, self._look)
+            self._loop.at(max(EVERY, self._not_before - now), self, self._look)

@@ -7,20 +7,25 @@ output. After Ctrl-C or a mistake an interactive shell drops the rest of its lin
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 
-from roommate.sandbox.inside.command import Refusal
+from roommate.sandbox.inside.call import Call
+from roommate.sandbox.inside.command import SHELL, Refusal
 from roommate.sandbox.inside.frames import CHUNK
-from roommate.sandbox.inside.run_call import SHELL, Call
 from roommate.sandbox.inside.spill import Spill
 from roommate.sandbox.inside.terminal import Terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
-    from roommate.sandbox.inside.hand import Hand
+    from roommate.sandbox.inside.call import Calls
+    from roommate.sandbox.inside.command_queue import Commands
+    from roommate.sandbox.inside.folders import Folders
+    from roommate.sandbox.inside.output_files import Place
 
 KEPT = 1 << 18
 """Bytes of output that are kept while nobody looks; then whoever prints has to wait."""
@@ -51,7 +56,8 @@ _DO = (
 class Shell:
     """From its start to its end."""
 
-    def __init__(self, hand: Hand, cwd: str) -> None:
+    def __init__(self, commands: Commands, cwd: str, told: Callable[[Shell], None]) -> None:
+        """`told` hears that a call has said that it ended."""
         self.look: Look | None = None
         """The call that looks at it."""
         self.running = ""
@@ -59,17 +65,17 @@ class Shell:
         self.code = 0
         """The exit code of the command before."""
         self.ended = False
-        self._shells, self._loop = hand.shells, hand.loop
+        self.told, self._loop = told, commands.loop
         self._number = 0
         self._command = ""
-        self._secret = f"roommate-{hand.unique()}"
+        self._secret = f"roommate-{os.urandom(8).hex()}"
         self._mark = f"\033]{self._secret};".encode()
         self._begun = b""
         """What may be the beginning of a mark."""
         self._output = bytearray()
         self._due: int | None = None
         """Where the output ends of what has come to its end; None while a command runs."""
-        self.terminal = Terminal(hand, self, _ARGV, cwd, _ENVIRONMENT, rows=ROWS, columns=COLUMNS, script=True)
+        self.terminal = Terminal(commands, self, _ARGV, cwd, _ENVIRONMENT, rows=ROWS, columns=COLUMNS, script=True)
 
     def do(self, command: str) -> None:
         self._number += 1
@@ -125,7 +131,7 @@ class Shell:
         self._feed(_BEGIN + _DO)
 
     def refused(self, why: str) -> None:
-        self._shells.told(self)
+        self.told(self)
         if self.look is not None:
             self.look.refused(why)
 
@@ -161,19 +167,21 @@ class Shell:
 class Look(Call):
     """A call that looks at the shell until that is at its prompt again, or the time is over."""
 
-    def __init__(self, hand: Hand, number: int, asked: dict[str, Any], shell: Shell, fresh: bool) -> None:
-        super().__init__(hand, number)
+    def __init__(
+        self, calls: Calls, number: int, asked: dict[str, Any], shell: Shell, fresh: bool, outputs: Place
+    ) -> None:
+        super().__init__(calls, number)
         self._shell, self._fresh = shell, fresh
         self._since = time.monotonic()
-        self._spill = Spill(hand.outputs, number, asked["spill_after"])
+        self._spill = Spill(outputs, number, asked["spill_after"])
         self._typed = asked["input"] is not None
-        hand.loop.at(asked["timeout"], (self, "late"), self._late)
+        calls.loop.at(asked["timeout"], (self, "late"), self._late)
 
     def take(self, chunk: bytes) -> None:
         self._spill.add(chunk)
         self.send(chunk)
         if self._typed and not self.unwanted:
-            self.hand.loop.at(SETTLED, (self, "settled"), self._late)
+            self.calls.loop.at(SETTLED, (self, "settled"), self._late)
 
     def resume(self) -> None:
         self._shell.pump()
@@ -183,7 +191,7 @@ class Look(Call):
         if lost:
             self._leave()
         else:  # who does not want the call any more wants what it does to end
-            self.hand.loop.at(PATIENCE, (self, "late"), self._shell.end)
+            self.calls.loop.at(PATIENCE, (self, "late"), self._shell.end)
             self._break_off()
             self._shell.pump()
 
@@ -195,7 +203,7 @@ class Look(Call):
         self._leave()
         shell, terminal = self._shell, self._shell.terminal
         if state == "over":
-            self.hand.shells.told(shell)
+            shell.told(shell)
         self.answer(
             {
                 "state": state,
@@ -212,7 +220,7 @@ class Look(Call):
     def _break_off(self) -> None:
         """Again and again: between two programs there is nobody whom it reaches."""
         self._shell.interrupt()
-        self.hand.loop.at(AGAIN, (self, "settled"), self._break_off)
+        self.calls.loop.at(AGAIN, (self, "settled"), self._break_off)
 
     def _late(self) -> None:
         self.done("running")
@@ -220,15 +228,15 @@ class Look(Call):
     def _leave(self) -> None:
         self._shell.look = None
         self._spill.close()
-        self.hand.loop.forget((self, "late"))
-        self.hand.loop.forget((self, "settled"))
+        self.calls.loop.forget((self, "late"))
+        self.calls.loop.forget((self, "settled"))
 
 
 class Shells:
     """Where the room's shell is found. There is one at a time, and it ends with the connection."""
 
-    def __init__(self, hand: Hand) -> None:
-        self._hand = hand
+    def __init__(self, calls: Calls, commands: Commands, folders: Folders) -> None:
+        self._calls, self._commands, self._folders = calls, commands, folders
         self._shell: Shell | None = None
 
     @property
@@ -243,19 +251,20 @@ class Shells:
         if fresh := shell is None or (shell.ended and command is not None):
             if command is None:
                 raise Refusal("there is no shell now: give it a command, and a new one starts")
-            shell = Shell(self._hand, self._hand.place(asked["cwd"]))
+            shell = Shell(self._commands, self._folders.place(asked["cwd"]), self._told)
         assert shell is not None
         if command is not None and shell.running:
             raise Refusal(f"the shell is not at its prompt, it still runs: {shell.running}")
         if typed is not None and not (shell.running or shell.ended):
             raise Refusal("the shell is at its prompt, and nothing runs that would read this: give it as a command")
-        look = self._hand.calls[number] = Look(self._hand, number, asked, shell, fresh)
+        look = Look(self._calls, number, asked, shell, fresh, self._folders.outputs)
+        self._calls.open[number] = look
         shell.look = look
         if command is not None:
             shell.do(command)
         if fresh:
             self._shell = shell
-            self._hand.queue.enter(shell.terminal)
+            self._commands.enter(shell.terminal)
         if typed is not None:
             shell.type(typed.encode("utf-8", "replace"))
         if asked["interrupt"]:
@@ -264,14 +273,13 @@ class Shells:
             shell.end()
         shell.show()
 
-    def told(self, shell: Shell) -> None:
-        """It has ended, and a call has said so."""
-        if self._shell is shell:
-            self._shell = None
-
     def close(self) -> None:
         if self._shell is not None:
             self._shell.end()
+            self._shell = None
+
+    def _told(self, shell: Shell) -> None:
+        if self._shell is shell:
             self._shell = None
 
 

@@ -17,8 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from roommate.sandbox.inside.command import Owner
-    from roommate.sandbox.inside.hand import Hand
+    from roommate.sandbox.inside.command import Owner, Room
 
 _SIZE = struct.Struct("HHHH")
 
@@ -33,7 +32,7 @@ class Terminal(Command):
 
     def __init__(
         self,
-        hand: Hand,
+        room: Room,
         owner: Owner,
         argv: list[str],
         cwd: str,
@@ -43,7 +42,7 @@ class Terminal(Command):
         columns: int,
         script: bool = False,
     ) -> None:
-        super().__init__(hand, owner, argv, cwd, env, stdin=script, counted=False)
+        super().__init__(room, owner, argv, cwd, env, stdin=script, counted=False)
         if not script:  # somebody does sit there
             self._env = {name: value for name, value in self._env.items() if UNATTENDED.get(name) != value}
         self.path = ""

@@ -8,13 +8,15 @@ import select
 import socket
 from collections import deque
 
-from roommate.sandbox.inside.frames import CHUNK, COST, END, OPEN, TUNNEL, TUNNELS, WINDOW, port_bytes
-from roommate.sandbox.inside.run_call import Call
+from roommate.sandbox.inside.call import Call
+from roommate.sandbox.inside.frames import END, OPEN, TUNNEL, TUNNELS, frame, port_bytes
 from roommate.sandbox.inside.socket_process import command_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from roommate.sandbox.inside.hand import Hand
+    from collections.abc import Callable
+
+    from roommate.sandbox.inside.call import Calls
 
 UNWATCHED = -1
 TRY_AGAIN = 0.2
@@ -24,9 +26,9 @@ TRY_AGAIN = 0.2
 class Tunnel(Call):
     """One connection. Its numbers and its credit are those of a call; the hand opens it, either end closes it."""
 
-    def __init__(self, hand: Hand, number: int, connection: socket.socket) -> None:
-        super().__init__(hand, number)
-        self._socket = connection
+    def __init__(self, calls: Calls, number: int, connection: socket.socket, ended: Callable[[Tunnel], None]) -> None:
+        super().__init__(calls, number)
+        self._socket, self._ended = connection, ended
         self._port = connection.getpeername()[1]
         self._unwritten: deque[bytes | memoryview] = deque()
         self._read = self._written = self._last = False
@@ -51,17 +53,17 @@ class Tunnel(Call):
             events = UNWATCHED
         if events != self._watched:
             if events == UNWATCHED:
-                self.hand.loop.unwatch(self._socket.fileno())
+                self.calls.loop.unwatch(self._socket.fileno())
             else:  # that it was reset is told in any case: then nobody is there who waits for what the daemon does
-                self.hand.loop.watch(self._socket.fileno(), events, self._ready if events else self._close)
+                self.calls.loop.watch(self._socket.fileno(), events, self._ready if events else self._close)
             self._watched = events
 
     def resume(self) -> None:
         self.watch()
 
     def data(self, chunk: bytearray) -> None:
+        super().data(chunk)
         self._unwritten.append(memoryview(chunk))
-        self.owed += COST
         self._write()
 
     def end(self) -> None:
@@ -81,7 +83,7 @@ class Tunnel(Call):
     def _take(self) -> None:
         if room := self.room():
             try:
-                chunk = self._socket.recv(min(CHUNK, room))
+                chunk = self._socket.recv(room)
             except BlockingIOError:
                 return
             except OSError:
@@ -91,7 +93,7 @@ class Tunnel(Call):
                 self.send(chunk)
             else:
                 self._read = True
-                self.hand.stream.send(END, self.number, b"")
+                self.calls.stream.write(frame(END, self.number))
         self._settle()
 
     def _write(self) -> None:
@@ -99,11 +101,11 @@ class Tunnel(Call):
             while self._unwritten:
                 first = self._unwritten[0]
                 sent = self._socket.send(first)
-                self.owed += sent
                 if sent < len(first):
                     self._unwritten[0] = first[sent:]
                 else:
                     self._unwritten.popleft()
+                self.incoming.used(sent if self._unwritten else self.incoming.held)
             if self._last and not self._written:
                 self._written = True
                 self._socket.shutdown(socket.SHUT_WR)
@@ -112,8 +114,6 @@ class Tunnel(Call):
         except OSError:
             self._close()
             return
-        if self.owed >= WINDOW // 4:
-            self.fed()
         self._settle()
 
     def _settle(self) -> None:
@@ -123,17 +123,17 @@ class Tunnel(Call):
             self.watch()
 
     def _close(self) -> None:
-        self.hand.loop.unwatch(self._socket.fileno())
+        self.calls.loop.unwatch(self._socket.fileno())
         self._socket.close()
         self.answer({})
-        self.hand.tunnels.ended(self)
+        self._ended(self)
 
 
 class Tunnels:
     """The ports that are listened on while the stream lasts, and the tunnels that are open."""
 
-    def __init__(self, hand: Hand) -> None:
-        self._hand = hand
+    def __init__(self, calls: Calls) -> None:
+        self._calls, self._loop = calls, calls.loop
         self._ports: dict[int, socket.socket | None] = {}
         self._open: set[Tunnel] = set()
         self._number = TUNNEL
@@ -151,7 +151,7 @@ class Tunnels:
             listener.listen(TUNNELS)
         except OSError:
             listener.close()
-            self._hand.loop.at(TRY_AGAIN, (self, port), lambda: self.listen(port))
+            self._loop.at(TRY_AGAIN, (self, port), lambda: self.listen(port))
             return
         self._ports[port] = listener
         self._watch(port)
@@ -159,37 +159,37 @@ class Tunnels:
     def close(self) -> None:
         """The stream ended: nobody is there to connect to. The tunnels end as calls do."""
         for port, listener in self._ports.items():
-            self._hand.loop.forget((self, port))
+            self._loop.forget((self, port))
             if listener:
-                self._hand.loop.unwatch(listener.fileno())
+                self._loop.unwatch(listener.fileno())
                 listener.close()
         self._ports.clear()
 
-    def ended(self, tunnel: Tunnel) -> None:
-        self._open.discard(tunnel)
-        if len(self._open) == TUNNELS - 1:
-            for port in self._ports:
-                self._watch(port)
-
     def _watch(self, port: int) -> None:
         if listener := self._ports.get(port):
-            self._hand.loop.watch(listener.fileno(), select.EPOLLIN, lambda: self._accept(port, listener))
+            self._loop.watch(listener.fileno(), select.EPOLLIN, lambda: self._accept(port, listener))
 
     def _accept(self, port: int, listener: socket.socket) -> None:
         if len(self._open) >= TUNNELS:
-            self._hand.loop.unwatch(listener.fileno())  # they wait in line
+            self._loop.unwatch(listener.fileno())  # they wait in line
             return
         try:
             connection, _ = listener.accept()
         except BlockingIOError:
             return
         except OSError:  # out of file descriptors
-            self._hand.loop.unwatch(listener.fileno())
-            self._hand.loop.at(TRY_AGAIN, (self, port), lambda: self._watch(port))
+            self._loop.unwatch(listener.fileno())
+            self._loop.at(TRY_AGAIN, (self, port), lambda: self._watch(port))
             return
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._number = TUNNEL + (self._number - TUNNEL + 1) % TUNNEL
-        self._hand.stream.send(OPEN, self._number, port_bytes(port))
-        tunnel = self._hand.calls[self._number] = Tunnel(self._hand, self._number, connection)
+        self._calls.stream.write(frame(OPEN, self._number, port_bytes(port)))
+        tunnel = self._calls.open[self._number] = Tunnel(self._calls, self._number, connection, self._gone)
         self._open.add(tunnel)
+
+    def _gone(self, tunnel: Tunnel) -> None:
+        self._open.discard(tunnel)
+        if len(self._open) == TUNNELS - 1:
+            for port in self._ports:
+                self._watch(port)
