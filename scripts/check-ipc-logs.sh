@@ -3,7 +3,7 @@
 # Without a name it looks at every running container of a Roommate. Ends with 1 when something is wrong.
 podman=${PODMAN_PATH:-podman}
 # shellcheck disable=SC2046  # names are words
-[ $# -gt 0 ] || set -- $("$podman" ps --filter label=io.roommate.rooms.room --format '{{.Names}}')
+[ $# -gt 0 ] || set -- $("$podman" ps --filter label=io.roommate.room --format '{{.Names}}')
 if [ $# -eq 0 ]; then
   echo "no room's container runs: write to the bot in a room first"
   exit 1

@@ -43,7 +43,7 @@ async def test_a_service_from_a_clone_to_its_end(
     room = await alice.create_room([bot])
     await alice.wait_for_member(room, bot)
     assert "Python 3." in (await alice.ask(room, "run: python3 --version")).body
-    containers = await machine.run("podman ps --quiet --filter label=io.roommate.rooms.room")
+    containers = await machine.run("podman ps --quiet --filter label=io.roommate.room")
     assert len(containers.split()) == 1
 
     # Once more changes nothing, and nothing stops.
@@ -64,7 +64,7 @@ async def test_a_service_from_a_clone_to_its_end(
     assert "Watchdog timeout" in await machine.run(
         "journalctl _SYSTEMD_USER_UNIT=roommate.service + USER_UNIT=roommate.service", user="root"
     )
-    assert await machine.run("podman ps --quiet --filter label=io.roommate.rooms.room") == containers
+    assert await machine.run("podman ps --quiet --filter label=io.roommate.room") == containers
     assert "still here" in (await alice.ask(room, "run: echo still here")).body
 
     # A release with something new in it, asked for in chat: systemd sees nothing of it. Then from the shell.

@@ -15,6 +15,10 @@ import pytest
 
 import roommate
 from roommate.domain import (
+    ANSWERS,
+    CARD,
+    SAID,
+    TURN,
     Answer,
     Answered,
     Arrived,
@@ -45,6 +49,7 @@ from roommate.domain import (
     Unreadable,
     UserId,
 )
+from roommate.sandbox import container, container_spec
 from roommate.store import Database, Inbox, Ipc, Outbox, Turns, codec
 
 ROOM, ALICE = RoomId("!room"), UserId("@alice:x")
@@ -115,6 +120,17 @@ def test_every_stored_class_has_a_tag_of_its_own_and_none_is_lost() -> None:
 @pytest.mark.parametrize("names", RELEASED, ids=lambda names: names.__name__)
 def test_names_that_were_released_stay(names: type[StrEnum]) -> None:
     assert {str(name) for name in names} >= RELEASED[names]
+
+
+def test_what_containers_and_events_are_marked_with_stays() -> None:
+    """Else a release that takes over removes every room's container, and clients and restored copies know no turn."""
+    assert (container.ROOM, container.DAEMON, container.MADE) == (
+        "io.roommate.room", "io.roommate.daemon", "io.roommate.made"
+    )  # fmt: skip
+    assert container_spec.STATE == "io.roommate.state"
+    assert (TURN, ANSWERS, SAID, CARD) == (
+        "io.roommate.turn", "io.roommate.answers", "io.roommate.said", "io.roommate.card"
+    )  # fmt: skip
 
 
 NAMES = {

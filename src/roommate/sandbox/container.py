@@ -25,7 +25,7 @@ from roommate.sandbox.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
-ROOM, DAEMON, MADE = "io.roommate.rooms.room", "io.roommate.daemon", "io.roommate.made"
+ROOM, DAEMON, MADE = "io.roommate.room", "io.roommate.daemon", "io.roommate.made"
 """Labels of a container: its room, its daemon, and the digest of how it was made."""
 
 _STARTABLE = ("created", "configured", "exited", "stopped")
