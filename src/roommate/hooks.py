@@ -8,13 +8,12 @@ from collections.abc import Callable, Sequence
 from roommate.chat import texts, turn_view
 from roommate.chat.hook_card import NAME, SHOWN, WHOLE, hook_card
 from roommate.domain import CardKind, Draft, HookEvent, HookKind, Question, RoomId, UserId
-from roommate.house import House
 from roommate.matrix import render
-from roommate.ports import Spools
+from roommate.ports import Progress, Spools
 from roommate.question_limit import QuestionLimit
-from roommate.rooms.questions import Decide
+from roommate.rooms.questions import Decide, Questions
 from roommate.rooms.running_turn import RunningTurn
-from roommate.store import Card, Heard, ipc
+from roommate.store import Card, Cards, Heard, Ipc, ipc
 from roommate.store.ipc import MOST_AT_ONCE
 from roommate.text.printable import in_code, one_line
 
@@ -30,16 +29,25 @@ NOTICE_LINES = 20
 class Hooks:
     """Of one room. Call `listen` when something may have come; `again` is called when it is to be called later."""
 
-    def __init__(self, room_id: RoomId, house: House, again: Callable[[], None]) -> None:
-        self._room_id = room_id
-        self._house = house
-        self._again = again
+    def __init__(
+        self,
+        room_id: RoomId,
+        again: Callable[[], None],
+        log: Ipc,
+        cards: Cards,
+        spool: Spools,
+        questions: Questions,
+        progress: Progress,
+    ) -> None:
+        self._room_id, self._again = room_id, again
+        self._log, self._cards, self._spool = log, cards, spool
+        self._questions, self._progress = questions, progress
         self._quiet_until = 0.0
         self._limit = QuestionLimit()
 
     async def listen(self, running: Sequence[RunningTurn]) -> None:
         """Deal with what waits, where these turns run, the newest last."""
-        waiting = await self._house.ipc.waiting(self._room_id)
+        waiting = await self._log.waiting(self._room_id)
         for heard in waiting:
             if heard.event.kind is HookKind.APPROVAL:
                 await self._ask(heard, _turn_of(heard, running))
@@ -50,41 +58,41 @@ class Hooks:
             if its_own and not turn.closing:
                 for heard in its_own:
                     turn.emit(heard.event)
-                await self._house.ipc.shown([heard.id for heard in its_own], turn.turn.id)
+                await self._log.shown([heard.id for heard in its_own], turn.turn.id)
         if waiting and not running:
             await self._tell(waiting)
 
     async def _tell(self, waiting: Sequence[Heard]) -> None:
         """No turn runs: what matters of it is told in a notice."""
-        house, loop = self._house, asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
         told = [heard for heard in waiting if heard.event.kind in (HookKind.RESULT, HookKind.NOTIFICATION)]
         untold = [heard.id for heard in waiting if heard.event.kind not in (HookKind.RESULT, HookKind.NOTIFICATION)]
         if told and loop.time() < self._quiet_until:
             loop.call_at(self._quiet_until, self._again)
-            await house.ipc.shown(untold)
+            await self._log.shown(untold)
             return
         if told:
             self._quiet_until = loop.time() + NOTICE_SECONDS
-        await house.ipc.shown([heard.id for heard in waiting], drafts=[await self._notice(told)] if told else [])
-        house.progress.wake()
+        await self._log.shown([heard.id for heard in waiting], drafts=[await self._notice(told)] if told else [])
+        self._progress.wake()
 
     async def _ask(self, heard: Heard, of: RunningTurn | None) -> None:
         """Put up a card, in the thread of its turn; or refuse the hook at once."""
-        house, event = self._house, heard.event
+        event = heard.event
         turn, thread = (of.turn.id, of.turn.thread) if of else (None, None)
         if refusal := await self._refusal(event):
             verdict = {"asks": event.asks, "allow": False, "by": "", "reason": refusal}
-            await house.spool.answer(self._room_id, event.asks, verdict)
-            await house.ipc.shown([heard.id], turn)
+            await self._spool.answer(self._room_id, event.asks, verdict)
+            await self._log.shown([heard.id], turn)
             return
         shown = ipc.showing([heard.id], turn)
-        await house.questions.put_up(self._room_id, question(event), thread=thread, along=shown)
+        await self._questions.put_up(self._room_id, question(event), thread=thread, along=shown)
 
     async def _refusal(self, event: HookEvent) -> str:
         """Why people are not asked, for the agent; empty when they are."""
         if len(event.command) > WHOLE:
             return f"people are shown {WHOLE} characters of a command at most: put it into a script, and run that"
-        standing = await self._house.cards.standing(self._room_id, CardKind.HOOK)
+        standing = await self._cards.standing(self._room_id, CardKind.HOOK)
         if not self._limit.take(standing, asyncio.get_running_loop().time()):
             return "people were asked too much here: go on without it, and say what you need"
         return ""

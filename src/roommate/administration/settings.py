@@ -29,6 +29,21 @@ class Reloaded:
     need_restart: Sequence[str]
 
 
+class LiveSettings:
+    """Of a daemon that runs: calling it gives them as they are now, for some change while it does."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._now = settings
+
+    def __call__(self) -> Settings:
+        return self._now
+
+    def take(self, fresh: Settings) -> Reloaded:
+        """Take in what may change; gives what became of each that is different."""
+        self._now, reloaded = changed(self._now, fresh)
+        return reloaded
+
+
 def settings(set_to: Settings) -> Sequence[Setting]:
     """As the daemon has them now."""
     return [

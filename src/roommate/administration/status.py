@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from roommate import __version__
 from roommate.administration import daemon_health
 from roommate.administration.daemon_health import READY, STARTING, TRIAL, TROUBLE, Problem, Signs
-from roommate.house import House
-from roommate.logs import Newest
+from roommate.logs import Logs
 from roommate.maintenance import backup
 from roommate.maintenance.service_checks import SILENT_SECONDS, room_on_disk
+from roommate.monitoring.counts import Counts
+from roommate.ports import Sandboxes
+from roommate.rooms.turn_holds import Holds
 from roommate.settings.config import Settings
+from roommate.store import Vitals
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,59 +70,79 @@ class Status:
     problems: tuple[Problem, ...] = ()
 
 
-async def status(settings: Settings, since: float, newest: Newest, house: House | None, *, systemd: bool) -> Status:
-    """`house` is None while the daemon starts. Raises StateError."""
-    now, error = time.time(), newest.error
-    free, size, backup_age = await asyncio.to_thread(_disk, settings)
-    found = Status(
-        state=STARTING,
-        pid=os.getpid(),
-        version=__version__,
-        since=since,
-        uptime=now - since,
-        bot=settings.bot,
-        homeserver=settings.matrix_homeserver,
-        model=settings.llm_model,
-        last_error=error[1] if error else "",
-        last_error_at=error[0] if error else None,
-        systemd=systemd,
-        disk_free=free,
-        disk_size=size,
-        backup_age=backup_age,
-        errors=newest.count,
-    )
-    if house is not None and (silent := house.silent_seconds()) is not None:
-        pause, trouble, queues = house.holds.of_all(), house.trouble(), await house.vitals.queues()
-        found = replace(
-            found,
-            state=TROUBLE if trouble else TRIAL if house.holds.on_trial else READY,
-            trouble=trouble,
-            synced_ago=silent,
-            syncing=silent < SILENT_SECONDS,
-            paused=pause.by if pause else "",
-            rooms=queues.rooms,
-            containers=house.sandboxes.running,
-            turns=queues.turns,
-            waiting=queues.waiting,
-            waiting_seconds=queues.waiting_seconds,
-            unsent=queues.unsent,
-            unsent_seconds=queues.unsent_seconds,
-            questions=queues.cards,
-            database_bytes=queues.database_bytes,
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """Where what there is to say of a daemon is read."""
+
+    settings: Callable[[], Settings]
+    journal: Logs
+    holds: Holds
+    queues: Vitals
+    sandboxes: Sandboxes
+    counts: Counts
+    silent_seconds: Callable[[], float | None]
+    """Since the homeserver last answered a sync; None before the first."""
+    trouble: Callable[[], str]
+    """Why nothing can be kept at present, or what is damaged; empty when all is well."""
+    on_trial: Callable[[], bool]
+    """Is it a release that may be taken back?"""
+    systemd: bool
+    """It is watched over by systemd."""
+    since: float
+
+    async def look(self) -> Status:
+        """How the daemon is now. Raises StateError."""
+        now, settings, error = time.time(), self.settings(), self.journal.newest.error
+        free, size, backup_age = await asyncio.to_thread(_disk, settings)
+        found = Status(
+            state=STARTING,
+            pid=os.getpid(),
+            version=__version__,
+            since=self.since,
+            uptime=now - self.since,
+            bot=settings.bot,
+            homeserver=settings.matrix_homeserver,
+            model=settings.llm_model,
+            last_error=error[1] if error else "",
+            last_error_at=error[0] if error else None,
+            systemd=self.systemd,
+            disk_free=free,
+            disk_size=size,
+            backup_age=backup_age,
+            errors=self.journal.newest.count,
         )
-    problems = daemon_health.problems(
-        Signs(
-            found.trouble,
-            found.uptime,
-            found.synced_ago,
-            found.unsent_seconds,
-            free,
-            size,
-            backup_age,
-            house.counts.model_failures if house else 0,
+        if (silent := self.silent_seconds()) is not None:
+            pause, trouble, queues = self.holds.of_all(), self.trouble(), await self.queues.queues()
+            found = replace(
+                found,
+                state=TROUBLE if trouble else TRIAL if self.on_trial() else READY,
+                trouble=trouble,
+                synced_ago=silent,
+                syncing=silent < SILENT_SECONDS,
+                paused=pause.by if pause else "",
+                rooms=queues.rooms,
+                containers=self.sandboxes.running,
+                turns=queues.turns,
+                waiting=queues.waiting,
+                waiting_seconds=queues.waiting_seconds,
+                unsent=queues.unsent,
+                unsent_seconds=queues.unsent_seconds,
+                questions=queues.cards,
+                database_bytes=queues.database_bytes,
+            )
+        problems = daemon_health.problems(
+            Signs(
+                trouble=found.trouble,
+                uptime=found.uptime,
+                synced_ago=found.synced_ago,
+                unsent_seconds=found.unsent_seconds,
+                disk_free=free,
+                disk_size=size,
+                backup_age=backup_age,
+                model_failures=self.counts.model_failures,
+            )
         )
-    )
-    return replace(found, health=daemon_health.level(problems), problems=problems)
+        return replace(found, health=daemon_health.level(problems), problems=problems)
 
 
 def _disk(settings: Settings) -> tuple[int, int, float | None]:

@@ -28,14 +28,13 @@ MOST_CONNECTIONS = 64
 
 
 class Server:
-    """`open` it, then `run` it. Methods may be added to `methods` at any time."""
+    """`open` it, then `run` it, at first with those that are `known`."""
 
     def __init__(self, path: Path, known: Mapping[str, Method], refused: Callable[[int], Awaitable[None]]) -> None:
         """`refused` is told the user id of whoever is turned away."""
-        self.methods = dict(known)
+        self._methods = dict(known)
         self._refused = refused
-        self.starting = True
-        """Methods may be missing still."""
+        self._starting = True
         self._path = path
         self._listener: socket.socket | None = None
         self._connections = 0
@@ -44,6 +43,11 @@ class Server:
     def open(self) -> None:
         """Raises StateError; see `listen`."""
         self._listener = listen(self._path)
+
+    def complete(self, methods: Mapping[str, Method]) -> None:
+        """These are all the others that there are; until now they were missing because the daemon was starting."""
+        self._methods |= methods
+        self._starting = False
 
     def close(self) -> None:
         if self._listener is not None:
@@ -89,7 +93,7 @@ class Server:
 
     async def _answer(self, request: Request, caller: Caller) -> Any:
         with logs.about(request=next(self._numbers)):
-            return await method.answer(self.methods, request, caller, starting=self.starting)
+            return await method.answer(self._methods, request, caller, starting=self._starting)
 
 
 def _peer(accepted: socket.socket) -> tuple[int, int]:

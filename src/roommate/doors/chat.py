@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from roommate.chat.commands import Command
-from roommate.domain import Deed, Draft, EventId, Question, RoomId
+from roommate.domain import Deed, Draft, EventId, Question, RoomId, UserId
 from roommate.doors.reference import of_chat
 from roommate.errors import Misused, NotPermitted, RoommateError
 from roommate.operations import Bound, Call, Form, Operations, Settled, Who
 from roommate.operations.parameters import said
 from roommate.operations.registry import read
 from roommate.rooms.questions import Questions
+from roommate.rooms.replies import Replies, notice
 from roommate.store import Inbox, Transaction, Waiting, Work
 from roommate.store.inbox import closing
 
@@ -44,6 +46,29 @@ class ChatDoor:
     async def fail(self, error: RoommateError, deeds: Sequence[Deed]) -> None:
         text = str(error) if isinstance(error, Misused | NotPermitted) else f"⚠️ {error}"
         await self._inbox.done(self._waiting.seq, [self._say(text, self._thread)], deeds)
+
+
+class ChatCommands:
+    """Does what is said in rooms."""
+
+    def __init__(
+        self,
+        operations: Operations,
+        inbox: Inbox,
+        questions: Questions,
+        replies: Replies,
+        is_operator: Callable[[UserId], bool],
+    ) -> None:
+        self._operations, self._inbox, self._questions = operations, inbox, questions
+        self._replies, self._is_operator = replies, is_operator
+
+    async def obey(self, waiting: Waiting, command: Command, thread: EventId | None) -> None:
+        """Do a command and answer it, together with its inbox row."""
+        say = functools.partial(notice, waiting.incoming.room_id)
+        door = ChatDoor(waiting, thread, self._inbox, self._questions, say)
+        may = Who.OPERATORS if self._is_operator(waiting.incoming.sender) else Who.ANYONE
+        await obey(self._operations, may, door, waiting, command, thread)
+        self._replies.wake()
 
 
 async def obey(

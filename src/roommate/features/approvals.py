@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import Field
 
@@ -13,11 +13,9 @@ from roommate.chat import texts
 from roommate.domain import RoomId, UserId
 from roommate.errors import NotFound
 from roommate.operations import Call, Params, Table, form, operation
+from roommate.rooms.residents import Resident
 from roommate.store import Card, Cards
 from roommate.text.amounts import age
-
-if TYPE_CHECKING:
-    from roommate.house import Resident
 
 
 class Choice(Params):

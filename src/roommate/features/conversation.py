@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import Field
 
@@ -17,14 +17,12 @@ from roommate.errors import Misused
 from roommate.operations import Ask, Call, Change, OfRoom, Who, changing, form, operation
 from roommate.ports import Sandboxes
 from roommate.rooms.questions import Decide
+from roommate.rooms.residents import Resident
 from roommate.settings.config import Settings
 from roommate.store import Card, Rooms, Turn, Work
 from roommate.store.rooms import setting_model, setting_prompt
 from roommate.store.turns import clearing, clearing_all
 from roommate.text.printable import block, span
-
-if TYPE_CHECKING:
-    from roommate.house import Resident
 
 CARD_SECONDS = 3600
 DEFAULT, NONE = "default", "none"

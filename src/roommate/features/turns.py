@@ -5,20 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import Field
 
 from roommate.domain import Answer, EventId, Prompt, RoomId, Step, ToolResult, UserId
 from roommate.errors import NotFound
 from roommate.operations import Call, Change, OfRoom, OfRoomOrAll, Params, Short, Table, Unchanged, Who, form, operation
+from roommate.rooms.residents import Resident
 from roommate.store import Transaction, Turn, TurnRow, Work
 from roommate.store import Turns as TurnStore
 from roommate.store.inbox import counting_queued, counting_queued_in, dropping_queued
 from roommate.text.amounts import age, cost
-
-if TYPE_CHECKING:
-    from roommate.house import Resident
 
 RUNNING = "running"
 ALL_ROWS = 1 << 62

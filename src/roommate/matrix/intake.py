@@ -43,7 +43,7 @@ class Intake:
         self._sync_log = log
         self._stored = stored
         self._synced_at: float | None = None
-        self._stirred_at = time.monotonic()
+        self._stirred_at: float | None = None
         self._members: dict[RoomId, set[str]] = {}
         """Of the rooms whose members we count ourselves."""
         self.ready = asyncio.Event()
@@ -56,8 +56,9 @@ class Intake:
 
     @property
     def stalled_seconds(self) -> float:
-        """Seconds since it last did anything, were it only to fail. The homeserver's absence is not seen in it."""
-        return time.monotonic() - self._stirred_at
+        """Seconds since it last did anything, were it only to fail; 0 before it runs. The homeserver's absence is not
+        seen in it."""
+        return 0.0 if self._stirred_at is None else time.monotonic() - self._stirred_at
 
     async def run(self) -> None:
         """Sync for ever. Raises TokenRevoked; everything else is waited out."""

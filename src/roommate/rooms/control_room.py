@@ -14,7 +14,7 @@ from roommate.errors import MatrixError, StateError
 from roommate.logs.redaction import Redaction
 from roommate.matrix import render
 from roommate.ports import Progress
-from roommate.store import Outbox
+from roommate.store import Outbox, Upgrades
 from roommate.text.printable import block
 
 log = logging.getLogger(__name__)
@@ -27,6 +27,13 @@ GATHER_SECONDS = 2.0
 QUIET_SECONDS = 60.0
 """Between two messages about failures: what comes in the meantime is in the next one."""
 LINES = 10
+
+
+async def newest(upgrades: Upgrades, room_id: RoomId) -> RoomId:
+    """The one that has replaced it, if any: the setting is to be changed then."""
+    if (found := await upgrades.newest(room_id)) != room_id:
+        log.warning("the control room was replaced: set CONTROL_ROOM=%s", found)
+    return found
 
 
 class ControlRoom:
@@ -50,6 +57,12 @@ class ControlRoom:
         """What `tell` would write, for a transaction that has more in it."""
         content = render.content(markdown, notice=quietly)
         return [Draft(self.room_id, content, once=once)] if self.room_id else []
+
+    def moved(self, old: RoomId, new: RoomId) -> None:
+        """A room was replaced: it may have been this one."""
+        if self.room_id == old:
+            log.warning("the control room was replaced: set CONTROL_ROOM=%s", new)
+            self.room_id = new
 
     async def watch(self, journal: logs.Logs) -> None:
         """Tell of failures that are logged, until cancelled: at most one message in QUIET_SECONDS.

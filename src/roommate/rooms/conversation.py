@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
-from roommate.domain import Event, EventId, RoomId, UserId
-from roommate.house import House
-from roommate.rooms.running_turn import RunningTurn
+from roommate.domain import Event, EventId, Prompt, RoomId, UserId
+from roommate.rooms.running_turn import RunningTurn, TurnNeeds
 from roommate.rooms.typing_notice import TypingNotice
-from roommate.store import Turn, Work
+from roommate.store import Inbox, Turn, Work
 
 AT_ONCE = 4
 """Turns of a room that run at the same time: they share its container, and what the homeserver lets the bot say."""
@@ -30,10 +29,19 @@ def every_turn(turn: Turn) -> bool:
 class Conversations:
     """Of one room. Where nothing runs there is nothing here: what waits for a conversation is in the inbox."""
 
-    def __init__(self, room_id: RoomId, house: House, tasks: asyncio.TaskGroup, news: Callable[[], None]) -> None:
-        """Turns run in `tasks`; `news` is called when one is over."""
-        self.typing = TypingNotice(room_id, house.progress)
-        self._house, self._tasks, self._news = house, tasks, news
+    def __init__(
+        self,
+        room_id: RoomId,
+        tasks: asyncio.TaskGroup,
+        news: Callable[[], None],
+        needs: TurnNeeds,
+        inbox: Inbox,
+        told: Callable[[int], Awaitable[Sequence[Event]]],
+    ) -> None:
+        """Turns run in `tasks`; `news` is called when one is over. `told` gives what hooks have told of a turn."""
+        self.typing = TypingNotice(room_id, needs.progress)
+        self._room_id, self._tasks, self._news = room_id, tasks, news
+        self._needs, self._inbox, self._told = needs, inbox, told
         self._turns: dict[int, RunningTurn] = {}
         """Oldest first; those that have not begun go on when nothing holds the room."""
         self._line: Line = {}
@@ -43,14 +51,19 @@ class Conversations:
         """The turns that run, the newest last."""
         return [one for one in self._turns.values() if one.begun]
 
-    def begin(self, turn: Turn, *, crowded: bool) -> None:
-        """Run it; `crowded`: its answer names the message that it answers."""
-        self._add(turn, crowded=crowded).start(self._tasks)
+    async def begin(self, seq: int, thread: Thread, prompt: Prompt, model: str | None, *, crowded: bool) -> None:
+        """Make a turn, of this model or of the room's own, of a message that waits in the inbox; nothing comes of one
+        that was redacted. `crowded`: its answer names the message that it answers."""
+        turns, default = self._needs.turns, self._needs.settings().llm_model
+        if turn := await turns.begin(seq, self._room_id, thread, prompt, default, instead=model):
+            self._add(turn, crowded=crowded).start(self._tasks)
 
-    def interrupted(self, turn: Turn, *, crowded: bool, told: Sequence[Event]) -> None:
-        """A restart left this turn, with what it was `told` by hooks: its conversation waits for it to go on."""
-        if turn.id not in self._turns:
-            self._add(turn, crowded=crowded, resumes=told)
+    async def find_interrupted(self, *, crowded: bool) -> None:
+        """Look for the turns that a restart left: their conversations wait for them to go on."""
+        for turn in await self._needs.turns.unfinished(self._room_id):
+            told = await self._told(turn.id)
+            if turn.id not in self._turns:
+                self._add(turn, crowded=crowded, resumes=told)
 
     def go_on(self) -> None:
         """Take up what a restart left."""
@@ -93,7 +106,7 @@ class Conversations:
         if last and await last.stop(by, along(stopped + 1) if along else None):
             return stopped + 1
         if along and (work := along(stopped)):
-            await self._house.inbox.do(work)
+            await self._inbox.do(work)
         return stopped
 
     async def halt(self) -> None:
@@ -107,7 +120,7 @@ class Conversations:
             self._news()
 
         self._line.pop(turn.thread, None)
-        one = RunningTurn(turn, self._house, self.typing, crowded=crowded, over=over, resumes=resumes)
+        one = RunningTurn(turn, self._needs, self.typing, crowded=crowded, over=over, resumes=resumes)
         self._turns[turn.id] = one
         return one
 

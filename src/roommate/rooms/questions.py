@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import quote
 
-from roommate.domain import CARD, CardKind, Deed, Draft, EventId, Question, Rank, RoomId, UserId
+from roommate.domain import CARD, Deed, Draft, EventId, Question, Rank, RoomId, UserId
 from roommate.errors import StateError
 from roommate.matrix import render
 from roommate.ports import Progress
@@ -29,9 +29,6 @@ room: to do it twice must be the same as once."""
 
 class Questions:
     """Calling it is ports.Ask."""
-
-    deciders: Mapping[CardKind, Decide]
-    """Who deals with the choices of each kind of card, also when nobody waits."""
 
     def __init__(self, cards: Cards, progress: Progress, control: ControlRoom) -> None:
         self._cards = cards

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from itertools import islice
+from typing import Protocol
 
-from roommate.chat import commands, texts
+from roommate.chat import texts
+from roommate.chat.commands import Command
 from roommate.domain import (
     Arrived,
     Deed,
@@ -26,17 +27,19 @@ from roommate.domain import (
     Unreadable,
     UserId,
 )
-from roommate.errors import Refused, RoommateError, SandboxError, StateError
-from roommate.hooks import Hooks
-from roommate.house import House
+from roommate.errors import RoommateError, SandboxError, StateError
 from roommate.matrix import render
-from roommate.rooms import invitations, room_prompt, room_upgrades
-from roommate.rooms.command_handlers import Orders
+from roommate.ports import Sandboxes
+from roommate.rooms.card_decisions import CardDecisions
 from roommate.rooms.conversation import Conversations, Line, Meant, Thread, every_turn
-from roommate.rooms.retrying import patiently, to_the_end
-from roommate.rooms.running_turn import STATE_RETRY_SECONDS
-from roommate.settings.config import REHEARSAL
-from roommate.store import Card, RoomRow, Turn, Waiting, Work, mark_of
+from roommate.rooms.membership import Membership
+from roommate.rooms.message_meaning import Meanings, Refusal, Task
+from roommate.rooms.replies import Replies, notice
+from roommate.rooms.retrying import to_the_end
+from roommate.rooms.room_upgrades import RoomUpgrades
+from roommate.rooms.running_turn import STATE_RETRY_SECONDS, RunningTurn
+from roommate.rooms.turn_holds import Holds
+from roommate.store import Card, Inbox, RoomRow, Rooms, Turn, Waiting, Work, mark_of
 
 log = logging.getLogger(__name__)
 
@@ -44,17 +47,51 @@ PAGE = 50
 """Rows of the inbox that are looked at together: with a thousand waiting, a turn does not read them all."""
 
 
+class Commands(Protocol):
+    """What is done where a command is said."""
+
+    async def obey(self, waiting: Waiting, command: Command, thread: EventId | None) -> None:
+        """Do it and answer it, together with its inbox row."""
+        ...
+
+
+class HookReports(Protocol):
+    """What hooks in this room report and ask."""
+
+    async def listen(self, running: Sequence[RunningTurn]) -> None:
+        """Deal with what waits, where these turns run, the newest last."""
+        ...
+
+
 class Room:
     """Run `run()`; call `wake()` when the inbox has something new for this room."""
 
-    def __init__(self, room_id: RoomId, house: House) -> None:
+    def __init__(
+        self,
+        room_id: RoomId,
+        *,
+        inbox: Inbox,
+        rows: Rooms,
+        replies: Replies,
+        holds: Holds,
+        meanings: Meanings,
+        commands: Commands,
+        cards: CardDecisions,
+        membership: Membership,
+        upgrades: RoomUpgrades,
+        sandboxes: Sandboxes,
+        conversations: Callable[[RoomId, asyncio.TaskGroup, Callable[[], None]], Conversations],
+        hooks: Callable[[RoomId, Callable[[], None]], HookReports],
+    ) -> None:
+        """The last two are made for this room: with what runs its tasks, and with what wakes it."""
         self.room_id = room_id
         self.gone = False
-        self._house = house
+        self._inbox, self._rows, self._replies, self._holds = inbox, rows, replies, holds
+        self._meanings, self._commands, self._cards = meanings, commands, cards
+        self._membership, self._upgrades, self._sandboxes = membership, upgrades, sandboxes
         self._tasks = asyncio.TaskGroup()
-        self._conversations = Conversations(room_id, house, self._tasks, self.wake)
-        self._orders = Orders(self, house)
-        self._hooks = Hooks(room_id, house, self.wake)
+        self._conversations = conversations(room_id, self._tasks, self.wake)
+        self._hooks = hooks(room_id, self.wake)
         self._woken = asyncio.Event()
         self._inherits = True
         """Something may be there that was begun elsewhere: before a restart, or in a room that this one replaces."""
@@ -80,8 +117,9 @@ class Room:
                 try:
                     if self._inherits:  # before anything else happens here
                         self._inherits = False
-                        await self._find_interrupted()
-                        await self._orders.go_on()
+                        crowded = (await self._rows.get(self.room_id)).crowded
+                        await self._conversations.find_interrupted(crowded=crowded)
+                        await self._cards.go_on(self.room_id)
                     # Before the turns that a restart left go on: what waits may be about to stop them.
                     await self._catch_up()
                     if not self._held:
@@ -105,45 +143,32 @@ class Room:
         return await self._conversations.stop(by, meant, along)
 
     async def choose(self, card: Card, choice: str, by: UserId, deed: Deed) -> str | None:
-        """See `Orders.choose`. Who asks may hang up: what was decided is carried out all the same."""
+        """See `CardDecisions.choose`. Who asks may hang up: what was decided is carried out all the same."""
 
         async def chosen() -> str | None:
             try:
-                return await self._orders.choose(card, choice, by, deed)
+                return await self._cards.choose(card, choice, by, deed)
             finally:
                 self.wake()  # what has waited meanwhile
 
         return await to_the_end(chosen())
 
-    def say(self, markdown: str, thread: EventId | None = None) -> Draft:
-        """A notice of the bot itself."""
-        return Draft(self.room_id, render.content(markdown, notice=True, thread=thread))
-
     @property
     def _held(self) -> bool:
         """No turn may begin."""
-        return bool(self._orders.carrying_out) or self._house.holds.of(self.room_id) is not None
-
-    async def _find_interrupted(self) -> None:
-        """Look for the turns that a restart left; they go on when nothing holds them."""
-        if not (left := await self._house.turns.unfinished(self.room_id)):
-            return
-        row = await self._house.rooms.get(self.room_id)
-        for turn in left:
-            told = await self._house.ipc.of_turn(turn.id)
-            self._conversations.interrupted(turn, crowded=row.crowded, told=told)
+        return self._cards.hold(self.room_id) or self._holds.of(self.room_id) is not None
 
     async def _catch_up(self) -> None:
         """Deal with what is new, in order: a message whose turn has not come yet stays, marked. Then the conversation
         that has waited longest has its turn. A command is dealt with before those that wait: it is about what there was
         when it was said, and not about a turn that begins later."""
-        inbox, typing = self._house.inbox, None
+        inbox, typing = self._inbox, None
         while not self.gone:
-            row = await self._house.rooms.get(self.room_id)
+            row = await self._rows.get(self.room_id)
             if row.membership == "join" and row.joined == 1:
-                await self._leave_over("everybody has left")
+                await self._membership.leave(self.room_id, "everybody has left")
             elif row.membership == "join" and row.replaced == "moved":
-                await self._leave_over("this room was replaced, and I have moved")
+                await self._membership.leave(self.room_id, "this room was replaced, and I have moved")
             line = self._conversations.lined_up(await inbox.queued_in(self.room_id))
             page = await inbox.waiting(self.room_id, queued=False, most=PAGE)
             for waiting in page:
@@ -164,11 +189,10 @@ class Room:
 
     async def _tell_of_pause(self) -> None:
         """Say, once in a pause, that it is why nothing is answered."""
-        pause = self._house.holds.of(self.room_id)
-        if pause and (waiting := await self._house.inbox.count_queued(self.room_id)):
+        pause = self._holds.of(self.room_id)
+        if pause and (waiting := await self._inbox.count_queued(self.room_id)):
             content = render.content(texts.held(pause.by, waiting), notice=True)
-            await self._house.outbox.put([Draft(self.room_id, content, once=f"paused:{self.room_id}:{pause.since}")])
-            self._house.progress.wake()
+            await self._replies.say(Draft(self.room_id, content, once=f"paused:{self.room_id}:{pause.since}"))
 
     async def _survive(self, waiting: Waiting, row: RoomRow, line: Line) -> None:
         """Handle one row; whatever goes wrong with it, the next one is handled as well."""
@@ -180,10 +204,10 @@ class Room:
             raise
         except RoommateError as error:
             log.warning("%s", error)
-            await self._done(waiting, self.say(f"⚠️ {error}", thread))
+            await self._answer(waiting, f"⚠️ {error}", thread)
         except Exception:
             log.exception("inbox row %d was not handled", waiting.seq)
-            await self._done(waiting, self.say(texts.broken(f"inbox row {waiting.seq}"), thread))
+            await self._answer(waiting, texts.broken(f"inbox row {waiting.seq}"), thread)
 
     async def _listen(self) -> None:
         """What hooks say comes from a hostile place: whatever goes wrong with it, the room goes on."""
@@ -200,22 +224,18 @@ class Room:
             case Message() as message:
                 await self._message(waiting, message, row, line)
             case Reaction(target, key):
-                await self._orders.decide(waiting, target, key)
+                await self._cards.react(waiting, target, key)
             case Invite():
-                await invitations.answer(waiting, self._house)
+                await self._membership.invited(waiting)
             case Tombstone() if row.replaces and row.membership == "join":
                 pass  # first everything moves in here; then it is looked at again
             case Tombstone():
-                await room_upgrades.follow(waiting, self._house, self._conversations.halt)
+                await self._upgrades.follow(waiting, self._conversations.halt)
                 self.wake()
-            case Arrived() if upgrade := await self._house.upgrades.into(self.room_id):
-                await self._house.upgrades.again(upgrade)
-                self._house.wake(upgrade.old)
+            case Arrived() if await self._upgrades.arrived(self.room_id):
                 await self._done(waiting)  # what it says here it says when it has moved
             case Arrived():
-                model = row.model or self._house.settings.llm_model
-                text = texts.greeting(model, encrypted=row.encrypted, rehearsal=model == REHEARSAL)
-                await self._done(waiting, self.say(text))
+                await self._done(waiting, self._membership.greeting(row))
             case Unreadable():
                 once = Draft(
                     self.room_id, render.content(texts.CANNOT_READ, notice=True), once=f"unreadable:{self.room_id}"
@@ -227,39 +247,23 @@ class Room:
                 await self._done(waiting)
 
     async def _message(self, waiting: Waiting, message: Message, row: RoomRow, line: Line) -> None:
-        """A message: a command is done at once, anything else becomes a turn, or waits in `line` for it."""
-        incoming = waiting.incoming
-        to_us = message.reply_to is not None and await self._house.outbox.is_ours(message.reply_to)
-        settings, names = self._house.settings, self._house.names
-        everything = settings.answer_everything
-        if not commands.meant_for(message, settings.bot, names, people=row.joined, to_us=to_us, everything=everything):
-            await self._done(waiting)
-            return
-        if not settings.is_allowed(incoming.sender):
-            await self._turn_away(waiting, message.thread)
-            return
-        text = commands.without_mention(message.text, names)
-        command = commands.parse(text)
-        direct = room_prompt.asked_directly(command)
-        if message.attachment is not None:
-            await self._done(waiting, self.say(texts.TEXT_ONLY, message.thread))
-        elif command and not direct:
-            await self._orders.obey(waiting, command, message.thread)
-        elif not text.strip():
-            await self._done(waiting, self.say(texts.NOTHING_ASKED, message.thread))
-        elif not self._may_begin(waiting, message.thread, row, line):
-            if not waiting.queued:
-                await self._house.inbox.queue(waiting.seq, self._mark(waiting))
-                line.setdefault(message.thread)
-                self._house.progress.wake()
-        else:
-            model, task = direct or (None, text)
-            prompt = Prompt(task, incoming.sender)
-            begun = await self._house.turns.begin(
-                waiting.seq, self.room_id, message.thread, prompt, settings.llm_model, instead=model
-            )
-            if begun:
-                self._conversations.begin(begun, crowded=row.crowded)
+        """A message: a command is done at once, a task becomes a turn, or waits in `line` for it."""
+        sender, thread = waiting.incoming.sender, message.thread
+        match await self._meanings.of(message, sender, row.joined):
+            case None:
+                await self._done(waiting)
+            case Refusal(text):
+                await self._turn_away(waiting, text, thread)
+            case str() as text:
+                await self._answer(waiting, text, thread)
+            case Command() as command:
+                await self._commands.obey(waiting, command, thread)
+            case Task(text, model) if self._may_begin(waiting, thread, row, line):
+                prompt = Prompt(text, sender)
+                await self._conversations.begin(waiting.seq, thread, prompt, model, crowded=row.crowded)
+            case Task() if not waiting.queued:
+                await self._replies.queue(waiting.seq, self._mark(waiting))
+                line.setdefault(thread)
 
     def _may_begin(self, waiting: Waiting, thread: Thread, row: RoomRow, line: Line) -> bool:
         """May this message have its turn now? Once one has to wait, those behind it in its conversation wait as well,
@@ -268,38 +272,34 @@ class Room:
             return False
         return self._conversations.is_free(thread, ahead=() if waiting.queued else line)
 
-    async def _leave_over(self, why: str) -> None:
-        """Nothing is left to do here: leave; the sync that says so cleans up."""
-        log.info("leaving: %s", why)
-        with contextlib.suppress(Refused):
-            await patiently(lambda: self._house.doors.leave(self.room_id, why))
-
     async def _leave(self, waiting: Waiting, reason: str) -> None:
         """The bot is out: end what runs here, remove the container; the workspace stays."""
         log.info("out of the room (%s)", reason or "left")
-        if (await self._house.rooms.get(self.room_id)).membership != "leave":
+        if (await self._rows.get(self.room_id)).membership != "leave":
             await self._done(waiting)  # invited again in the meantime
             return
-        self._house.joining.discard(self.room_id)
+        self._membership.left(self.room_id)
         await self._conversations.stop(UserId("the homeserver"), silent=True)
         try:
-            await self._house.sandboxes.leave(self.room_id)
+            await self._sandboxes.leave(self.room_id)
         except SandboxError as error:  # nobody is here to be told; the next start removes what was left
             log.warning("%s", error)
         await self._done(waiting)
         self.gone = True
 
-    async def _turn_away(self, waiting: Waiting, thread: EventId | None) -> None:
-        who, text = waiting.incoming.sender, texts.not_allowed(self._house.settings.operator_ids)
-        content = render.content(text, notice=True, thread=thread)
+    async def _turn_away(self, waiting: Waiting, text: str, thread: EventId | None) -> None:
+        """Whoever may not talk to the bot is told so once."""
+        who, content = waiting.incoming.sender, render.content(text, notice=True, thread=thread)
         refused = DeedOutcome.REFUSED
         deed = Deed(who, waiting.incoming.event_id, "message", refused, self.room_id, detail="not on the list")
-        await self._done(waiting, Draft(self.room_id, content, once=f"told:{self.room_id}:{who}"), deeds=[deed])
+        said = Draft(self.room_id, content, once=f"told:{self.room_id}:{who}")
+        await self._replies.done(waiting.seq, said, deeds=[deed])
 
-    async def _done(self, waiting: Waiting, *drafts: Draft, deeds: Sequence[Deed] = ()) -> None:
-        await self._house.inbox.done(waiting.seq, drafts, deeds)
-        if drafts:
-            self._house.progress.wake()
+    async def _answer(self, waiting: Waiting, markdown: str, thread: EventId | None) -> None:
+        await self._done(waiting, notice(self.room_id, markdown, thread))
+
+    async def _done(self, waiting: Waiting, *drafts: Draft) -> None:
+        await self._replies.done(waiting.seq, *drafts)
 
     def _mark(self, waiting: Waiting) -> Draft:
         """The reaction that shows a message as queued; the store takes it off when the message is dealt with."""

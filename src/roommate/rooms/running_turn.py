@@ -6,17 +6,20 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 from roommate import logs
+from roommate.agent.prompt import Surroundings
 from roommate.agent.turn import Outcome, run_turn
 from roommate.agent.window import MOST_CHARACTERS
 from roommate.chat import texts
-from roommate.domain import Answer, Event, Note, Step, Stop, Usage, UserId
+from roommate.domain import Answer, Event, Note, RoomId, Step, Stop, Usage, UserId
 from roommate.errors import ModelError, StateError
-from roommate.house import House
-from roommate.rooms import room_prompt
+from roommate.monitoring.counts import Counts
+from roommate.ports import Model, Progress, Tools
 from roommate.rooms.live_message import LiveMessage
 from roommate.rooms.typing_notice import TypingNotice
+from roommate.settings.config import Settings
 from roommate.store import Turn, Turns, Work
 
 log = logging.getLogger(__name__)
@@ -27,6 +30,19 @@ TYPING_AFTER = 0.015
 STATE_RETRY_SECONDS = 5
 
 
+@dataclass(frozen=True, slots=True)
+class TurnNeeds:
+    """What a turn needs to run, of any room."""
+
+    turns: Turns
+    progress: Progress
+    counts: Counts
+    model: Callable[[str], Model]
+    tools: Callable[[Turn], Tools]
+    surroundings: Callable[[RoomId], Awaitable[Surroundings]]
+    settings: Callable[[], Settings]
+
+
 class RunningTurn:
     """`start` it once; `over` is called when how it ended is stored. One that goes on after a restart `resumes` with
     what its message has shown of hooks."""
@@ -34,7 +50,7 @@ class RunningTurn:
     def __init__(
         self,
         turn: Turn,
-        house: House,
+        needs: TurnNeeds,
         typing: TypingNotice,
         *,
         crowded: bool,
@@ -44,10 +60,10 @@ class RunningTurn:
         self.turn = turn
         self.silent = False
         """Nobody is there to read how it ends."""
-        self._house = house
+        self._needs = needs
         self._typing = typing
         self._over, self._resumes = over, resumes
-        self._live = LiveMessage(turn, turn.prompt_event if crowded else None, house.turns, house.progress)
+        self._live = LiveMessage(turn, turn.prompt_event if crowded else None, needs.turns, needs.progress)
         self._work: asyncio.Task[Outcome] | None = None
         self._through: asyncio.Task[None] | None = None
         self._ended = asyncio.Event()
@@ -94,11 +110,11 @@ class RunningTurn:
         await asyncio.wait(tasks)
         self._ended.set()  # who stops it meanwhile does not wait for ever
         if (row := self._live.row) is not None:
-            self._house.progress.forget(row)
+            self._needs.progress.forget(row)
 
     async def _see_through(self, work: asyncio.Task[Outcome]) -> None:
         """Show signs of the turn while it works, then store and show how it ended."""
-        house, turn = self._house, self.turn
+        needs, turn = self._needs, self.turn
         async with asyncio.TaskGroup() as signs:
             signs.create_task(self._live.appear())
             typing = signs.create_task(self._show_typing())
@@ -112,29 +128,29 @@ class RunningTurn:
             self.closing = True
             drafts = await self._live.close(outcome)
         said = () if self.silent else drafts
-        house.counts.turn(outcome.stop, time.time() - turn.started)
+        needs.counts.turn(outcome.stop, time.time() - turn.started)
         along = self._along if self._was_stopped else None
-        await _stored(lambda: house.turns.end(turn, outcome.stop, outcome.last, outcome.usage, said, along))
+        await _stored(lambda: needs.turns.end(turn, outcome.stop, outcome.last, outcome.usage, said, along))
         self._over()
         self._ended.set()
-        house.progress.wake()
+        needs.progress.wake()
         if self._slow:
             await self._typing.take_off()
 
     async def _run(self) -> Outcome:
         """Whatever happens in a turn ends the turn, and nothing else."""
-        house, turn = self._house, self.turn
+        needs, turn = self._needs, self.turn
         try:
-            model = house.model(turn.model)
+            model = needs.model(turn.model)
             return await run_turn(
-                await house.turns.conversation(turn, MOST_CHARACTERS * model.context_tokens),
+                await needs.turns.conversation(turn, MOST_CHARACTERS * model.context_tokens),
                 room=turn.room_id,
                 model=model,
-                tools=house.tools(turn),
-                journal=_Journal(house.turns, turn),
+                tools=needs.tools(turn),
+                journal=_Journal(needs.turns, turn),
                 emit=self._live.emit,
-                rounds=house.settings.max_agent_turns,
-                around=await room_prompt.surroundings(turn.room_id, house),
+                rounds=needs.settings().max_agent_turns,
+                around=await needs.surroundings(turn.room_id),
             )
         except ModelError as error:
             log.warning("%s", error)

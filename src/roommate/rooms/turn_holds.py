@@ -1,4 +1,4 @@
-"""Why no turn begins: a pause, of one room or of all, or the trial of a release."""
+"""Why no turn begins: a pause, of one room or of all."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ class Holds:
         self._changed = changed
         self._standing: dict[RoomId | None, Pause] = {}
         self._flags: Mapping[str, float] = {}
-        self.on_trial = False
-        """A release that may be taken back: rooms do nothing at all, and what comes in waits. See `begin_trial`."""
 
     async def load(self, files: Mapping[str, float]) -> None:
         """What stood when the daemon ended, and the pause files that are there."""
@@ -56,12 +54,3 @@ class Holds:
 
     def _flag_of_all(self) -> Pause | None:
         return Pause(None, f"the file {FLAG}", self._flags[FLAG]) if FLAG in self._flags else None
-
-    def begin_trial(self) -> None:
-        """Call it before the rooms are woken: nothing is done that a return to the older release would repeat."""
-        self.on_trial = True
-
-    async def end_trial(self) -> None:
-        """The release stays: everything goes on."""
-        self.on_trial = False
-        await self._changed()

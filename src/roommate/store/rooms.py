@@ -88,6 +88,10 @@ class Rooms:
                 return found[0]
         raise NotFound(f"the bot is in no room {named!r}: `roommate rooms ls` shows those that it is in")
 
+    async def named(self, named: str) -> RoomId:
+        """The id of what `find` gives."""
+        return (await self.find(named)).room_id
+
     async def joined(self) -> Sequence[RoomId]:
         rows = await self._db.run(lambda c: c.execute("SELECT room_id FROM rooms WHERE membership='join'").fetchall())
         return [RoomId(room) for (room,) in rows]

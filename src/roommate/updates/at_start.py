@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from roommate.domain import Update, UpdateStep
@@ -54,6 +54,29 @@ def settle(install: Install, release: Release, journal: Journal, *, save: Copy, 
         install.switch(new)
         become(new)
     return None
+
+
+class Trial:
+    """Of this release, where there is an `update` that it is on trial in: `prove` shows that it could work. Run it with
+    what it needs to work, and wait until it has `passed`."""
+
+    def __init__(self, update: Update | None, journal: Journal, prove: Callable[[], Awaitable[None]]) -> None:
+        self._update, self._journal, self._prove = update, journal, prove
+        self._proven = asyncio.Event()
+        self.on = update is not None
+        """It may be taken back: nothing is begun that a return to the older release would repeat."""
+
+    async def run(self) -> None:
+        if self._update is not None:
+            await self._prove()
+            self._proven.set()
+
+    async def passed(self) -> None:
+        """Say that this release works; returns once it stays. Raises UpdateError when it does not."""
+        if self._update is not None:
+            await self._proven.wait()
+            await confirmed(self._journal, self._update)
+        self.on = False
 
 
 async def confirmed(journal: Journal, update: Update) -> None:

@@ -1,0 +1,1 @@
+"""The daemon plugged together, subject by subject; every part is given what it uses."""

@@ -1,0 +1,37 @@
+"""What everything else is plugged into. It is for who composes: a part is given what it uses of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from roommate.matrix.homeserver import Homeserver
+from roommate.matrix.intake import Intake
+from roommate.matrix.sender import Sender
+from roommate.monitoring.counts import Counts
+from roommate.rooms.residents import Residents
+from roommate.rooms.turn_holds import Holds
+from roommate.sandbox.rooms import RoomSandboxes
+from roommate.settings.config import Settings
+from roommate.spool import Spool
+from roommate.store import Database, Outbox
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    settings: Callable[[], Settings]
+    """As they are now: an operator may change some of them while the daemon runs."""
+    database: Database
+    homeserver: Homeserver
+    intake: Intake
+    outbox: Outbox
+    sender: Sender
+    sandboxes: RoomSandboxes
+    spool: Spool
+    residents: Residents
+    holds: Holds
+    counts: Counts
+
+    def silent_seconds(self) -> float | None:
+        """Since the homeserver last answered a sync; None before the first."""
+        return self.intake.silent_seconds

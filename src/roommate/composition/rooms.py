@@ -1,0 +1,91 @@
+"""A room, with all that it works with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from roommate.chat.commands import names_of
+from roommate.coding_agents import PLANS
+from roommate.composition.kernel import Kernel
+from roommate.domain import CardKind, HookEvent, RoomId
+from roommate.doors.chat import ChatCommands
+from roommate.hooks import Hooks
+from roommate.operations import Operations
+from roommate.rooms.card_decisions import CardDecisions
+from roommate.rooms.control_room import ControlRoom
+from roommate.rooms.conversation import Conversations
+from roommate.rooms.membership import Membership
+from roommate.rooms.message_meaning import Meanings
+from roommate.rooms.questions import Decide, Questions
+from roommate.rooms.replies import Replies
+from roommate.rooms.room import Room
+from roommate.rooms.room_upgrades import RoomUpgrades
+from roommate.rooms.running_turn import TurnNeeds
+from roommate.store import Cards, Inbox, Ipc, Rooms, Upgrades
+
+
+def room_maker(
+    kernel: Kernel,
+    needs: TurnNeeds,
+    control: ControlRoom,
+    questions: Questions,
+    deciders: Mapping[CardKind, Decide],
+    operations: Operations,
+) -> Callable[[RoomId], Room]:
+    settings, database, homeserver, sender = kernel.settings, kernel.database, kernel.homeserver, kernel.sender
+    inbox, rooms, cards, ipc, moves = (
+        Inbox(database),
+        Rooms(database),
+        Cards(database),
+        Ipc(database),
+        Upgrades(database),
+    )
+    replies = Replies(inbox, kernel.outbox, sender)
+    membership = Membership(homeserver, rooms, moves, replies, settings, kernel.silent_seconds)
+    decisions = CardDecisions(cards, questions, replies, deciders, settings)
+    commands = ChatCommands(operations, inbox, questions, replies, lambda who: settings().is_operator(who))
+    upgrades = RoomUpgrades(
+        moves,
+        rooms,
+        homeserver,
+        membership,
+        replies,
+        sender,
+        kernel.sandboxes,
+        kernel.holds,
+        control,
+        kernel.residents,
+    )
+
+    def names() -> tuple[str, ...]:
+        return names_of(homeserver.me.user_id, homeserver.me.display_name)
+
+    def make(room_id: RoomId) -> Room:
+        return Room(
+            room_id,
+            inbox=inbox,
+            rows=rooms,
+            replies=replies,
+            holds=kernel.holds,
+            meanings=Meanings(settings, names, kernel.outbox.is_ours, PLANS),
+            commands=commands,
+            cards=decisions,
+            membership=membership,
+            upgrades=upgrades,
+            sandboxes=kernel.sandboxes,
+            conversations=lambda room, tasks, news: Conversations(room, tasks, news, needs, inbox, ipc.of_turn),
+            hooks=lambda room, again: Hooks(room, again, ipc, cards, kernel.spool, questions, sender),
+        )
+
+    return make
+
+
+async def heard(kernel: Kernel, room_id: RoomId, found: Sequence[tuple[str, HookEvent]]) -> None:
+    """Keep what hooks in a room report, and wake it."""
+    await Ipc(kernel.database).commit(room_id, found)
+    kernel.residents.wake(room_id)
+
+
+async def contain(kernel: Kernel) -> None:
+    """Keep the containers of the rooms that the bot is in."""
+    await kernel.sandboxes.run(await Rooms(kernel.database).joined())

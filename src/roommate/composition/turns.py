@@ -1,0 +1,86 @@
+"""What turns run with: models, tools, and what a room tells its model."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable
+
+from roommate.agent.litellm_model import LiteLLMModel
+from roommate.broker import Forge
+from roommate.coding_agents import RoomAgents
+from roommate.composition.kernel import Kernel
+from roommate.composition.way_out import proposals
+from roommate.domain import IN_TURN, RoomId
+from roommate.from_settings import choice_of
+from roommate.monitoring.counting_ports import CountedModel, CountedTools
+from roommate.ports import Model, Tools
+from roommate.redeploy import Redeploys
+from roommate.rooms.file_delivery import TurnShare
+from roommate.rooms.room_prompt import RoomPrompts
+from roommate.rooms.running_turn import TurnNeeds
+from roommate.settings.config import Settings
+from roommate.store import Agents, Rooms, Turn, Turns
+from roommate.tools import RoomTools, TurnPorts
+
+log = logging.getLogger(__name__)
+
+
+class Models:
+    """By name, each made once, as the settings want them."""
+
+    def __init__(self, settings: Callable[[], Settings], make: Callable[[Settings, str], Model]) -> None:
+        self._settings, self._make = settings, make
+        self._known: dict[str, Model] = {}
+
+    def __call__(self, name: str) -> Model:
+        if name not in self._known:
+            self._known[name] = self._make(self._settings(), name)
+        return self._known[name]
+
+    def forget(self) -> None:
+        """The settings have changed."""
+        self._known.clear()
+
+    async def load(self) -> None:
+        """Load the library now that rooms' first turns would wait for."""
+        model = self(self._settings().llm_model)
+        if isinstance(model, LiteLLMModel):
+            await model.load()
+            log.info("the model library is loaded")
+
+
+def agents_of(kernel: Kernel, room_id: RoomId, conversation: int = 0, turn: int = 0) -> RoomAgents:
+    """The coding agents of a room, as its turns use them."""
+    return RoomAgents(room_id, choice_of(kernel.settings()), Agents(kernel.database), conversation, turn)
+
+
+def turn_needs(kernel: Kernel, forge: Forge, redeploys: Redeploys, models: Models) -> TurnNeeds:
+    locks: dict[RoomId, defaultdict[str, asyncio.Lock]] = defaultdict(lambda: defaultdict(asyncio.Lock))
+
+    def tools(turn: Turn) -> Tools:
+        settings = kernel.settings()
+        ports = TurnPorts(
+            command_timeout=settings.command_timeout_seconds,
+            longest_timeout=settings.coding_timeout_seconds,
+            agents=agents_of(kernel, turn.room_id, turn.conversation_id, turn.id),
+            share=TurnShare(turn, kernel.outbox, kernel.sender, kernel.homeserver.upload_limit),
+            redeploy=redeploys.asked_in(turn.room_id, turn.asked_by),
+            proposals=proposals(kernel, forge, turn.room_id),
+            sees=lambda: models(turn.model).sees,
+            env={IN_TURN: f"{turn.id}"},
+            locks=locks[turn.room_id],
+        )
+        return CountedTools(RoomTools(lambda: kernel.sandboxes.hand(turn.room_id), ports), kernel.counts)
+
+    prompts = RoomPrompts(Rooms(kernel.database), kernel.sandboxes, lambda room_id: agents_of(kernel, room_id))
+    return TurnNeeds(
+        turns=Turns(kernel.database),
+        progress=kernel.sender,
+        counts=kernel.counts,
+        model=lambda name: CountedModel(models(name), kernel.counts),
+        tools=tools,
+        surroundings=prompts.surroundings,
+        settings=kernel.settings,
+    )

@@ -1,0 +1,62 @@
+"""The rooms' way out: hosts, models and repositories, with nobody's keys in a room."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from roommate.broker import (
+    Addresses,
+    Forge,
+    Gate,
+    Gateway,
+    GitServer,
+    Registries,
+    RoomProposals,
+    gateway,
+    git,
+    providers,
+    proxy,
+)
+from roommate.broker.proxy import EgressProxy
+from roommate.composition.kernel import Kernel
+from roommate.domain import RoomId
+from roommate.from_settings import site_of
+from roommate.monitoring.counting_ports import CountedUsages
+from roommate.ports import Ask
+from roommate.store import AgentUsages, Audit, Egress, Repos
+from roommate.tunnels.room_ports import RoomPorts
+
+
+class WayOut(NamedTuple):
+    gate: Gate
+    forge: Forge
+    ports: RoomPorts
+
+
+def way_out(kernel: Kernel, ask: Ask) -> WayOut:
+    """Served to every room whose container comes up from now on."""
+    settings, database = kernel.settings(), kernel.database
+    registries = Registries(kernel.sandboxes.in_image)
+    presets, forever = settings.egress_presets, settings.egress_forever
+    gate = Gate(Egress(database), ask, registries=registries, presets=presets, forever=forever)
+    addresses = Addresses(internal=settings.egress_internal_hosts, mirrors=registries)
+    known, usages = providers(settings.provider_keys, settings.provider_bases), AgentUsages(database)
+    forge, repos, audit = Forge(site_of(settings)), Repos(database), Audit(database)
+    protected, folder = settings.protected_branches, settings.state_dir
+    ports = RoomPorts(
+        {
+            proxy.PORT: EgressProxy(gate, addresses),
+            gateway.PORT: Gateway(known, CountedUsages(usages, kernel.counts)),
+            git.PORT: GitServer(forge, repos, gate.refusal, audit, protected=protected, folder=folder),
+        }
+    )
+    kernel.sandboxes.attach(ports.attach)
+    return WayOut(gate, forge, ports)
+
+
+def proposals(kernel: Kernel, forge: Forge, room_id: RoomId) -> RoomProposals | None:
+    """How a room proposes changes, where there is a token for that."""
+    if not forge.site.token:
+        return None
+    protected = kernel.settings().protected_branches
+    return RoomProposals(room_id, forge, Repos(kernel.database), Audit(kernel.database), protected=protected)

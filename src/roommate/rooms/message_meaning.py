@@ -1,0 +1,68 @@
+"""What a message asks of the bot: a command, a turn, or nothing; and whether its sender may."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
+
+from roommate.agent.coding_agent_model import DIRECT
+from roommate.chat import commands, texts
+from roommate.chat.commands import Command
+from roommate.domain import EventId, Message, UserId
+from roommate.settings.config import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Its sender may not talk to the bot."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A turn is wanted, of this model, or of the room's own."""
+
+    text: str
+    model: str | None = None
+
+
+Meaning = Task | Command | Refusal | str | None
+"""Text is all that there is to answer; None means nothing to the bot."""
+
+
+class Meanings:
+    """`names` is what people call the bot; `is_ours` tells whether an event is a message of its own; `agents` can be
+    asked for a turn of their own (``!ask gemini …``)."""
+
+    def __init__(
+        self,
+        settings: Callable[[], Settings],
+        names: Callable[[], Sequence[str]],
+        is_ours: Callable[[EventId], Awaitable[bool]],
+        agents: Collection[str],
+    ) -> None:
+        self._settings, self._names, self._is_ours, self._agents = settings, names, is_ours, agents
+
+    async def of(self, message: Message, sender: UserId, people: int) -> Meaning:
+        """`people` is everybody in the room, the bot included, 0 where nobody knows how many they are."""
+        to_us = message.reply_to is not None and await self._is_ours(message.reply_to)
+        settings, names = self._settings(), self._names()
+        everything = settings.answer_everything
+        if not commands.meant_for(message, settings.bot, names, people=people, to_us=to_us, everything=everything):
+            return None
+        if not settings.is_allowed(sender):
+            return Refusal(texts.not_allowed(settings.operator_ids))
+        if message.attachment is not None:
+            return texts.TEXT_ONLY
+        text = commands.without_mention(message.text, names)
+        if command := commands.parse(text):
+            return self._asked_directly(command) or command
+        return Task(text) if text.strip() else texts.NOTHING_ASKED
+
+    def _asked_directly(self, command: Command) -> Task | None:
+        """A turn that a coding agent does alone."""
+        name, _, task = command.argument.partition(" ")
+        if command.name != "ask" or name.lower() not in self._agents or not task.strip():
+            return None
+        return Task(task.strip(), DIRECT + name.lower())
