@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from roommate.host import file_modes
+from roommate.host import durable_files
 
 
 def test_who_replaces_a_file_at_the_same_time_does_no_harm(tmp_path: Path) -> None:
@@ -17,7 +17,7 @@ def test_who_replaces_a_file_at_the_same_time_does_no_harm(tmp_path: Path) -> No
     versions = [f"{n}".encode() * 50_000 for n in range(4)]
     with ThreadPoolExecutor(4) as pool:
         for _ in range(25):
-            list(pool.map(lambda content: file_modes.replace(file, content), versions))
+            list(pool.map(lambda content: durable_files.replace(file, content), versions))
             assert file.read_bytes() in versions
     assert list(tmp_path.iterdir()) == [file]
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -26,5 +26,5 @@ def test_who_replaces_a_file_at_the_same_time_does_no_harm(tmp_path: Path) -> No
 def test_what_cannot_be_replaced_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "there" / "full").mkdir(parents=True)
     with pytest.raises(IsADirectoryError):
-        file_modes.replace(tmp_path / "there", b"a file")
+        durable_files.replace(tmp_path / "there", b"a file")
     assert [one.name for one in tmp_path.iterdir()] == ["there"]

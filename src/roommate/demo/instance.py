@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from roommate.domain import JsonObject
+from roommate.host import durable_files
 
 MARK_KEY = "io.roommate.instance"
 """Where an instance's mark stands in its /.well-known/matrix/client."""
@@ -131,8 +132,7 @@ _LOG_CONFIG: Mapping[str, Any] = {
 
 
 def _write_private(path: Path, content: Mapping[str, Any]) -> None:
-    path.touch(mode=0o600)
-    path.write_text(json.dumps(content, indent=1))
+    durable_files.replace(path, json.dumps(content, indent=1).encode())
 
 
 def free_port() -> int:

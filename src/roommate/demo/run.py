@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import secrets
 import shutil
@@ -21,7 +20,7 @@ from roommate.demo.process import Background
 from roommate.domain import Account, RoomId, UserId
 from roommate.errors import ImageError, StateError
 from roommate.from_settings import sandboxes_of
-from roommate.host import file_modes
+from roommate.host import durable_files, file_lock, file_modes
 from roommate.sandbox import image
 from roommate.sandbox.workspace import Workspace
 from roommate.settings.config import Settings
@@ -55,8 +54,7 @@ class Kept:
             return cls(bot_password=secrets.token_urlsafe(24), password=secrets.token_urlsafe(9))
 
     def write(self, file: Path) -> None:
-        file.touch(mode=0o600)
-        file.write_text(json.dumps(asdict(self)))
+        durable_files.replace(file, json.dumps(asdict(self)).encode())
 
 
 class Demo:
@@ -99,11 +97,8 @@ class Demo:
     def alone(self) -> Iterator[None]:
         """Nobody else runs a demo in this folder meanwhile. Raises StateError."""
         file_modes.private(self._folder)
-        with (self._folder / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise StateError(f"a demo runs already in {self._folder}: end that one first") from None
+        taken = StateError(f"a demo runs already in {self._folder}: end that one first")
+        with file_lock.alone(self._folder / "lock", taken):
             yield
 
     async def start(self, step: Step) -> None:

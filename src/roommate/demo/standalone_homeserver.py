@@ -19,7 +19,7 @@ from dotenv import dotenv_values
 
 from roommate.demo.instance import MARK_KEY, Instance, Place
 from roommate.errors import MatrixError, RoommateError, Transient
-from roommate.host import file_modes
+from roommate.host import durable_files, file_modes
 from roommate.maintenance import env_file
 from roommate.matrix_login import call
 from roommate.user_client import registration
@@ -138,8 +138,7 @@ class _Kept:
         return known
 
     def _keep(self) -> None:
-        self._file.touch(mode=0o600)
-        self._file.write_text(json.dumps(self._known, indent=1))
+        durable_files.replace(self._file, json.dumps(self._known, indent=1).encode())
 
 
 async def _ready(url: str, mark: str) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import calendar
 import contextlib
-import fcntl
 import gzip
 import json
 import os
@@ -27,7 +26,7 @@ from pydantic import TypeAdapter
 from roommate import __version__
 from roommate.domain import JsonObject
 from roommate.errors import StateError
-from roommate.host import file_modes
+from roommate.host import durable_files, file_lock, file_modes
 from roommate.maintenance.tree_archive import PIECE, UNREADABLE, Packer, fresh_hash, members
 
 DATABASE, MANIFEST, SETTINGS, ROOMS = "roommate.db", "manifest.json", "settings.env", "rooms"
@@ -94,7 +93,7 @@ def make(state: State, to: Path, *, keep: int, packed: Callable[[str, int], None
     """
     try:
         file_modes.private(to)
-        with _alone(to):
+        with file_lock.alone(to, StateError(f"another backup is being made in {to}")):
             for partial in to.glob(f"*{_PARTIAL}"):
                 partial.unlink()  # of one that was killed
             at = time.time()
@@ -220,8 +219,7 @@ def _write(state: State, partial: Path, at: int, packed: Callable[[str, int], No
         manifest = Manifest(at, __version__, database, disks, dict(packer.hashes), left_out)
         fields = {name: getattr(manifest, name) for name in Manifest.__slots__}
         packer.text(json.dumps({"format": FORMAT, **fields}), MANIFEST)
-    with partial.open("rb") as written:
-        os.fsync(written.fileno())
+    durable_files.to_disk(partial)
     return manifest
 
 
@@ -233,15 +231,3 @@ def _compressed(file: IO[bytes]) -> Iterator[tarfile.TarFile]:
         tarfile.open(fileobj=zipped, mode="w|", format=tarfile.PAX_FORMAT) as tar,
     ):
         yield tar
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
-        raise StateError(f"another backup is being made in {folder}") from None
-    finally:
-        os.close(lock)

@@ -4,15 +4,14 @@ of its lines nobody reads."""
 from __future__ import annotations
 
 import difflib
-import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from dotenv.parser import parse_stream
 
 from roommate.errors import ConfigError
+from roommate.host import durable_files
 from roommate.settings.config import Settings
 
 OF_OTHERS = frozenset(
@@ -37,11 +36,7 @@ def write(path: Path, settings: Mapping[str, str], *, header: str = "") -> None:
         text = path.read_text() if path.exists() else header
         for name, value in settings.items():
             text = with_setting(text, name, value)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".env-", delete=False) as file:  # 0600
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(file.name).replace(path.resolve())
+        durable_files.replace(path.resolve(), text.encode(), lasting=True)
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from roommate.domain import JsonObject
 from roommate.errors import EngineError
-from roommate.host import file_modes
+from roommate.host import durable_files, file_modes
 from roommate.sandbox.container_spec import Host, Limits
 from roommate.sandbox.engine import Engine, Image
 from roommate.sandbox.id_ranges import free_ids
@@ -203,4 +203,4 @@ def _recall(path: Path, key: str) -> tuple[Host, str] | None:
 
 def _write(path: Path, kept: JsonObject) -> None:
     file_modes.private(path.parent)
-    file_modes.replace(path, json.dumps(kept, indent=2).encode())
+    durable_files.replace(path, json.dumps(kept, indent=2).encode())

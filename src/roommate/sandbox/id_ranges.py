@@ -4,13 +4,12 @@ user (watches, pipes, signals that wait), for all containers of that user togeth
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from roommate.host import file_modes
+from roommate.host import durable_files, file_lock, file_modes
 from roommate.sandbox.container_spec import IDS, Host
 
 _KEPT = "ids"
@@ -43,9 +42,7 @@ def of_room(folder: Path, host: Host) -> Host:
     if not firsts:
         return host
     file_modes.private(folder)
-    rooms = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(rooms, fcntl.LOCK_EX)
+    with file_lock.alone(folder.parent):
         kept = _kept(folder)
         if kept not in firsts:
             taken = {_kept(other) for other in folder.parent.iterdir()}
@@ -55,8 +52,6 @@ def of_room(folder: Path, host: Host) -> Host:
             kept = next(free, None)
             if kept is not None:
                 _keep(folder, kept)
-    finally:
-        os.close(rooms)
     return host if kept is None else dataclasses.replace(host, first_id=kept)
 
 
@@ -82,12 +77,7 @@ def _kept(folder: Path) -> int | None:
 
 def _keep(folder: Path, first: int) -> None:
     """It must outlive whatever happens: the files are given to these ids next."""
-    fresh = folder / f".{_KEPT}"
-    with fresh.open("w") as file:
-        file.write(str(first))
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(folder / _KEPT)
+    durable_files.replace(folder / _KEPT, str(first).encode(), lasting=True)
 
 
 def _fields(text: str, separator: str | None) -> Iterator[list[str]]:

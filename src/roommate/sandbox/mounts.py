@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roommate.errors import EngineError
-from roommate.host import file_modes
+from roommate.host import durable_files, file_modes
 from roommate.sandbox import agent_hooks, site
 from roommate.sandbox.container_spec import HOME, RUN, SPOOL_IN, SPOOL_OUT, WORKSPACE, Mount
 from roommate.sandbox.hand import program
@@ -64,10 +64,7 @@ class Layout:
         # A site that looks into TLS has an authority of its own, which its programs must trust in a room as well.
         trusted = site.bundle(site.certificates(Path("/"), os.environ))
         for name, content in (("hand.py", program()), ("hosts", _HOSTS.encode()), (_TRUSTED, trusted.encode())):
-            fresh = self.run / f".{name}"
-            fresh.write_bytes(content)
-            fresh.chmod(0o644)
-            fresh.replace(self.run / name)
+            durable_files.replace(self.run / name, content, mode=0o644)
         file_modes.readable(self.answers.parent)
         file_modes.readable(self.answers)
         agent_hooks.lay_out(self.run / "hooks", root)

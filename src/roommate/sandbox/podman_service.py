@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from roommate.errors import EngineError
-from roommate.host import file_modes
+from roommate.host import durable_files, file_modes
 from roommate.host.die_with_parent import tied
 from roommate.sandbox import containers_conf, kernel_keyring
 
@@ -155,9 +155,8 @@ class Service:
         whatever has become of us."""
         text = containers_conf.text(self._conf)
         path = self._folder / f"containers-{hashlib.sha256(text.encode()).hexdigest()[:8]}.conf"
-        fresh = self._socket.with_suffix(".conf")
-        fresh.write_text(text)
-        return fresh.replace(path)
+        durable_files.replace(path, text.encode(), mode=0o644)
+        return path
 
 
 def check_socket_path(path: Path) -> None:

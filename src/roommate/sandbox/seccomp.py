@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from roommate.domain import JsonObject
-from roommate.host import file_modes
+from roommate.host import durable_files, file_modes
 
 _ALLOW = "SCMP_ACT_ALLOW"
 _REFUSE = "SCMP_ACT_ERRNO"
@@ -62,7 +62,7 @@ def write(default: Path, target: Path) -> bool:
     except (OSError, ValueError):
         return False
     file_modes.private(target.parent)
-    file_modes.replace(target, json.dumps(profile).encode())
+    durable_files.replace(target, json.dumps(profile).encode())
     return True
 
 

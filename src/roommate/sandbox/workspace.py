@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import logging
 import os
 import subprocess
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roommate.errors import EngineError
-from roommate.host import file_modes, trees
+from roommate.host import durable_files, file_lock, file_modes, trees
 
 log = logging.getLogger(__name__)
 
@@ -128,11 +127,7 @@ class Workspace:
             return False
         try:
             self.folder.rename(to.folder)
-            above = os.open(to.folder.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(above)
-            finally:
-                os.close(above)
+            durable_files.to_disk(to.folder.parent)
         except OSError as exc:
             raise EngineError(f"the files in {self.folder} cannot be moved: {exc.strerror or exc}") from exc
         return True
@@ -164,7 +159,7 @@ class Workspace:
             raise EngineError(
                 f"the room's files are in {self._disk}, which only root can mount: run the daemon as root"
             )
-        with self._alone():
+        with file_lock.alone(self.folder):  # a daemon and a backup must not make two devices of one disk
             for attempt in range(_MOUNTS):
                 device = self._device(megabytes)
                 try:
@@ -175,16 +170,6 @@ class Workspace:
                         raise
                     time.sleep(0.05)
             _run("losetup", "--detach", device)  # takes effect when nobody has it mounted any more
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """A daemon and a backup at the same time must not make two devices of one disk."""
-        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(folder)
 
     def _device(self, megabytes: int) -> str:
         """The block device of the disk, which is made, grown or mended first where needed."""

@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 from roommate.domain import HookEvent, RoomId
+from roommate.host import durable_files
 from roommate.spool.names import SEEDS, claimed, is_claimed, is_waiting, kind_of
 from roommate.spool.parse import Unfit, parse
 
@@ -113,10 +114,7 @@ class Folder:
 
     def answer(self, asks: str, content: bytes) -> None:
         """Leave an answer where the hook that asked looks for it."""
-        fresh = self.into / f".{asks}"
-        fresh.write_bytes(content)
-        fresh.chmod(0o644)
-        fresh.replace(self.into / f"{asks}.json")
+        durable_files.replace(self.into / f"{asks}.json", content, mode=0o644)
         if self._answers % (MOST_ANSWERS // 10) == 0:
             self._forget_answers()
         self._answers += 1
@@ -132,10 +130,7 @@ class Folder:
         path = self.into / "allowed"
         known = path.read_text().splitlines() if path.exists() else []
         if kind not in known:
-            fresh = self.into / ".allowed"
-            fresh.write_text("".join(f"{one}\n" for one in (*known, kind)))
-            fresh.chmod(0o644)
-            fresh.replace(path)
+            durable_files.replace(path, "".join(f"{one}\n" for one in (*known, kind)).encode(), mode=0o644)
 
     def _list(self, folder: int) -> int:
         """Find what waits, in order; gives the entries there are. Dotted names are not finished, or set aside."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roommate.errors import StateError
+from roommate.host import durable_files
 from roommate.store import audit
 from roommate.store.database import DATABASE, MEND, locked, reading
 from roommate.store.inbox import LOGIN
@@ -36,7 +37,7 @@ def copy(folder: Path, to: Path) -> Copy:
             with reading(folder) as source, contextlib.closing(sqlite3.connect(to, isolation_level=None)) as target:
                 source.backup(target)
                 target.execute("PRAGMA journal_mode=DELETE")  # one file, that nothing has to lie beside
-            _to_disk(to)
+            durable_files.to_disk(to)
             return check(to)
         except BaseException:
             to.unlink()
@@ -71,12 +72,12 @@ def put_back(file: Path, folder: Path) -> None:
             shutil.copyfile(file, coming)
             coming.chmod(0o600)
             _take_over_login(folder / DATABASE, coming)
-            _to_disk(coming)
+            durable_files.to_disk(coming)
             # First these: the journal of one database must never be replayed into another.
             for beside in (f"{DATABASE}-wal", f"{DATABASE}-shm"):
                 (folder / beside).unlink(missing_ok=True)
             coming.replace(folder / DATABASE)
-            _to_disk(folder)
+            durable_files.to_disk(folder)
         except (OSError, sqlite3.Error) as error:
             coming.unlink(missing_ok=True)
             raise StateError(f"{file} cannot be put back into {folder}: {error}") from error
@@ -119,7 +120,7 @@ def _put_beside(c: sqlite3.Connection, file: Path) -> Path:
     with contextlib.closing(sqlite3.connect(coming, isolation_level=None)) as target:
         c.backup(target)
         target.execute("PRAGMA journal_mode=DELETE")
-    _to_disk(coming)
+    durable_files.to_disk(coming)
     # First these: the journal of one database must never be replayed into another.
     for beside in ("-wal", "-shm"):
         file.with_name(file.name + beside).unlink(missing_ok=True)
@@ -130,13 +131,5 @@ def _put_beside(c: sqlite3.Connection, file: Path) -> Path:
         place = file.with_name(f"{DATABASE}.rescued-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
         os.link(coming, place)
     coming.unlink()
-    _to_disk(file.parent)
+    durable_files.to_disk(file.parent)
     return place
-
-
-def _to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -13,7 +11,7 @@ from pathlib import Path
 
 from roommate.domain import StepTaken, Update, UpdateStep
 from roommate.errors import StateError, UpdateError
-from roommate.updates import durable_files
+from roommate.host import durable_files, file_lock
 
 FILE, _WORD = "update.json", "update.trial"
 _HELD, _WRITING = "update.held", "update.lock"
@@ -55,7 +53,7 @@ class Journal:
 
         Raises UpdateError while another one is on its way.
         """
-        with self._alone():
+        with file_lock.alone(self._state / _WRITING):
             last = self.read()
             if last is not None and last.id == update.id:
                 return False
@@ -76,7 +74,7 @@ class Journal:
 
     def cancel(self, by: str) -> Update:
         """End an update that has not switched over yet; gives it. Raises UpdateError when there is none."""
-        with self._alone():
+        with file_lock.alone(self._state / _WRITING):
             last = self.read()
             if last is None or not last.open:
                 raise UpdateError("no update is on its way")
@@ -94,7 +92,8 @@ class Journal:
 
     def report(self, update: Update, problem: str = "") -> None:
         """A release on trial says that it works, or what its problem is."""
-        durable_files.write(self._state / _WORD, json.dumps({"id": update.id, "problem": problem}))
+        said = json.dumps({"id": update.id, "problem": problem})
+        durable_files.replace(self._state / _WORD, said.encode(), lasting=True)
 
     def reported(self, update: Update) -> str | None:
         """What a release on trial says: "" when it works, None while it has said nothing."""
@@ -107,15 +106,15 @@ class Journal:
     @contextlib.contextmanager
     def held(self, seconds: float = 0.0) -> Iterator[None]:
         """Be the one who carries updates out. Raises UpdateError when somebody else still is after `seconds`."""
-        deadline = time.monotonic() + seconds
-        with _opened(self._state / _HELD) as lock:
+        deadline, taken = time.monotonic() + seconds, UpdateError("an update is on its way already")
+        with contextlib.ExitStack() as held:
             while True:
                 try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    held.enter_context(file_lock.alone(self._state / _HELD, taken))
                     break
-                except BlockingIOError:
+                except UpdateError:
                     if time.monotonic() > deadline:
-                        raise UpdateError("an update is on its way already") from None
+                        raise
                     time.sleep(0.02)
             yield
 
@@ -131,7 +130,7 @@ class Journal:
         self.saved.unlink(missing_ok=True)
 
     def _change(self, before: Update, after: Update) -> Update:
-        with self._alone():
+        with file_lock.alone(self._state / _WRITING):
             now = self.read()
             if now is None or (now.id, now.step) != (before.id, before.step):
                 return now or before
@@ -139,19 +138,4 @@ class Journal:
         return after
 
     def _put(self, update: Update) -> None:
-        durable_files.write(self._state / FILE, json.dumps(asdict(update)))
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        with _opened(self._state / _WRITING) as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-
-
-@contextlib.contextmanager
-def _opened(file: Path) -> Iterator[int]:
-    lock = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        yield lock
-    finally:
-        os.close(lock)
+        durable_files.replace(self._state / FILE, json.dumps(asdict(update)).encode(), lasting=True)

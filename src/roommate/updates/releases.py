@@ -8,7 +8,7 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from roommate.updates import durable_files
+from roommate.host import durable_files
 
 RELEASES = "releases"
 CURRENT, PREVIOUS = "current", "previous"
@@ -52,7 +52,7 @@ class Release:
 
     def finish(self, about: About) -> None:
         """From now on it is whole."""
-        durable_files.write(self.path / _MADE, json.dumps(asdict(about)))
+        durable_files.replace(self.path / _MADE, json.dumps(asdict(about)).encode(), lasting=True)
 
 
 @dataclass(frozen=True, slots=True)
