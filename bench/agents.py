@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from bench.broker import broker_to
 from bench.stage import ROOM, Figure, Stage, beside, figure, sandboxes, take_turns
-from roommate.coding_agents import PLANS, Choice, RoomAgents
-from roommate.coding_agents.task_prompt import brief
 from roommate.domain import RoomId
+from roommate.features.coding_agents.agent_clis import PLANS
+from roommate.features.coding_agents.room_agents import Choice, RoomAgents
+from roommate.features.coding_agents.task_prompt import brief
 from roommate.ports import Hand
 from roommate.sandbox import image
 from tests.fake_providers import FakeProviders

@@ -11,11 +11,17 @@ from pathlib import Path
 
 from bench import wire
 from bench.stage import ROOM, Figure, Stage, beside, figure, sandboxes
-from roommate.broker import Addresses, Forge, Gate, Gateway, GitServer, Site, providers, proxy
-from roommate.broker import gateway as model_gateway
-from roommate.broker import git as git_server
-from roommate.broker.proxy import EgressProxy
 from roommate.domain import Destination, Question, RoomId, UserId
+from roommate.features.egress import proxy
+from roommate.features.egress.gate import Gate
+from roommate.features.egress.proxy import EgressProxy
+from roommate.features.egress.safe_connect import Addresses
+from roommate.features.github import git_server as git_server
+from roommate.features.github.forge import Forge, Site
+from roommate.features.github.git_server import GitServer
+from roommate.features.model_gateway import gateway as model_gateway
+from roommate.features.model_gateway.gateway import Gateway
+from roommate.features.model_gateway.providers import providers
 from roommate.ports import Hand
 from roommate.store import AgentUsages, Audit, Database, Egress, Repos
 from roommate.tunnels.room_ports import RoomPorts

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from bench.stage import ROOM, Figure, Stage, beside, figure, sandboxes
 from roommate.domain import HookEvent, RoomId
+from roommate.features.hooks.watcher import Spool
 from roommate.ports import Hand
-from roommate.spool import Spool
 from roommate.store import Database, Ipc
 
 FLOOD = 20_000

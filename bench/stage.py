@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from roommate.composition.from_settings import sandboxes_of
 from roommate.demo.homeserver import Synapse
 from roommate.domain import RoomId
-from roommate.from_settings import sandboxes_of
 from roommate.sandbox import image
 from roommate.sandbox.rooms import RoomSandboxes
 from roommate.settings.config import Settings

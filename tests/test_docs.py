@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from roommate.composition.turns import TOOLS
 from roommate.maintenance.env_file import OF_OTHERS
 from roommate.settings.config import Settings
 from roommate.tools import TurnPorts
@@ -60,7 +61,8 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_every_tool_is_described() -> None:
     it: Any = SimpleNamespace(names=["an agent"])
-    tools = offered(TurnPorts(command_timeout=1, longest_timeout=1, agents=it, share=it, redeploy=it, proposals=it))
+    ports = TurnPorts(command_timeout=1, longest_timeout=1, agents=it, share=it, redeploy=it, proposals=it)
+    tools = offered(ports, TOOLS)
     rows = re.findall(r"^\| (`.*?) \|", (ROOT / "docs" / "tools.md").read_text(), re.MULTILINE)
     assert set(re.findall(r"`(\w+)`", " ".join(rows))) == tools.keys()
 

@@ -18,8 +18,8 @@ from pydantic import SecretStr
 
 from roommate.administration import preconditions
 from roommate.agent import model_names
+from roommate.composition.from_settings import choice_of, model_of, sandboxes_of, site_of
 from roommate.errors import ConfigError
-from roommate.from_settings import choice_of, model_of, sandboxes_of, site_of
 from roommate.maintenance import env_file
 from roommate.settings import config
 from roommate.settings.config import Settings

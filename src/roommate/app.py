@@ -10,28 +10,29 @@ from roommate.doors.reference import of_chat
 from roommate.features import (
     approvals,
     backup_records,
-    coding_agents,
     conversation,
-    egress,
     files,
     help,
     oversight,
     pauses,
-    repositories,
     rooms,
     sandboxes,
     shells,
     speaking,
     turns,
-    updates,
 )
+from roommate.features.coding_agents.operations import CodingAgents
+from roommate.features.egress.operations import Egress
+from roommate.features.github.operations import Repositories
+from roommate.features.redeploy.operations import Updates
 from roommate.operations import Bound, Operation, operations_of
 
 if TYPE_CHECKING:  # who asks for help, or completes a word, needs none of it
-    from roommate.broker import Forge, Gate
-    from roommate.coding_agents import RoomAgents
     from roommate.composition.kernel import Kernel
-    from roommate.redeploy import Redeploys
+    from roommate.features.coding_agents.room_agents import RoomAgents
+    from roommate.features.egress.gate import Gate
+    from roommate.features.github.forge import Forge
+    from roommate.features.redeploy.redeploys import Redeploys
     from roommate.rooms.questions import Decide
 
 FEATURES: tuple[type, ...] = (
@@ -39,12 +40,12 @@ FEATURES: tuple[type, ...] = (
     rooms.Rooms,
     turns.Turns,
     conversation.Conversation,
-    egress.Egress,
-    repositories.Repositories,
-    coding_agents.CodingAgents,
+    Egress,
+    Repositories,
+    CodingAgents,
     pauses.Pauses,
     oversight.Oversight,
-    updates.Updates,
+    Updates,
     sandboxes.Sandboxes,
     approvals.Approvals,
     backup_records.Backups,
@@ -81,9 +82,9 @@ def bound(
         ),
         turns.Turns(past, residents.room),
         conversation.Conversation(settings, known, residents.room),
-        egress.Egress(gate, store.Egress(database)),
-        repositories.Repositories(forge, store.Repos(database)),
-        coding_agents.CodingAgents(settings, store.Agents(database), agents, containers),
+        Egress(gate, store.Egress(database)),
+        Repositories(forge, store.Repos(database)),
+        CodingAgents(settings, store.Agents(database), agents, containers),
         pauses.Pauses(holds),
         oversight.Oversight(
             settings=settings,
@@ -96,7 +97,7 @@ def bound(
             sandboxes=containers,
             silent_seconds=kernel.silent_seconds,
         ),
-        updates.Updates(redeploys),
+        Updates(redeploys),
         sandboxes.Sandboxes(known, containers),
         approvals.Approvals(cards, residents.room),
         backup_records.Backups(),
@@ -110,11 +111,11 @@ def bound(
 
 def deciders(kernel: Kernel, gate: Gate, redeploys: Redeploys) -> Mapping[CardKind, Decide]:
     """Who deals with what is chosen at a card."""
-    from roommate import hooks
+    from roommate.features.hooks import reports
 
     return {
         CardKind.EGRESS: lambda card, choice, by: gate.decide(card.room_id, card.subject, choice, by),
-        CardKind.HOOK: hooks.decider(kernel.spool),
+        CardKind.HOOK: reports.decider(kernel.spool),
         CardKind.RESET_WORKSPACE: conversation.resetting(kernel.sandboxes, kernel.residents.room),
         CardKind.REDEPLOY: redeploys.decide,
         CardKind.ROLLBACK: redeploys.decide,

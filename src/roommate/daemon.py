@@ -15,6 +15,7 @@ from roommate.administration.lifecycle import Steering
 from roommate.administration.settings import LiveSettings
 from roommate.administration.storage_health import Health
 from roommate.app import bound, deciders
+from roommate.composition.from_settings import REAL, Borders
 from roommate.composition.kernel import Kernel
 from roommate.composition.operators import gauges, in_a_line, listen, methods, operators, watch_state_dir
 from roommate.composition.phases import Phase, Service, Startup
@@ -24,8 +25,9 @@ from roommate.composition.way_out import way_out
 from roommate.control import NAME
 from roommate.control.server import Server
 from roommate.domain import Update
-from roommate.from_settings import REAL, Borders
+from roommate.features.hooks.watcher import Spool
 from roommate.host import malloc_trim
+from roommate.host.flag_files import flags
 from roommate.host.systemd import Systemd
 from roommate.logs import Logs
 from roommate.matrix.homeserver import Homeserver
@@ -40,7 +42,6 @@ from roommate.rooms.restore_notice import tell_of_restore
 from roommate.rooms.turn_holds import FLAG, Holds
 from roommate.sandbox.rooms import RoomSandboxes
 from roommate.settings.config import Settings
-from roommate.spool import Spool, flags
 from roommate.store import Audit, Database, Inbox, Outbox, Pauses, Restored, Retention, Rooms
 from roommate.updates.at_start import Trial
 from roommate.updates.journal import Journal

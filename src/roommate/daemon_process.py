@@ -11,8 +11,9 @@ import os
 import signal
 import sys
 
-from roommate import errors, from_settings, release_startup
+from roommate import errors
 from roommate.administration import preconditions
+from roommate.composition import from_settings, release_startup
 from roommate.daemon import STOP_SECONDS, Daemon
 from roommate.domain import Update
 from roommate.errors import ConfigError, InUse, RoommateError, StateError, TokenRevoked

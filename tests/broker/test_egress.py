@@ -13,14 +13,14 @@ from dataclasses import replace
 import pytest
 from yarl import URL
 
-from roommate.broker.egress_gate import ALWAYS, NO, ONCE, Gate
-from roommate.broker.egress_rules import allowed, typed
-from roommate.broker.package_registries import Registries, destinations
-from roommate.broker.proxy import EgressProxy, Limits, Refusal, parse
-from roommate.broker.safe_connect import Addresses, Unreachable
 from roommate.demo.instance import free_port
 from roommate.domain import Destination
 from roommate.errors import EngineError
+from roommate.features.egress.gate import ALWAYS, NO, ONCE, Gate
+from roommate.features.egress.host_rules import allowed, typed
+from roommate.features.egress.package_registries import Registries, destinations
+from roommate.features.egress.proxy import EgressProxy, Limits, Refusal, parse
+from roommate.features.egress.safe_connect import Addresses, Unreachable
 from tests.broker.conftest import ROOM, Memory, People, connect, say, server
 from tests.live_hand import LiveHand
 from tests.patience import PATIENCE, until

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from roommate.broker.forge import Forge, Site
 from roommate.domain import Destination, PullRequest, Repository
 from roommate.errors import ForgeError
+from roommate.features.github.forge import Forge, Site
 from tests.forge import TOKEN
 from tests.forge import Forge as LocalForge
 

@@ -15,13 +15,17 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from roommate.broker import Forge, Gate, Gateway, GitServer, Site, providers
-from roommate.broker.egress_rules import host_name
-from roommate.broker.git_wire import BadPush, commands, judgeable, pkt, pkts, report
-from roommate.broker.proxy import Refusal, parse
 from roommate.demo.instance import free_port
 from roommate.domain import Destination, RoomId
 from roommate.errors import HandLost
+from roommate.features.egress.gate import Gate
+from roommate.features.egress.host_rules import host_name
+from roommate.features.egress.proxy import Refusal, parse
+from roommate.features.github.forge import Forge, Site
+from roommate.features.github.git_server import GitServer
+from roommate.features.github.git_wire import BadPush, commands, judgeable, pkt, pkts, report
+from roommate.features.model_gateway.gateway import Gateway
+from roommate.features.model_gateway.providers import providers
 from roommate.ports import Tunnel
 from tests.broker.conftest import ROOM, Memory, People
 from tests.patience import PATIENCE

@@ -17,11 +17,11 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from roommate.broker.gateway import BODY_BYTES, Gateway
-from roommate.broker.providers import KINDS, providers
-from roommate.broker.usage import Counter
 from roommate.demo.instance import free_port
 from roommate.domain import RoomId, Usage
+from roommate.features.model_gateway.gateway import BODY_BYTES, Gateway
+from roommate.features.model_gateway.providers import KINDS, providers
+from roommate.features.model_gateway.token_usage import Counter
 from tests.broker.conftest import ROOM, Memory, connect, server
 from tests.live_hand import LiveHand
 from tests.patience import PATIENCE, until

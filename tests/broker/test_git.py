@@ -14,10 +14,12 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from roommate.broker import Forge, Gate, GitServer, Site
-from roommate.broker.git_wire import FLUSH, NOTHING, pkt
 from roommate.demo.instance import free_port
 from roommate.domain import Destination, RoomId
+from roommate.features.egress.gate import Gate
+from roommate.features.github.forge import Forge, Site
+from roommate.features.github.git_server import GitServer
+from roommate.features.github.git_wire import FLUSH, NOTHING, pkt
 from tests.broker.conftest import ROOM, Memory, People, connect
 from tests.forge import TOKEN
 from tests.forge import Forge as LocalForge
@@ -356,7 +358,7 @@ async def test_a_probe_is_answered_here(granted: Room) -> None:
 
 
 async def test_a_push_has_an_end(granted: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("roommate.broker.git_spool.PUSH_BYTES", 1 << 20)
+    monkeypatch.setattr("roommate.features.github.git_spool.PUSH_BYTES", 1 << 20)
     await granted.clone()
     (granted.folder / "clone/large").write_bytes(os.urandom(2 << 20))
     await granted.commit("large")
@@ -367,8 +369,8 @@ async def test_what_rooms_push_leaves_room_for_others(
     granted: Room, hand: LiveHand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A room that pushes and never ends takes its part of the disk: who comes then has to have less, not nothing."""
-    monkeypatch.setattr("roommate.broker.git_spool.ALL_BYTES", 8 << 20)
-    monkeypatch.setattr("roommate.broker.git_spool.LEFT_FREE", 0)
+    monkeypatch.setattr("roommate.features.github.git_spool.ALL_BYTES", 8 << 20)
+    monkeypatch.setattr("roommate.features.github.git_spool.LEFT_FREE", 0)
     port = free_port()
     hand.host.serve(port, functools.partial(granted.server.serve, RoomId("!other:example.org")))
     _, writer = await connect(port)
@@ -387,7 +389,7 @@ async def test_what_rooms_push_leaves_room_for_others(
     await until(lambda: not granted.server._spool._taken)
     await granted.push("origin", "HEAD:more")
     assert granted.server._spool._taken == {}
-    monkeypatch.setattr("roommate.broker.git_spool.LEFT_FREE", 1 << 60)
+    monkeypatch.setattr("roommate.features.github.git_spool.LEFT_FREE", 1 << 60)
     await granted.git("switch", "-c", "small", "origin/main", folder="clone")
     await granted.commit("small")
     await granted.push("origin", "small")

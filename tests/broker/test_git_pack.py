@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roommate.broker import git_pack, git_wire
-from roommate.broker.git_pack import BadPack, Limits, commits
-from roommate.broker.git_wire import FLUSH, NOTHING, BadPush, Commands, Update, commands, judgeable, pkt
-from roommate.broker.push_rules import edges, is_protected
+from roommate.features.github import git_pack, git_wire
+from roommate.features.github.git_pack import BadPack, Limits, commits
+from roommate.features.github.git_wire import FLUSH, NOTHING, BadPush, Commands, Update, commands, judgeable, pkt
+from roommate.features.github.push_rules import edges, is_protected
 
 COMMIT, BLOB, OFS_DELTA, REF_DELTA = 1, 3, 6, 7
 TEXT = b"tree %b\nauthor a <a> 0 +0000\ncommitter a <a> 0 +0000\n\nx" % (b"0" * 40)

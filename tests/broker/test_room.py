@@ -9,9 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from roommate.broker import Addresses, Forge, Gate, Gateway, GitServer, Registries, Site, providers
-from roommate.broker.proxy import EgressProxy
 from roommate.domain import Destination
+from roommate.features.egress.gate import Gate
+from roommate.features.egress.package_registries import Registries
+from roommate.features.egress.proxy import EgressProxy
+from roommate.features.egress.safe_connect import Addresses
+from roommate.features.github.forge import Forge, Site
+from roommate.features.github.git_server import GitServer
+from roommate.features.model_gateway.gateway import Gateway
+from roommate.features.model_gateway.providers import providers
 from roommate.sandbox.rooms import RoomSandboxes
 from roommate.tunnels.room_ports import RoomPorts
 from tests.broker.conftest import Memory, People, server

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from roommate.coding_agents import PLANS, Choice, RoomAgents
-from roommate.coding_agents.lines import Lines
 from roommate.domain import AgentReport, Event, RoomId, ToolOutput, ToolStep
 from roommate.errors import ToolError
+from roommate.features.coding_agents.agent_clis import PLANS
+from roommate.features.coding_agents.lines import Lines
+from roommate.features.coding_agents.room_agents import Choice, RoomAgents
 from tests.live_hand import LiveHand, live_hand
 from tests.patience import PATIENCE, until
 

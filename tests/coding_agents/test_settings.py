@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from roommate.coding_agents import PLANS
+from roommate.composition.from_settings import choice_of
 from roommate.errors import ConfigError
-from roommate.from_settings import choice_of
+from roommate.features.coding_agents.agent_clis import PLANS
 from roommate.settings.config import AGENTS, load
 
 

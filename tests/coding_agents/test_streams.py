@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roommate.coding_agents.agent_clis import PLANS, is_session
-from roommate.coding_agents.events import AgentEvent, Began, Called, Complained, Ended, Returned, Spoke
-from roommate.coding_agents.lines import LONGEST, Lines
-from roommate.coding_agents.run_recorder import TRANSCRIPT, Account
-from roommate.coding_agents.streams import MOST_PARTS
-from roommate.coding_agents.tool_changes import change, subject
 from roommate.domain import Usage
+from roommate.features.coding_agents.agent_clis import PLANS, is_session
+from roommate.features.coding_agents.events import AgentEvent, Began, Called, Complained, Ended, Returned, Spoke
+from roommate.features.coding_agents.lines import LONGEST, Lines
+from roommate.features.coding_agents.run_recorder import TRANSCRIPT, Account
+from roommate.features.coding_agents.streams import MOST_PARTS
+from roommate.features.coding_agents.tool_changes import change, subject
 
 SAMPLES = Path(__file__).parent / "samples"
 NAMES = tuple(PLANS)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from roommate.coding_agents import PLANS
+from roommate.features.coding_agents.agent_clis import PLANS
 from tests.conftest import MakeDaemon, MakePerson
 from tests.e2e.test_conversation import notice, tool
 from tests.fake_providers import FakeProviders

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from roommate.broker.gateway import AT_ONCE
+from roommate.features.model_gateway.gateway import AT_ONCE
 from roommate.tunnels.http_server import REQUESTS_A_SECOND, REQUESTS_AT_ONCE
 from tests.cli.test_operating import run as operate
 from tests.e2e.noise import TwoRooms

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from roommate.domain import HookEvent, HookKind
+from roommate.features.hooks.file_names import kind_of
+from roommate.features.hooks.parse import parse
 from roommate.sandbox.agent_hooks import PROGRAMS, SETTINGS, lay_out, shipped
-from roommate.spool.names import kind_of
-from roommate.spool.parse import parse
 
 PAYLOADS = Path(__file__).parent / "payloads"
 HOOK_OF: dict[str | None, str] = {

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from roommate.broker import Addresses, Gate
-from roommate.broker.proxy import EgressProxy
 from roommate.domain import Destination
+from roommate.features.egress.gate import Gate
+from roommate.features.egress.proxy import EgressProxy
+from roommate.features.egress.safe_connect import Addresses
 from roommate.sandbox import site
 from tests.broker.conftest import Memory, People
 from tests.sandbox.conftest import ROOM, Make, sh

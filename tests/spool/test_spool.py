@@ -20,14 +20,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.idle import wake_ups
-from roommate.chat.hook_card import WHOLE
 from roommate.domain import HookEvent, HookKind, RoomId
 from roommate.errors import StateError
-from roommate.spool import Spool
-from roommate.spool.folder_reader import MOST_ANSWERS, MOST_BYTES, MOST_WAITING, Folder
-from roommate.spool.names import is_claimed, is_waiting, kind_of
-from roommate.spool.parse import Unfit, parse
-from roommate.spool.watcher import BURST
+from roommate.features.hooks.card import WHOLE
+from roommate.features.hooks.file_names import is_claimed, is_waiting, kind_of
+from roommate.features.hooks.folder_reader import MOST_ANSWERS, MOST_BYTES, MOST_WAITING, Folder
+from roommate.features.hooks.parse import Unfit, parse
+from roommate.features.hooks.watcher import BURST, Spool
 from roommate.store import Database, Ipc
 from roommate.store.ipc import KEPT, Heard
 from tests.patience import PATIENCE, until
@@ -243,7 +242,7 @@ async def test_a_file_that_is_replaced_while_it_is_read(rooms: Rooms) -> None:
 
 
 async def test_what_could_not_be_kept_stays_and_is_read_later(rooms: Rooms, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("roommate.spool.watcher._RETRY_SECONDS", 0.1)
+    monkeypatch.setattr("roommate.features.hooks.watcher._RETRY_SECONDS", 0.1)
     rooms.refuse = 2
     rooms.put(ONE, text="one")
     await until(lambda: rooms.texts(ONE) == ["one"])

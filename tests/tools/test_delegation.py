@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
+from roommate.composition.turns import TOOLS
 from roommate.domain import AgentReport, ToolCall, ToolResult
 from roommate.errors import ToolError
 from roommate.ports import Emit, Hand
@@ -33,9 +34,8 @@ class Agents:
 class Room:
     def __init__(self, hand: Hand, agents: Agents | None) -> None:
         self._hand, self.agents = hand, agents
-        self.tools = RoomTools(
-            self._bring_up, TurnPorts(command_timeout=PATIENCE, longest_timeout=PATIENCE, keep=2000, agents=agents)
-        )
+        ports = TurnPorts(command_timeout=PATIENCE, longest_timeout=PATIENCE, keep=2000, agents=agents)
+        self.tools = RoomTools(self._bring_up, ports, TOOLS)
 
     async def _bring_up(self) -> Hand:
         return self._hand

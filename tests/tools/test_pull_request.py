@@ -9,12 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from roommate.broker import Forge, Gate, GitServer, RoomProposals, Site
+from roommate.composition.turns import TOOLS
 from roommate.demo.instance import free_port
 from roommate.domain import Destination, Exit, ToolCall, ToolResult
+from roommate.features.egress.gate import Gate
+from roommate.features.github.forge import Forge, Site
+from roommate.features.github.git_server import GitServer
+from roommate.features.github.pull_request_tool import BRANCHES_TRIED
+from roommate.features.github.pull_requests import RoomProposals
 from roommate.ports import Hand
 from roommate.tools import RoomTools, TurnPorts
-from roommate.tools.pull_request import BRANCHES_TRIED
 from tests.broker.conftest import ROOM, Memory, People
 from tests.forge import TOKEN
 from tests.forge import Forge as LocalForge
@@ -42,9 +46,8 @@ class Room:
         )
         hand.host.serve(port, functools.partial(self.server.serve, ROOM))
         proposals = RoomProposals(ROOM, there, self.memory, self.memory, protected=("release/*",))
-        self.tools = RoomTools(
-            self._bring_up, TurnPorts(command_timeout=PATIENCE, longest_timeout=PATIENCE, proposals=proposals)
-        )
+        ports = TurnPorts(command_timeout=PATIENCE, longest_timeout=PATIENCE, proposals=proposals)
+        self.tools = RoomTools(self._bring_up, ports, TOOLS)
 
     async def _bring_up(self) -> Hand:
         return self._hand

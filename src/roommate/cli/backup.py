@@ -16,9 +16,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from roommate.cli.client import ask
+from roommate.composition.from_settings import alerts_of
 from roommate.domain import Deed, JsonObject
 from roommate.errors import ControlError, EngineError, NotRunning, ProgramFailed, StateError
-from roommate.from_settings import alerts_of
 from roommate.host import daemon_location, operator_program
 from roommate.maintenance import backup, env_file
 from roommate.maintenance.restore import restore as unpack

@@ -13,9 +13,9 @@ from rich.markup import escape
 
 from roommate.administration.doctor_checks import Known, Look, examine
 from roommate.cli.client import ask
+from roommate.composition.from_settings import alerts_of, model_of, sandboxes_of
 from roommate.domain import Check
 from roommate.errors import ControlError, StateError
-from roommate.from_settings import alerts_of, model_of, sandboxes_of
 from roommate.maintenance import install_checks, service_checks
 from roommate.settings import config
 from roommate.settings.config import Settings

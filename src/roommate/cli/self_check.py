@@ -11,9 +11,9 @@ from pathlib import Path
 import roommate
 from roommate.administration import preconditions
 from roommate.agent.litellm_model import LiteLLMModel
+from roommate.composition.from_settings import model_of
 from roommate.domain import Account, Check
 from roommate.errors import UpdateError
-from roommate.from_settings import model_of
 from roommate.maintenance import service_checks
 from roommate.settings import config
 from roommate.settings.config import Settings

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from roommate.features.hooks.watcher import Spool
 from roommate.matrix.homeserver import Homeserver
 from roommate.matrix.intake import Intake
 from roommate.matrix.sender import Sender
@@ -13,7 +14,6 @@ from roommate.rooms.residents import Residents
 from roommate.rooms.turn_holds import Holds
 from roommate.sandbox.rooms import RoomSandboxes
 from roommate.settings.config import Settings
-from roommate.spool import Spool
 from roommate.store import Database, Outbox
 
 

@@ -13,14 +13,14 @@ from roommate.control.method import Method
 from roommate.domain import RoomId
 from roommate.doors import command_line, socket
 from roommate.doors.socket import SocketDoor
+from roommate.features.redeploy.redeploys import Redeploys
+from roommate.host.flag_files import watch_flags
 from roommate.logs import Logs
 from roommate.monitoring.counts import Counts
 from roommate.operations import Operations
-from roommate.redeploy import Redeploys
 from roommate.rooms.control_room import ControlRoom, newest
 from roommate.rooms.questions import Questions
 from roommate.rooms.turn_holds import FLAG
-from roommate.spool import watch_flags
 from roommate.store import Audit, Cards, Upgrades, Vitals
 from roommate.updates.at_start import Trial
 from roommate.updates.journal import FILE

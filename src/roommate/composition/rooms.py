@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from roommate.chat.commands import names_of
-from roommate.coding_agents import PLANS
 from roommate.composition.kernel import Kernel
 from roommate.domain import CardKind, HookEvent, RoomId
 from roommate.doors.chat import ChatCommands
-from roommate.hooks import Hooks
+from roommate.features.coding_agents.agent_clis import PLANS
+from roommate.features.hooks.reports import Hooks
 from roommate.operations import Operations
 from roommate.rooms.card_decisions import CardDecisions
 from roommate.rooms.control_room import ControlRoom

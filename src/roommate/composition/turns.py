@@ -8,23 +8,30 @@ from collections import defaultdict
 from collections.abc import Callable
 
 from roommate.agent.litellm_model import LiteLLMModel
-from roommate.broker import Forge
-from roommate.coding_agents import RoomAgents
+from roommate.composition.from_settings import choice_of
 from roommate.composition.kernel import Kernel
 from roommate.composition.way_out import proposals
 from roommate.domain import IN_TURN, RoomId
-from roommate.from_settings import choice_of
+from roommate.features.coding_agents import delegation_tools
+from roommate.features.coding_agents.room_agents import RoomAgents
+from roommate.features.github import pull_request_tool
+from roommate.features.github.forge import Forge
+from roommate.features.redeploy import redeploy_tool
+from roommate.features.redeploy.redeploys import Redeploys
 from roommate.monitoring.counting_ports import CountedModel, CountedTools
 from roommate.ports import Model, Tools
-from roommate.redeploy import Redeploys
 from roommate.rooms.file_delivery import TurnShare
 from roommate.rooms.room_prompt import RoomPrompts
 from roommate.rooms.running_turn import TurnNeeds
 from roommate.settings.config import Settings
 from roommate.store import Agents, Rooms, Turn, Turns
 from roommate.tools import RoomTools, TurnPorts
+from roommate.tools.room_tools import SOURCES
 
 log = logging.getLogger(__name__)
+
+TOOLS = (*SOURCES, delegation_tools.offered, pull_request_tool.offered, redeploy_tool.offered)
+"""Of every turn, in the order in which its model reads of them."""
 
 
 class Models:
@@ -72,7 +79,7 @@ def turn_needs(kernel: Kernel, forge: Forge, redeploys: Redeploys, models: Model
             env={IN_TURN: f"{turn.id}"},
             locks=locks[turn.room_id],
         )
-        return CountedTools(RoomTools(lambda: kernel.sandboxes.hand(turn.room_id), ports), kernel.counts)
+        return CountedTools(RoomTools(lambda: kernel.sandboxes.hand(turn.room_id), ports, TOOLS), kernel.counts)
 
     prompts = RoomPrompts(Rooms(kernel.database), kernel.sandboxes, lambda room_id: agents_of(kernel, room_id))
     return TurnNeeds(

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from roommate.broker import (
-    Addresses,
-    Forge,
-    Gate,
-    Gateway,
-    GitServer,
-    Registries,
-    RoomProposals,
-    gateway,
-    git,
-    providers,
-    proxy,
-)
-from roommate.broker.proxy import EgressProxy
+from roommate.composition.from_settings import site_of
 from roommate.composition.kernel import Kernel
 from roommate.domain import RoomId
-from roommate.from_settings import site_of
+from roommate.features.egress import proxy
+from roommate.features.egress.gate import Gate
+from roommate.features.egress.package_registries import Registries
+from roommate.features.egress.proxy import EgressProxy
+from roommate.features.egress.safe_connect import Addresses
+from roommate.features.github import git_server
+from roommate.features.github.forge import Forge
+from roommate.features.github.git_server import GitServer
+from roommate.features.github.pull_requests import RoomProposals
+from roommate.features.model_gateway import gateway
+from roommate.features.model_gateway.gateway import Gateway
+from roommate.features.model_gateway.providers import providers
 from roommate.monitoring.counting_ports import CountedUsages
 from roommate.ports import Ask
 from roommate.store import AgentUsages, Audit, Egress, Repos
@@ -47,7 +45,7 @@ def way_out(kernel: Kernel, ask: Ask) -> WayOut:
         {
             proxy.PORT: EgressProxy(gate, addresses),
             gateway.PORT: Gateway(known, CountedUsages(usages, kernel.counts)),
-            git.PORT: GitServer(forge, repos, gate.refusal, audit, protected=protected, folder=folder),
+            git_server.PORT: GitServer(forge, repos, gate.refusal, audit, protected=protected, folder=folder),
         }
     )
     kernel.sandboxes.attach(ports.attach)

@@ -15,11 +15,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
 
+from roommate.composition.from_settings import sandboxes_of
 from roommate.demo.homeserver import Synapse
 from roommate.demo.process import Background
 from roommate.domain import Account, RoomId, UserId
 from roommate.errors import ImageError, StateError
-from roommate.from_settings import sandboxes_of
 from roommate.host import durable_files, file_lock, file_modes
 from roommate.sandbox import image
 from roommate.sandbox.workspace import Workspace

@@ -30,7 +30,7 @@ HOOKS = "/run/hooks"
 SPOOL_OUT, SPOOL_IN = "/run/spool/out", "/run/spool/in"
 
 PROXY = "http://127.0.0.1:3128"
-"""The room's way out, see broker/proxy.py."""
+"""The room's way out, see features/egress/proxy.py."""
 ENVIRONMENT = {
     "HOME": HOME,
     **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), PROXY),
@@ -39,7 +39,7 @@ ENVIRONMENT = {
 }
 
 GIT = "http://127.0.0.1:9418/"
-"""Where the repositories of the forge are in a room, see broker/git.py."""
+"""Where the repositories of the forge are in a room, see features/github/git_server.py."""
 TRUST = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "GIT_SSL_CAINFO")
 """Where programs look for whom to trust: most of them, curl and uv too; pip and Requests; Node and npm; git."""
 

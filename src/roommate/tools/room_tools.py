@@ -10,19 +10,7 @@ from typing import Any
 from roommate.domain import ToolCall, ToolResult, ToolSpec
 from roommate.errors import SandboxError, ToolError
 from roommate.ports import Emit, Hand
-from roommate.tools import (
-    commands,
-    delegation,
-    fetch,
-    files,
-    pull_request,
-    request_redeploy,
-    screenshot,
-    search,
-    send_file,
-    shell_tool,
-    testing,
-)
+from roommate.tools import commands, fetch, files, screenshot, search, send_file, shell_tool, testing
 from roommate.tools.arguments import loaded, short
 from roommate.tools.outcome import Outcome
 from roommate.tools.sanitized_text import plain
@@ -41,11 +29,8 @@ SOURCES: tuple[Source, ...] = (
     fetch.TOOLS,
     screenshot.TOOLS,
     send_file.offered,
-    delegation.offered,
-    pull_request.offered,
-    request_redeploy.offered,
 )
-"""Every tool that there is: a new one is a file of its own, and a line here."""
+"""The kernel's own tools: a new one is a file of its own, and a line here. Features bring more."""
 
 
 def offered(ports: TurnPorts, sources: Sequence[Source] = SOURCES) -> Mapping[str, Tool[Any]]:

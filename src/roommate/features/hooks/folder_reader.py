@@ -14,9 +14,9 @@ from itertools import islice
 from pathlib import Path
 
 from roommate.domain import HookEvent, RoomId
+from roommate.features.hooks.file_names import SEEDS, claimed, is_claimed, is_waiting, kind_of
+from roommate.features.hooks.parse import Unfit, parse
 from roommate.host import durable_files
-from roommate.spool.names import SEEDS, claimed, is_claimed, is_waiting, kind_of
-from roommate.spool.parse import Unfit, parse
 
 log = logging.getLogger(__name__)
 

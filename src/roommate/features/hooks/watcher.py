@@ -14,10 +14,10 @@ from pathlib import Path
 from roommate import logs
 from roommate.domain import HookEvent, JsonObject, RoomId
 from roommate.errors import StateError
+from roommate.features.hooks.file_names import is_waiting
+from roommate.features.hooks.folder_reader import RIPE_SECONDS, Folder
+from roommate.features.hooks.inotify import Inotify
 from roommate.net.token_bucket import Allowance
-from roommate.spool.folder_reader import RIPE_SECONDS, Folder
-from roommate.spool.inotify import Inotify
-from roommate.spool.names import is_waiting
 
 log = logging.getLogger(__name__)
 

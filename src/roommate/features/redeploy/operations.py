@@ -7,8 +7,8 @@ from typing import Annotated
 
 from pydantic import Field
 
+from roommate.features.redeploy.redeploys import REDEPLOY, ROLLBACK, Redeploys
 from roommate.operations import Ask, Call, OfRoom, Params, Who, operation
-from roommate.redeploy import REDEPLOY, ROLLBACK, Redeploys
 
 
 class Redeploy(OfRoom):

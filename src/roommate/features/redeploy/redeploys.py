@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import partial
 
 from roommate import __version__
-from roommate.chat import texts, update_texts
+from roommate.chat import texts
 from roommate.domain import (
     DAEMON,
     CardKind,
@@ -26,6 +26,7 @@ from roommate.domain import (
     UserId,
 )
 from roommate.errors import RoommateError, StateError, UpdateError
+from roommate.features.redeploy import update_texts
 from roommate.matrix import render
 from roommate.ports import Progress
 from roommate.rooms.control_room import ControlRoom

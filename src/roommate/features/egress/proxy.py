@@ -8,10 +8,10 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from roommate.broker.egress_gate import Gate
-from roommate.broker.egress_rules import host_name
-from roommate.broker.safe_connect import Addresses, Unreachable
 from roommate.domain import RoomId
+from roommate.features.egress.gate import Gate
+from roommate.features.egress.host_rules import host_name
+from roommate.features.egress.safe_connect import Addresses, Unreachable
 from roommate.ports import Tunnel
 
 log = logging.getLogger(__name__)

@@ -15,10 +15,12 @@ from typing import BinaryIO, Protocol
 import aiohttp
 from aiohttp import web
 
-from roommate.broker import push_rules
-from roommate.broker.forge import NAME, Forge
-from roommate.broker.git_spool import Push, Spool
-from roommate.broker.git_upstream import (
+from roommate.domain import DAEMON, Deed, RoomId
+from roommate.errors import ForgeError
+from roommate.features.github import push_rules
+from roommate.features.github.forge import NAME, Forge
+from roommate.features.github.git_spool import Push, Spool
+from roommate.features.github.git_upstream import (
     ANSWER_BYTES,
     FETCH,
     PUSH,
@@ -28,9 +30,7 @@ from roommate.broker.git_upstream import (
     Upstream,
     how_to_grant,
 )
-from roommate.broker.git_wire import COMMANDS_BYTES, BadPush, Commands, commands, report
-from roommate.domain import DAEMON, Deed, RoomId
-from roommate.errors import ForgeError
+from roommate.features.github.git_wire import COMMANDS_BYTES, BadPush, Commands, commands, report
 from roommate.ports import Audit, RepoLog, Tunnel
 from roommate.tunnels.http_server import Servers, tunnel_of
 from roommate.tunnels.request_body import BadBody, Body

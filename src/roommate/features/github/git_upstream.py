@@ -10,9 +10,9 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
-from roommate.broker.forge import Site
-from roommate.broker.git_wire import COMMANDS_BYTES, BadPush, judgeable
 from roommate.errors import ForgeError
+from roommate.features.github.forge import Site
+from roommate.features.github.git_wire import COMMANDS_BYTES, BadPush, judgeable
 from roommate.net import outbound_http
 
 FETCH, PUSH = "git-upload-pack", "git-receive-pack"

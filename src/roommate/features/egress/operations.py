@@ -15,7 +15,7 @@ from roommate.store import Egress as EgressStore
 from roommate.store import Transaction, egress
 
 if TYPE_CHECKING:
-    from roommate.broker import Gate
+    from roommate.features.egress.gate import Gate
 
 PRESETS = {
     "none": "nothing",
@@ -46,9 +46,9 @@ class Allowed:
 
 def _rule(params: OfHost) -> Destination:
     """Raises Misused."""
-    from roommate.broker import egress_rules  # and with them an HTTP library: too much for who asks for help
+    from roommate.features.egress import host_rules  # and with them an HTTP library: too much for who asks for help
 
-    if (rule := egress_rules.typed(params.host)) is None:
+    if (rule := host_rules.typed(params.host)) is None:
         raise Misused(f"`{params.host}` is no host: write `example.org`, `example.org:8443` or `*.example.org`.")
     return rule
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from roommate.coding_agents.events import AgentEvent, Began, Called, Complained, Ended, Returned, Spoke
-from roommate.coding_agents.tool_changes import change, subject
 from roommate.domain import JsonObject, Usage
+from roommate.features.coding_agents.events import AgentEvent, Began, Called, Complained, Ended, Returned, Spoke
+from roommate.features.coding_agents.tool_changes import change, subject
 
 MOST_PARTS = 100
 """Of one message or change, that are read: each may have a diff."""

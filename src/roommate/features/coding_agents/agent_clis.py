@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from roommate.coding_agents import streams
-from roommate.coding_agents.streams import Read
+from roommate.features.coding_agents import streams
+from roommate.features.coding_agents.streams import Read
 
 GATEWAY = "http://127.0.0.1:8080"
 """Where the model gateway is within a container."""

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from roommate.broker.git_wire import COMMANDS_BYTES
 from roommate.domain import RoomId
+from roommate.features.github.git_wire import COMMANDS_BYTES
 
 PUSH_BYTES = 512 << 20
 ALL_BYTES = 2 << 30

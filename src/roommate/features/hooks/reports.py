@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from roommate.chat import texts, turn_view
-from roommate.chat.hook_card import NAME, SHOWN, WHOLE, hook_card
 from roommate.domain import CardKind, Draft, HookEvent, HookKind, Question, RoomId, UserId
+from roommate.features.hooks.card import NAME, SHOWN, WHOLE, hook_card
 from roommate.matrix import render
 from roommate.ports import Progress, Spools
-from roommate.question_limit import QuestionLimit
+from roommate.rooms.question_limit import QuestionLimit
 from roommate.rooms.questions import Decide, Questions
 from roommate.rooms.running_turn import RunningTurn
 from roommate.store import Card, Cards, Heard, Ipc, ipc

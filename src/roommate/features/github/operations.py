@@ -14,7 +14,7 @@ from roommate.operations import Call, Change, OfRoom, Unchanged, Who, changing, 
 from roommate.store import Repos, Transaction, repos
 
 if TYPE_CHECKING:
-    from roommate.broker import Forge
+    from roommate.features.github.forge import Forge
 
 
 class OfRepository(OfRoom):

@@ -7,9 +7,9 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
 
-from roommate.broker.egress_rules import WEB, host_name
 from roommate.domain import Destination
 from roommate.errors import SandboxError
+from roommate.features.egress.host_rules import WEB, host_name
 
 log = logging.getLogger(__name__)
 

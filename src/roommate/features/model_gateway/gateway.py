@@ -11,10 +11,10 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
-from roommate.broker.providers import Provider
-from roommate.broker.usage import Counter
 from roommate.domain import RoomId
 from roommate.errors import StateError
+from roommate.features.model_gateway.providers import Provider
+from roommate.features.model_gateway.token_usage import Counter
 from roommate.net import outbound_http
 from roommate.ports import Tunnel, UsageLog
 from roommate.tunnels.http_server import Servers

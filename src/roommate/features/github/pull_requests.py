@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from roommate.broker import push_rules
-from roommate.broker.forge import Forge
 from roommate.domain import DAEMON, Deed, PullRequest, Repository, RoomId
 from roommate.errors import ForgeError, ToolError
+from roommate.features.github import push_rules
+from roommate.features.github.forge import Forge
 from roommate.ports import Audit, RepoLog
 
 

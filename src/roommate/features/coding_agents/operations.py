@@ -8,9 +8,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from roommate.coding_agents import PLANS, RoomAgents
 from roommate.domain import RoomId
 from roommate.errors import Misused, RoommateError
+from roommate.features.coding_agents.agent_clis import PLANS
+from roommate.features.coding_agents.room_agents import RoomAgents
 from roommate.operations import Call, Change, OfRoom, Params, Who, changing, operation
 from roommate.ports import Sandboxes
 from roommate.settings.config import Settings

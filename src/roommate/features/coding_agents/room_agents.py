@@ -7,12 +7,12 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from roommate.coding_agents.agent_clis import PLANS, Plan
-from roommate.coding_agents.lines import Lines
-from roommate.coding_agents.run_recorder import Account
-from roommate.coding_agents.task_prompt import brief
 from roommate.domain import IN_TURN, AgentReport, Exit, RoomId
 from roommate.errors import ToolError
+from roommate.features.coding_agents.agent_clis import PLANS, Plan
+from roommate.features.coding_agents.lines import Lines
+from roommate.features.coding_agents.run_recorder import Account
+from roommate.features.coding_agents.task_prompt import brief
 from roommate.ports import AgentLog, Emit, Hand
 
 NAMES = 1000

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from roommate.broker import egress_rules
 from roommate.domain import CardKind, Destination, Question, RoomId, UserId
 from roommate.errors import HandLost
+from roommate.features.egress import host_rules
 from roommate.ports import Ask, EgressLog
-from roommate.question_limit import QuestionLimit
+from roommate.rooms.question_limit import QuestionLimit
 from roommate.text.printable import block, in_code, visible
 
 ONCE, ALWAYS, NO = "✅", "♾", "❌"
@@ -54,7 +54,7 @@ class Gate:
         key = (room_id, host, port)
         if (said := self._said(key)) is not None:
             return "" if said else _denied(host, port)
-        if egress_rules.allowed(await self._rules(room_id), host, port):
+        if host_rules.allowed(await self._rules(room_id), host, port):
             return ""
         if key not in self._asking:
             if not self._may_ask(room_id):
@@ -63,7 +63,7 @@ class Gate:
             self._asking[key] = task
             task.add_done_callback(lambda _: self._asking.pop(key, None))
         await asyncio.wait([self._asking[key]], timeout=self._wait)
-        if self._said(key) or egress_rules.allowed(await self._rules(room_id), host, port):
+        if self._said(key) or host_rules.allowed(await self._rules(room_id), host, port):
             return ""
         if self._said(key) is None:
             return (
@@ -101,9 +101,9 @@ class Gate:
         found = list(await self._log.rules(room_id))
         presets = await self.presets(room_id)
         if "all" in presets:
-            found.append(egress_rules.ALL)
+            found.append(host_rules.ALL)
         if "github" in presets:
-            found += egress_rules.GITHUB
+            found += host_rules.GITHUB
         if "registries" in presets:
             found += await self._registries()
         return found

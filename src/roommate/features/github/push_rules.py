@@ -8,10 +8,10 @@ import mmap
 from collections.abc import Iterable, Sequence
 from typing import BinaryIO
 
-from roommate.broker.forge import Forge
-from roommate.broker.git_pack import BadPack, commits
-from roommate.broker.git_wire import NOTHING, Commands, Update
 from roommate.errors import ForgeError
+from roommate.features.github.forge import Forge
+from roommate.features.github.git_pack import BadPack, commits
+from roommate.features.github.git_wire import NOTHING, Commands, Update
 
 BRANCH, TAG = "refs/heads/", "refs/tags/"
 ASKED_FOR = 8

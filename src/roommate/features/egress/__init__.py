@@ -1,0 +1,1 @@
+"""What a room may reach: rules, cards, and the proxy that is its only way out."""

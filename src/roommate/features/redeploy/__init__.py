@@ -1,0 +1,1 @@
+"""Going to another release, and back, from chat."""
