@@ -119,9 +119,9 @@ class Person:
         self._sync: asyncio.Task[None] | None = None
 
     @classmethod
-    async def at(cls, url: str, user: str, password: str) -> Self:
-        """Log in and start to look."""
-        http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60))
+    async def at(cls, url: str, user: str, password: str, http: aiohttp.ClientSession | None = None) -> Self:
+        """Log in and start to look; through `http`, where the homeserver is not one to be reached by HTTP."""
+        http = http or aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60))
         identifier = {"type": "m.id.user", "user": user}
         body = {"type": "m.login.password", "identifier": identifier, "password": password}
         async with http.post(f"{url}/_matrix/client/v3/login", json=body) as response:
