@@ -32,7 +32,27 @@ def no_settings() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.lower() not in taken}
 
 
-class Daemon:
+class Bot:
+    """A bot as people meet it."""
+
+    def __init__(self, user_id: str) -> None:
+        self.user_id = user_id
+
+    async def room_with(self, *people: Person, name: str | None = None) -> str:
+        """A new room of these people (the first one makes it) that the bot has joined; returns its id."""
+        host, *others = people
+        room = await host.create_room([self.user_id, *(person.user_id for person in others)], name=name)
+        for person in others:
+            await person.join(room)
+        await host.wait_for_member(room, self.user_id)
+        return room
+
+    def said(self, person: Person, room: str) -> list[Shown]:
+        """The bot's messages in the room, as `person` sees them."""
+        return person.messages(room, self.user_id)
+
+
+class Daemon(Bot):
     """One bot with one state folder. `settings` are environment variables, such as ``MAX_AGENT_TURNS="3"``.
 
     The state outlives the process: start, `kill9` and start again is a crash and a restart. `discard` ends all.
@@ -49,7 +69,7 @@ class Daemon:
         learned: Path | None = None,
         nursery: Nursery | None = None,
     ) -> None:
-        self.user_id = user_id
+        super().__init__(user_id)
         # Short, since sockets live below it and their paths may have 107 bytes at most.
         self.folder = Path(tempfile.mkdtemp(prefix="rm-"))
         self.state = self.folder / "state"
@@ -170,19 +190,6 @@ class Daemon:
         shutil.rmtree(self.folder)
         assert not left, f"the daemon left processes behind: {left}"
         assert not (left := marked_processes(self.mark)), f"the daemon's containers left processes behind: {left}"
-
-    async def room_with(self, *people: Person, name: str | None = None) -> str:
-        """A new room of these people (the first one makes it) that the bot has joined; returns its id."""
-        host, *others = people
-        room = await host.create_room([self.user_id, *(person.user_id for person in others)], name=name)
-        for person in others:
-            await person.join(room)
-        await host.wait_for_member(room, self.user_id)
-        return room
-
-    def said(self, person: Person, room: str) -> list[Shown]:
-        """The bot's messages in the room, as `person` sees them."""
-        return person.messages(room, self.user_id)
 
 
 async def _output(*command: str) -> str:

@@ -81,7 +81,7 @@ class LiveHand:
 
     def left(self) -> list[int]:
         """The processes that the hand started and that are alive."""
-        return [pid for pid in _marked(f"{MARK}={self._mark}\0".encode()) if pid != self.pid]
+        return [pid for pid in marked(f"{MARK}={self._mark}\0".encode()) if pid != self.pid]
 
     async def discard(self) -> None:
         await self.host.close()
@@ -104,7 +104,7 @@ async def live_hand(largest_file: int | None = None, **host: float) -> AsyncIter
         await hand.discard()
 
 
-def _marked(mark: bytes) -> list[int]:
+def marked(mark: bytes) -> list[int]:
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
