@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import secrets
 import shutil
@@ -50,6 +51,29 @@ class Bot:
     def said(self, person: Person, room: str) -> list[Shown]:
         """The bot's messages in the room, as `person` sees them."""
         return person.messages(room, self.user_id)
+
+
+def tool(name: str, **arguments: object) -> str:
+    """A line of a script: the model calls this tool."""
+    return f"TOOL {name} {json.dumps(arguments)}"
+
+
+async def notice(bot: Bot, person: Person, room: str, words: str) -> Shown:
+    """The bot's notice with these words."""
+    found = await person.wait(
+        lambda: next((m for m in bot.said(person, room) if words in m.body and m.msgtype == "m.notice"), None),
+        what=f"a notice with {words!r}",
+    )
+    assert found is not None
+    return found
+
+
+async def command(bot: Bot, person: Person, room: str, text: str) -> Shown:
+    """Say a command, and give the bot's next notice."""
+    before = len(bot.said(person, room))
+    await person.say(room, text)
+    await person.wait(lambda: len(bot.said(person, room)) > before, what=f"the answer to {text}")
+    return bot.said(person, room)[before]
 
 
 class Daemon(Bot):

@@ -10,17 +10,21 @@ import fcntl
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+REAL = frozenset({"homeserver", "image", "agents_image", "learned", "nursery"})
+"""Fixtures of tests/conftest.py that take seconds, and so do the tests that ask for them."""
 SECONDS = Path(__file__).with_name("seconds.json")
 """Unit to seconds, of those that take long, as ``--measure`` wrote it. It gives an order, no more."""
 LONG = 2.0
 """Seconds from which on a unit is in that file."""
+LONG_FILE = 5.0
+"""Seconds from which on a file is too long for the fast tests."""
 UNKNOWN = 10.0
 """Seconds that a test which nobody has measured is thought to take, where tests take seconds."""
 
@@ -82,8 +86,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScope
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    known = _known()
+    for item in items:
+        if _is_fast(item, known):
+            item.add_marker("fast")
     if _worker(config):
-        known = _known()
         items.sort(key=lambda item: -known.get(unit := unit_of(item.nodeid), UNKNOWN if "::" in unit else 0.0))
 
 
@@ -100,6 +107,15 @@ def locked(path: Path) -> Iterator[None]:
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _is_fast(item: pytest.Item, known: Mapping[str, float]) -> bool:
+    """It asks for nothing that is real and slow, and its unit has not taken long."""
+    unit = unit_of(item.nodeid)
+    if item.get_closest_marker("slow") or known.get(unit, 0.0) > (LONG if "::" in unit else LONG_FILE):
+        return False
+    found: Mapping[str, Sequence[pytest.FixtureDef[object]]] = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]
+    return not any(found[name][-1].baseid == "tests" for name in REAL & found.keys())
 
 
 class Stopwatch:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.conftest import MakeDaemon, MakePerson
 from tests.e2e.test_audit import log_of
-from tests.e2e.test_conversation import notice
+from tests.harness import notice
 from tests.patience import PATIENCE
 from tests.scripted_model import ScriptedModel
 

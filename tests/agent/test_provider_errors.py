@@ -62,6 +62,7 @@ def test_a_status_and_a_text_say_what_happened(
     assert "\n" not in str(found.error)
 
 
+@pytest.mark.slow
 async def test_every_exception_of_litellm_has_a_meaning() -> None:
     litellm = litellm_client.import_litellm()
     request = httpx.Request("POST", "http://localhost/")

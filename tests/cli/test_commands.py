@@ -9,6 +9,8 @@ import socket
 import tempfile
 from pathlib import Path
 
+import pytest
+
 from roommate import __version__
 from roommate.app import DECLARED
 from roommate.demo.homeserver import Synapse
@@ -25,6 +27,7 @@ async def roommate(cwd: Path, *arguments: str, **settings: str) -> tuple[int, st
     return code, out.decode(), err.decode()
 
 
+@pytest.mark.slow
 async def test_version_and_help(tmp_path: Path) -> None:
     assert await roommate(tmp_path, "--version") == (0, f"{__version__}\n", "")
     code, out, _ = await roommate(tmp_path, "--help")

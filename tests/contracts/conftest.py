@@ -98,7 +98,7 @@ def synapse(homeserver: Synapse) -> RealAccounts:
     return RealAccounts(homeserver)
 
 
-@pytest.fixture(params=["memory", "synapse"])
+@pytest.fixture(params=["memory", pytest.param("synapse", marks=pytest.mark.slow)])
 def accounts(request: pytest.FixtureRequest) -> Accounts:
     """At a homeserver in this process, and at Synapse."""
     found: Accounts = request.getfixturevalue(request.param)

@@ -49,7 +49,7 @@ def podman(lodge: RoomSandboxes) -> RoomSandboxes:
     return lodge
 
 
-@pytest.fixture(params=["processes", "podman"])
+@pytest.fixture(params=["processes", pytest.param("podman", marks=pytest.mark.slow)])
 def sandboxes(request: pytest.FixtureRequest) -> RoomSandboxes:
     """Of processes of this machine, and of containers."""
     found: RoomSandboxes = request.getfixturevalue(request.param)

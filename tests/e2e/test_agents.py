@@ -11,9 +11,8 @@ import pytest
 
 from roommate.features.coding_agents.agent_clis import PLANS
 from tests.conftest import MakeDaemon, MakePerson
-from tests.e2e.test_conversation import notice, tool
 from tests.fake_providers import FakeProviders
-from tests.harness import Daemon
+from tests.harness import Daemon, notice, tool
 from tests.person import Person, Shown
 from tests.sandbox_image import podman
 from tests.scripted_model import ScriptedModel

@@ -7,8 +7,7 @@ from typing import Any
 
 from tests.cli.test_commands import roommate
 from tests.conftest import MakeDaemon
-from tests.e2e.test_conversation import notice
-from tests.harness import Daemon
+from tests.harness import Daemon, notice
 from tests.person import Person
 from tests.scripted_model import ScriptedModel
 

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from roommate import __version__
 from tests.conftest import MakeDaemon
-from tests.e2e.test_conversation import notice
+from tests.harness import notice
 from tests.person import Person
 from tests.scripted_model import ScriptedModel
 

@@ -14,8 +14,7 @@ import pytest
 
 from roommate.sandbox.agent_hooks import examine
 from tests.conftest import MakeDaemon
-from tests.e2e.test_conversation import tool
-from tests.harness import Daemon
+from tests.harness import Daemon, tool
 from tests.patience import PATIENCE
 from tests.person import Person, Shown
 from tests.sandbox_image import podman

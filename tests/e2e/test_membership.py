@@ -4,8 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from tests.conftest import MakeDaemon
-from tests.e2e.test_conversation import notice, tool
-from tests.harness import Daemon
+from tests.harness import Daemon, notice, tool
 from tests.patience import PATIENCE
 from tests.person import Person
 from tests.scripted_model import ScriptedModel

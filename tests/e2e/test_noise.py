@@ -8,7 +8,7 @@ from roommate.features.model_gateway.gateway import AT_ONCE
 from roommate.tunnels.http_server import REQUESTS_A_SECOND, REQUESTS_AT_ONCE
 from tests.cli.test_operating import run as operate
 from tests.e2e.noise import TwoRooms
-from tests.e2e.test_conversation import tool
+from tests.harness import tool
 from tests.patience import until
 
 DIALLING = """

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from tests.cli.test_commands import roommate
 from tests.conftest import MakeDaemon, MakePerson
 from tests.e2e.test_audit import log_of
@@ -145,6 +147,7 @@ async def test_operators_pause_and_look_around_in_chat(
     ]
 
 
+@pytest.mark.slow
 async def test_without_a_daemon_the_command_line_says_what_is_wrong(tmp_path: Path) -> None:
     code, out, err = await roommate(tmp_path, "rooms", "pause", STATE_DIR=str(tmp_path))
     assert (code, out, "no daemon is running here" in err) == (3, "", True)

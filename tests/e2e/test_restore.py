@@ -10,8 +10,7 @@ from pathlib import Path
 from roommate.store import audit, reading
 from tests.cli.test_commands import roommate
 from tests.conftest import MakeDaemon
-from tests.e2e.test_conversation import notice, tool
-from tests.harness import Daemon
+from tests.harness import Daemon, notice, tool
 from tests.person import Person
 from tests.scripted_model import ScriptedModel
 

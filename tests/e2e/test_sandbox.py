@@ -6,8 +6,7 @@ import signal
 from collections.abc import Awaitable, Callable
 
 from tests.conftest import MakeDaemon
-from tests.e2e.test_conversation import tool
-from tests.harness import Daemon, marked_processes
+from tests.harness import Daemon, marked_processes, tool
 from tests.patience import PATIENCE
 from tests.person import Person
 from tests.sandbox_image import podman

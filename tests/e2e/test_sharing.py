@@ -8,8 +8,7 @@ import re
 
 from roommate.tools.image_headers import Measured, measure
 from tests.conftest import MakeDaemon, MakePerson
-from tests.e2e.test_conversation import command, tool
-from tests.harness import Daemon
+from tests.harness import Daemon, command, tool
 from tests.person import Person, Shown
 from tests.scripted_model import ScriptedModel
 

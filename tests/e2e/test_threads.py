@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from tests.conftest import MakeDaemon, MakePerson
-from tests.e2e.test_conversation import command, notice, tool
 from tests.e2e.test_hooks import hook, run
-from tests.harness import Daemon
+from tests.harness import Daemon, command, notice, tool
 from tests.person import Person, Shown
 from tests.scripted_model import ScriptedModel
 

@@ -1,7 +1,7 @@
 """What was said while the daemon was down comes as one sync, and is dealt with as if it had come one by one."""
 
 from tests.conftest import MakeDaemon, MakePerson
-from tests.e2e.test_conversation import notice
+from tests.harness import notice
 from tests.scripted_model import ScriptedModel
 
 

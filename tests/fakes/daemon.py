@@ -7,19 +7,19 @@ import logging
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from roommate.daemon import Daemon
 from roommate.from_settings import Borders, alerts_of, model_of
 from roommate.host.systemd import Systemd
 from roommate.logs import Logs, Newest
+from roommate.logs.redaction import Redaction
 from roommate.ports import Model
 from roommate.sandbox.container_spec import Limits
 from roommate.sandbox.rooms import RoomSandboxes
 from roommate.settings.config import Settings
 from roommate.spool import Spool
 from roommate.store import Database, Inbox
-from roommate.logs.redaction import Redaction
 from tests.fakes.containers import Processes, ProcessSandboxes
 from tests.fakes.homeserver import MemoryHomeserver
 from tests.fakes.model import NAME, MemoryModel
@@ -95,11 +95,13 @@ class MemoryDaemon(Bot):
 
     async def start(self) -> Self:
         """Start it, and wait until it says that it is ready."""
-        settings = Settings(_env_file=None, **{name.lower(): value for name, value in self.settings.items()})
+        given: dict[str, Any] = {name.lower(): value for name, value in self.settings.items()}
+        settings = Settings(_env_file=None, **given)
         if not self.state.exists():
             await self._log_in()
         systemd, self._logs = _Ready(), _KeptLogs()
-        borders = Borders(self._homeserver.session, self._sandboxes, self._model_of)
+        session: Any = self._homeserver.session
+        borders = Borders(session, self._sandboxes, self._model_of)
         daemon = Daemon(settings, systemd, self._logs, self._end, alerts_of(settings), borders=borders)
         self._task = asyncio.create_task(daemon.run(), name=f"daemon {self.user_id}")
         ready = asyncio.create_task(systemd.heard.wait())
@@ -126,6 +128,10 @@ class MemoryDaemon(Bot):
         finally:
             await self._processes.end()
             shutil.rmtree(self.folder)
+
+    def rename(self, name: str) -> None:
+        """Give the bot's account a display name, as its people see it."""
+        self._homeserver.rename(self.user_id, name)
 
     def log_text(self) -> str:
         """What it said since its newest start."""

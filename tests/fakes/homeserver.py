@@ -96,9 +96,8 @@ class MemoryHomeserver:
         token, login = self._log_in(self._users[user_id])
         return Account(self.url, UserId(user_id), login.device, token)
 
-    def revoke(self, user_id: str) -> None:
-        """Every login of the account is dead from now on."""
-        self._logins = {token: login for token, login in self._logins.items() if login.user.id != user_id}
+    def rename(self, user_id: str, name: str) -> None:
+        self._users[user_id].name = name
 
     # ── one request ──────────────────────────────────────────────────────────────────────────────
 

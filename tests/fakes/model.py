@@ -18,8 +18,8 @@ NAME = "openai/scripted"
 
 
 class MemoryModel:
-    """Implements ports.Model. `asked` holds every request, oldest first. What HTTP does to a reply (it breaks off, it is
-    nonsense, it is busy) is no part of it, but for an error in its place."""
+    """Implements ports.Model. `asked` holds every request, oldest first. What HTTP does to a reply (it breaks off, it
+    is nonsense, it is busy) is no part of it, but for an error in its place."""
 
     name = NAME
     context_tokens = 32_768

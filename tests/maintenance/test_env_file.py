@@ -28,6 +28,7 @@ values = st.lists(st.sampled_from(["${HOME}", "${", "\\", "'", " # "]) | st.text
 
 
 @hypothesis_settings(max_examples=60, deadline=None)
+@pytest.mark.slow
 @given(
     value=values,
     before=st.sampled_from(["", KEPT, "MATRIX_PASSWORD=x", "#MATRIX_PASSWORD=", "MATRIX_PASSWORD='a # b' # c\n"]),

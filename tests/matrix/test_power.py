@@ -62,6 +62,7 @@ json = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(), json), st.dictionaries(st.sampled_from(["users", "events", "state_default"]), json))
 def test_whatever_a_room_says_is_an_answer(made: JsonObject, levels: JsonObject) -> None:
     assert may_replace(BOB, made, levels) in (True, False)
