@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from roommate.chat.commands import Command
@@ -48,27 +49,23 @@ class ChatDoor:
         await self._inbox.done(self._waiting.seq, [self._say(text, self._thread)], deeds)
 
 
+@dataclass(frozen=True, slots=True)
 class ChatCommands:
     """Does what is said in rooms."""
 
-    def __init__(
-        self,
-        operations: Operations,
-        inbox: Inbox,
-        questions: Questions,
-        replies: Replies,
-        is_operator: Callable[[UserId], bool],
-    ) -> None:
-        self._operations, self._inbox, self._questions = operations, inbox, questions
-        self._replies, self._is_operator = replies, is_operator
+    operations: Operations
+    inbox: Inbox
+    questions: Questions
+    replies: Replies
+    is_operator: Callable[[UserId], bool]
 
     async def obey(self, waiting: Waiting, command: Command, thread: EventId | None) -> None:
         """Do a command and answer it, together with its inbox row."""
         say = functools.partial(notice, waiting.incoming.room_id)
-        door = ChatDoor(waiting, thread, self._inbox, self._questions, say)
-        may = Who.OPERATORS if self._is_operator(waiting.incoming.sender) else Who.ANYONE
-        await obey(self._operations, may, door, waiting, command, thread)
-        self._replies.wake()
+        door = ChatDoor(waiting, thread, self.inbox, self.questions, say)
+        may = Who.OPERATORS if self.is_operator(waiting.incoming.sender) else Who.ANYONE
+        await obey(self.operations, may, door, waiting, command, thread)
+        self.replies.wake()
 
 
 async def obey(

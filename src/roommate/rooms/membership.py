@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from roommate.chat import texts
 from roommate.domain import Deed, DeedOutcome, Draft, RoomId
@@ -23,37 +24,33 @@ JOIN_TRIES = 10
 """Of a room whose server fails: four minutes, and as long as the homeserver itself waits for it each time."""
 
 
+@dataclass(frozen=True, slots=True)
 class Membership:
     """Of the bot, in all rooms. `silent_seconds` says how long ago the homeserver answered a sync, None before the
     first."""
 
-    def __init__(
-        self,
-        doors: Doors,
-        rooms: Rooms,
-        upgrades: Upgrades,
-        replies: Replies,
-        settings: Callable[[], Settings],
-        silent_seconds: Callable[[], float | None],
-    ) -> None:
-        self._doors, self._rooms, self._upgrades, self._replies = doors, rooms, upgrades, replies
-        self._settings, self._silent_seconds = settings, silent_seconds
-        self._joining: set[RoomId] = set()
-        """Rooms that were joined since the start: the homeserver may not have said so yet."""
+    doors: Doors
+    rooms: Rooms
+    upgrades: Upgrades
+    replies: Replies
+    settings: Callable[[], Settings]
+    silent_seconds: Callable[[], float | None]
+    joining: set[RoomId] = field(default_factory=set)
+    """Rooms that were joined since the start: the homeserver may not have said so yet."""
 
     async def invited(self, waiting: Waiting) -> None:
         """Deal with an inbox row that is an invitation; a crash in between has it done again."""
         incoming, outcome, why = waiting.incoming, DeedOutcome.REFUSED, ""
-        room_id, inviter, settings = incoming.room_id, incoming.sender, self._settings()
+        room_id, inviter, settings = incoming.room_id, incoming.sender, self.settings()
         try:
-            upgrade = await self._upgrades.into(room_id)
+            upgrade = await self.upgrades.into(room_id)
             if not (settings.is_allowed(inviter) or (upgrade and upgrade.by == inviter)):
                 why, said = "not on the list", texts.declined(settings.operator_ids)
             elif not (upgrade or room_id == settings.control_room or await self._finds_a_place(room_id)):
                 why, said = f"MAX_ROOMS={settings.max_rooms}", texts.full(settings.max_rooms, settings.operator_ids)
             if why:
                 log.warning("invite of %s declined: %s", inviter, why)
-                await patiently(lambda: self._doors.leave(room_id, said))
+                await patiently(lambda: self.doors.leave(room_id, said))
             else:
                 log.info("joining, invited by %s", inviter)
                 await self.join(room_id)
@@ -63,7 +60,7 @@ class Membership:
             log.warning("the invite of %s came to nothing: %s", inviter, error)
             outcome, why = DeedOutcome.FAILED, str(error)
         deed = Deed(inviter, incoming.event_id, "invite", outcome, room_id, detail=why)
-        await self._replies.done(waiting.seq, deeds=[deed])
+        await self.replies.done(waiting.seq, deeds=[deed])
 
     async def join(self, room_id: RoomId, via: Sequence[str] = ()) -> None:
         """Raises Refused, also where the room's own server does not let us in, again and again, while ours is there:
@@ -72,34 +69,34 @@ class Membership:
 
         def gives_up() -> bool:
             nonlocal failures
-            silent = self._silent_seconds()
+            silent = self.silent_seconds()
             failures += silent is not None and silent < AWAY_SECONDS
             return failures >= JOIN_TRIES
 
         try:
-            await patiently(lambda: self._doors.join(room_id, via), gives_up=gives_up)
+            await patiently(lambda: self.doors.join(room_id, via), gives_up=gives_up)
         except Transient as error:
             raise Refused(str(error)) from error
 
     def greeting(self, row: RoomRow) -> Draft:
         """What people read when the bot has come."""
-        model = row.model or self._settings().llm_model
+        model = row.model or self.settings().llm_model
         return notice(row.room_id, texts.greeting(model, encrypted=row.encrypted, rehearsal=model == REHEARSAL))
 
     async def leave(self, room_id: RoomId, why: str) -> None:
         """Nothing is left to do there; the sync that says so cleans up."""
         log.info("leaving: %s", why)
         with contextlib.suppress(Refused):
-            await patiently(lambda: self._doors.leave(room_id, why))
+            await patiently(lambda: self.doors.leave(room_id, why))
 
     def left(self, room_id: RoomId) -> None:
         """The bot is out of it."""
-        self._joining.discard(room_id)
+        self.joining.discard(room_id)
 
     async def _finds_a_place(self, room_id: RoomId) -> bool:
         """Are there fewer rooms than there may be? Then this is one of them from now on."""
-        joined = await self._rooms.joined()
-        if len({*joined, *self._joining} - {room_id}) >= self._settings().max_rooms:
+        joined = await self.rooms.joined()
+        if len({*joined, *self.joining} - {room_id}) >= self.settings().max_rooms:
             return False
-        self._joining.add(room_id)
+        self.joining.add(room_id)
         return True

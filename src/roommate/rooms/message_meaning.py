@@ -31,23 +31,20 @@ Meaning = Task | Command | Refusal | str | None
 """Text is all that there is to answer; None means nothing to the bot."""
 
 
+@dataclass(frozen=True, slots=True)
 class Meanings:
     """`names` is what people call the bot; `is_ours` tells whether an event is a message of its own; `agents` can be
     asked for a turn of their own (``!ask gemini …``)."""
 
-    def __init__(
-        self,
-        settings: Callable[[], Settings],
-        names: Callable[[], Sequence[str]],
-        is_ours: Callable[[EventId], Awaitable[bool]],
-        agents: Collection[str],
-    ) -> None:
-        self._settings, self._names, self._is_ours, self._agents = settings, names, is_ours, agents
+    settings: Callable[[], Settings]
+    names: Callable[[], Sequence[str]]
+    is_ours: Callable[[EventId], Awaitable[bool]]
+    agents: Collection[str]
 
     async def of(self, message: Message, sender: UserId, people: int) -> Meaning:
         """`people` is everybody in the room, the bot included, 0 where nobody knows how many they are."""
-        to_us = message.reply_to is not None and await self._is_ours(message.reply_to)
-        settings, names = self._settings(), self._names()
+        to_us = message.reply_to is not None and await self.is_ours(message.reply_to)
+        settings, names = self.settings(), self.names()
         everything = settings.answer_everything
         if not commands.meant_for(message, settings.bot, names, people=people, to_us=to_us, everything=everything):
             return None
@@ -63,6 +60,6 @@ class Meanings:
     def _asked_directly(self, command: Command) -> Task | None:
         """A turn that a coding agent does alone."""
         name, _, task = command.argument.partition(" ")
-        if command.name != "ask" or name.lower() not in self._agents or not task.strip():
+        if command.name != "ask" or name.lower() not in self.agents or not task.strip():
             return None
         return Task(task.strip(), DIRECT + name.lower())

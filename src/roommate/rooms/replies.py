@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from roommate.domain import Deed, Draft, EventId, RoomId
 from roommate.matrix import render
@@ -15,27 +16,29 @@ def notice(room_id: RoomId, markdown: str, thread: EventId | None = None) -> Dra
     return Draft(room_id, render.content(markdown, notice=True, thread=thread))
 
 
+@dataclass(frozen=True, slots=True)
 class Replies:
-    def __init__(self, inbox: Inbox, outbox: Outbox, progress: Progress) -> None:
-        self._inbox, self._outbox, self._progress = inbox, outbox, progress
+    inbox: Inbox
+    outbox: Outbox
+    progress: Progress
 
     async def done(self, seq: int, *drafts: Draft, deeds: Sequence[Deed] = ()) -> None:
         """A row of the inbox is dealt with, and this is said of it."""
-        await self._inbox.done(seq, drafts, deeds)
+        await self.inbox.done(seq, drafts, deeds)
         if drafts:
-            self._progress.wake()
+            self.progress.wake()
 
     async def say(self, *drafts: Draft) -> None:
         """What answers nothing."""
         if drafts:
-            await self._outbox.put(drafts)
-            self._progress.wake()
+            await self.outbox.put(drafts)
+            self.progress.wake()
 
     async def queue(self, seq: int, mark: Draft) -> None:
         """A row has to wait, and is marked."""
-        await self._inbox.queue(seq, mark)
-        self._progress.wake()
+        await self.inbox.queue(seq, mark)
+        self.progress.wake()
 
     def wake(self) -> None:
         """What was stored elsewhere has something in it for people."""
-        self._progress.wake()
+        self.progress.wake()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from roommate.agent.prompt import INSTRUCTIONS_LENGTH, Surroundings
 from roommate.domain import RoomId
@@ -16,24 +17,26 @@ READ_SECONDS = 5.0
 """No turn waits longer for a container that does not come up."""
 
 
+@dataclass(frozen=True, slots=True)
 class RoomPrompts:
     """Of all rooms; `agents` are those of a room."""
 
-    def __init__(self, rooms: Rooms, sandboxes: Sandboxes, agents: Callable[[RoomId], Agents]) -> None:
-        self._rooms, self._sandboxes, self._agents = rooms, sandboxes, agents
+    rooms: Rooms
+    sandboxes: Sandboxes
+    agents: Callable[[RoomId], Agents]
 
     async def surroundings(self, room_id: RoomId) -> Surroundings:
         """What the system prompt says of a room."""
-        row = await self._rooms.get(room_id)
-        return Surroundings(self._agents(room_id).names, row.prompt or "", await self._instructions(room_id))
+        row = await self.rooms.get(room_id)
+        return Surroundings(self.agents(room_id).names, row.prompt or "", await self._instructions(room_id))
 
     async def _instructions(self, room_id: RoomId) -> str:
         """The workspace's AGENTS.md. A container that rests is started for it: a new room has none yet."""
-        if not self._sandboxes.has_files(room_id):
+        if not self.sandboxes.has_files(room_id):
             return ""
         try:
             async with asyncio.timeout(READ_SECONDS):
-                hand = await self._sandboxes.hand(room_id)
+                hand = await self.sandboxes.hand(room_id)
                 return (await hand.read(INSTRUCTIONS, limit=4 * INSTRUCTIONS_LENGTH)).content.decode("utf-8", "replace")
         except (SandboxError, ToolError, TimeoutError):
             return ""

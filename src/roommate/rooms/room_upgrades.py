@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from roommate.chat import texts
 from roommate.domain import Deed, DeedOutcome, Draft, EventId, JsonObject, RoomId
@@ -24,39 +25,34 @@ Halt = Callable[[], Awaitable[None]]
 """Ends what runs in a room, as a restart does."""
 
 
+@dataclass(frozen=True, slots=True)
 class RoomUpgrades:
     """Of all rooms; `residents` are those that are woken by it."""
 
-    def __init__(
-        self,
-        upgrades: Upgrades,
-        rooms: Rooms,
-        doors: Doors,
-        membership: Membership,
-        replies: Replies,
-        progress: Progress,
-        sandboxes: Sandboxes,
-        holds: Holds,
-        control: ControlRoom,
-        residents: Residents,
-    ) -> None:
-        self._upgrades, self._rooms, self._doors, self._membership = upgrades, rooms, doors, membership
-        self._replies, self._progress, self._sandboxes = replies, progress, sandboxes
-        self._holds, self._control, self._residents = holds, control, residents
+    upgrades: Upgrades
+    rooms: Rooms
+    doors: Doors
+    membership: Membership
+    replies: Replies
+    progress: Progress
+    sandboxes: Sandboxes
+    holds: Holds
+    control: ControlRoom
+    residents: Residents
 
     async def arrived(self, new: RoomId) -> bool:
         """Does it replace a room, which is to be followed? Then that is looked at again."""
-        if upgrade := await self._upgrades.into(new):
-            await self._upgrades.again(upgrade)
-            self._residents.wake(upgrade.old)
+        if upgrade := await self.upgrades.into(new):
+            await self.upgrades.again(upgrade)
+            self.residents.wake(upgrade.old)
         return upgrade is not None
 
     async def follow(self, waiting: Waiting, halt: Halt) -> None:
         """Deal with a tombstone, or take it up again where a crash has left it; `halt` is for the old room. All up to
         the last transaction can be done twice."""
-        upgrade = await self._upgrades.of(waiting.incoming.room_id)
+        upgrade = await self.upgrades.of(waiting.incoming.room_id)
         if upgrade is None or upgrade.tombstone != waiting.incoming.event_id or upgrade.state != "open":
-            await self._replies.done(waiting.seq)
+            await self.replies.done(waiting.seq)
             return
         try:
             await self._follow(waiting, upgrade, halt)
@@ -72,20 +68,20 @@ class RoomUpgrades:
         if not power_levels.may_replace(upgrade.by, create, levels.get("content") or {}):
             await self._refuse(waiting, upgrade, f"{upgrade.by} does not have the power to replace the room")
             return
-        was_in = (await self._rooms.get(new)).membership == "join"
+        was_in = (await self.rooms.get(new)).membership == "join"
         try:
-            await self._membership.join(new, via=[upgrade.by.partition(":")[2]])
+            await self.membership.join(new, via=[upgrade.by.partition(":")[2]])
         except Refused as error:
             log.warning("the room is replaced by %s, which the bot may not join before it is invited: %s", new, error)
-            told = self._control.drafts(texts.to_be_invited(old, new, str(error)), quietly=False)
-            await self._upgrades.uninvited(waiting.seq, upgrade, list(told))
-            self._replies.wake()
+            told = self.control.drafts(texts.to_be_invited(old, new, str(error)), quietly=False)
+            await self.upgrades.uninvited(waiting.seq, upgrade, list(told))
+            self.replies.wake()
             return
         if not power_levels.replaces(await self._state(new, "m.room.create"), old, upgrade.tombstone):
             await self._refuse(waiting, upgrade, "the new room does not say that it replaces this one")
             if not was_in:
                 await patiently(
-                    lambda: self._doors.leave(new, "this room does not replace the one that I was sent from")
+                    lambda: self.doors.leave(new, "this room does not replace the one that I was sent from")
                 )
             return
         await self._move(waiting, upgrade, halt)
@@ -94,43 +90,43 @@ class RoomUpgrades:
         old, new = upgrade.old, upgrade.new
         log.info("replaced by %s: everything moves there", new)
         await halt()
-        await self._progress.withdraw(old)
+        await self.progress.withdraw(old)
         shown: dict[int, JsonObject] = {}
-        for card, event in (await self._upgrades.cards(old)).items():
+        for card, event in (await self.upgrades.cards(old)).items():
             shown[card] = await self._shown(old, event)
         try:
-            files = await self._sandboxes.move(old, new)
+            files = await self.sandboxes.move(old, new)
         except SandboxError as error:
             log.error("the files of the room that was replaced stay where they are: %s", error)
             files = False
         said = Draft(new, render.content(texts.moved(files=files), notice=True))
         deed = Deed(upgrade.by, upgrade.tombstone, "room.upgrade", room_id=new, subject=old)
-        await self._upgrades.move(waiting.seq, upgrade, shown, said, deed)
-        await self._holds.reload()
-        self._control.moved(old, new)
-        self._residents.room(new).look_again()
-        self._replies.wake()
+        await self.upgrades.move(waiting.seq, upgrade, shown, said, deed)
+        await self.holds.reload()
+        self.control.moved(old, new)
+        self.residents.room(new).look_again()
+        self.replies.wake()
 
     async def _refuse(self, waiting: Waiting, upgrade: Upgrade, why: str) -> None:
         log.warning("the tombstone of %s, which leads to %s, is not followed: %s", upgrade.by, upgrade.new, why)
-        told = self._control.drafts(texts.not_followed(upgrade.old, upgrade.new, why), quietly=False)
+        told = self.control.drafts(texts.not_followed(upgrade.old, upgrade.new, why), quietly=False)
         outcome = DeedOutcome.REFUSED
         deed = Deed(upgrade.by, upgrade.tombstone, "room.upgrade", outcome, upgrade.old, upgrade.new, why)
-        await self._upgrades.refused(waiting.seq, upgrade, list(told), deed)
-        if (await self._rooms.get(upgrade.new)).membership == "join":
-            self._residents.room(upgrade.new).look_again()  # it has waited for this
-        self._replies.wake()
+        await self.upgrades.refused(waiting.seq, upgrade, list(told), deed)
+        if (await self.rooms.get(upgrade.new)).membership == "join":
+            self.residents.room(upgrade.new).look_again()  # it has waited for this
+        self.replies.wake()
 
     async def _state(self, room_id: RoomId, kind: str) -> JsonObject:
         """A state event; empty where there is none, or we may not see it."""
         try:
-            return await patiently(lambda: self._doors.state(room_id, kind))
+            return await patiently(lambda: self.doors.state(room_id, kind))
         except Refused:
             return {}
 
     async def _shown(self, room_id: RoomId, event: EventId) -> JsonObject:
         """What a card's message says."""
         try:
-            return await patiently(lambda: self._doors.event(room_id, event))
+            return await patiently(lambda: self.doors.event(room_id, event))
         except Refused:
             return render.content(texts.CARD_LOST, notice=True)
