@@ -44,7 +44,7 @@ async def test_a_tool_is_a_file_and_a_line_and_a_card_two_lines(
 ) -> None:
     program, files = grown(tmp_path, "A tool for the model", "A card")
     of_the_tool = ["src/roommate/tools/count_words.py", "src/roommate/tools/room_tools.py"]
-    of_the_card = ["domain.py", "features/conversation.py", "app.py"]
+    of_the_card = ["domain/cards.py", "features/conversation.py", "app.py"]
     assert files == [*of_the_tool, *(f"src/roommate/{name}" for name in of_the_card)]
     bot, alice = await daemon(start=False, model=model), await person("alice")
     await bot.start(PATIENCE, program)

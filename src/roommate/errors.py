@@ -141,7 +141,7 @@ class NotPermitted(RoommateError):
     def __init__(self, message: str, what: str, subject: str = "") -> None:
         super().__init__(message)
         self.what = what
-        """As `words.Deed` has it: what would have been done, such as ``egress.add``."""
+        """As `Deed` has it: what would have been done, such as ``egress.add``."""
         self.subject = subject
 
 

@@ -37,7 +37,7 @@ class Stopped(OfRoom):
 
 @dataclass(frozen=True, slots=True)
 class TurnLine:
-    """`state` is RUNNING or a `words.Stop`; `started` counts seconds from 1970, `seconds` is how long it took."""
+    """`state` is RUNNING or a `domain.Stop`; `started` counts seconds from 1970, `seconds` is how long it took."""
 
     id: int
     room_id: RoomId

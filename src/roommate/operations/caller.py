@@ -46,11 +46,11 @@ async def _nobody(piece: Any) -> None:
 @dataclass(frozen=True, slots=True)
 class Call:
     who: str
-    """As `words.Deed` has it."""
+    """As `Deed` has it."""
     name: str
     """For people: a Matrix id, ``ann on the host``."""
     via: str
-    """As `words.Deed` has it."""
+    """As `Deed` has it."""
     may: Who
     door: Door
     asked_at: float

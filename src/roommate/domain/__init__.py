@@ -1,0 +1,18 @@
+"""The words that every part speaks: what there is about a subject is in the module of that name."""
+
+# ruff: noqa: F403 — all of them, under one name
+from roommate.domain.account import *
+from roommate.domain.cards import *
+from roommate.domain.checks import *
+from roommate.domain.deeds import *
+from roommate.domain.destination import *
+from roommate.domain.forge import *
+from roommate.domain.happenings import *
+from roommate.domain.hook_events import *
+from roommate.domain.ids import *
+from roommate.domain.outgoing import *
+from roommate.domain.sandbox import *
+from roommate.domain.steps import *
+from roommate.domain.turn_events import *
+from roommate.domain.updates import *
+from roommate.domain.usage import *

@@ -1,0 +1,33 @@
+"""What people of a room are asked."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class CardKind(enum.StrEnum):
+    """What a card is about, and so who deals with the choice. Rows hold these names: none is ever another's."""
+
+    EGRESS = "egress"
+    HOOK = "hook"
+    RESET_WORKSPACE = "reset-workspace"
+    REDEPLOY = "redeploy"
+    ROLLBACK = "rollback"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a card asks the people of a room. They choose with a reaction of one of the `choices`."""
+
+    what: CardKind
+    text: str
+    """Markdown: all that somebody must know to decide."""
+    subject: str = ""
+    """What it is about, for who deals with the choice. A room has one open question of a kind and subject."""
+    choices: tuple[str, ...] = ("✅", "❌")
+    operators_only: bool = False
+    seconds: float = 86_400
+    """How long it stays open."""
+    details: tuple[str, str] | None = None
+    """A summary, and Markdown that stands behind it."""

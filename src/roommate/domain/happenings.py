@@ -1,0 +1,128 @@
+"""What happens in Matrix: one sync, parsed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from roommate.domain.ids import EventId, RoomId, UserId
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A person wrote. ``attachment`` is the file name when it was a file, picture, sound or video."""
+
+    text: str
+    thread: EventId | None = None
+    reply_to: EventId | None = None
+    mentions: tuple[UserId, ...] = ()
+    attachment: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A person changed an earlier message (``m.replace``); ``text`` is the new text."""
+
+    target: EventId
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Redaction:
+    target: EventId
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    target: EventId
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An encrypted event that this daemon has no key for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Invite:
+    """The bot was invited; the happening's sender is who did it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """The bot is in a room that it was not in before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The bot is out of a room: it left, was kicked or banned (``reason`` says which, for people)."""
+
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """The room is replaced by another one; the happening's sender is who did it."""
+
+    new: RoomId
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The bot itself has answered an earlier event: its own message, as the homeserver has it.
+
+    A database knows that already, unless it is a copy from before that was put back.
+    """
+
+    to: EventId
+    text: str = ""
+    stop: str = ""
+    """How the turn ended, where it was one; empty for a command, or while it ran."""
+    runs: bool = False
+    """It is the message of a turn that ran, and that had no answer yet."""
+    edit: bool = False
+    """It changed an earlier message of the bot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A row that a later release has stored, which was rolled back: what its `kind` is only that one knows."""
+
+    kind: str
+
+
+Happening = (
+    Message | Edit | Redaction | Reaction | Unreadable | Invite | Arrived | Gone | Tombstone | Answered | Unknown
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """One thing that happened in one room. ``event_id`` makes it unique; ``sent_at`` is ms since 1970."""
+
+    event_id: EventId
+    room_id: RoomId
+    sender: UserId
+    sent_at: int
+    what: Happening
+
+
+@dataclass(frozen=True, slots=True)
+class RoomState:
+    """What a sync said of a room. None means that it said nothing about this."""
+
+    room_id: RoomId
+    membership: str
+    """``join``, ``invite`` or ``leave``."""
+    joined: int | None = None
+    """Members who have joined, the bot included."""
+    encrypted: bool | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SyncBatch:
+    """One sync with its gaps filled: stored in ONE transaction, so that it counts wholly or not at all."""
+
+    next_batch: str
+    rooms: tuple[RoomState, ...]
+    happened: tuple[Incoming, ...]
