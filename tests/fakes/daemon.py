@@ -9,8 +9,9 @@ import tempfile
 from pathlib import Path
 from typing import Any, Self
 
+from roommate.composition.from_settings import Borders, alerts_of, model_of
 from roommate.daemon import Daemon
-from roommate.from_settings import Borders, alerts_of, model_of
+from roommate.features.hooks.watcher import Spool
 from roommate.host.systemd import Systemd
 from roommate.logs import Logs, Newest
 from roommate.logs.redaction import Redaction
@@ -18,7 +19,6 @@ from roommate.ports import Model
 from roommate.sandbox.container_spec import Limits
 from roommate.sandbox.rooms import RoomSandboxes
 from roommate.settings.config import Settings
-from roommate.spool import Spool
 from roommate.store import Database, Inbox
 from tests.fakes.containers import Processes, ProcessSandboxes
 from tests.fakes.homeserver import MemoryHomeserver

@@ -325,7 +325,7 @@ async def test_names_that_are_no_text_do_not_deafen_the_watcher(rooms: Rooms, na
 _UNWATCHED = """
 import asyncio, sys
 from pathlib import Path
-from roommate.spool import Spool
+from roommate.features.hooks.watcher import Spool
 
 async def main():
     spool, heard = Spool(), asyncio.Queue()
