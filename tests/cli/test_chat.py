@@ -93,7 +93,7 @@ async def test_a_chat_in_a_terminal(homeserver: Synapse, bot: Person, person: Ma
         terminal.type("/always\r")
         await bot.wait(lambda: (me.user_id, "♾️") in bot.reactions(room, question))
         await bot.upload(room, "plot.png", b"\0" * 2500)
-        await terminal.see("plot.png (2.5 kB)")
+        await terminal.see("plot.png (2.4 KiB)")
         terminal.type("/quit\r")
         assert await terminal.ended() == 0
     assert terminal.screen.text.count("One and two") == 1

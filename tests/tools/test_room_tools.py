@@ -319,12 +319,12 @@ async def test_listing(room: Room) -> None:
     (room.files / "link").symlink_to("b.txt")
     (room.files / "new\nline").touch()
     listed = await room.call("list_files")
-    assert listed.text.splitlines() == ["b.txt  1.5 KB", "link (link)", "new?line  0 B", "src/"]
+    assert listed.text.splitlines() == ["b.txt  1.5 KiB", "link (link)", "new?line  0 B", "src/"]
     assert listed.title == "4 entries"
-    assert (await room.call("list_files", path="src")).text.splitlines() == ["src/a.py  1.5 KB", "src/deep/"]
+    assert (await room.call("list_files", path="src")).text.splitlines() == ["src/a.py  1.5 KiB", "src/deep/"]
     assert (await room.call("list_files", glob="*.py")).text.splitlines() == [
-        "src/a.py  1.5 KB",
-        "src/deep/c.py  1.5 KB",
+        "src/a.py  1.5 KiB",
+        "src/deep/c.py  1.5 KiB",
     ]
     for glob in ("src/{a,deep/c}.py", "/workspace/src/**/*.{py,rs}"):
         names = [line.split()[0] for line in (await room.call("list_files", glob=glob)).text.splitlines()]

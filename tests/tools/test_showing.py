@@ -93,7 +93,7 @@ async def test_what_cannot_be_sent(room: Room, shown: Shown) -> None:
     (room.files / "empty").touch()
     os.mkfifo(room.files / "fifo")
     for path, why in (
-        ("large", "large has 2.9 MB, and 2.9 MB can be sent"),
+        ("large", "large has 2.9 MiB, and 2.9 MiB can be sent"),
         ("empty", "is empty"),
         ("fifo", "not a regular file"),
         (".", "is a folder"),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from roommate.maintenance.service_checks import LOW_DISK, SILENT_SECONDS
+from roommate.text.amounts import size
 
 OK, WARNING, CRITICAL = "ok", "warning", "critical"
 
@@ -100,7 +101,7 @@ def _outbox(signs: Signs) -> Problem | None:
 def _disk(signs: Signs) -> Problem | None:
     if not signs.disk_size or (free := signs.disk_free / signs.disk_size) >= FREE[0]:
         return None
-    text = f"the disk of STATE_DIR has {signs.disk_free >> 20} MiB free, {free:.0%}"
+    text = f"the disk of STATE_DIR has {size(signs.disk_free)} free, {free:.0%}"
     full = free < FREE[1]
     return Problem(DISK, CRITICAL if full else WARNING, text, full)
 

@@ -11,6 +11,7 @@ from roommate.domain import Account, Check
 from roommate.maintenance import install_checks, service_checks
 from roommate.settings.config import Settings
 from roommate.store import DATABASE, MEND, damage, is_begun
+from roommate.text.amounts import size
 
 Look = Callable[[], Awaitable[Sequence[Check]]]
 
@@ -31,8 +32,8 @@ def _database(settings: Settings) -> Check:
     file = settings.state_dir / DATABASE
     if file.exists() and file.stat().st_size:
         found = damage(settings.state_dir)
-        size = f"{file.stat().st_size / (1 << 20):.1f} MiB"
-        return Check("database", not found, f"{file}: {found}" if found else f"whole, {size}", MEND)
+        whole = f"whole, {size(file.stat().st_size)}"
+        return Check("database", not found, f"{file}: {found}" if found else whole, MEND)
     if is_begun(settings.state_dir):
         return Check("database", False, f"{file} is not there, or empty, although there are rooms", MEND)
     return Check("database", True, "the first start makes it")

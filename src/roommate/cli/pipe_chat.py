@@ -6,9 +6,9 @@ import asyncio
 from typing import TextIO
 
 from roommate.cli.chat_line import Leave, React, Say, Tell, intent
-from roommate.cli.render_posts import file_size
 from roommate.domain import RoomId
 from roommate.errors import MatrixError
+from roommate.text.amounts import size
 from roommate.user_client import Client, Post, Timeline
 
 BACK = 50
@@ -46,7 +46,7 @@ async def answer(client: Client, room: RoomId, doing: Say | React) -> Post:
 def text_of(post: Post) -> str:
     """A message as plain text: whole, as Markdown, and of a question all that there is to read about it."""
     if post.size is not None:
-        return f"[file] {post.body} ({file_size(post.size)})"
+        return f"[file] {post.body} ({size(post.size)})"
     return "\n\n".join([post.body, post.summary, "\n".join(post.steps)]) if post.is_card and post.steps else post.body
 
 

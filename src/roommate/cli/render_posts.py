@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from roommate.domain import UserId
+from roommate.text.amounts import size
 from roommate.user_client import Post, Reacted
 
 _COLORS = ("green", "magenta", "yellow", "blue", "red")
@@ -28,7 +29,7 @@ def post_look(post: Post, me: UserId) -> RenderableType:
     if post.edited and not post.live and not post.state:
         head.append(" (edited)", "dim")
     if post.size is not None:
-        return Group(head, Padding(Text(f"📎 {post.body} ({file_size(post.size)})"), (0, 2)))
+        return Group(head, Padding(Text(f"📎 {post.body} ({size(post.size)})"), (0, 2)))
     body = Padding(Markdown(post.body, hyperlinks=False), (0, 2))
     summary = [Padding(Text(post.summary, "dim"), (0, 2))] if post.summary else []
     if post.is_card:  # nobody decides about what is folded away
@@ -52,10 +53,3 @@ def ansi(look: RenderableType, columns: int) -> str:
     out = io.StringIO()
     Console(file=out, force_terminal=True, color_system="256", width=columns).print(look)
     return out.getvalue()
-
-
-def file_size(size: int) -> str:
-    """``812 bytes``, ``3.4 kB``, ``1.2 MB``."""
-    if size < 1000:
-        return f"{size} bytes"
-    return f"{size / 1000:.1f} kB" if size < 1_000_000 else f"{size / 1_000_000:.1f} MB"

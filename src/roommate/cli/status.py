@@ -14,7 +14,7 @@ from roommate import control
 from roommate.control.client import ANSWER_SECONDS, Client
 from roommate.errors import ControlError, NotRunning
 from roommate.host import daemon_location
-from roommate.text.amounts import age
+from roommate.text.amounts import age, size
 from roommate.text.printable import printable
 
 WATCH_SECONDS = 1.0
@@ -136,9 +136,8 @@ def lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "turns", f"{found['turns']} running, {found['waiting']} messages waiting"
     yield "outbox", f"{found['unsent']} unsent, {found['questions']} questions open"
     if found["disk_size"]:
-        free, size = found["disk_free"], found["disk_size"]
-        room = f"{free / (1 << 30):.1f} GiB free ({free / size:.0%})"
-        yield "disk", f"{room}, the database has {found['database_bytes'] >> 20} MiB"
+        room = f"{size(found['disk_free'])} free ({found['disk_free'] / found['disk_size']:.0%})"
+        yield "disk", f"{room}, the database has {size(found['database_bytes'])}"
     backup = found["backup_age"]
     yield "backup", "none" if backup is None else f"{age(backup)} ago"
     error = found["last_error"]

@@ -16,6 +16,7 @@ from roommate.domain import Check
 from roommate.host import file_modes
 from roommate.maintenance import backup
 from roommate.settings.config import Settings
+from roommate.text.amounts import size
 
 OLD_BACKUP_DAYS = 2
 MANY_FILES = 1000
@@ -137,7 +138,6 @@ def _backups(settings: Settings) -> Check:
     if not found:
         return Check(what, False, f"there is none in {settings.backups}", mend, needed=False)
     days = (time.time() - backup.made_at(found[-1])) / 86_400
-    size = found[-1].stat().st_size / (1 << 20)
     age = f"{days:.0f} days" if days >= 2 else f"{days * 24:.0f} hours"
-    text = f"{len(found)} in {settings.backups}, the newest {age} old, {size:.1f} MiB"
+    text = f"{len(found)} in {settings.backups}, the newest {age} old, {size(found[-1].stat().st_size)}"
     return Check(what, days <= OLD_BACKUP_DAYS, text, mend, needed=False)

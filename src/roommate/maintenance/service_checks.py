@@ -23,6 +23,7 @@ from roommate.errors import ModelError
 from roommate.net import outbound_http
 from roommate.ports import Model
 from roommate.settings.config import REHEARSAL, Settings
+from roommate.text.amounts import size
 
 ANSWER_SECONDS = 5
 THINK_SECONDS = 60
@@ -129,9 +130,9 @@ async def upload_limit(settings: Settings, account: Account) -> Check:
     for path in ("client/v1/media/config", "media/v3/config"):
         url = f"{account.homeserver}/_matrix/{path}"
         status, answer = await asyncio.to_thread(_get, url, account.access_token, settings.matrix_ca)
-        if status == 200 and isinstance(size := answer.get("m.upload.size"), int):
+        if status == 200 and isinstance(most := answer.get("m.upload.size"), int):
             mend = "raise max_upload_size of the homeserver"
-            return Check(what, size >= SMALLEST_UPLOAD, f"{size / (1 << 20):.0f} MiB a file", mend, needed=False)
+            return Check(what, most >= SMALLEST_UPLOAD, f"{size(most)} a file", mend, needed=False)
     return Check(what, True, "the homeserver does not say one")
 
 

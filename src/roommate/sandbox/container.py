@@ -22,6 +22,7 @@ from roommate.sandbox.engine import Engine
 from roommate.sandbox.hand import HandHost
 from roommate.sandbox.mounts import COMMAND, Layout
 from roommate.sandbox.workspace import Workspace
+from roommate.text.amounts import size
 
 log = logging.getLogger(__name__)
 
@@ -313,12 +314,6 @@ class RoomContainer:
         )
         made["labels"][MADE] = digest(made, ground.seccomp)
         return made
-
-
-def size(count: int) -> str:
-    """Bytes for people."""
-    mebibytes = count / (1 << 20)
-    return f"{mebibytes:.0f} MiB" if mebibytes < 1024 else f"{mebibytes / 1024:.1f} GiB"
 
 
 def _short(text: str, length: int) -> str:

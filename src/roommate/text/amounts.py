@@ -14,9 +14,12 @@ def age(seconds: float) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes: ``3.4 MiB``, ``1.2 GiB``."""
-    mebibytes = count / (1 << 20)
-    return f"{mebibytes:.1f} MiB" if mebibytes < 1024 else f"{mebibytes / 1024:.1f} GiB"
+    """Bytes: ``812 B``, ``3.4 MiB``, ``2 GiB``."""
+    amount, units = float(count), ["GiB", "MiB", "KiB", "B"]
+    while amount >= 1024 and len(units) > 1:
+        amount /= 1024
+        units.pop()
+    return f"{amount:.1f}".removesuffix(".0") + f" {units[-1]}"
 
 
 def cost(dollars: float | None) -> str:

@@ -66,14 +66,19 @@ def _cut_end(head: bytes) -> bytes:
     end = head.rfind(b"\n") + 1
     if end > len(head) // 2:
         return head[:end]
-    for back in range(1, min(4, len(head)) + 1):
-        byte = head[-back]
-        if byte & 0b1100_0000 == 0b1100_0000:  # the start of a character of two to four bytes
+    return head[: len(head) - begun(head)]
+
+
+def begun(piece: bytes) -> int:
+    """How many bytes at its end are a UTF-8 character that has only begun."""
+    for back in range(1, min(3, len(piece)) + 1):
+        byte = piece[-back]
+        if byte >= 0xC0:
             length = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
-            return head if back >= length else head[:-back]
+            return back if back < length else 0
         if byte < 0x80:
             break
-    return head
+    return 0
 
 
 def _cut_start(tail: bytes) -> bytes:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from roommate.domain import ToolOutput
 from roommate.ports import Emit, Take
-from roommate.tools.bounded import Bounded
+from roommate.tools.bounded import Bounded, begun
 from roommate.tools.sanitized_text import plain
 from roommate.tools.tool import Call
 
@@ -71,11 +71,4 @@ def _complete(piece: bytes) -> int:
     escape = piece.rfind(b"\x1b", -32)
     if escape >= 0 and not any(0x40 <= byte <= 0x7E and byte not in b"[]" for byte in piece[escape + 1 :]):
         return escape
-    for back in range(1, min(3, len(piece)) + 1):
-        byte = piece[-back]
-        if byte >= 0xC0:
-            length = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
-            return len(piece) if back >= length else len(piece) - back
-        if byte < 0x80:
-            break
-    return len(piece)
+    return len(piece) - begun(piece)
