@@ -58,6 +58,11 @@ def tool(name: str, **arguments: object) -> str:
     return f"TOOL {name} {json.dumps(arguments)}"
 
 
+def run(command: str) -> str:
+    """A script: the model runs this command and says what it printed."""
+    return tool("run_command", command=command) + "\n---\nECHO"
+
+
 async def notice(bot: Bot, person: Person, room: str, words: str) -> Shown:
     """The bot's notice with these words."""
     found = await person.wait(

@@ -23,8 +23,7 @@ from socket import socket
 from typing import Self
 
 import roommate.sandbox.inside.frames
-from tests.e2e.test_sandbox import run
-from tests.harness import Daemon, tool
+from tests.harness import Daemon, run, tool
 from tests.patience import PATIENCE, until
 from tests.person import Person
 

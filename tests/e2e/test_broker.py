@@ -12,9 +12,8 @@ import pytest
 from aiohttp import web
 
 from tests.conftest import MakeDaemon, MakePerson
-from tests.e2e.test_sandbox import run
 from tests.forge import Forge
-from tests.harness import Daemon, marked_processes, notice, tool
+from tests.harness import Daemon, marked_processes, notice, run, tool
 from tests.sandbox_image import podman
 from tests.scripted_model import ScriptedModel
 

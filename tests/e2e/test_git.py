@@ -7,9 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.conftest import MakeDaemon, MakePerson
-from tests.e2e.test_sandbox import run
 from tests.forge import TOKEN, Forge
-from tests.harness import notice, tool
+from tests.harness import notice, run, tool
 from tests.scripted_model import ScriptedModel
 
 REPO = "acme/widget"

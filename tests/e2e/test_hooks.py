@@ -14,7 +14,7 @@ import pytest
 
 from roommate.sandbox.agent_hooks import examine
 from tests.conftest import MakeDaemon
-from tests.harness import Daemon, tool
+from tests.harness import Daemon, run, tool
 from tests.patience import PATIENCE
 from tests.person import Person, Shown
 from tests.sandbox_image import podman
@@ -23,10 +23,6 @@ from tests.scripted_model import ScriptedModel
 MakePerson = Callable[[str], Awaitable[Person]]
 PAYLOADS = Path(__file__).parents[1] / "hooks" / "payloads"
 SCRIPT = Path(__file__).parents[2] / "scripts" / "check-ipc-logs.sh"
-
-
-def run(command: str) -> str:
-    return tool("run_command", command=command) + "\n---\nECHO"
 
 
 def hook(agent: str, name: str, payload: object) -> str:

@@ -6,17 +6,13 @@ import signal
 from collections.abc import Awaitable, Callable
 
 from tests.conftest import MakeDaemon
-from tests.harness import Daemon, marked_processes, tool
+from tests.harness import Daemon, marked_processes, run, tool
 from tests.patience import PATIENCE
 from tests.person import Person
 from tests.sandbox_image import podman
 from tests.scripted_model import ScriptedModel
 
 MakePerson = Callable[[str], Awaitable[Person]]
-
-
-def run(command: str) -> str:
-    return tool("run_command", command=command) + "\n---\nECHO"
 
 
 async def test_a_missing_image_is_named_and_found_once_it_is_there(

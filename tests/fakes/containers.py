@@ -13,7 +13,7 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,10 @@ class Processes(Engine):
     async def end(self) -> None:
         for made in self._made.values():
             await made.end()
+
+    @property
+    def names(self) -> Sequence[str]:
+        return tuple(self._made)
 
     async def image(self, name: str) -> Image:
         return IMAGE

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -70,7 +71,7 @@ class _KeptLogs(Logs):
 
 
 class MemoryDaemon(Bot):
-    """One bot with one state folder; `settings` are as in `.env`. The state outlives `stop`; `discard` ends all."""
+    """One bot with one state folder; `settings` are as in `.env`. The state outlives `term`; `discard` ends all."""
 
     def __init__(
         self, homeserver: MemoryHomeserver, user_id: str, settings: dict[str, str], model: MemoryModel | None
@@ -111,7 +112,7 @@ class MemoryDaemon(Bot):
         assert ready.done(), f"the daemon is not ready:\n{self.log_text()}"
         return self
 
-    async def stop(self) -> None:
+    async def term(self) -> None:
         """As SIGTERM does it."""
         if self._task is not None:
             self._task.cancel()
@@ -124,10 +125,14 @@ class MemoryDaemon(Bot):
 
     async def discard(self) -> None:
         try:
-            await self.stop()
+            await self.term()
         finally:
             await self._processes.end()
             shutil.rmtree(self.folder)
+
+    def containers(self) -> Sequence[str]:
+        """The names of what stands for its containers, running or not."""
+        return self._processes.names
 
     def rename(self, name: str) -> None:
         """Give the bot's account a display name, as its people see it."""

@@ -1,12 +1,12 @@
 """What was said while the daemon was down comes as one sync, and is dealt with as if it had come one by one."""
 
-from tests.conftest import MakeDaemon, MakePerson
+from tests.fakes.model import MemoryModel
+from tests.fast.conftest import MakeDaemon, MakePerson
 from tests.harness import notice
-from tests.scripted_model import ScriptedModel
 
 
 async def test_a_stop_right_behind_its_prompt_stops_it(
-    daemon: MakeDaemon, person: MakePerson, model: ScriptedModel
+    daemon: MakeDaemon, person: MakePerson, model: MemoryModel
 ) -> None:
     bot, alice = await daemon(model=model), await person("alice")
     room = await bot.room_with(alice)
@@ -21,7 +21,7 @@ async def test_a_stop_right_behind_its_prompt_stops_it(
 
 
 async def test_quick_turns_overtake_nothing_and_leave_no_mark(
-    daemon: MakeDaemon, person: MakePerson, model: ScriptedModel
+    daemon: MakeDaemon, person: MakePerson, model: MemoryModel
 ) -> None:
     bot, alice = await daemon(model=model), await person("alice")
     room = await bot.room_with(alice)
@@ -35,7 +35,7 @@ async def test_quick_turns_overtake_nothing_and_leave_no_mark(
 
 
 async def test_a_new_model_counts_from_the_next_message_on(
-    daemon: MakeDaemon, person: MakePerson, model: ScriptedModel
+    daemon: MakeDaemon, person: MakePerson, model: MemoryModel
 ) -> None:
     alice = await person("alice")
     bot = await daemon(model=model, OPERATORS=alice.user_id)
