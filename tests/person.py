@@ -146,6 +146,11 @@ class Person:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
+    @property
+    def since(self) -> str | None:
+        """How far they have looked: the token of their newest sync."""
+        return self._since
+
     # ── what a person does ───────────────────────────────────────────────────────────────────────
 
     async def create_room(

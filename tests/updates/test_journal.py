@@ -13,7 +13,7 @@ from roommate.domain import Update, UpdateStep
 from roommate.errors import StateError, UpdateError
 from roommate.updates.at_start import settle
 from roommate.updates.journal import Journal
-from roommate.updates.releases import About, Install
+from roommate.updates.releases import About, Install, Release
 
 UPDATE = Update("one", "a" * 12, "b" * 12, "b" * 40, "@ann:example.org", time.time())
 
@@ -104,7 +104,12 @@ def _settle(install: Install, name: str, state: Path) -> None:
     def put_back(file: Path) -> None:
         (state / "back").touch()
 
-    found = settle(install, install.release(name), Journal(state), save=save, put_back=put_back)
+    def fit(release: Release) -> None:
+        (state / "fit").write_text(release.name)
+        if (state / "unfit").exists():
+            raise StateError("step 3 is final")
+
+    found = settle(install, install.release(name), Journal(state), save=save, fit=fit, put_back=put_back)
     (state / "settled").write_text("on trial" if found else "as ever")
 
 
@@ -134,7 +139,19 @@ def test_the_old_release_saves_the_database_and_hands_over(journal: Journal, ins
     update = journal.read()
     assert update is not None
     assert update.step is UpdateStep.TRIAL
+    assert (tmp_path / "fit").read_text() == UPDATE.new, "the database is one that it can read"
     assert install.current == install.release(UPDATE.old), "it is still what a start takes"
+
+
+def test_a_database_that_cannot_be_made_as_it_was_is_put_back(
+    journal: Journal, install: Install, tmp_path: Path
+) -> None:
+    _at(journal, UpdateStep.RESTART)
+    (tmp_path / "unfit").touch()
+    assert _start(install, UPDATE.old, tmp_path) == {"saved", "back", "as ever"}
+    update = journal.read()
+    assert update is not None
+    assert (update.step, update.why) == (UpdateStep.FAILED, "step 3 is final")
 
 
 def test_the_new_release_is_on_trial(journal: Journal, install: Install, tmp_path: Path) -> None:

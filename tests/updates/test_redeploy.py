@@ -291,8 +291,10 @@ KILLS = [
 
 
 async def test_kill_9_between_any_two_steps(bot: Installed, remote: Remote, alice: Person, room: str) -> None:
-    """Of daemon and updater, or of one: the update goes on or is taken back, and every message is answered once."""
-    there = [bot.release, remote.commit("Another good one")]
+    """Of daemon and updater, or of one: the update goes on or is taken back, and every message is answered once. On the
+    way back what the newer release did to the database is undone."""
+    shape = 'STEPS = (*STEPS, "CREATE TABLE more (a)")\nUNDO = {**UNDO, len(STEPS): "DROP TABLE more"}'
+    there = [bot.release, remote.commit("Another good one, of another shape", store__migrations=shape)]
     pings = pongs(bot, alice, room)
     outcomes = []
     for step, commands in KILLS:
@@ -329,7 +331,7 @@ async def test_back_to_the_release_before(bot: Installed, alice: Person, room: s
 async def test_no_way_back_to_a_release_that_cannot_read_the_database(
     bot: Installed, remote: Remote, alice: Person, room: str
 ) -> None:
-    newer = remote.commit("Another shape", store__migrations='STEPS = (*STEPS, "CREATE TABLE more (a)")')
+    newer = remote.commit("Another shape", store__migrations='STEPS = (*STEPS, "CREATE TABLE other (a)")')
     said = await bot.roommate("update", "--check")
     assert f"{newer} " in said
     assert bot.release != newer

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import typer
 
-from roommate import __version__
+from roommate import __version__, release_startup
 from roommate.domain import Update, UpdateStep
 from roommate.errors import UpdateError
 from roommate.host import daemon_location
@@ -131,7 +131,8 @@ def _run(install: Install, settings: Settings) -> int:
     with journal.held(seconds=HELD_SECONDS):
         repository = plan.repository_of(install, settings)
         health, patience = settings.update_health_seconds, settings.patience
-        ended = Updater(install, repository, journal, health_seconds=health, patience=patience, tell=tell).run()
+        shapes = release_startup.Shapes(settings)
+        ended = Updater(install, repository, journal, shapes, health_seconds=health, patience=patience, tell=tell).run()
     if ended is None or ended.step is UpdateStep.DONE:
         _say(f"{ended.old} → {ended.new}" if ended else "there is nothing to carry out")
         return 0

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from roommate.domain import Update
 from roommate.settings.config import Settings
-from roommate.store import copy, locked, put_back
-from roommate.updates import at_start
+from roommate.store import DATABASE, copy, locked, put_back, take_down, version
+from roommate.updates import at_start, build
 from roommate.updates.journal import Journal
-from roommate.updates.releases import own
+from roommate.updates.releases import Release, own
 
 
 def settle(settings: Settings) -> Update | None:
@@ -20,6 +23,8 @@ def settle(settings: Settings) -> Update | None:
         return None
     state = settings.state_dir
 
+    shapes = Shapes(settings)
+
     def save(to: Path) -> None:
         with locked(state):
             to.unlink(missing_ok=True)
@@ -29,7 +34,30 @@ def settle(settings: Settings) -> Update | None:
         if saved.exists():
             put_back(saved, state)
 
-    return at_start.settle(*found, Journal(state), save=save, put_back=take_back)
+    return at_start.settle(*found, Journal(state), save=save, fit=shapes.fit, put_back=take_back)
+
+
+class Shapes:
+    """Implements updates.updater.Shapes. An earlier release knows no later shape: what came since is undone."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._state, self._run = settings.state_dir, settings.run_dir
+        self._patience = settings.patience
+
+    @contextlib.contextmanager
+    def as_found_by(self, release: Release) -> Iterator[Sequence[str]]:
+        known = build.knows(release, self._patience)
+        if version(self._state) <= known:
+            yield ()
+            return
+        with tempfile.TemporaryDirectory(prefix="self-check-", dir=self._state) as folder:
+            copy(self._state, Path(folder) / DATABASE)
+            take_down(Path(folder), known)
+            yield f"STATE_DIR={folder}", f"IPC_BASE_DIR={self._run}"
+
+    def fit(self, release: Release) -> None:
+        known = build.knows(release, self._patience)
+        take_down(self._state, known)
 
 
 def program() -> str | None:

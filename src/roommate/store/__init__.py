@@ -26,7 +26,7 @@ from roommate.store.restored import Past, Restored
 from roommate.store.retention import Retention
 from roommate.store.room_upgrades import Upgrade, Upgrades
 from roommate.store.rooms import RoomRow, Rooms
-from roommate.store.snapshots import Copy, copy, put_back, rescue
+from roommate.store.snapshots import Copy, copy, put_back, rescue, take_down, version
 from roommate.store.turns import Spending, Turn, TurnRow, Turns
 
 __all__ = [
@@ -74,4 +74,6 @@ __all__ = [
     "put_back",
     "reading",
     "rescue",
+    "take_down",
+    "version",
 ]

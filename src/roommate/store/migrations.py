@@ -1,6 +1,7 @@
 """The shape of the database, as numbered steps; ``PRAGMA user_version`` says how many a file has seen."""
 
 import sqlite3
+from collections.abc import Mapping
 
 from roommate.errors import StateError
 
@@ -290,6 +291,58 @@ STEPS = (
     ALTER TABLE agent_sessions_anew RENAME TO agent_sessions;
     """,
 )
+
+UNDO: Mapping[int, str] = {
+    # The release before knows one session of a room with an agent, and takes one turn up again at a start, the oldest.
+    16: """
+    DROP INDEX inbox_queued;
+    ALTER TABLE inbox DROP COLUMN thread;
+    CREATE TABLE agent_sessions_before (
+        room_id TEXT NOT NULL,
+        agent TEXT NOT NULL,
+        session TEXT NOT NULL,
+        PRIMARY KEY (room_id, agent)
+    ) WITHOUT ROWID;
+    INSERT INTO agent_sessions_before
+      SELECT room_id, agent, session FROM agent_sessions JOIN conversations ON id = conversation_id WHERE thread = '';
+    DROP TABLE agent_sessions;
+    ALTER TABLE agent_sessions_before RENAME TO agent_sessions;
+    CREATE TEMP TABLE ending AS
+      SELECT turns.id, turns.room_id, thread, event_id, live,
+             '⏹ Stopped: I am an earlier release again, which works on one thing in a room at a time. '
+             || 'Say it once more.' AS said
+      FROM turns JOIN conversations ON conversations.id = conversation_id
+      WHERE stop IS NULL AND turns.id NOT IN (SELECT min(id) FROM turns WHERE stop IS NULL GROUP BY room_id);
+    INSERT INTO outbox (room_id, rank, txn_id, event_type, content, edits)
+      SELECT room_id, 1, 'roommate-' || lower(hex(randomblob(12))), 'm.room.message',
+             json_patch(
+               json_object('msgtype', 'm.text', 'body', said, 'm.mentions', json('{}'),
+                           'io.roommate.turn', json_object('id', id, 'prompt', event_id, 'state', 'stopped')),
+               CASE WHEN live IS NULL AND thread != ''
+                    THEN json_object('m.relates_to', json_object('rel_type', 'm.thread', 'event_id', thread))
+                    ELSE '{}' END),
+             live
+      FROM ending;
+    INSERT INTO steps (turn_id, kind, body)
+      SELECT id, 'Answer', json_object('text', said, 'calls', json('[]')) FROM ending;
+    UPDATE turns SET stop = 'stopped', ended = unixepoch() WHERE id IN (SELECT id FROM ending);
+    DROP TABLE ending;
+    """,
+}
+"""What makes a step as if it had not been, so that the release before it can go on. One that has none is final."""
+
+
+def undo(connection: sqlite3.Connection, version: int) -> None:
+    """Give a file the shape of an earlier version, if it has a later one. Raises StateError where a step is final."""
+    [now] = connection.execute("PRAGMA user_version").fetchone()
+    steps = range(now, version, -1)
+    if final := [number for number in steps if number not in UNDO]:
+        raise StateError(
+            f"the database is of version {now}, that release knows up to {version}, "
+            f"and what step {final[0]} did cannot be undone"
+        )
+    for number in steps:
+        connection.executescript(f"BEGIN IMMEDIATE; {UNDO[number]}; PRAGMA user_version = {number - 1}; COMMIT;")
 
 
 def migrate(connection: sqlite3.Connection) -> None:

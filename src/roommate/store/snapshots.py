@@ -15,6 +15,7 @@ from roommate.host import durable_files
 from roommate.store import audit
 from roommate.store.database import DATABASE, MEND, locked, reading
 from roommate.store.inbox import LOGIN
+from roommate.store.migrations import undo
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,30 @@ def check(file: Path) -> Copy:
             return Copy(version, audit.verify(c))
     except sqlite3.Error as error:
         raise StateError(f"{file} is no whole database: {error}") from error
+
+
+def take_down(folder: Path, version: int) -> None:
+    """Give the database of a state folder the shape that a release before knows, if there is any. Blocks.
+
+    Raises StateError: a daemon runs there, or what made the shape cannot be undone; then it is as it was.
+    """
+    file = folder / DATABASE
+    if not file.exists():
+        return
+    with locked(folder):
+        try:
+            with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as c:
+                undo(c, version)
+        except sqlite3.Error as error:
+            raise StateError(f"the database {file} cannot be made as it was: {error}") from error
+
+
+def version(folder: Path) -> int:
+    """Of the database of a state folder; 0 where there is none. Raises StateError."""
+    if not (folder / DATABASE).exists():
+        return 0
+    with reading(folder) as c:
+        return int(c.execute("PRAGMA user_version").fetchone()[0])
 
 
 def put_back(file: Path, folder: Path) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from roommate.domain import Update, UpdateStep
-from roommate.errors import UpdateError
+from roommate.errors import StateError, UpdateError
 from roommate.updates.journal import Journal
 from roommate.updates.releases import Install, Release
 
@@ -25,12 +25,21 @@ Copy = Callable[[Path], None]
 """Copies the database to this file, or this file into the place of the database."""
 
 
-def settle(install: Install, release: Release, journal: Journal, *, save: Copy, put_back: Copy) -> Update | None:
+def settle(
+    install: Install,
+    release: Release,
+    journal: Journal,
+    *,
+    save: Copy,
+    fit: Callable[[Release], None],
+    put_back: Copy,
+) -> Update | None:
     """Do what the journal asks of `release`, which starts: call it before the database is opened.
 
     Gives the update when this release is on trial. May not return: then the new release has taken this process over.
     `current` names the old release until the new one is confirmed, so whatever happens to the new one, it is the old
-    one, which is known to work, that starts next and gets here.
+    one, which is known to work, that starts next and gets here. `fit` gives the database the shape that the new one
+    knows, where that is an earlier one; it raises StateError or UpdateError.
     """
     update = journal.read()
     if update is None or not update.open:
@@ -44,8 +53,13 @@ def settle(install: Install, release: Release, journal: Journal, *, save: Copy, 
         save(journal.saved)
         update = journal.go_on(update, UpdateStep.TRIAL)
         if update.step is UpdateStep.TRIAL:
-            become(new)
-    elif update.step is UpdateStep.TRIAL:
+            try:
+                fit(new)
+            except (StateError, UpdateError) as error:
+                update = journal.blame(update, str(error))
+            else:
+                become(new)
+    if update.step is UpdateStep.TRIAL:
         put_back(journal.saved)
         update = journal.go_on(update, UpdateStep.FAILED, why=update.why or ENDED)
         log.warning("the update to %s failed, this is %s again: %s", update.new, update.old, update.why)

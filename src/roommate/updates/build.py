@@ -6,10 +6,11 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from roommate.errors import UpdateError
-from roommate.updates.programs import work
+from roommate.updates.programs import run, work
 from roommate.updates.releases import About, Install, Release
 from roommate.updates.repository import Commit, Repository
 
@@ -39,10 +40,20 @@ def build(install: Install, repository: Repository, commit: Commit, uv: Path, pa
     return release
 
 
-def check(release: Release, root: Path, patience: float = 1.0) -> None:
-    """Ask a release, in a process of its own, whether it can run here. Raises UpdateError with what it says."""
+def knows(release: Release, patience: float = 1.0) -> int:
+    """Up to which version of the database a release can read it. Raises UpdateError."""
+    look = "from roommate.store.migrations import STEPS; print(len(STEPS))"
+    said = run([release.python, "-I", "-c", look], "asking it what it can read", seconds=CHECK_SECONDS * patience)
+    return int(said)
+
+
+def check(release: Release, root: Path, patience: float = 1.0, state: Sequence[str] = ()) -> None:
+    """Ask a release, in a process of its own, whether it can run here. Raises UpdateError with what it says.
+
+    `state` are settings (``NAME=value``) for it alone, that have it look at another state.
+    """
     work(
-        ["env", "-C", root, "-u", "PYTHONDONTWRITEBYTECODE", release.program, "self-check"],
+        ["env", "-C", root, "-u", "PYTHONDONTWRITEBYTECODE", *state, release.program, "self-check"],
         "the self-check",
         seconds=CHECK_SECONDS * patience,
     )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
 
 from roommate.domain import Update, UpdateStep
-from roommate.errors import UpdateError
+from roommate.errors import StateError, UpdateError
 from roommate.updates import build, daemons
 from roommate.updates.journal import Journal
 from roommate.updates.releases import Install, Release
@@ -25,6 +27,16 @@ KEEP = 2
 """Releases that stay besides current and previous."""
 
 
+class Shapes(Protocol):
+    """The database as other releases know it. All of it blocks, and raises StateError and UpdateError."""
+
+    def as_found_by(self, release: Release) -> AbstractContextManager[Sequence[str]]:
+        """Settings for its self-check, that have it find the database as it will."""
+
+    def fit(self, release: Release) -> None:
+        """Give the database the shape that it knows, where that is an earlier one."""
+
+
 class Updater:
     """`run` carries out what the journal says; call it holding the journal."""
 
@@ -33,6 +45,7 @@ class Updater:
         install: Install,
         repository: Repository,
         journal: Journal,
+        shapes: Shapes,
         *,
         health_seconds: float,
         patience: float = 1.0,
@@ -45,6 +58,7 @@ class Updater:
         self._install = install
         self._repository = repository
         self._journal = journal
+        self._shapes = shapes
         self._health_seconds = health_seconds * patience
         self._patience = patience
         self._tell = tell
@@ -57,7 +71,7 @@ class Updater:
         while (update := self._journal.read()) and update.open:
             try:
                 self._step(update)
-            except UpdateError as error:
+            except (StateError, UpdateError) as error:
                 self._journal.go_on(update, UpdateStep.FAILED, why=str(error))
             self._tell(self._journal.read() or update)
         return update
@@ -72,12 +86,14 @@ class Updater:
                 )
                 go_on(update, UpdateStep.CHECK)
             case UpdateStep.CHECK:
-                build.check(new, self._install.root, self._patience)
+                with self._shapes.as_found_by(new) as state:
+                    build.check(new, self._install.root, self._patience, state)
                 go_on(update, UpdateStep.IMAGE)
             case UpdateStep.IMAGE:
                 build.image(new, self._install.root, self._patience)
                 go_on(update, UpdateStep.RESTART)
             case UpdateStep.RESTART if not update.runs:
+                self._shapes.fit(new)
                 self._install.switch(new)
                 go_on(update, UpdateStep.DONE)
             case UpdateStep.RESTART:
