@@ -9,9 +9,8 @@ from pathlib import Path
 from roommate.demo.homeserver import Synapse
 from tests.cli.test_commands import roommate
 from tests.conftest import PASSWORD, MakeDaemon, MakePerson
-from tests.e2e.test_conversation import notice
 from tests.earlier_state import loaded
-from tests.harness import Daemon
+from tests.harness import Daemon, notice
 from tests.person import Person
 from tests.scripted_model import ScriptedModel
 
@@ -34,8 +33,8 @@ async def test_all_that_was_open_goes_on(
             await account.join(rooms[name])
         work, paused, flying, ops = rooms.values()
         shown = {room: await account.say(room, "⚙️ working") for room in (flying, ops)}
-        for room, event in shown.items():
-            await alice.wait(lambda room=room: alice.messages(room, bot.user_id), what=f"{event} in the room")  # type: ignore[misc]
+        for room in shown:
+            await alice.wait(lambda room=room: alice.messages(room, bot.user_id), what="it")  # type: ignore[misc]
         await account.wait(lambda: set(shown.values()) <= {seen.event_id for seen in account.seen}, what="what it said")
         names = {
             **{f"!{name.lower()}:example.org": room for name, room in rooms.items()},

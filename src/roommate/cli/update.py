@@ -12,7 +12,8 @@ from pathlib import Path
 
 import typer
 
-from roommate import __version__, release_startup
+from roommate import __version__
+from roommate.composition import release_startup
 from roommate.domain import Update, UpdateStep
 from roommate.errors import UpdateError
 from roommate.host import daemon_location
