@@ -52,7 +52,7 @@ async def test_all_that_was_open_goes_on(
         model.asked.clear()
         await bot.start()
 
-        # Turns go on once, with what is known of their calls; what waited behind has its turn, and what is held has not.
+        # Turns go on once, with what is known of their calls; what waited has its turn, and what is held has not.
         await alice.wait(lambda: {"flown-model", "waited-behind"} <= words(alice, flying), what="the turn in the model")
         await alice.wait(lambda: "flown-tool" in words(alice, ops), what="the turn in a tool")
         [again] = [one for one in model.asked if "flown-tool" in one.prompt]
