@@ -295,7 +295,8 @@ class MemoryHomeserver:
 
     def _seat(self, room: Room, by: str, user: str, membership: str, **more: Any) -> None:
         known = self._users.get(user)
-        content = {"membership": membership, **({"displayname": known.name} if known else {}), **more}
+        named = {"displayname": known.name} if known and membership in ("join", "invite") else {}
+        content = {"membership": membership, **named, **more}
         room.add(self._next(), by, "m.room.member", content, state_key=user)
         room.typing.discard(user)
         if known is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
@@ -13,6 +14,7 @@ from tests.conftest import PASSWORD
 from tests.fakes.daemon import MemoryDaemon
 from tests.fakes.homeserver import MemoryHomeserver
 from tests.fakes.model import MemoryModel
+from tests.matrix.line import Line
 from tests.person import Person
 
 _numbers = itertools.count(1)
@@ -64,6 +66,27 @@ async def daemon(homeserver: MemoryHomeserver) -> AsyncIterator[MakeDaemon]:
         print(f"── {one.user_id} ──\n{one.log_text()[-20_000:]}")
     for one in daemons:
         await one.discard()
+
+
+class MakeLine(Protocol):
+    async def __call__(self, *, connect: bool = True) -> Line: ...
+
+
+@pytest.fixture
+async def line(homeserver: MemoryHomeserver, tmp_path: Path) -> AsyncIterator[MakeLine]:
+    """``await line()``: intake and sender without a bot, of an account of its own, connected."""
+    lines: list[Line] = []
+
+    async def make(*, connect: bool = True) -> Line:
+        user_id = homeserver.register(f"bot-{next(_numbers)}", PASSWORD)
+        session: Any = homeserver.session
+        folder = tmp_path / f"line{len(lines)}"
+        lines.append(Line(homeserver.url, user_id, PASSWORD, folder, session, homeserver.account(user_id)))
+        return await lines[-1].connect() if connect else lines[-1]
+
+    yield make
+    for one in lines:
+        await one.crash()
 
 
 @pytest.fixture(scope="session")

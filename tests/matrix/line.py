@@ -8,10 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
-from roommate.domain import Draft, Incoming, JsonObject, Rank, RoomId, SyncBatch, UserId
+from roommate.domain import Account, Draft, Incoming, JsonObject, Rank, RoomId, SyncBatch, UserId
 from roommate.matrix.homeserver import Homeserver
 from roommate.matrix.intake import Intake
 from roommate.matrix.sender import Sender
+from roommate.net import outbound_http
 from roommate.store import Database, Inbox, Outbox
 from tests.patience import PATIENCE
 
@@ -47,10 +48,20 @@ class CrashingOutbox(Outbox):
 class Line:
     """`connect`, `crash` and `connect` again is a restart on the same state."""
 
-    def __init__(self, url: str, user_id: str, password: str, folder: Path) -> None:
+    def __init__(
+        self,
+        url: str,
+        user_id: str,
+        password: str,
+        folder: Path,
+        session: outbound_http.Connect = outbound_http.session,
+        login: Account | None = None,
+    ) -> None:
+        """`session` and `login` are for a homeserver that is not reached by HTTP."""
         self.user_id = UserId(user_id)
         self.url = url
         self._password = password
+        self._session, self._login = session, login
         self._folder = folder
         self._database: Database | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -61,11 +72,12 @@ class Line:
         """The store and the login, and nothing that runs."""
         self._database = Database.open(self._folder)
         self.inbox, self.outbox = CrashingInbox(self._database), CrashingOutbox(self._database)
-        self.homeserver = Homeserver(self.url, self.user_id)
+        self.homeserver = Homeserver(self.url, self.user_id, session=self._session)
         self.batches = []
         self.intake = Intake(self.homeserver, self.inbox, self.batches.append)
         self.sender = Sender(self.homeserver, self.outbox)
-        await self.inbox.keep_account(await self.homeserver.sign_in(self._password, await self.inbox.account()))
+        saved = await self.inbox.account() or self._login
+        await self.inbox.keep_account(await self.homeserver.sign_in(self._password, saved))
         return self
 
     async def connect(self) -> Self:
