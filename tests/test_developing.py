@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.conftest import MakeDaemon, MakePerson
 from tests.e2e.test_audit import log_of
 from tests.harness import notice
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 from tests.scripted_model import ScriptedModel
 
 ROOT = Path(__file__).parents[1]
@@ -114,3 +114,33 @@ async def test_an_operation_is_one_file(tmp_path: Path, daemon: MakeDaemon, pers
         (bob.user_id, "7 characters more", "refused"),
         ("uid 0", "7 characters more", "done"),
     ]
+
+
+async def test_a_setting_is_a_line_a_table_a_step_and_a_service_a_line_with_its_phase(
+    tmp_path: Path, daemon: MakeDaemon
+) -> None:
+    program, files = grown(tmp_path, "A setting", "A table", "A service")
+    of_the_table, of_the_service = ["store/census.py", "store/migrations.py"], ["features/census.py", "daemon.py"]
+    assert files == [f"src/roommate/{name}" for name in ("settings/config.py", *of_the_table, *of_the_service)]
+    bot = await daemon(start=False, CENSUS_SECONDS="0.1")
+    await bot.start(PATIENCE, program)
+    await until(lambda: bot.log_text().count("there are 0 rooms") > 2, "rooms that are counted again and again")
+
+    async def done(*command: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, **bot.settings, **settings}
+        return await asyncio.to_thread(
+            subprocess.run, command, env=environment, cwd=bot.folder, capture_output=True, text=True, check=False
+        )
+
+    shown = json.loads((await done(str(program), "settings", "--json")).stdout)
+    assert "census_seconds" in json.dumps(shown).lower()
+    await bot.term()
+    refused = await done(str(program), "run", CENSUS_SECONDS="often")
+    assert "CENSUS_SECONDS: it must be a number" in refused.stderr
+    look = (
+        "import contextlib, sqlite3, sys; from pathlib import Path; from roommate.store import take_down, version\n"
+        "state = Path(sys.argv[1]); known = version(state); take_down(state, known - 1)\n"
+        "print(known - version(state))"
+    )
+    undone = await done(sys.executable, "-c", look, str(bot.state), PYTHONPATH=str(tmp_path / "src"))
+    assert (undone.stdout, undone.stderr) == ("1\n", "")
