@@ -19,8 +19,9 @@ from roommate.errors import EngineError
 from roommate.features.egress.gate import ALWAYS, NO, ONCE, Gate
 from roommate.features.egress.host_rules import allowed, typed
 from roommate.features.egress.package_registries import Registries, destinations
-from roommate.features.egress.proxy import EgressProxy, Limits, Refusal, parse
+from roommate.features.egress.proxy import EgressProxy, Limits, parse
 from roommate.features.egress.safe_connect import Addresses, Unreachable
+from roommate.tunnels.request_body import Refused
 from tests.broker.conftest import ROOM, Memory, People, connect, say, server
 from tests.live_hand import LiveHand
 from tests.patience import PATIENCE, until
@@ -537,5 +538,5 @@ async def test_an_image_that_cannot_be_looked_into_has_no_registries() -> None:
 
 
 def test_a_request_that_hides_another_is_none() -> None:
-    with pytest.raises(Refusal):
+    with pytest.raises(Refused):
         parse(b"GET http://a.test/ HTTP/1.1\r\nX: y\rHost: b")

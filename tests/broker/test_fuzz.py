@@ -20,13 +20,14 @@ from roommate.domain import Destination, RoomId
 from roommate.errors import HandLost
 from roommate.features.egress.gate import Gate
 from roommate.features.egress.host_rules import host_name
-from roommate.features.egress.proxy import Refusal, parse
+from roommate.features.egress.proxy import parse
 from roommate.features.github.forge import Forge, Site
 from roommate.features.github.git_server import GitServer
 from roommate.features.github.git_wire import BadPush, commands, judgeable, pkt, pkts, report
 from roommate.features.model_gateway.gateway import Gateway
 from roommate.features.model_gateway.providers import providers
 from roommate.ports import Tunnel
+from roommate.tunnels.request_body import Refused
 from tests.broker.conftest import ROOM, Memory, People
 from tests.patience import PATIENCE
 
@@ -98,7 +99,7 @@ def heads(draw: st.DrawFn) -> bytes:
 def test_a_proxy_head_is_one_request_to_the_host_that_was_judged(head: bytes) -> None:
     try:
         asked = parse(head)
-    except Refusal as refusal:
+    except Refused as refusal:
         assert refusal.status == 400
         return
     assert host_name(asked.host) == asked.host
@@ -119,7 +120,7 @@ def test_a_proxy_head_is_one_request_to_the_host_that_was_judged(head: bytes) ->
         assert int(port or 80) == asked.port
         assert [field for field in fields if field[:11].lower() == b"connection:"] == [b"Connection: close"]
     assert b"\r\nproxy-" not in asked.head.lower()
-    with contextlib.suppress(Refusal):
+    with contextlib.suppress(Refused):
         assert asked.body_bytes >= 0
 
 

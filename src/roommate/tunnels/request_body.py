@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 
-class BadBody(Exception):
-    """One line for whoever asked."""
+class Refused(Exception):
+    """What a room asked for is not done: an HTTP status, and one line for whoever asked."""
 
     def __init__(self, status: int, why: str) -> None:
         super().__init__(why)
@@ -17,15 +17,15 @@ class BadBody(Exception):
 
 
 class Body:
-    """Iterate over it, once. It raises BadBody when it is too long or too slow, and keeps that in `bad`: an HTTP client
+    """Iterate over it, once. It raises Refused when it is too long or too slow, and keeps that in `bad`: an HTTP client
     that sends it tells its own caller of a broken connection instead."""
 
     def __init__(self, request: web.BaseRequest, *, most: int, seconds: float) -> None:
-        """`most` bytes may come, within so many seconds. Raises BadBody at once where the request says that it has
+        """`most` bytes may come, within so many seconds. Raises Refused at once where the request says that it has
         more."""
         self.size = request.content_length if request.body_exists else 0
         """In bytes; None where the request does not say."""
-        self.bad: BadBody | None = None
+        self.bad: Refused | None = None
         self._content, self._most, self._seconds = request.content, most, seconds
         if self.size is not None and self.size > most:
             raise self._too_long()
@@ -37,7 +37,7 @@ class Body:
                 async with asyncio.timeout_at(until):
                     piece = await self._content.readany()
             except TimeoutError:
-                self.bad = BadBody(408, f"a request has {self._seconds:.0f} s to come")
+                self.bad = Refused(408, f"a request has {self._seconds:.0f} s to come")
                 raise self.bad from None
             if not piece:
                 return
@@ -46,6 +46,6 @@ class Body:
                 raise self._too_long()
             yield piece
 
-    def _too_long(self) -> BadBody:
-        self.bad = BadBody(413, f"a request may have {self._most >> 20} MiB")
+    def _too_long(self) -> Refused:
+        self.bad = Refused(413, f"a request may have {self._most >> 20} MiB")
         return self.bad

@@ -24,16 +24,15 @@ from roommate.features.github.git_upstream import (
     ANSWER_BYTES,
     FETCH,
     PUSH,
-    TOTAL_SECONDS,
-    Refused,
+    GitUpstream,
     Target,
-    Upstream,
     how_to_grant,
 )
 from roommate.features.github.git_wire import COMMANDS_BYTES, BadPush, Commands, commands, report
 from roommate.ports import Audit, RepoLog, Tunnel
+from roommate.tunnels.http_forward import TOTAL_SECONDS
 from roommate.tunnels.http_server import Servers, tunnel_of
-from roommate.tunnels.request_body import BadBody, Body
+from roommate.tunnels.request_body import Body, Refused
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +67,7 @@ class GitServer:
         branches, beside each repository's default branch; pushes lie in `folder`."""
         self._forge, self._repos, self._refusal, self._audit = forge, repos, refusal, audit
         self._protected, self._spool = tuple(protected), Spool(folder)
-        self._upstream = Upstream(forge.site)
+        self._upstream = GitUpstream(forge.site)
         self._servers = Servers(self._handle)
         self._running: dict[tuple[RoomId, str], int] = {}
 
@@ -98,7 +97,7 @@ class GitServer:
             return await self._fetch(
                 room_id, request, Target(granted or asked[1], asked[2], FETCH, granted is not None)
             )
-        except (Refused, BadBody) as refused:
+        except Refused as refused:
             return _told(refused.status, str(refused))
         except BadPush as error:
             return _told(400, f"this push is not understood: {error}")
@@ -117,7 +116,7 @@ class GitServer:
         if not to.granted:
             there = self._forge.site.destination
             if why := await self._refusal(room_id, there.host, there.port, tunnel_of(request).caller):
-                raise Refused(f"{why} {how_to_grant(to.name)}")
+                raise Refused(403, f"{why} {how_to_grant(to.name)}")
         body = Body(request, most=FETCH_BYTES, seconds=FETCH_SECONDS)
         try:
             return await self._upstream.forward(request, to, body, body.size)
@@ -130,13 +129,13 @@ class GitServer:
         self, room_id: RoomId, request: web.BaseRequest, name: str, granted: str | None
     ) -> web.StreamResponse:
         if not self._forge.site.token:
-            raise Refused("nothing can be pushed from here: the operator has set no GITHUB_TOKEN")
+            raise Refused(403, "nothing can be pushed from here: the operator has set no GITHUB_TOKEN")
         if granted is None:
-            raise Refused(f"{name} is not among this room's repositories. {how_to_grant(name)}")
+            raise Refused(403, f"{name} is not among this room's repositories. {how_to_grant(name)}")
         if request.method == "GET":
             return await self._upstream.forward(request, Target(granted, "info/refs", PUSH, granted=True))
         if request.headers.get("Content-Encoding", "identity") != "identity":
-            raise Refused("a push is not compressed once more", 415)
+            raise Refused(415, "a push is not compressed once more")
         with self._spool.push(room_id) as push:
             await _receive_all(request, push)
             push.file.seek(0)

@@ -13,25 +13,17 @@ from yarl import URL
 from roommate.errors import ForgeError
 from roommate.features.github.forge import Site
 from roommate.features.github.git_wire import COMMANDS_BYTES, BadPush, judgeable
-from roommate.net import outbound_http
+from roommate.tunnels.http_forward import Upstream, fields
+from roommate.tunnels.request_body import Refused
 
 FETCH, PUSH = "git-upload-pack", "git-receive-pack"
 """git's two services."""
 
 ANSWER_BYTES = 8 << 30
 SILENT_SECONDS = 300.0
-TOTAL_SECONDS = 3600.0
 
 _GOES = re.compile(r"accept|content-(type|encoding)|git-protocol|user-agent")
 _COMES = re.compile(r"content-type|cache-control")
-
-
-class Refused(Exception):
-    """One line for whoever typed the git command."""
-
-    def __init__(self, why: str, status: int = 403) -> None:
-        super().__init__(why)
-        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +37,15 @@ class Target:
     """The room may use the token for it."""
 
 
-class Upstream:
+class GitUpstream:
     """Of all rooms."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._session: aiohttp.ClientSession | None = None
+        self._upstream = Upstream(_COMES, silent_seconds=SILENT_SECONDS, answer_bytes=ANSWER_BYTES)
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        await self._upstream.close()
 
     async def forward(
         self,
@@ -67,62 +58,41 @@ class Upstream:
 
         Raises Refused, ForgeError, aiohttp.ClientError, TimeoutError; ConnectionAbortedError in mid-answer.
         """
-        sent = {name: value for name, value in request.headers.items() if _GOES.fullmatch(name.lower())}
-        sent["Accept-Encoding"] = "identity"
+        headers = fields(request.headers, _GOES)
         if to.service == PUSH:
-            sent.pop("Git-Protocol", None)  # the newer forms of a push's first answer are none that is read here
-        if size:
-            sent["Content-Length"] = str(size)
+            headers.pop("Git-Protocol", None)  # the newer forms of a push's first answer are none that is read here
         if to.granted and self._site.token:
-            sent["Authorization"] = self._site.basic
+            headers["Authorization"] = self._site.basic
         url = URL(f"{self._site.server}/{to.name}.git/{to.path}", encoded=True)
-        query = {"service": to.service} if request.method == "GET" else None
-        async with self._opened().request(
-            request.method, url, params=query, headers=sent, data=None if size == 0 else body, allow_redirects=False
-        ) as answer:
+        query = {"service": to.service} if request.method == "GET" else {}
+        async with self._upstream.ask(request.method, url, query, headers, body, size) as answer:
             if answer.status != 200 or not answer.content_type.startswith("application/x-git-"):
                 raise await self._refused(answer, to)
-            kept = {name: value for name, value in answer.headers.items() if _COMES.fullmatch(name.lower())}
             pieces = answer.content.iter_any()
             first = await _first(pieces) if query and to.service == PUSH else b""
-            response = web.StreamResponse(headers=kept)
-            try:
-                await response.prepare(request)
-                await response.write(first)
-                came = 0
-                async for piece in pieces:
-                    came += len(piece)
-                    if came > ANSWER_BYTES:
-                        raise ConnectionAbortedError("an answer without an end")
-                    await response.write(piece)
-                await response.write_eof()
-            except (aiohttp.ClientError, TimeoutError) as error:  # the half that is out cannot be taken back
-                raise ConnectionAbortedError("the forge broke off") from error
-            return response
+            return await self._upstream.give(request, answer, _behind(first, pieces))
 
     async def _refused(self, answer: aiohttp.ClientResponse, to: Target) -> Refused:
         """What to tell of an answer that is none of git; never with a header that asks for a password."""
         name, server = to.name, self._site.server
         if answer.status in (401, 404) and not to.granted:
-            return Refused(f"{server} has no {name}, or does not show it to everybody. {how_to_grant(name)}", 404)
+            return Refused(404, f"{server} has no {name}, or does not show it to everybody. {how_to_grant(name)}")
         if answer.status == 401:
-            return Refused(f"{server} does not take the GITHUB_TOKEN: the operator must set another")
+            return Refused(403, f"{server} does not take the GITHUB_TOKEN: the operator must set another")
         if answer.status == 404:
-            return Refused(f"{server} has no {name}, or the GITHUB_TOKEN may not see it", 404)
+            return Refused(404, f"{server} has no {name}, or the GITHUB_TOKEN may not see it")
         if 300 <= answer.status < 400:
-            return Refused(f"{name} is at another place of {server} by now: use its new name", 404)
+            return Refused(404, f"{name} is at another place of {server} by now: use its new name")
         text = (await answer.content.read(4096)).decode(errors="replace")
         told = self._site.hidden(text) if answer.content_type == "text/plain" else ""
         line = " ".join(re.sub(r"[^\x20-\x7e\xa0-\uffff]+", " ", told).split())[:300]
-        return Refused(f"{server} answered with status {answer.status}{f': {line}' if line else ''}", 502)
+        return Refused(502, f"{server} answered with status {answer.status}{f': {line}' if line else ''}")
 
-    def _opened(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            timeout = aiohttp.ClientTimeout(total=TOTAL_SECONDS, sock_connect=10, sock_read=SILENT_SECONDS)
-            self._session = outbound_http.session(
-                at_once=0, timeout=timeout, auto_decompress=False, read_bufsize=1 << 18
-            )
-        return self._session
+
+async def _behind(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in pieces:
+        yield piece
 
 
 async def _first(pieces: AsyncIterator[bytes]) -> bytes:

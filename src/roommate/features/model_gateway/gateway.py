@@ -15,10 +15,10 @@ from roommate.domain import RoomId
 from roommate.errors import StateError
 from roommate.features.model_gateway.providers import Provider
 from roommate.features.model_gateway.token_usage import Counter
-from roommate.net import outbound_http
 from roommate.ports import Tunnel, UsageLog
+from roommate.tunnels.http_forward import Upstream, fields
 from roommate.tunnels.http_server import Servers
-from roommate.tunnels.request_body import BadBody, Body
+from roommate.tunnels.request_body import Body, Refused
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,6 @@ AT_ONCE = 32
 """Requests of one room."""
 SILENT_SECONDS = 600.0
 """A model may think for long before it says something."""
-TOTAL_SECONDS = 3600.0
 
 _ASKED = re.compile(r"/([a-z]+)(?:\+([a-z][a-z0-9-]{0,30}))?(/[^?#]*)")
 _MODEL = re.compile(rb'"model"\s*:\s*"([\w./:@-]{1,100})"')
@@ -54,7 +53,7 @@ class Gateway:
     def __init__(self, providers: Mapping[str, Provider], log: UsageLog, *, body_seconds: float = BODY_SECONDS) -> None:
         self._providers = dict(providers)
         self._log, self._body_seconds = log, body_seconds
-        self._session: aiohttp.ClientSession | None = None
+        self._upstream = Upstream(_COMES, silent_seconds=SILENT_SECONDS, answer_bytes=ANSWER_BYTES)
         self._servers = Servers(self._handle)
         self._running: dict[RoomId, int] = {}
 
@@ -64,8 +63,7 @@ class Gateway:
 
     async def close(self) -> None:
         await self._servers.close()
-        if self._session is not None:
-            await self._session.close()
+        await self._upstream.close()
 
     async def _handle(self, room_id: RoomId, request: web.BaseRequest) -> web.StreamResponse:
         asked = _ASKED.fullmatch(request.rel_url.raw_path)
@@ -81,7 +79,7 @@ class Gateway:
         groups = path.groupdict()
         try:
             body = _Prompt(Body(request, most=BODY_BYTES, seconds=self._body_seconds), groups.get("model") or "")
-        except BadBody as bad:
+        except Refused as bad:
             return _error(bad.status, str(bad))
         agent = asked[2] or _agent(request.headers.get("User-Agent", ""))
         url = URL(provider.base + (groups.get("post") or groups.get("get") or ""), encoded=True)
@@ -107,53 +105,29 @@ class Gateway:
         body: _Prompt,
         agent: str,
     ) -> web.StreamResponse:
-        headers = {name: value for name, value in request.headers.items() if _GOES.fullmatch(name.lower())}
-        headers |= {provider.header: provider.credential, "Accept-Encoding": "identity"}
-        if body.size is not None:
-            headers["Content-Length"] = str(body.size)
+        headers = {**fields(request.headers, _GOES), provider.header: provider.credential}
         query = [(name, value) for name, value in request.query.items() if name.lower() not in _SECRET_QUERY]
-        counter, size = Counter(), 0
-        async with self._upstream().request(
-            request.method,
-            url,
-            params=query,
-            headers=headers,
-            data=None if body.size == 0 else body,
-            allow_redirects=False,
-        ) as answer:
-            kept = {name: value for name, value in answer.headers.items() if _COMES.fullmatch(name.lower())}
+        counter = Counter()
+
+        async def counted(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+            async for piece in content.iter_any():
+                counter.feed(piece)
+                yield piece
+
+        async with self._upstream.ask(request.method, url, query, headers, body, body.size) as answer:
             if answer.status >= 300:
-                return await _refused(provider, answer, kept)
-            response = web.StreamResponse(status=answer.status, headers=kept)
+                return await _refused(provider, answer, self._upstream.headers(answer))
             try:
-                await response.prepare(request)
-                async for piece in answer.content.iter_any():
-                    size += len(piece)
-                    if size > ANSWER_BYTES:
-                        raise ConnectionAbortedError("an answer without an end")
-                    await response.write(piece)
-                    counter.feed(piece)
-                await response.write_eof()
-            except (aiohttp.ClientError, TimeoutError) as error:  # the half that is out cannot be taken back
-                raise ConnectionAbortedError(f"{provider.name} broke off") from error
+                return await self._upstream.give(request, answer, counted(answer.content))
             finally:
                 if request.method == "POST":
                     await self._count(room_id, agent, body.model, counter)
-        return response
 
     async def _count(self, room_id: RoomId, agent: str, model: str, counter: Counter) -> None:
         try:
             await self._log.count(room_id, agent, model, counter.usage())
         except StateError as error:
             log.warning("what %s used was not counted: %s", agent, error)
-
-    def _upstream(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            timeout = aiohttp.ClientTimeout(total=TOTAL_SECONDS, sock_connect=10, sock_read=SILENT_SECONDS)
-            self._session = outbound_http.session(
-                at_once=0, timeout=timeout, auto_decompress=False, read_bufsize=1 << 18
-            )
-        return self._session
 
 
 class _Prompt:
@@ -165,7 +139,7 @@ class _Prompt:
         self.size = body.size
 
     @property
-    def bad(self) -> BadBody | None:
+    def bad(self) -> Refused | None:
         return self._body.bad
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
