@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from roommate.chat import texts
 from roommate.domain import Deed, DeedOutcome, Draft, RoomId
 from roommate.errors import Refused, Transient
+from roommate.net.retrying import patiently
 from roommate.ports import Doors
 from roommate.rooms.replies import Replies, notice
-from roommate.rooms.retrying import patiently
 from roommate.settings.config import REHEARSAL, Settings
 from roommate.store import RoomRow, Rooms, Upgrades, Waiting
 
@@ -67,7 +67,7 @@ class Membership:
         whoever waits for that waits for ever."""
         failures = 0
 
-        def gives_up() -> bool:
+        def gives_up(error: Transient, delay: float) -> bool:
             nonlocal failures
             silent = self.silent_seconds()
             failures += silent is not None and silent < AWAY_SECONDS

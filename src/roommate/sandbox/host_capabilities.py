@@ -15,6 +15,7 @@ from roommate.errors import EngineError
 from roommate.host import durable_files, file_modes
 from roommate.sandbox.container_spec import Host, Limits
 from roommate.sandbox.engine import Engine, Image
+from roommate.sandbox.host_programs import communicate, start
 from roommate.sandbox.id_ranges import free_ids
 from roommate.sandbox.podman_service import Service
 from roommate.sandbox.trial_container import clear, trial
@@ -38,7 +39,6 @@ SETUPS: dict[str, str | None] = {
 # Of memory, CPU and processes. systemd gives an ordinary user the memory and pids controllers, often not cpu.
 _ASKED = ((True, True, True), (True, False, True), (False, False, False))
 
-_NOTHING = asyncio.subprocess.DEVNULL
 _VERSION_SECONDS = 10
 
 
@@ -107,22 +107,14 @@ class Probe:
         return Engine(Service(self._podman, self._run, SETUPS[setup], self._patience))
 
     async def _host_key(self) -> str:
-        try:
-            process = await asyncio.create_subprocess_exec(
-                self._podman, "--version", stdin=_NOTHING, stdout=asyncio.subprocess.PIPE, stderr=_NOTHING
-            )
-        except OSError as exc:
-            raise EngineError(f"Podman is not there (PODMAN_PATH is {self._podman!r}): apt install podman") from exc
         seconds = _VERSION_SECONDS * self._patience
         try:
             async with asyncio.timeout(seconds):
-                version, _ = await process.communicate()
+                version, _ = await communicate(await start((self._podman, "--version")))
         except TimeoutError as exc:
             raise EngineError(f"Podman hangs: `{self._podman} --version` took over {seconds:g} s") from exc
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+        except (EngineError, OSError) as exc:
+            raise EngineError(f"Podman is not there (PODMAN_PATH is {self._podman!r}): apt install podman") from exc
         return f"{version.decode().strip()}; {os.uname().release}; uid {os.getuid()}"
 
     async def _find_out(self, image: str) -> Host:

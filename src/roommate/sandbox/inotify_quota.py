@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from pathlib import Path
 
 from roommate.domain import Check
+from roommate.errors import EngineError
+from roommate.sandbox.host_programs import communicate, last_line, start
 
 log = logging.getLogger(__name__)
 
@@ -39,24 +40,17 @@ async def limit(pid: int) -> None:
     Where that cannot be is a line in the log."""
     script = "".join(f"echo {count} >{_OF_HOST / name} && " for name, count in of_a_room().items()) + ":"
     command = ("nsenter", f"--user=/proc/{pid}/ns/user", "--setuid", "0", "/bin/sh", "-c", script)
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-        env={"PATH": os.defpath},
-    )
     try:
         async with asyncio.timeout(_SECONDS):
-            _, problem = await process.communicate()
+            process = await start(command)
+            _, said = await communicate(process)
+        problem = last_line(said) if process.returncode else ""
     except TimeoutError:
-        problem = b"nsenter does not end"
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode != 0:
-        log.warning("a room's inotify watches are not limited: %s", problem.decode(errors="replace").strip())
+        problem = "nsenter does not end"
+    except EngineError as error:
+        problem = str(error)
+    if problem:
+        log.warning("a room's inotify watches are not limited: %s", problem)
 
 
 def examine(*, shared: bool, host: Path = Path("/proc/sys/fs")) -> list[Check]:

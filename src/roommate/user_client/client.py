@@ -18,11 +18,13 @@ import aiohttp
 from roommate.domain import Account, EventId, JsonObject, RoomId, UserId
 from roommate.errors import MatrixError, Refused, TokenRevoked, Transient
 from roommate.net import outbound_http
+from roommate.net.retrying import patiently
 from roommate.user_client.timeline import Post, Timeline
 
 PATIENCE_SECONDS = 60.0
 """How long a request is tried again while the homeserver is away, or has had too much of us."""
 
+LONGEST_DELAY = 8.0
 LONG_POLL_SECONDS = 30
 
 
@@ -136,17 +138,12 @@ class Client:
 
         Raises Refused, TokenRevoked, and Transient when the patience ends.
         """
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        delay = 0.5
-        while True:
-            try:
-                return await self._call_once(method, path, body)
-            except Transient as error:
-                wait = error.retry_after or delay
-                if time.monotonic() + wait > deadline:
-                    raise
-                await asyncio.sleep(wait)
-                delay = min(delay * 2, 8)
+        until = time.monotonic() + PATIENCE_SECONDS
+        return await patiently(
+            lambda: self._call_once(method, path, body),
+            gives_up=lambda _, delay: time.monotonic() + delay > until,
+            longest=LONGEST_DELAY,
+        )
 
     async def _send(self, room: RoomId, event_type: str, content: JsonObject) -> EventId:
         # The id of the transaction is the same for each try: the homeserver takes one of them.

@@ -1,4 +1,4 @@
-"""Programs of the host that make images: started with a clean environment, read, ended with us."""
+"""Programs of the host, such as those that make images: started with a clean environment, read, ended with us."""
 
 from __future__ import annotations
 

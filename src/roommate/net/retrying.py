@@ -16,17 +16,24 @@ _on_their_way: set[asyncio.Task[Any]] = set()
 """The event loop itself holds no task."""
 
 
-async def patiently(act: Callable[[], Awaitable[T]], *, gives_up: Callable[[], bool] = lambda: False) -> T:
-    """Again and again while it is Transient; `gives_up` is asked after each time whether that error is to be raised."""
+async def patiently(
+    act: Callable[[], Awaitable[T]],
+    *,
+    gives_up: Callable[[Transient, float], bool] = lambda error, delay: False,
+    longest: float = LONGEST_DELAY,
+) -> T:
+    """Again and again while it is Transient, after a second, then two, four, up to `longest`, or what the error says.
+    `gives_up` is told of the error and the delay, and whether it is to be raised."""
     delay = 1.0
     while True:
         try:
             return await act()
         except Transient as error:
-            if gives_up():
+            wait = error.retry_after or delay
+            if gives_up(error, wait):
                 raise
-            await asyncio.sleep(error.retry_after or delay)
-            delay = min(delay * 2, LONGEST_DELAY)
+            await asyncio.sleep(wait)
+            delay = min(delay * 2, longest)
 
 
 async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
