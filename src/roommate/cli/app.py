@@ -11,6 +11,7 @@ import typer
 
 from roommate import __version__
 from roommate.cli import daemon_commands, sandbox, typed_values, workspace
+from roommate.cli.typed_values import AsJson
 
 T = TypeVar("T")
 
@@ -169,7 +170,7 @@ def _demo_command(
 
 @app.command("doctor")
 def _doctor_command(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
     probe: Annotated[bool, typer.Option("--probe", help="Call the model, run a container, send a test alert.")] = False,
     fix: Annotated[
         bool, typer.Option("--fix", help="Mend first what is safe: modes, folders, a stale socket.")
@@ -230,7 +231,7 @@ def _rollback_command(
 
 
 @app.command("version")
-def _version_command(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def _version_command(as_json: AsJson = False) -> None:
     """Show the version and the release."""
     from roommate.cli import update
 
@@ -252,7 +253,7 @@ def _backup_command(
         Path | None, typer.Option(parser=typed_values.path, help="Folder of the backups (default: BACKUP_DIR).")
     ] = None,
     settings: Annotated[bool, typer.Option(help="Put .env into it, which has keys and passwords.")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Put the whole state into one file, also while the daemon runs. Prints its path."""
     if context.invoked_subcommand is None:
@@ -289,9 +290,7 @@ def _restore_command(
 
 
 @auth_app.command("status")
-def _auth_status_command(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
+def _auth_status_command(as_json: AsJson = False) -> None:
     """Show who the bot is logged in as, and how; never a token. Exits with 1 where there is no login that works."""
     from roommate.cli import auth
 
@@ -336,7 +335,7 @@ def _image_build_command(
 
 
 @image_app.command("ls")
-def _image_ls_command(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def _image_ls_command(as_json: AsJson = False) -> None:
     """Show the images that were made: stage, size, age, coding agents."""
     from roommate.cli import image
 
