@@ -15,16 +15,12 @@ class Agents:
         self._db = database
 
     async def preferred(self, room_id: RoomId, role: str) -> tuple[str, ...]:
-        row = await self._db.run(
-            lambda c: c.execute(
-                "SELECT agents FROM agents_preferred WHERE room_id=? AND role=?", (room_id, role)
-            ).fetchone()
-        )
+        row = await self._db.row("SELECT agents FROM agents_preferred WHERE room_id=? AND role=?", room_id, role)
         return tuple(row[0].split()) if row else ()
 
     async def session(self, conversation_id: int, agent: str) -> str:
         query = "SELECT session FROM agent_sessions WHERE conversation_id=? AND agent=?"
-        row = await self._db.run(lambda c: c.execute(query, (conversation_id, agent)).fetchone())
+        row = await self._db.row(query, conversation_id, agent)
         return row[0] if row else ""
 
     async def keep_session(self, conversation_id: int, agent: str, session: str) -> None:

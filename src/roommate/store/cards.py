@@ -121,12 +121,8 @@ class Cards:
 
     async def undecided(self) -> Sequence[Card]:
         """Of all rooms, oldest first, those that have not expired."""
-        rows = await self._db.run(
-            lambda c: c.execute(
-                f"SELECT {_COLUMNS} FROM cards WHERE verdict IS NULL AND expires > ?",  # noqa: S608
-                (time.time(),),
-            ).fetchall()
-        )
+        query = f"SELECT {_COLUMNS} FROM cards WHERE verdict IS NULL AND expires > ?"  # noqa: S608
+        rows = await self._db.rows(query, time.time())
         # Sorted here: asked for an order by id, SQLite would look through all cards there ever were.
         return [_card(row) for row in sorted(rows)]
 
@@ -153,7 +149,7 @@ class Cards:
         """What was decided and not carried out, in order."""
         query = f"""SELECT verdict, decided_by, decided_seq, {_COLUMNS} FROM cards
                     WHERE room_id=? AND pending ORDER BY decided_seq, id"""  # noqa: S608
-        rows = await self._db.run(lambda c: c.execute(query, (room_id,)).fetchall())
+        rows = await self._db.rows(query, room_id)
         return [Decided(_card(tuple(card)), choice, by, seq) for choice, by, seq, *card in rows]
 
     async def carried_out(self, decided: Decided, said: Draft | None) -> None:

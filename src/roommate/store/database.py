@@ -100,6 +100,14 @@ class Database:
         """Do `work` in a transaction and return what it returns, once that is on the disk."""
         return await self._do(_Job(work, asyncio.get_running_loop()))  # type: ignore[no-any-return]
 
+    async def rows(self, query: str, *values: object) -> list[Any]:
+        """What one query finds."""
+        return await self.run(lambda c: c.execute(query, values).fetchall())
+
+    async def row(self, query: str, *values: object) -> Any:
+        """The first of them; None where there is none."""
+        return await self.run(lambda c: c.execute(query, values).fetchone())
+
     async def alone(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do `work` outside of any transaction, for what SQLite does not do within one."""
         return await self._do(_Job(work, asyncio.get_running_loop(), alone=True))  # type: ignore[no-any-return]

@@ -17,20 +17,14 @@ class Egress:
 
     async def rules(self, room_id: RoomId) -> Sequence[Destination]:
         """By host."""
-        rows = await self._db.run(
-            lambda c: c.execute(
-                "SELECT host, port FROM egress WHERE room_id=? ORDER BY host, port", (room_id,)
-            ).fetchall()
-        )
+        rows = await self._db.rows("SELECT host, port FROM egress WHERE room_id=? ORDER BY host, port", room_id)
         return [Destination(host, port) for host, port in rows]
 
     async def add(self, room_id: RoomId, rule: Destination, by: UserId) -> None:
         await self._db.run(opening(room_id, rule, by))
 
     async def presets(self, room_id: RoomId) -> tuple[str, ...] | None:
-        row = await self._db.run(
-            lambda c: c.execute("SELECT presets FROM egress_presets WHERE room_id=?", (room_id,)).fetchone()
-        )
+        row = await self._db.row("SELECT presets FROM egress_presets WHERE room_id=?", room_id)
         return tuple(row[0].split()) if row else None
 
 
@@ -70,12 +64,10 @@ class AgentUsages:
 
     async def of(self, room_id: RoomId) -> Sequence[AgentUsage]:
         """By agent and model."""
-        rows = await self._db.run(
-            lambda c: c.execute(
-                """SELECT agent, model, requests, input_tokens, output_tokens FROM agent_usage WHERE room_id=?
+        rows = await self._db.rows(
+            """SELECT agent, model, requests, input_tokens, output_tokens FROM agent_usage WHERE room_id=?
                    ORDER BY agent, model""",
-                (room_id,),
-            ).fetchall()
+            room_id,
         )
         return [
             AgentUsage(agent, model, requests, Usage(read, written)) for agent, model, requests, read, written in rows

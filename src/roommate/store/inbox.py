@@ -105,17 +105,13 @@ class Inbox:
 
     async def rooms_with_work(self) -> Sequence[RoomId]:
         """Rooms that have something waiting, what a crash left unfinished, or nobody but the bot in them."""
-        rows = await self._db.run(
-            lambda c: c.execute(
-                """SELECT room_id FROM inbox WHERE state != 'done' UNION
+        rows = await self._db.rows("""SELECT room_id FROM inbox WHERE state != 'done' UNION
                    SELECT room_id FROM turns WHERE stop IS NULL UNION
                    SELECT room_id FROM ipc WHERE state = 'new' UNION
                    SELECT room_id FROM cards WHERE pending UNION
                    SELECT old FROM upgrades JOIN rooms ON room_id = old
                    WHERE state = 'moved' AND membership = 'join' UNION
-                   SELECT room_id FROM rooms WHERE membership = 'join' AND joined = 1"""
-            ).fetchall()
-        )
+                   SELECT room_id FROM rooms WHERE membership = 'join' AND joined = 1""")
         return [RoomId(room) for (room,) in rows]
 
     async def waiting(self, room_id: RoomId, *, queued: bool = True, most: int = 1 << 62) -> Sequence[Waiting]:
@@ -136,14 +132,14 @@ class Inbox:
         """The threads of a room where messages wait for their turn, None for its main timeline; the one with the oldest
         first."""
         query = "SELECT thread FROM inbox WHERE room_id=? AND state='queued' GROUP BY thread ORDER BY min(seq)"
-        rows = await self._db.run(lambda c: c.execute(query, (room_id,)).fetchall())
+        rows = await self._db.rows(query, room_id)
         return [EventId(thread) if thread else None for (thread,) in rows]
 
     async def first(self, room_id: RoomId, thread: EventId | None) -> Waiting | None:
         """The message that has waited longest there; None when there is none any more."""
         query = """SELECT seq, event_id, room_id, sender, sent_at, kind, body, state FROM inbox
                    WHERE room_id=? AND thread=? AND state='queued' ORDER BY seq LIMIT 1"""
-        row = await self._db.run(lambda c: c.execute(query, (room_id, thread or "")).fetchone())
+        row = await self._db.row(query, room_id, thread or "")
         return _waiting(*row) if row else None
 
     async def do(self, work: Work[T]) -> T:

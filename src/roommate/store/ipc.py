@@ -73,9 +73,7 @@ class Ipc:
 
     async def of_turn(self, turn_id: int) -> Sequence[HookEvent]:
         """What a turn's message showed, for the message to show it again after a restart."""
-        rows = await self._db.run(
-            lambda c: c.execute("SELECT body FROM ipc WHERE turn_id = ? ORDER BY id", (turn_id,)).fetchall()
-        )
+        rows = await self._db.rows("SELECT body FROM ipc WHERE turn_id = ? ORDER BY id", turn_id)
         return [event for (body,) in rows if (event := _decode(body)) is not None]
 
 

@@ -62,7 +62,7 @@ class Outbox:
         settled = self._arrivals.setdefault(row, asyncio.get_running_loop().create_future())
         try:
             query = "SELECT state, event_id FROM outbox WHERE id=?"
-            while (found := await self._db.run(lambda c: c.execute(query, (row,)).fetchone()))[0] == "unsent":
+            while (found := await self._db.row(query, row))[0] == "unsent":
                 await asyncio.shield(settled)
         finally:
             self._arrivals.pop(row, None)

@@ -24,7 +24,7 @@ class Pauses:
         self._db = database
 
     async def all(self) -> Sequence[Pause]:
-        rows = await self._db.run(lambda c: c.execute("SELECT room_id, by, since FROM pauses").fetchall())
+        rows = await self._db.rows("SELECT room_id, by, since FROM pauses")
         return [Pause(RoomId(room) if room else None, by, since) for room, by, since in rows]
 
 

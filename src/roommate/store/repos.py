@@ -15,16 +15,12 @@ class Repos:
         self._db = database
 
     async def granted(self, room_id: RoomId, name: str) -> str | None:
-        row = await self._db.run(
-            lambda c: c.execute("SELECT repo FROM repos WHERE room_id=? AND repo=?", (room_id, name)).fetchone()
-        )
+        row = await self._db.row("SELECT repo FROM repos WHERE room_id=? AND repo=?", room_id, name)
         return str(row[0]) if row else None
 
     async def of(self, room_id: RoomId) -> Sequence[str]:
         """By name."""
-        rows = await self._db.run(
-            lambda c: c.execute("SELECT repo FROM repos WHERE room_id=? ORDER BY repo", (room_id,)).fetchall()
-        )
+        rows = await self._db.rows("SELECT repo FROM repos WHERE room_id=? ORDER BY repo", room_id)
         return [name for (name,) in rows]
 
 

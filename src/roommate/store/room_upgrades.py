@@ -115,7 +115,7 @@ class Upgrades:
         """The open questions of a room that people see there, with the events that show them."""
         query = """SELECT cards.id, outbox.event_id FROM cards JOIN outbox ON outbox_id = outbox.id
                    WHERE expires > ? AND verdict IS NULL AND cards.room_id=? AND outbox.event_id IS NOT NULL"""
-        rows = await self._db.run(lambda c: c.execute(query, (time.time(), old)).fetchall())
+        rows = await self._db.rows(query, time.time(), old)
         return {card: EventId(event) for card, event in rows}
 
     async def move(self, seq: int, upgrade: Upgrade, shown: Mapping[int, JsonObject], said: Draft, deed: Deed) -> None:

@@ -68,9 +68,8 @@ class Rooms:
 
     async def all(self) -> Sequence[RoomRow]:
         """Those that the bot is in, in the order in which it came to know them."""
-        rows = await self._db.run(
-            lambda c: c.execute(f"SELECT {_COLUMNS} FROM rooms WHERE membership='join' ORDER BY rowid").fetchall()  # noqa: S608
-        )
+        query = f"SELECT {_COLUMNS} FROM rooms WHERE membership='join' ORDER BY rowid"  # noqa: S608
+        rows = await self._db.rows(query)
         return [_row(row) for row in rows]
 
     async def find(self, named: str) -> RoomRow:
@@ -93,7 +92,7 @@ class Rooms:
         return (await self.find(named)).room_id
 
     async def joined(self) -> Sequence[RoomId]:
-        rows = await self._db.run(lambda c: c.execute("SELECT room_id FROM rooms WHERE membership='join'").fetchall())
+        rows = await self._db.rows("SELECT room_id FROM rooms WHERE membership='join'")
         return [RoomId(room) for (room,) in rows]
 
 

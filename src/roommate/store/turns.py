@@ -189,7 +189,7 @@ class Turns:
 
     async def spending(self, room_id: RoomId) -> Spending:
         query = "SELECT turns, input_tokens, output_tokens, cost FROM spending WHERE room_id = ?"
-        row = await self._db.run(lambda c: c.execute(query, (room_id,)).fetchone())
+        row = await self._db.row(query, room_id)
         count, *usage = row or (0, 0, 0, None)
         return Spending(count, Usage(*usage))
 
