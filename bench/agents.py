@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from bench.broker import broker_to
 from bench.stage import ROOM, Figure, Stage, beside, figure, sandboxes, take_turns
-from roommate.domain import RoomId
+from roommate.domain import Hand, RoomId
 from roommate.features.coding_agents.agent_clis import PLANS
 from roommate.features.coding_agents.room_agents import Choice, RoomAgents
 from roommate.features.coding_agents.task_prompt import brief
-from roommate.ports import Hand
 from roommate.sandbox import image
 from tests.fake_providers import FakeProviders
 from tests.sandbox_image import AGENTS_NAME, printed
@@ -48,7 +47,7 @@ async def _measure(name: str, hand: Hand, rounds: int) -> list[Figure]:
 
 
 class _Forgetful:
-    """`ports.AgentLog`: each run is a session of its own, as the bare one is."""
+    """`AgentLog`: each run is a session of its own, as the bare one is."""
 
     async def preferred(self, room_id: RoomId, role: str) -> tuple[str, ...]:
         return ()

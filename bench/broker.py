@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench import wire
 from bench.stage import ROOM, Figure, Stage, beside, figure, sandboxes
-from roommate.domain import Destination, Question, RoomId, UserId
+from roommate.domain import Destination, Hand, Question, RoomId, UserId
 from roommate.features.egress import proxy
 from roommate.features.egress.gate import Gate
 from roommate.features.egress.proxy import EgressProxy
@@ -22,7 +22,6 @@ from roommate.features.github.git_server import GitServer
 from roommate.features.model_gateway import gateway as model_gateway
 from roommate.features.model_gateway.gateway import Gateway
 from roommate.features.model_gateway.providers import providers
-from roommate.ports import Hand
 from roommate.store import AgentUsages, Audit, Database, Egress, Repos
 from roommate.tunnels.room_ports import RoomPorts
 

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from bench.stage import ROOM, Call, Figure, Stage, beside, figure, sandboxes, take_turns, timed
-from roommate.ports import Hand
+from roommate.domain import Hand
 from roommate.sandbox.rooms import RoomSandboxes
 from tests.sandbox_image import containers
 

@@ -12,9 +12,8 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from bench.stage import ROOM, Figure, Stage, beside, figure, sandboxes
-from roommate.domain import HookEvent, RoomId
+from roommate.domain import Hand, HookEvent, RoomId
 from roommate.features.hooks.watcher import Spool
-from roommate.ports import Hand
 from roommate.store import Database, Ipc
 
 FLOOD = 20_000

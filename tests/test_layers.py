@@ -41,7 +41,6 @@ LAYERS: tuple[frozenset[str], ...] = (
     ),
     frozenset({"matrix_login", "tunnels"}),
     frozenset({"logs"}),
-    frozenset({"ports"}),
     frozenset({"settings"}),
     frozenset({"host", "net", "text"}),
     frozenset({"domain", "errors", "__init__"}),

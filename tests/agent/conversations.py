@@ -1,4 +1,4 @@
-"""Conversations for property tests: valid as ports.Model wants them, with every text that anybody may write."""
+"""Conversations for property tests: valid as `Model` wants them, with every text that anybody may write."""
 
 from __future__ import annotations
 

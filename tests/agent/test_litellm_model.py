@@ -17,6 +17,7 @@ from roommate.agent.litellm_model import NOTHING_SAID, LiteLLMModel, Patience
 from roommate.domain import (
     Answer,
     Event,
+    Model,
     Note,
     Picture,
     Prompt,
@@ -30,7 +31,6 @@ from roommate.domain import (
     UserId,
 )
 from roommate.errors import ModelAuth, ModelBusy, ModelContext, ModelError, ModelRefused
-from roommate.ports import Model
 from tests.fake_providers import FakeProviders
 from tests.patience import PATIENCE
 from tests.scripted_model import (

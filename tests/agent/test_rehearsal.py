@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roommate.agent.rehearsal_model import HELP, RehearsalModel, answer
-from roommate.domain import Answer, Event, Prompt, Reply, Step, TextDelta, ToolResult, UserId
-from roommate.ports import Model
+from roommate.domain import Answer, Event, Model, Prompt, Reply, Step, TextDelta, ToolResult, UserId
 
 ALICE = UserId("@alice:x.org")
 

@@ -13,6 +13,7 @@ from roommate.agent.turn import PARALLEL, SHRINKS, Outcome, run_turn
 from roommate.domain import (
     NO_USAGE,
     Answer,
+    Emit,
     Event,
     Note,
     Prompt,
@@ -30,7 +31,6 @@ from roommate.domain import (
     UserId,
 )
 from roommate.errors import ModelAuth, ModelContext, ModelError
-from roommate.ports import Emit
 from tests.agent.conversations import is_valid
 from tests.patience import PATIENCE
 
@@ -44,7 +44,7 @@ def call(name: str) -> ToolCall:
 
 @dataclass
 class Script:
-    """Implements ports.Model: the reply of each round, counted by the answers since the newest prompt."""
+    """Implements `Model`: the reply of each round, counted by the answers since the newest prompt."""
 
     rounds: Sequence[Reply | ModelError]
     context_tokens: int = 100_000
@@ -69,7 +69,7 @@ class Script:
 
 @dataclass
 class Bench:
-    """Implements ports.Tools: gives each call's name back, and remembers what was called."""
+    """Implements `Tools`: gives each call's name back, and remembers what was called."""
 
     act: Callable[[ToolCall], object] = lambda _: None
     called: list[str] = field(default_factory=list)

@@ -17,7 +17,7 @@ PERSON = UserId("@person:example.org")
 
 
 class Memory:
-    """`ports.EgressLog`, `UsageLog`, `RepoLog` and `Audit`, without a file."""
+    """`EgressLog`, `UsageLog`, `RepoLog` and `Audit`, without a file."""
 
     def __init__(self, *rules: Destination) -> None:
         self.kept = list(rules)
@@ -46,7 +46,7 @@ class Memory:
 
 
 class People:
-    """`ports.Ask`: remembers what was asked; whoever waits gets what `choose` is given."""
+    """`Ask`: remembers what was asked; whoever waits gets what `choose` is given."""
 
     def __init__(self) -> None:
         self.asked: list[Question] = []

@@ -26,8 +26,8 @@ from roommate.features.github.git_server import GitServer
 from roommate.features.github.git_wire import BadPush, commands, judgeable, pkt, pkts, report
 from roommate.features.model_gateway.gateway import Gateway
 from roommate.features.model_gateway.providers import providers
-from roommate.ports import Tunnel
 from roommate.tunnels.request_body import Refused
+from roommate.tunnels.tunnel import Tunnel
 from tests.broker.conftest import ROOM, Memory, People
 from tests.patience import PATIENCE
 
@@ -176,7 +176,7 @@ def test_pkt_lines_are_read_in_order_and_within_what_came(data: bytes) -> None:
 
 
 class Wire:
-    """`ports.Tunnel` whose other end says these pieces, waits for an answer for a moment, and hangs up."""
+    """`Tunnel` whose other end says these pieces, waits for an answer for a moment, and hangs up."""
 
     def __init__(self, pieces: Sequence[bytes]) -> None:
         self._pieces = [piece for piece in pieces if piece]

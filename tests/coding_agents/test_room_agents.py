@@ -23,7 +23,7 @@ PROVIDERS = tuple(plan.provider for plan in PLANS.values())
 
 
 class Log:
-    """ports.AgentLog in memory."""
+    """AgentLog in memory."""
 
     def __init__(self) -> None:
         self.sessions: dict[str, str] = {}

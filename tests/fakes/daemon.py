@@ -12,11 +12,11 @@ from typing import Any, Self
 
 from roommate.composition.from_settings import Borders, alerts_of, model_of
 from roommate.daemon import Daemon
+from roommate.domain import Model
 from roommate.features.hooks.watcher import Spool
 from roommate.host.systemd import Systemd
 from roommate.logs import Logs, Newest
 from roommate.logs.redaction import Redaction
-from roommate.ports import Model
 from roommate.sandbox.container_spec import Limits
 from roommate.sandbox.rooms import RoomSandboxes
 from roommate.settings.config import Settings

@@ -9,16 +9,15 @@ from collections import Counter
 from collections.abc import Sequence
 
 from roommate.agent.openai_messages import messages, tools_for
-from roommate.domain import Reply, Step, TextDelta, ToolCall, ToolSpec, Usage
+from roommate.domain import Emit, Reply, Step, TextDelta, ToolCall, ToolSpec, Usage
 from roommate.errors import ModelRefused
-from roommate.ports import Emit
 from tests.scripted_model import Asked, Call, Delay, Rules, Stall, Status, Text, Tokens, from_chat, what_is_wrong
 
 NAME = "openai/scripted"
 
 
 class MemoryModel:
-    """Implements ports.Model. `asked` holds every request, oldest first. What HTTP does to a reply (it breaks off, it
+    """Implements `Model`. `asked` holds every request, oldest first. What HTTP does to a reply (it breaks off, it
     is nonsense, it is busy) is no part of it, but for an error in its place."""
 
     name = NAME

@@ -13,8 +13,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from roommate.domain import Exit, RoomId
-from roommate.ports import Hand
+from roommate.domain import Exit, Hand, RoomId
 from roommate.sandbox.container_spec import Limits
 from roommate.sandbox.rooms import RoomSandboxes
 from tests.patience import OF_DAEMONS, PATIENCE

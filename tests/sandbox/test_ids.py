@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from roommate.domain import RoomId
-from roommate.ports import Hand
+from roommate.domain import Hand, RoomId
 from roommate.sandbox import id_ranges, inotify_quota
 from roommate.sandbox.container_spec import IDS, USER
 from roommate.sandbox.rooms import RoomSandboxes

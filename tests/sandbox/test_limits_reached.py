@@ -7,9 +7,8 @@ import signal
 
 import pytest
 
-from roommate.domain import RoomId
+from roommate.domain import Hand, RoomId
 from roommate.errors import HandLost
-from roommate.ports import Hand
 from roommate.sandbox.rooms import RoomSandboxes
 from tests.patience import PATIENCE, until
 from tests.sandbox.conftest import sh

@@ -8,16 +8,15 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from roommate.composition.turns import TOOLS
-from roommate.domain import AgentReport, ToolCall, ToolResult
+from roommate.domain import AgentReport, Emit, Hand, ToolCall, ToolResult
 from roommate.errors import ToolError
-from roommate.ports import Emit, Hand
 from roommate.tools import RoomTools, TurnPorts
 from tests.live_hand import live_hand
 from tests.patience import PATIENCE
 
 
 class Agents:
-    """ports.Agents that report what they are asked."""
+    """`Agents` that report what they are asked."""
 
     def __init__(self, names: Sequence[str] = ("gemini",)) -> None:
         self.names = names

@@ -11,13 +11,12 @@ import pytest
 
 from roommate.composition.turns import TOOLS
 from roommate.demo.instance import free_port
-from roommate.domain import Destination, Exit, ToolCall, ToolResult
+from roommate.domain import Destination, Exit, Hand, ToolCall, ToolResult
 from roommate.features.egress.gate import Gate
 from roommate.features.github.forge import Forge, Site
 from roommate.features.github.git_server import GitServer
 from roommate.features.github.pull_request_tool import BRANCHES_TRIED
 from roommate.features.github.pull_requests import RoomProposals
-from roommate.ports import Hand
 from roommate.tools import RoomTools, TurnPorts
 from tests.broker.conftest import ROOM, Memory, People
 from tests.forge import TOKEN

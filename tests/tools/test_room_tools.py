@@ -12,9 +12,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from roommate.domain import Event, ToolCall, ToolOutput, ToolResult
+from roommate.domain import Event, Hand, ToolCall, ToolOutput, ToolResult, Tools
 from roommate.errors import ImageError
-from roommate.ports import Hand, Tools
 from roommate.tools import RoomTools, TurnPorts
 from tests.live_hand import LiveHand, live_hand
 from tests.patience import PATIENCE, until

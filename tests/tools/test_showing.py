@@ -48,7 +48,7 @@ WEBP = {
 
 
 class Shown:
-    """Implements ports.Share: `files` are what people were shown."""
+    """Implements `Share`: `files` are what people were shown."""
 
     def __init__(self) -> None:
         self.files: list[tuple[str, Attachment]] = []

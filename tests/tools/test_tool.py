@@ -7,9 +7,8 @@ import json
 from collections.abc import Sequence
 from typing import Any, cast
 
-from roommate.domain import Event, JsonObject, TextDelta, ToolCall, ToolResult, ToolSpec
+from roommate.domain import Event, Hand, JsonObject, TextDelta, ToolCall, ToolResult, ToolSpec
 from roommate.errors import SandboxError, ToolError
-from roommate.ports import Hand
 from roommate.tools import RoomTools, TurnPorts
 from roommate.tools.arguments import Arguments
 from roommate.tools.outcome import Outcome

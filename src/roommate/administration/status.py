@@ -15,7 +15,7 @@ from roommate.logs import Logs
 from roommate.maintenance import backup
 from roommate.maintenance.service_checks import SILENT_SECONDS, room_on_disk
 from roommate.monitoring.counts import Counts
-from roommate.ports import Sandboxes
+from roommate.rooms.sandboxes import Sandboxes
 from roommate.rooms.turn_holds import Holds
 from roommate.settings.config import Settings
 from roommate.store import Vitals

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from roommate.domain import Prompt, Reply, Step, ToolCall, ToolResult, ToolSpec
-from roommate.ports import Emit
+from roommate.domain import Emit, Prompt, Reply, Step, ToolCall, ToolResult, ToolSpec
 
 DIRECT = "agent:"
 """In front of an agent's name: the name of such a model."""
 
 
 class DirectModel:
-    """Implements ports.Model."""
+    """Implements `Model`."""
 
     context_tokens = 1 << 20
     sees = False

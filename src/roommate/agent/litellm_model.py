@@ -16,9 +16,8 @@ from roommate.agent.openai_messages import messages, tools_for
 from roommate.agent.provider_errors import Fault, fault
 from roommate.agent.stream_assembly import CUT_OFF, Assembly
 from roommate.agent.window import Calibration, text_tokens, tokens
-from roommate.domain import NO_USAGE, Note, Reply, Step, TextDelta, TextDropped, ToolResult, ToolSpec, Usage
+from roommate.domain import NO_USAGE, Emit, Note, Reply, Step, TextDelta, TextDropped, ToolResult, ToolSpec, Usage
 from roommate.errors import ModelBusy, ModelRefused
-from roommate.ports import Emit
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +57,7 @@ class _TryFailed(Exception):
 
 
 class LiteLLMModel:
-    """A model by its LiteLLM name, such as ``gemini/gemini-2.5-flash``; implements ports.Model.
+    """A model by its LiteLLM name, such as ``gemini/gemini-2.5-flash``; implements `Model`.
 
     LiteLLM is imported by `load`, in a thread, never by importing this module; a reply that comes first waits for it.
     """
@@ -111,7 +110,7 @@ class LiteLLMModel:
         return self._wire
 
     async def reply(self, system: str, history: Sequence[Step], tools: Sequence[ToolSpec], emit: Emit) -> Reply:
-        """See ports.Model. A reply that breaks off is begun again, with a TextDropped where people saw a part of it."""
+        """See `Model`. A reply that breaks off is begun again, with a TextDropped where people saw a part of it."""
         wire = await self.load()
         if not wire.provider:
             raise ModelRefused(UNKNOWN_PROVIDER.format(what="the model", name=self._name))

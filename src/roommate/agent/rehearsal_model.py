@@ -8,8 +8,7 @@ import json
 import re
 from collections.abc import Sequence
 
-from roommate.domain import Answer, Prompt, Reply, Step, TextDelta, ToolCall, ToolResult, ToolSpec
-from roommate.ports import Emit
+from roommate.domain import Answer, Emit, Prompt, Reply, Step, TextDelta, ToolCall, ToolResult, ToolSpec
 
 HELP = """\
 I am Roommate's rehearsal model: I cannot think, and I need no key. I am here so that you can try everything around \
@@ -33,7 +32,7 @@ _WRITE = re.compile(r"write:?\s+(?P<path>[^\s:]+):\s?(?P<text>.*)", re.IGNORECAS
 
 
 class RehearsalModel:
-    """Implements ports.Model. The same history always gets the same reply."""
+    """Implements `Model`. The same history always gets the same reply."""
 
     name = "rehearsal"
     context_tokens = 32_768

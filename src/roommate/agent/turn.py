@@ -14,6 +14,8 @@ from roommate.agent.window import Scale, Window, fit
 from roommate.domain import (
     NO_USAGE,
     Answer,
+    Emit,
+    Model,
     Note,
     Reply,
     Said,
@@ -23,11 +25,11 @@ from roommate.domain import (
     ToolCall,
     ToolFinished,
     ToolResult,
+    Tools,
     ToolStarted,
     Usage,
 )
 from roommate.errors import ModelContext
-from roommate.ports import Emit, Model, Tools
 
 PARALLEL = 32
 """Most calls of one reply that run at the same time."""

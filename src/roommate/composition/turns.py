@@ -11,7 +11,7 @@ from roommate.agent.litellm_model import LiteLLMModel
 from roommate.composition.from_settings import choice_of
 from roommate.composition.kernel import Kernel
 from roommate.composition.way_out import proposals
-from roommate.domain import IN_TURN, RoomId
+from roommate.domain import IN_TURN, Model, RoomId, Tools
 from roommate.features.coding_agents import delegation_tools
 from roommate.features.coding_agents.room_agents import RoomAgents
 from roommate.features.github import pull_request_tool
@@ -19,7 +19,6 @@ from roommate.features.github.forge import Forge
 from roommate.features.redeploy import redeploy_tool
 from roommate.features.redeploy.redeploys import Redeploys
 from roommate.monitoring.counting_ports import CountedModel, CountedTools
-from roommate.ports import Model, Tools
 from roommate.rooms.file_delivery import TurnShare
 from roommate.rooms.room_prompt import RoomPrompts
 from roommate.rooms.running_turn import TurnNeeds
@@ -81,7 +80,7 @@ def turn_needs(kernel: Kernel, forge: Forge, redeploys: Redeploys, models: Model
         )
         return CountedTools(RoomTools(lambda: kernel.sandboxes.hand(turn.room_id), ports, TOOLS), kernel.counts)
 
-    prompts = RoomPrompts(Rooms(kernel.database), kernel.sandboxes, lambda room_id: agents_of(kernel, room_id))
+    prompts = RoomPrompts(Rooms(kernel.database), kernel.sandboxes, lambda room_id: agents_of(kernel, room_id).names)
     return TurnNeeds(
         turns=Turns(kernel.database),
         progress=kernel.sender,

@@ -8,7 +8,7 @@ from roommate.composition.from_settings import site_of
 from roommate.composition.kernel import Kernel
 from roommate.domain import RoomId
 from roommate.features.egress import proxy
-from roommate.features.egress.gate import Gate
+from roommate.features.egress.gate import Ask, Gate
 from roommate.features.egress.package_registries import Registries
 from roommate.features.egress.proxy import EgressProxy
 from roommate.features.egress.safe_connect import Addresses
@@ -20,7 +20,6 @@ from roommate.features.model_gateway import gateway
 from roommate.features.model_gateway.gateway import Gateway
 from roommate.features.model_gateway.providers import providers
 from roommate.monitoring.counting_ports import CountedUsages
-from roommate.ports import Ask
 from roommate.store import AgentUsages, Audit, Egress, Repos
 from roommate.tunnels.room_ports import RoomPorts
 

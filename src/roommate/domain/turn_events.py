@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from roommate.domain.hook_events import HookEvent
@@ -81,6 +82,9 @@ class Note:
 
 
 Event = TextDelta | TextDropped | Said | ToolStarted | ToolOutput | ToolStep | ToolFinished | Spent | Note | HookEvent
+
+Emit = Callable[[Event], None]
+"""Takes a fact of a turn. Never blocks, never raises: what it leads to in chat happens elsewhere."""
 
 
 class Stop(enum.StrEnum):

@@ -15,9 +15,9 @@ from roommate.chat.turn_view import plain
 from roommate.domain import CardKind, EventId, Question, RoomId, UserId
 from roommate.errors import Misused
 from roommate.operations import Ask, Call, Change, OfRoom, Who, changing, form, operation
-from roommate.ports import Sandboxes
 from roommate.rooms.questions import Decide
 from roommate.rooms.residents import Resident
+from roommate.rooms.sandboxes import Sandboxes
 from roommate.settings.config import Settings
 from roommate.store import Card, Rooms, Turn, Work
 from roommate.store.rooms import setting_model, setting_prompt

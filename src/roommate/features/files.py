@@ -11,10 +11,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from roommate.domain import RoomId
+from roommate.domain import Hand, RoomId
 from roommate.errors import ToolError
 from roommate.operations import Base64, Call, OfRoom, Unchanged, operation
-from roommate.ports import Hand, Sandboxes
+from roommate.rooms.sandboxes import Sandboxes
 from roommate.settings.config import Settings
 
 PIECE = 1 << 20

@@ -13,7 +13,7 @@ from roommate.chat import texts
 from roommate.domain import AgentUsage, Check, RoomId
 from roommate.errors import NotFound
 from roommate.operations import Call, OfRoom, Params, Table, Who, operation
-from roommate.ports import Sandboxes
+from roommate.rooms.sandboxes import Sandboxes
 from roommate.settings.config import Settings
 from roommate.store import AgentUsages, Audit, Inbox, Outbox, Record, Rooms, Turns
 from roommate.text.amounts import cost

@@ -11,7 +11,8 @@ from roommate.chat import texts
 from roommate.chat.turn_view import plain
 from roommate.domain import AgentUsage, EventId, RoomId, Usage, UserId
 from roommate.operations import Call, OfRoom, Params, Table, Who, operation
-from roommate.ports import Doors, Sandboxes
+from roommate.rooms.membership import Doors
+from roommate.rooms.sandboxes import Sandboxes
 from roommate.rooms.turn_holds import Holds
 from roommate.settings.config import Settings
 from roommate.store import AgentUsages, Inbox, RoomRow, Turn, Turns

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from pydantic import Field
 
@@ -18,13 +18,26 @@ from roommate.domain import SAID, Draft, EventId, Happening, Incoming, JsonObjec
 from roommate.errors import ControlError
 from roommate.matrix import render
 from roommate.operations import Call, Change, OfRoom, changing, operation
-from roommate.ports import Progress, Window
+from roommate.rooms.progress import Progress
 from roommate.settings.config import Settings
 from roommate.store import Outbox, card_reactions
 from roommate.store.inbox import putting
 
 LONG_POLL_MS = 20_000
 BACK = 100
+
+
+class Window(Protocol):
+    """Into a room, to look at it."""
+
+    async def follow(
+        self, room: RoomId, since: str | None, back: int, timeout_ms: int
+    ) -> tuple[Sequence[JsonObject], str]:
+        """The room's events since then, as the homeserver has them, and the next `since`; without one the last `back`.
+
+        Raises Transient or Refused.
+        """
+        ...
 
 
 class Session(OfRoom):

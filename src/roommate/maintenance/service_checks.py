@@ -18,10 +18,9 @@ import urllib.request
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
-from roommate.domain import Account, Check, JsonObject, Prompt, UserId
+from roommate.domain import Account, Check, JsonObject, Model, Prompt, UserId
 from roommate.errors import ModelError
 from roommate.net import outbound_http
-from roommate.ports import Model
 from roommate.settings.config import REHEARSAL, Settings
 from roommate.text.amounts import size
 

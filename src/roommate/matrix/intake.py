@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from roommate import logs
 from roommate.domain import Incoming, JsonObject, RoomId, RoomState, SyncBatch
@@ -17,7 +17,6 @@ from roommate.matrix import parse
 from roommate.matrix.error_mapping import back_off
 from roommate.matrix.homeserver import Homeserver
 from roommate.matrix.parse import items, obj
-from roommate.ports import SyncLog
 
 LONG_POLL_MS = 30_000
 LONGEST_WAIT = 10.0
@@ -28,6 +27,24 @@ GAP_PAGES = 80
 ARRIVAL_PAGES = 8
 
 _log = logging.getLogger(__name__)
+
+
+class SyncLog(Protocol):
+    """Where intake keeps what it read."""
+
+    async def since(self) -> str | None: ...
+
+    async def joined_rooms(self) -> Mapping[RoomId, int]:
+        """With how many members, the bot included; 0 where that is not known."""
+        ...
+
+    async def commit(self, batch: SyncBatch) -> None:
+        """Everything of the batch and its token, in one transaction; happenings already known are passed over."""
+        ...
+
+    async def replaces(self, room_id: RoomId) -> bool:
+        """Does this room replace one that the bot was in, so that it joined by itself?"""
+        ...
 
 
 class Intake:

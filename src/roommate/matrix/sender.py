@@ -8,9 +8,10 @@ import logging
 import secrets
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Protocol
 
 from roommate import logs
 from roommate.domain import EventId, JsonObject, Outgoing, Rank, RoomId
@@ -18,7 +19,6 @@ from roommate.errors import MatrixError, Refused, StateError, Transient
 from roommate.matrix.error_mapping import back_off
 from roommate.matrix.homeserver import Homeserver
 from roommate.matrix.rate_limit import Bucket
-from roommate.ports import OutboxLog
 
 IN_FLIGHT = 8
 LONGEST_WAIT = 10.0
@@ -33,6 +33,34 @@ FALLBACK = 500
 """Characters of an edit's text for clients that know no edits: with the new content it must fit into one event."""
 
 _log = logging.getLogger(__name__)
+
+
+class OutboxLog(Protocol):
+    """Where the sender finds what must arrive."""
+
+    async def unsent(self, after: int = 0) -> Sequence[Outgoing]:
+        """Rows behind row `after`, in the order in which they were written: none comes before one that was given."""
+        ...
+
+    async def event_of(self, row: int) -> EventId | None:
+        """The event that a row became; None while it has not arrived. A live message of an earlier process needs it."""
+        ...
+
+    async def uploaded(self, row: int, url: str) -> None: ...
+
+    async def sent(self, row: int, event_id: str) -> None: ...
+
+    async def failed(self, row: int, why: str) -> None:
+        """It can never arrive."""
+        ...
+
+    async def pace(self) -> float:
+        """Seconds between two events that this homeserver let us send in the long run; 0 where no limit was met yet."""
+        ...
+
+    async def learned(self, seconds: float) -> None:
+        """A 429 taught us the pace."""
+        ...
 
 
 @dataclass(slots=True)
@@ -78,7 +106,7 @@ class _Queue:
 
 
 class Sender:
-    """Implements ports.Progress; `run` sends.
+    """Implements `Progress`; `run` sends.
 
     A room has one request in flight, so that what people see is in order; rooms go at the same time, and where they
     cannot, in turn: who has waited longest is next, and what is more urgent counts as having waited some seconds more.
@@ -109,7 +137,7 @@ class Sender:
         self._failures: dict[RoomId, tuple[int, float]] = {}
         """How often in a row a room's request failed, and when to try again."""
 
-    # ── ports.Progress ───────────────────────────────────────────────────────────────────────────
+    # ── `Progress` ───────────────────────────────────────────────────────────────────────────
 
     def wake(self) -> None:
         self._unread = True

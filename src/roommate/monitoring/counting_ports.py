@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from typing import Protocol
 
-from roommate.domain import Reply, RoomId, Step, ToolCall, ToolResult, ToolSpec, Usage
+from roommate.domain import Emit, Model, Reply, RoomId, Step, ToolCall, ToolResult, Tools, ToolSpec, Usage
 from roommate.errors import ModelAuth, ModelBusy, ModelContext, ModelRefused
 from roommate.monitoring.counts import CODING_AGENT, CONVERSATION, Counts
-from roommate.ports import Emit, Model, Tools, UsageLog
 
 OK, FAILED, STOPPED = "ok", "failed", "stopped"
 _OUTCOMES: dict[type[Exception], str] = {
@@ -22,8 +22,14 @@ _NO_TOOL = "unknown"
 """A tool that a model made up."""
 
 
+class UsageLog(Protocol):
+    """Where it is counted what the coding agents of a room use of models."""
+
+    async def count(self, room_id: RoomId, agent: str, model: str, usage: Usage) -> None: ...
+
+
 class CountedModel:
-    """Implements ports.Model."""
+    """Implements `Model`."""
 
     def __init__(self, model: Model, counts: Counts) -> None:
         self._model = model
@@ -63,7 +69,7 @@ class CountedModel:
 
 
 class CountedTools:
-    """Implements ports.Tools."""
+    """Implements `Tools`."""
 
     def __init__(self, tools: Tools, counts: Counts) -> None:
         self._tools = tools
@@ -88,7 +94,7 @@ class CountedTools:
 
 
 class CountedUsages:
-    """Implements ports.UsageLog."""
+    """Implements `UsageLog`."""
 
     def __init__(self, log: UsageLog, counts: Counts) -> None:
         self._log = log

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from roommate.domain import Attachment, Draft
 from roommate.errors import StateError, ToolError, Transient
 from roommate.matrix import render
-from roommate.ports import Progress
+from roommate.rooms.progress import Progress
 from roommate.store import Outbox, Turn
 
 LARGEST = 32 << 20
@@ -16,7 +16,7 @@ LARGEST = 32 << 20
 
 
 class TurnShare:
-    """Implements ports.Share. `limit` asks the homeserver for the largest file that it takes."""
+    """Implements `Share`. `limit` asks the homeserver for the largest file that it takes."""
 
     def __init__(
         self, turn: Turn, outbox: Outbox, progress: Progress, limit: Callable[[], Awaitable[int | None]]

@@ -6,12 +6,12 @@ import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from roommate.chat import texts
-from roommate.domain import Deed, DeedOutcome, Draft, RoomId
+from roommate.domain import Deed, DeedOutcome, Draft, EventId, JsonObject, RoomId
 from roommate.errors import Refused, Transient
 from roommate.net.retrying import patiently
-from roommate.ports import Doors
 from roommate.rooms.replies import Replies, notice
 from roommate.settings.config import REHEARSAL, Settings
 from roommate.store import RoomRow, Rooms, Upgrades, Waiting
@@ -22,6 +22,26 @@ AWAY_SECONDS = 60
 """Without an answer to a sync it is our own homeserver that is away."""
 JOIN_TRIES = 10
 """Of a room whose server fails: four minutes, and as long as the homeserver itself waits for it each time."""
+
+
+class Doors(Protocol):
+    """Into a room and out of it. Raises Transient or Refused."""
+
+    async def join(self, room_id: RoomId, via: Sequence[str] = ()) -> None:
+        """`via` are servers that know the room."""
+        ...
+
+    async def leave(self, room_id: RoomId, reason: str) -> None:
+        """Leave a room, or decline its invite; people see the reason."""
+        ...
+
+    async def state(self, room_id: RoomId, kind: str) -> JsonObject:
+        """A room's state event of this type, with its ``content``."""
+        ...
+
+    async def event(self, room_id: RoomId, event_id: EventId) -> JsonObject:
+        """The content of an event."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

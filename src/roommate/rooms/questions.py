@@ -12,8 +12,8 @@ from urllib.parse import quote
 from roommate.domain import CARD, Deed, Draft, EventId, Question, Rank, RoomId, UserId
 from roommate.errors import StateError
 from roommate.matrix import render
-from roommate.ports import Progress
 from roommate.rooms.control_room import ControlRoom
+from roommate.rooms.progress import Progress
 from roommate.store import Card, Cards, Work
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ room: to do it twice must be the same as once."""
 
 
 class Questions:
-    """Calling it is ports.Ask."""
+    """Calling it is `Ask`."""
 
     def __init__(self, cards: Cards, progress: Progress, control: ControlRoom) -> None:
         self._cards = cards

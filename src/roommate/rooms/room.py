@@ -30,7 +30,6 @@ from roommate.domain import (
 from roommate.errors import RoommateError, SandboxError, StateError
 from roommate.matrix import render
 from roommate.net.retrying import to_the_end
-from roommate.ports import Sandboxes
 from roommate.rooms.card_decisions import CardDecisions
 from roommate.rooms.conversation import Conversations, Line, Meant, Thread, every_turn
 from roommate.rooms.membership import Membership
@@ -38,6 +37,7 @@ from roommate.rooms.message_meaning import Meanings, Refusal, Task
 from roommate.rooms.replies import Replies, notice
 from roommate.rooms.room_upgrades import RoomUpgrades
 from roommate.rooms.running_turn import STATE_RETRY_SECONDS, RunningTurn
+from roommate.rooms.sandboxes import Sandboxes
 from roommate.rooms.turn_holds import Holds
 from roommate.store import Card, Inbox, RoomRow, Rooms, Turn, Waiting, Work, mark_of
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from roommate.agent.prompt import INSTRUCTIONS_LENGTH, Surroundings
 from roommate.domain import RoomId
 from roommate.errors import SandboxError, ToolError
-from roommate.ports import Agents, Sandboxes
+from roommate.rooms.sandboxes import Sandboxes
 from roommate.store import Rooms
 
 INSTRUCTIONS = "AGENTS.md"
@@ -19,16 +19,16 @@ READ_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class RoomPrompts:
-    """Of all rooms; `agents` are those of a room."""
+    """Of all rooms; `agents` names those that a room can ask."""
 
     rooms: Rooms
     sandboxes: Sandboxes
-    agents: Callable[[RoomId], Agents]
+    agents: Callable[[RoomId], Sequence[str]]
 
     async def surroundings(self, room_id: RoomId) -> Surroundings:
         """What the system prompt says of a room."""
         row = await self.rooms.get(room_id)
-        return Surroundings(self.agents(room_id).names, row.prompt or "", await self._instructions(room_id))
+        return Surroundings(self.agents(room_id), row.prompt or "", await self._instructions(room_id))
 
     async def _instructions(self, room_id: RoomId) -> str:
         """The workspace's AGENTS.md. A container that rests is started for it: a new room has none yet."""

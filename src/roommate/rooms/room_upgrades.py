@@ -11,11 +11,12 @@ from roommate.domain import Deed, DeedOutcome, Draft, EventId, JsonObject, RoomI
 from roommate.errors import Refused, SandboxError, StateError
 from roommate.matrix import power_levels, render
 from roommate.net.retrying import patiently
-from roommate.ports import Doors, Progress, Sandboxes
 from roommate.rooms.control_room import ControlRoom
-from roommate.rooms.membership import Membership
+from roommate.rooms.membership import Doors, Membership
+from roommate.rooms.progress import Progress
 from roommate.rooms.replies import Replies
 from roommate.rooms.residents import Residents
+from roommate.rooms.sandboxes import Sandboxes
 from roommate.rooms.turn_holds import Holds
 from roommate.store import Rooms, Upgrade, Upgrades, Waiting
 

@@ -13,11 +13,11 @@ from roommate.agent.prompt import Surroundings
 from roommate.agent.turn import Outcome, run_turn
 from roommate.agent.window import MOST_CHARACTERS
 from roommate.chat import texts
-from roommate.domain import Answer, Event, Note, RoomId, Step, Stop, Usage, UserId
+from roommate.domain import Answer, Event, Model, Note, RoomId, Step, Stop, Tools, Usage, UserId
 from roommate.errors import ModelError, StateError
 from roommate.monitoring.counts import Counts
-from roommate.ports import Model, Progress, Tools
 from roommate.rooms.live_message import LiveMessage
+from roommate.rooms.progress import Progress
 from roommate.rooms.typing_notice import TypingNotice
 from roommate.settings.config import Settings
 from roommate.store import Turn, Turns, Work

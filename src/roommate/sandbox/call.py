@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from roommate.domain import Take
 from roommate.errors import HandLost, SandboxError
-from roommate.ports import Take
 from roommate.sandbox.channel import Channel, Line
 from roommate.sandbox.inside.frames import CREDIT, DATA, ERRORS, KILL, RESULT, BadFrame, frame
 

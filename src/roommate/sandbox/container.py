@@ -10,11 +10,11 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from roommate import logs
 from roommate.domain import JsonObject, RoomId
 from roommate.errors import EngineError, HandLost, SandboxError, ToolError
-from roommate.ports import Spools
 from roommate.sandbox import id_ranges, inotify_quota
 from roommate.sandbox.container_runtime import Foundation, Ground
 from roommate.sandbox.container_spec import STATE, Host, Limits, digest, spec
@@ -39,6 +39,22 @@ _REDIAL_SECONDS = 0.25
 _REDIALS = 12
 _LOSSES = 3
 """Times in a row that a call lost its hand, after which the container is started again."""
+
+
+class Spools(Protocol):
+    """The folders through which hooks in the rooms and the daemon exchange IPC files."""
+
+    def attach(self, room_id: RoomId, out: Path, into: Path) -> None:
+        """A room's container is up: hooks write into `out`, and read answers from `into`."""
+        ...
+
+    def detach(self, room_id: RoomId) -> None:
+        """Its folders may go away."""
+        ...
+
+    async def answer(self, room_id: RoomId, asks: str, content: JsonObject, *, allow: str = "") -> None:
+        """Answer a hook that waits; with `allow`, risks of that kind are not asked about in this room again."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The daemon's end of a room's hand: listens for it, and is the room's `ports.Hand`.
+"""The daemon's end of a room's hand: listens for it, and is the room's `Hand`.
 
 The other end is in `inside`; `program` gives its text. The stream's frames and its flow control are told in `frames`.
 """
@@ -14,9 +14,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from roommate.domain import DirEntry, Exit, FileSlice, Job, ShellLook
+from roommate.domain import DirEntry, Exit, FileSlice, Job, ShellLook, Take
 from roommate.errors import HandLost, SandboxError, ToolError
-from roommate.ports import Take
 from roommate.sandbox.answers import Done, Ended, JobState, JobStates, Looked, Refused, Size, Total, entries
 from roommate.sandbox.call import Call
 from roommate.sandbox.connection import Connection
@@ -96,7 +95,7 @@ A = TypeVar("A")
 
 
 class HandHost:
-    """`ports.Hand` for one room. Listens on `socket`; the newest hand that dials in there is the room's.
+    """`Hand` for one room. Listens on `socket`; the newest hand that dials in there is the room's.
 
     The socket is open to everybody (0666): the folder it is in is the wall.
     A hand that is `patience` seconds late with the end of a call, or with a sign of life when nothing was heard of it
@@ -219,7 +218,7 @@ class HandHost:
             if connection is not self._proven:  # whoever waited for it may have come too late to call
                 self._lost(connection)
 
-    # ── ports.Hand ──
+    # ── `Hand` ──
 
     async def run(
         self,
@@ -234,7 +233,7 @@ class HandHost:
         on_errors: Take | None = None,
         spill_after: int | None = None,
     ) -> Exit:
-        """See `ports.Hand`. At the timeout, and on cancelling, all that the command started gets SIGTERM, and SIGKILL a
+        """See `Hand`. At the timeout, and on cancelling, all that the command started gets SIGTERM, and SIGKILL a
         second later; cancelling does not wait for that. What a command that ended by itself left running goes on.
         Processes that outlive it and hold its output open delay the Exit by a second at most. ``Exit.spilled`` is
         relative to the workspace."""
@@ -268,7 +267,7 @@ class HandHost:
         alone: bool = False,
         apart: bool = False,
     ) -> Session:
-        """See `ports.Hand`. Whoever goes hangs up a terminal: SIGHUP; else it is as in `run`."""
+        """See `Hand`. Whoever goes hangs up a terminal: SIGHUP; else it is as in `run`."""
         request = {
             "op": "run",
             "command": command if isinstance(command, str) else list(command),
@@ -302,7 +301,7 @@ class HandHost:
         on_output: Callable[[bytes], Awaitable[None] | None] = lambda _: None,
         spill_after: int | None = None,
     ) -> ShellLook:
-        """See `ports.Hand`. On cancelling, what runs in the shell gets SIGINT; where it goes on for two seconds the
+        """See `Hand`. On cancelling, what runs in the shell gets SIGINT; where it goes on for two seconds the
         shell is ended."""
         looked = await self._ask(
             Looked.model_validate_json,
@@ -320,7 +319,7 @@ class HandHost:
         return looked.word()
 
     async def read(self, path: str, offset: int = 0, limit: int = 1 << 20) -> FileSlice:
-        """See `ports.Hand`. Regular files only: a FIFO or a device is a ToolError."""
+        """See `Hand`. Regular files only: a FIFO or a device is a ToolError."""
         if offset + limit > LARGEST_FILE:
             raise ToolError(f"no file has {offset + limit} bytes")
         content = bytearray()
@@ -338,11 +337,11 @@ class HandHost:
         return FileSlice(bytes(content), size.size)
 
     async def write(self, path: str, content: bytes) -> None:
-        """See `ports.Hand`. Symbolic links are followed, inside the container."""
+        """See `Hand`. Symbolic links are followed, inside the container."""
         await self._ask(Done.model_validate_json, content=content, within=FILE_TIME, op="write", path=path)
 
     async def list(self, path: str, pattern: str | None = None, limit: int = 1000) -> tuple[list[DirEntry], int]:
-        """See `ports.Hand`. Paths are relative to `path`; a pattern without a slash is about names at any depth."""
+        """See `Hand`. Paths are relative to `path`; a pattern without a slash is about names at any depth."""
         text = bytearray()
 
         def take(piece: bytes) -> None:

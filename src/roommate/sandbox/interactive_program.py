@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from roommate.domain import Exit
-from roommate.ports import Take
+from roommate.domain import Exit, Take
 from roommate.sandbox.call import Call
 
 
 class Session:
-    """`ports.Session`."""
+    """`Session`."""
 
     def __init__(
         self, call: Call, finish: Callable[[Take, Take], Awaitable[Exit]], steer: Callable[..., Awaitable[None]]

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from roommate.domain import Check, RoomId
 from roommate.errors import SandboxError
-from roommate.ports import Spools
 from roommate.sandbox import doctor
-from roommate.sandbox.container import DAEMON, ROOM, Plan, RoomContainer
+from roommate.sandbox.container import DAEMON, ROOM, Plan, RoomContainer, Spools
 from roommate.sandbox.container_runtime import Foundation
 from roommate.sandbox.container_spec import STATE, Limits
 from roommate.sandbox.hand import HandHost
@@ -27,7 +26,7 @@ _AT_ONCE = 4
 
 
 class RoomSandboxes:
-    """`ports.Sandboxes` on Podman. Nothing happens before something is asked, or `run` runs.
+    """`Sandboxes` on Podman. Nothing happens before something is asked, or `run` runs.
 
     `state` keeps the rooms' files (``rooms/``) and what was learned of the host. `run` gets the sockets: its path
     must be short. `daemon` tells this daemon's containers from those of others. On a slow host everything may take
@@ -60,7 +59,7 @@ class RoomSandboxes:
         self._risen = asyncio.Event()
         """A container came up, so that there is something new to stop some day."""
 
-    # ── ports.Sandboxes ──
+    # ── `Sandboxes` ──
 
     async def hand(self, room_id: RoomId) -> HandHost:
         """The room's hand. Ask for each call: this is what brings a container up again. Raises SandboxError."""

@@ -14,7 +14,7 @@ LINGER = 5.0
 
 
 class Tunnel(Channel):
-    """`ports.Tunnel`. One task reads and one writes, at most; what is not read holds back the sender."""
+    """`Tunnel`. One task reads and one writes, at most; what is not read holds back the sender."""
 
     def __init__(self, line: Line, number: int, ask: Callable[[int], Awaitable[str]]) -> None:
         """`ask` tells of a tunnel by its number who opened it."""
@@ -54,7 +54,7 @@ class Tunnel(Channel):
         self._check()
 
     async def caller(self) -> str:
-        """See `ports.Tunnel`."""
+        """See `Tunnel`."""
         self._check()
         return await self._ask(self.number)
 

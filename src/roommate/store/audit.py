@@ -57,7 +57,7 @@ class Chain:
 
 
 class Audit:
-    """Implements ports.Audit."""
+    """Implements `Audit`."""
 
     def __init__(self, database: Database) -> None:
         self._db = database

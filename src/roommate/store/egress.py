@@ -10,7 +10,7 @@ from roommate.store.database import Database, Work
 
 
 class Egress:
-    """`ports.EgressLog`."""
+    """`EgressLog`."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
@@ -45,7 +45,7 @@ def choosing_presets(room_id: RoomId, presets: Sequence[str]) -> Work[object]:
 
 
 class AgentUsages:
-    """`ports.UsageLog`."""
+    """`UsageLog`."""
 
     def __init__(self, database: Database) -> None:
         self._db = database

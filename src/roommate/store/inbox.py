@@ -45,7 +45,7 @@ class Waiting:
 
 
 class Inbox:
-    """Implements ports.SyncLog, and gives rooms their work in order."""
+    """Implements `SyncLog`, and gives rooms their work in order."""
 
     def __init__(self, database: Database) -> None:
         self._db = database

@@ -8,8 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from roommate.domain import Exit, Job
-from roommate.ports import Hand
+from roommate.domain import Exit, Hand, Job
 from roommate.tools.arguments import Arguments, Command, Seconds, Text
 from roommate.tools.bounded import Excerpt
 from roommate.tools.live_output import watched

@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from roommate.domain import ToolOutput
-from roommate.ports import Emit, Take
+from roommate.domain import Emit, Take, ToolOutput
 from roommate.tools.bounded import Bounded, begun
 from roommate.tools.sanitized_text import plain
 from roommate.tools.tool import Call

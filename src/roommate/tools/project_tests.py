@@ -9,9 +9,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from roommate.domain import DirEntry
+from roommate.domain import DirEntry, Hand
 from roommate.errors import ToolError
-from roommate.ports import Hand
 
 PYTHON = ("pyproject.toml", "pytest.ini", "tox.ini", "setup.cfg", "setup.py", "requirements.txt", "conftest.py")
 TEST_FILES = ("test_*.py", "*_test.py")

@@ -7,9 +7,8 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from roommate.domain import ToolCall, ToolResult, ToolSpec
+from roommate.domain import Emit, Hand, ToolCall, ToolResult, ToolSpec
 from roommate.errors import SandboxError, ToolError
-from roommate.ports import Emit, Hand
 from roommate.tools import commands, fetch, files, screenshot, search, send_file, shell_tool, testing
 from roommate.tools.arguments import loaded, short
 from roommate.tools.outcome import Outcome
@@ -40,7 +39,7 @@ def offered(ports: TurnPorts, sources: Sequence[Source] = SOURCES) -> Mapping[st
 
 
 class RoomTools:
-    """Implements ports.Tools. Calls may run at the same time, but for tools that take turns."""
+    """Implements `Tools`. Calls may run at the same time, but for tools that take turns."""
 
     def __init__(
         self, hand: Callable[[], Awaitable[Hand]], ports: TurnPorts, sources: Sequence[Source] = SOURCES

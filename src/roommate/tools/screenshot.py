@@ -11,9 +11,8 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, Field, ValidationError
 
-from roommate.domain import Picture
+from roommate.domain import Hand, Picture
 from roommate.errors import ToolError
-from roommate.ports import Hand
 from roommate.tools.arguments import Arguments, Text
 from roommate.tools.bounded import Bounded
 from roommate.tools.image_headers import measure

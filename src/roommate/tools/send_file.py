@@ -9,15 +9,14 @@ from pathlib import PurePosixPath
 
 from pydantic import Field
 
-from roommate.domain import Attachment
+from roommate.domain import Attachment, Hand
 from roommate.errors import ToolError
-from roommate.ports import Hand, Share
 from roommate.text.amounts import size
 from roommate.tools.arguments import Arguments, Text
 from roommate.tools.image_headers import measure
 from roommate.tools.outcome import Outcome
 from roommate.tools.sanitized_text import plain
-from roommate.tools.tool import Call, Tool, TurnPorts, tool
+from roommate.tools.tool import Call, Share, Tool, TurnPorts, tool
 
 SLICE = 1 << 20
 LONGEST_NAME = 200

@@ -12,9 +12,8 @@ from pathlib import PurePosixPath
 
 from pydantic import Field
 
-from roommate.domain import Exit
+from roommate.domain import Exit, Hand
 from roommate.errors import ToolError
-from roommate.ports import Hand
 from roommate.tools import project_tests, reports
 from roommate.tools.arguments import Arguments, Command, Text
 from roommate.tools.bounded import Bounded

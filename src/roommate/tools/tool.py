@@ -7,10 +7,18 @@ import functools
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-from roommate.domain import JsonObject, ToolSpec
-from roommate.ports import Agents, Emit, Hand, Proposals, Share
+from roommate.domain import (
+    AgentReport,
+    Attachment,
+    Emit,
+    Hand,
+    JsonObject,
+    PullRequest,
+    Repository,
+    ToolSpec,
+)
 from roommate.tools.arguments import Arguments, schema, validated
 from roommate.tools.outcome import Outcome
 
@@ -18,6 +26,50 @@ Asked = TypeVar("Asked")
 Redeploy = Callable[[str, str], Awaitable[str]]
 """Puts up a card, given a ref and why, and gives what to tell the model."""
 A = TypeVar("A", bound=Arguments)
+
+
+class Agents(Protocol):
+    """The coding agents of one room."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Those that can be asked, as far as is known: there is a key for them."""
+        ...
+
+    async def work(self, role: str, task: str, agent: str, *, hand: Hand, call_id: str, emit: Emit) -> AgentReport:
+        """Give a task to the agent of this name, or with "" to the first that is there for this role: ``plan``,
+        ``review``, ``implement``, ``ask``. Emits ToolOutput and ToolStep. Raises ToolError when there is none."""
+        ...
+
+
+class Share(Protocol):
+    """Shows files to the people of a room, where the turn's own messages are."""
+
+    async def largest(self) -> int:
+        """How many bytes a file may have."""
+        ...
+
+    async def show(self, call_id: str, file: Attachment) -> None:
+        """Once for a tool call, whatever crashes: when this returns, it will arrive. Raises ToolError."""
+        ...
+
+
+class Proposals(Protocol):
+    """How a room proposes changes to its repositories at the forge. Raises ToolError."""
+
+    def named(self, url: str) -> str | None:
+        """``owner/name`` of the repository with this URL; None when it is none of the forge."""
+        ...
+
+    async def repository(self, name: str) -> Repository:
+        """One that the room may use."""
+        ...
+
+    def is_protected(self, repository: Repository, branch: str) -> bool: ...
+
+    async def propose(self, repository: Repository, *, branch: str, title: str, body: str) -> PullRequest:
+        """A pull request from a branch that was pushed to the default branch; the one that is open already, if any."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

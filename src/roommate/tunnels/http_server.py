@@ -14,7 +14,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from roommate.domain import RoomId
 from roommate.errors import HandLost
 from roommate.net.token_bucket import Allowance
-from roommate.ports import Tunnel
+from roommate.tunnels.tunnel import Tunnel
 
 KEEP_SECONDS = 75
 """How long a connection may be without a request."""

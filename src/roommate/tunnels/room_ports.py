@@ -9,7 +9,7 @@ from typing import Protocol
 
 from roommate import logs
 from roommate.domain import RoomId
-from roommate.ports import Serves, Tunnel
+from roommate.tunnels.tunnel import Serves, Tunnel
 
 
 class Service(Protocol):

@@ -7,12 +7,11 @@ from functools import partial
 
 from pydantic import Field
 
-from roommate.ports import Agents
 from roommate.tools.arguments import Arguments, Text
 from roommate.tools.bounded import Bounded
 from roommate.tools.outcome import Outcome
 from roommate.tools.sanitized_text import shown
-from roommate.tools.tool import Call, Tool, TurnPorts, tool
+from roommate.tools.tool import Agents, Call, Tool, TurnPorts, tool
 
 
 class Delegated(Arguments):

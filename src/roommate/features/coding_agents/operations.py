@@ -13,7 +13,7 @@ from roommate.errors import Misused, RoommateError
 from roommate.features.coding_agents.agent_clis import PLANS
 from roommate.features.coding_agents.room_agents import RoomAgents
 from roommate.operations import Call, Change, OfRoom, Params, Who, changing, operation
-from roommate.ports import Sandboxes
+from roommate.rooms.sandboxes import Sandboxes
 from roommate.settings.config import Settings
 from roommate.store import Agents, agent_sessions
 

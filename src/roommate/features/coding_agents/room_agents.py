@@ -6,14 +6,14 @@ import asyncio
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from roommate.domain import IN_TURN, AgentReport, Exit, RoomId
+from roommate.domain import IN_TURN, AgentReport, Emit, Exit, Hand, RoomId
 from roommate.errors import ToolError
 from roommate.features.coding_agents.agent_clis import PLANS, Plan
 from roommate.features.coding_agents.lines import Lines
 from roommate.features.coding_agents.run_recorder import Account
 from roommate.features.coding_agents.task_prompt import brief
-from roommate.ports import AgentLog, Emit, Hand
 
 NAMES = 1000
 """Bytes of the names of programs that are there."""
@@ -32,6 +32,20 @@ mkdir -p "${0%/*}" && { [ -e .roommate/.gitignore ] || echo '*' >.roommate/.giti
 _WHICH = 'for program; do command -v "$program" >/dev/null && echo "$program"; done; true'
 
 
+class AgentLog(Protocol):
+    """Where a room's choice of coding agents, and its conversations' sessions with them, are kept."""
+
+    async def preferred(self, room_id: RoomId, role: str) -> tuple[str, ...]:
+        """Empty where the room has chosen none."""
+        ...
+
+    async def session(self, conversation_id: int, agent: str) -> str:
+        """The one to go on with; empty for none."""
+        ...
+
+    async def keep_session(self, conversation_id: int, agent: str, session: str) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """What an operator has set: the providers that there is a key for, whom to ask first in a role, which models."""
@@ -46,7 +60,7 @@ class Choice:
 
 
 class RoomAgents:
-    """Implements ports.Agents for one turn. Runs of one agent come after each other, since they go on with one session:
+    """Implements `Agents` for one turn. Runs of one agent come after each other, since they go on with one session:
     that of the conversation, so that other turns of the room may ask the same agent meanwhile."""
 
     def __init__(self, room_id: RoomId, choice: Choice, log: AgentLog, conversation: int = 0, turn: int = 0) -> None:
@@ -60,7 +74,7 @@ class RoomAgents:
         return [name for name, plan in PLANS.items() if plan.provider in self._choice.keyed]
 
     async def work(self, role: str, task: str, agent: str, *, hand: Hand, call_id: str, emit: Emit) -> AgentReport:
-        """See ports.Agents."""
+        """See `Agents`."""
         if len(task.encode("utf-8", "replace")) > LONGEST_TASK:
             raise ToolError(f"the task is longer than {LONGEST_TASK} bytes: put the long part into a file and name it")
         plan, passed_over = await self._take(role, agent, hand)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from roommate.domain import NO_USAGE, ToolOutput, ToolStep, Usage
+from roommate.domain import NO_USAGE, Emit, ToolOutput, ToolStep, Usage
 from roommate.features.coding_agents.agent_clis import is_session
 from roommate.features.coding_agents.events import AgentEvent, Began, Called, Complained, Ended, Returned, Spoke
-from roommate.ports import Emit
 
 TRANSCRIPT = 4 << 20
 """Characters that a transcript holds."""

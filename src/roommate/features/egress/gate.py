@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
 
 from roommate.domain import CardKind, Destination, Question, RoomId, UserId
 from roommate.errors import HandLost
 from roommate.features.egress import host_rules
-from roommate.ports import Ask, EgressLog
 from roommate.rooms.question_limit import QuestionLimit
 from roommate.text.printable import block, in_code, visible
 
@@ -24,6 +24,30 @@ SHOWN = 250
 """Characters of what a program calls itself that stand on the card; all that is known of it is in the details."""
 
 Key = tuple[RoomId, str, int]
+
+
+class EgressLog(Protocol):
+    """Where a room's own rules about its way out are kept."""
+
+    async def rules(self, room_id: RoomId) -> Sequence[Destination]: ...
+
+    async def add(self, room_id: RoomId, rule: Destination, by: UserId) -> None: ...
+
+    async def presets(self, room_id: RoomId) -> tuple[str, ...] | None:
+        """None where the room has chosen none."""
+        ...
+
+
+class Ask(Protocol):
+    """Ask the people of a room."""
+
+    async def __call__(self, room_id: RoomId, question: Question) -> str:
+        """Put up a card, and wait for the choice: a reaction's key without U+FE0F. Waits for ever: bound it yourself.
+
+        A card with the same `what` and `subject` that is still open is not put up again. It survives who asked: the
+        choice then goes to whoever deals with that `what`.
+        """
+        ...
 
 
 class Gate:

@@ -29,10 +29,10 @@ from roommate.features.github.git_upstream import (
     how_to_grant,
 )
 from roommate.features.github.git_wire import COMMANDS_BYTES, BadPush, Commands, commands, report
-from roommate.ports import Audit, RepoLog, Tunnel
 from roommate.tunnels.http_forward import TOTAL_SECONDS
 from roommate.tunnels.http_server import Servers, tunnel_of
 from roommate.tunnels.request_body import Body, Refused
+from roommate.tunnels.tunnel import Tunnel
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +47,22 @@ AT_ONCE, PUSHES_AT_ONCE = 16, 2
 
 _PIECE = 1 << 18
 _ASKED = re.compile(rf"/({NAME})(?:\.git)?/(info/refs|git-upload-pack|git-receive-pack)")
+
+
+class Audit(Protocol):
+    """The log of who did what: rows are added, and nothing changes them."""
+
+    async def record(self, deed: Deed) -> None:
+        """Returns when it is on the disk. What is too long for a line is cut."""
+        ...
+
+
+class RepoLog(Protocol):
+    """Where it is kept which repositories of the forge a room may use. Names do not tell cases apart."""
+
+    async def granted(self, room_id: RoomId, name: str) -> str | None:
+        """The name as it was granted; None when it was not."""
+        ...
 
 
 class Refusal(Protocol):

@@ -10,15 +10,14 @@ from functools import partial
 
 from pydantic import Field
 
-from roommate.domain import Repository
+from roommate.domain import Hand, Repository
 from roommate.errors import ToolError
-from roommate.ports import Hand, Proposals
 from roommate.tools.arguments import Arguments, Text
 from roommate.tools.bounded import Bounded
 from roommate.tools.files import WRITES
 from roommate.tools.outcome import Outcome
 from roommate.tools.sanitized_text import plain
-from roommate.tools.tool import Call, Tool, TurnPorts, tool
+from roommate.tools.tool import Call, Proposals, Tool, TurnPorts, tool
 
 WORKSPACE = "/workspace"
 PREFIX = "roommate/"

@@ -8,11 +8,11 @@ from roommate.domain import DAEMON, Deed, PullRequest, Repository, RoomId
 from roommate.errors import ForgeError, ToolError
 from roommate.features.github import push_rules
 from roommate.features.github.forge import Forge
-from roommate.ports import Audit, RepoLog
+from roommate.features.github.git_server import Audit, RepoLog
 
 
 class RoomProposals:
-    """`ports.Proposals`. `protected` are globs of branches."""
+    """`Proposals`. `protected` are globs of branches."""
 
     def __init__(
         self, room_id: RoomId, forge: Forge, repos: RepoLog, audit: Audit, *, protected: Sequence[str]

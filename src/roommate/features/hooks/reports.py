@@ -9,10 +9,11 @@ from roommate.chat import texts, turn_view
 from roommate.domain import CardKind, Draft, HookEvent, HookKind, Question, RoomId, UserId
 from roommate.features.hooks.card import NAME, SHOWN, WHOLE, hook_card
 from roommate.matrix import render
-from roommate.ports import Progress, Spools
+from roommate.rooms.progress import Progress
 from roommate.rooms.question_limit import QuestionLimit
 from roommate.rooms.questions import Decide, Questions
 from roommate.rooms.running_turn import RunningTurn
+from roommate.sandbox.container import Spools
 from roommate.store import Card, Cards, Heard, Ipc, ipc
 from roommate.store.ipc import MOST_AT_ONCE
 from roommate.text.printable import in_code, one_line

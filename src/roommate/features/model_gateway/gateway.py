@@ -15,10 +15,11 @@ from roommate.domain import RoomId
 from roommate.errors import StateError
 from roommate.features.model_gateway.providers import Provider
 from roommate.features.model_gateway.token_usage import Counter
-from roommate.ports import Tunnel, UsageLog
+from roommate.monitoring.counting_ports import UsageLog
 from roommate.tunnels.http_forward import Upstream, fields
 from roommate.tunnels.http_server import Servers
 from roommate.tunnels.request_body import Body, Refused
+from roommate.tunnels.tunnel import Tunnel
 
 log = logging.getLogger(__name__)
 

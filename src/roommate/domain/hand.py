@@ -1,0 +1,125 @@
+"""The one bridge into a room's container, as those know it who call it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from roommate.domain.sandbox import DirEntry, Exit, FileSlice, Job, ShellLook
+
+Take = Callable[[bytes], Awaitable[None] | None]
+"""Takes a piece of what a program prints. An awaitable that it returns holds the program back."""
+
+
+class Session(Protocol):
+    """A program in a room that is talked to while it runs."""
+
+    async def finish(self, on_output: Take, on_errors: Take = lambda _: None) -> Exit:
+        """What it prints goes to `on_output`, which holds it back as in `Hand.run`, until it ends. Await it at once,
+        and once: leaving it ends the program. Raises HandLost, ToolError where it cannot be started."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """To its input, or into its terminal. Returns when all of it is on its way: one task at a time."""
+        ...
+
+    def end(self) -> None:
+        """Its input ends; a terminal's does not."""
+        ...
+
+    async def resize(self, rows: int, columns: int) -> None: ...
+
+    async def signal(self, number: int) -> None:
+        """To its process group; in a terminal to the one in the foreground, as Ctrl-C sends SIGINT."""
+        ...
+
+
+class Hand(Protocol):
+    """The one bridge into a room's container: every path and process here is inside of it.
+
+    Raises HandLost when the container or the hand dies in mid-call (the next call brings it up again), ToolError for
+    what the caller did wrong (no such file, a folder, not permitted).
+    """
+
+    async def run(
+        self,
+        command: str | Sequence[str],
+        *,
+        cwd: str = "/workspace",
+        env: dict[str, str] | None = None,
+        alone: bool = False,
+        stdin: bytes = b"",
+        timeout: float | None = None,
+        on_output: Take = lambda _: None,
+        on_errors: Take | None = None,
+        spill_after: int | None = None,
+    ) -> Exit:
+        """Run a program, or a text with the shell (bash where the image has it, else sh); stdout and stderr come
+        merged, as printed, to `on_output`, unless somebody takes the errors apart. `env` is added to the room's
+        environment; `alone` it is all there is.
+
+        An awaitable that `on_output` returns holds the process back. At `timeout` seconds, and when the caller is
+        cancelled, the process and all it started are killed. Past `spill_after` bytes the whole output also goes to a
+        file in the workspace, named in the Exit.
+        """
+        ...
+
+    def session(
+        self,
+        command: str | Sequence[str],
+        *,
+        terminal: tuple[int, int] | None = None,
+        cwd: str = "/workspace",
+        env: dict[str, str] | None = None,
+        alone: bool = False,
+        apart: bool = False,
+    ) -> Session:
+        """Start a program, to be talked to, in a `terminal` of so many rows and columns, or without one, and then with
+        its stderr `apart` or not; the rest is as in `run`. In a terminal its environment is one for people: what keeps
+        programs from asking is not there.
+        Raises HandLost, ToolError."""
+        ...
+
+    async def shell(
+        self,
+        command: str | None = None,
+        *,
+        typed: str | None = None,
+        interrupt: bool = False,
+        end: bool = False,
+        timeout: float,
+        on_output: Take = lambda _: None,
+        spill_after: int | None = None,
+    ) -> ShellLook:
+        """Look at the room's one shell until it is at its prompt again, has ended, or `timeout` seconds are over.
+
+        A `command` is for a shell at its prompt: one starts where there is none, in the workspace. What is `typed`, at
+        most 4096 bytes, is for what runs in it, and the look ends then when an answer was printed, and silence
+        follows; `interrupt` is Ctrl-C, `end` ends the shell with all that runs in it. It has a terminal, stays from
+        call to call, and ends with the hand's connection. `on_output` and `spill_after` are as in `run`; what is
+        printed while nobody looks is kept, 256 KiB of it, and then holds back who prints.
+        """
+        ...
+
+    async def read(self, path: str, offset: int = 0, limit: int = 1 << 20) -> FileSlice: ...
+
+    async def write(self, path: str, content: bytes) -> None:
+        """Replace a file whole, at once (a rename), keeping its mode; folders on the way are made."""
+        ...
+
+    async def list(self, path: str, pattern: str | None = None, limit: int = 1000) -> tuple[list[DirEntry], int]:
+        """Entries of a folder, or with a glob `pattern` (``**`` crosses folders) all below that match; and how many
+        there are in all. Sorted by path; ``.git`` and ``node_modules`` are not walked into."""
+        ...
+
+    async def start_job(self, command: str, *, cwd: str = "/workspace") -> Job:
+        """Start a background process. It outlives the call, the turn, the daemon and the hand, not the container."""
+        ...
+
+    async def job(self, job_id: str) -> Job: ...
+
+    async def jobs(self) -> Sequence[Job]: ...
+
+    async def stop_job(self, job_id: str) -> Job:
+        """SIGTERM to the whole process group, SIGKILL two seconds later; returns when it has ended."""
+        ...
