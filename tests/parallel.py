@@ -19,6 +19,8 @@ from xdist.scheduler import LoadScopeScheduling
 
 REAL = frozenset({"homeserver", "image", "agents_image", "learned", "nursery"})
 """Fixtures of tests/conftest.py that take seconds, and so do the tests that ask for them."""
+IN_MEMORY = ("tests/fast/", "tests/contracts/")
+"""Folders of tests that are fast, but for those that say otherwise."""
 SECONDS = Path(__file__).with_name("seconds.json")
 """Unit to seconds, of those that take long, as ``--measure`` wrote it. It gives an order, no more."""
 LONG = 2.0
@@ -110,12 +112,12 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def _is_fast(item: pytest.Item, known: Mapping[str, float]) -> bool:
-    """It asks for nothing that is real and slow, and its unit has not taken long."""
-    unit = unit_of(item.nodeid)
-    if item.get_closest_marker("slow") or known.get(unit, 0.0) > (LONG if "::" in unit else LONG_FILE):
-        return False
+    """It asks for nothing that is real and slow, and its unit has not taken long, or is there to be fast."""
     found: Mapping[str, Sequence[pytest.FixtureDef[object]]] = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]
-    return not any(found[name][-1].baseid == "tests" for name in REAL & found.keys())
+    if item.get_closest_marker("slow") or any(found[name][-1].baseid == "tests" for name in REAL & found.keys()):
+        return False
+    unit = unit_of(item.nodeid)
+    return unit.startswith(IN_MEMORY) or known.get(unit, 0.0) <= (LONG if "::" in unit else LONG_FILE)
 
 
 class Stopwatch:

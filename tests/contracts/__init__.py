@@ -1,1 +1,1 @@
-"""What the homeserver and the sandbox promise, demanded of the real ones and of those that stand for them."""
+"""What homeserver, sandbox and model promise, demanded of the real ones and of those that stand for them."""
