@@ -6,7 +6,7 @@ import json
 
 from roommate.sandbox.inside.command import explain
 from roommate.sandbox.inside.flow_control import Incoming, Outgoing
-from roommate.sandbox.inside.frames import CHUNK, CREDIT, DATA, END, KILL, RESULT, frame
+from roommate.sandbox.inside.frames import CHUNK, CREDIT, DATA, END, KILL, RESULT, WINDOW, frame
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Call:
 
     def __init__(self, calls: Calls, number: int) -> None:
         self.calls, self.number = calls, number
-        self.outgoing, self.incoming = Outgoing(), Incoming(number, calls.stream.write)
+        self.outgoing, self.incoming = Outgoing(), Incoming(number, calls.stream.write, WINDOW // 4)
         self.unwanted = False
         self.lost = False
 

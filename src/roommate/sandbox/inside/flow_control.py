@@ -38,9 +38,9 @@ class Outgoing:
 class Incoming:
     """What the receiver holds and has used; the credit for it is given back in large pieces."""
 
-    def __init__(self, number: int, write: Callable[[bytes], None]) -> None:
-        """`write` sends a frame to the other end."""
-        self._number, self._write = number, write
+    def __init__(self, number: int, write: Callable[[bytes], None], large: int = WINDOW // 2) -> None:
+        """`write` sends a frame to the other end; `large` is what is given back at once."""
+        self._number, self._write, self._large = number, write, large
         self.held = 0
         """What the bytes that lie here cost, and their frames."""
         self._allowed = WINDOW
@@ -57,7 +57,7 @@ class Incoming:
         """So much of what is held: bytes, and when none is left what their frames cost."""
         self.held -= cost
         self._used += cost
-        if self._used >= WINDOW // 2:
+        if self._used >= self._large:
             self._write(credit(self._number, self._used))
             self._allowed += self._used
             self._used = 0
