@@ -9,8 +9,8 @@ import pytest
 
 from roommate.agent.litellm_model import LiteLLMModel
 from roommate.domain import Answer, Event, Prompt, Step, TextDelta, ToolCall, ToolResult, ToolSpec, Usage, UserId
+from roommate.domain.model import Model
 from roommate.errors import ModelError
-from roommate.ports import Model
 from tests.fakes.model import NAME, MemoryModel
 from tests.scripted_model import ScriptedModel
 
