@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from roommate.domain import CardKind, RoomId
@@ -15,6 +16,7 @@ from roommate.features import (
     help,
     oversight,
     pauses,
+    results,
     rooms,
     sandboxes,
     shells,
@@ -39,6 +41,7 @@ FEATURES: tuple[type, ...] = (
     help.About,
     rooms.Rooms,
     turns.Turns,
+    results.Results,
     conversation.Conversation,
     Egress,
     Repositories,
@@ -63,6 +66,7 @@ def bound(
 ) -> Sequence[Bound]:
     """Every operation as this daemon does it, with what its feature uses."""
     from roommate import store
+    from roommate.rooms.file_delivery import largest
 
     settings, database, outbox, progress = kernel.settings, kernel.database, kernel.outbox, kernel.sender
     holds, residents, containers = kernel.holds, kernel.residents, kernel.sandboxes
@@ -81,6 +85,7 @@ def bound(
             settings=settings,
         ),
         turns.Turns(past, residents.room),
+        results.Results(past),
         conversation.Conversation(settings, known, residents.room),
         Egress(gate, store.Egress(database)),
         Repositories(forge, store.Repos(database)),
@@ -102,7 +107,7 @@ def bound(
         approvals.Approvals(cards, residents.room),
         backup_records.Backups(),
         shells.Shells(containers, audit),
-        files.Files(containers, settings),
+        files.Files(containers, settings, partial(largest, kernel.homeserver.upload_limit)),
         speaking.Speaking(settings, kernel.homeserver, outbox, progress, residents.wake),
     )
     by_kind: Mapping[type, object] = {type(feature): feature for feature in made}

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from roommate.chat.turn_view import LIVE_CALLS, LIVE_STEPS, LIVE_TEXT, View, hook_notice, label, plain
+from roommate.chat.step_view import label
+from roommate.chat.turn_view import LIVE_CALLS, LIVE_RUNNING, LIVE_TEXT, View, hook_notice
 from roommate.domain import (
     Event,
     HookEvent,
@@ -24,7 +25,7 @@ from roommate.domain import (
     ToolStarted,
     Usage,
 )
-from roommate.text.printable import block, span
+from roommate.text.printable import block, plain, span
 
 CALL = ToolCall("c1", "run_command", '{"command": "pytest -q"}')
 
@@ -60,7 +61,7 @@ def test_the_end_sums_up_and_does_not_repeat_the_answer() -> None:
     details = view.details(4.25, answered=True)
     assert details is not None
     summary, steps = details
-    assert summary == "1 step · 4.2 s · 1\u2009234 tokens, $0.0100"
+    assert summary == "1 step, **1 failed** · 4.2 s · 1\u2009234 tokens, $0.0100"
     assert "✘ **run_command**" in steps
     assert "I look." in steps
     assert "It fails." not in steps
@@ -174,4 +175,4 @@ def test_what_hooks_tell_in_a_turn_has_an_end() -> None:
     tracemalloc.stop()
     assert kept < 2 << 20
     shown = view.live(0.0)
-    assert "3988 more before" in shown and shown.count("**gemini**") == LIVE_STEPS
+    assert "3990 more before" in shown and shown.count("▶ **gemini**") == LIVE_RUNNING

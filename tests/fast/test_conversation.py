@@ -248,7 +248,8 @@ async def test_a_long_answer_is_a_head_and_a_file(bot: MemoryDaemon, person: Mak
     alice = await person("alice")
     room = await bot.room_with(alice)
     answer = await alice.ask(room, "FILL 200000")
-    assert len(json.dumps(answer.content)) < 65_000
+    assert 4000 < len(answer.body) < 6000, "nobody reads more in chat"
+    assert answer.body.endswith("the whole answer is in the file below.*")
     file = await alice.wait(lambda: next((m for m in bot.said(alice, room) if m.msgtype == "m.file"), None))
     assert file is not None
     assert len(await alice.download(file.content["url"])) >= 200_000

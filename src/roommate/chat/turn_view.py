@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from roommate.chat.step_view import COMMANDS, LABEL, MARKS, Tool
 from roommate.chat.texts import seconds, spent
 from roommate.domain import (
     NO_USAGE,
@@ -24,52 +25,20 @@ from roommate.domain import (
     ToolStep,
     Usage,
 )
-from roommate.text.printable import block, span
+from roommate.text.printable import plain, span
 
 LIVE_TEXT = 8000
 """Characters of streamed text that a live message shows: its end is what is new."""
 
-LIVE_OUTPUT_LINES = 8
-LIVE_OUTPUT_TEXT = 1200
-LIVE_STEPS = 12
-LABEL = 100
-LIVE_WITHIN = 5
-"""Steps within a running tool that a live message shows: its newest."""
-
-_MARKS = {None: "▶", True: "✔", False: "✘"}
+LIVE_STEPS = 4
+"""Steps that are over which a live message shows, its newest: on a phone the running one stays in sight."""
+LIVE_RUNNING = 6
+DETAILS = 5500
+"""Characters of a turn's details: what stands behind a step is left out of the oldest first."""
 MOST_HOOKED = 100
 """Notices and sessions of hooks that a turn remembers: a room may make hundreds a second."""
 LIVE_CALLS = 4
 """Calls of a coding agent that a live message shows: its newest."""
-
-
-@dataclass(slots=True)
-class _Tool:
-    label: str
-    output: str = ""
-    result: ToolResult | None = None
-    steps: dict[str, ToolStep] = field(default_factory=dict)
-    """The newest steps within it, by key."""
-
-    def step(self, step: ToolStep) -> None:
-        self.steps[step.key] = step
-        while len(self.steps) > LIVE_WITHIN:
-            del self.steps[next(iter(self.steps))]
-
-    def within(self) -> list[str]:
-        """Its steps as Markdown: a list, then the newest diff."""
-        steps = self.steps.values()
-        lines = [f"- {_MARKS[step.ok]} **{plain(step.what) or '?'}** {_subject(step.subject)}" for step in steps]
-        diffs = [step.diff for step in steps if step.diff]
-        newest = block("\n".join(diffs[-1].splitlines()[:LIVE_OUTPUT_LINES]), "diff") if diffs else ""
-        return [part for part in ("\n".join(lines), newest) if part]
-
-    def line(self) -> str:
-        if self.result is None:
-            return f"▶ {self.label}"
-        mark = "✔" if self.result.ok else "✘"
-        title = self.result.title.replace("`", "'")
-        return f"{mark} {self.label}" + (f" — {title}" if title else "")
 
 
 @dataclass(slots=True)
@@ -133,12 +102,12 @@ class View:
         self._began = began
         self._usage = usage
         self._text = ""
-        self._done: list[str | _Tool | _Agent | _Notice] = []
+        self._done: list[str | Tool | _Agent | _Notice] = []
         self._hooked: deque[_Notice | _Agent] = deque()
         self._forgotten = 0
         self._agents: dict[tuple[str, str], _Agent] = {}
         self._notes: list[str] = []
-        self._running: dict[str, _Tool] = {}
+        self._running: dict[str, Tool] = {}
 
     def apply(self, event: Event) -> None:
         match event:
@@ -152,19 +121,17 @@ class View:
                 if text.strip():
                     self._done.append(text.strip())
             case ToolStarted(call, title):
-                self._running[call.id] = started = _Tool(label(call.name, title))
+                self._running[call.id] = started = Tool(call.name, title)
                 self._done.append(started)
             case ToolOutput(call_id, text):
                 if tool := self._running.get(call_id):
-                    tool.output = (tool.output + text)[-LIVE_OUTPUT_TEXT:]
+                    tool.printed(text)
             case ToolStep(call_id):
                 if tool := self._running.get(call_id):
                     tool.step(event)
             case ToolFinished(result):
                 if ended := self._running.pop(result.call_id, None):
-                    ended.result = result
-                    ended.output = ""
-                    ended.steps.clear()
+                    ended.finish(result)
             case Spent(usage):
                 self._usage += usage
             case Note(text):
@@ -192,46 +159,82 @@ class View:
         """Nothing to show yet but that something goes on."""
         return not (self._text or self._done or self._notes)
 
+    def stop(self) -> Sequence[ToolResult]:
+        """People end the turn: what it said so far stays, and a result for each call that runs."""
+        self.apply(Said(self._text))
+        stopped = [tool.stop(call_id) for call_id, tool in self._running.items()]
+        self._running.clear()
+        return stopped
+
     def live(self, now: float) -> str:
-        """Markdown of the turn as it stands: the steps, what runs now with its newest output, the text so far."""
-        hidden = max(0, len(self._done) - LIVE_STEPS) + self._forgotten
-        parts = [f"⚙️ *working · {seconds(now - self._began)}*" + (f" *· {hidden} more before*" if hidden > 0 else "")]
-        parts += [f"ℹ️ {note}" for note in self._notes]
-        for item in self._done[-LIVE_STEPS:]:
+        """Markdown of the turn as it stands: the newest steps, what runs with its newest output, the text so far."""
+        running = [item for item in self._done if _runs(item)][-LIVE_RUNNING:]
+        newest = {id(item) for item in [item for item in self._done if not _runs(item)][-LIVE_STEPS:] + running}
+        hidden = len(self._done) - len(newest) + self._forgotten
+        head = f"⚙️ *working · {seconds(now - self._began)}*" + (f" *· {hidden} more before*" if hidden else "")
+        parts = [head, *(f"ℹ️ {note}" for note in self._notes)]
+        for item in self._done:
+            if id(item) not in newest:
+                continue
             if isinstance(item, str):
-                parts.append(_end(item, LIVE_TEXT // 8))
-            elif isinstance(item, _Notice):
-                parts.append(_end(item.text, LIVE_TEXT // 8))
-            elif isinstance(item, _Agent):
-                parts.append(item.line())
-                if item.result is None and item.calls and not any(tool.steps for tool in self._running.values()):
-                    parts.append(item.recent())
-            else:
-                parts.append(item.line())
-                parts += item.within()
-                if item.output:
-                    parts.append(block("\n".join(item.output.splitlines()[-LIVE_OUTPUT_LINES:])))
+                parts += ["", _end(item, LIVE_TEXT // 8), ""]
+                continue
+            parts.append(_end(item.line(), LIVE_TEXT // 8))
+            if isinstance(item, Tool):
+                parts += ["", *item.live(), ""] if item.live() else []
+            elif isinstance(item, _Agent) and not any(tool.steps for tool in self._running.values()):
+                parts += ["", item.recent(), ""] if item.result is None and item.calls else []
         if self._text:
-            parts.append(_end(self._text, LIVE_TEXT))
-        return "\n\n".join(parts)
+            parts += ["", _end(self._text, LIVE_TEXT)]
+        return _lines(parts)
 
     def details(self, now: float, *, answered: bool) -> tuple[str, str] | None:
         """How the turn went: a line that sums up, and the steps as Markdown. None where there is nothing to tell.
 
         `answered`: the last text is the answer, which is shown elsewhere.
         """
-        tools = [item for item in self._done if isinstance(item, _Tool)]
-        if not tools and not self._notes and not self._agents:
+        told = self._done[:-1] if answered and self._done and isinstance(self._done[-1], str) else self._done
+        tools = [item for item in told if isinstance(item, Tool)]
+        if not told and not self._notes:
             return None
-        steps = f"{len(tools)} step{'' if len(tools) == 1 else 's'}"
-        summary = f"{steps} · {seconds(now - self._began)}"
-        if self._usage != NO_USAGE:
-            summary += f" · {spent(self._usage)}"
-        said = self._done[:-1] if answered and self._done and isinstance(self._done[-1], str) else self._done
-        rows = [f"ℹ️ {note}" for note in self._notes]
-        rows += [item if isinstance(item, str) else item.line() for item in said]
-        rows = [row.replace(_MARKS[None], "⏹", 1) if row.startswith(_MARKS[None]) else row for row in rows]
-        return summary, "\n\n".join(rows)
+        failed = sum(tool.failed for tool in tools)
+        steps = f"{len(tools)} step{'' if len(tools) == 1 else 's'}" + (f", **{failed} failed**" if failed else "")
+        took = [
+            *([steps] if tools else []),
+            seconds(now - self._began),
+            *([spent(self._usage)] if self._usage != NO_USAGE else []),
+        ]
+        return " · ".join(took), self._steps(told)
+
+    def _steps(self, told: Sequence[str | Tool | _Agent | _Notice]) -> str:
+        """The newest of them that have room, and behind these, the newest first, what stays of each."""
+        last = next((item for item in reversed(told) if isinstance(item, Tool) and item.name in COMMANDS), None)
+        room = DETAILS - sum(len(note) for note in self._notes)
+        rows: list[tuple[str, str]] = []
+        for item in reversed(told):
+            row = _end(item, LIVE_TEXT // 8) if isinstance(item, str) else item.line()
+            if (room := room - len(row) - 4) < 0:
+                break
+            rows.append((row.replace(MARKS[None], "⏹", 1) if row.startswith(MARKS[None]) else row, ""))
+        for at, item in enumerate(reversed(told[len(told) - len(rows) :])):
+            kept = item.kept(last=item is last) if isinstance(item, Tool) else ""
+            if kept and len(kept) <= room:
+                room -= len(kept)
+                rows[at] = rows[at][0], kept
+        hidden = len(told) - len(rows)
+        parts = [*(f"ℹ️ {note}" for note in self._notes), *([f"… {hidden} more before"] if hidden else [])]
+        for (row, kept), item in zip(reversed(rows), told[hidden:], strict=True):
+            parts += ["", row, ""] if isinstance(item, str) else [row, "", kept, ""] if kept else [row]
+        return _lines(parts)
+
+
+def _runs(item: str | Tool | _Agent | _Notice) -> bool:
+    return isinstance(item, Tool | _Agent) and item.result is None
+
+
+def _lines(parts: Sequence[str]) -> str:
+    """As Markdown: an empty part is a blank line, of which two are one."""
+    return "\n".join(part for part, before in zip(parts, ["", *parts], strict=False) if part or before).strip()
 
 
 def hook_call(event: HookEvent) -> str:
@@ -249,11 +252,6 @@ def hook_notice(event: HookEvent) -> str:
         return f"{_mark(event)} {who}{_told(event) or ' is done'}"
     title = f" {plain(event.summary)}:" if event.summary and event.text else ""
     return f"🔔 {who}:{title} {plain(_first_line(event.text) or event.summary) or 'wants your attention'}"
-
-
-def plain(text: str) -> str:
-    """Text of a stranger on one line of Markdown: what would mean something there means nothing."""
-    return re.sub(r"([\\`*\[\]<>~|&]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", " ".join(text.split()))
 
 
 def _mark(event: HookEvent) -> str:
@@ -275,17 +273,6 @@ def _told(event: HookEvent, *, short: bool = False) -> str:
 def _first_line(text: str) -> str:
     line = next((line.strip() for line in text.splitlines() if line.strip()), "")
     return line if len(line) <= 3 * LABEL else line[: 3 * LABEL] + "…"
-
-
-def label(name: str, title: str) -> str:
-    """A call in one short line: the tool and what it is about."""
-    name = name.replace("`", "'")[:40]
-    return f"**{name}** {_subject(title)}".rstrip()
-
-
-def _subject(text: str) -> str:
-    text = " ".join(text.split())
-    return span(text if len(text) <= LABEL else text[: LABEL - 1] + "…") if text else ""
 
 
 def _end(text: str, most: int) -> str:

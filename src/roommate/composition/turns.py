@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from roommate.agent.litellm_model import LiteLLMModel
 from roommate.composition.from_settings import choice_of
@@ -65,13 +65,13 @@ def agents_of(kernel: Kernel, room_id: RoomId, conversation: int = 0, turn: int 
 def turn_needs(kernel: Kernel, forge: Forge, redeploys: Redeploys, models: Models) -> TurnNeeds:
     locks: dict[RoomId, defaultdict[str, asyncio.Lock]] = defaultdict(lambda: defaultdict(asyncio.Lock))
 
-    def tools(turn: Turn) -> Tools:
+    def tools(turn: Turn, up: Callable[[], Awaitable[None]]) -> Tools:
         settings = kernel.settings()
         ports = TurnPorts(
             command_timeout=settings.command_timeout_seconds,
             longest_timeout=settings.coding_timeout_seconds,
             agents=agents_of(kernel, turn.room_id, turn.conversation_id, turn.id),
-            share=TurnShare(turn, kernel.outbox, kernel.sender, kernel.homeserver.upload_limit),
+            share=TurnShare(turn, kernel.outbox, kernel.sender, kernel.homeserver.upload_limit, up),
             redeploy=redeploys.asked_in(turn.room_id, turn.asked_by),
             proposals=proposals(kernel, forge, turn.room_id),
             sees=lambda: models(turn.model).sees,

@@ -43,7 +43,8 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What a call gave. ``text`` is for the model; ``title`` is one short line for people (``exit 0 · 1.2 s``).
+    """What a call gave. ``text`` is for the model; ``title`` is one short line for people (``exit 0 · 1.2 s``), who see
+    the ``diff`` of what it changed in a file, too.
 
     ``picture`` is shown to the model as long as the turn runs; it is not stored, and the text does without.
     """
@@ -53,6 +54,7 @@ class ToolResult:
     ok: bool = True
     title: str = ""
     picture: Picture | None = None
+    diff: str = ""
 
 
 Step = Prompt | Answer | ToolResult

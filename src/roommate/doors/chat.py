@@ -37,7 +37,8 @@ class ChatDoor:
     def settling(self, deal: Work[Settled]) -> Work[bool]:
         def answered(c: Transaction) -> tuple[Sequence[Draft], Sequence[Deed]]:
             settled = deal(c)
-            return [self._say(settled.operation.reads(settled.result), self._thread)], settled.deeds
+            text = settled.operation.reads(settled.result)
+            return [self._say(text, self._thread)] if text else [], settled.deeds
 
         return closing(self._waiting.seq, answered)
 

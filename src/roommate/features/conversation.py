@@ -11,7 +11,6 @@ from pydantic import Field
 
 from roommate.agent import model_names
 from roommate.chat import texts
-from roommate.chat.turn_view import plain
 from roommate.domain import CardKind, EventId, Question, RoomId, UserId
 from roommate.errors import Misused
 from roommate.operations import Ask, Call, Change, OfRoom, Who, changing, form, operation
@@ -22,7 +21,7 @@ from roommate.settings.config import Settings
 from roommate.store import Card, Rooms, Turn, Work
 from roommate.store.rooms import setting_model, setting_prompt
 from roommate.store.turns import clearing, clearing_all
-from roommate.text.printable import block, span
+from roommate.text.printable import block, plain, span
 
 CARD_SECONDS = 3600
 DEFAULT, NONE = "default", "none"

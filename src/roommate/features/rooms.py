@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from roommate.chat import texts
-from roommate.chat.turn_view import plain
 from roommate.domain import AgentUsage, EventId, RoomId, Usage, UserId
 from roommate.operations import Call, OfRoom, Params, Table, Who, operation
 from roommate.rooms.membership import Doors
@@ -18,6 +17,7 @@ from roommate.settings.config import Settings
 from roommate.store import AgentUsages, Inbox, RoomRow, Turn, Turns
 from roommate.store import Rooms as RoomStore
 from roommate.text import amounts
+from roommate.text.printable import plain
 
 
 @dataclass(frozen=True, slots=True)

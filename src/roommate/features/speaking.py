@@ -13,7 +13,6 @@ from typing import Annotated, Protocol
 
 from pydantic import Field
 
-from roommate.chat.turn_view import plain
 from roommate.domain import SAID, Draft, EventId, Happening, Incoming, JsonObject, Message, Reaction, RoomId, UserId
 from roommate.errors import ControlError
 from roommate.matrix import render
@@ -22,6 +21,7 @@ from roommate.rooms.progress import Progress
 from roommate.settings.config import Settings
 from roommate.store import Outbox, card_reactions
 from roommate.store.inbox import putting
+from roommate.text.printable import plain
 
 LONG_POLL_MS = 20_000
 BACK = 100

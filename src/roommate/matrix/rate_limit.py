@@ -8,6 +8,8 @@ BURST = 10.0
 """Events that may go at once after a rest. Synapse's default; a wrong guess costs one refusal."""
 RESERVE = 4.0
 """What progress leaves for answers: the beginning and the end of two turns."""
+BEAT_RESERVE = 6.0
+"""What a look that shows only that a turn goes on leaves, for others' progress, too."""
 SHOW_EVERY = 0.35
 """Seconds between two looks of one live message where no limit holds them up."""
 PROBE_AFTER = 60.0
@@ -66,6 +68,10 @@ class Bucket:
         full = min(1.0, max(0.0, (level - RESERVE) / (BURST - RESERVE)))
         every = SHOW_EVERY + max(0.0, self.pace - SHOW_EVERY) * (1 - full)
         return max(self.wait_for_sign(now), shown_at + every - now)
+
+    def wait_for_beat(self, now: float) -> float:
+        """Seconds until a live message may be shown that has nothing new: what has goes first."""
+        return max(self._closed(now), (BEAT_RESERVE + 1 - self._level(now)) * self.pace)
 
     def spend(self, now: float) -> None:
         """An event is being sent."""

@@ -21,7 +21,7 @@ LIMIT = 40_000
 RELATIONS = 800
 """What of the limit is left for mentions, thread and reply."""
 DETAILS = 6_000
-"""Characters of details that are shown; where their HTML takes more than twice as many bytes, only the summary is."""
+"""Characters of details that are shown; fewer where their HTML would take more than twice as many bytes."""
 SUMMARY = 300
 SMALL = 1_000
 """Characters that are drawn at once. Of Markdown that means harm a thousand take 20 ms, forty thousand a second."""
@@ -61,10 +61,8 @@ def content(
     rich, body = _html(text), text
     is_plain = not _MARKUP.search(rich) and not re.search(r"[\\&]", text)
     if details is not None:
-        summary, inner = clean(details[0])[:SUMMARY], _html(clean(details[1])[:DETAILS])
-        if len(json.dumps(inner, ensure_ascii=False).encode()) > 2 * DETAILS:
-            inner = ""
-        rich += f"<details><summary>{html.escape(summary)}</summary>{inner}</details>"
+        summary = clean(details[0])[:SUMMARY]
+        rich += f"<details><summary>{_inline(summary)}</summary>{_inner(clean(details[1]))}</details>"
         body, is_plain = f"{body}\n\n{summary}".lstrip("\n"), False
     message: JsonObject = {"msgtype": "m.notice" if notice else "m.text", "body": body}
     if not is_plain:
@@ -75,6 +73,19 @@ def content(
     return message
 
 
+def _inline(line: str) -> str:
+    return _html(line).removeprefix("<p>").removesuffix("</p>")
+
+
+def _inner(text: str) -> str:
+    """As much of the details as there is room for."""
+    inner = _html(_cut(text, DETAILS) if len(text) > DETAILS else text)
+    while len(json.dumps(inner, ensure_ascii=False).encode()) > 2 * DETAILS:
+        text = text[: min(len(text), DETAILS) // 2]
+        inner = _html(_cut(text, len(text)))
+    return inner
+
+
 async def drawn(
     markdown: str,
     *,
@@ -83,12 +94,14 @@ async def drawn(
     thread: EventId | None = None,
     reply_to: EventId | None = None,
     details: tuple[str, str] | None = None,
+    most: int | None = None,
+    rest: str = "…",
 ) -> tuple[JsonObject, bytes | None]:
     """The `content` of what `fit` leaves of a text of any length and origin, and the whole where that is not all of it.
     All but small texts are drawn in a thread: nobody else has to wait for it."""
 
     def draw() -> tuple[JsonObject, bytes | None]:
-        head, whole = fit(markdown, detailed=details is not None)
+        head, whole = fit(markdown, detailed=details is not None, most=most, rest=rest)
         return (
             content(head, notice=notice, mentions=mentions, thread=thread, reply_to=reply_to, details=details),
             whole,
@@ -120,8 +133,11 @@ def attachment(file: Attachment, *, thread: EventId | None = None) -> JsonObject
     return message
 
 
-def fit(markdown: str, limit: int = LIMIT, *, detailed: bool = False) -> tuple[str, bytes | None]:
-    """What of a text one message can hold, and the whole as UTF-8 where that is not all of it.
+def fit(
+    markdown: str, limit: int = LIMIT, *, detailed: bool = False, most: int | None = None, rest: str = "…"
+) -> tuple[str, bytes | None]:
+    """What of a text one message can hold, and the whole as UTF-8 where that is not all of it: `rest` then stands for
+    what is missing. Of more than `most` characters, a sixth less are kept.
 
     With it, `content` gives at most `limit` bytes of JSON, `details` aside: it is to be `detailed` where there
     are some, since beside them plain text needs HTML as well. A cut is made between paragraphs or lines where there are
@@ -129,10 +145,10 @@ def fit(markdown: str, limit: int = LIMIT, *, detailed: bool = False) -> tuple[s
     """
     text = clean(markdown)
     room = limit - RELATIONS
-    if len(text) <= room and _size(text, detailed=detailed) <= room:
+    if len(text) <= min(room, most or room) and _size(text, detailed=detailed) <= room:
         return text, None
-    length = room // 2
-    while (size := _size(head := _cut(text, length), detailed=detailed)) > room:
+    length = min(room // 2, (most or room) * 5 // 6)
+    while (size := _size(head := _cut(text, length, rest), detailed=detailed)) > room:
         length = int(length * min(0.8, 0.95 * room / size))
     return head, text.encode()
 
@@ -150,8 +166,8 @@ def _size(text: str, *, detailed: bool) -> int:
     return len(json.dumps(made, ensure_ascii=False).encode())
 
 
-def _cut(text: str, length: int) -> str:
-    """The first `length` characters or somewhat less, ended where a reader would."""
+def _cut(text: str, length: int, rest: str = "…") -> str:
+    """The first `length` characters or somewhat less, ended where a reader would, and then `rest`."""
     head = text[:length]
     for between in ("\n\n", "\n", " "):
         end = head.rfind(between)
@@ -166,7 +182,7 @@ def _cut(text: str, length: int) -> str:
                 fence = run if run[0] == "~" or "`" not in info else ""
             elif run.startswith(fence) and not info.strip():
                 fence = ""
-    return f"{head}\n{fence}\n\n…" if fence else f"{head}\n\n…"
+    return f"{head}\n{fence}\n\n{rest}" if fence else f"{head}\n\n{rest}"
 
 
 def _relation(thread: EventId | None, reply_to: EventId | None) -> JsonObject:

@@ -70,6 +70,8 @@ class _Live:
     room_id: RoomId
     look: Callable[[], Awaitable[JsonObject]] | None = None
     shown_at: float = 0.0
+    beat: bool = False
+    """It shows nothing new but the time."""
 
 
 @dataclass(slots=True)
@@ -143,10 +145,13 @@ class Sender:
         self._unread = True
         self._news.set()
 
-    def progress(self, room_id: RoomId, row: int, look: Callable[[], Awaitable[JsonObject]]) -> None:
+    def progress(
+        self, room_id: RoomId, row: int, look: Callable[[], Awaitable[JsonObject]], *, beat: bool = False
+    ) -> None:
         live = self._live.setdefault(row, _Live(room_id))
-        if live.look is None:
+        if live.look is None or (live.beat and not beat):
             self._news.set()
+            live.beat = beat
         live.look = look
 
     def forget(self, row: int) -> None:
@@ -232,12 +237,13 @@ class Sender:
             elif wait := self._bucket.wait(now):
                 return min([wait, *pauses])
             self._launch(tasks, room_id, now, partial(self._send, row))
-        for live_row, live in sorted(self._live.items(), key=lambda item: item[1].shown_at):
+        for live_row, live in sorted(self._live.items(), key=lambda item: (item[1].beat, item[1].shown_at)):
             if live.look is None or live.room_id in self._queues or not self._is_free(live.room_id, now):
                 continue
             if len(self._busy) >= IN_FLIGHT:
                 return None
-            if wait := self._bucket.wait_to_show(now, live.shown_at):
+            wait = self._bucket.wait_for_beat(now) if live.beat else self._bucket.wait_to_show(now, live.shown_at)
+            if wait:
                 pauses.append(wait)
                 continue
             self._launch(tasks, live.room_id, now, partial(self._show, live_row, live))

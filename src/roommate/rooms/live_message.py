@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import time
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import Any
 
 from roommate.agent.turn import Outcome
 from roommate.chat.turn_view import View
-from roommate.domain import TURN, Attachment, Draft, Event, EventId, JsonObject, Rank, Stop
+from roommate.domain import TURN, Attachment, Draft, Event, EventId, JsonObject, Rank, Stop, ToolResult
 from roommate.errors import StateError
 from roommate.matrix import render
 from roommate.rooms.progress import Progress
@@ -19,8 +20,14 @@ from roommate.store import Turn, Turns
 
 log = logging.getLogger(__name__)
 
+MOST_ANSWER = 6000
+"""Characters of an answer that chat shows whole: nobody reads more of it there, least of all on a phone."""
+IN_THE_FILE = "*… the whole answer is in the file below.*"
 UNDRAWN = "⚠️ My answer could not be shown: it is in the file below."
 
+BEATS = (5.0, 10.0)
+BEAT = 30.0
+"""Seconds between two looks that show no more than that a turn goes on: the first two are sooner."""
 HOLD = 0.06
 """Seconds before a turn shows a message: an answer that comes sooner is one event instead of three."""
 
@@ -38,6 +45,8 @@ class LiveMessage:
         self._putting_up = asyncio.Lock()
         self._over = asyncio.Event()
         self._unseen = False
+        self._drawn_at = 0.0
+        self._up = asyncio.Event()
 
     @property
     def row(self) -> int | None:
@@ -49,6 +58,21 @@ class LiveMessage:
         self._unseen = True
         if self._row is not None:
             self._progress.progress(self._turn.room_id, self._row, self._look)
+
+    async def up(self) -> None:
+        """Returns when it was put up, or could not be: what is sent from now on stands below it."""
+        await self._up.wait()
+
+    def stop(self) -> Sequence[ToolResult]:
+        """People end the turn: see `View.stop`."""
+        return self._view.stop()
+
+    async def beat(self) -> None:
+        """Show, now and then, that a turn goes on that has nothing new to show."""
+        for wait in itertools.chain(BEATS, itertools.repeat(BEAT)):
+            await asyncio.sleep(wait)
+            if self._row is not None and time.monotonic() - self._drawn_at > BEATS[0] / 2:
+                self._progress.progress(self._turn.room_id, self._row, self._look, beat=True)
 
     async def appear(self) -> None:
         """Put the message up, after HOLD, unless `close` comes sooner.
@@ -69,7 +93,10 @@ class LiveMessage:
                 except StateError as error:  # a full disk: there is an answer in the end, when it has room
                     log.error("%s", error)
                     return
+                finally:
+                    self._up.set()
                 self._progress.wake()
+            self._up.set()
         if self._unseen:
             self._progress.progress(self._turn.room_id, self._row, self._look)
 
@@ -81,7 +108,9 @@ class LiveMessage:
         text = outcome.last.text or "Done."
         try:
             details = self._view.details(time.time(), answered=outcome.stop is Stop.DONE)
-            content, whole = await self._drawn(text, mentions=[self._turn.asked_by], details=details)
+            content, whole = await self._drawn(
+                text, mentions=[self._turn.asked_by], details=details, most=MOST_ANSWER, rest=IN_THE_FILE
+            )
         except Exception:  # it would end the daemon, and each further one that takes the turn up again
             log.exception("the answer of turn %d could not be drawn", self._turn.id)
             content, whole = {"msgtype": "m.text", "body": UNDRAWN, "m.mentions": {}}, text.encode(errors="replace")
@@ -94,6 +123,7 @@ class LiveMessage:
         return drafts
 
     async def _look(self) -> JsonObject:
+        self._drawn_at = time.monotonic()
         try:
             content, _ = await self._drawn(self._view.live(time.time()), notice=True)
         except Exception:  # as in `close`

@@ -11,8 +11,11 @@ from roommate.domain import JsonObject, RoomId
 class Progress(Protocol):
     """Where a live message's newest look goes; only the newest counts and none is stored."""
 
-    def progress(self, room_id: RoomId, row: int, look: Callable[[], Awaitable[JsonObject]]) -> None:
-        """The live message (outbox row `row`) has something new to show. `look` gives its whole new content and is
+    def progress(
+        self, room_id: RoomId, row: int, look: Callable[[], Awaitable[JsonObject]], *, beat: bool = False
+    ) -> None:
+        """The live message (outbox row `row`) has something new to show; with `beat`, only that the turn goes on: that
+        is the first to give way where the homeserver holds us back. `look` gives its whole new content and is
         called only when an edit is about to be sent, so that a hundred pieces of text cost one rendering."""
         ...
 

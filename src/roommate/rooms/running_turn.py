@@ -13,7 +13,7 @@ from roommate.agent.prompt import Surroundings
 from roommate.agent.turn import Outcome, run_turn
 from roommate.agent.window import MOST_CHARACTERS
 from roommate.chat import texts
-from roommate.domain import Answer, Event, Model, Note, RoomId, Step, Stop, Tools, Usage, UserId
+from roommate.domain import Answer, Event, Model, Note, RoomId, Step, Stop, ToolResult, Tools, Usage, UserId
 from roommate.errors import ModelError, StateError
 from roommate.monitoring.counts import Counts
 from roommate.rooms.live_message import LiveMessage
@@ -38,7 +38,8 @@ class TurnNeeds:
     progress: Progress
     counts: Counts
     model: Callable[[str], Model]
-    tools: Callable[[Turn], Tools]
+    tools: Callable[[Turn, Callable[[], Awaitable[None]]], Tools]
+    """Of a turn, given what waits until its message is up."""
     surroundings: Callable[[RoomId], Awaitable[Surroundings]]
     settings: Callable[[], Settings]
 
@@ -117,11 +118,14 @@ class RunningTurn:
         needs, turn = self._needs, self.turn
         async with asyncio.TaskGroup() as signs:
             signs.create_task(self._live.appear())
-            typing = signs.create_task(self._show_typing())
+            moving = [signs.create_task(self._show_typing()), signs.create_task(self._live.beat())]
             await asyncio.wait([work])
-            typing.cancel()
+            for sign in moving:
+                sign.cancel()
             self._was_stopped = work.cancelled()
+            stopped: Sequence[ToolResult] = ()
             if self._was_stopped:
+                stopped = self._live.stop()
                 outcome = Outcome(Stop.STOPPED, Answer(texts.stopped(self._stopped_by or "nobody")))
             else:
                 outcome = work.result()
@@ -130,7 +134,7 @@ class RunningTurn:
         said = () if self.silent else drafts
         needs.counts.turn(outcome.stop, time.time() - turn.started)
         along = self._along if self._was_stopped else None
-        await _stored(lambda: needs.turns.end(turn, outcome.stop, outcome.last, outcome.usage, said, along))
+        await _stored(lambda: needs.turns.end(turn, outcome.stop, outcome.last, outcome.usage, said, along, stopped))
         self._over()
         self._ended.set()
         needs.progress.wake()
@@ -146,7 +150,7 @@ class RunningTurn:
                 await needs.turns.conversation(turn, MOST_CHARACTERS * model.context_tokens),
                 room=turn.room_id,
                 model=model,
-                tools=needs.tools(turn),
+                tools=needs.tools(turn, self._live.up),
                 journal=_Journal(needs.turns, turn),
                 emit=self._live.emit,
                 rounds=needs.settings().max_agent_turns,

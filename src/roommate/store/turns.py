@@ -7,7 +7,21 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from roommate.domain import NO_USAGE, Answer, Deed, Draft, EventId, Prompt, RoomId, Step, Stop, Unknown, Usage, UserId
+from roommate.domain import (
+    NO_USAGE,
+    Answer,
+    Deed,
+    Draft,
+    EventId,
+    Prompt,
+    RoomId,
+    Step,
+    Stop,
+    ToolResult,
+    Unknown,
+    Usage,
+    UserId,
+)
 from roommate.store import audit, outbox
 from roommate.store.codec import PROMPT, decode, encode, tag
 from roommate.store.database import Database, Work
@@ -173,11 +187,14 @@ class Turns:
         usage: Usage,
         drafts: Sequence[Draft],
         along: Work[object] | None = None,
+        stopped: Sequence[ToolResult] = (),
     ) -> None:
-        """The turn's last step, how it ended and what people read of it, and what is to be done `along` with that: one
-        transaction."""
+        """The results of calls that were `stopped`, the turn's last step, how it ended and what people read of it, and
+        what is to be done `along` with that: one transaction."""
 
         def work(c: sqlite3.Connection) -> None:
+            for result in stopped:
+                _add(c, turn.id, result)
             _add(c, turn.id, last)
             _spend(c, turn, usage)
             c.execute("UPDATE turns SET stop=?, ended=? WHERE id=?", (stop, time.time(), turn.id))

@@ -35,6 +35,11 @@ def in_code(text: str, most: int) -> str:
     return span(line) if line else ""
 
 
+def plain(text: str) -> str:
+    """Text of a stranger on one line of Markdown: what would mean something there means nothing."""
+    return re.sub(r"([\\`*\[\]<>~|&]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", " ".join(text.split()))
+
+
 def span(text: str) -> str:
     """Text of one line as a Markdown code span, whatever backticks it holds."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 from pydantic import Field
 
-from roommate.domain import DirEntry
+from roommate.domain import DirEntry, FileSlice, Hand
 from roommate.errors import ToolError
 from roommate.text.amounts import size
+from roommate.text.diffs import Difference, difference
 from roommate.tools.arguments import Arguments, Text
 from roommate.tools.edit import replace_once
 from roommate.tools.glob_patterns import rooted
@@ -24,6 +26,7 @@ LINES = 2000
 """Lines that read_file gives where the model does not say."""
 LONGEST_LINE = 2000
 ENTRIES = 500
+NOTHING_SHOWN = Difference("", 0, 0)
 
 
 class ReadFile(Arguments):
@@ -113,9 +116,28 @@ def _cut(line: bytes) -> bytes:
 
 async def write(asked: WriteFile, call: Call) -> Outcome:
     content = asked.content.encode("utf-8", "replace")
+    before = await _before(asked.path, call.hand)
     await call.hand.write(asked.path, content)
+    change = await _change(before.content, content) if before.size <= LARGEST_EDIT else NOTHING_SHOWN
     what = f"{counted(len(asked.content.splitlines()), 'line')}, {size(len(content))}"
-    return Outcome(f"wrote {asked.path}: {what}", what)
+    if before.size and change.lines:
+        what += f" · −{change.removed} +{change.added}"
+    return Outcome(f"wrote {asked.path}: {what}", what, diff=change.lines)
+
+
+async def _before(path: str, hand: Hand) -> FileSlice:
+    """What is about to be replaced; nothing of a new file."""
+    try:
+        return await hand.read(path, limit=LARGEST_EDIT)
+    except ToolError:
+        return FileSlice(b"", 0)
+
+
+async def _change(before: bytes, after: bytes) -> Difference:
+    """For people to see, made beside the event loop: it may take a while."""
+    if is_binary(before[:8192]) or is_binary(after[:8192]):
+        return NOTHING_SHOWN
+    return await asyncio.to_thread(lambda: difference(plain(before), plain(after)))
 
 
 async def edit(asked: EditFile, call: Call) -> Outcome:
@@ -124,8 +146,9 @@ async def edit(asked: EditFile, call: Call) -> Outcome:
         raise ToolError(f"{asked.path} has {size(got.size)}, too much for edit_file: use a command such as sed")
     content, line = replace_once(got.content, asked.old, asked.new, asked.path)
     await call.hand.write(asked.path, content)
-    change = f"line {line}: −{len(asked.old.splitlines())} +{len(asked.new.splitlines())}"
-    return Outcome(f"edited {asked.path}, {change}", change)
+    change = await _change(got.content, content)
+    what = f"line {line}: −{change.removed} +{change.added}"
+    return Outcome(f"edited {asked.path}, {what}", what, diff=change.lines)
 
 
 async def list_files(asked: ListFiles, call: Call) -> Outcome:

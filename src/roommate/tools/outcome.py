@@ -9,12 +9,13 @@ from roommate.domain import Picture
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`text` is for the model, `title` one short line for people."""
+    """`text` is for the model, `title` one short line for people, who see the `diff` of a file, too."""
 
     text: str
     title: str
     ok: bool = True
     picture: Picture | None = None
+    diff: str = ""
 
 
 def counted(number: int, what: str) -> str:

@@ -82,7 +82,7 @@ class RoomTools:
         except Exception as error:  # a turn must survive whatever a tool does
             log.exception("tool %s failed", call.name)
             outcome = _failed(f"an error within Roommate ({type(error).__name__}); it is in the log of the daemon")
-        return ToolResult(call.id, outcome.text, outcome.ok, outcome.title, outcome.picture)
+        return ToolResult(call.id, outcome.text, outcome.ok, outcome.title, outcome.picture, outcome.diff)
 
     async def _do(self, one: Tool[Any], asked: Any, call: Call) -> Outcome:
         if not one.turns:

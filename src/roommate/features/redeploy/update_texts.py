@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from roommate.chat.texts import NO, YES, seconds
-from roommate.chat.turn_view import plain
 from roommate.domain import Update, UpdateStep
+from roommate.text.printable import plain
 
 LONGEST_WHY = 300
 
