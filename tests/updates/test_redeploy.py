@@ -215,7 +215,7 @@ async def test_an_update_is_cancelled_before_it_switches(
 
 BROKEN = {
     "build": ("does not pin its packages", {}, "making the release"),
-    "check": ("cannot be loaded", {"domain": "raise RuntimeError('broken on purpose')"}, "broken on purpose"),
+    "check": ("cannot be loaded", {"domain__ids": "raise RuntimeError('broken on purpose')"}, "broken on purpose"),
     "trial": (
         "cannot start",
         {"daemon_process": "def main(settings: object) -> int:\n    raise RuntimeError"},
