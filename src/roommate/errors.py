@@ -32,12 +32,16 @@
 Every message is one line for a person, says what happened and, where there is a way, what to do about it.
 """
 
-from typing import TypeVar
+from __future__ import annotations
+
+TYPE_CHECKING = False  # typing's own would load typing, and `roommate status` is to be there at once
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    E = TypeVar("E", bound=BaseException)
 
 LONGEST_RETRY = 300.0
 """Seconds. Who is told to come back in a year asks again before: one odd answer must not make us deaf for good."""
-
-E = TypeVar("E", bound=BaseException)
 
 
 class RoommateError(Exception):

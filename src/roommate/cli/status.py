@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from roommate import control
 from roommate.control.client import ANSWER_SECONDS, Client
@@ -16,6 +14,10 @@ from roommate.errors import ControlError, NotRunning
 from roommate.host import daemon_location
 from roommate.text.amounts import age, size
 from roommate.text.printable import printable
+
+TYPE_CHECKING = False  # see roommate/errors.py
+if TYPE_CHECKING:
+    from typing import Any
 
 WATCH_SECONDS = 1.0
 
@@ -86,6 +88,8 @@ def stream() -> None:
 
 def watch() -> None:
     """The same, drawn anew every second, until Ctrl-C; also over a restart."""
+    import signal
+
     from rich.console import Console
     from rich.live import Live
     from rich.table import Table

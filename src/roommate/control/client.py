@@ -7,10 +7,13 @@ import socket
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
 
 from roommate.control.frames import Frames, framed
 from roommate.errors import ControlError, NotRunning
+
+TYPE_CHECKING = False  # see roommate/errors.py
+if TYPE_CHECKING:
+    from typing import Any, Self
 
 ANSWER_SECONDS = 150.0
 """Longer than any method but streams may take."""

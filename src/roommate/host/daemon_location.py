@@ -44,10 +44,13 @@ def _said(name: str, env_file: Path) -> str:
         if key.lower() == name:
             return value
     try:
-        file = env_file.open(encoding="utf-8", errors="replace")
+        text = env_file.read_text(encoding="utf-8", errors="replace")
     except OSError:  # none, or another user's: the daemon's own start says what is wrong with it
         return ""
+    if not any(name in line.lower() and not line.lstrip().startswith("#") for line in text.splitlines()):
+        return ""  # as in most of them: reading it properly takes as long as a Python's start
+    from io import StringIO
+
     from dotenv import dotenv_values
 
-    with file:
-        return next((value or "" for key, value in dotenv_values(stream=file).items() if key.lower() == name), "")
+    return next((value or "" for key, value in dotenv_values(stream=StringIO(text)).items() if key.lower() == name), "")

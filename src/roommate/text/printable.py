@@ -6,12 +6,13 @@ from __future__ import annotations
 import re
 
 # All that can move a cursor or start an escape sequence, and what reorders text for the eye.
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+# A text, which `re` compiles once when it is needed: who asks how the daemon is hardly ever needs it.
+_UNPRINTABLE = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 
 
 def printable(text: object) -> str:
     """Without what a terminal would obey; lines and tabs stay."""
-    return _UNPRINTABLE.sub("", str(text))
+    return re.sub(_UNPRINTABLE, "", str(text))
 
 
 HIDDEN = "\ufffd"
