@@ -236,3 +236,6 @@ def test_in_the_texts() -> None:
     assert "Lights the lamp of a room." in shown
     assert "Such as red." in shown
     assert "--json" in shown
+    typed = {"_ROOMMATE_COMPLETE": "complete_bash", "COMP_WORDS": "roommate lamps l", "COMP_CWORD": "2"}
+    completed = CliRunner().invoke(app, [], prog_name="roommate", env=typed).output
+    assert completed.split() == ["light", "ls"]
