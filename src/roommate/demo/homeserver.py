@@ -17,7 +17,7 @@ from roommate.host import file_modes
 from roommate.matrix_login import call
 from roommate.user_client import registration
 
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 
 
 class Synapse:

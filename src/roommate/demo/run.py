@@ -26,7 +26,7 @@ from roommate.sandbox.workspace import Workspace
 from roommate.settings.config import Settings
 from roommate.user_client import Client
 
-READY_SECONDS = 60.0
+READY_SECONDS = 180.0
 WATCH_SECONDS = 0.5
 
 Say = Callable[[str], None]
