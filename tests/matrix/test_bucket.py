@@ -128,3 +128,13 @@ def test_nothing_waits_for_ever_and_few_are_refused(
         slowest = max(pace, remembered, 0.1) + 0.2
         assert now - began <= events * slowest + LONGEST
         assert refusals <= events + 2
+
+
+def test_what_shows_only_that_a_turn_goes_on_gives_way_first() -> None:
+    bucket = Bucket(pace=5.0, now=0.0)
+    assert bucket.wait_for_beat(0.0) == 0
+    for _ in range(4):
+        bucket.spend(0.0)
+        bucket.accepted(0.0)
+    assert bucket.wait_for_sign(0.0) <= 0 < bucket.wait_for_beat(0.0)
+    assert Bucket(pace=0.0, now=0.0).wait_for_beat(0.0) == 0

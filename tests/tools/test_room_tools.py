@@ -241,11 +241,17 @@ async def test_a_program_in_the_shell_is_talked_to(room: Room) -> None:
 async def test_write_read_edit(room: Room) -> None:
     wrote = await room.call("write_file", path="src/new/a.py", content="one\ntwo\nthree\n")
     assert (wrote.ok, wrote.title) == (True, "3 lines, 14 B")
+    assert wrote.diff == "+one\n+two\n+three"
     assert (await room.call("read_file", path="src/new/a.py")).text == "one\ntwo\nthree"
     edited = await room.call("edit_file", path="/workspace/src/new/a.py", old="two\n", new="2\nzwei\n")
     assert edited.ok
     assert edited.title == "line 2: −1 +2"
-    assert (room.files / "src/new/a.py").read_text() == "one\n2\nzwei\nthree\n"
+    assert edited.diff == " one\n-two\n+2\n+zwei\n three"
+    again = await room.call("write_file", path="src/new/b.bin", content="a\0" * 50)
+    assert again.diff == "", "of what is no text"
+    over = await room.call("write_file", path="src/new/a.py", content="one\n2\nzwei\nvier\n")
+    assert (over.title, over.diff) == ("4 lines, 16 B · −1 +1", " zwei\n-three\n+vier")
+    assert (room.files / "src/new/a.py").read_text() == "one\n2\nzwei\nvier\n"
     wrong = await room.call("edit_file", path="src/new/a.py", old="four", new="x")
     assert not wrong.ok
     assert "old is not in src/new/a.py" in wrong.text
