@@ -1,4 +1,4 @@
-"""Parts of the house that are made of the settings alone; others than the daemon need some of them, too."""
+"""Parts that are made of the settings alone; others than the daemon need some of them, too."""
 
 from __future__ import annotations
 

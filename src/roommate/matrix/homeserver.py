@@ -1,4 +1,4 @@
-"""The homeserver as the rest of the house knows it: a few calls that give a value or raise one of our errors."""
+"""The homeserver as all other parts know it: a few calls that give a value or raise one of our errors."""
 
 from __future__ import annotations
 
