@@ -100,7 +100,11 @@ def content(file: Path) -> dict[str, list[Any]]:
 
 async def test_it_is_made_again_as_it_was(tmp_path: Path) -> None:
     before = content(loaded(tmp_path) / "roommate.db")
-    await Database.open(tmp_path).close()
+    database = Database.open(tmp_path)
+    more = "UPDATE steps SET body = json_set(body, '$.more', 'of today') WHERE kind = 'ToolResult'"
+    await database.run(lambda c: c.execute(more))
+    await database.run(lambda c: c.execute("UPDATE ipc SET body = json_set(body, '$.turn', 4)"))
+    await database.close()
     assert version(tmp_path) == len(STEPS)
     take_down(tmp_path, VERSION)
     assert version(tmp_path) == VERSION

@@ -293,8 +293,15 @@ STEPS = (
 )
 
 UNDO: Mapping[int, str] = {
-    # The release before knows one session of a room with an agent, and takes one turn up again at a start, the oldest.
+    # The release before cannot read results and what hooks report with more in them than it knows. It has one
+    # session of a room with an agent, and takes one turn up again at a start, the oldest.
     16: """
+    UPDATE steps SET body = json_object('call_id', body -> '$.call_id', 'text', body -> '$.text',
+                                        'ok', body -> '$.ok', 'title', body -> '$.title')
+      WHERE kind = 'ToolResult' AND EXISTS (
+        SELECT 1 FROM json_each(body) WHERE key NOT IN ('call_id', 'text', 'ok', 'title')
+      );
+    UPDATE ipc SET body = json_remove(body, '$.turn') WHERE body -> '$.turn' IS NOT NULL;
     DROP INDEX inbox_queued;
     ALTER TABLE inbox DROP COLUMN thread;
     CREATE TABLE agent_sessions_before (
