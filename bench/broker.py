@@ -23,7 +23,7 @@ from roommate.features.model_gateway import gateway as model_gateway
 from roommate.features.model_gateway.gateway import Gateway
 from roommate.features.model_gateway.providers import providers
 from roommate.store import AgentUsages, Audit, Database, Egress, Repos
-from roommate.tunnels.room_ports import RoomPorts
+from roommate.tunnels.port_services import RoomPorts
 
 SOURCE = Path(wire.__file__)
 PATH = "/openai/v1/responses"

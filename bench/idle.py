@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bench.stage import Figure, Stage, figure
-from roommate.sandbox.engine import IDLE_SECONDS
+from roommate.sandbox.podman_client import IDLE_SECONDS
 from tests.harness import marked_processes
 from tests.sandbox_image import podman
 

@@ -7,7 +7,7 @@ import time
 import aiohttp
 
 from bench.stage import Figure, Stage, figure, timed
-from roommate.demo.instance import free_port
+from roommate.demo.synapse_config import free_port
 from roommate.domain import Stop, Usage
 from roommate.monitoring.counts import CONVERSATION, Counts
 

@@ -28,7 +28,7 @@ from roommate.agent.litellm_client import import_litellm
 from roommate.host.die_with_parent import tied
 
 _PR_SET_PDEATHSIG = 1
-_LOADED = ("daemon_process", "cli.app", "cli.auth", "cli.backup", "cli.chat_and_send", "cli.doctor", "cli.init")
+_LOADED = ("daemon_process", "cli.app", "cli.matrix_auth", "cli.backup", "cli.chat_and_send", "cli.doctor", "cli.init")
 
 
 class Child:

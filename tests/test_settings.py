@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from roommate.administration import preconditions
-from roommate.agent import model_names
+from roommate.agent import model_name_checks
 from roommate.composition.from_settings import choice_of, model_of, sandboxes_of, site_of
 from roommate.errors import ConfigError
 from roommate.maintenance import env_file
@@ -181,10 +181,10 @@ def test_a_level_is_a_word_in_any_case(value: str) -> None:
 def test_a_model_is_known_before_it_is_asked(
     name: str, key: str, base: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for places in model_names.NEED_A_KEY.values():
+    for places in model_name_checks.NEED_A_KEY.values():
         for place in places:
             monkeypatch.delenv(place, raising=False)
-    said = model_names.problem(name, key, base)
+    said = model_name_checks.problem(name, key, base)
     assert words in said
     assert bool(words) == bool(said)
 
@@ -205,10 +205,10 @@ def test_a_model_is_known_before_it_is_asked(
     ],
 )
 def test_a_slip_of_the_pen_is_doubted(name: str, words: str) -> None:
-    said = model_names.doubt(name, "")
+    said = model_name_checks.doubt(name, "")
     assert words in said
     assert bool(words) == bool(said)
-    assert model_names.doubt(name, "http://127.0.0.1:9/v1") == "", "who knows what is served there"
+    assert model_name_checks.doubt(name, "http://127.0.0.1:9/v1") == "", "who knows what is served there"
 
 
 def test_lines_that_nobody_reads_are_told(tmp_path: Path) -> None:
@@ -299,7 +299,7 @@ async def test_a_wrong_reload_changes_nothing_and_the_difference_is_shown(
 
 
 def test_a_changed_secret_is_only_changed() -> None:
-    from roommate.administration.settings import differences
+    from roommate.administration.live_settings import differences
 
     old, new = config.load(None, llm_api_key="sk-one"), config.load(None, llm_api_key="sk-two")
     [difference] = [one for one in differences(old, new) if one.name == "LLM_API_KEY"]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from roommate.demo.instance import free_port
-from roommate.host.systemd import STALLED_SECONDS, Systemd
+from roommate.demo.synapse_config import free_port
+from roommate.host.sd_notify import STALLED_SECONDS, Systemd
 from tests.cli.test_commands import roommate
 from tests.conftest import MakeDaemon
 from tests.patience import until

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 from roommate.domain import CardKind, RoomId
 from roommate.doors.reference import of_chat
 from roommate.features import (
-    approvals,
     backup_records,
     conversation,
-    files,
-    help,
+    help_and_ping,
     oversight,
     pauses,
+    pending_approvals,
     results,
     rooms,
     sandboxes,
     shells,
     speaking,
     turns,
+    workspace_files,
 )
 from roommate.features.coding_agents.operations import CodingAgents
 from roommate.features.egress.operations import Egress
@@ -38,7 +38,7 @@ if TYPE_CHECKING:  # who asks for help, or completes a word, needs none of it
     from roommate.rooms.questions import Decide
 
 FEATURES: tuple[type, ...] = (
-    help.About,
+    help_and_ping.About,
     rooms.Rooms,
     turns.Turns,
     results.Results,
@@ -50,10 +50,10 @@ FEATURES: tuple[type, ...] = (
     oversight.Oversight,
     Updates,
     sandboxes.Sandboxes,
-    approvals.Approvals,
+    pending_approvals.Approvals,
     backup_records.Backups,
     shells.Shells,
-    files.Files,
+    workspace_files.Files,
     speaking.Speaking,
 )
 """Whose methods are operations, in the order in which people read of them."""
@@ -73,7 +73,7 @@ def bound(
     known, audit, cards = store.Rooms(database), store.Audit(database), store.Cards(database)
     inbox, past, usages = store.Inbox(database), store.Turns(database), store.AgentUsages(database)
     made = (
-        help.About(settings, lambda: of_chat(DECLARED)),
+        help_and_ping.About(settings, lambda: of_chat(DECLARED)),
         rooms.Rooms(
             rooms=known,
             inbox=inbox,
@@ -104,10 +104,10 @@ def bound(
         ),
         Updates(redeploys),
         sandboxes.Sandboxes(known, containers),
-        approvals.Approvals(cards, residents.room),
+        pending_approvals.Approvals(cards, residents.room),
         backup_records.Backups(),
         shells.Shells(containers, audit),
-        files.Files(containers, settings, partial(largest, kernel.homeserver.upload_limit)),
+        workspace_files.Files(containers, settings, partial(largest, kernel.homeserver.upload_limit)),
         speaking.Speaking(settings, kernel.homeserver, outbox, progress, residents.wake),
     )
     by_kind: Mapping[type, object] = {type(feature): feature for feature in made}

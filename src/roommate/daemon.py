@@ -12,7 +12,7 @@ from functools import partial
 from roommate import __version__
 from roommate.administration.health_watch import Alarm
 from roommate.administration.lifecycle import Steering
-from roommate.administration.settings import LiveSettings
+from roommate.administration.live_settings import LiveSettings
 from roommate.administration.storage_health import Health
 from roommate.app import bound, deciders
 from roommate.composition.from_settings import REAL, Borders
@@ -28,7 +28,7 @@ from roommate.domain import Update
 from roommate.features.hooks.watcher import Spool
 from roommate.host import malloc_trim
 from roommate.host.flag_files import flags
-from roommate.host.systemd import Systemd
+from roommate.host.sd_notify import Systemd
 from roommate.logs import Logs
 from roommate.matrix.homeserver import Homeserver
 from roommate.matrix.intake import Intake

@@ -17,7 +17,7 @@ from roommate.composition import from_settings, release_startup
 from roommate.daemon import STOP_SECONDS, Daemon
 from roommate.domain import Update
 from roommate.errors import ConfigError, InUse, RoommateError, StateError, TokenRevoked
-from roommate.host.systemd import Systemd
+from roommate.host.sd_notify import Systemd
 from roommate.logs import Logs
 from roommate.monitoring.alert_delivery import ENDED, LOGIN, STATE, Alerts
 from roommate.settings.config import Settings

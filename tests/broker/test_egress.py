@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 from yarl import URL
 
-from roommate.demo.instance import free_port
+from roommate.demo.synapse_config import free_port
 from roommate.domain import Destination
 from roommate.errors import EngineError
 from roommate.features.egress.gate import ALWAYS, NO, ONCE, Gate

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from roommate.demo.instance import free_port
+from roommate.demo.synapse_config import free_port
 from roommate.domain import Destination, RoomId
 from roommate.errors import HandLost
 from roommate.features.egress.gate import Gate

@@ -17,7 +17,7 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from roommate.demo.instance import free_port
+from roommate.demo.synapse_config import free_port
 from roommate.domain import RoomId, Usage
 from roommate.features.model_gateway.gateway import BODY_BYTES, Gateway
 from roommate.features.model_gateway.providers import KINDS, providers

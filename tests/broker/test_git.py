@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from roommate.demo.instance import free_port
+from roommate.demo.synapse_config import free_port
 from roommate.domain import Destination, RoomId
 from roommate.features.egress.gate import Gate
 from roommate.features.github.forge import Forge, Site

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from roommate.administration.settings import Setting
+from roommate.administration.live_settings import Setting
 from roommate.chat import texts
 from roommate.domain import Check
-from roommate.features.help import what_is_set
+from roommate.features.help_and_ping import what_is_set
 
 
 def test_what_is_not_right_and_what_to_do_about_it() -> None:

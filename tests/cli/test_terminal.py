@@ -33,7 +33,7 @@ def test_what_leaves_and_what_is_typed(pieces: list[bytes], typed: bytes, leaves
 async def test_a_table_in_a_narrow_terminal_folds_what_is_long_and_leaves_out_what_is_empty() -> None:
     row = ["!" + "abcdefghij" * 6, "workshop", "2", "", "gemini/flash"]
     script = f"""
-from roommate.cli.client import show_table
+from roommate.cli.daemon_requests import show_table
 show_table(["room", "name", "members", "paused", "model"], [{row}, {row}])
 show_table(["nothing", "here"], [])
 """

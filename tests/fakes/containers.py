@@ -20,9 +20,9 @@ from typing import Any
 
 from roommate.domain import JsonObject, RoomId
 from roommate.sandbox.container_spec import HOME, RUN, WORKSPACE, Host
-from roommate.sandbox.engine import Container, Engine, Image, Load
 from roommate.sandbox.hand import HandHost
 from roommate.sandbox.host_capabilities import Probe
+from roommate.sandbox.podman_client import Container, Engine, Image, Load
 from roommate.sandbox.rooms import RoomSandboxes
 from tests.live_hand import MARK, marked
 

@@ -14,7 +14,7 @@ from roommate.composition.from_settings import Borders, alerts_of, model_of
 from roommate.daemon import Daemon
 from roommate.domain import Model
 from roommate.features.hooks.watcher import Spool
-from roommate.host.systemd import Systemd
+from roommate.host.sd_notify import Systemd
 from roommate.logs import Logs, Newest
 from roommate.logs.redaction import Redaction
 from roommate.sandbox.container_spec import Limits

@@ -9,9 +9,9 @@ import socket
 import pytest
 
 from roommate.demo.homeserver import Synapse
-from roommate.demo.instance import free_port
+from roommate.demo.synapse_config import free_port
 from roommate.errors import MatrixError
-from roommate.user_client import registration
+from roommate.user_client import homeserver_accounts
 from tests.conftest import PASSWORD, MakePerson, register
 from tests.install.conftest import ALIEN
 from tests.machine import Machine
@@ -85,7 +85,7 @@ async def test_a_homeserver_of_ones_own(machine: Machine) -> None:
         for number in range(15):
             await bot.say(room, f"line {number}")
     with pytest.raises(MatrixError, match="lets nobody register"):
-        await registration.register(url, "stranger", "a password")
+        await homeserver_accounts.register(url, "stranger", "a password")
 
     await machine.run("clone/scripts/setup-synapse.sh --remove --purge")
 

@@ -12,12 +12,12 @@ import pytest
 from aiohttp import web
 
 from roommate.demo.homeserver import Synapse
-from roommate.demo.instance import free_port
+from roommate.demo.synapse_config import free_port
 from roommate.domain import Account, JsonObject, RoomId, SyncBatch, UserId
 from roommate.errors import ConfigError, Refused, Transient
 from roommate.matrix.homeserver import Homeserver
 from roommate.matrix.intake import Intake
-from roommate.matrix_login.credentials import DEVICE_NAME
+from roommate.matrix_login.password_and_token import DEVICE_NAME
 from tests.conftest import PASSWORD, MakePerson, register
 from tests.matrix.conftest import MakeLine
 from tests.matrix.line import Line, texts

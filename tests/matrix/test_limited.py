@@ -13,7 +13,7 @@ from aiohttp import web
 
 from roommate import errors
 from roommate.demo.homeserver import Synapse
-from roommate.host.systemd import STALLED_SECONDS
+from roommate.host.sd_notify import STALLED_SECONDS
 from tests.conftest import PASSWORD, MakePerson, register
 from tests.front import Front, limited
 from tests.matrix.line import Line, texts

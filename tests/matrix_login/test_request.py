@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from aiohttp import web
 
-from roommate.demo.instance import free_port
+from roommate.demo.synapse_config import free_port
 from roommate.matrix_login.http_request import NotMatrix, call
 
 

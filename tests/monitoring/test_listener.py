@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 
 import pytest
 
-from roommate.demo.instance import free_port
+from roommate.demo.synapse_config import free_port
 from roommate.monitoring import listener
 from roommate.monitoring.listener import Answer, Listener
 from tests.patience import PATIENCE

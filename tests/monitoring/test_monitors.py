@@ -14,7 +14,7 @@ import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
 from roommate.administration import daemon_health
-from roommate.demo.instance import free_port
+from roommate.demo.synapse_config import free_port
 from roommate.monitoring.listener import MOST_CONNECTIONS
 from tests.cli.test_operating import run
 from tests.conftest import MakeDaemon, MakePerson

@@ -12,7 +12,7 @@ import pytest
 from roommate.sandbox import inside
 from roommate.sandbox.hand import program
 from roommate.sandbox.inside import output_files
-from roommate.sandbox.inside.globs import Glob
+from roommate.sandbox.inside.glob_matcher import Glob
 from roommate.sandbox.inside.output_files import KEPT, Place, Record
 
 MODULES = sorted(Path(inside.__path__[0]).glob("*.py"))

@@ -272,7 +272,7 @@ async def test_podman_s_service_is_started_again(make: Make, place: Path) -> Non
 async def test_podman_s_service_ends_while_nobody_needs_it(
     make: Make, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("roommate.sandbox.engine.IDLE_SECONDS", 0.3)
+    monkeypatch.setattr("roommate.sandbox.podman_client.IDLE_SECONDS", 0.3)
     sandboxes = make()
     hand = await sandboxes.hand(ROOM)
     await until(lambda: services(place / "run") == [])

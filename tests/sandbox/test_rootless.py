@@ -103,7 +103,7 @@ asyncio.run(main())
 KILLED = """
 import asyncio, os, signal
 from pathlib import Path
-from roommate.sandbox.podman_service import Service
+from roommate.sandbox.podman_service_process import Service
 
 async def main():
     await Service("podman", Path.home() / "ipc", None).ready()

@@ -28,7 +28,7 @@ from roommate.features.hooks.folder_reader import MOST_ANSWERS, MOST_BYTES, MOST
 from roommate.features.hooks.parse import Unfit, parse
 from roommate.features.hooks.watcher import BURST, Spool
 from roommate.store import Database, Ipc
-from roommate.store.ipc import KEPT, Heard
+from roommate.store.hook_reports import KEPT, Heard
 from tests.patience import PATIENCE, until
 
 ONE, OTHER = RoomId("!one:x"), RoomId("!other:x")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roommate.errors import ToolError
-from roommate.tools.edit import replace_once
+from roommate.tools.text_replacement import replace_once
 
 FILE = b"def one():\n    return 1\n\n\ndef two():\n    return 2\n"
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 
-from roommate.tools.page_program import Text
+from roommate.tools.fetch_program import Text
 from tests.live_hand import live_hand
 from tests.tools.test_room_tools import KEEP, Room
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from roommate.composition.turns import TOOLS
-from roommate.demo.instance import free_port
+from roommate.demo.synapse_config import free_port
 from roommate.domain import Destination, Exit, Hand, ToolCall, ToolResult
 from roommate.features.egress.gate import Gate
 from roommate.features.github.forge import Forge, Site

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Self
 
-from roommate.demo.instance import free_port
+from roommate.demo.synapse_config import free_port
 from roommate.host.die_with_parent import tied
 from tests.shell import USER, Shell
 from tests.vm.image import Base, layer

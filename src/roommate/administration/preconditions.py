@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from roommate.agent import model_names
+from roommate.agent import model_name_checks
 from roommate.domain import Check
 from roommate.errors import ConfigError
 from roommate.maintenance import env_file
@@ -65,7 +65,7 @@ def problems(settings: Settings) -> Iterator[str]:
     if settings.update_allowed_signers != Path():
         yield from _readable("update_allowed_signers", settings.update_allowed_signers)
     key, base = settings.llm_api_key.get_secret_value(), settings.llm_api_base
-    if why := model_names.problem(settings.llm_model, key, base):
+    if why := model_name_checks.problem(settings.llm_model, key, base):
         yield why
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from roommate.agent.litellm_client import Counts, Wire, connect
-from roommate.agent.model_names import UNKNOWN_PROVIDER
+from roommate.agent.model_name_checks import UNKNOWN_PROVIDER
 from roommate.agent.openai_messages import messages, tools_for
 from roommate.agent.provider_errors import Fault, fault
 from roommate.agent.stream_assembly import CUT_OFF, Assembly

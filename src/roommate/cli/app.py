@@ -10,8 +10,8 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from roommate import __version__
-from roommate.cli import daemon_commands, sandbox, typed_values, workspace
-from roommate.cli.typed_values import AsJson
+from roommate.cli import daemon_commands, sandbox_shell, shared_arguments, workspace
+from roommate.cli.shared_arguments import AsJson
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ auth_app = typer.Typer(no_args_is_help=True, help="The bot's login.")
 app.add_typer(auth_app, name="auth")
 
 app.add_typer(daemon_commands.app)  # without a name: its commands stand beside those from here
-app.add_typer(sandbox.app, name="sandbox")
+app.add_typer(sandbox_shell.app, name="sandbox")
 app.add_typer(workspace.app, name="workspace")
 
 
@@ -33,7 +33,7 @@ def complete() -> typer.Typer:
     """With all that the daemon does."""
     from roommate.cli import declared_commands
 
-    declared_commands.add_to(app, {"sandbox": sandbox.app, "workspace": workspace.app})
+    declared_commands.add_to(app, {"sandbox": sandbox_shell.app, "workspace": workspace.app})
     return app
 
 
@@ -64,7 +64,7 @@ def _init_command(
     env_file: Annotated[
         Path | None,
         typer.Option(
-            parser=typed_values.path, help="The file to write (default: .env of the install folder, or here)."
+            parser=shared_arguments.path, help="The file to write (default: .env of the install folder, or here)."
         ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing: take what is said here or set already.")] = False,
@@ -157,7 +157,7 @@ def _demo_command(
     keep: Annotated[bool, typer.Option("--keep", help="Leave homeserver and daemon running when you go.")] = False,
     stop: Annotated[bool, typer.Option("--stop", help="End what --keep left running, and nothing else.")] = False,
     reset: Annotated[bool, typer.Option("--reset", help="Begin from nothing: forget accounts, rooms, files.")] = False,
-    folder: Annotated[Path, typer.Option(parser=typed_values.path, help="Where the demo keeps its state.")] = Path(
+    folder: Annotated[Path, typer.Option(parser=shared_arguments.path, help="Where the demo keeps its state.")] = Path(
         ".roommate"
     ),
     timeout: Annotated[float, typer.Option(help="With --once: seconds to wait for the answer.")] = 300,
@@ -196,7 +196,7 @@ def _audit_command(
 
 Root = Annotated[
     Path | None,
-    typer.Option(parser=typed_values.path, help="The folder with the releases (default: the one that this is of)."),
+    typer.Option(parser=shared_arguments.path, help="The folder with the releases (default: the one that this is of)."),
 ]
 
 
@@ -250,7 +250,7 @@ def _self_check_command() -> None:
 def _backup_command(
     context: typer.Context,
     to: Annotated[
-        Path | None, typer.Option(parser=typed_values.path, help="Folder of the backups (default: BACKUP_DIR).")
+        Path | None, typer.Option(parser=shared_arguments.path, help="Folder of the backups (default: BACKUP_DIR).")
     ] = None,
     settings: Annotated[bool, typer.Option(help="Put .env into it, which has keys and passwords.")] = True,
     as_json: AsJson = False,
@@ -264,7 +264,7 @@ def _backup_command(
 
 @backup_app.command("verify")
 def _backup_verify_command(
-    path: Annotated[Path, typer.Argument(parser=typed_values.path, help="A backup, or a folder of backups.")],
+    path: Annotated[Path, typer.Argument(parser=shared_arguments.path, help="A backup, or a folder of backups.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object a backup.")] = False,
 ) -> None:
     """Read a backup whole: is everything in it as it was packed?"""
@@ -275,11 +275,12 @@ def _backup_verify_command(
 
 @app.command("restore")
 def _restore_command(
-    file: Annotated[Path, typer.Argument(parser=typed_values.path, help="A backup.")],
+    file: Annotated[Path, typer.Argument(parser=shared_arguments.path, help="A backup.")],
     to: Annotated[
         Path | None,
         typer.Option(
-            parser=typed_values.path, help="An empty folder (default: STATE_DIR, as .env here or in the backup has it)."
+            parser=shared_arguments.path,
+            help="An empty folder (default: STATE_DIR, as .env here or in the backup has it).",
         ),
     ] = None,
 ) -> None:
@@ -292,9 +293,9 @@ def _restore_command(
 @auth_app.command("status")
 def _auth_status_command(as_json: AsJson = False) -> None:
     """Show who the bot is logged in as, and how; never a token. Exits with 1 where there is no login that works."""
-    from roommate.cli import auth
+    from roommate.cli import matrix_auth
 
-    raise typer.Exit(_run(auth.status(as_json=as_json)))
+    raise typer.Exit(_run(matrix_auth.status(as_json=as_json)))
 
 
 @auth_app.command("login")
@@ -307,17 +308,17 @@ def _auth_login_command(
     ] = False,
 ) -> None:
     """Log the bot in anew: with MATRIX_PASSWORD, in a browser, or as the homeserver has it. The daemon must not run."""
-    from roommate.cli import auth
+    from roommate.cli import matrix_auth
 
-    _run(auth.login(token=token, password=password))
+    _run(matrix_auth.login(token=token, password=password))
 
 
 @auth_app.command("logout")
 def _auth_logout_command() -> None:
     """End the bot's login at the homeserver, and forget it. The daemon must not run."""
-    from roommate.cli import auth
+    from roommate.cli import matrix_auth
 
-    _run(auth.logout())
+    _run(matrix_auth.logout())
 
 
 @image_app.command("build")

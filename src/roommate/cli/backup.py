@@ -15,11 +15,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from roommate.cli.client import ask
+from roommate.cli.daemon_requests import ask
 from roommate.composition.from_settings import alerts_of
 from roommate.domain import Deed, JsonObject
 from roommate.errors import ControlError, EngineError, NotRunning, ProgramFailed, StateError
-from roommate.host import daemon_location, operator_program
+from roommate.host import configured_command, daemon_location
 from roommate.maintenance import backup, env_file
 from roommate.maintenance.restore import restore as unpack
 from roommate.monitoring.alert_delivery import BACKUP_RUN
@@ -73,7 +73,7 @@ def _make(settings: Settings, to: Path | None, *, settings_too: bool, as_json: b
         typer.echo(file)
     if settings.backup_command:
         env = config.environment_of_others()
-        operator_program.run("BACKUP_COMMAND", settings.backup_command, str(file), env=env, seconds=ELSEWHERE_SECONDS)
+        configured_command.run("BACKUP_COMMAND", settings.backup_command, str(file), env=env, seconds=ELSEWHERE_SECONDS)
 
 
 def verify(path: Path, *, as_json: bool) -> None:

@@ -8,8 +8,8 @@ import sys
 import typer
 
 from roommate.cli import chat_via_daemon, pipe_chat
-from roommate.cli.account_files import account_for, forget
-from roommate.cli.chat_line import Say
+from roommate.cli.chat_accounts import account_for, forget
+from roommate.cli.chat_input import Say
 from roommate.domain import RoomId
 from roommate.errors import TokenRevoked
 from roommate.user_client import Client

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from roommate import control
-from roommate.cli import client
+from roommate.cli import daemon_requests
 from roommate.control.async_client import stream
 from roommate.domain import Account, EventId, JsonObject, RoomId, UserId
 from roommate.errors import ControlError, MatrixError, NotRunning, Transient
@@ -23,7 +23,7 @@ AGAIN_SECONDS = 1.0
 def daemon_runs() -> bool:
     """Is there a daemon here that this user may speak through?"""
     with contextlib.suppress(ControlError):
-        client.ask("status")
+        daemon_requests.ask("status")
         return True
     return False
 
@@ -77,7 +77,7 @@ class ThroughDaemon(Client):
 
     async def _ask(self, method: str, **params: Any) -> Any:
         try:
-            return await asyncio.to_thread(client.ask, method, **params)
+            return await asyncio.to_thread(daemon_requests.ask, method, **params)
         except NotRunning:
             raise
         except ControlError as error:

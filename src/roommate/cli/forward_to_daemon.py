@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from roommate.cli import client
+from roommate.cli import daemon_requests
 from roommate.text.printable import printable
 
 LOCAL = frozenset(
@@ -41,11 +41,11 @@ def is_local(arguments: Sequence[str]) -> bool:
 
 def run(arguments: Sequence[str]) -> None:
     """Raises NotRunning, ControlError."""
-    shown = client.ask(METHOD, arguments=list(arguments))
+    shown = daemon_requests.ask(METHOD, arguments=list(arguments))
     if shown["as_json"]:
-        client.show_json(shown["result"])
+        daemon_requests.show_json(shown["result"])
     elif table := shown["table"]:
-        client.show_table(table["heads"], table["rows"])
+        daemon_requests.show_table(table["heads"], table["rows"])
     elif shown["markdown"] and sys.stdout.isatty():
         from rich.console import Console
         from rich.markdown import Markdown

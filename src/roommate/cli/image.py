@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from rich.console import Console
 
-from roommate.cli import client
+from roommate.cli import daemon_requests
 from roommate.cli.progress import Steps
 from roommate.sandbox import image
 from roommate.settings import config
@@ -28,14 +28,16 @@ async def build(name: str, stage: str, *, fresh: bool) -> str:
 async def show(as_json: bool) -> None:
     """Raises ConfigError, EngineError, ImageError."""
     settings = config.load()
-    columns: dict[str, client.Column] = {
+    columns: dict[str, daemon_requests.Column] = {
         "name": lambda one: one["name"] + (" ← SANDBOX_IMAGE" if one["name"] == settings.sandbox_image else ""),
         "stage": lambda one: one["stage"] + ("" if one["current"] else ", outdated"),
         "size": lambda one: _size(one["size"]),
         "age": lambda one: _age(time.time() - one["made"]),
         "coding agents": lambda one: ", ".join(f"{name} {version}" for name, version in one["agents"].items()),
     }
-    client.table([asdict(one) for one in await image.made(podman=settings.podman_path)], columns, as_json=as_json)
+    daemon_requests.table(
+        [asdict(one) for one in await image.made(podman=settings.podman_path)], columns, as_json=as_json
+    )
 
 
 def _size(count: int) -> str:

@@ -13,18 +13,18 @@ from rich.markup import escape
 from rich.prompt import Prompt as Question
 
 from roommate.administration import preconditions
-from roommate.agent import model_names
+from roommate.agent import model_name_checks
 from roommate.agent.litellm_model import LiteLLMModel, Patience
-from roommate.cli import login, typed_values
+from roommate.cli import matrix_login_flow, shared_arguments
 from roommate.cli.progress import Steps
 from roommate.domain import Prompt, UserId
 from roommate.errors import ConfigError, RoommateError
 from roommate.maintenance import env_file
-from roommate.matrix_login import credentials, oauth
+from roommate.matrix_login import oauth, password_and_token
 from roommate.sandbox import image
 from roommate.settings import config
 from roommate.settings.config import REHEARSAL
-from roommate.user_client import registration
+from roommate.user_client import homeserver_accounts
 
 DEFAULT = Path(".env")
 STAGES = ("base", "core", "browser", "agents", "none")
@@ -81,7 +81,7 @@ def complete(path: Path, *, asks: bool) -> None:
     wizard = Wizard(Answers(), path, Console(stderr=True, highlight=False), asks=asks)
     said, present = env_file.said(path), config.load(path)
     known = "VPS_IP" in said or {"MATRIX_HOMESERVER", "MATRIX_USER"} <= said
-    if not known or not (said & {"MATRIX_PASSWORD", "MATRIX_ACCESS_TOKEN"} or login.saved(present)):
+    if not known or not (said & {"MATRIX_PASSWORD", "MATRIX_ACCESS_TOKEN"} or matrix_login_flow.saved(present)):
         wizard.account()
     if not asks:
         return  # the rest is told before anything starts, and without a model it rehearses
@@ -89,7 +89,7 @@ def complete(path: Path, *, asks: bool) -> None:
         wizard.people()
     if "LLM_MODEL" not in said:
         wizard.model()
-    elif model_names.problem(present.llm_model, present.llm_api_key.get_secret_value(), present.llm_api_base):
+    elif model_name_checks.problem(present.llm_model, present.llm_api_key.get_secret_value(), present.llm_api_base):
         wizard.model(present.llm_model)
 
 
@@ -136,28 +136,30 @@ class Wizard:
         given = self._answer(self._given.homeserver, question, self._present.matrix_homeserver)
         if not given:
             raise ConfigError("which homeserver? --homeserver says it")
-        url = asyncio.run(registration.find(given, ca=self._present.matrix_ca))
+        url = asyncio.run(homeserver_accounts.find(given, ca=self._present.matrix_ca))
         self._right(f"{url} is a homeserver", MATRIX_HOMESERVER=url)
 
     def _bot(self) -> None:
         given, present = self._given, self._present
         if given.access_token:
-            return self._by_access_token(typed_values.secret(given.access_token))
+            return self._by_access_token(shared_arguments.secret(given.access_token))
         if given.browser or given.login_token:
             asyncio.run(self._without_password(given.browser, given.login_token))
             return None
         if not (given.password or given.register or given.registration_secret or present.matrix_password):
             if token := present.matrix_access_token.get_secret_value():
                 return self._by_access_token(token)
-            kept, url = login.saved(present), present.matrix_homeserver
-            if kept and kept.homeserver == url and asyncio.run(login.works(kept, present.matrix_ca)):
+            kept, url = matrix_login_flow.saved(present), present.matrix_homeserver
+            if kept and kept.homeserver == url and asyncio.run(matrix_login_flow.works(kept, present.matrix_ca)):
                 return self._right(f"{kept.user_id} is logged in, by {kept.way}", MATRIX_USER=kept.user_id)
             if self._asks and asyncio.run(self._without_password()):
                 return None
         return self._by_password()
 
     def _by_access_token(self, token: str) -> None:
-        account = asyncio.run(credentials.given(self._present.matrix_homeserver, token, ca=self._present.matrix_ca))
+        account = asyncio.run(
+            password_and_token.given(self._present.matrix_homeserver, token, ca=self._present.matrix_ca)
+        )
         why = f"MATRIX_ACCESS_TOKEN is a token of {account.user_id}"
         self._right(why, MATRIX_USER=account.user_id, MATRIX_ACCESS_TOKEN=token)
 
@@ -168,18 +170,19 @@ class Wizard:
         if server is None and browser:
             raise ConfigError(f"{url} keeps its accounts itself: it takes a --password, or the --login-token of an SSO")
         if server is None and not token:
-            offer = await credentials.offered(url, ca=ca)
+            offer = await password_and_token.offered(url, ca=ca)
             if offer.password or not offer.sso:
                 return False
-            where = f"Please log in as the bot at {login.sso_address(url)} and take the address that you land at."
+            page = matrix_login_flow.sso_address(url)
+            where = f"Please log in as the bot at {page} and take the address that you land at."
             self._console.print(where, soft_wrap=True, markup=False)
             token = self._hidden("That address, or the token in it")
-        async with login.kept(self._present) as inbox:
+        async with matrix_login_flow.kept(self._present) as inbox:
             if server is not None:
-                account = await login.in_browser(server, self._console, ca)
+                account = await matrix_login_flow.in_browser(server, self._console, ca)
             else:
-                account = await credentials.by_login_token(url, login.login_token(token), ca=ca)
-            await login.keep(inbox, account, ca)
+                account = await password_and_token.by_login_token(url, matrix_login_flow.login_token(token), ca=ca)
+            await matrix_login_flow.keep(inbox, account, ca)
         # Nothing else may count before it, or in its place when it has ended.
         news = {"MATRIX_USER": account.user_id, "MATRIX_PASSWORD": "", "MATRIX_ACCESS_TOKEN": ""}
         self._right(f"{account.user_id} is logged in, by {account.way}", **news)
@@ -188,8 +191,8 @@ class Wizard:
     def _by_password(self) -> None:
         url, given, ca = self._present.matrix_homeserver, self._given, self._present.matrix_ca
         user = self._answer(given.user, "The bot's user name", self._present.matrix_user or "roommate")
-        password = typed_values.secret(given.password) or self._present.matrix_password.get_secret_value()
-        secret = typed_values.secret(given.registration_secret)
+        password = shared_arguments.secret(given.password) or self._present.matrix_password.get_secret_value()
+        secret = shared_arguments.secret(given.registration_secret)
         register = given.register or bool(secret)
         if self._asks and not given.password and not register:
             default = "keeps the present one" if password else "registers a new account"
@@ -204,10 +207,10 @@ class Wizard:
             )
         password = password or secrets.token_urlsafe(24)
         if register:
-            user_id = asyncio.run(registration.register(url, _localpart(user), password, secret, ca=ca))
+            user_id = asyncio.run(homeserver_accounts.register(url, _localpart(user), password, secret, ca=ca))
             why = f"{user_id} has an account"
         else:
-            user_id = asyncio.run(registration.check(url, user, password, ca=ca))
+            user_id = asyncio.run(homeserver_accounts.check(url, user, password, ca=ca))
             why = f"{user_id} can log in"
         self._right(why, MATRIX_USER=user_id, MATRIX_PASSWORD=password, MATRIX_ACCESS_TOKEN="")
 
@@ -232,7 +235,7 @@ class Wizard:
         if name == REHEARSAL:
             self._right("the built-in rehearsal needs no key, and cannot think", LLM_MODEL=name)
             return
-        key = typed_values.secret(given.key) or present.llm_api_key.get_secret_value()
+        key = shared_arguments.secret(given.key) or present.llm_api_key.get_secret_value()
         if self._asks and not given.key:
             key = self._hidden(f"Its key{' (Enter keeps the present one)' if key else ''}") or key
         base = self._answer(given.base, "Base URL, if it is a provider of your own", present.llm_api_base)

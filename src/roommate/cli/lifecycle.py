@@ -13,7 +13,7 @@ from typing import Any
 
 import typer
 
-from roommate.cli import client
+from roommate.cli import daemon_requests
 from roommate.cli.status import connect
 from roommate.errors import ConfigError, ControlError, NotRunning
 from roommate.host import daemon_location, file_modes
@@ -101,9 +101,9 @@ def restart() -> None:
 
 def reload(*, as_json: bool) -> None:
     """Have it read `.env` again, and tell what became of that. Raises NotRunning, ControlError."""
-    found = client.ask("reload")
+    found = daemon_requests.ask("reload")
     if as_json:
-        client.show_json(found)
+        daemon_requests.show_json(found)
         return
     changed, late = found["changed"], found["need_restart"]
     typer.echo(f"Changed: {', '.join(changed)}." if changed else "Nothing that counts at once has changed.", err=True)

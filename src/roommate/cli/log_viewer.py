@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
-from roommate.cli.client import ask
+from roommate.cli.daemon_requests import ask
 from roommate.cli.lifecycle import LOG
 from roommate.errors import NotRunning, StateError
 from roommate.host import daemon_location

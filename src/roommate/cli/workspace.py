@@ -10,25 +10,25 @@ from typing import Annotated, BinaryIO
 
 import typer
 
-from roommate.cli import client, typed_values
+from roommate.cli import daemon_requests, shared_arguments
+from roommate.cli.shared_arguments import STREAM, Room
 from roommate.cli.status import connect
-from roommate.cli.typed_values import STREAM, Room
 
 app = typer.Typer(no_args_is_help=True, help="The files of a room.")
 
 PIECE = 4 << 20
 
 Inside = Annotated[str, typer.Argument(help="A path in the room; /workspace is where it begins.")]
-Local = Annotated[Path, typer.Argument(parser=typed_values.path, help="A file here; `-` is stdin or stdout.")]
+Local = Annotated[Path, typer.Argument(parser=shared_arguments.path, help="A file here; `-` is stdin or stdout.")]
 
 
 @app.command("get")
 def _get(room: Room, path: Inside, to: Local = STREAM) -> None:
     """Copy a file out of a room."""
     if to == STREAM:
-        client.pieces("workspace.get", sys.stdout.buffer, room=room, path=path)
+        daemon_requests.pieces("workspace.get", sys.stdout.buffer, room=room, path=path)
         return
-    client.pieces("workspace.get", to / Path(path).name if to.is_dir() else to, room=room, path=path)
+    daemon_requests.pieces("workspace.get", to / Path(path).name if to.is_dir() else to, room=room, path=path)
 
 
 @app.command("put")
@@ -44,7 +44,7 @@ def _put(room: Room, source: Local, path: Inside) -> None:
 @app.command("export")
 def _export(room: Room, to: Local) -> None:
     """Write all files of a room into a gzipped tar."""
-    client.pieces("workspace.export", sys.stdout.buffer if to == STREAM else to, room=room)
+    daemon_requests.pieces("workspace.export", sys.stdout.buffer if to == STREAM else to, room=room)
 
 
 @app.command("import")
@@ -56,7 +56,7 @@ def _import(room: Room, source: Local) -> None:
     else:
         with source.open("rb") as file:
             _send(room, file, aside)
-    client.ask("workspace.unpack", room=room, path=aside)
+    daemon_requests.ask("workspace.unpack", room=room, path=aside)
 
 
 def _send(room: str, source: BinaryIO, path: str) -> None:

@@ -13,11 +13,11 @@ from roommate.features.hooks.reports import Hooks
 from roommate.operations import Operations
 from roommate.rooms.card_decisions import CardDecisions
 from roommate.rooms.control_room import ControlRoom
-from roommate.rooms.conversation import Conversations
+from roommate.rooms.conversation_scheduler import Conversations
+from roommate.rooms.inbox_replies import Replies
 from roommate.rooms.membership import Membership
 from roommate.rooms.message_meaning import Meanings
 from roommate.rooms.questions import Decide, Questions
-from roommate.rooms.replies import Replies
 from roommate.rooms.room import Room
 from roommate.rooms.room_upgrades import RoomUpgrades
 from roommate.rooms.running_turn import TurnNeeds

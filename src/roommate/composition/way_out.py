@@ -21,7 +21,7 @@ from roommate.features.model_gateway.gateway import Gateway
 from roommate.features.model_gateway.providers import providers
 from roommate.monitoring.counting_ports import CountedUsages
 from roommate.store import AgentUsages, Audit, Egress, Repos
-from roommate.tunnels.room_ports import RoomPorts
+from roommate.tunnels.port_services import RoomPorts
 
 
 class WayOut(NamedTuple):

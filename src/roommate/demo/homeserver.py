@@ -9,13 +9,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from roommate.demo.instance import MARK_KEY, Instance, Limits, Place, is_free
 from roommate.demo.process import Background
+from roommate.demo.synapse_config import MARK_KEY, Instance, Limits, Place, is_free
 from roommate.domain import Account, JsonObject
 from roommate.errors import MatrixError
 from roommate.host import file_modes
 from roommate.matrix_login import call
-from roommate.user_client import registration
+from roommate.user_client import homeserver_accounts
 
 START_SECONDS = 180.0
 
@@ -97,13 +97,15 @@ class Synapse:
 
     async def register(self, user: str, password: str, admin: bool = False) -> Account:
         """Make the account with localpart `user`, or log in to it when it exists. Raises MatrixError."""
-        return await registration.register_by_secret(self.url, self.registration_secret, user, password, admin=admin)
+        return await homeserver_accounts.register_by_secret(
+            self.url, self.registration_secret, user, password, admin=admin
+        )
 
     async def lift_limit(self, user_id: str) -> None:
         """Let this account send as fast as it likes. Raises MatrixError."""
         if self._admin is None:
             self._admin = await self.register("setup-admin", self._running_instance.admin_password, admin=True)
-        await registration.lift_limit(self.url, self._admin.access_token, user_id)
+        await homeserver_accounts.lift_limit(self.url, self._admin.access_token, user_id)
 
     @property
     def _running_instance(self) -> Instance:

@@ -8,9 +8,9 @@ from roommate.domain.deeds import *
 from roommate.domain.destination import *
 from roommate.domain.forge import *
 from roommate.domain.hand import *
-from roommate.domain.happenings import *
 from roommate.domain.hook_events import *
 from roommate.domain.ids import *
+from roommate.domain.matrix_events import *
 from roommate.domain.model import *
 from roommate.domain.outgoing import *
 from roommate.domain.sandbox import *

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from roommate.agent import model_names
+from roommate.agent import model_name_checks
 from roommate.chat import texts
 from roommate.domain import CardKind, EventId, Question, RoomId, UserId
 from roommate.errors import Misused
@@ -142,9 +142,9 @@ class Conversation:
             key, base = settings.llm_api_key.get_secret_value(), settings.llm_api_base
             if len(chosen.split()) != 1:
                 raise Misused(f"A model has one name, such as `gemini/gemini-2.5-flash`, or `{DEFAULT}`.")
-            if wrong := await asyncio.to_thread(model_names.problem, chosen, key, base, "the model"):
+            if wrong := await asyncio.to_thread(model_name_checks.problem, chosen, key, base, "the model"):
                 raise Misused(f"Nothing was changed: {plain(wrong)}.")
-            doubt = await asyncio.to_thread(model_names.doubt, chosen, base)
+            doubt = await asyncio.to_thread(model_name_checks.doubt, chosen, base)
         return changing([setting_model(call.its_room, chosen)], Model(chosen or settings.llm_model, doubt))
 
     @operation("prompt.show", reads=_prompt, who=Who.ANYONE, chat="prompt", cli="prompt show")

@@ -17,7 +17,7 @@ from roommate.domain import Account, EventId, JsonObject, RoomId, UserId
 from roommate.errors import ConfigError, Refused, TokenRevoked, Transient
 from roommate.matrix.error_mapping import NotMatrix, lost, refusal, sendable
 from roommate.matrix.parse import MAX_NAME, Me, items, obj, text
-from roommate.matrix_login import Session, credentials
+from roommate.matrix_login import Session, password_and_token
 from roommate.matrix_login.http_request import NotMatrix as NotHomeserver
 from roommate.matrix_login.token_refresh import Keep
 from roommate.net import outbound_http
@@ -29,7 +29,7 @@ SYNC_GRACE_SECONDS = 30.0
 PROMPT_SYNC_SECONDS = 300.0
 """How long it may take for a sync without waiting: after a long absence there is much to put together."""
 UPLOAD_BYTES_PER_SECOND = 50_000
-CLIENT_API = credentials.CLIENT_API
+CLIENT_API = password_and_token.CLIENT_API
 
 T = TypeVar("T")
 
@@ -273,7 +273,7 @@ class Homeserver:
 
     async def _given(self, url: str, user: UserId, token: str) -> Account:
         try:
-            account = await credentials.given(url, token, ca=self._ca)
+            account = await password_and_token.given(url, token, ca=self._ca)
         except TokenRevoked as error:
             raise TokenRevoked(f"the homeserver does not take MATRIX_ACCESS_TOKEN: {error}") from error
         except (Refused, NotHomeserver) as error:
@@ -289,7 +289,7 @@ class Homeserver:
             )
         try:
             await self._call("tell its versions", "GET", "/_matrix/client/versions")
-            account = await credentials.by_password(url, user, password, ca=self._ca)
+            account = await password_and_token.by_password(url, user, password, ca=self._ca)
         except (NotMatrix, NotHomeserver) as error:
             raise ConfigError(f"MATRIX_HOMESERVER {url} is not the address of a homeserver: {error}") from error
         except Refused as error:

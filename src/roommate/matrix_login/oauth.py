@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from roommate.domain import Account, JsonObject, UserId
 from roommate.errors import MatrixError, Refused, Transient
-from roommate.matrix_login import credentials
+from roommate.matrix_login import password_and_token
 from roommate.matrix_login.http_request import NotMatrix, call
 
 DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
@@ -94,8 +94,8 @@ async def log_in(server: Server, show: Callable[[Grant], None], *, ca: Path | No
     show(grant)
     answer = await _until_let_in(server, client_id, grant, ca)
     nobody = Account(server.homeserver, UserId(""), "", "", "OAuth", client_id=client_id)
-    fresh = credentials.with_tokens(nobody, answer, _lifetime(answer))
-    whose = await credentials.given(server.homeserver, fresh.access_token, ca=ca)
+    fresh = password_and_token.with_tokens(nobody, answer, _lifetime(answer))
+    whose = await password_and_token.given(server.homeserver, fresh.access_token, ca=ca)
     return replace(fresh, user_id=whose.user_id, device_id=whose.device_id)
 
 
@@ -107,7 +107,7 @@ async def renewed(account: Account, *, ca: Path | None = None) -> Account:
     server = await _asked(account, ca)
     form = {"grant_type": "refresh_token", "refresh_token": account.refresh_token, "client_id": account.client_id}
     answer = await call(server.token, "POST", form=form, ca=ca)
-    return credentials.with_tokens(account, answer, _lifetime(answer))
+    return password_and_token.with_tokens(account, answer, _lifetime(answer))
 
 
 async def revoke(account: Account, *, ca: Path | None = None) -> None:
@@ -129,7 +129,7 @@ async def _asked(account: Account, ca: Path | None) -> Server:
 async def _register(server: Server, ca: Path | None) -> str:
     """Our name there. Servers give the same one again for the same answers."""
     about = {
-        "client_name": credentials.DEVICE_NAME,
+        "client_name": password_and_token.DEVICE_NAME,
         # Whose program this is: every Roommate is its operator's own, beside their homeserver.
         "client_uri": f"https://{urlsplit(server.homeserver).hostname}/",
         "application_type": "native",

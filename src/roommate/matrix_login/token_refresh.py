@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 
 from roommate.domain import Account
 from roommate.errors import MatrixError, Refused, StateError, TokenRevoked, Transient
-from roommate.matrix_login import credentials, oauth
+from roommate.matrix_login import oauth, password_and_token
 
 EARLY_SECONDS = 60.0
 EARLY_PART = 0.2
@@ -105,7 +105,9 @@ class Session:
 
     async def _renew(self) -> None:
         again = self._again if not self.account.refresh_token else None
-        fresh = await self._asked_for(again or (oauth.renewed if self.account.client_id else credentials.renewed))
+        fresh = await self._asked_for(
+            again or (oauth.renewed if self.account.client_id else password_and_token.renewed)
+        )
         self._renewed(fresh)
         try:
             await self._keep(fresh)
@@ -126,7 +128,7 @@ class Session:
 
     async def _again(self, account: Account, *, ca: Path | None) -> Account:
         device = account.device_id
-        return await credentials.by_password(
+        return await password_and_token.by_password(
             account.homeserver, account.user_id, self._password, device_id=device, ca=ca
         )
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from roommate.chat import texts
 from roommate.domain import DAEMON, CardKind, Deed, DeedOutcome, EventId, RoomId, UserId
 from roommate.errors import RoommateError, StateError
+from roommate.rooms.inbox_replies import Replies, notice
 from roommate.rooms.questions import Decide, Questions
-from roommate.rooms.replies import Replies, notice
 from roommate.settings.config import Settings
 from roommate.store import Card, Cards, Decided, Waiting
 

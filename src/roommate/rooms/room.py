@@ -31,10 +31,10 @@ from roommate.errors import RoommateError, SandboxError, StateError
 from roommate.matrix import render
 from roommate.net.retrying import to_the_end
 from roommate.rooms.card_decisions import CardDecisions
-from roommate.rooms.conversation import Conversations, Line, Meant, Thread, every_turn
+from roommate.rooms.conversation_scheduler import Conversations, Line, Meant, Thread, every_turn
+from roommate.rooms.inbox_replies import Replies, notice
 from roommate.rooms.membership import Membership
 from roommate.rooms.message_meaning import Meanings, Refusal, Task
-from roommate.rooms.replies import Replies, notice
 from roommate.rooms.room_upgrades import RoomUpgrades
 from roommate.rooms.running_turn import STATE_RETRY_SECONDS, RunningTurn
 from roommate.rooms.sandboxes import Sandboxes

@@ -6,7 +6,7 @@ import asyncio
 
 from roommate.domain import Take
 from roommate.errors import HandLost, SandboxError
-from roommate.sandbox.channel import Channel, Line
+from roommate.sandbox.flow_controlled_writer import Channel, Line
 from roommate.sandbox.inside.frames import CREDIT, DATA, ERRORS, KILL, RESULT, BadFrame, frame
 
 LAST_BYTES = 4 << 20

@@ -16,11 +16,11 @@ from roommate import logs
 from roommate.domain import JsonObject, RoomId
 from roommate.errors import EngineError, HandLost, SandboxError, ToolError
 from roommate.sandbox import id_ranges, inotify_quota
-from roommate.sandbox.container_runtime import Foundation, Ground
+from roommate.sandbox.container_prerequisites import Foundation, Ground
 from roommate.sandbox.container_spec import STATE, Host, Limits, digest, spec
-from roommate.sandbox.engine import Engine
 from roommate.sandbox.hand import HandHost
 from roommate.sandbox.mounts import COMMAND, Layout
+from roommate.sandbox.podman_client import Engine
 from roommate.sandbox.workspace import Workspace
 from roommate.text.amounts import size
 

@@ -10,7 +10,7 @@ from roommate.domain import Check
 from roommate.errors import ImageError, SandboxError
 from roommate.sandbox import agent_hooks, id_ranges, inotify_quota, kernel_keyring
 from roommate.sandbox.container import Plan
-from roommate.sandbox.container_runtime import Foundation
+from roommate.sandbox.container_prerequisites import Foundation
 from roommate.sandbox.container_spec import IDS, Host, Limits
 from roommate.sandbox.image import STAGE, agents_of
 from roommate.text.amounts import size

@@ -11,7 +11,7 @@ from roommate.host import durable_files, file_modes
 from roommate.sandbox import agent_hooks, site
 from roommate.sandbox.container_spec import HOME, RUN, SPOOL_IN, SPOOL_OUT, WORKSPACE, Mount
 from roommate.sandbox.hand import program
-from roommate.sandbox.podman_service import check_socket_path
+from roommate.sandbox.podman_service_process import check_socket_path
 from roommate.sandbox.workspace import Workspace
 
 COMMAND = ("python3", "-I", "-S", f"{RUN}/hand.py", "--keep", f"{RUN}/hand.sock")

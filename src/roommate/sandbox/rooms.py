@@ -11,7 +11,7 @@ from roommate.domain import Check, RoomId
 from roommate.errors import SandboxError
 from roommate.sandbox import doctor
 from roommate.sandbox.container import DAEMON, ROOM, Plan, RoomContainer, Spools
-from roommate.sandbox.container_runtime import Foundation
+from roommate.sandbox.container_prerequisites import Foundation
 from roommate.sandbox.container_spec import STATE, Limits
 from roommate.sandbox.hand import HandHost
 from roommate.sandbox.host_capabilities import Probe

@@ -14,9 +14,9 @@ from roommate.errors import EngineError, ImageError
 from roommate.sandbox import seccomp
 from roommate.sandbox.agent_hooks import SETTINGS
 from roommate.sandbox.container_spec import HOME, HOOKS, RUN, SPOOL_IN, SPOOL_OUT, STATE, WORKSPACE, Host, Limits, spec
-from roommate.sandbox.engine import Engine
 from roommate.sandbox.hand import HandHost
 from roommate.sandbox.mounts import Layout
+from roommate.sandbox.podman_client import Engine
 from roommate.sandbox.workspace import Workspace
 
 PYTHON = (3, 9)

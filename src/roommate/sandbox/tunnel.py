@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from roommate.errors import HandLost
-from roommate.sandbox.channel import Channel, Line
+from roommate.sandbox.flow_controlled_writer import Channel, Line
 from roommate.sandbox.inside.frames import CHUNK, CREDIT, DATA, END, KILL, RESULT, BadFrame, frame
 
 LINGER = 5.0

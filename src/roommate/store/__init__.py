@@ -15,9 +15,9 @@ from roommate.store.database import (
     reading,
 )
 from roommate.store.egress import AgentUsages, Egress
+from roommate.store.hook_reports import Heard, Ipc
 from roommate.store.inbox import Inbox, Waiting
 from roommate.store.inbox_claim import mark_of
-from roommate.store.ipc import Heard, Ipc
 from roommate.store.outbox import Outbox
 from roommate.store.pauses import Pause, Pauses
 from roommate.store.queue_depths import Queues, Vitals

@@ -30,7 +30,7 @@ async def fetch(asked: FetchUrl, call: Call) -> Outcome:
         raise ToolError(f"{asked.url[:200]} is no web address: it must start with http:// or https://")
     printed = Bounded(keep * 3 // 4, keep // 4)
     # Its first line is what people read who are asked about the host.
-    program = "# fetch_url\n" + Path(__file__).with_name("page_program.py").read_text("utf-8")
+    program = "# fetch_url\n" + Path(__file__).with_name("fetch_program.py").read_text("utf-8")
     command = ["python3", "-I", "-X", "utf8", "-c", program, asked.url]
     ended = await call.hand.run(command, timeout=SECONDS, on_output=printed.add, spill_after=keep)
     text = shown(printed.excerpt(), ended.spilled or "")

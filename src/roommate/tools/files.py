@@ -12,10 +12,10 @@ from roommate.errors import ToolError
 from roommate.text.amounts import size
 from roommate.text.diffs import Difference, difference
 from roommate.tools.arguments import Arguments, Text
-from roommate.tools.edit import replace_once
 from roommate.tools.glob_patterns import rooted
 from roommate.tools.outcome import Outcome, counted
 from roommate.tools.sanitized_text import is_binary, plain, start_of_binary
+from roommate.tools.text_replacement import replace_once
 from roommate.tools.tool import Call, tool
 
 SLICE = 1 << 20

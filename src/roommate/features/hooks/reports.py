@@ -14,8 +14,8 @@ from roommate.rooms.question_limit import QuestionLimit
 from roommate.rooms.questions import Decide, Questions
 from roommate.rooms.running_turn import RunningTurn
 from roommate.sandbox.container import Spools
-from roommate.store import Card, Cards, Heard, Ipc, ipc
-from roommate.store.ipc import MOST_AT_ONCE
+from roommate.store import Card, Cards, Heard, Ipc, hook_reports
+from roommate.store.hook_reports import MOST_AT_ONCE
 from roommate.text.printable import in_code, one_line
 
 APPROVAL_SECONDS = 290
@@ -86,7 +86,7 @@ class Hooks:
             await self._spool.answer(self._room_id, event.asks, verdict)
             await self._log.shown([heard.id], turn)
             return
-        shown = ipc.showing([heard.id], turn)
+        shown = hook_reports.showing([heard.id], turn)
         await self._questions.put_up(self._room_id, question(event), thread=thread, along=shown)
 
     async def _refusal(self, event: HookEvent) -> str:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Protocol
 
-    from roommate.sandbox.inside.cgroup import OomKills
+    from roommate.sandbox.inside.cgroup_limits import OomKills
     from roommate.sandbox.inside.event_loop import Loop
     from roommate.sandbox.inside.kill_tree import Kills
 

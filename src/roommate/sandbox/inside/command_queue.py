@@ -7,7 +7,7 @@ import os
 import time
 from collections import deque
 
-from roommate.sandbox.inside.cgroup import OomKills, processes_at_most
+from roommate.sandbox.inside.cgroup_limits import OomKills, processes_at_most
 from roommate.sandbox.inside.command import Refusal, explain
 from roommate.sandbox.inside.kill_tree import Kills
 from roommate.sandbox.inside.process_family import sweep

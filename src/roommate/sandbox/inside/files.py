@@ -13,7 +13,7 @@ import time
 
 from roommate.sandbox.inside.call import Call, Outflow
 from roommate.sandbox.inside.command import Refusal, explain
-from roommate.sandbox.inside.globs import Glob
+from roommate.sandbox.inside.glob_matcher import Glob
 from roommate.sandbox.inside.shortage import shortages
 
 TYPE_CHECKING = False
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from roommate.sandbox.inside.call import Calls
-    from roommate.sandbox.inside.folders import Folders
+    from roommate.sandbox.inside.path_resolution import Folders
 
 NOT_WALKED = frozenset((".git", "node_modules", ".roommate"))
 SLICE = 0.005

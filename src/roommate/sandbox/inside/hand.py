@@ -13,9 +13,9 @@ from roommate.sandbox.inside.command_queue import Commands
 from roommate.sandbox.inside.daemon_connection import Stream
 from roommate.sandbox.inside.event_loop import Loop
 from roommate.sandbox.inside.files import List, Read, Write
-from roommate.sandbox.inside.folders import HOME, WORKSPACE, Folders
 from roommate.sandbox.inside.frames import CALL, HELLO, LISTEN, VERSION, frame, port_of
 from roommate.sandbox.inside.jobs import Jobs
+from roommate.sandbox.inside.path_resolution import HOME, WORKSPACE, Folders
 from roommate.sandbox.inside.run_call import Run
 from roommate.sandbox.inside.shell import Shells
 from roommate.sandbox.inside.tunnels import Tunnel, Tunnels

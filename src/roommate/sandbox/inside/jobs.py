@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from roommate.sandbox.inside.call import Call
     from roommate.sandbox.inside.command_queue import Commands
-    from roommate.sandbox.inside.folders import Folders
+    from roommate.sandbox.inside.path_resolution import Folders
 
 LOG_CAP = 64 << 20
 STOP_GRACE = 2.0

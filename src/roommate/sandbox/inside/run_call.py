@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from roommate.sandbox.inside.call import Calls
     from roommate.sandbox.inside.command_queue import Commands
-    from roommate.sandbox.inside.folders import Folders
+    from roommate.sandbox.inside.path_resolution import Folders
 
 TERMINALS = 8
 """That a room may have at once."""

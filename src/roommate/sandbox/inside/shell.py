@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from roommate.sandbox.inside.call import Calls
     from roommate.sandbox.inside.command_queue import Commands
-    from roommate.sandbox.inside.folders import Folders
     from roommate.sandbox.inside.output_files import Place
+    from roommate.sandbox.inside.path_resolution import Folders
 
 KEPT = 1 << 18
 """Bytes of output that are kept while nobody looks; then whoever prints has to wait."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 
-from roommate.sandbox.inside.cgroup import memory_at_most
+from roommate.sandbox.inside.cgroup_limits import memory_at_most
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import socket
 from collections import deque
 
 from roommate.sandbox.inside.call import Call
+from roommate.sandbox.inside.connection_owner import command_of
 from roommate.sandbox.inside.frames import END, OPEN, TUNNEL, TUNNELS, frame, port_bytes
-from roommate.sandbox.inside.socket_process import command_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

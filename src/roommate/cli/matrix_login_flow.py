@@ -12,12 +12,12 @@ import segno
 from rich.console import Console
 from rich.markup import escape
 
-from roommate.cli import typed_values
+from roommate.cli import shared_arguments
 from roommate.domain import Account
 from roommate.errors import ConfigError, RoommateError, StateError, TokenRevoked
-from roommate.maintenance import service_checks
-from roommate.matrix_login import credentials, oauth
-from roommate.matrix_login.credentials import CLIENT_API
+from roommate.maintenance import daemon_checks
+from roommate.matrix_login import oauth, password_and_token
+from roommate.matrix_login.password_and_token import CLIENT_API
 from roommate.settings.config import Settings
 from roommate.store import Database, Inbox, reading
 
@@ -28,7 +28,7 @@ LANDING = "http://localhost/"
 @contextlib.asynccontextmanager
 async def kept(settings: Settings) -> AsyncIterator[Inbox]:
     """Where logins are kept, with no daemon on it meanwhile. Raises StateError when one runs."""
-    if service_checks.is_running(settings):
+    if daemon_checks.is_running(settings):
         raise StateError(
             "the daemon runs with this login: first `roommate stop`, or `systemctl stop roommate` (for a user's unit "
             "with --user)"
@@ -50,7 +50,7 @@ def saved(settings: Settings) -> Account | None:
 async def works(account: Account, ca: Path | None) -> bool:
     """It can be used, or renewed. Raises MatrixError."""
     try:
-        await credentials.given(account.homeserver, account.access_token, ca=ca)
+        await password_and_token.given(account.homeserver, account.access_token, ca=ca)
     except TokenRevoked:
         return bool(account.refresh_token)
     return True
@@ -67,7 +67,7 @@ async def keep(inbox: Inbox, account: Account, ca: Path | None) -> None:
 
 async def end(account: Account, ca: Path | None) -> None:
     """At the homeserver. Raises MatrixError, TokenRevoked where only the next token could."""
-    await (oauth.revoke if account.client_id else credentials.log_out)(account, ca=ca)
+    await (oauth.revoke if account.client_id else password_and_token.log_out)(account, ca=ca)
 
 
 async def in_browser(server: oauth.Server, console: Console, ca: Path | None) -> Account:
@@ -93,7 +93,7 @@ def sso_address(homeserver: str) -> str:
 
 def login_token(given: str) -> str:
     """The login token that somebody pasted, or that is in the address that they landed at; ``@FILE`` holds it."""
-    given = typed_values.secret(given)
+    given = shared_arguments.secret(given)
     if given.startswith(("http://", "https://")):
         given = next(iter(parse_qs(urlsplit(given).query).get("loginToken", ())), "")
         if not given:

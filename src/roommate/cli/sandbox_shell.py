@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from roommate import control
-from roommate.cli import client
+from roommate.cli import daemon_requests
+from roommate.cli.shared_arguments import Room
 from roommate.cli.status import connect
-from roommate.cli.typed_values import Room
 from roommate.errors import ControlError
 from roommate.host import daemon_location
 from roommate.text.amounts import size
@@ -31,7 +31,7 @@ def _exec(
     if len(stdin) > MOST_STDIN:
         raise ControlError(f"stdin has more than {size(MOST_STDIN)}: put it into a file (`roommate workspace put`)")
     given = base64.b64encode(stdin).decode()
-    exit = client.pieces("sandbox.run", sys.stdout.buffer, room=room, command=command, stdin=given)
+    exit = daemon_requests.pieces("sandbox.run", sys.stdout.buffer, room=room, command=command, stdin=given)
     raise typer.Exit(exit["code"] if exit["code"] is not None else 128 + exit["signal"])
 
 

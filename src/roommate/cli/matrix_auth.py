@@ -11,11 +11,11 @@ import typer
 from rich.console import Console
 from rich.prompt import Prompt
 
-from roommate.cli.login import end, in_browser, keep, kept, login_token, saved, sso_address
+from roommate.cli.matrix_login_flow import end, in_browser, keep, kept, login_token, saved, sso_address
 from roommate.domain import Account
 from roommate.errors import ConfigError, MatrixError, Refused, TokenRevoked, Transient
-from roommate.maintenance import service_checks
-from roommate.matrix_login import Session, credentials, oauth
+from roommate.maintenance import daemon_checks
+from roommate.matrix_login import Session, oauth, password_and_token
 from roommate.settings import config
 from roommate.settings.config import Settings
 from roommate.text.amounts import age
@@ -25,7 +25,7 @@ async def status(*, as_json: bool) -> int:
     """Print it, never the token; 1 where there is no login that the homeserver takes. Raises ConfigError."""
     settings = config.load()
     settings.require_matrix()
-    account = service_checks.account(settings, saved(settings))
+    account = daemon_checks.account(settings, saved(settings))
     found: dict[str, object] = {"user": settings.matrix_user, "homeserver": settings.matrix_homeserver, "login": None}
     if account is None:
         password = bool(settings.matrix_password.get_secret_value())
@@ -49,7 +49,7 @@ RENEWED = "has run out; a start renews it"
 async def _asked(account: Account, settings: Settings) -> dict[str, object]:
     """What the homeserver says of a login."""
     try:
-        whose = await credentials.given(account.homeserver, account.access_token, ca=settings.matrix_ca)
+        whose = await password_and_token.given(account.homeserver, account.access_token, ca=settings.matrix_ca)
     except TokenRevoked:
         return {"state": RENEWED if account.refresh_token else "dead: the homeserver does not take it"}
     except MatrixError as error:
@@ -116,9 +116,9 @@ async def _log_in(settings: Settings, console: Console, token: str, password: bo
     """By the token, else MATRIX_PASSWORD, else in a browser where accounts are not the homeserver's own, else ask."""
     url, ca, asks = settings.matrix_homeserver.rstrip("/"), settings.matrix_ca, sys.stdin.isatty()
     if token:
-        return await credentials.by_login_token(url, login_token(token), ca=ca)
+        return await password_and_token.by_login_token(url, login_token(token), ca=ca)
     known = settings.matrix_password.get_secret_value()
-    offer = await credentials.offered(url, ca=ca)
+    offer = await password_and_token.offered(url, ca=ca)
     with_password = offer.password and (password or known)
     if not with_password and (server := await oauth.server_of(url, ca=ca)) is not None:
         return await in_browser(server, console, ca)
@@ -128,12 +128,12 @@ async def _log_in(settings: Settings, console: Console, token: str, password: bo
             raise ConfigError(f"{url} takes login tokens only: {where}, for --token")
         console.print(f"Please {where}.", soft_wrap=True, markup=False)
         pasted = Prompt.ask("That address, or the token in it", console=console, password=True)
-        return await credentials.by_login_token(url, login_token(pasted), ca=ca)
+        return await password_and_token.by_login_token(url, login_token(pasted), ca=ca)
     if not known and not asks:
         raise ConfigError("set MATRIX_PASSWORD, pass --token, or run this at a terminal")
     known = known or Prompt.ask(f"Password of {settings.bot}", console=console, password=True)
     try:
-        return await credentials.by_password(url, settings.bot, known, ca=ca)
+        return await password_and_token.by_password(url, settings.bot, known, ca=ca)
     except Refused as error:
         if error.errcode != "M_FORBIDDEN":
             raise

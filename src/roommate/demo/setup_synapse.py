@@ -17,12 +17,12 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from roommate.demo.instance import MARK_KEY, Instance, Place
+from roommate.demo.synapse_config import MARK_KEY, Instance, Place
 from roommate.errors import MatrixError, RoommateError, Transient
 from roommate.host import durable_files, file_modes
 from roommate.maintenance import env_file
 from roommate.matrix_login import call
-from roommate.user_client import registration
+from roommate.user_client import homeserver_accounts
 
 READY_SECONDS = 90.0
 
@@ -105,7 +105,7 @@ async def make_accounts(
     # The admin's login stays: Synapse lets nobody log in five times in a row.
     admin = await kept.account(url, instance.registration_secret, operator, operator_password, admin=True)
     user = await kept.account(url, instance.registration_secret, bot, bot_password, admin=False)
-    await registration.lift_limit(url, admin["token"], user["id"])
+    await homeserver_accounts.lift_limit(url, admin["token"], user["id"])
     password = (
         "the password of MATRIX_ADMIN_PASSWORD"
         if admin["password"] == operator_password
@@ -132,7 +132,7 @@ class _Kept:
         known = self._known.setdefault(name, {"password": password or secrets.token_urlsafe(12)})
         if "token" not in known:
             self._keep()  # the password first: it must be known when this ends in the middle
-            made = await registration.register_by_secret(url, secret, name, known["password"], admin=admin)
+            made = await homeserver_accounts.register_by_secret(url, secret, name, known["password"], admin=admin)
             known |= {"id": made.user_id, "token": made.access_token}
             self._keep()
         return known

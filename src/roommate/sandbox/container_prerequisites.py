@@ -12,8 +12,8 @@ from pathlib import Path
 from roommate.errors import EngineError
 from roommate.sandbox import seccomp
 from roommate.sandbox.container_spec import Host
-from roommate.sandbox.engine import Engine, Image
 from roommate.sandbox.host_capabilities import Probe
+from roommate.sandbox.podman_client import Engine, Image
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from roommate.domain import JsonObject
 from roommate.errors import EngineError, ImageError
-from roommate.sandbox.podman_service import Service
+from roommate.sandbox.podman_service_process import Service
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 
 from roommate.domain import Account, JsonObject, UserId
 from roommate.errors import MatrixError, Refused, Transient
-from roommate.matrix_login import call, credentials
+from roommate.matrix_login import call, password_and_token
 
 LONGEST_WAIT = 10.0
 """Seconds: a homeserver that wants us to wait longer is not waited for."""
@@ -92,16 +92,16 @@ async def lift_limit(url: str, admin_token: str, user_id: str) -> None:
 
 async def _log_in(url: str, user: str, password: str, ca: Path | None) -> Account:
     try:
-        return await credentials.by_password(url, user, password, ca=ca)
+        return await password_and_token.by_password(url, user, password, ca=ca)
     except Transient as error:
         if error.retry_after is None or error.retry_after > LONGEST_WAIT:
             raise
         await asyncio.sleep(error.retry_after)
-        return await credentials.by_password(url, user, password, ca=ca)
+        return await password_and_token.by_password(url, user, password, ca=ca)
 
 
 async def _log_out(account: Account, ca: Path | None) -> UserId:
-    await credentials.log_out(account, ca=ca)
+    await password_and_token.log_out(account, ca=ca)
     return account.user_id
 
 
