@@ -39,7 +39,10 @@ state=${state:-$HOME/.local/state/roommate}
 python=$root/current/.venv/bin/python
 [ -x "$python" ] || python=$clone/.venv/bin/python
 if [ -e "$root/.env" ] && [ -x "$python" ] && told=$(cd "$root" && "$python" -c '
-from roommate import config
+try:
+    from roommate.settings import config
+except ImportError:  # a release of before
+    from roommate import config
 s = config.load()
 print(s.state_dir, s.run_dir, s.sandbox_image, s.podman_path, s.backups, sep="\n")'); then
     state=$(printf %s "$told" | sed -n 1p)

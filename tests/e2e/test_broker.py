@@ -144,8 +144,9 @@ async def test_a_key_is_nowhere_but_with_its_provider(
     room = await bot.room_with(alice)
     await alice.say(room, "!repo add acme/widget")
     await notice(bot, alice, room, "This room may use `acme/widget` now")
-    cloned = f"GIT_CURL_VERBOSE=1 GIT_TRACE=1 git clone {forge.url}/acme/widget && cd widget && echo x >x && git add x"
-    pushed = run(f"{cloned} && git commit -qm x && git push origin HEAD:x 2>&1")
+    export = "export GIT_CURL_VERBOSE=1 GIT_TRACE=1; exec 2>trace"
+    cloned = f"{export}; git clone {forge.url}/acme/widget && cd widget && echo x >x && git add x"
+    pushed = run(f"{cloned} && git commit -qm x && git push origin HEAD:x; tail -n 40 ../trace")
     assert "HEAD -> x" in (await alice.ask(room, pushed)).body
     assert set(forge.shown) >= TOKEN_SHOWN, "the forge had it"
     at = "http://127.0.0.1:8080"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,8 @@ import pytest
 
 from roommate.errors import EngineError
 from roommate.sandbox.id_ranges import free_ids
+from roommate.sandbox.podman_service_process import Service
+from tests.patience import PATIENCE
 from tests.sandbox.conftest import ROOM, Make, sh
 from tests.sandbox_image import containers, podman
 
@@ -110,3 +115,25 @@ async def test_a_slow_host_gets_the_time_that_it_is_said_to_need(make: Make, pla
     with pytest.raises(EngineError, match="took over 10 s"):
         await make(podman=str(slow), patience=1.0).hand(ROOM)
     assert (await (await make(podman=str(slow), patience=2.0).hand(ROOM)).run("true")).code == 0
+
+
+async def test_a_service_that_is_just_starting_ends_with_its_daemon() -> None:
+    """A restart is an exec: what was started and forgotten would live on beside the new one."""
+    with tempfile.TemporaryDirectory(prefix="rs-") as folder:
+        service = Service("podman", Path(folder), None, PATIENCE)
+        starting = asyncio.create_task(service.ready())
+        while not starting.done() and not (marks := _with(folder)):
+            await asyncio.sleep(0)
+        assert marks, "it is on its way"
+        await service.close()
+        with pytest.raises(EngineError, match="this daemon ends"):
+            await starting
+        with pytest.raises(EngineError, match="this daemon ends"):
+            await service.ready()
+        assert _with(folder) == []
+
+
+def _with(folder: str) -> list[str]:
+    """The children of this process that were told of a folder."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return [pid for pid in children if folder.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()]

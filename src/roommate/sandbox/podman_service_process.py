@@ -48,7 +48,7 @@ class Service:
         self._log = self._socket.with_suffix(".log")
         self._process: asyncio.subprocess.Process | None = None
         self._resting = False
-        self._doubtful = False
+        self._doubtful = self._closed = False
         self._starting = asyncio.Lock()
 
     @property
@@ -64,6 +64,7 @@ class Service:
         it where the event loop of the daemon's main thread runs.
         """
         async with self._starting:
+            self._check()
             if self._resting or not self._socket.exists():  # somebody deleted the folder, which it works in
                 await self._end()  # its last act is to remove its socket
             if self._doubtful and self._process is not None:  # that it was killed just now may not be known here yet
@@ -86,9 +87,16 @@ class Service:
             self._resting = True
 
     async def close(self) -> None:
-        await self._end()
+        """End it for good, also one that a call is just starting."""
+        self._closed = True
+        async with self._starting:
+            await self._end()
         for path in (self._socket, self._log):
             path.unlink(missing_ok=True)
+
+    def _check(self) -> None:
+        if self._closed:
+            raise EngineError("Podman is not asked any more: this daemon ends")
 
     async def _end(self) -> None:
         process, self._process, self._resting = self._process, None, False
@@ -138,6 +146,7 @@ class Service:
     async def _answering(self, process: asyncio.subprocess.Process) -> None:
         seconds = _START_SECONDS * self.patience
         for _ in range(round(seconds * 100)):
+            self._check()
             if _listens(self._socket):
                 return
             if process.returncode is not None:
