@@ -169,6 +169,7 @@ class TwoRooms:
         self.deaf_provider = deaf_provider
         self._aside = aside
         self._before: Felt | None = None
+        self._memory = 0
         self._started = ""
 
     @classmethod
@@ -208,9 +209,25 @@ class TwoRooms:
         await until(self._noisy_works, "the noisy room's own hand")
         return found
 
+    async def withstands(self, attack: str, *, rounds: int = 3) -> Quiet:
+        """As `under`, with the real hand there; the quiet room does not feel it. What else runs on this machine comes,
+        also between two measurements: it has to hold in one of several rounds, each measured anew."""
+        for left in reversed(range(rounds)):
+            quiet = await self.under(attack, hush=False)
+            try:
+                quiet.assert_quiet()
+                quiet.assert_in_the_middle()
+            except AssertionError:
+                if not left:
+                    raise
+                self._before = None
+            else:
+                break
+        return quiet
+
     async def memory_returns(self) -> None:
         """The daemon takes what it took before any attack, and what it kept for good to have seen one."""
-        before = (await self.calm()).rss
+        before = self._memory
         await until(lambda: self.bot.rss() < before + 20 * MIB, f"memory to return to {before // MIB} MiB", every=0.1)
 
     async def start(self, attack: str, *, hush: bool = True, files: Mapping[str, bytes] | None = None) -> Path:
@@ -233,6 +250,7 @@ class TwoRooms:
         """How it is without noise; measured once."""
         if self._before is None:
             self._before = await self.measure(lambda: True, least=5)
+            self._memory = self._memory or self._before.rss
         return self._before
 
     async def measure(self, done: Callable[[], bool], *, least: int = 3) -> Felt:

@@ -132,9 +132,7 @@ async def test_a_hand_that_lies_about_its_files(two_rooms: TwoRooms) -> None:
 
 
 async def test_requests_as_fast_as_they_go(two_rooms: TwoRooms) -> None:
-    quiet = await two_rooms.under(REQUESTS + POURING, hush=False)
-    quiet.assert_quiet()
-    quiet.assert_in_the_middle()
+    quiet = await two_rooms.withstands(REQUESTS + POURING)
     await two_rooms.memory_returns()
     _, answers, seconds = ast.literal_eval(quiet.ended.removeprefix("ended "))
     assert 0 < answers[404] <= REQUESTS_AT_ONCE + REQUESTS_A_SECOND * (seconds + 1)
@@ -142,11 +140,10 @@ async def test_requests_as_fast_as_they_go(two_rooms: TwoRooms) -> None:
 
 async def test_bodies_that_are_almost_whole(two_rooms: TwoRooms) -> None:
     """At a provider that reads nothing: the others wait where they come from."""
-    quiet = await two_rooms.under(BODIES + POURING, hush=False)
-    quiet.assert_quiet()
-    quiet.assert_in_the_middle()
+    quiet = await two_rooms.withstands(BODIES + POURING)
     two_rooms.deaf_provider.close()
     await two_rooms.memory_returns()
     sent, answers, _ = ast.literal_eval(quiet.ended.removeprefix("ended "))
     assert sent > 1 << 20, "bodies were on their way"
-    assert answers == {429: 40 - AT_ONCE}, "the others were refused"
+    assert answers.keys() == {429}
+    assert answers[429] >= 40 - AT_ONCE, "the others were refused"
