@@ -59,6 +59,15 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), f"{page.name} points to {target}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_file_that_is_named_is_there(page: Path) -> None:
+    """Those of the source and of the tests, by their path; not what a diff adds."""
+    roots = (ROOT, ROOT / "src" / "roommate")
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    named = re.findall(r"`((?:src|tests|bench|scripts|hooks|[a-z_]+)/[\w/.-]+\.(?:py|sh))`", text)
+    assert [path for path in named if not any((root / path).exists() for root in roots)] == []
+
+
 def test_every_tool_is_described() -> None:
     it: Any = SimpleNamespace(names=["an agent"])
     ports = TurnPorts(command_timeout=1, longest_timeout=1, agents=it, share=it, redeploy=it, proposals=it)

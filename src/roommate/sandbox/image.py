@@ -72,6 +72,7 @@ async def build(
         if not fresh and (made := await _made_from(podman, name, wanted[-1])):
             say(f"{name}, stage {wanted[-1].name}, is up to date")
             return made
+        say(f"{name}, stage {wanted[-1].name}, is to be made")
     missing, parent = (wanted, "") if fresh else await _newest(podman, wanted)
     # A finished stage has a name until all is done: it must not be tidied away, and a failed build goes on from there.
     unfinished = name + _UNFINISHED
