@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import subprocess
 import sys
@@ -406,6 +407,27 @@ async def test_a_cancelled_wait_asks_no_more(talk: Talk) -> None:
     asked = len(talk.server.asked)  # once, but on a host that stood still in between
     await asyncio.sleep(1.1)
     assert len(talk.server.asked) == asked
+
+
+async def test_a_cancel_at_any_moment_of_a_failing_request_ends_it(talk: Talk) -> None:
+    """Also one that comes together with the bytes that LiteLLM waits for: Python 3.11's `wait_for` loses it."""
+    talk.does([Status(400)])
+    model = talk.model()
+    with contextlib.suppress(ModelError):
+        await talk.ask(model=model)
+    looks = 0
+    while True:
+        looks += 1
+        asking = asyncio.create_task(talk.ask(model=model))
+        for _ in range(looks):
+            await asyncio.sleep(0)
+        if not asking.cancel():
+            break
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+    assert looks > 10
+    with pytest.raises(ModelError):
+        await asking
 
 
 async def test_one_connection_serves_one_room_and_many_serve_many(talk: Talk) -> None:

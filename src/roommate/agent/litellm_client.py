@@ -95,25 +95,27 @@ class Wire:
         closes the connection.
         """
         request: JsonObject = {"messages": messages} | ({"tools": tools} if tools else {})
-        async with asyncio.timeout(silence):
-            stream = await self._litellm.acompletion(
-                model=self._name,
-                stream=True,
-                stream_options={"include_usage": True},
-                api_key=self._api_key or ("none" if self._api_base else None),
-                api_base=self._api_base or None,
-                timeout=2 * silence,  # ours comes first
-                num_retries=0,
-                max_retries=0,
-                drop_params=True,
-                _skip_mcp_handler=True,  # else every call with tools imports an MCP server: 24 MB, half a second
-                **request,
-            )
+        with _cancelled_means_ended():
+            async with asyncio.timeout(silence):
+                stream = await self._litellm.acompletion(
+                    model=self._name,
+                    stream=True,
+                    stream_options={"include_usage": True},
+                    api_key=self._api_key or ("none" if self._api_base else None),
+                    api_base=self._api_base or None,
+                    timeout=2 * silence,  # ours comes first
+                    num_retries=0,
+                    max_retries=0,
+                    drop_params=True,
+                    _skip_mcp_handler=True,  # else every call with tools imports an MCP server: 24 MB, half a second
+                    **request,
+                )
         try:
             _mend(stream)
             while True:
-                async with asyncio.timeout(silence):
-                    chunk = await anext(stream, None)
+                with _cancelled_means_ended():
+                    async with asyncio.timeout(silence):
+                        chunk = await anext(stream, None)
                 if chunk is None:
                     break
                 yield chunk
@@ -231,6 +233,22 @@ def _gently() -> Iterator[None]:
         sys.setswitchinterval(interval)
         with contextlib.suppress(OSError, AttributeError):  # not a glibc
             ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+@contextlib.contextmanager
+def _cancelled_means_ended() -> Iterator[None]:
+    """Raise the CancelledError that what is awaited in here took and did not give on.
+
+    LiteLLM reads the body of a refusal within `asyncio.wait_for`: up to Python 3.11 that loses a cancel that comes
+    together with the result (python/cpython#86296), and a stopped turn would ask again.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    try:
+        yield
+    finally:
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError
 
 
 class _NoTokenizer:
