@@ -223,7 +223,7 @@ async def test_in_an_encrypted_room_it_says_that_it_cannot_read(bot: MemoryDaemo
     alice = await person("alice")
     room = await alice.create_room([bot.user_id], encrypted=True)
     greeting = await notice(bot, alice, room, "cannot read encrypted messages")
-    assert "without encryption" in greeting.body
+    assert "switch “Enable end-to-end encryption” off" in greeting.body
     for ciphertext in ("AwgA", "AwgB"):
         content = {"algorithm": "m.megolm.v1.aes-sha2", "ciphertext": ciphertext, "session_id": "x"}
         await alice.send(room, "m.room.encrypted", content)
