@@ -16,9 +16,9 @@ ALWAYS = "♾"
 LONGEST_WHY = 300
 
 CANNOT_READ = (
-    "This room is encrypted, and I cannot read encrypted messages yet. A room cannot go back: make a new one and invite me "
-    "there. In Element: “New room”, switch “Enable end-to-end encryption” off, then create it; a direct chat is always "
-    "encrypted there, so take a room."
+    "This room is encrypted, and I cannot read encrypted messages yet. A room cannot go back: make a new one and "
+    "invite me there. In Element: “New room”, switch “Enable end-to-end encryption” off, then create it; a direct chat "
+    "that you start there is encrypted."
 )
 NOTHING_ASKED = "Yes? Tell me what to do; `!help` shows what I understand."
 RESUMED = "I was restarted and go on where I was."
