@@ -6,7 +6,7 @@ from bench.broker import broker_to
 from bench.stage import ROOM, Figure, Stage, beside, figure, sandboxes, take_turns
 from roommate.domain import Hand, RoomId
 from roommate.features.coding_agents.agent_clis import PLANS
-from roommate.features.coding_agents.room_agents import Choice, RoomAgents
+from roommate.features.coding_agents.delegated_tasks import Choice, RoomAgents
 from roommate.features.coding_agents.task_prompt import brief
 from roommate.sandbox import image
 from tests.fake_providers import FakeProviders

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.stage import ROOM, Call, Figure, Stage, beside, figure, sandboxes, take_turns, timed
 from roommate.domain import Hand
-from roommate.sandbox.rooms import RoomSandboxes
+from roommate.sandbox.room_containers import RoomSandboxes
 from tests.sandbox_image import containers
 
 STREAM = 100_000_000

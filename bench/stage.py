@@ -16,7 +16,7 @@ from roommate.composition.from_settings import sandboxes_of
 from roommate.demo.homeserver import Synapse
 from roommate.domain import RoomId
 from roommate.sandbox import image
-from roommate.sandbox.rooms import RoomSandboxes
+from roommate.sandbox.room_containers import RoomSandboxes
 from roommate.settings.config import Settings
 from tests.harness import Daemon
 from tests.person import Person

@@ -15,7 +15,7 @@ from hypothesis import settings as hypothesis
 
 from roommate.demo.homeserver import Synapse
 from roommate.sandbox.container_spec import Limits
-from roommate.sandbox.rooms import RoomSandboxes
+from roommate.sandbox.room_containers import RoomSandboxes
 from tests.harness import Daemon
 from tests.nursery import Nursery
 from tests.parallel import (

@@ -44,7 +44,7 @@ async def test_a_tool_is_a_file_and_a_line_and_a_card_two_lines(
 ) -> None:
     program, files = grown(tmp_path, "A tool for the model", "A card")
     of_the_tool = ["src/roommate/tools/count_words.py", "src/roommate/tools/room_tools.py"]
-    of_the_card = ["domain/cards.py", "features/conversation.py", "app.py"]
+    of_the_card = ["domain/cards.py", "features/reset.py", "composition/features.py"]
     assert files == [*of_the_tool, *(f"src/roommate/{name}" for name in of_the_card)]
     bot, alice = await daemon(start=False, model=model), await person("alice")
     await bot.start(PATIENCE, program)
@@ -77,7 +77,7 @@ async def test_a_tool_is_a_file_and_a_line_and_a_card_two_lines(
 
 async def test_an_operation_is_one_file(tmp_path: Path, daemon: MakeDaemon, person: MakePerson) -> None:
     program, files = grown(tmp_path, "An operation")
-    assert files == ["src/roommate/features/conversation.py"]
+    assert files == ["src/roommate/features/model_and_prompt.py"]
     alice, bob = await person("alice"), await person("bob")
     bot = await daemon(start=False, OPERATORS=alice.user_id)
     await bot.start(PATIENCE, program)

@@ -299,7 +299,7 @@ async def test_a_wrong_reload_changes_nothing_and_the_difference_is_shown(
 
 
 def test_a_changed_secret_is_only_changed() -> None:
-    from roommate.administration.live_settings import differences
+    from roommate.administration.settings_reload import differences
 
     old, new = config.load(None, llm_api_key="sk-one"), config.load(None, llm_api_key="sk-two")
     [difference] = [one for one in differences(old, new) if one.name == "LLM_API_KEY"]

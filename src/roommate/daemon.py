@@ -12,16 +12,16 @@ from functools import partial
 from roommate import __version__
 from roommate.administration.health_watch import Alarm
 from roommate.administration.lifecycle import Steering
-from roommate.administration.live_settings import LiveSettings
+from roommate.administration.settings_reload import LiveSettings
 from roommate.administration.storage_health import Health
-from roommate.app import bound, deciders
+from roommate.composition.features import bound, deciders
 from roommate.composition.from_settings import REAL, Borders
 from roommate.composition.kernel import Kernel
 from roommate.composition.operators import gauges, in_a_line, listen, methods, operators, watch_state_dir
 from roommate.composition.phases import Phase, Service, Startup
+from roommate.composition.room_outbound import way_out
 from roommate.composition.rooms import contain, heard, room_maker
 from roommate.composition.turns import Models, agents_of, turn_needs
-from roommate.composition.way_out import way_out
 from roommate.control import NAME
 from roommate.control.server import Server
 from roommate.domain import Update
@@ -40,7 +40,7 @@ from roommate.operations import Operations
 from roommate.rooms.residents import Residents
 from roommate.rooms.restore_notice import tell_of_restore
 from roommate.rooms.turn_holds import FLAG, Holds
-from roommate.sandbox.rooms import RoomSandboxes
+from roommate.sandbox.room_containers import RoomSandboxes
 from roommate.settings.config import Settings
 from roommate.store import Audit, Database, Inbox, Outbox, Pauses, Restored, Retention, Rooms
 from roommate.updates.at_start import Trial

@@ -18,7 +18,7 @@ from roommate.features.github.forge import Forge, Site
 from roommate.features.github.git_server import GitServer
 from roommate.features.model_gateway.gateway import Gateway
 from roommate.features.model_gateway.providers import providers
-from roommate.sandbox.rooms import RoomSandboxes
+from roommate.sandbox.room_containers import RoomSandboxes
 from roommate.tunnels.port_services import RoomPorts
 from tests.broker.conftest import Memory, People, server
 from tests.broker.test_egress import hello

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from roommate import __version__
-from roommate.app import DECLARED
+from roommate.composition.features import DECLARED
 from roommate.demo.homeserver import Synapse
 from roommate.doors import reference
 from tests import program
@@ -127,6 +127,6 @@ def test_the_document_has_what_is_declared() -> None:
     page = Path(__file__).parents[2] / "docs" / "commands.md"
     text = page.read_text()
     assert text == reference.written(text, DECLARED), (
-        "write it anew: python -c 'from roommate.app import DECLARED; from roommate.doors.reference import write; "
-        "write(DECLARED)'"
+        "write it anew: python -c 'from roommate.composition.features import DECLARED; "
+        "from roommate.doors.reference import write; write(DECLARED)'"
     )

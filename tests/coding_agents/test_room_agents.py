@@ -12,8 +12,8 @@ import pytest
 from roommate.domain import AgentReport, Event, RoomId, ToolOutput, ToolStep
 from roommate.errors import ToolError
 from roommate.features.coding_agents.agent_clis import PLANS
-from roommate.features.coding_agents.lines import Lines
-from roommate.features.coding_agents.room_agents import Choice, RoomAgents
+from roommate.features.coding_agents.delegated_tasks import Choice, RoomAgents
+from roommate.features.coding_agents.json_lines import Lines
 from tests.live_hand import LiveHand, live_hand
 from tests.patience import PATIENCE, until
 

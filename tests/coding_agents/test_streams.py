@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from roommate.domain import Usage
 from roommate.features.coding_agents.agent_clis import PLANS, is_session
 from roommate.features.coding_agents.events import AgentEvent, Began, Called, Complained, Ended, Returned, Spoke
-from roommate.features.coding_agents.lines import LONGEST, Lines
+from roommate.features.coding_agents.json_lines import LONGEST, Lines
 from roommate.features.coding_agents.run_recorder import TRANSCRIPT, Account
 from roommate.features.coding_agents.streams import MOST_PARTS
 from roommate.features.coding_agents.tool_changes import change, subject

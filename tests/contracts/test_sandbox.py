@@ -15,7 +15,7 @@ from roommate.domain import Exit, RoomId
 from roommate.errors import HandLost, ToolError
 from roommate.sandbox.container_spec import Limits
 from roommate.sandbox.hand import HandHost
-from roommate.sandbox.rooms import RoomSandboxes
+from roommate.sandbox.room_containers import RoomSandboxes
 from tests.fakes.containers import Processes, ProcessSandboxes
 from tests.patience import OF_DAEMONS, PATIENCE, until
 from tests.sandbox.conftest import host_memory, lodge

@@ -23,7 +23,7 @@ from roommate.sandbox.container_spec import HOME, RUN, WORKSPACE, Host
 from roommate.sandbox.hand import HandHost
 from roommate.sandbox.host_capabilities import Probe
 from roommate.sandbox.podman_client import Container, Engine, Image, Load
-from roommate.sandbox.rooms import RoomSandboxes
+from roommate.sandbox.room_containers import RoomSandboxes
 from tests.live_hand import MARK, marked
 
 IMAGE = Image("sha256:none", 0, {})

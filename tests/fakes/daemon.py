@@ -18,7 +18,7 @@ from roommate.host.sd_notify import Systemd
 from roommate.logs import Logs, Newest
 from roommate.logs.redaction import Redaction
 from roommate.sandbox.container_spec import Limits
-from roommate.sandbox.rooms import RoomSandboxes
+from roommate.sandbox.room_containers import RoomSandboxes
 from roommate.settings.config import Settings
 from roommate.store import Database, Inbox
 from tests.fakes.containers import Processes, ProcessSandboxes

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from roommate.domain import Check
-from roommate.maintenance import host_checks
+from roommate.maintenance import installation_checks
 from roommate.sandbox.container_spec import Limits
 from roommate.sandbox.doctor import limits_seen
 from roommate.settings import config
@@ -21,7 +21,7 @@ def settings_in(folder: Path) -> Settings:
 
 
 def check_of(settings: Settings, what: str) -> Check:
-    return next(check for check in host_checks.checks(settings) if check.what == what)
+    return next(check for check in installation_checks.checks(settings) if check.what == what)
 
 
 @pytest.mark.parametrize(

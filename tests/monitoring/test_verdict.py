@@ -26,7 +26,7 @@ from roommate.administration.daemon_health import CRITICAL, OK, WARNING, Problem
 from roommate.administration.health_watch import Alarm
 from roommate.administration.status import Status
 from roommate.errors import ConfigError, ProgramFailed, StateError
-from roommate.host import configured_command
+from roommate.host.run_configured_command import run_configured_command
 from roommate.monitoring import alert_delivery as alerts_module
 from roommate.monitoring.alert_delivery import BACKUP_RUN, LOGIN, Alerts
 from roommate.settings.config import load
@@ -339,17 +339,17 @@ async def test_a_new_daemon_tells_that_what_ended_the_last_one_is_over(tmp_path:
 def test_a_program_of_the_operators_is_bounded(tmp_path: Path) -> None:
     left = tmp_path / "left"
     with pytest.raises(ProgramFailed, match="BACKUP_COMMAND was killed: it took more than 1 s"):
-        configured_command.run(
+        run_configured_command(
             "BACKUP_COMMAND", f"sh -c '(sleep 3; touch {left}) & wait'", env={"PATH": os.environ["PATH"]}, seconds=1
         )
     with pytest.raises(ProgramFailed, match="ended with code 3: oh no"):
-        configured_command.run("X", "sh -c 'echo first; echo oh no >&2; exit 3'", env=dict(os.environ), seconds=10)
+        run_configured_command("X", "sh -c 'echo first; echo oh no >&2; exit 3'", env=dict(os.environ), seconds=10)
     with pytest.raises(ProgramFailed, match="could not be started: No such file"):
-        configured_command.run("X", "/no/such/program", env={}, seconds=10)
-    configured_command.run("X", 'sh -c \'test "$0" = /tmp/file && test -z "$HOME"\'', "/tmp/file", env={}, seconds=10)
+        run_configured_command("X", "/no/such/program", env={}, seconds=10)
+    run_configured_command("X", 'sh -c \'test "$0" = /tmp/file && test -z "$HOME"\'', "/tmp/file", env={}, seconds=10)
     tracemalloc.start()
     with pytest.raises(ProgramFailed, match="code 1: the end"):
-        configured_command.run("X", "sh -c 'yes | head -c 30M; echo the end; exit 1'", env=dict(os.environ), seconds=60)
+        run_configured_command("X", "sh -c 'yes | head -c 30M; echo the end; exit 1'", env=dict(os.environ), seconds=60)
     assert tracemalloc.get_traced_memory()[1] < 1 << 20, "what it prints is not held"
     tracemalloc.stop()
     time.sleep(2.5)

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 
-from roommate.app import DECLARED
 from roommate.cli import daemon_commands, forward_to_daemon, sandbox_shell, workspace
 from roommate.cli.app import app
+from roommate.composition.features import DECLARED
 from roommate.domain import RoomId
 from roommate.doors import command_line
 from roommate.errors import Misused

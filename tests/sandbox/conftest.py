@@ -15,7 +15,7 @@ import pytest
 
 from roommate.domain import Exit, Hand, RoomId
 from roommate.sandbox.container_spec import Limits
-from roommate.sandbox.rooms import RoomSandboxes
+from roommate.sandbox.room_containers import RoomSandboxes
 from tests.patience import OF_DAEMONS, PATIENCE
 from tests.sandbox_image import agents_image, image, podman, remove_rooms
 

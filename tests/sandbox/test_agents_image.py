@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from roommate.sandbox.container_spec import Limits
-from roommate.sandbox.rooms import RoomSandboxes
+from roommate.sandbox.room_containers import RoomSandboxes
 from tests.sandbox.conftest import ROOM, at, place_of, sh
 from tests.sandbox_image import podman, remove_rooms
 

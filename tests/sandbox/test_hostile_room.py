@@ -13,7 +13,7 @@ from roommate.domain import JsonObject, RoomId
 from roommate.errors import HandLost, ToolError
 from roommate.maintenance import backup
 from roommate.sandbox.inside.frames import HELLO, VERSION, frame
-from roommate.sandbox.rooms import RoomSandboxes
+from roommate.sandbox.room_containers import RoomSandboxes
 from roommate.sandbox.workspace import Workspace
 from tests.e2e.noise import program
 from tests.patience import PATIENCE, until

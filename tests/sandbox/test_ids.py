@@ -12,7 +12,7 @@ import pytest
 from roommate.domain import Hand, RoomId
 from roommate.sandbox import id_ranges, inotify_quota
 from roommate.sandbox.container_spec import IDS, USER
-from roommate.sandbox.rooms import RoomSandboxes
+from roommate.sandbox.room_containers import RoomSandboxes
 from tests.sandbox.conftest import ROOM, Make, sh
 
 QUIET = RoomId("!quiet:example.org")

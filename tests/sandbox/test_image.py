@@ -14,7 +14,7 @@ from roommate.sandbox import host_apt
 from roommate.sandbox.base_image import INPUTS, packages
 from roommate.sandbox.containerfile import stages
 from roommate.sandbox.image import CONTAINERFILE, agents_of, build, made
-from roommate.sandbox.rooms import RoomSandboxes
+from roommate.sandbox.room_containers import RoomSandboxes
 from tests.sandbox.conftest import ROOM, sh
 from tests.sandbox_image import NAME as BASE
 from tests.sandbox_image import podman, printed

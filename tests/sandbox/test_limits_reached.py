@@ -9,7 +9,7 @@ import pytest
 
 from roommate.domain import Hand, RoomId
 from roommate.errors import HandLost
-from roommate.sandbox.rooms import RoomSandboxes
+from roommate.sandbox.room_containers import RoomSandboxes
 from tests.patience import PATIENCE, until
 from tests.sandbox.conftest import sh
 

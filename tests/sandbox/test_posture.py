@@ -10,7 +10,7 @@ import pytest
 
 from roommate.domain import RoomId
 from roommate.sandbox.container_spec import Limits
-from roommate.sandbox.rooms import RoomSandboxes
+from roommate.sandbox.room_containers import RoomSandboxes
 from tests.sandbox.conftest import ROOM, SMALL, Make, services, sh
 
 

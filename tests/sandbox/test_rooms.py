@@ -16,7 +16,7 @@ import pytest
 
 from roommate.domain import RoomId
 from roommate.errors import EngineError, HandLost, ImageError
-from roommate.sandbox.rooms import RoomSandboxes
+from roommate.sandbox.room_containers import RoomSandboxes
 from tests.patience import PATIENCE, until
 from tests.sandbox.conftest import ROOM, Make, pid_of, services, sh
 from tests.sandbox_image import NAME as BASE

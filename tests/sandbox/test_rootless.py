@@ -38,7 +38,7 @@ import asyncio, dataclasses, json, os, sys
 from pathlib import Path
 from roommate.errors import SandboxError, ToolError
 from roommate.sandbox.container_spec import Limits
-from roommate.sandbox.rooms import RoomSandboxes
+from roommate.sandbox.room_containers import RoomSandboxes
 
 def new():
     limits = Limits(memory_mb=256, cpus=1, pids=64, workspace_mb=64)

@@ -14,7 +14,7 @@ from roommate.domain import ToolCall
 from roommate.errors import ToolError
 from roommate.tools import TurnPorts
 from roommate.tools.arguments import loaded
-from roommate.tools.commands import ReadBackground, RunCommand
+from roommate.tools.command_tools import ReadBackground, RunCommand
 from roommate.tools.files import EditFile, ReadFile
 from roommate.tools.room_tools import offered
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from roommate.administration import preconditions
 from roommate.domain import Account, Check
-from roommate.maintenance import daemon_checks, host_checks
+from roommate.maintenance import installation_checks, service_checks
 from roommate.settings.config import Settings
 from roommate.store import DATABASE, MEND, damage, is_begun
 from roommate.text.amounts import size
@@ -42,25 +42,25 @@ def _database(settings: Settings) -> Check:
 async def examine(settings: Settings, known: Known, sandboxes: Look, probes: Sequence[Look] = ()) -> list[Check]:
     """Look at everything. `sandboxes` looks at Podman and the rooms' ground; `probes` are what costs something."""
     checks = [
-        daemon_checks.python(),
+        service_checks.python(),
         *await asyncio.to_thread(preconditions.checks, settings),
-        kept := daemon_checks.state(settings),
+        kept := service_checks.state(settings),
     ]
     if settings.matrix_homeserver:
-        checks.append(reached := await daemon_checks.homeserver(settings))
+        checks.append(reached := await service_checks.homeserver(settings))
         if reached.ok and kept.ok:
-            account = daemon_checks.account(settings, known.account)
-            checks += [await daemon_checks.clock(settings), await daemon_checks.login(settings, account)]
+            account = service_checks.account(settings, known.account)
+            checks += [await service_checks.clock(settings), await service_checks.login(settings, account)]
             if account:
-                checks += [await daemon_checks.upload_limit(settings, account), daemon_checks.rate_limit(known.pace)]
+                checks += [await service_checks.upload_limit(settings, account), service_checks.rate_limit(known.pace)]
     if known.runs:
-        checks.append(daemon_checks.sync(known.synced_ago))
+        checks.append(service_checks.sync(known.synced_ago))
     checks += [
         await asyncio.to_thread(_database, settings),
-        daemon_checks.disk(settings),
-        await daemon_checks.model(settings),
+        service_checks.disk(settings),
+        await service_checks.model(settings),
     ]
-    checks += await asyncio.to_thread(host_checks.checks, settings)
+    checks += await asyncio.to_thread(installation_checks.checks, settings)
     checks += await sandboxes()
     for probe in probes:
         checks += await probe()

@@ -10,8 +10,8 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from roommate import __version__
-from roommate.cli import daemon_commands, sandbox_shell, shared_arguments, workspace
-from roommate.cli.shared_arguments import AsJson
+from roommate.cli import daemon_commands, sandbox_shell, workspace
+from roommate.cli.path_and_secret_arguments import AsJson, typed_path
 
 T = TypeVar("T")
 
@@ -64,7 +64,8 @@ def _init_command(
     env_file: Annotated[
         Path | None,
         typer.Option(
-            parser=shared_arguments.path, help="The file to write (default: .env of the install folder, or here)."
+            parser=typed_path,
+            help="The file to write (default: .env of the install folder, or here).",
         ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing: take what is said here or set already.")] = False,
@@ -157,7 +158,7 @@ def _demo_command(
     keep: Annotated[bool, typer.Option("--keep", help="Leave homeserver and daemon running when you go.")] = False,
     stop: Annotated[bool, typer.Option("--stop", help="End what --keep left running, and nothing else.")] = False,
     reset: Annotated[bool, typer.Option("--reset", help="Begin from nothing: forget accounts, rooms, files.")] = False,
-    folder: Annotated[Path, typer.Option(parser=shared_arguments.path, help="Where the demo keeps its state.")] = Path(
+    folder: Annotated[Path, typer.Option(parser=typed_path, help="Where the demo keeps its state.")] = Path(
         ".roommate"
     ),
     timeout: Annotated[float, typer.Option(help="With --once: seconds to wait for the answer.")] = 300,
@@ -196,7 +197,7 @@ def _audit_command(
 
 Root = Annotated[
     Path | None,
-    typer.Option(parser=shared_arguments.path, help="The folder with the releases (default: the one that this is of)."),
+    typer.Option(parser=typed_path, help="The folder with the releases (default: the one that this is of)."),
 ]
 
 
@@ -250,7 +251,8 @@ def _self_check_command() -> None:
 def _backup_command(
     context: typer.Context,
     to: Annotated[
-        Path | None, typer.Option(parser=shared_arguments.path, help="Folder of the backups (default: BACKUP_DIR).")
+        Path | None,
+        typer.Option(parser=typed_path, help="Folder of the backups (default: BACKUP_DIR)."),
     ] = None,
     settings: Annotated[bool, typer.Option(help="Put .env into it, which has keys and passwords.")] = True,
     as_json: AsJson = False,
@@ -264,7 +266,7 @@ def _backup_command(
 
 @backup_app.command("verify")
 def _backup_verify_command(
-    path: Annotated[Path, typer.Argument(parser=shared_arguments.path, help="A backup, or a folder of backups.")],
+    path: Annotated[Path, typer.Argument(parser=typed_path, help="A backup, or a folder of backups.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object a backup.")] = False,
 ) -> None:
     """Read a backup whole: is everything in it as it was packed?"""
@@ -275,11 +277,11 @@ def _backup_verify_command(
 
 @app.command("restore")
 def _restore_command(
-    file: Annotated[Path, typer.Argument(parser=shared_arguments.path, help="A backup.")],
+    file: Annotated[Path, typer.Argument(parser=typed_path, help="A backup.")],
     to: Annotated[
         Path | None,
         typer.Option(
-            parser=shared_arguments.path,
+            parser=typed_path,
             help="An empty folder (default: STATE_DIR, as .env here or in the backup has it).",
         ),
     ] = None,

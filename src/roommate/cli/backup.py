@@ -19,7 +19,8 @@ from roommate.cli.daemon_requests import ask
 from roommate.composition.from_settings import alerts_of
 from roommate.domain import Deed, JsonObject
 from roommate.errors import ControlError, EngineError, NotRunning, ProgramFailed, StateError
-from roommate.host import configured_command, daemon_location
+from roommate.host import daemon_location
+from roommate.host.run_configured_command import run_configured_command
 from roommate.maintenance import backup, env_file
 from roommate.maintenance.restore import restore as unpack
 from roommate.monitoring.alert_delivery import BACKUP_RUN
@@ -73,7 +74,7 @@ def _make(settings: Settings, to: Path | None, *, settings_too: bool, as_json: b
         typer.echo(file)
     if settings.backup_command:
         env = config.environment_of_others()
-        configured_command.run("BACKUP_COMMAND", settings.backup_command, str(file), env=env, seconds=ELSEWHERE_SECONDS)
+        run_configured_command("BACKUP_COMMAND", settings.backup_command, str(file), env=env, seconds=ELSEWHERE_SECONDS)
 
 
 def verify(path: Path, *, as_json: bool) -> None:

@@ -19,7 +19,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from roommate.cli import render_posts
-from roommate.cli.chat_input import Leave, React, Say, Tell, intent
+from roommate.cli.chat_line_meaning import Leave, React, Say, Tell, intent
 from roommate.domain import EventId, JsonObject, RoomId
 from roommate.errors import MatrixError
 from roommate.user_client import Client, Post, Reacted, Timeline

@@ -9,7 +9,7 @@ import typer
 
 from roommate.cli import chat_via_daemon, pipe_chat
 from roommate.cli.chat_accounts import account_for, forget
-from roommate.cli.chat_input import Say
+from roommate.cli.chat_line_meaning import Say
 from roommate.domain import RoomId
 from roommate.errors import TokenRevoked
 from roommate.user_client import Client

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from roommate.cli.shared_arguments import AsJson
+from roommate.cli.path_and_secret_arguments import AsJson
 
 app = typer.Typer()
 

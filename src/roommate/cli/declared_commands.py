@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from roommate.app import DECLARED
 from roommate.cli import forward_to_daemon
+from roommate.composition.features import DECLARED
 from roommate.operations import Form, Operation
 from roommate.operations.parameters import Word, words_of
 

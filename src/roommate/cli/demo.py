@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from roommate.cli import chat_and_send, pipe_chat
-from roommate.cli.chat_input import Say
+from roommate.cli.chat_line_meaning import Say
 from roommate.cli.progress import Steps
 from roommate.demo.run import Demo
 from roommate.errors import Transient

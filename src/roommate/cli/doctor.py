@@ -16,7 +16,7 @@ from roommate.cli.daemon_requests import ask
 from roommate.composition.from_settings import alerts_of, model_of, sandboxes_of
 from roommate.domain import Check
 from roommate.errors import ControlError, StateError
-from roommate.maintenance import daemon_checks, host_checks
+from roommate.maintenance import installation_checks, service_checks
 from roommate.settings import config
 from roommate.settings.config import Settings
 from roommate.store import Inbox, Outbox, reading
@@ -28,13 +28,13 @@ CODES = {"ok": 0, "warn": 1, "fail": 2}
 async def run(*, as_json: bool, probe: bool, fix: bool) -> int:
     """Look at everything and print it; 1 for warnings, 2 when something needed is not right. Raises ConfigError."""
     settings = config.load()
-    for line in await asyncio.to_thread(host_checks.fix, settings) if fix else ():
+    for line in await asyncio.to_thread(installation_checks.fix, settings) if fix else ():
         typer.echo(line, err=True)
     sandboxes = sandboxes_of(settings)
     model = model_of(settings, settings.llm_model)
 
     async def think() -> Sequence[Check]:
-        return [await daemon_checks.think(model)]
+        return [await service_checks.think(model)]
 
     async def alert() -> Sequence[Check]:
         if not (alerts := alerts_of(settings)):
@@ -62,7 +62,7 @@ def _known(settings: Settings) -> Known:
     account, pace, synced_ago = None, 0.0, None
     with contextlib.suppress(StateError), reading(settings.state_dir) as c:
         account, pace = Inbox.login(c), Outbox.known_pace(c)
-    runs = daemon_checks.is_running(settings)
+    runs = service_checks.is_running(settings)
     if runs:
         with contextlib.suppress(ControlError):
             synced_ago = ask("status")["synced_ago"]

@@ -15,7 +15,8 @@ from rich.prompt import Prompt as Question
 from roommate.administration import preconditions
 from roommate.agent import model_name_checks
 from roommate.agent.litellm_model import LiteLLMModel, Patience
-from roommate.cli import matrix_login_flow, shared_arguments
+from roommate.cli import matrix_login_flow
+from roommate.cli.path_and_secret_arguments import typed_secret
 from roommate.cli.progress import Steps
 from roommate.domain import Prompt, UserId
 from roommate.errors import ConfigError, RoommateError
@@ -142,7 +143,7 @@ class Wizard:
     def _bot(self) -> None:
         given, present = self._given, self._present
         if given.access_token:
-            return self._by_access_token(shared_arguments.secret(given.access_token))
+            return self._by_access_token(typed_secret(given.access_token))
         if given.browser or given.login_token:
             asyncio.run(self._without_password(given.browser, given.login_token))
             return None
@@ -191,8 +192,8 @@ class Wizard:
     def _by_password(self) -> None:
         url, given, ca = self._present.matrix_homeserver, self._given, self._present.matrix_ca
         user = self._answer(given.user, "The bot's user name", self._present.matrix_user or "roommate")
-        password = shared_arguments.secret(given.password) or self._present.matrix_password.get_secret_value()
-        secret = shared_arguments.secret(given.registration_secret)
+        password = typed_secret(given.password) or self._present.matrix_password.get_secret_value()
+        secret = typed_secret(given.registration_secret)
         register = given.register or bool(secret)
         if self._asks and not given.password and not register:
             default = "keeps the present one" if password else "registers a new account"
@@ -235,7 +236,7 @@ class Wizard:
         if name == REHEARSAL:
             self._right("the built-in rehearsal needs no key, and cannot think", LLM_MODEL=name)
             return
-        key = shared_arguments.secret(given.key) or present.llm_api_key.get_secret_value()
+        key = typed_secret(given.key) or present.llm_api_key.get_secret_value()
         if self._asks and not given.key:
             key = self._hidden(f"Its key{' (Enter keeps the present one)' if key else ''}") or key
         base = self._answer(given.base, "Base URL, if it is a provider of your own", present.llm_api_base)

@@ -12,10 +12,10 @@ import segno
 from rich.console import Console
 from rich.markup import escape
 
-from roommate.cli import shared_arguments
+from roommate.cli.path_and_secret_arguments import typed_secret
 from roommate.domain import Account
 from roommate.errors import ConfigError, RoommateError, StateError, TokenRevoked
-from roommate.maintenance import daemon_checks
+from roommate.maintenance import service_checks
 from roommate.matrix_login import oauth, password_and_token
 from roommate.matrix_login.password_and_token import CLIENT_API
 from roommate.settings.config import Settings
@@ -28,7 +28,7 @@ LANDING = "http://localhost/"
 @contextlib.asynccontextmanager
 async def kept(settings: Settings) -> AsyncIterator[Inbox]:
     """Where logins are kept, with no daemon on it meanwhile. Raises StateError when one runs."""
-    if daemon_checks.is_running(settings):
+    if service_checks.is_running(settings):
         raise StateError(
             "the daemon runs with this login: first `roommate stop`, or `systemctl stop roommate` (for a user's unit "
             "with --user)"
@@ -93,7 +93,7 @@ def sso_address(homeserver: str) -> str:
 
 def login_token(given: str) -> str:
     """The login token that somebody pasted, or that is in the address that they landed at; ``@FILE`` holds it."""
-    given = shared_arguments.secret(given)
+    given = typed_secret(given)
     if given.startswith(("http://", "https://")):
         given = next(iter(parse_qs(urlsplit(given).query).get("loginToken", ())), "")
         if not given:

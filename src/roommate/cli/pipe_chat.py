@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TextIO
 
-from roommate.cli.chat_input import Leave, React, Say, Tell, intent
+from roommate.cli.chat_line_meaning import Leave, React, Say, Tell, intent
 from roommate.domain import RoomId
 from roommate.errors import MatrixError
 from roommate.text.amounts import size

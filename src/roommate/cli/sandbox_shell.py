@@ -10,7 +10,7 @@ import typer
 
 from roommate import control
 from roommate.cli import daemon_requests
-from roommate.cli.shared_arguments import Room
+from roommate.cli.path_and_secret_arguments import Room
 from roommate.cli.status import connect
 from roommate.errors import ControlError
 from roommate.host import daemon_location

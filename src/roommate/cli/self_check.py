@@ -14,7 +14,7 @@ from roommate.agent.litellm_model import LiteLLMModel
 from roommate.composition.from_settings import model_of
 from roommate.domain import Account, Check
 from roommate.errors import UpdateError
-from roommate.maintenance import daemon_checks
+from roommate.maintenance import service_checks
 from roommate.settings import config
 from roommate.settings.config import Settings
 from roommate.store import Database, Inbox, copy
@@ -35,12 +35,12 @@ async def run() -> None:
         return
     account = await _migrated(settings)
     checks = [
-        daemon_checks.python(),
+        service_checks.python(),
         *preconditions.checks(settings),
-        reached := await daemon_checks.homeserver(settings),
+        reached := await service_checks.homeserver(settings),
     ]
     if reached.ok:
-        checks.append(await daemon_checks.login(settings, daemon_checks.account(settings, account)))
+        checks.append(await service_checks.login(settings, service_checks.account(settings, account)))
     _demand(checks)
     model = model_of(settings, settings.llm_model)
     if isinstance(model, LiteLLMModel):

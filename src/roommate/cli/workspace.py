@@ -10,8 +10,8 @@ from typing import Annotated, BinaryIO
 
 import typer
 
-from roommate.cli import daemon_requests, shared_arguments
-from roommate.cli.shared_arguments import STREAM, Room
+from roommate.cli import daemon_requests
+from roommate.cli.path_and_secret_arguments import STREAM, Room, typed_path
 from roommate.cli.status import connect
 
 app = typer.Typer(no_args_is_help=True, help="The files of a room.")
@@ -19,7 +19,7 @@ app = typer.Typer(no_args_is_help=True, help="The files of a room.")
 PIECE = 4 << 20
 
 Inside = Annotated[str, typer.Argument(help="A path in the room; /workspace is where it begins.")]
-Local = Annotated[Path, typer.Argument(parser=shared_arguments.path, help="A file here; `-` is stdin or stdout.")]
+Local = Annotated[Path, typer.Argument(parser=typed_path, help="A file here; `-` is stdin or stdout.")]
 
 
 @app.command("get")

@@ -9,13 +9,13 @@ from roommate.agent.coding_agent_model import DIRECT, DirectModel
 from roommate.agent.litellm_model import LiteLLMModel
 from roommate.agent.rehearsal_model import RehearsalModel
 from roommate.domain import Model
-from roommate.features.coding_agents.room_agents import Choice
+from roommate.features.coding_agents.delegated_tasks import Choice
 from roommate.features.github.forge import Site
 from roommate.features.hooks.watcher import Spool
 from roommate.monitoring.alert_delivery import Alerts
 from roommate.net import outbound_http
 from roommate.sandbox.container_spec import Limits
-from roommate.sandbox.rooms import RoomSandboxes
+from roommate.sandbox.room_containers import RoomSandboxes
 from roommate.settings.config import REHEARSAL, Settings, environment_of_others
 
 

@@ -12,7 +12,7 @@ from roommate.matrix.sender import Sender
 from roommate.monitoring.counts import Counts
 from roommate.rooms.residents import Residents
 from roommate.rooms.turn_holds import Holds
-from roommate.sandbox.rooms import RoomSandboxes
+from roommate.sandbox.room_containers import RoomSandboxes
 from roommate.settings.config import Settings
 from roommate.store import Database, Outbox
 

@@ -13,7 +13,7 @@ from roommate.control.method import Method
 from roommate.domain import RoomId
 from roommate.doors import command_line, socket
 from roommate.doors.socket import SocketDoor
-from roommate.features.redeploy.redeploys import Redeploys
+from roommate.features.redeploy.update_conversation import Redeploys
 from roommate.host.flag_files import watch_flags
 from roommate.logs import Logs
 from roommate.monitoring.counts import Counts

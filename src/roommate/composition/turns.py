@@ -10,14 +10,14 @@ from collections.abc import Awaitable, Callable
 from roommate.agent.litellm_model import LiteLLMModel
 from roommate.composition.from_settings import choice_of
 from roommate.composition.kernel import Kernel
-from roommate.composition.way_out import proposals
+from roommate.composition.room_outbound import proposals
 from roommate.domain import IN_TURN, Model, RoomId, Tools
 from roommate.features.coding_agents import delegation_tools
-from roommate.features.coding_agents.room_agents import RoomAgents
+from roommate.features.coding_agents.delegated_tasks import RoomAgents
 from roommate.features.github import pull_request_tool
 from roommate.features.github.forge import Forge
 from roommate.features.redeploy import redeploy_tool
-from roommate.features.redeploy.redeploys import Redeploys
+from roommate.features.redeploy.update_conversation import Redeploys
 from roommate.monitoring.counting_ports import CountedModel, CountedTools
 from roommate.rooms.file_delivery import TurnShare
 from roommate.rooms.room_prompt import RoomPrompts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
-from roommate.domain.sandbox import DirEntry, Exit, FileSlice, Job, ShellLook
+from roommate.domain.sandbox_results import DirEntry, Exit, FileSlice, Job, ShellLook
 
 Take = Callable[[bytes], Awaitable[None] | None]
 """Takes a piece of what a program prints. An awaitable that it returns holds the program back."""

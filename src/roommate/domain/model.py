@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from roommate.domain.steps import Reply, Step, ToolCall, ToolResult, ToolSpec
+from roommate.domain.conversation_steps import Reply, Step, ToolCall, ToolResult, ToolSpec
 from roommate.domain.turn_events import Emit
 
 

@@ -6,8 +6,8 @@ import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from roommate.domain.conversation_steps import ToolCall, ToolResult
 from roommate.domain.hook_events import HookEvent
-from roommate.domain.steps import ToolCall, ToolResult
 from roommate.domain.usage import Usage
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from roommate.administration.live_settings import Setting, settings
+from roommate.administration.settings_reload import Setting, settings
 from roommate.operations import Call, Params, Who, operation
 from roommate.settings.config import Settings
 from roommate.text.printable import in_code

@@ -11,7 +11,7 @@ from roommate.chat import texts
 from roommate.domain import AgentUsage, EventId, RoomId, Usage, UserId
 from roommate.operations import Call, OfRoom, Params, Table, Who, operation
 from roommate.rooms.membership import Doors
-from roommate.rooms.sandboxes import Sandboxes
+from roommate.rooms.sandboxes_port import Sandboxes
 from roommate.rooms.turn_holds import Holds
 from roommate.settings.config import Settings
 from roommate.store import AgentUsages, Inbox, RoomRow, Turn, Turns

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from roommate.domain import RoomId
 from roommate.operations import Call, OfRoom, Params, Table, operation
-from roommate.rooms.sandboxes import Sandboxes as Containers
+from roommate.rooms.sandboxes_port import Sandboxes as Containers
 from roommate.store import Rooms
 from roommate.text.amounts import size
 

@@ -15,7 +15,7 @@ from pydantic import Field
 from roommate.domain import Exit, Session
 from roommate.errors import ToolError
 from roommate.operations import Base64, Call, OfRoom, Params, operation
-from roommate.rooms.sandboxes import Sandboxes
+from roommate.rooms.sandboxes_port import Sandboxes
 from roommate.store import Audit
 
 _COMMAND = ("/bin/sh", "-c", "command -v bash >/dev/null && exec bash -i; exec sh -i")

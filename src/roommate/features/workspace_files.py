@@ -15,7 +15,7 @@ from roommate.domain import DirEntry, Draft, EventId, Hand, RoomId
 from roommate.errors import ToolError
 from roommate.matrix import render
 from roommate.operations import Base64, Call, Change, OfRoom, Unchanged, Who, changing, operation
-from roommate.rooms.sandboxes import Sandboxes
+from roommate.rooms.sandboxes_port import Sandboxes
 from roommate.settings.config import Settings
 from roommate.store import outbox
 from roommate.text.amounts import size

@@ -25,7 +25,7 @@ from urllib.parse import unquote_to_bytes, urlsplit, urlunsplit
 
 from roommate.domain import JsonObject
 from roommate.errors import ProgramFailed
-from roommate.host import configured_command
+from roommate.host.run_configured_command import run_configured_command
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +149,7 @@ class Alerts:
             known = {**self._environment, "ALERT_STATUS": status, "ALERT_KEY": key, "ALERT_TITLE": title}
             said = f"{title}\n\n{text}\n"
             try:
-                configured_command.run("ALERT_COMMAND", self._command, text=said, env=known, seconds=SEND_SECONDS)
+                run_configured_command("ALERT_COMMAND", self._command, text=said, env=known, seconds=SEND_SECONDS)
             except ProgramFailed as error:
                 failed.append(str(error))
         if self._url:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from roommate.domain import Deed, Draft, EventId, RoomId
 from roommate.matrix import render
-from roommate.rooms.progress import Progress
+from roommate.rooms.progress_port import Progress
 from roommate.store import Inbox, Outbox
 
 

@@ -13,7 +13,7 @@ from roommate.domain import CARD, Deed, Draft, EventId, Question, Rank, RoomId, 
 from roommate.errors import StateError
 from roommate.matrix import render
 from roommate.rooms.control_room import ControlRoom
-from roommate.rooms.progress import Progress
+from roommate.rooms.progress_port import Progress
 from roommate.store import Card, Cards, Work
 
 log = logging.getLogger(__name__)

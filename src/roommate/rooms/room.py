@@ -37,7 +37,7 @@ from roommate.rooms.membership import Membership
 from roommate.rooms.message_meaning import Meanings, Refusal, Task
 from roommate.rooms.room_upgrades import RoomUpgrades
 from roommate.rooms.running_turn import STATE_RETRY_SECONDS, RunningTurn
-from roommate.rooms.sandboxes import Sandboxes
+from roommate.rooms.sandboxes_port import Sandboxes
 from roommate.rooms.turn_holds import Holds
 from roommate.store import Card, Inbox, RoomRow, Rooms, Turn, Waiting, Work, mark_of
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from roommate.agent.prompt import INSTRUCTIONS_LENGTH, Surroundings
 from roommate.domain import RoomId
 from roommate.errors import SandboxError, ToolError
-from roommate.rooms.sandboxes import Sandboxes
+from roommate.rooms.sandboxes_port import Sandboxes
 from roommate.store import Rooms
 
 INSTRUCTIONS = "AGENTS.md"

@@ -14,9 +14,9 @@ from roommate.net.retrying import patiently
 from roommate.rooms.control_room import ControlRoom
 from roommate.rooms.inbox_replies import Replies
 from roommate.rooms.membership import Doors, Membership
-from roommate.rooms.progress import Progress
+from roommate.rooms.progress_port import Progress
 from roommate.rooms.residents import Residents
-from roommate.rooms.sandboxes import Sandboxes
+from roommate.rooms.sandboxes_port import Sandboxes
 from roommate.rooms.turn_holds import Holds
 from roommate.store import Rooms, Upgrade, Upgrades, Waiting
 

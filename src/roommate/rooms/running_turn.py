@@ -17,7 +17,7 @@ from roommate.domain import Answer, Event, Model, Note, RoomId, Step, Stop, Tool
 from roommate.errors import ModelError, StateError
 from roommate.monitoring.counts import Counts
 from roommate.rooms.live_message import LiveMessage
-from roommate.rooms.progress import Progress
+from roommate.rooms.progress_port import Progress
 from roommate.rooms.typing_notice import TypingNotice
 from roommate.settings.config import Settings
 from roommate.store import Turn, Turns, Work

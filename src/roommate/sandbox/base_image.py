@@ -12,7 +12,7 @@ from pathlib import Path
 
 from roommate.errors import ImageError
 from roommate.sandbox import host_apt
-from roommate.sandbox.host_programs import communicate, last_line, output, run, start
+from roommate.sandbox.run_host_program import communicate, last_line, output, run, start
 
 BASE_OF_PACKAGES = "localhost/roommate-base"
 INPUTS = "io.roommate.inputs"

@@ -17,12 +17,12 @@ from typing import Any, TypeVar
 from roommate.domain import DirEntry, Exit, FileSlice, Job, ShellLook, Take
 from roommate.errors import HandLost, SandboxError, ToolError
 from roommate.sandbox.answers import Done, Ended, JobState, JobStates, Looked, Refused, Size, Total, entries
+from roommate.sandbox.bounded_tunnel_handlers import Handlers
 from roommate.sandbox.call import Call
 from roommate.sandbox.connection import Connection
 from roommate.sandbox.inside.frames import MAX_FRAME, VERSION
 from roommate.sandbox.interactive_program import Session
 from roommate.sandbox.tunnel import Tunnel
-from roommate.sandbox.tunnel_handlers import Handlers
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ _MODULES = (
     "files",
     "job_notes",
     "jobs",
-    "connection_owner",
+    "connecting_process",
     "tunnels",
     "hand",
 )

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from roommate.errors import EngineError
-from roommate.sandbox.host_programs import output
+from roommate.sandbox.run_host_program import output
 
 # What apt must know to reach this host's mirrors. It is used while building and never stays in an image.
 _OPTION = re.compile(r"Acquire::(https?|Retries|Check-Valid-Until|Check-Date|ForceIPv[46])\b")

@@ -14,10 +14,10 @@ from roommate.domain import JsonObject
 from roommate.errors import EngineError
 from roommate.host import durable_files, file_modes
 from roommate.sandbox.container_spec import Host, Limits
-from roommate.sandbox.host_programs import communicate, start
 from roommate.sandbox.id_ranges import free_ids
 from roommate.sandbox.podman_client import Engine, Image
 from roommate.sandbox.podman_service_process import Service
+from roommate.sandbox.run_host_program import communicate, start
 from roommate.sandbox.trial_container import clear, trial
 from roommate.sandbox.workspace import quota_problem
 

@@ -16,7 +16,7 @@ from roommate.errors import ImageError
 from roommate.sandbox import base_image, host_apt, site
 from roommate.sandbox.base_image import INPUTS
 from roommate.sandbox.containerfile import Stage, digest, stages
-from roommate.sandbox.host_programs import follow, output, run
+from roommate.sandbox.run_host_program import follow, output, run
 from roommate.sandbox.site import Site
 
 CONTAINERFILE = Path(__file__).parents[3] / "Containerfile"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from roommate.domain import Check
 from roommate.errors import EngineError
-from roommate.sandbox.host_programs import communicate, last_line, start
+from roommate.sandbox.run_host_program import communicate, last_line, start
 
 log = logging.getLogger(__name__)
 

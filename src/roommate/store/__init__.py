@@ -1,6 +1,7 @@
 """What survives: SQLite, one file, and every line of SQL there is."""
 
 from roommate.store.agent_sessions import Agents
+from roommate.store.agent_usage import AgentUsages
 from roommate.store.audit import Audit, Chain, Record
 from roommate.store.cards import Card, Cards, Decided
 from roommate.store.database import (
@@ -14,7 +15,7 @@ from roommate.store.database import (
     locked,
     reading,
 )
-from roommate.store.egress import AgentUsages, Egress
+from roommate.store.egress import Egress
 from roommate.store.hook_reports import Heard, Ipc
 from roommate.store.inbox import Inbox, Waiting
 from roommate.store.inbox_claim import mark_of

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from roommate.domain import Deed, Draft, EventId, Question, RoomId, UserId
-from roommate.store import audit, card_choice_reactions, outbox
+from roommate.store import audit, offer_card_choices, outbox
 from roommate.store.database import Database, Work
 from roommate.store.inbox import answering
 from roommate.store.inbox_claim import take
@@ -157,7 +157,7 @@ class Cards:
 
         def work(c: sqlite3.Connection) -> None:
             settled = c.execute("UPDATE cards SET pending=0 WHERE id=? AND pending", (decided.card.id,)).rowcount
-            outbox.insert(c, card_choice_reactions.take_off(c, decided.card.id))
+            outbox.insert(c, offer_card_choices.take_off(c, decided.card.id))
             _say(c, decided, settled, said)
 
         await self._db.run(work)
@@ -181,7 +181,7 @@ class Cards:
             now = time.time()
             due = "SELECT id FROM cards WHERE expires > ? AND expires <= ? AND verdict IS NULL"
             for (card,) in c.execute(due, (since, now)).fetchall():
-                outbox.insert(c, card_choice_reactions.take_off(c, card))
+                outbox.insert(c, offer_card_choices.take_off(c, card))
             [nearest] = c.execute(
                 "SELECT min(expires) FROM cards WHERE expires > ? AND verdict IS NULL", (now,)
             ).fetchone()

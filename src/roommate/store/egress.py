@@ -1,11 +1,10 @@
-"""What a room's container may reach, and what the coding agents in it have used of models."""
+"""What a room's container may reach."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 
-from roommate.domain import AgentUsage, Destination, RoomId, Usage, UserId
+from roommate.domain import Destination, RoomId, UserId
 from roommate.store.database import Database, Work
 
 
@@ -42,33 +41,3 @@ def shutting(room_id: RoomId, rule: Destination) -> Work[bool]:
 def choosing_presets(room_id: RoomId, presets: Sequence[str]) -> Work[object]:
     query = "INSERT OR REPLACE INTO egress_presets (room_id, presets) VALUES (?, ?)"
     return lambda c: c.execute(query, (room_id, " ".join(presets)))
-
-
-class AgentUsages:
-    """`UsageLog`."""
-
-    def __init__(self, database: Database) -> None:
-        self._db = database
-
-    async def count(self, room_id: RoomId, agent: str, model: str, usage: Usage) -> None:
-        def work(c: sqlite3.Connection) -> None:
-            c.execute(
-                """INSERT INTO agent_usage (room_id, agent, model, requests, input_tokens, output_tokens)
-                   VALUES (?, ?, ?, 1, ?, ?) ON CONFLICT (room_id, agent, model) DO UPDATE SET
-                   requests = requests + 1, input_tokens = input_tokens + excluded.input_tokens,
-                   output_tokens = output_tokens + excluded.output_tokens""",
-                (room_id, agent, model, usage.input_tokens, usage.output_tokens),
-            )
-
-        await self._db.run(work)
-
-    async def of(self, room_id: RoomId) -> Sequence[AgentUsage]:
-        """By agent and model."""
-        rows = await self._db.rows(
-            """SELECT agent, model, requests, input_tokens, output_tokens FROM agent_usage WHERE room_id=?
-                   ORDER BY agent, model""",
-            room_id,
-        )
-        return [
-            AgentUsage(agent, model, requests, Usage(read, written)) for agent, model, requests, read, written in rows
-        ]

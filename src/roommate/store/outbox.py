@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 
 from roommate.domain import Draft, EventId, Outgoing, Rank, RoomId
-from roommate.store import card_choice_reactions, seen_events
+from roommate.store import offer_card_choices, seen_events
 from roommate.store.database import Database
 
 
@@ -91,7 +91,7 @@ class Outbox:
             c.execute(
                 "UPDATE outbox SET state='sent', event_id=?, content='{}', upload=NULL WHERE id=?", (event_id, row)
             )
-            insert(c, card_choice_reactions.put_up(c, row, EventId(event_id)))
+            insert(c, offer_card_choices.put_up(c, row, EventId(event_id)))
 
         await self._db.run(work)
         self._settled(row)

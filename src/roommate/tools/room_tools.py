@@ -9,7 +9,7 @@ from typing import Any
 
 from roommate.domain import Emit, Hand, ToolCall, ToolResult, ToolSpec
 from roommate.errors import SandboxError, ToolError
-from roommate.tools import commands, fetch, files, screenshot, search, send_file, shell_tool, testing
+from roommate.tools import command_tools, fetch, files, persistent_shell_tool, screenshot, search, send_file, testing
 from roommate.tools.arguments import loaded, short
 from roommate.tools.outcome import Outcome
 from roommate.tools.sanitized_text import plain
@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 LONGEST_TITLE = 120
 
 SOURCES: tuple[Source, ...] = (
-    commands.TOOLS,
-    shell_tool.TOOLS,
+    command_tools.TOOLS,
+    persistent_shell_tool.TOOLS,
     files.TOOLS,
     search.TOOLS,
     testing.TOOLS,

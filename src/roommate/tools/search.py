@@ -11,7 +11,7 @@ from pydantic import Field
 from roommate.errors import ToolError
 from roommate.tools.arguments import Arguments, Text
 from roommate.tools.bounded import Bounded
-from roommate.tools.commands import WORKSPACE, ending
+from roommate.tools.command_tools import WORKSPACE, ending
 from roommate.tools.files import LONGEST_LINE
 from roommate.tools.glob_patterns import braces, rooted
 from roommate.tools.outcome import Outcome, counted

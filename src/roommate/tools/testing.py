@@ -17,7 +17,7 @@ from roommate.errors import ToolError
 from roommate.tools import project_tests, reports
 from roommate.tools.arguments import Arguments, Command, Text
 from roommate.tools.bounded import Bounded
-from roommate.tools.commands import WORKSPACE, ending
+from roommate.tools.command_tools import WORKSPACE, ending
 from roommate.tools.live_output import LiveOutput
 from roommate.tools.outcome import Outcome, counted
 from roommate.tools.project_tests import PYTEST, RUFF, UNITTESTS, Suite

@@ -11,9 +11,9 @@ from pydantic import Field
 from roommate.domain import RoomId
 from roommate.errors import Misused, RoommateError
 from roommate.features.coding_agents.agent_clis import PLANS
-from roommate.features.coding_agents.room_agents import RoomAgents
+from roommate.features.coding_agents.delegated_tasks import RoomAgents
 from roommate.operations import Call, Change, OfRoom, Params, Who, changing, operation
-from roommate.rooms.sandboxes import Sandboxes
+from roommate.rooms.sandboxes_port import Sandboxes
 from roommate.settings.config import Settings
 from roommate.store import Agents, agent_sessions
 

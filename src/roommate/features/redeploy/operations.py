@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from roommate.features.redeploy.redeploys import REDEPLOY, ROLLBACK, Redeploys
+from roommate.features.redeploy.update_conversation import REDEPLOY, ROLLBACK, Redeploys
 from roommate.operations import Ask, Call, OfRoom, Params, Who, operation
 
 

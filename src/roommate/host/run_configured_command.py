@@ -17,7 +17,9 @@ LAST_BYTES = 8 << 10
 """Of what it printed: its last words are in there."""
 
 
-def run(name: str, command: str, *more: str, text: str = "", env: Mapping[str, str], seconds: float) -> None:
+def run_configured_command(
+    name: str, command: str, *more: str, text: str = "", env: Mapping[str, str], seconds: float
+) -> None:
     """Run the words of `command`, and `more` behind them, with `text` at stdin. Blocks.
 
     `name` is that of the setting. Raises ProgramFailed: it cannot be started, says no, or took more than `seconds`;

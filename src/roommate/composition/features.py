@@ -9,18 +9,21 @@ from typing import TYPE_CHECKING, Any
 from roommate.domain import CardKind, RoomId
 from roommate.doors.reference import of_chat
 from roommate.features import (
+    audit_log,
     backup_records,
-    conversation,
+    doctor,
     help_and_ping,
-    oversight,
+    model_and_prompt,
     pauses,
     pending_approvals,
+    reset,
     results,
     rooms,
     sandboxes,
     shells,
     speaking,
     turns,
+    usage,
     workspace_files,
 )
 from roommate.features.coding_agents.operations import CodingAgents
@@ -31,10 +34,10 @@ from roommate.operations import Bound, Operation, operations_of
 
 if TYPE_CHECKING:  # who asks for help, or completes a word, needs none of it
     from roommate.composition.kernel import Kernel
-    from roommate.features.coding_agents.room_agents import RoomAgents
+    from roommate.features.coding_agents.delegated_tasks import RoomAgents
     from roommate.features.egress.gate import Gate
     from roommate.features.github.forge import Forge
-    from roommate.features.redeploy.redeploys import Redeploys
+    from roommate.features.redeploy.update_conversation import Redeploys
     from roommate.rooms.questions import Decide
 
 FEATURES: tuple[type, ...] = (
@@ -42,12 +45,15 @@ FEATURES: tuple[type, ...] = (
     rooms.Rooms,
     turns.Turns,
     results.Results,
-    conversation.Conversation,
+    reset.Resets,
+    model_and_prompt.ModelAndPrompt,
     Egress,
     Repositories,
     CodingAgents,
     pauses.Pauses,
-    oversight.Oversight,
+    usage.Usages,
+    audit_log.AuditLog,
+    doctor.Doctor,
     Updates,
     sandboxes.Sandboxes,
     pending_approvals.Approvals,
@@ -86,22 +92,15 @@ def bound(
         ),
         turns.Turns(past, residents.room),
         results.Results(past),
-        conversation.Conversation(settings, known, residents.room),
+        reset.Resets(residents.room),
+        model_and_prompt.ModelAndPrompt(settings, known),
         Egress(gate, store.Egress(database)),
         Repositories(forge, store.Repos(database)),
         CodingAgents(settings, store.Agents(database), agents, containers),
         pauses.Pauses(holds),
-        oversight.Oversight(
-            settings=settings,
-            rooms=known,
-            turns=past,
-            inbox=inbox,
-            outbox=outbox,
-            log=audit,
-            agent_usages=usages,
-            sandboxes=containers,
-            silent_seconds=kernel.silent_seconds,
-        ),
+        usage.Usages(known, past, usages),
+        audit_log.AuditLog(audit),
+        doctor.Doctor(settings, inbox, outbox, containers, kernel.silent_seconds),
         Updates(redeploys),
         sandboxes.Sandboxes(known, containers),
         pending_approvals.Approvals(cards, residents.room),
@@ -121,7 +120,7 @@ def deciders(kernel: Kernel, gate: Gate, redeploys: Redeploys) -> Mapping[CardKi
     return {
         CardKind.EGRESS: lambda card, choice, by: gate.decide(card.room_id, card.subject, choice, by),
         CardKind.HOOK: reports.decider(kernel.spool),
-        CardKind.RESET_WORKSPACE: conversation.resetting(kernel.sandboxes, kernel.residents.room),
+        CardKind.RESET_WORKSPACE: reset.resetting(kernel.sandboxes, kernel.residents.room),
         CardKind.REDEPLOY: redeploys.decide,
         CardKind.ROLLBACK: redeploys.decide,
     }

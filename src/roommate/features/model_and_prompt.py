@@ -1,4 +1,4 @@
-"""A room's conversation: forgotten, and its files with it, its model, and what that one is told besides."""
+"""A room's model, and what it is told there besides."""
 
 from __future__ import annotations
 
@@ -10,26 +10,15 @@ from typing import Annotated
 from pydantic import Field
 
 from roommate.agent import model_name_checks
-from roommate.chat import texts
-from roommate.domain import CardKind, EventId, Question, RoomId, UserId
 from roommate.errors import Misused
-from roommate.operations import Ask, Call, Change, OfRoom, Who, changing, form, operation
-from roommate.rooms.questions import Decide
-from roommate.rooms.residents import Resident
-from roommate.rooms.sandboxes import Sandboxes
+from roommate.operations import Call, Change, OfRoom, Who, changing, operation
 from roommate.settings.config import Settings
-from roommate.store import Card, Rooms, Turn, Work
+from roommate.store import Rooms
 from roommate.store.rooms import setting_model, setting_prompt
-from roommate.store.turns import clearing, clearing_all
 from roommate.text.printable import block, plain, span
 
-CARD_SECONDS = 3600
 DEFAULT, NONE = "default", "none"
 LONGEST_PROMPT = 4000
-
-
-class Reset(OfRoom):
-    all: Annotated[bool, Field(description="All conversations of the room.")] = False
 
 
 class Chosen(OfRoom):
@@ -41,36 +30,10 @@ class Told(OfRoom):
 
 
 @dataclass(frozen=True, slots=True)
-class Forgotten:
-    turns: int
-    everywhere: bool
-    """Of all conversations of the room."""
-
-
-@dataclass(frozen=True, slots=True)
 class Model:
     name: str
     doubt: str
     """Why that may be a slip of the pen; empty where nothing speaks for it."""
-
-
-def _forgotten(forgotten: Forgotten) -> str:
-    many = f"{forgotten.turns} turn{'' if forgotten.turns == 1 else 's'}"
-    where = "all conversations here" if forgotten.everywhere else "this conversation"
-    return f"Forgotten: {many} of {where}. The files are still there."
-
-
-def resetting(sandboxes: Sandboxes, resident: Callable[[RoomId], Resident]) -> Decide:
-    """Empties a workspace, where that is what people choose."""
-
-    async def decide(card: Card, choice: str, by: UserId) -> str:
-        if choice == texts.NO:
-            return "Nothing was deleted."
-        await resident(card.room_id).stop(by)
-        await sandboxes.reset_workspace(card.room_id)
-        return f"The workspace is empty now, as {by} decided."
-
-    return decide
 
 
 def _model(chosen: Model) -> str:
@@ -84,36 +47,9 @@ def _prompt(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Conversation:
+class ModelAndPrompt:
     settings: Callable[[], Settings]
     rooms: Rooms
-    resident: Callable[[RoomId], Resident]
-
-    @operation(
-        "rooms.reset",
-        reads=_forgotten,
-        who=Who.ANYONE,
-        audit="reset",
-        chat=(form("reset", all=False), form("reset all", all=True)),
-        cli="rooms reset",
-    )
-    async def reset(self, params: Reset, call: Call) -> Change[Forgotten]:
-        """Forgets this conversation, with `all` every one of the room; the files stay."""
-        room_id, thread, everywhere = call.its_room, call.thread, params.all or call.here is None
-        clear = clearing_all(room_id) if everywhere else clearing(room_id, EventId(thread) if thread else None)
-
-        def meant(turn: Turn) -> bool:
-            return everywhere or turn.thread == thread
-
-        async def stop(along: Work[object]) -> None:
-            await self.resident(room_id).stop(UserId(call.name), meant, lambda stopped: along)
-
-        return Change(lambda c: Forgotten(clear(c), everywhere), carrier=stop)
-
-    @operation("workspace.reset", who=Who.ANYONE, chat="reset workspace", cli="workspace reset")
-    async def reset_workspace(self, params: OfRoom, call: Call) -> Ask:
-        """Deletes every file of a room, after asking there."""
-        return Ask(Question(CardKind.RESET_WORKSPACE, texts.reset_card(), seconds=CARD_SECONDS))
 
     @operation(
         "model.show",

@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from roommate.domain import ShellLook
 from roommate.tools.arguments import Arguments, Seconds, one_text
-from roommate.tools.commands import ending, with_status
+from roommate.tools.command_tools import ending, with_status
 from roommate.tools.live_output import watched
 from roommate.tools.outcome import Outcome
 from roommate.tools.sanitized_text import plain, shown

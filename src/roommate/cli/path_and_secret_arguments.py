@@ -17,16 +17,16 @@ STREAM = Path("-")
 """Typed for stdin or stdout."""
 
 
-def path(text: str | Path) -> Path:
+def typed_path(text: str | Path) -> Path:
     """The parser of an argument or an option of Typer's, and of its default."""
     return STREAM if Path(text) == STREAM else daemon_location.stands() / Path(text).expanduser()
 
 
-def secret(given: str) -> str:
+def typed_secret(given: str) -> str:
     """What was typed, or what the file holds that it names with ``@FILE``. Raises ConfigError."""
     if not given.startswith("@"):
         return given
-    file = path(given[1:])
+    file = typed_path(given[1:])
     try:
         return file.read_text().strip()
     except OSError as error:

@@ -29,7 +29,7 @@ from roommate.errors import RoommateError, StateError, UpdateError
 from roommate.features.redeploy import update_texts
 from roommate.matrix import render
 from roommate.rooms.control_room import ControlRoom
-from roommate.rooms.progress import Progress
+from roommate.rooms.progress_port import Progress
 from roommate.rooms.questions import Questions
 from roommate.settings.config import Settings
 from roommate.store import Audit, Card, Outbox

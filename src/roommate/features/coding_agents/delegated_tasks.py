@@ -11,7 +11,7 @@ from typing import Protocol
 from roommate.domain import IN_TURN, AgentReport, Emit, Exit, Hand, RoomId
 from roommate.errors import ToolError
 from roommate.features.coding_agents.agent_clis import PLANS, Plan
-from roommate.features.coding_agents.lines import Lines
+from roommate.features.coding_agents.json_lines import Lines
 from roommate.features.coding_agents.run_recorder import Account
 from roommate.features.coding_agents.task_prompt import brief
 

@@ -1,0 +1,60 @@
+"""What each room has spent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from roommate.domain import AgentUsage, RoomId
+from roommate.operations import Call, Params, Table, Who, operation
+from roommate.store import AgentUsages, Rooms, Turns
+from roommate.text.amounts import cost
+
+
+@dataclass(frozen=True, slots=True)
+class RoomUsage:
+    """`cost` is US dollars, None where no price is known; `agents` used theirs besides."""
+
+    room_id: RoomId
+    name: str
+    turns: int
+    input_tokens: int
+    output_tokens: int
+    cost: float | None
+    agents: Sequence[AgentUsage]
+
+
+def _table(rooms: Sequence[RoomUsage]) -> Table:
+    rows = [
+        (
+            one.room_id,
+            one.name,
+            str(one.turns),
+            str(one.input_tokens),
+            str(one.output_tokens),
+            cost(one.cost),
+            ", ".join(f"{of.agent} {of.usage.input_tokens + of.usage.output_tokens}" for of in one.agents),
+        )
+        for one in rooms
+    ]
+    return Table(rows, ("room", "name", "turns", "tokens in", "tokens out", "cost", "coding agents"))
+
+
+@dataclass(frozen=True, slots=True)
+class Usages:
+    rooms: Rooms
+    turns: Turns
+    agent_usages: AgentUsages
+
+    @operation(
+        "usage", reads=lambda found: _table(found).block, terminal=_table, who=Who.OPERATORS, chat="usage", cli="usage"
+    )
+    async def usage(self, params: Params, call: Call) -> Sequence[RoomUsage]:
+        """Shows what each room has spent."""
+        found = []
+        for row in await self.rooms.all():
+            spending = await self.turns.spending(row.room_id)
+            used, agents = spending.usage, await self.agent_usages.of(row.room_id)
+            usage = (used.input_tokens, used.output_tokens, used.cost)
+            found.append(RoomUsage(row.room_id, row.name or "", spending.turns, *usage, agents))
+        return found
