@@ -30,6 +30,7 @@ from roommate.host import malloc_trim
 from roommate.host.flag_files import flags
 from roommate.host.sd_notify import Systemd
 from roommate.logs import Logs
+from roommate.matrix.display_names import DisplayNames
 from roommate.matrix.homeserver import Homeserver
 from roommate.matrix.intake import Intake
 from roommate.matrix.sender import Sender
@@ -111,6 +112,7 @@ class Daemon:
             settings=self._settings,
             database=database,
             homeserver=homeserver,
+            names=DisplayNames(homeserver.display_names),
             intake=Intake(homeserver, inbox, residents.stored),
             outbox=outbox,
             sender=Sender(homeserver, outbox),

@@ -68,7 +68,7 @@ async def one_runs_and_one_waits(bot: Daemon, person: Person, room: str, number:
 
 @pytest.mark.parametrize(
     ("command", "answer", "points"),
-    [("!stop", "Stopped. 1 waiting message come", (2, 3, 4, 5)), ("!reset", "Forgotten: ", (3, 4))],
+    [("!stop", "1 waiting message comes next; `!stop all` drops it.", (2, 3, 4, 5)), ("!reset", "Forgotten: ", (3, 4))],
 )
 async def test_a_stop_is_about_what_ran_when_it_was_said(
     daemon: MakeDaemon, person: MakePerson, program: Path, command: str, answer: str, points: tuple[int, ...]

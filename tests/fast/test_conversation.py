@@ -99,7 +99,7 @@ async def test_status_is_answered_while_a_turn_runs(bot: MemoryDaemon, person: M
     await alice.say(room, "!status")
     status = await notice(bot, alice, room, "turn: number")
     assert not alice.finals(room)
-    assert alice.user_id in status.body
+    assert f"for {alice.user_id[1:].partition(':')[0]}," in status.body, "people are called by their names"
     await alice.say(room, "!stop")
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Awaitable, Callable
 
 from tests.fakes.daemon import MemoryDaemon
-from tests.harness import command, notice, tool
+from tests.harness import command, tool
 from tests.person import Person, Shown
 
 MakePerson = Callable[[str], Awaitable[Person]]
@@ -63,5 +63,5 @@ async def test_a_quiet_turn_shows_that_it_goes_on_and_a_stop_keeps_what_was_prin
     answer = await alice.answer_to(asked)
     assert "1 step ·" in answer.html, "to be stopped is not to fail"
     assert "— stopped" in answer.html and "<code>compiled\n</code>" in answer.html
-    await notice(bot, alice, room, "Stopped.")
+    assert answer.body.startswith(f"⏹ Stopped by {alice.user_id[1:].partition(':')[0]}."), answer.body
     assert "compiled" in (await command(bot, alice, room, "!output")).body, "it is a step of the turn"

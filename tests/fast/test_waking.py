@@ -2,7 +2,6 @@
 
 from tests.fakes.model import MemoryModel
 from tests.fast.conftest import MakeDaemon, MakePerson
-from tests.harness import notice
 
 
 async def test_a_stop_right_behind_its_prompt_stops_it(
@@ -15,9 +14,10 @@ async def test_a_stop_right_behind_its_prompt_stops_it(
     asked = await alice.say(room, "DELAY 60\nSAY never")
     await alice.say(room, "!stop")
     await bot.start()
-    assert "Stopped by" in (await alice.answer_to(asked)).body
-    await notice(bot, alice, room, "Stopped.")
+    answer = await alice.answer_to(asked)
+    assert "Stopped by" in answer.body
     assert (await alice.ask(room, "SAY good")).body == "good"
+    assert [m.body for m in bot.said(alice, room) if "stopped" in m.body.lower()] == [answer.body], "said once"
 
 
 async def test_quick_turns_overtake_nothing_and_leave_no_mark(

@@ -40,7 +40,8 @@ async def answer(client: Client, room: RoomId, doing: Say | React) -> Post:
                     raise MatrixError("there is no question to answer in this room")
                 await client.react(room, card.event_id, key)
 
-    return await client.ask(room, act, BACK)
+    stops = isinstance(doing, Say) and doing.text.lower().startswith("!stop")
+    return await client.ask(room, act, BACK, stops=stops)
 
 
 def text_of(post: Post) -> str:

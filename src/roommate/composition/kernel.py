@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from roommate.features.hooks.watcher import Spool
+from roommate.matrix.display_names import DisplayNames
 from roommate.matrix.homeserver import Homeserver
 from roommate.matrix.intake import Intake
 from roommate.matrix.sender import Sender
@@ -23,6 +24,7 @@ class Kernel:
     """As they are now: an operator may change some of them while the daemon runs."""
     database: Database
     homeserver: Homeserver
+    names: DisplayNames
     intake: Intake
     outbox: Outbox
     sender: Sender

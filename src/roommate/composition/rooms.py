@@ -67,6 +67,7 @@ def room_maker(
             rows=rooms,
             replies=replies,
             holds=kernel.holds,
+            name=kernel.names.of,
             meanings=Meanings(settings, names, kernel.outbox.is_ours, PLANS),
             commands=commands,
             cards=decisions,

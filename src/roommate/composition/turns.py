@@ -89,4 +89,5 @@ def turn_needs(kernel: Kernel, forge: Forge, redeploys: Redeploys, models: Model
         tools=tools,
         surroundings=prompts.surroundings,
         settings=kernel.settings,
+        name=kernel.names.of,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from roommate.domain import RoomId
@@ -44,8 +45,9 @@ def _subject(params: OfRoomOrAll) -> str:
 
 
 class Pauses:
-    def __init__(self, holds: Holds) -> None:
-        self._holds = holds
+    def __init__(self, holds: Holds, name: Callable[[RoomId, str], Awaitable[str]]) -> None:
+        """`name` is what people call somebody in a room."""
+        self._holds, self._name = holds, name
 
     @operation(
         "rooms.pause",
@@ -73,7 +75,8 @@ class Pauses:
         """Ends a pause: all that waits is answered, in order."""
         about = call.room or call.here
         held = self._holds.of(about, but=[call.room]) if about else None
-        resuming, still = pauses.resuming(call.room), held.by if held else ""
+        resuming = pauses.resuming(call.room)
+        still = await self._name(about, held.by) if about and held else ""
 
         def work(c: Transaction) -> Resumed | Unchanged[Resumed]:
             ended = resuming(c)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -60,6 +60,8 @@ class RoomView:
     tokens: int
     cost: float | None
     agents: Sequence[AgentUsage]
+    names: Mapping[str, str]
+    """What the room calls those that are named here, as Markdown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +109,8 @@ def _shown(room: RoomView) -> str:
     line = room.line
     return "\n".join(
         (
-            *([f"- paused by {line.paused}"] if line.paused else ()),
-            *([_runs(line.room_id, one) for one in room.running] or ["- turn: none runs"]),
+            *([f"- paused by {room.names[line.paused]}"] if line.paused else ()),
+            *([_runs(room, one) for one in room.running] or ["- turn: none runs"]),
             f"- waiting: {line.waiting}",
             f"- model: `{line.model}`",
             f"- sandbox: {room.sandbox}",
@@ -118,9 +120,9 @@ def _shown(room: RoomView) -> str:
     )
 
 
-def _runs(room_id: RoomId, one: Running) -> str:
-    thread = f" in [a thread](https://matrix.to/#/{quote(room_id)}/{quote(one.thread)})" if one.thread else ""
-    return f"- turn: number {one.turn} for {one.asked_by}{thread}, {texts.seconds(one.seconds)} so far"
+def _runs(room: RoomView, one: Running) -> str:
+    thread = f" in [a thread](https://matrix.to/#/{quote(room.line.room_id)}/{quote(one.thread)})" if one.thread else ""
+    return f"- turn: number {one.turn} for {room.names[one.asked_by]}{thread}, {texts.seconds(one.seconds)} so far"
 
 
 def _used(room: RoomView) -> Usage:
@@ -170,6 +172,8 @@ class Rooms:
     sandboxes: Sandboxes
     doors: Doors
     settings: Callable[[], Settings]
+    name: Callable[[RoomId, str], Awaitable[str]]
+    """What people call somebody in a room."""
 
     @operation("rooms.list", reads=_listed, terminal=_table, who=Who.OPERATORS, chat="rooms", cli="rooms ls")
     async def list(self, params: Params, call: Call) -> Sequence[RoomLine]:
@@ -184,8 +188,10 @@ class Rooms:
         row = await self.rooms.get(call.its_room)
         running = await self.turns.unfinished(row.room_id)
         spending = await self.turns.spending(row.room_id)
+        line = self._line(row, running, await self.inbox.count_queued(row.room_id))
+        named = {line.paused, *(turn.asked_by for turn in running)} - {""}
         return RoomView(
-            line=self._line(row, running, await self.inbox.count_queued(row.room_id)),
+            line=line,
             running=[Running(turn.id, turn.asked_by, turn.thread, time.time() - turn.started) for turn in running],
             sandbox=await self.sandboxes.describe(row.room_id),
             prompt=row.prompt or "",
@@ -193,6 +199,7 @@ class Rooms:
             tokens=spending.usage.input_tokens + spending.usage.output_tokens,
             cost=spending.usage.cost,
             agents=await self.agent_usages.of(row.room_id),
+            names={who: await self.name(row.room_id, who) for who in named},
         )
 
     @operation("rooms.leave", audit="room.leave", cli="rooms leave")

@@ -131,17 +131,25 @@ def _shown(turn: TurnView) -> str:
 
 
 def _stopped(stop: Stop) -> str:
+    """What the messages of the turns that were stopped do not say."""
     nothing = "Nothing runs in this conversation." if stop.elsewhere else "Nothing runs."
-    parts = [f"{stop.stopped} turns stopped." if stop.stopped > 1 else "Stopped." if stop.stopped else nothing]
+    parts = [] if stop.stopped else [nothing]
     if stop.elsewhere:
         others = "1 turn runs" if stop.elsewhere == 1 else f"{stop.elsewhere} turns run"
         parts.append(f"Elsewhere in this room {others}: `!stop all` stops all.")
     if stop.dropped:
         parts.append(f"{stop.dropped} waiting message{'' if stop.dropped == 1 else 's'} dropped.")
     if stop.waiting:
-        many = f"{stop.waiting} waiting message{'' if stop.waiting == 1 else 's'}"
-        parts.append(f"{many} come next; `!stop all` drops them.")
+        one = stop.waiting == 1
+        many = "1 waiting message comes" if one else f"{stop.waiting} waiting messages come"
+        parts.append(f"{many} next; `!stop all` drops {'it' if one else 'them'}.")
     return " ".join(parts)
+
+
+def _stopped_elsewhere(stop: Stop) -> str:
+    """For who does not see the messages of the turns."""
+    turns = f"{stop.stopped} turns stopped." if stop.stopped > 1 else "Stopped." if stop.stopped else ""
+    return f"{turns} {_stopped(stop)}".strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +200,7 @@ class Turns:
     @operation(
         "turns.stop",
         reads=_stopped,
+        terminal=_stopped_elsewhere,
         who=Who.ANYONE,
         audit="stop",
         subject=lambda params: "all" if params.all else "",

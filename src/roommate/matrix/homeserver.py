@@ -125,9 +125,18 @@ class Homeserver:
         return items(answer.get("chunk")), text(answer.get("end"))
 
     async def joined_members(self, room: RoomId) -> set[str]:
+        return set(await self._joined(room))
+
+    async def display_names(self, room: RoomId) -> dict[str, str]:
+        """The members, with what they call themselves in that room; who does not is left out."""
+        members = await self._joined(room)
+        names = {user: text(obj(about).get("display_name"), MAX_NAME) for user, about in members.items()}
+        return {user: name for user, name in names.items() if name}
+
+    async def _joined(self, room: RoomId) -> JsonObject:
         """https://spec.matrix.org/v1.13/client-server-api/#get_matrixclientv3roomsroomidjoined_members"""
         answer = await self._call("tell who is in the room", "GET", f"{_path(room)}/joined_members")
-        return set(obj(answer.get("joined")))
+        return obj(answer.get("joined"))
 
     async def state(self, room: RoomId, kind: str) -> JsonObject:
         """The state event of this type with an empty key, whole. Refused where there is none."""

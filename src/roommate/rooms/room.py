@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
 from typing import Protocol
 
@@ -74,6 +74,7 @@ class Room:
         rows: Rooms,
         replies: Replies,
         holds: Holds,
+        name: Callable[[RoomId, str], Awaitable[str]],
         meanings: Meanings,
         commands: Commands,
         cards: CardDecisions,
@@ -83,10 +84,12 @@ class Room:
         conversations: Callable[[RoomId, asyncio.TaskGroup, Callable[[], None]], Conversations],
         hooks: Callable[[RoomId, Callable[[], None]], HookReports],
     ) -> None:
-        """The last two are made for this room: with what runs its tasks, and with what wakes it."""
+        """`name` is what people call somebody in a room. The last two are made for this room: with what runs its tasks,
+        and with what wakes it."""
         self.room_id = room_id
         self.gone = False
         self._inbox, self._rows, self._replies, self._holds = inbox, rows, replies, holds
+        self._name = name
         self._meanings, self._commands, self._cards = meanings, commands, cards
         self._membership, self._upgrades, self._sandboxes = membership, upgrades, sandboxes
         self._tasks = asyncio.TaskGroup()
@@ -191,7 +194,8 @@ class Room:
         """Say, once in a pause, that it is why nothing is answered."""
         pause = self._holds.of(self.room_id)
         if pause and (waiting := await self._inbox.count_queued(self.room_id)):
-            content = render.content(texts.held(pause.by, waiting), notice=True)
+            by = await self._name(self.room_id, pause.by)
+            content = render.content(texts.held(by, waiting), notice=True)
             await self._replies.say(Draft(self.room_id, content, once=f"paused:{self.room_id}:{pause.since}"))
 
     async def _survive(self, waiting: Waiting, row: RoomRow, line: Line) -> None:

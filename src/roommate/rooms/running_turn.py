@@ -42,6 +42,8 @@ class TurnNeeds:
     """Of a turn, given what waits until its message is up."""
     surroundings: Callable[[RoomId], Awaitable[Surroundings]]
     settings: Callable[[], Settings]
+    name: Callable[[RoomId, str], Awaitable[str]]
+    """What people call somebody there."""
 
 
 class RunningTurn:
@@ -126,7 +128,7 @@ class RunningTurn:
             stopped: Sequence[ToolResult] = ()
             if self._was_stopped:
                 stopped = self._live.stop()
-                outcome = Outcome(Stop.STOPPED, Answer(texts.stopped(self._stopped_by or "nobody")))
+                outcome = Outcome(Stop.STOPPED, Answer(await self._said_stopped()))
             else:
                 outcome = work.result()
             self.closing = True
@@ -140,6 +142,9 @@ class RunningTurn:
         needs.progress.wake()
         if self._slow:
             await self._typing.take_off()
+
+    async def _said_stopped(self) -> str:
+        return texts.stopped(await self._needs.name(self.turn.room_id, self._stopped_by or "nobody"))
 
     async def _run(self) -> Outcome:
         """Whatever happens in a turn ends the turn, and nothing else."""

@@ -110,10 +110,18 @@ class Client:
                     yield event
             yield {}
 
-    async def ask(self, room: RoomId, act: Callable[[Timeline], Coroutine[Any, Any, object]], back: int = 0) -> Post:
+    async def ask(
+        self,
+        room: RoomId,
+        act: Callable[[Timeline], Coroutine[Any, Any, object]],
+        back: int = 0,
+        *,
+        stops: bool = False,
+    ) -> Post:
         """Do something in the room, and wait for what somebody else says after it in the end. Raises MatrixError.
 
-        `act` is started when we look already, and is given the room's last `back` events.
+        `act` is started when we look already, and is given the room's last `back` events. It `stops` what runs: then
+        the end of what was stopped is an answer, too.
         """
         timeline = Timeline()
         acting = False
@@ -129,7 +137,9 @@ class Client:
                 if mine and acting:
                     acts.add(event.get("event_id", ""))
                 seen = timeline.take(event)
-                if acts and isinstance(seen, Post) and not mine and not seen.live and seen.answers in {"", *acts}:
+                if not acts or not isinstance(seen, Post) or mine or seen.live:
+                    continue
+                if seen.answers in {"", *acts} or (stops and seen.state == "stopped"):
                     return seen
         raise MatrixError("the homeserver has nothing more to say")
 
