@@ -342,6 +342,8 @@ class ScriptedModel:
         """With a `key`, any other key is refused with 401."""
         self.rules = rules
         self.asked: list[Asked] = []
+        self.models: list[dict[str, Any]] | None = None
+        """What ``GET /v1/models`` lists; without any it is 404."""
         self.connections = 0
         """Connections that were ever opened: how a test sees that they are kept alive."""
         self._key = key
@@ -358,6 +360,7 @@ class ScriptedModel:
     async def start(self, port: int = 0) -> None:
         app = web.Application(client_max_size=64 << 20)
         app.router.add_post("/v1/chat/completions", self._complete)
+        app.router.add_get("/v1/models", self._list)
         # handler_cancellation: a request whose client has left ends at once, so that a test can see when it left.
         runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
@@ -378,6 +381,11 @@ class ScriptedModel:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.stop()
+
+    async def _list(self, request: web.Request) -> web.Response:
+        if self.models is None:
+            return web.json_response({"error": {"message": "not found"}}, status=404)
+        return web.json_response({"object": "list", "data": self.models})
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()

@@ -52,7 +52,7 @@ SIBLINGS = (
 )
 
 OWNERS = {
-    "aiohttp": {"matrix", "user_client", "features", "tunnels", "matrix_login", "net", "monitoring"},
+    "aiohttp": {"agent", "matrix", "user_client", "features", "tunnels", "matrix_login", "net", "monitoring"},
     "litellm": {"agent"},
     "markdown_it": {"matrix"},
     "nh3": {"matrix"},

@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from roommate.administration import preconditions
-from roommate.agent import model_name_checks
+from roommate.agent import model_name_checks, provider_routing
 from roommate.composition.from_settings import choice_of, model_of, sandboxes_of, site_of
 from roommate.errors import ConfigError
 from roommate.maintenance import env_file
+from roommate.net import outbound_http
 from roommate.settings import config
 from roommate.settings.config import Settings
 from tests.cli.test_commands import roommate
@@ -45,6 +46,8 @@ WRONG = {
     "GITHUB_TOKEN": ("ghp_ü", "as its provider gives it"),
     "LLM_MODEL": ("gemini-9.9-nonsense", "PROVIDER/MODEL"),
     "LLM_TIMEOUT_SECONDS": ("inf", "a number"),
+    "LLM_PARAMS": ('{"model": "x"}', "model cannot be set here"),
+    "LLM_WIRE": ("openai", "it must be"),
     "LLM_CONTEXT_TOKENS": ("many", "a whole number"),
     "ANSWER_EVERYTHING": ("sometimes", "true or false"),
     "EGRESS_PRESETS": ("github,everything", "there is no 'everything': there are none, registries, github, all"),
@@ -181,7 +184,7 @@ def test_a_level_is_a_word_in_any_case(value: str) -> None:
 def test_a_model_is_known_before_it_is_asked(
     name: str, key: str, base: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for places in model_name_checks.NEED_A_KEY.values():
+    for places in provider_routing.NEED_A_KEY.values():
         for place in places:
             monkeypatch.delenv(place, raising=False)
     said = model_name_checks.problem(name, key, base)
@@ -352,7 +355,7 @@ def test_no_value_gives_a_traceback(name: str, value: str, tmp_path_factory: pyt
         assert len(said) < 1000
         return
     list(preconditions.doubts(taken, Path("/nonexistent")))
-    model_of(taken, taken.llm_model)
+    model_of(taken, taken.llm_model, outbound_http.LazySession())
     sandboxes_of(taken)
     site_of(taken)
     choice_of(taken)

@@ -180,6 +180,7 @@ class Daemon:
         }
         async with contextlib.AsyncExitStack() as closing:
             closing.push_async_callback(ports.close)
+            closing.push_async_callback(models.close)
             closing.callback(server.close)
             server.open()
             async with asyncio.TaskGroup() as group:

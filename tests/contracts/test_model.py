@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from roommate.agent.litellm_model import LiteLLMModel
+from roommate.agent.provider_model import ProviderModel
 from roommate.domain import Answer, Event, Prompt, Step, TextDelta, ToolCall, ToolResult, ToolSpec, Usage, UserId
 from roommate.domain.model import Model
 from roommate.errors import ModelError
+from roommate.net import outbound_http
 from tests.fakes.model import NAME, MemoryModel
 from tests.scripted_model import ScriptedModel
 
@@ -24,14 +25,22 @@ def memory() -> MemoryModel:
 
 
 @pytest.fixture
-async def litellm() -> AsyncIterator[LiteLLMModel]:
+async def litellm() -> AsyncIterator[ProviderModel]:
     async with ScriptedModel() as scripted:
-        yield LiteLLMModel(NAME, api_key="scripted", api_base=scripted.url)
+        yield ProviderModel(NAME, api_key="scripted", api_base=scripted.url)
 
 
-@pytest.fixture(params=["memory", pytest.param("litellm", marks=pytest.mark.slow)])
+@pytest.fixture
+async def own_wire() -> AsyncIterator[ProviderModel]:
+    session = outbound_http.LazySession()
+    async with ScriptedModel() as scripted:
+        yield ProviderModel(NAME, api_key="scripted", api_base=scripted.url, session=session)
+        await session.close()
+
+
+@pytest.fixture(params=["memory", "own_wire", pytest.param("litellm", marks=pytest.mark.slow)])
 def model(request: pytest.FixtureRequest) -> Model:
-    """The scripted model in this process, and over HTTP by way of LiteLLM."""
+    """The scripted model in this process, and over HTTP by our own wire and by way of LiteLLM."""
     found: Model = request.getfixturevalue(request.param)
     return found
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from roommate.agent.openai_wire import Session
 from roommate.composition.from_settings import Borders, alerts_of, model_of
 from roommate.daemon import Daemon
 from roommate.domain import Model
@@ -167,5 +168,5 @@ class MemoryDaemon(Bot):
             spool=spool,
         )
 
-    def _model_of(self, settings: Settings, name: str) -> Model:
-        return self._model if self._model and name == NAME else model_of(settings, name)
+    def _model_of(self, settings: Settings, name: str, session: Session) -> Model:
+        return self._model if self._model and name == NAME else model_of(settings, name, session)

@@ -13,15 +13,12 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
+from roommate.agent.wire import TAIL_SECONDS, CallPiece, Counts, Piece
 from roommate.domain import JsonObject, Usage
-
-TAIL_SECONDS = 5.0
-"""How long a whole reply waits for the token counts that come behind it."""
 
 _SWITCHES = {
     "LITELLM_MODE": "PRODUCTION",  # else the import puts every line of .env into our environment
@@ -42,43 +39,24 @@ _IMPORTED_BY_THE_FIRST_CALL = (
 """What would stop the event loop for 0.15 s in the first call; here it is only a matter of time, never of working."""
 
 
-@dataclass(slots=True)
-class Counts:
-    """The token counts of one reply: providers send them at once, in parts, or growing with each chunk."""
+class LiteLLMWire:
+    """One model at its provider; implements `Wire`. Made by `connect`."""
 
-    read: int = 0
-    written: int = 0
-    fields: JsonObject = field(default_factory=dict)
-
-    def take(self, chunks: Iterable[Any]) -> None:
-        for chunk in chunks:
-            usage = chunk.get("usage") if isinstance(chunk, dict) else getattr(chunk, "usage", None)
-            if usage is None:
-                continue
-            fields = dict(usage) if isinstance(usage, dict) else usage.model_dump(exclude_none=True)
-            self.read = max(self.read, fields.get("prompt_tokens") or 0)
-            self.written = max(self.written, fields.get("completion_tokens") or 0)
-            self.fields |= fields
-
-
-class Wire:
-    """One model at its provider. Made by `connect`."""
-
-    def __init__(self, litellm: ModuleType, name: str, api_key: str, api_base: str) -> None:
+    def __init__(
+        self, litellm: ModuleType, name: str, api_key: str, api_base: str, params: Mapping[str, Any] | None = None
+    ) -> None:
         self._litellm = litellm
         self._name = name
         self._api_key = api_key
         self._api_base = api_base
+        self._params = params or {}
         self.provider = ""
-        """LiteLLM's word for the provider; empty where it knows none."""
         self.context_tokens = 0
-        """What the model reads besides what it may write, in its own tokens; 0 where LiteLLM does not know."""
         with contextlib.suppress(Exception):  # LiteLLM raises bare Exceptions for what it does not know
             self.provider = litellm.get_llm_provider(name, api_base=api_base or None)[1]
         if not self.provider and api_base:  # nearly everything that people run themselves speaks like OpenAI
             self.provider, self._name = "openai", f"openai/{name}"
         self.sees = False
-        """It takes pictures, as far as LiteLLM knows."""
         with contextlib.suppress(Exception):
             self.sees = litellm.supports_vision(self._name, self.provider or None)
         with contextlib.suppress(Exception):
@@ -86,14 +64,10 @@ class Wire:
             read = facts.get("max_input_tokens") or facts.get("max_tokens") or 0
             self.context_tokens = read - min(facts.get("max_output_tokens") or 4096, read // 8)
 
-    async def chunks(
+    async def pieces(
         self, messages: Sequence[JsonObject], tools: Sequence[JsonObject], silence: float, counts: Counts
-    ) -> AsyncGenerator[Any, None]:
-        """One reply, in LiteLLM's chunks (OpenAI's form); `counts` takes the token counts.
-
-        Raises TimeoutError after `silence` seconds without a chunk, else what LiteLLM raises. Closing the generator
-        closes the connection.
-        """
+    ) -> AsyncGenerator[Piece, None]:
+        """See `Wire`."""
         request: JsonObject = {"messages": messages} | ({"tools": tools} if tools else {})
         with _cancelled_means_ended():
             async with asyncio.timeout(silence):
@@ -108,6 +82,7 @@ class Wire:
                     max_retries=0,
                     drop_params=True,
                     _skip_mcp_handler=True,  # else every call with tools imports an MCP server: 24 MB, half a second
+                    **self._params,
                     **request,
                 )
         try:
@@ -118,9 +93,10 @@ class Wire:
                         chunk = await anext(stream, None)
                 if chunk is None:
                     break
-                yield chunk
-                if chunk.choices and chunk.choices[0].finish_reason:
-                    break
+                if chunk.choices:
+                    yield (piece := _piece(chunk.choices[0]))
+                    if piece.finish:
+                        break
             # The reply is whole: where its end breaks off, only the counts are lost.
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(min(TAIL_SECONDS, silence)):
@@ -133,13 +109,13 @@ class Wire:
 
         At the end of its own, LiteLLM puts the whole reply together once more and prices it twice, in threads (4 ms).
         """
-        counts.take(stream.chunks)
+        for chunk in stream.chunks:
+            counts.take(_usage_of(chunk))
         rest = stream.completion_stream
-        async for piece in rest if hasattr(rest, "__aiter__") else stream:
-            counts.take([piece])
+        async for chunk in rest if hasattr(rest, "__aiter__") else stream:
+            counts.take(_usage_of(chunk))
 
     def usage(self, counts: Counts) -> Usage:
-        """What the provider counted, with its price where LiteLLM knows it."""
         return Usage(counts.read, counts.written, self._cost(counts))
 
     def _cost(self, counts: Counts) -> float | None:
@@ -157,17 +133,36 @@ class Wire:
         return float(sum(known)) or None  # its list says 0 where it has no price
 
 
-async def connect(name: str, api_key: str, api_base: str) -> Wire:
+def _usage_of(chunk: Any) -> Any:
+    return chunk.get("usage") if isinstance(chunk, dict) else getattr(chunk, "usage", None)
+
+
+def _piece(choice: Any) -> Piece:
+    delta = choice.delta
+    blocks = getattr(delta, "thinking_blocks", None)
+    return Piece(
+        text=delta.content or "",
+        calls=tuple(
+            CallPiece(call.index, call.id or "", call.function.name or "", call.function.arguments or "")
+            for call in delta.tool_calls or ()
+        ),
+        thought=getattr(delta, "reasoning_content", None) or "",
+        kept={"thinking_blocks": [dict(block) for block in blocks]} if blocks else {},
+        finish=choice.finish_reason or "",
+    )
+
+
+async def connect(name: str, api_key: str, api_base: str, params: Mapping[str, Any]) -> LiteLLMWire:
     """Import LiteLLM, which takes 3 s of CPU, and look the model up; the second time costs next to nothing.
 
     In a daemon thread: the end of the process must not wait for an import.
     """
-    done = concurrent.futures.Future[Wire]()
+    done = concurrent.futures.Future[LiteLLMWire]()
 
     def work() -> None:
         done.set_running_or_notify_cancel()
         try:
-            done.set_result(Wire(import_litellm(), name, api_key, api_base))
+            done.set_result(LiteLLMWire(import_litellm(), name, api_key, api_base, params))
         except Exception as error:
             done.set_exception(error)
 

@@ -7,26 +7,13 @@ import os
 
 from roommate.agent.coding_agent_model import DIRECT
 from roommate.agent.litellm_client import models_beside, provider_of
+from roommate.agent.provider_routing import NEED_A_KEY
 from roommate.settings.config import AGENTS, REHEARSAL
 
 UNKNOWN_PROVIDER = (
     "{what} is {name!r}, whose provider LiteLLM does not know: write PROVIDER/MODEL, such as "
     "gemini/gemini-2.5-flash, or openai/MODEL with LLM_API_BASE"
 )
-
-NEED_A_KEY = {
-    "anthropic": ("ANTHROPIC_API_KEY",),
-    "dashscope": ("DASHSCOPE_API_KEY",),
-    "deepseek": ("DEEPSEEK_API_KEY",),
-    "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
-    "groq": ("GROQ_API_KEY",),
-    "mistral": ("MISTRAL_API_KEY",),
-    "openai": ("OPENAI_API_KEY",),
-    "openrouter": ("OPENROUTER_API_KEY", "OR_API_KEY"),
-    "xai": ("XAI_API_KEY",),
-}
-"""Providers that take nothing without a key, and where LiteLLM looks for one in the environment. Others have logins of
-their own, or run at home."""
 
 KEYLESS = frozenset(
     {"azure", "bedrock", "hosted_vllm", "litellm_proxy", "lm_studio", "ollama", "ollama_chat", "vertex_ai"}

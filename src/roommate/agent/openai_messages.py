@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from roommate.domain import Answer, JsonObject, Picture, Prompt, Step, ToolCall, ToolResult, ToolSpec, UserId
 
@@ -26,18 +26,24 @@ _THOUGHT = "__thought__"
 """LiteLLM keeps Gemini's signature of a thought in the call's id; it takes it out again for everybody else."""
 
 
-def messages(system: str, history: Sequence[Step]) -> list[JsonObject]:
+def messages(system: str, history: Sequence[Step], model: str = "", *, signed_ids: bool = True) -> list[JsonObject]:
     """The history as chat messages: starts with a Prompt, each call of an Answer has its ToolResult behind it.
 
     Where several people wrote, each message begins with its writer: ``alice: …``, the whole Matrix id where two share
     that name. Pictures of results come behind them, as a user's message. Arguments that are not a JSON object are sent
-    back as ``{"_malformed": "…"}``, empty texts get a word.
+    back as ``{"_malformed": "…"}``, empty texts get a word. What `model` wants back of its thoughts goes along;
+    `signed_ids` leaves LiteLLM's signatures in the ids of calls.
     """
+    newest = max((place for place, step in enumerate(history) if isinstance(step, Prompt)), default=0)
+
+    def identity(call_id: str) -> str:
+        return _id(call_id if signed_ids else call_id.partition(_THOUGHT)[0])
+
     names = _names({step.sender for step in history if isinstance(step, Prompt)})
     out: list[JsonObject] = [{"role": "system", "content": clean(system)}] if system else []
     shown = [step for step in history if isinstance(step, ToolResult) and step.picture][-PICTURES:]
     pictures: list[JsonObject] = []
-    for step in history:
+    for place, step in enumerate(history):
         if pictures and not isinstance(step, ToolResult):
             out += _look(pictures)
             pictures = []
@@ -46,11 +52,14 @@ def messages(system: str, history: Sequence[Step]) -> list[JsonObject]:
                 if out and out[-1]["role"] in ("user", "tool"):
                     out.append({"role": "assistant", "content": UNANSWERED})
                 out.append({"role": "user", "content": names[sender] + (clean(text).strip() or "(nothing)")})
-            case Answer(text, calls):
-                out.append(_assistant(text, calls))
+            case Answer(text, calls, thought):
+                kept = thought.fields if thought and thought.model == model else {}
+                if kept and not (calls and place > newest):  # DeepSeek refuses it where it is not asked for
+                    kept = {name: value for name, value in kept.items() if name != "reasoning_content"}
+                out.append({**_assistant(text, calls, identity), **kept})
             case ToolResult(call_id, text):
                 content = clean(text) if text.strip() else "(no output)"
-                out.append({"role": "tool", "tool_call_id": _id(call_id), "content": content})
+                out.append({"role": "tool", "tool_call_id": identity(call_id), "content": content})
                 if step.picture and step in shown:
                     pictures.append(_picture(step.picture))
     return out + (_look(pictures) if pictures else [])
@@ -89,7 +98,7 @@ def clean(text: str) -> str:
     return text.replace("\x00", "\ufffd")
 
 
-def _assistant(text: str, calls: Sequence[ToolCall]) -> JsonObject:
+def _assistant(text: str, calls: Sequence[ToolCall], identity: Callable[[str], str]) -> JsonObject:
     if not calls:
         return {"role": "assistant", "content": clean(text) if text.strip() else UNANSWERED}
     return {
@@ -97,7 +106,7 @@ def _assistant(text: str, calls: Sequence[ToolCall]) -> JsonObject:
         "content": clean(text) if text.strip() else "",
         "tool_calls": [
             {
-                "id": _id(call.id),
+                "id": identity(call.id),
                 "type": "function",
                 "function": {
                     "name": call.name

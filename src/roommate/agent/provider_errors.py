@@ -152,5 +152,6 @@ def _status(error: BaseException) -> int | None:
 
 def _headers(error: BaseException) -> Mapping[str, str]:
     response = getattr(error, "response", None)
-    headers = getattr(error, "litellm_response_headers", None) or getattr(response, "headers", None) or {}
+    headers = getattr(error, "litellm_response_headers", None) or getattr(response, "headers", None)
+    headers = headers or getattr(error, "headers", None) or {}
     return {str(name): str(value) for name, value in headers.items()}

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from roommate.agent.openai_messages import as_object, clean
+from roommate.agent.text_calls import calls_in
+from roommate.agent.think_tags import ThinkTags
 from roommate.domain import ToolCall
 
 CUT_OFF = {
@@ -30,6 +33,28 @@ class _Slot:
         return self.arguments.rstrip().endswith("}") and as_object(self.arguments) is not None
 
 
+_GROWING = ("text", "summary", "thinking")
+
+
+def _append(blocks: list[dict[str, Any]], block: Mapping[str, Any]) -> None:
+    """One piece of a list of blocks: more of the last one, where that is of the same kind and place, and unsigned."""
+    last = blocks[-1] if blocks else None
+    grows = any(name in block for name in _GROWING) or "signature" in block
+    if (
+        last is None
+        or not grows
+        or last.get("signature")
+        or (last.get("type"), last.get("index")) != (block.get("type"), block.get("index"))
+    ):
+        blocks.append(dict(block))
+        return
+    for name, value in block.items():
+        if name in _GROWING and isinstance(value, str):
+            last[name] = (last.get(name) or "") + value
+        elif value is not None:
+            last[name] = value
+
+
 class Assembly:
     """One reply. `names` are the tools that the model was given: they tell a piece of a name from the whole name."""
 
@@ -37,7 +62,12 @@ class Assembly:
         self._names = frozenset(names)
         self._said: list[str] = []
         self._half = ""
+        self._tags = ThinkTags()
         self._slots: list[_Slot] = []
+        self.kept: dict[str, Any] = {}
+        """The provider's own fields, whole as far as they came (see `Piece`)."""
+        self.retracted = False
+        """What `say` gave until now was a thought: only what it gives from now on is text."""
 
     @property
     def text(self) -> str:
@@ -47,15 +77,49 @@ class Assembly:
     def empty(self) -> bool:
         return not self._slots and not self.text.strip()
 
-    def say(self, piece: str) -> str:
-        """Take a piece of text; returns what can be shown of it now (half an emoji waits for its other half)."""
+    def say(self, piece: str) -> tuple[str, str]:
+        """Take a piece of text; returns what can be shown of it now (half an emoji waits for its other half, and what
+        may be the beginning of a tag for its end), and what of it is a thought."""
         piece = self._half + piece
         self._half = ""
         if piece and "\ud800" <= piece[-1] <= "\udbff":
             piece, self._half = piece[:-1], piece[-1]
-        piece = clean(piece)
-        self._said.append(piece)
-        return piece
+        shown, thought = self._tags.take(clean(piece))
+        if self._tags.retracted and not self.retracted:
+            self.retracted = True
+            self._said.clear()
+        self._said.append(shown)
+        return shown, thought
+
+    def end(self) -> str:
+        """The reply is whole: what is left to be shown of it."""
+        rest = self._tags.end()
+        self._said.append(rest)
+        return rest
+
+    def keep(self, fields: Mapping[str, Any]) -> None:
+        """Take a piece of what the provider wants back."""
+        for name, value in fields.items():
+            if isinstance(value, str):
+                self.kept[name] = self.kept.get(name, "") + value
+            elif isinstance(value, list):
+                blocks = self.kept.setdefault(name, [])
+                for block in value:
+                    if isinstance(block, dict):
+                        _append(blocks, block)
+
+    def take_text_calls(self) -> bool:
+        """Take the calls that stand in the text, where the reply has no others; True where there were some."""
+        if self._slots or not self._names:
+            return False
+        rest, calls = calls_in(self.text, self._names)
+        for call in calls:
+            slot = _Slot(None)
+            slot.name, slot.arguments = call.name, call.arguments
+            self._slots.append(slot)
+        if calls:
+            self._said = [rest]
+        return bool(calls)
 
     def call(self, index: int | None, call_id: str, name: str, arguments: str) -> None:
         """Take a piece of a tool call; what a piece does not say is empty."""

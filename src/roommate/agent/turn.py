@@ -111,7 +111,7 @@ async def _go_on(
     asked = sum(isinstance(step, Answer) for step in steps)
     for _ in range(asked, rounds):
         reply = await asking.reply([*earlier, steps])
-        answer = Answer(reply.text, reply.calls)
+        answer = Answer(reply.text, reply.calls, reply.thought)
         emit(Said(reply.text))
         emit(Spent(reply.usage))
         if not reply.calls:

@@ -18,6 +18,7 @@ from roommate.domain import (
     Spent,
     TextDelta,
     TextDropped,
+    Thinking,
     ToolFinished,
     ToolOutput,
     ToolResult,
@@ -107,17 +108,24 @@ class View:
         self._forgotten = 0
         self._agents: dict[tuple[str, str], _Agent] = {}
         self._notes: list[str] = []
+        self._thinks = False
+        self._thinks_since: float | None = None
+        """When that was first to be shown."""
         self._running: dict[str, Tool] = {}
 
     def apply(self, event: Event) -> None:
         match event:
             case TextDelta(text):
                 self._text += text
+                self._thinks = False
+            case Thinking():
+                self._thinks = True
             case TextDropped(why):
                 self._text = ""
-                self._notes.append(why)
+                if why:
+                    self._notes.append(why)
             case Said(text):
-                self._text = ""
+                self._text, self._thinks = "", False
                 if text.strip():
                     self._done.append(text.strip())
             case ToolStarted(call, title):
@@ -171,7 +179,10 @@ class View:
         running = [item for item in self._done if _runs(item)][-LIVE_RUNNING:]
         newest = {id(item) for item in [item for item in self._done if not _runs(item)][-LIVE_STEPS:] + running}
         hidden = len(self._done) - len(newest) + self._forgotten
-        head = f"⚙️ *working · {seconds(now - self._began)}*" + (f" *· {hidden} more before*" if hidden else "")
+        self._thinks_since = (self._thinks_since or now) if self._thinks else None
+        does = f"💭 *thinking · {seconds(now - self._thinks_since)}*" if self._thinks_since else ""
+        does = does or f"⚙️ *working · {seconds(now - self._began)}*"
+        head = does + (f" *· {hidden} more before*" if hidden else "")
         parts = [head, *(f"ℹ️ {note}" for note in self._notes)]
         for item in self._done:
             if id(item) not in newest:

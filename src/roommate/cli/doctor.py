@@ -17,6 +17,7 @@ from roommate.composition.from_settings import alerts_of, model_of, sandboxes_of
 from roommate.domain import Check
 from roommate.errors import ControlError, StateError
 from roommate.maintenance import installation_checks, service_checks
+from roommate.net import outbound_http
 from roommate.settings import config
 from roommate.settings.config import Settings
 from roommate.store import Inbox, Outbox, reading
@@ -31,10 +32,10 @@ async def run(*, as_json: bool, probe: bool, fix: bool) -> int:
     for line in await asyncio.to_thread(installation_checks.fix, settings) if fix else ():
         typer.echo(line, err=True)
     sandboxes = sandboxes_of(settings)
-    model = model_of(settings, settings.llm_model)
 
     async def think() -> Sequence[Check]:
-        return [await service_checks.think(model)]
+        async with outbound_http.session() as session:
+            return [await service_checks.think(model_of(settings, settings.llm_model, lambda: session))]
 
     async def alert() -> Sequence[Check]:
         if not (alerts := alerts_of(settings)):

@@ -14,14 +14,15 @@ from rich.prompt import Prompt as Question
 
 from roommate.administration import preconditions
 from roommate.agent import model_name_checks
-from roommate.agent.litellm_model import LiteLLMModel, Patience
+from roommate.agent.provider_model import Patience, ProviderModel
 from roommate.cli import matrix_login_flow
 from roommate.cli.path_and_secret_arguments import typed_secret
 from roommate.cli.progress import Steps
-from roommate.domain import Prompt, UserId
+from roommate.domain import Prompt, Reply, UserId
 from roommate.errors import ConfigError, RoommateError
 from roommate.maintenance import env_file
 from roommate.matrix_login import oauth, password_and_token
+from roommate.net import outbound_http
 from roommate.sandbox import image
 from roommate.settings import config
 from roommate.settings.config import REHEARSAL
@@ -242,9 +243,8 @@ class Wizard:
         base = self._answer(given.base, "Base URL, if it is a provider of your own", present.llm_api_base)
         # If it does not answer, this is what is offered the next time.
         self._present = present.model_copy(update={"llm_model": name, "llm_api_base": base})
-        model = LiteLLMModel(name, api_key=key, api_base=base, timeout=60, patience=Patience(tries=2))
         with self._console.status(f"asking {escape(name)} for one word"):
-            reply = asyncio.run(model.reply("", [TINY], [], lambda event: None))
+            reply = asyncio.run(_one_word(name, key, base))
         said = " ".join(reply.text.split())
         self._right(f"{name} answers: {said[:60]}", LLM_MODEL=name, LLM_API_KEY=key, LLM_API_BASE=base)
 
@@ -282,3 +282,11 @@ def _localpart(user: str) -> str:
 
 def _ids(text: str) -> list[str]:
     return [one.strip() for one in text.split(",") if one.strip()]
+
+
+async def _one_word(name: str, key: str, base: str) -> Reply:
+    async with outbound_http.session() as session:
+        model = ProviderModel(
+            name, api_key=key, api_base=base, timeout=60, patience=Patience(tries=2), session=lambda: session
+        )
+        return await model.reply("", [TINY], [], lambda event: None)

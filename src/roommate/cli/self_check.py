@@ -10,11 +10,12 @@ from pathlib import Path
 
 import roommate
 from roommate.administration import preconditions
-from roommate.agent.litellm_model import LiteLLMModel
+from roommate.agent.provider_model import ProviderModel
 from roommate.composition.from_settings import model_of
 from roommate.domain import Account, Check
 from roommate.errors import UpdateError
 from roommate.maintenance import service_checks
+from roommate.net import outbound_http
 from roommate.settings import config
 from roommate.settings.config import Settings
 from roommate.store import Database, Inbox, copy
@@ -42,9 +43,10 @@ async def run() -> None:
     if reached.ok:
         checks.append(await service_checks.login(settings, service_checks.account(settings, account)))
     _demand(checks)
-    model = model_of(settings, settings.llm_model)
-    if isinstance(model, LiteLLMModel):
-        await model.load()
+    async with outbound_http.session() as session:
+        model = model_of(settings, settings.llm_model, lambda: session)
+        if isinstance(model, ProviderModel):
+            await model.load()
 
 
 def modules() -> Iterator[str]:

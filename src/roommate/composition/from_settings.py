@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from roommate.agent.coding_agent_model import DIRECT, DirectModel
-from roommate.agent.litellm_model import LiteLLMModel
+from roommate.agent.openai_wire import Session
+from roommate.agent.provider_model import ProviderModel
 from roommate.agent.rehearsal_model import RehearsalModel
 from roommate.domain import Model
 from roommate.features.coding_agents.delegated_tasks import Choice
@@ -66,20 +67,28 @@ def choice_of(settings: Settings) -> Choice:
     )
 
 
-def model_of(settings: Settings, name: str) -> Model:
-    """The model of this name."""
+def model_of(settings: Settings, name: str, session: Session) -> Model:
+    """The model of this name. LLM_API_KEY and LLM_API_BASE are of LLM_MODEL's provider; a model of another one has the
+    key that the coding agents have for it."""
     if name == REHEARSAL:
         return RehearsalModel()
     if name.startswith(DIRECT):
         return DirectModel(name)
-    return LiteLLMModel(
+    key, base = settings.way_to(name)
+    return ProviderModel(
         name,
-        api_key=settings.llm_api_key.get_secret_value(),
-        api_base=settings.llm_api_base,
+        api_key=key,
+        api_base=base,
         context_tokens=settings.llm_context_tokens,
         sees=settings.llm_vision,
         timeout=settings.llm_timeout_seconds,
+        params=settings.llm_params,
+        session=None if settings.llm_wire == "litellm" else session,
     )
+
+
+MakeModel = Callable[[Settings, str, Session], Model]
+"""As `model_of` is called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +98,7 @@ class Borders:
     session: outbound_http.Connect = outbound_http.session
     """What the homeserver is asked through."""
     sandboxes: Callable[[Settings, Spool], RoomSandboxes] = sandboxes_of
-    model: Callable[[Settings, str], Model] = model_of
+    model: MakeModel = model_of
 
 
 REAL = Borders()

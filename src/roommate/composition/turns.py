@@ -7,8 +7,8 @@ import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 
-from roommate.agent.litellm_model import LiteLLMModel
-from roommate.composition.from_settings import choice_of
+from roommate.agent.provider_model import ProviderModel
+from roommate.composition.from_settings import MakeModel, choice_of
 from roommate.composition.kernel import Kernel
 from roommate.composition.room_outbound import proposals
 from roommate.domain import IN_TURN, Model, RoomId, Tools
@@ -19,6 +19,7 @@ from roommate.features.github.forge import Forge
 from roommate.features.redeploy import redeploy_tool
 from roommate.features.redeploy.update_conversation import Redeploys
 from roommate.monitoring.counting_ports import CountedModel, CountedTools
+from roommate.net import outbound_http
 from roommate.rooms.file_delivery import TurnShare
 from roommate.rooms.room_prompt import RoomPrompts
 from roommate.rooms.running_turn import TurnNeeds
@@ -36,25 +37,29 @@ TOOLS = (*SOURCES, delegation_tools.offered, pull_request_tool.offered, redeploy
 class Models:
     """By name, each made once, as the settings want them."""
 
-    def __init__(self, settings: Callable[[], Settings], make: Callable[[Settings, str], Model]) -> None:
+    def __init__(self, settings: Callable[[], Settings], make: MakeModel) -> None:
         self._settings, self._make = settings, make
+        self._session = outbound_http.LazySession(at_once=0)
         self._known: dict[str, Model] = {}
 
     def __call__(self, name: str) -> Model:
         if name not in self._known:
-            self._known[name] = self._make(self._settings(), name)
+            self._known[name] = self._make(self._settings(), name, self._session)
         return self._known[name]
 
     def forget(self) -> None:
         """The settings have changed."""
         self._known.clear()
 
+    async def close(self) -> None:
+        await self._session.close()
+
     async def load(self) -> None:
-        """Load the library now that rooms' first turns would wait for."""
+        """Load what rooms' first turns would wait for."""
         model = self(self._settings().llm_model)
-        if isinstance(model, LiteLLMModel):
+        if isinstance(model, ProviderModel):
             await model.load()
-            log.info("the model library is loaded")
+            log.info("the model is looked up")
 
 
 def agents_of(kernel: Kernel, room_id: RoomId, conversation: int = 0, turn: int = 0) -> RoomAgents:

@@ -26,11 +26,20 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
+class Thought:
+    """What a provider wants back with its reply, as it came, by its own names; it means nothing to another `model`."""
+
+    model: str
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What the model said in one round; with ``calls`` it waits for their results."""
 
     text: str
     calls: tuple[ToolCall, ...] = ()
+    thought: Thought | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +86,4 @@ class Reply:
     text: str
     calls: tuple[ToolCall, ...] = ()
     usage: Usage = NO_USAGE
+    thought: Thought | None = None

@@ -19,8 +19,16 @@ class TextDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class Thinking:
+    """The model thinks before it speaks; `text` is more of its thought."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class TextDropped:
-    """The reply that was being streamed is given up (a retry): what it said since the last Said does not count."""
+    """The reply that was being streamed is given up: what it said since the last Said does not count. `why`, in few
+    words, is for people; empty where it does not concern them."""
 
     why: str
 
@@ -81,7 +89,19 @@ class Note:
     text: str
 
 
-Event = TextDelta | TextDropped | Said | ToolStarted | ToolOutput | ToolStep | ToolFinished | Spent | Note | HookEvent
+Event = (
+    TextDelta
+    | Thinking
+    | TextDropped
+    | Said
+    | ToolStarted
+    | ToolOutput
+    | ToolStep
+    | ToolFinished
+    | Spent
+    | Note
+    | HookEvent
+)
 
 Emit = Callable[[Event], None]
 """Takes a fact of a turn. Never blocks, never raises: what it leads to in chat happens elsewhere."""

@@ -48,6 +48,24 @@ def session(*, more: Path | None = None, at_once: int = 100, **options: Any) -> 
     return aiohttp.ClientSession(connector=connector, cookie_jar=jar, request_class=_Request, **options)
 
 
+class LazySession:
+    """One `session` of `options`, opened by who first calls this."""
+
+    def __init__(self, **options: Any) -> None:
+        self._options = options
+        self._session: aiohttp.ClientSession | None = None
+
+    def __call__(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = session(**self._options)
+        return self._session
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+
 class _Request(aiohttp.ClientRequest):
     """Goes through the environment's proxy.
 

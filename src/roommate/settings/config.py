@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
+import json
 import os
 import re
 import ssl
@@ -38,6 +39,8 @@ LIVE = frozenset(
         "llm_context_tokens",
         "llm_vision",
         "llm_timeout_seconds",
+        "llm_params",
+        "llm_wire",
         "command_timeout_seconds",
         "coding_timeout_seconds",
         "plan_agent",
@@ -48,6 +51,11 @@ LIVE = frozenset(
     }
 )
 """Settings that are looked at each time they count: a daemon that runs can be told of new ones."""
+
+RESERVED_PARAMS = frozenset(
+    {"model", "messages", "tools", "stream", "stream_options", "api_key", "api_base", "base_url", "timeout", "n"}
+)
+"""Of a request to a model, what LLM_PARAMS has no say in."""
 
 AGENTS = ("gemini", "qwen", "claude", "codex", "opencode")
 """The coding agents that rooms may have."""
@@ -106,6 +114,20 @@ def _agent_models(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
+def _model_params(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        params = json.loads(value or "{}")
+    except ValueError:
+        params = None
+    if not isinstance(params, dict):
+        raise ValueError('it must be a JSON object, such as {"temperature": 0.2}')
+    if ours := sorted(RESERVED_PARAMS & params.keys()):
+        raise ValueError(f"{', '.join(ours)} cannot be set here: the conversation and other settings give it")
+    return params
+
+
 def _key(value: SecretStr) -> SecretStr:
     right.key(value.get_secret_value())
     return value
@@ -138,6 +160,7 @@ def _alert_url(value: SecretStr) -> SecretStr:
 
 
 CommaList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+ModelParams = Annotated[dict[str, Any], NoDecode, BeforeValidator(_model_params)]
 Users = Annotated[CommaList, AfterValidator(right.user_ids)]
 UserGlobs = Annotated[CommaList, AfterValidator(right.user_globs)]
 Hosts = Annotated[CommaList, AfterValidator(right.hosts)]
@@ -201,6 +224,12 @@ class Settings(BaseSettings):
         None, description="Whether the model sees pictures, true or false; empty asks LiteLLM, which knows most models"
     )
     llm_timeout_seconds: Seconds = Field(120, description="How long a model may be silent")
+    llm_params: ModelParams = Field(
+        {}, description='More fields of each request, as a JSON object: {"temperature": 0.2, "reasoning_effort": "low"}'
+    )
+    llm_wire: Literal["auto", "litellm"] = Field(
+        "auto", description="auto asks what speaks OpenAI's chat completions without LiteLLM; litellm asks all with it"
+    )
 
     gemini_api_key: Key = Field(
         SecretStr(""), description="Keys for the coding agents in the rooms: added on the way out, never in a container"
@@ -348,6 +377,13 @@ class Settings(BaseSettings):
     def provider_keys(self) -> dict[str, str]:
         return {name: getattr(self, f"{name}_api_key").get_secret_value() for name in PROVIDERS}
 
+    def way_to(self, model: str) -> tuple[str, str]:
+        """(key, base URL) for the model of this LiteLLM name: LLM_API_KEY and LLM_API_BASE are of LLM_MODEL's provider,
+        and of any for whose provider there is no key of its own."""
+        provider, mine = model.partition("/")[0], self.llm_model.partition("/")[0]
+        own = self.provider_keys.get(provider, "") if provider != mine else ""
+        return (own, self.provider_bases[provider]) if own else (self.llm_api_key.get_secret_value(), self.llm_api_base)
+
     @property
     def provider_bases(self) -> dict[str, str]:
         return {name: getattr(self, f"{name}_api_base") for name in PROVIDERS}
@@ -485,6 +521,8 @@ def example() -> str:
             default = default.get_secret_value()
         if isinstance(default, tuple):
             default = ",".join(default)
+        if isinstance(default, dict):
+            default = json.dumps(default) if default else ""
         shown = (
             "" if default in (Path(), (), None) else str(default).lower() if isinstance(default, bool) else str(default)
         )

@@ -9,7 +9,7 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from roommate import domain
-from roommate.domain import Answer, ToolCall, Unknown
+from roommate.domain import Answer, Thought, ToolCall, Unknown
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def decode(kind: str, text: str) -> Any:
         return Unknown(kind)
     given: dict[str, Any] = {name: value for name, value in json.loads(text).items() if name in _FIELDS[kind]}
     if kind == "Answer":
-        return Answer(
-            given["text"], tuple(ToolCall(one["id"], one["name"], one["arguments"]) for one in given["calls"])
-        )
+        calls = tuple(ToolCall(one["id"], one["name"], one["arguments"]) for one in given["calls"])
+        thought = given.get("thought")
+        return Answer(given["text"], calls, Thought(thought["model"], thought["fields"]) if thought else None)
     return TAGS[kind](**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})

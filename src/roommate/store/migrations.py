@@ -301,6 +301,7 @@ UNDO: Mapping[int, str] = {
       WHERE kind = 'ToolResult' AND EXISTS (
         SELECT 1 FROM json_each(body) WHERE key NOT IN ('call_id', 'text', 'ok', 'title')
       );
+    UPDATE steps SET body = json_remove(body, '$.thought') WHERE kind = 'Answer' AND body -> '$.thought' IS NOT NULL;
     UPDATE ipc SET body = json_remove(body, '$.turn') WHERE body -> '$.turn' IS NOT NULL;
     DROP INDEX inbox_queued;
     ALTER TABLE inbox DROP COLUMN thread;

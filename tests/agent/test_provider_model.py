@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from roommate.agent.litellm_model import NOTHING_SAID, LiteLLMModel, Patience
+from roommate.agent.openai_wire import Session
+from roommate.agent.provider_model import NOTHING_SAID, Patience, ProviderModel
 from roommate.domain import (
     Answer,
     Event,
@@ -32,6 +33,7 @@ from roommate.domain import (
     UserId,
 )
 from roommate.errors import ModelAuth, ModelBusy, ModelContext, ModelError, ModelRefused
+from roommate.net import outbound_http
 from tests.fake_providers import FakeProviders
 from tests.patience import PATIENCE
 from tests.scripted_model import (
@@ -62,13 +64,19 @@ SPECS = [
 class Talk:
     """A scripted provider, a model that asks it, and what the model emitted."""
 
-    def __init__(self, server: ScriptedModel) -> None:
+    def __init__(self, server: ScriptedModel, session: Session | None) -> None:
         self.server = server
+        self.session = session
         self.events: list[Event] = []
 
-    def model(self, **more: Any) -> LiteLLMModel:
-        given: dict[str, Any] = {"name": "openai/scripted", "api_key": KEY, "api_base": self.server.url}
-        return LiteLLMModel(**{**given, "timeout": 5, "patience": QUICK, **more})
+    def model(self, **more: Any) -> ProviderModel:
+        given: dict[str, Any] = {
+            "name": "openai/scripted",
+            "api_key": KEY,
+            "api_base": self.server.url,
+            "session": self.session,
+        }
+        return ProviderModel(**{**given, "timeout": 5, "patience": QUICK, **more})
 
     async def ask(self, text: str = "hi", model: Model | None = None) -> Reply:
         history: list[Step] = [Prompt(text, UserId("@alice:x.org"))]
@@ -98,10 +106,13 @@ class Talk:
         return self.server.asked[-1]
 
 
-@pytest.fixture
-async def talk() -> AsyncIterator[Talk]:
+@pytest.fixture(params=["our own wire", "LiteLLM"])
+async def talk(request: pytest.FixtureRequest) -> AsyncIterator[Talk]:
+    """Both ways keep the same promises."""
+    session = outbound_http.LazySession(at_once=0)
     async with ScriptedModel() as server:
-        yield Talk(server)
+        yield Talk(server, session if request.param == "our own wire" else None)
+        await session.close()
 
 
 # ── What a provider is asked, and what comes back ────────────────────────────────────────────────
@@ -110,7 +121,7 @@ async def talk() -> AsyncIterator[Talk]:
 async def test_text_is_streamed_as_it_comes(talk: Talk) -> None:
     reply = await talk.ask("SAY one two\nDELAY 0.01\nSAY three")
     assert reply.text == talk.streamed == "one two\nthree"
-    assert len(talk.events) == 4
+    assert talk.events[:2] == [TextDelta("one "), TextDelta("two")]
 
 
 async def test_the_first_word_is_there_before_the_last(talk: Talk) -> None:
@@ -443,12 +454,12 @@ async def test_one_connection_serves_one_room_and_many_serve_many(talk: Talk) ->
 
 PROGRAM = """
 import asyncio, os, sys
-from roommate.agent.litellm_model import LiteLLMModel
+from roommate.agent.provider_model import ProviderModel
 from roommate.domain import Prompt, ToolSpec, UserId
 
 assert "litellm" not in sys.modules
 tool = ToolSpec("run_command", "", {"type": "object", "properties": {}})
-model = LiteLLMModel("openai/gpt-4o-mini", api_key="sk-x", api_base=sys.argv[1])
+model = ProviderModel("openai/gpt-4o-mini", api_key="sk-x", api_base=sys.argv[1])
 reply = asyncio.run(model.reply("", [Prompt("TOOL run_command {}", UserId("@a:x"))], [tool], lambda event: None))
 assert reply.calls and reply.usage.cost, reply
 heavy = {"mcp", "tiktoken_ext.openai_public", "openai.resources", "litellm.proxy.proxy_server", "boto3", "fastapi"}
@@ -472,10 +483,10 @@ async def test_litellm_is_late_quiet_and_light_and_leaves_the_environment_alone(
 
 HASTY = """
 import asyncio, atexit, sys
-from roommate.agent.litellm_model import LiteLLMModel
+from roommate.agent.provider_model import ProviderModel
 
 async def main():
-    loading = asyncio.create_task(LiteLLMModel("openai/m").load())
+    loading = asyncio.create_task(ProviderModel("openai/m").load())
     while "litellm" not in sys.modules:
         await asyncio.sleep(0.01)
     loading.cancel()
@@ -518,7 +529,7 @@ async def test_each_provider_gets_a_picture_as_it_wants_it(name: str, base: str,
         ToolResult(call.id, "a page", picture=PNG),
     ]
     async with FakeProviders() as providers:
-        model = LiteLLMModel(name, api_key=KEY, api_base=f"{providers.url}{base}", timeout=5, patience=QUICK)
+        model = ProviderModel(name, api_key=KEY, api_base=f"{providers.url}{base}", timeout=5, patience=QUICK)
         await model.reply("You are Roommate.", history, SPECS, lambda _: None)
     assert model.sees
     [asked] = providers.asked
@@ -526,8 +537,8 @@ async def test_each_provider_gets_a_picture_as_it_wants_it(name: str, base: str,
 
 
 def test_who_is_asked_whether_it_sees() -> None:
-    assert not LiteLLMModel("openai/gpt-4o").sees, "it is not known yet"
-    assert LiteLLMModel("openai/own-model", sees=True).sees
+    assert not ProviderModel("openai/gpt-4o").sees, "it is not known yet"
+    assert ProviderModel("openai/own-model", sees=True).sees
 
 
 def _objects(value: object) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Every real model, through LiteLLM: one streamed reply, begun again where that may help."""
+"""Every real model: one streamed reply, begun again where that may help."""
 
 from __future__ import annotations
 
@@ -6,17 +6,33 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from roommate.agent.litellm_client import Counts, Wire, connect
+from roommate.agent import litellm_client
 from roommate.agent.model_name_checks import UNKNOWN_PROVIDER
 from roommate.agent.openai_messages import messages, tools_for
+from roommate.agent.openai_wire import OpenAIWire, Session
 from roommate.agent.provider_errors import Fault, fault
+from roommate.agent.provider_routing import own_route
 from roommate.agent.stream_assembly import CUT_OFF, Assembly
 from roommate.agent.window import Calibration, text_tokens, tokens
-from roommate.domain import NO_USAGE, Emit, Note, Reply, Step, TextDelta, TextDropped, ToolResult, ToolSpec, Usage
+from roommate.agent.wire import Counts, Piece, Wire
+from roommate.domain import (
+    NO_USAGE,
+    Emit,
+    Note,
+    Reply,
+    Step,
+    TextDelta,
+    TextDropped,
+    Thinking,
+    Thought,
+    ToolResult,
+    ToolSpec,
+    Usage,
+)
 from roommate.errors import ModelBusy, ModelRefused
 
 log = logging.getLogger(__name__)
@@ -56,10 +72,11 @@ class _TryFailed(Exception):
         self.fault = found
 
 
-class LiteLLMModel:
+class ProviderModel:
     """A model by its LiteLLM name, such as ``gemini/gemini-2.5-flash``; implements `Model`.
 
-    LiteLLM is imported by `load`, in a thread, never by importing this module; a reply that comes first waits for it.
+    What speaks OpenAI's chat completions is asked by our own wire, all else through LiteLLM. That is imported by
+    `load`, in a thread, never by importing this module; a reply that comes first waits for it.
     """
 
     def __init__(
@@ -72,9 +89,11 @@ class LiteLLMModel:
         sees: bool | None = None,
         timeout: float = 120.0,
         patience: Patience = DEFAULT_PATIENCE,
+        params: Mapping[str, Any] | None = None,
+        session: Session | None = None,
     ) -> None:
-        """`context_tokens` 0 and `sees` None ask LiteLLM; `timeout` is the longest silence in seconds, before a reply
-        and within it."""
+        """`context_tokens` 0 and `sees` None ask the lists; `timeout` is the longest silence in seconds, before a reply
+        and within it; `params` are fields of every request. Without a `session` every model goes through LiteLLM."""
         self._name = name
         self._api_key = api_key
         self._api_base = api_base
@@ -82,7 +101,11 @@ class LiteLLMModel:
         self._sees = sees
         self._timeout = timeout
         self._patience = patience
+        self._params = params or {}
+        self._session = session
         self._wire: Wire | None = None
+        self._writes_calls = False
+        """It writes tool calls into its text, and people know."""
         self._calibration = Calibration()
         self._around = 2000
         """Guessed tokens of the system prompt and the tools; the last request's, once there was one."""
@@ -103,11 +126,22 @@ class LiteLLMModel:
         return known if self._sees is None else self._sees
 
     async def load(self) -> Wire:
-        """Import LiteLLM (3 s of CPU, in a thread) and look the model up. Nothing is left to do the second time."""
+        """Look the model up, for which LiteLLM may be imported (3 s of CPU, in a thread). Nothing is left to do the
+        second time."""
         if self._wire is None:
-            self._wire = await connect(self._name, self._api_key, self._api_base)
+            self._wire = await self._connect()
             self._context = self._context or self._wire.context_tokens
         return self._wire
+
+    async def _connect(self) -> Wire:
+        if self._session is not None:
+            route = await asyncio.to_thread(own_route, self._name, self._api_key, self._api_base, self._params)
+            if route is not None:
+                own = OpenAIWire(route, session=self._session, params=self._params)
+                if not own.context_tokens and not self._context:
+                    await own.look_up()
+                return own
+        return await litellm_client.connect(self._name, self._api_key, self._api_base, self._params)
 
     async def reply(self, system: str, history: Sequence[Step], tools: Sequence[ToolSpec], emit: Emit) -> Reply:
         """See `Model`. A reply that breaks off is begun again, with a TextDropped where people saw a part of it."""
@@ -161,21 +195,30 @@ class LiteLLMModel:
         counts = Counts()
         finish = ""
         try:
-            asked = wire.chunks(messages(system, history), tools_for(tools), self._timeout, counts)
-            async with contextlib.aclosing(asked) as chunks:
-                async for chunk in chunks:
-                    for choice in chunk.choices[:1]:
-                        finish = choice.finish_reason or finish
-                        _take(choice.delta, assembly, emit)
+            own = isinstance(wire, OpenAIWire)
+            said = messages(system, history, self._name, signed_ids=not own)
+            async with contextlib.aclosing(wire.pieces(said, tools_for(tools), self._timeout, counts)) as pieces:
+                async for piece in pieces:
+                    finish = piece.finish or finish
+                    _take(piece, assembly, emit)
         except TimeoutError:
             why = f"it was silent for {self._timeout:.0f} s"
             raise _TryFailed(Fault(ModelBusy(f"The model's provider failed: {why}."), why, again=True)) from None
         except Exception as error:  # whatever LiteLLM makes of a provider's answer must not end more than this try
             raise _TryFailed(fault(error, self._api_key)) from error
+        if rest := assembly.end():
+            emit(TextDelta(rest))
         if end := CUT_OFF.get(finish):
-            emit(TextDelta(assembly.say(end)))
+            emit(TextDelta(assembly.say(end)[0]))
+        elif assembly.take_text_calls():
+            log.info("%s wrote a call into its text", self._name)
+            emit(TextDropped("" if self._writes_calls else "It wrote a tool call as text: taken as a call."))
+            self._writes_calls = True
+            if assembly.text:
+                emit(TextDelta(assembly.text))
         calls = assembly.calls({step.call_id for step in history if isinstance(step, ToolResult)})
-        reply = Reply(assembly.text, calls)
+        thought = Thought(self._name, assembly.kept) if assembly.kept else None
+        reply = Reply(assembly.text, calls, thought=thought)
         return replace(reply, usage=self._usage(wire, counts, system, history, tools, reply))
 
     def _usage(
@@ -191,10 +234,19 @@ class LiteLLMModel:
         return wire.usage(counts)
 
 
-def _take(delta: Any, assembly: Assembly, emit: Emit) -> None:
-    """One chunk's part of the reply; what a model thinks before it speaks (``reasoning_content``) is left out."""
-    if delta.content and (shown := assembly.say(delta.content)):
-        emit(TextDelta(shown))
-    for call in delta.tool_calls or ():
-        function = call.function
-        assembly.call(call.index, call.id or "", function.name or "", function.arguments or "")
+def _take(piece: Piece, assembly: Assembly, emit: Emit) -> None:
+    """One piece of the reply; what a model thinks before it speaks is no part of it."""
+    if piece.text:
+        before = assembly.retracted
+        shown, thought = assembly.say(piece.text)
+        if thought:
+            emit(Thinking(thought))
+        if assembly.retracted != before:
+            emit(TextDropped(""))
+        if shown:
+            emit(TextDelta(shown))
+    if piece.thought:
+        emit(Thinking(piece.thought))
+    assembly.keep(piece.kept)
+    for call in piece.calls:
+        assembly.call(call.index, call.id, call.name, call.arguments)
