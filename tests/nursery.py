@@ -24,7 +24,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from roommate.agent.litellm_client import import_litellm
 from roommate.host.die_with_parent import tied
 
 _PR_SET_PDEATHSIG = 1
@@ -166,7 +165,6 @@ def main() -> None:
 def _load() -> None:
     for module in _LOADED:
         importlib.import_module(f"roommate.{module}")
-    import_litellm()
     gc.freeze()  # what is never looked at again stays shared
 
 

@@ -42,6 +42,7 @@ from roommate.domain import (
     Step,
     Stop,
     SyncBatch,
+    Thought,
     Tombstone,
     ToolCall,
     ToolResult,
@@ -60,6 +61,11 @@ ROWS: list[tuple[str, str, object]] = [
         "Answer",
         '{"text":"I look.","calls":[{"id":"1","name":"read_file","arguments":"{}"}]}',
         Answer("I look.", (ToolCall("1", "read_file", "{}"),)),
+    ),
+    (
+        "Answer",
+        '{"text":"I know.","calls":[],"thought":{"model":"openai/x","fields":{"reasoning_content":"hm"}}}',
+        Answer("I know.", (), Thought("openai/x", {"reasoning_content": "hm"})),
     ),
     (
         "ToolResult",
@@ -183,7 +189,7 @@ def test_what_the_audit_log_calls_things_is_in_its_table_and_stays_there() -> No
 def test_what_only_a_later_release_knows_is_passed_over() -> None:
     assert codec.decode("Dream", '{"of": "sheep"}') == Unknown("Dream")
     assert codec.decode("Gone", '{"reason":"left","mood":"sad"}') == Gone("left")
-    later = '{"text":"","calls":[{"id":"1","name":"n","arguments":"{}","server":"mcp"}],"thought":"hm"}'
+    later = '{"text":"","calls":[{"id":"1","name":"n","arguments":"{}","server":"mcp"}],"mood":"sad"}'
     assert codec.decode("Answer", later) == Answer("", (ToolCall("1", "n", "{}"),))
     assert Stop("budget") is Stop.FAILED
 
