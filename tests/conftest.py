@@ -23,6 +23,7 @@ from tests.parallel import (
     pytest_addoption,
     pytest_collection_modifyitems,
     pytest_configure,
+    pytest_configure_node,
     pytest_xdist_auto_num_workers,
     pytest_xdist_make_scheduler,
     shared_folder,
@@ -38,6 +39,7 @@ __all__ = [
     "pytest_addoption",
     "pytest_collection_modifyitems",
     "pytest_configure",
+    "pytest_configure_node",
     "pytest_xdist_auto_num_workers",
     "pytest_xdist_make_scheduler",
     "shared_folder",
@@ -150,7 +152,7 @@ async def learned(image: str, shared_folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 async def nursery() -> Nursery:
-    """Where the daemons of this worker are born."""
+    """Where daemons are born."""
     return await Nursery.shared()
 
 

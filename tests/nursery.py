@@ -2,13 +2,14 @@
 becomes a copy of one, as often as it is asked. What is born here runs `roommate …` from its first line, in a process of
 its own with environment, folder, files and session of its own; but three seconds of CPU are spent once.
 
-`python -m tests.nursery` is the process: requests come on its standard input, one JSON object a line, and what becomes
-of the daemons goes to its standard output.
+`python -m tests.nursery LISTENING` is the process, one for all workers of a run. It loads when the first of them dials
+in, takes requests, one JSON value a line, and tells what becomes of those that were born. They end with the line.
 """
 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import ctypes
 import gc
@@ -16,9 +17,13 @@ import importlib
 import json
 import os
 import random
-import select
+import selectors
+import shutil
 import signal
+import socket
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -57,27 +62,40 @@ class Child:
 
 
 class Nursery:
-    """`Nursery.open` starts the process, `close` ends it, and with it all that still run."""
+    """A line to the process. What was born ends with it."""
 
     _shared: Self | None = None
+    place: str | None = None
+    """The process's socket, in who starts it and in the workers of the run."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
         self._asked: list[asyncio.Future[Child]] = []
         self._children: dict[int, Child] = {}
         self._reading = asyncio.create_task(self._read())
 
     @classmethod
     async def open(cls) -> Self:
-        return cls(
-            await asyncio.create_subprocess_exec(
-                *tied([sys.executable, "-m", "tests.nursery"], "KILL"),
-                cwd=Path(__file__).parents[1],
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                start_new_session=True,
-            )
-        )
+        return cls(*await asyncio.open_unix_connection(cls.started()))
+
+    @classmethod
+    def started(cls) -> str:
+        """The process's socket: it is started unless there is one."""
+        if cls.place is None:
+            folder = tempfile.mkdtemp(prefix="rn-")
+            cls.place = f"{folder}/socket"
+            with socket.socket(socket.AF_UNIX) as listening:
+                listening.bind(cls.place)
+                listening.listen(100)
+                process = subprocess.Popen(
+                    tied([sys.executable, "-m", "tests.nursery", str(listening.fileno())], "KILL"),
+                    cwd=Path(__file__).parents[1],
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=[listening.fileno()],
+                    start_new_session=True,
+                )
+            atexit.register(_end, process, folder)
+        return cls.place
 
     @classmethod
     async def shared(cls) -> Self:
@@ -108,18 +126,15 @@ class Nursery:
         files = [str(stdin), str(out), str(errors or out)]
         asked = [*command], str(folder), dict(environment), files, umask
         self._asked.append(asyncio.get_running_loop().create_future())
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(asked).encode() + b"\n")
+        self._writer.write(json.dumps(asked).encode() + b"\n")
         return await self._asked[-1]
 
     async def close(self) -> None:
-        self._process.kill()
-        await self._process.wait()
+        self._writer.close()
         await self._reading
 
     async def _read(self) -> None:
-        assert self._process.stdout is not None
-        async for line in self._process.stdout:
+        async for line in self._reader:
             word, pid, code = json.loads(line)
             if word == "born":
                 self._children[pid] = Child(pid)
@@ -130,36 +145,81 @@ class Nursery:
             asked.set_exception(AssertionError("the nursery has ended"))
 
 
+def _end(process: subprocess.Popen[bytes], folder: str) -> None:
+    process.kill()
+    process.wait()
+    shutil.rmtree(folder)
+
+
+class _Line:
+    """One worker's."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.children: set[int] = set()
+        self._said = b""
+
+    def asked(self) -> list[Any] | None:
+        """The requests that have come; None when there will be no more."""
+        with contextlib.suppress(ConnectionError):
+            if more := self.connection.recv(1 << 20):
+                *requests, self._said = (self._said + more).split(b"\n")
+                return [json.loads(request) for request in requests]
+        return None
+
+    def tell(self, *what: Any) -> None:
+        with contextlib.suppress(ConnectionError):
+            self.connection.sendall(json.dumps(what).encode() + b"\n")
+
+
 def main() -> None:
     """The process."""
+    listening = socket.socket(fileno=int(sys.argv[1]))
+    listening.set_inheritable(False)
+    waiting = selectors.DefaultSelector()
+    waiting.register(listening, selectors.EVENT_READ)
+    waiting.select()
     _load()
     wakes, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    said = b""
+    waiting.register(wakes, selectors.EVENT_READ)
+    lines: set[_Line] = set()
     while True:
-        ready, _, _ = select.select([0, wakes], [], [])
-        if 0 in ready:
-            more = os.read(0, 1 << 20)
-            if not more:
-                return
-            *requests, said = (said + more).split(b"\n")
-            for request in requests:
-                ours = os.getpid()
-                pid = os.fork()
-                if pid == 0:
-                    signal.set_wakeup_fd(-1)
-                    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                    os.close(wakes)
-                    os.close(wake)
-                    _become(ours, *json.loads(request))
-                    return
-                _tell("born", pid, 0)
-        if wakes in ready:
-            os.read(wakes, 1 << 10)
-            with contextlib.suppress(ChildProcessError):
-                while (ended := os.waitpid(-1, os.WNOHANG))[0]:
-                    _tell("ended", ended[0], os.waitstatus_to_exitcode(ended[1]))
+        for key, _ in waiting.select():
+            if key.fileobj is listening:
+                lines.add(line := _Line(listening.accept()[0]))
+                waiting.register(line.connection, selectors.EVENT_READ, line)
+            elif key.fileobj == wakes:
+                os.read(wakes, 1 << 10)
+                with contextlib.suppress(ChildProcessError):
+                    while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                        for line in lines:
+                            if ended[0] in line.children:
+                                line.children.remove(ended[0])
+                                line.tell("ended", ended[0], os.waitstatus_to_exitcode(ended[1]))
+            elif (requests := key.data.asked()) is None:
+                for pid in key.data.children:
+                    os.kill(pid, signal.SIGKILL)
+                waiting.unregister(key.data.connection)
+                key.data.connection.close()
+                lines.remove(key.data)
+            else:
+                for request in requests:
+                    ours = os.getpid()
+                    pid = os.fork()
+                    if pid == 0:
+                        signal.set_wakeup_fd(-1)
+                        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                        os.close(wakes)
+                        os.close(wake)
+                        waiting.close()
+                        for connection in (listening, *(line.connection for line in lines)):
+                            connection.close()
+                        _become(ours, *request)
+                        return
+                    key.data.children.add(pid)
+                    key.data.tell("born", pid, 0)
 
 
 def _load() -> None:
@@ -191,10 +251,6 @@ def _become(
     from roommate.cli import main as roommate
 
     roommate()
-
-
-def _tell(*what: Any) -> None:
-    os.write(1, json.dumps(what).encode() + b"\n")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,9 @@ from pathlib import Path
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
+
+from tests.nursery import Nursery
 
 REAL = frozenset({"homeserver", "image", "agents_image", "learned", "nursery"})
 """Fixtures of tests/conftest.py that take seconds, and so do the tests that ask for them."""
@@ -74,8 +77,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--measure") and not _worker(config):
+    if _worker(config):
+        Nursery.place = config.workerinput["nursery"]  # type: ignore[attr-defined]
+    elif config.getoption("--measure"):
         config.pluginmanager.register(Stopwatch())
+
+
+def pytest_configure_node(node: WorkerController) -> None:
+    node.workerinput["nursery"] = Nursery.started()
 
 
 def pytest_xdist_auto_num_workers() -> int:
