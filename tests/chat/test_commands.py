@@ -36,25 +36,6 @@ def test_any_text_is_a_command_or_talk(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
-    [
-        "@roommate:example.org: do it",
-        "roommate: do it",
-        "Roommate, do it",
-        "@roommate do it",
-        "ROOMMATE do it",
-        "Robin the Bot: do it",
-    ],
-)
-def test_a_mention_in_front_is_taken_off(text: str) -> None:
-    assert commands.without_mention(text, NAMES) == "do it"
-
-
-def test_a_word_that_only_begins_like_the_name_is_no_mention() -> None:
-    assert commands.without_mention("roommates are nice", NAMES) == "roommates are nice"
-
-
-@pytest.mark.parametrize(
     ("message", "people", "to_us", "meant"),
     [
         (Message("hello"), 2, False, True),
@@ -63,6 +44,8 @@ def test_a_word_that_only_begins_like_the_name_is_no_mention() -> None:
         (Message("hello", mentions=(BOT,)), 3, False, True),
         (Message("!ping"), 3, False, True),
         (Message("roommate: hello"), 3, False, True),
+        (Message("Hi all. Hey Robin the Bot can you look?"), 3, False, True),
+        (Message("my roommate said: hello"), 3, False, False),
     ],
 )
 def test_who_a_message_is_for(message: Message, people: int, to_us: bool, meant: bool) -> None:

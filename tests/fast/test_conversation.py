@@ -72,6 +72,10 @@ async def test_a_name_of_several_words_calls_it(daemon: MakeDaemon, person: Make
     room = await bot.room_with(alice, bob)
     await alice.say(room, "Robin the Bot: !ping", mentions=[bot.user_id])
     await notice(bot, alice, room, "Pong")
+    await alice.say(room, "my Robin the Bot said:\nSAY never")
+    heard = await alice.say(room, "The build is red. Hey Robin the Bot can you look?\nSAY I look")
+    assert (await alice.answer_to(heard)).body.startswith("I look")
+    assert not [m for m in bot.said(alice, room) if "never" in m.body], "it was talked about"
 
 
 async def test_commands_answer(bot: MemoryDaemon, person: MakePerson) -> None:

@@ -148,21 +148,6 @@ def test_pills_count_where_a_client_knows_no_mentions() -> None:
     assert mentions("Robin and B", formatted_body=pill, **{"m.mentions": {}}) == ()
 
 
-@pytest.mark.parametrize(
-    "body",
-    ["@bot:hs do it", "Robin Bot: do it", "robin bot, please", "@Robin Bot run it", "bot: run it", "@bot", "ROBIN BOT"],
-)
-def test_the_bot_is_called_by_its_name(body: str) -> None:
-    assert mentions(body, **{"m.mentions": {}}) == ("@bot:hs",)
-
-
-@pytest.mark.parametrize(
-    "body", ["bot is down again", "Robin Botham: hi", "ask bot: it knows", "@bottle", "robot: no", ""]
-)
-def test_the_bot_is_not_called(body: str) -> None:
-    assert mentions(body) == ()
-
-
 def test_of_the_bots_own_messages_those_count_that_answer_something() -> None:
     def own(content: object, kind: str = "m.room.message") -> Happening | None:
         return read(content, kind, sender=ME.user_id)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from roommate.chat.calling_by_name import called
 from roommate.domain import Message, UserId
 
 
@@ -26,15 +27,6 @@ def parse(text: str) -> Command | None:
     return Command(match[1].lower(), match[2].strip()) if match else None
 
 
-def without_mention(text: str, names: Sequence[str]) -> str:
-    """The text without the bot's name in front (``Roommate: do it`` → ``do it``)."""
-    for name in sorted(names, key=len, reverse=True):
-        match = re.match(rf"\s*@?{re.escape(name)}(?:[:,]+\s*|\s+|$)", text, re.IGNORECASE)
-        if match:
-            return text[match.end() :]
-    return text
-
-
 def names_of(bot: UserId, display_name: str) -> tuple[str, ...]:
     """What people call the bot: its id, its local part, its display name."""
     return tuple(filter(None, (bot, bot[1:].partition(":")[0], display_name)))
@@ -51,5 +43,5 @@ def meant_for(
         or to_us
         or bot in message.mentions
         or parse(message.text) is not None
-        or without_mention(message.text, names) != message.text
+        or called(message.text, names)
     )

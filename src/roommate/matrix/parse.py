@@ -51,22 +51,6 @@ class Me:
     user_id: UserId
     display_name: str = ""
 
-    def is_called_by(self, body: str) -> bool:
-        """Does `body` begin with the bot's id or a name of it, as people write who do not pick a pill?
-
-        A bare name needs a colon, a comma or nothing behind it: "Robin: run it" calls Robin, "Robin was here" does not.
-        """
-        start = body[: 2 * MAX_NAME].lstrip().casefold()
-        localpart = self.user_id[1:].partition(":")[0]
-        marked = {f"@{localpart}", f"@{self.display_name}", self.user_id} - {"@"}
-        bare = {localpart, self.display_name} - {""}
-        return any(
-            start.startswith(name) and not start[len(name) :][:1].isalnum() for name in map(str.casefold, marked)
-        ) or any(
-            start.startswith(name) and start[len(name) :].strip()[:1] in {"", ":", ","}
-            for name in map(str.casefold, bare)
-        )
-
 
 def incoming(room_id: RoomId, event: object, me: Me) -> Incoming | None:
     """An event of a room's timeline, None when it is nothing for us: a notice, a state event, garbage, most of our own.
@@ -81,7 +65,7 @@ def incoming(room_id: RoomId, event: object, me: Me) -> Incoming | None:
         new = _tombstone(raw)
         found = Tombstone(RoomId(new)) if new and new != room_id else None
         return Incoming(EventId(event_id), room_id, UserId(sender), _time(raw), found) if found else None
-    what = _own(raw) if sender == me.user_id else _happening(raw, me)
+    what = _own(raw) if sender == me.user_id else _happening(raw)
     return None if what is None else Incoming(EventId(event_id), room_id, UserId(sender), _time(raw), what)
 
 
@@ -92,11 +76,11 @@ def _tombstone(raw: JsonObject) -> str | None:
     return _id(obj(raw.get("content")).get("replacement_room"), "!")
 
 
-def _happening(raw: JsonObject, me: Me) -> Happening | None:
+def _happening(raw: JsonObject) -> Happening | None:
     content = obj(raw.get("content"))
     match raw.get("type"):
         case "m.room.message":
-            return _message(content, me)
+            return _message(content)
         case "m.room.encrypted":
             return Unreadable()
         case "m.reaction":
@@ -132,7 +116,7 @@ def is_own_message(event: object, me: Me) -> bool:
     return raw.get("sender") == me.user_id and raw.get("type") == "m.room.message"
 
 
-def _message(content: JsonObject, me: Me) -> Message | Edit | None:
+def _message(content: JsonObject) -> Message | Edit | None:
     relation = obj(content.get("m.relates_to"))
     if relation.get("rel_type") == "m.replace":
         target, new = _id(relation.get("event_id"), "$"), obj(content.get("m.new_content"))
@@ -151,7 +135,7 @@ def _message(content: JsonObject, me: Me) -> Message | Edit | None:
     thread, reply_to = _relations(relation)
     if "m.in_reply_to" in relation:
         body = _QUOTE.sub("", body, count=1) if body.startswith(("> <@", "> * <@")) else body
-    return Message(body, thread, reply_to, _mentions(content, body, me), attachment)
+    return Message(body, thread, reply_to, _mentions(content), attachment)
 
 
 def _relations(relation: JsonObject) -> tuple[EventId | None, EventId | None]:
@@ -163,16 +147,14 @@ def _relations(relation: JsonObject) -> tuple[EventId | None, EventId | None]:
     return EventId(root) if root else None, EventId(reply) if reply else None
 
 
-def _mentions(content: JsonObject, body: str, me: Me) -> tuple[UserId, ...]:
-    """Who is meant: ``m.mentions``; links to people where a client does not know that; the bot called by its name."""
+def _mentions(content: JsonObject) -> tuple[UserId, ...]:
+    """Who is meant: ``m.mentions``; links to people where a client does not know that."""
     if isinstance(given := content.get("m.mentions"), dict):
         ids: Iterable[object] = items(given.get("user_ids"))
     else:
         rich = text(content.get("formatted_body")) or ""
         ids = (f"@{unquote(html.unescape(who))}" for who in _PILL.findall(rich))
     found = dict.fromkeys(user for one in ids if (user := _id(one, "@")))
-    if me.is_called_by(body):
-        found[me.user_id] = None
     return tuple(UserId(user) for user in found)[:MAX_MENTIONS]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from roommate.agent.coding_agent_model import DIRECT
 from roommate.chat import commands, texts
+from roommate.chat.calling_by_name import without_call
 from roommate.chat.commands import Command
 from roommate.domain import EventId, Message, UserId
 from roommate.settings.config import Settings
@@ -52,7 +53,7 @@ class Meanings:
             return Refusal(texts.not_allowed(settings.operator_ids))
         if message.attachment is not None:
             return texts.TEXT_ONLY
-        text = commands.without_mention(message.text, names)
+        text = without_call(message.text, names)
         if command := commands.parse(text):
             return self._asked_directly(command) or command
         return Task(text) if text.strip() else texts.NOTHING_ASKED
