@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,16 @@ def test_calibration_follows_the_provider_up_at_once_and_down_slowly() -> None:
 @pytest.mark.parametrize("counted", [0, 10**9])
 def test_a_provider_that_counts_nonsense_does_no_harm(counted: int) -> None:
     assert 0.25 <= Calibration().learned(1000, counted).ratio <= 4.0
+
+
+def test_a_window_that_moves_begins_alike_for_many_turns() -> None:
+    """So that a provider's cache of what requests begin alike with is of use."""
+    talk: list[list[Step]] = [[Prompt(f"question {n}", ALICE), Answer("words " * 100)] for n in range(200)]
+    firsts = []
+    for count in range(60, 200):
+        window = fit(talk[:count], 40 * tokens(talk[0]))
+        assert window.dropped_turns >= count - 40
+        assert tokens(window.steps) >= 15 * tokens(talk[0])
+        firsts.append(window.steps[0])
+    moved = sum(before != after for before, after in itertools.pairwise(firsts))
+    assert moved <= 140 / 4

@@ -10,6 +10,7 @@ from tests.fakes.daemon import MemoryDaemon
 from tests.fakes.model import MemoryModel
 from tests.fast.conftest import MakeDaemon, MakePerson
 from tests.harness import command, notice, tool
+from tests.scripted_model import ScriptedModel
 
 
 async def test_an_answer_at_once_is_one_event_and_a_longer_one_is_one_edited_message(
@@ -124,6 +125,30 @@ async def test_an_operator_sets_the_model_of_one_room(
     await alice.say(room, "!model default")
     await notice(bot, alice, room, "openai/scripted")
     assert "echo: who?" in (await alice.ask(room, "who?")).body
+
+
+async def test_an_operator_sees_which_models_the_keys_reach(daemon: MakeDaemon, person: MakePerson) -> None:
+    alice, bob = await person("alice"), await person("bob")
+    async with ScriptedModel() as server:
+        bot = await daemon(
+            OPERATORS=alice.user_id,
+            LLM_MODEL="openai/scripted",
+            LLM_API_BASE=server.url,
+            LLM_API_KEY="sk-x",
+            ANTHROPIC_API_KEY="sk-y",
+        )
+        room = await bot.room_with(alice, bob)
+        await notice(bot, alice, room, "Hello")
+        assert "openai does not tell: 404" in (await command(bot, alice, room, "!models")).body
+        server.models = [{"id": f"own-{number}"} for number in range(60)] + [{"odd": 1}]
+        listed = await command(bot, alice, room, "!models own-")
+        assert "- `openai/own-0`" in listed.body
+        assert "… and 10 more" in listed.body
+        claude = (await command(bot, alice, room, "!models ANTHROPIC")).body
+        assert "`anthropic/claude-" in claude
+        assert "own-" not in claude
+        assert "No model found" in (await command(bot, alice, room, "!models nothing-like-it")).body
+        assert "Only an operator" in (await command(bot, bob, room, "!models")).body
 
 
 async def test_reset_forgets_the_conversation_and_keeps_the_files(

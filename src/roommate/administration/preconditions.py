@@ -64,9 +64,9 @@ def problems(settings: Settings) -> Iterator[str]:
             yield named(name, f"there is no program {words[0]!r}", getattr(settings, name))
     if settings.update_allowed_signers != Path():
         yield from _readable("update_allowed_signers", settings.update_allowed_signers)
-    key, base = settings.llm_api_key.get_secret_value(), settings.llm_api_base
-    if why := model_name_checks.problem(settings.llm_model, key, base):
-        yield why
+    for what, name in (("LLM_MODEL", settings.llm_model), *(("LLM_FALLBACKS", one) for one in settings.llm_fallbacks)):
+        if why := model_name_checks.problem(name, *settings.way_to(name), what):
+            yield why
 
 
 def doubts(settings: Settings, written: Path = Path(".env")) -> Iterator[str]:

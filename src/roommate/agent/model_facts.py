@@ -6,7 +6,7 @@ import functools
 import importlib.util
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,17 @@ def _facts(entry: Mapping[str, Any]) -> Facts:
         sees=bool(entry.get("supports_vision")),
         prices={name: float(one) for name, one in entry.items() if "cost" in name and isinstance(one, int | float)},
     )
+
+
+def listed(provider: str) -> Sequence[str]:
+    """The models of a provider that hold a conversation, as LLM_MODEL takes them. Blocks."""
+    entries = json.loads(_text(_PRICES))
+    names = [
+        name
+        for name, entry in entries.items()
+        if entry.get("litellm_provider") == provider and entry.get("mode") in ("chat", "responses")
+    ]
+    return sorted({name if name.startswith(f"{provider}/") else f"{provider}/{name}" for name in names})
 
 
 @functools.cache

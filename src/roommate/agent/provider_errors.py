@@ -26,6 +26,11 @@ _KEY = re.compile(r"(api[ _-]?key|x-api-key|authentication|credentials?)\b", re.
 _MONEY = re.compile(
     r"insufficient[ _](quota|credit|balance|funds)|billing|credit balance|out of credits", re.IGNORECASE
 )
+_NO_TOOLS = re.compile(
+    r"not support (tools|tool use|tool calling|function)|no endpoints found that support tool"
+    r"|tools? (is|are) not supported",
+    re.IGNORECASE,
+)
 _NO_WAY = re.compile(r"cannot connect|connect call failed|name or service|name resolution|certificate", re.IGNORECASE)
 _BROKE = re.compile(r"payload|disconnected|reset by peer|closed|broken pipe|lost|read ?error", re.IGNORECASE)
 _SECRET = re.compile(
@@ -72,6 +77,9 @@ def fault(error: BaseException, api_key: str = "") -> Fault:
         or (status in (400, 422) and _CONTEXT.search(said))
     ):
         return Fault(ModelContext(f"The conversation is longer than the model can read ({told})."), told)
+    if status in (400, 404, 422, 501) and _NO_TOOLS.search(said):
+        line = f"This model cannot call tools, and without them I can do nothing here: choose another one ({told})."
+        return Fault(ModelRefused(line), told)
     if status == 402 or _MONEY.search(said):
         return Fault(ModelRefused(f"The provider refuses, it is about money ({told})."), told)
     if status == 401 or (status == 400 and _KEY.search(said)):

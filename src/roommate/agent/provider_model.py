@@ -141,7 +141,13 @@ class ProviderModel:
                 if not own.context_tokens and not self._context:
                     await own.look_up()
                 return own
-        return await litellm_client.connect(self._name, self._api_key, self._api_base, self._params)
+        name, params = self._name, self._params
+        if name.startswith(("ollama/", "ollama_chat/")):
+            # LiteLLM has `ollama/` prompt for JSON; Ollama cuts what is longer than its own 4096 tokens, in silence.
+            name = f"ollama_chat/{name.partition('/')[2]}"
+            params = {"num_ctx": self._context or UNKNOWN_CONTEXT, **params}
+            self._context = int(params["num_ctx"])
+        return await litellm_client.connect(name, self._api_key, self._api_base, params)
 
     async def reply(self, system: str, history: Sequence[Step], tools: Sequence[ToolSpec], emit: Emit) -> Reply:
         """See `Model`. A reply that breaks off is begun again, with a TextDropped where people saw a part of it."""

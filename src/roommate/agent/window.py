@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -17,6 +18,12 @@ PICTURE_TOKENS = 1600
 
 STUB_ABOVE = 400
 """Texts of up to this many characters stay as they are: a stub would hardly be shorter."""
+
+MILESTONES = 8
+"""One turn in so many is one that a shortened history begins with."""
+
+LEAST_KEPT = 0.5
+"""The part of a budget that is used rather than to look for one."""
 
 MOST_CHARACTERS = 4
 """That a token has, as `tokens` guesses: what has more of them than that does not fit."""
@@ -75,7 +82,30 @@ def fit(
         if left < 0:
             break
         kept.append(turn)
+    if len(kept) < len(turns):
+        _cut_at_a_milestone(kept, budget_tokens, weigh)
     return Window(tuple(step for turn in reversed(kept) for step in turn), len(turns) - len(kept))
+
+
+def _cut_at_a_milestone(kept: list[Sequence[Step]], budget_tokens: int, weigh: Callable[[Iterable[Step]], int]) -> None:
+    """Drop a few more of the oldest, so that the history begins with a turn where it may go on beginning.
+
+    Providers keep what two requests begin alike with, and charge a tenth for it: a window that moves with every turn
+    begins anew each time. Which turns may come first is told by their own words, so nothing has to be remembered.
+    """
+    weight, least = sum(weigh(turn) for turn in kept), budget_tokens * LEAST_KEPT
+    for count, turn in enumerate(reversed(kept)):
+        if weight < least:
+            return
+        if _is_milestone(turn):
+            del kept[len(kept) - count :]
+            return
+        weight -= weigh(turn)
+
+
+def _is_milestone(turn: Sequence[Step]) -> bool:
+    first = turn[0]
+    return isinstance(first, Prompt) and zlib.crc32(first.text.encode("utf-8", "replace")) % MILESTONES == 0
 
 
 def _shorten(turn: Sequence[Step], too_many: int) -> tuple[list[Step], int]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import roommate
 from roommate.administration import preconditions
+from roommate.agent.fallback_model import FallbackModel
 from roommate.agent.provider_model import ProviderModel
 from roommate.composition.from_settings import model_of
 from roommate.domain import Account, Check
@@ -45,7 +46,7 @@ async def run() -> None:
     _demand(checks)
     async with outbound_http.session() as session:
         model = model_of(settings, settings.llm_model, lambda: session)
-        if isinstance(model, ProviderModel):
+        if isinstance(model, ProviderModel | FallbackModel):
             await model.load()
 
 

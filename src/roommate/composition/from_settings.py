@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from roommate.agent.coding_agent_model import DIRECT, DirectModel
+from roommate.agent.fallback_model import FallbackModel
 from roommate.agent.openai_wire import Session
 from roommate.agent.provider_model import ProviderModel
 from roommate.agent.rehearsal_model import RehearsalModel
@@ -74,17 +75,21 @@ def model_of(settings: Settings, name: str, session: Session) -> Model:
         return RehearsalModel()
     if name.startswith(DIRECT):
         return DirectModel(name)
-    key, base = settings.way_to(name)
-    return ProviderModel(
-        name,
-        api_key=key,
-        api_base=base,
-        context_tokens=settings.llm_context_tokens,
-        sees=settings.llm_vision,
-        timeout=settings.llm_timeout_seconds,
-        params=settings.llm_params,
-        session=None if settings.llm_wire == "litellm" else session,
-    )
+    names = [name, *(other for other in settings.llm_fallbacks if other != name)]
+    models = [
+        ProviderModel(
+            one,
+            api_key=settings.way_to(one)[0],
+            api_base=settings.way_to(one)[1],
+            context_tokens=settings.llm_context_tokens,
+            sees=settings.llm_vision,
+            timeout=settings.llm_timeout_seconds,
+            params=settings.llm_params,
+            session=None if settings.llm_wire == "litellm" else session,
+        )
+        for one in names
+    ]
+    return models[0] if len(models) == 1 else FallbackModel(models)
 
 
 MakeModel = Callable[[Settings, str, Session], Model]

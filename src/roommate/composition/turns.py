@@ -7,6 +7,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 
+from roommate.agent.fallback_model import FallbackModel
 from roommate.agent.provider_model import ProviderModel
 from roommate.composition.from_settings import MakeModel, choice_of
 from roommate.composition.kernel import Kernel
@@ -57,7 +58,7 @@ class Models:
     async def load(self) -> None:
         """Load what rooms' first turns would wait for."""
         model = self(self._settings().llm_model)
-        if isinstance(model, ProviderModel):
+        if isinstance(model, ProviderModel | FallbackModel):
             await model.load()
             log.info("the model is looked up")
 

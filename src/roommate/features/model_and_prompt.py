@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import Field
 
 from roommate.agent import model_name_checks
-from roommate.errors import Misused
-from roommate.operations import Call, Change, OfRoom, Who, changing, operation
+from roommate.agent.model_listing import models_of
+from roommate.errors import Misused, ModelError
+from roommate.net import outbound_http
+from roommate.operations import Call, Change, OfRoom, Params, Who, changing, operation
 from roommate.settings.config import Settings
 from roommate.store import Rooms
 from roommate.store.rooms import setting_model, setting_prompt
@@ -19,10 +21,15 @@ from roommate.text.printable import block, plain, span
 
 DEFAULT, NONE = "default", "none"
 LONGEST_PROMPT = 4000
+MOST_SHOWN = 50
 
 
 class Chosen(OfRoom):
     name: Annotated[str, Field(min_length=1, title="NAME|default", description="A LiteLLM model name.")]
+
+
+class Wanted(Params):
+    word: Annotated[str, Field(title="WORD", description="Only those with this in their name.")] = ""
 
 
 class Told(OfRoom):
@@ -34,6 +41,20 @@ class Model:
     name: str
     doubt: str
     """Why that may be a slip of the pen; empty where nothing speaks for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    models: Sequence[str]
+    unanswered: Sequence[str]
+    """Of the providers that there is a key for, those that did not tell, with why."""
+
+
+def _models(reached: Reached) -> str:
+    shown = [f"- {span(name)}" for name in reached.models[:MOST_SHOWN]]
+    if more := len(reached.models) - len(shown):
+        shown.append(f"- … and {more} more: `!models WORD` shows those with a word in their name")
+    return "\n".join([*(shown or ["No model found."]), *(f"⚠️ {plain(why)}" for why in reached.unanswered)])
 
 
 def _model(chosen: Model) -> str:
@@ -75,13 +96,26 @@ class ModelAndPrompt:
         """Sets a room's model."""
         settings, chosen, doubt = self.settings(), None if params.name == DEFAULT else params.name, ""
         if chosen is not None:
-            key, base = settings.llm_api_key.get_secret_value(), settings.llm_api_base
+            key, base = settings.way_to(chosen)
             if len(chosen.split()) != 1:
                 raise Misused(f"A model has one name, such as `gemini/gemini-2.5-flash`, or `{DEFAULT}`.")
             if wrong := await asyncio.to_thread(model_name_checks.problem, chosen, key, base, "the model"):
                 raise Misused(f"Nothing was changed: {plain(wrong)}.")
             doubt = await asyncio.to_thread(model_name_checks.doubt, chosen, base)
         return changing([setting_model(call.its_room, chosen)], Model(chosen or settings.llm_model, doubt))
+
+    @operation("model.list", reads=_models, who=Who.OPERATORS, chat="models", cli="model list")
+    async def models(self, params: Wanted, call: Call) -> Reached:
+        """Lists the models that the keys reach."""
+        settings, names, silent = self.settings(), set[str](), list[str]()
+        keyed = [settings.llm_model.partition("/")[0], *(name for name, key in settings.provider_keys.items() if key)]
+        async with outbound_http.session() as session:
+            for provider in dict.fromkeys(keyed):
+                try:
+                    names.update(await models_of(provider, *settings.way_to(f"{provider}/"), lambda: session))
+                except ModelError as error:
+                    silent.append(f"{provider} does not tell: {error}")
+        return Reached(sorted(name for name in names if params.word.lower() in name.lower()), silent)
 
     @operation("prompt.show", reads=_prompt, who=Who.ANYONE, chat="prompt", cli="prompt show")
     async def prompt(self, params: OfRoom, call: Call) -> str:

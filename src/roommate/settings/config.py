@@ -39,6 +39,7 @@ LIVE = frozenset(
         "llm_context_tokens",
         "llm_vision",
         "llm_timeout_seconds",
+        "llm_fallbacks",
         "llm_params",
         "llm_wire",
         "command_timeout_seconds",
@@ -224,6 +225,9 @@ class Settings(BaseSettings):
         None, description="Whether the model sees pictures, true or false; empty asks LiteLLM, which knows most models"
     )
     llm_timeout_seconds: Seconds = Field(120, description="How long a model may be silent")
+    llm_fallbacks: CommaList = Field(
+        (), description="Models that answer, in this order, when a room's own does not; the room is told"
+    )
     llm_params: ModelParams = Field(
         {}, description='More fields of each request, as a JSON object: {"temperature": 0.2, "reasoning_effort": "low"}'
     )

@@ -1,0 +1,25 @@
+"""Which models a key reaches: asked of the provider where that speaks OpenAI's protocol, else as LiteLLM lists them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from roommate.agent import model_facts
+from roommate.agent.openai_wire import OpenAIWire, ProviderError, Session
+from roommate.agent.provider_errors import fault
+from roommate.agent.provider_routing import own_route
+from roommate.errors import ModelError
+from roommate.net import outbound_http
+
+
+async def models_of(provider: str, key: str, base: str, session: Session) -> Sequence[str]:
+    """Names as LLM_MODEL takes them, sorted. Raises ModelError where the provider does not tell."""
+    route = await asyncio.to_thread(own_route, f"{provider}/any", key, base, {})
+    if route is None:
+        return await asyncio.to_thread(model_facts.listed, provider)
+    try:
+        found = await OpenAIWire(route, session=session, params={}).listed()
+    except (ProviderError, *outbound_http.NETWORK_ERRORS) as error:
+        raise ModelError(fault(error, key).why) from error
+    return sorted(f"{provider}/{one['id']}" for one in found if isinstance(one.get("id"), str))
