@@ -113,6 +113,7 @@ class Daemon(Bot):
             "MATRIX_PASSWORD": password,
             "STATE_DIR": str(self.state),
             "PATIENCE": str(OF_DAEMONS),
+            "SAME_PROMPT_SECONDS": "0",  # people of tests write quickly
             **settings,
         }
         self._process: asyncio.subprocess.Process | Child | None = None

@@ -6,7 +6,7 @@ import json
 
 from hypothesis import given
 
-from roommate.agent.openai_messages import LOOKING, PICTURES, UNANSWERED, messages
+from roommate.agent.openai_messages import LOOKING, PICTURES, WORKING, messages
 from roommate.domain import Answer, Picture, Prompt, Step, ToolCall, ToolResult, UserId
 from tests.agent.conversations import conversations
 from tests.scripted_model import what_is_wrong
@@ -48,10 +48,19 @@ def test_the_writer_is_named_only_where_several_write() -> None:
     assert [message["content"] for message in three][::2] == ["@alice:x.org: 1", "bob: 3", "@alice:y.org: 5"]
 
 
-def test_a_turn_without_an_answer_gets_one_so_that_the_roles_alternate() -> None:
-    sent = messages("", [Prompt("hi", ALICE), Prompt("still there?", ALICE)])
-    assert [message["role"] for message in sent] == ["user", "assistant", "user"]
-    assert sent[1]["content"] == UNANSWERED
+def test_what_is_said_while_a_turn_runs_keeps_the_roles_in_turn() -> None:
+    call = Answer("", (ToolCall("a", "read_file", "{}"),))
+    steps: list[Step] = [
+        Prompt("hi", ALICE),
+        Prompt("there", ALICE),
+        call,
+        ToolResult("a", "x"),
+        Prompt("stop it", BOB),
+    ]
+    sent = messages("", steps)
+    assert [message["role"] for message in sent] == ["user", "assistant", "tool", "assistant", "user"]
+    assert sent[0]["content"] == "alice: hi\n\nalice: there"
+    assert [message["content"] for message in sent[3:]] == [WORKING, "bob: stop it"]
 
 
 def test_ids_of_another_provider_stay_pairs() -> None:

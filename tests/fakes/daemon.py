@@ -89,6 +89,7 @@ class MemoryDaemon(Bot):
             "MATRIX_HOMESERVER": homeserver.url,
             "MATRIX_USER": user_id,
             "STATE_DIR": str(self.state),
+            "SAME_PROMPT_SECONDS": "0",  # people of tests write quickly
             **scripted,
             **settings,
         }

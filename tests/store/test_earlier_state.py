@@ -59,7 +59,7 @@ async def test_every_row_is_there_and_is_read(tmp_path: Path) -> None:
         ("Flying", None), ("Ops", None), ("Paused", None), ("Work", "Be brief.")
     }  # fmt: skip
     for room, thread, text in ((FLYING, None, "SAY waited-behind"), (PAUSED, None, "SAY held-answer")):
-        assert await inbox.queued_in(room) == [thread]
+        assert list(await inbox.queued_in(room)) == [thread]
         first = await inbox.first(room, thread)
         assert first is not None
         assert isinstance(first.incoming.what, Message)

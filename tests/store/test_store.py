@@ -206,10 +206,10 @@ async def test_what_waits_is_known_by_conversation(database: Database) -> None:
         batch("s1", *(Incoming(EventId(event), ROOM, ALICE, 1, Message(event, thread=place)) for event, place in rows))
     )
     one, two, three, four = await inbox.waiting(ROOM)
-    assert await inbox.queued_in(ROOM) == []
+    assert list(await inbox.queued_in(ROOM)) == []
     for row in (four, three, two, one):
         await inbox.queue(row.seq, Draft(ROOM, {}, Rank.SIGN, "m.reaction", once=mark_of(row.seq)))
-    assert await inbox.queued_in(ROOM) == [None, thread, "$late"], "the one with the oldest first"
+    assert list(await inbox.queued_in(ROOM)) == [None, thread, "$late"], "the one with the oldest first"
     assert await inbox.do(counting_queued_in(ROOM, thread)) == 2
     assert await inbox.count_queued(ROOM) == 4
     first = await inbox.first(ROOM, thread)
@@ -217,10 +217,10 @@ async def test_what_waits_is_known_by_conversation(database: Database) -> None:
     assert (first.seq, first.queued) == (two.seq, True)
     await inbox.done(one.seq)
     await inbox.done(two.seq)
-    assert await inbox.queued_in(ROOM) == [thread, "$late"]
+    assert list(await inbox.queued_in(ROOM)) == [thread, "$late"]
     assert await inbox.first(ROOM, None) is None
     assert await inbox.do(dropping_queued(ROOM, four.seq)) == 1
-    assert await inbox.queued_in(ROOM) == ["$late"]
+    assert list(await inbox.queued_in(ROOM)) == ["$late"]
 
 
 async def test_a_cleared_conversation_is_not_seen_again(database: Database) -> None:

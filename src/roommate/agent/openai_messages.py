@@ -13,6 +13,9 @@ from roommate.domain import Answer, JsonObject, Picture, Prompt, Step, ToolCall,
 UNANSWERED = "(This turn was ended before an answer.)"
 """Stands where a turn has no answer: several providers refuse a user message behind another or behind a tool result."""
 
+WORKING = "(I am at work. Before I go on, something is said to me.)"
+"""Stands before what is said to a turn that runs, for the same providers."""
+
 LOOKING = "(I look at the picture.)"
 """Stands between the results of calls and their pictures, for the same providers. A result cannot hold its picture
 itself: OpenAI and those like it take text there only."""
@@ -30,9 +33,9 @@ def messages(system: str, history: Sequence[Step], model: str = "", *, signed_id
     """The history as chat messages: starts with a Prompt, each call of an Answer has its ToolResult behind it.
 
     Where several people wrote, each message begins with its writer: ``alice: …``, the whole Matrix id where two share
-    that name. Pictures of results come behind them, as a user's message. Arguments that are not a JSON object are sent
-    back as ``{"_malformed": "…"}``, empty texts get a word. What `model` wants back of its thoughts goes along;
-    `signed_ids` leaves LiteLLM's signatures in the ids of calls.
+    that name. Prompts behind one another are one message. Pictures of results come behind them, as a user's message.
+    Arguments that are not a JSON object are sent back as ``{"_malformed": "…"}``, empty texts get a word. What `model`
+    wants back of its thoughts goes along; `signed_ids` leaves LiteLLM's signatures in the ids of calls.
     """
     newest = max((place for place, step in enumerate(history) if isinstance(step, Prompt)), default=0)
 
@@ -43,15 +46,20 @@ def messages(system: str, history: Sequence[Step], model: str = "", *, signed_id
     out: list[JsonObject] = [{"role": "system", "content": clean(system)}] if system else []
     shown = [step for step in history if isinstance(step, ToolResult) and step.picture][-PICTURES:]
     pictures: list[JsonObject] = []
+    before: Step | None = None
     for place, step in enumerate(history):
         if pictures and not isinstance(step, ToolResult):
             out += _look(pictures)
             pictures = []
         match step:
             case Prompt(text, sender):
-                if out and out[-1]["role"] in ("user", "tool"):
-                    out.append({"role": "assistant", "content": UNANSWERED})
-                out.append({"role": "user", "content": names[sender] + (clean(text).strip() or "(nothing)")})
+                said = names[sender] + (clean(text).strip() or "(nothing)")
+                if isinstance(before, Prompt):
+                    out[-1]["content"] += f"\n\n{said}"
+                else:
+                    if out and out[-1]["role"] in ("user", "tool"):
+                        out.append({"role": "assistant", "content": WORKING})
+                    out.append({"role": "user", "content": said})
             case Answer(text, calls, thought):
                 kept = thought.fields if thought and thought.model == model else {}
                 if kept and not (calls and place > newest):  # DeepSeek refuses it where it is not asked for
@@ -62,6 +70,7 @@ def messages(system: str, history: Sequence[Step], model: str = "", *, signed_id
                 out.append({"role": "tool", "tool_call_id": identity(call_id), "content": content})
                 if step.picture and step in shown:
                     pictures.append(_picture(step.picture))
+        before = step
     return out + (_look(pictures) if pictures else [])
 
 

@@ -51,10 +51,11 @@ class RehearsalModel:
 def answer(history: Sequence[Step]) -> Reply:
     """The reply to a history with at least one Prompt: the next calls of the newest, or what all of them gave."""
     at = max(place for place, step in enumerate(history) if isinstance(step, Prompt))
-    prompt, rounds = history[at], history[at + 1 :]
-    assert isinstance(prompt, Prompt)
+    rounds = history[at + 1 :]
+    said = itertools.takewhile(lambda step: isinstance(step, Prompt), reversed(history[: at + 1]))
+    text = "\n".join(step.text for step in [*said][::-1] if isinstance(step, Prompt))
     done = [step for step in rounds if isinstance(step, Answer)]
-    groups = orders(prompt.text)
+    groups = orders(text)
     if len(done) < len(groups):
         calls = (ToolCall(f"rehearsal-{at}-{len(done)}-{n}", *order) for n, order in enumerate(groups[len(done)]))
         return Reply("", tuple(calls))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Protocol
 
 from roommate.agent import prompt
@@ -17,9 +16,11 @@ from roommate.domain import (
     Emit,
     Model,
     Note,
+    Prompt,
     Reply,
     Said,
     Spent,
+    Steered,
     Step,
     Stop,
     ToolCall,
@@ -44,6 +45,38 @@ class Journal(Protocol):
     def add(self, step: Step, usage: Usage) -> Coroutine[None, None, None]: ...
 
 
+class Lines(Protocol):
+    """What is said to a turn that runs."""
+
+    @property
+    def waiting(self) -> bool:
+        """There may be something that the turn has not taken in."""
+        ...
+
+    async def take(self) -> Sequence[Prompt]:
+        """What there is, stored as steps of the turn; called when all steps before are stored."""
+        ...
+
+    async def joined(self) -> None:
+        """Returns when somebody has said more in the breath in which they asked."""
+        ...
+
+
+class Nobody:
+    """Implements Lines: nothing is said."""
+
+    waiting = False
+
+    async def take(self) -> Sequence[Prompt]:
+        return ()
+
+    async def joined(self) -> None:
+        await asyncio.Event().wait()
+
+
+NOBODY = Nobody()
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How a turn ended. ``last`` is not yet in the journal: it belongs into the transaction that ends the turn."""
@@ -63,12 +96,14 @@ async def run_turn(
     emit: Emit,
     rounds: int,
     around: prompt.Surroundings = prompt.NOTHING_AROUND,
+    lines: Lines = NOBODY,
 ) -> Outcome:
     """Run the newest turn of a conversation to its end; one that a restart interrupted goes on where it was.
 
     `conversation` is all turns so far as stored, the one to run last; `room` is the room's name for the prompt, and
     `around` what else that says of it. A call whose result is not stored is never run again: its result becomes
-    "unknown", and the model decides.
+    "unknown", and the model decides. What is said meanwhile is taken in before the model is asked next; where it is
+    only just asked for the first time, it is asked anew with what was said in the same breath.
 
     Raises ModelError when the model cannot be asked, and whatever the journal raises.
     """
@@ -81,15 +116,19 @@ async def run_turn(
     asking = _Asking(model, tools, room, around, emit)
     try:
         async with asyncio.TaskGroup() as storing:
-            return await _go_on(earlier, steps, asking, tools, journal, storing, emit, rounds)
+            return await _go_on(earlier, steps, asking, tools, journal, _Storing(storing, journal), lines, emit, rounds)
     except ExceptionGroup as group:  # one thing went wrong: callers know errors, not how the turn is built
         raise group.exceptions[0] from None
 
 
 def _tell(steps: Sequence[Step], tools: Tools, emit: Emit) -> None:
     """What happened before a restart, once more: people go on seeing it."""
+    begun = False
     for step in steps:
-        if isinstance(step, Answer):
+        if isinstance(step, Prompt) and begun:
+            emit(Steered(step))
+        elif isinstance(step, Answer):
+            begun = True
             emit(Said(step.text))
             for call in step.calls:
                 emit(ToolStarted(call, tools.title(call)))
@@ -103,14 +142,26 @@ async def _go_on(
     asking: _Asking,
     tools: Tools,
     journal: Journal,
-    storing: asyncio.TaskGroup,
+    storing: _Storing,
+    lines: Lines,
     emit: Emit,
     rounds: int,
 ) -> Outcome:
-    """The rounds that are left. What `storing` stores is stored when the caller leaves it."""
-    asked = sum(isinstance(step, Answer) for step in steps)
-    for _ in range(asked, rounds):
-        reply = await asking.reply([*earlier, steps])
+    """The rounds that are left."""
+    answered = sum(isinstance(step, Answer) for step in steps)
+    while answered < rounds:
+        if lines.waiting:
+            await storing.done()
+            for said in await lines.take():
+                steps.append(said)
+                if answered:
+                    emit(Steered(said))
+        asked = asking.reply([*earlier, steps])
+        reply = await asked if answered else await _unless_joined(asked, lines)
+        if reply is None:
+            emit(Said(""))  # of what was streamed nothing counts
+            continue
+        answered += 1
         answer = Answer(reply.text, reply.calls, reply.thought)
         emit(Said(reply.text))
         emit(Spent(reply.usage))
@@ -118,14 +169,38 @@ async def _go_on(
             return Outcome(Stop.DONE, answer, reply.usage)
         await journal.add(answer, reply.usage)
         steps.append(answer)
-        steps.extend(await _run_calls(reply.calls, tools, emit, partial(_store, storing, journal)))
+        steps.extend(await _run_calls(reply.calls, tools, emit, storing))
     times = f"{rounds} rounds" if rounds > 1 else "one round"
     return Outcome(Stop.ROUNDS, Answer(f"I stopped after {times} of tool calls. Write “continue” and I go on."))
 
 
-def _store(storing: asyncio.TaskGroup, journal: Journal, result: ToolResult) -> None:
-    """Store a result while the model is asked with it: what the model makes of it is stored behind it."""
-    storing.create_task(journal.add(result, NO_USAGE))
+async def _unless_joined(reply: Coroutine[None, None, Reply], lines: Lines) -> Reply | None:
+    """None where more was said before there was a reply: that is given up."""
+    asking, joined = asyncio.ensure_future(reply), asyncio.ensure_future(lines.joined())
+    try:
+        await asyncio.wait((asking, joined), return_when=asyncio.FIRST_COMPLETED)
+        return asking.result() if asking.done() else None
+    finally:
+        for task in (asking, joined):
+            task.cancel()
+        await asyncio.wait((asking, joined))
+
+
+class _Storing:
+    """Stores results while the model is asked with them: what the model makes of one is stored behind it. All is stored
+    when `group` is left."""
+
+    def __init__(self, group: asyncio.TaskGroup, journal: Journal) -> None:
+        self._group, self._journal = group, journal
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def __call__(self, result: ToolResult) -> None:
+        self._tasks.append(self._group.create_task(self._journal.add(result, NO_USAGE)))
+
+    async def done(self) -> None:
+        """All that was given is stored."""
+        tasks, self._tasks = self._tasks, []
+        await asyncio.gather(*tasks)
 
 
 async def _run_calls(

@@ -16,6 +16,7 @@ from roommate.domain import (
     Note,
     Said,
     Spent,
+    Steered,
     TextDelta,
     TextDropped,
     Thinking,
@@ -88,7 +89,7 @@ class _Agent:
 
 @dataclass(frozen=True, slots=True)
 class _Notice:
-    """What a hook told."""
+    """What a hook told, or somebody has said meanwhile."""
 
     text: str
 
@@ -144,6 +145,8 @@ class View:
                 self._usage += usage
             case Note(text):
                 self._notes.append(text)
+            case Steered(said):
+                self._done.append(_Notice(f"↪ **{plain(_name(said.sender))}**: {plain(_first_line(said.text))}"))
             case HookEvent(kind=HookKind.NOTIFICATION):
                 self._hook(_Notice(hook_notice(event)))
             case HookEvent(agent=name, session=session):
@@ -263,6 +266,11 @@ def hook_notice(event: HookEvent) -> str:
         return f"{_mark(event)} {who}{_told(event) or ' is done'}"
     title = f" {plain(event.summary)}:" if event.summary and event.text else ""
     return f"🔔 {who}:{title} {plain(_first_line(event.text) or event.summary) or 'wants your attention'}"
+
+
+def _name(who: str) -> str:
+    """What people call somebody: the local part of their id."""
+    return who.removeprefix("@").partition(":")[0]
 
 
 def _mark(event: HookEvent) -> str:

@@ -91,7 +91,7 @@ def bound(
             settings=settings,
             name=kernel.names.of,
         ),
-        turns.Turns(past, residents.room),
+        turns.Turns(past, residents.room, residents.wake, settings),
         results.Results(past),
         reset.Resets(residents.room),
         model_and_prompt.ModelAndPrompt(settings, known),

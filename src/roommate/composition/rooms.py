@@ -76,6 +76,7 @@ def room_maker(
             sandboxes=kernel.sandboxes,
             conversations=lambda room, tasks, news: Conversations(room, tasks, news, needs, inbox, ipc.of_turn),
             hooks=lambda room, again: Hooks(room, again, ipc, cards, kernel.spool, questions, sender),
+            breath=lambda: settings().same_prompt_seconds,
         )
 
     return make

@@ -67,7 +67,8 @@ class ToolResult:
 
 
 Step = Prompt | Answer | ToolResult
-"""A row of a turn. A turn is one Prompt, then rounds of one Answer and a ToolResult for each of its calls."""
+"""A row of a turn. A turn is one Prompt, then rounds of one Answer and a ToolResult for each of its calls; before a
+round there may be further Prompts, of what was said meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)

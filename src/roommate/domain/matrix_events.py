@@ -81,6 +81,8 @@ class Answered:
     """It is the message of a turn that ran, and that had no answer yet."""
     edit: bool = False
     """It changed an earlier message of the bot."""
+    also: tuple[EventId, ...] = ()
+    """Further events that are answered with it."""
 
 
 @dataclass(frozen=True, slots=True)

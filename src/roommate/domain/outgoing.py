@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from roommate.domain.ids import EventId, JsonObject, RoomId
 
 TURN = "io.roommate.turn"
-"""Of a turn's message: ``id``; ``state``, ``running`` or at last a Stop; ``prompt``, the event that it answers."""
+"""Of a turn's message: ``id``; ``state``, ``running`` or at last a Stop; ``prompt``, the event that it answers;
+``also``, events that the turn has taken in while it ran."""
 
 ANSWERS = "io.roommate.answers"
 """Of any other message that answers something: the id of that event."""

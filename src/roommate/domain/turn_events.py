@@ -6,7 +6,7 @@ import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from roommate.domain.conversation_steps import ToolCall, ToolResult
+from roommate.domain.conversation_steps import Prompt, ToolCall, ToolResult
 from roommate.domain.hook_events import HookEvent
 from roommate.domain.usage import Usage
 
@@ -89,6 +89,13 @@ class Note:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Steered:
+    """The turn has taken in what somebody said to it while it ran."""
+
+    said: Prompt
+
+
 Event = (
     TextDelta
     | Thinking
@@ -100,6 +107,7 @@ Event = (
     | ToolFinished
     | Spent
     | Note
+    | Steered
     | HookEvent
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,13 +10,29 @@ from typing import Annotated
 
 from pydantic import Field
 
-from roommate.domain import Answer, EventId, Prompt, RoomId, Step, ToolResult, UserId
+from roommate.domain import Answer, EventId, Incoming, Message, Prompt, RoomId, Step, ToolResult, UserId
 from roommate.errors import NotFound
-from roommate.operations import Call, Change, OfRoom, OfRoomOrAll, Params, Short, Table, Unchanged, Who, form, operation
+from roommate.operations import (
+    Call,
+    Change,
+    OfRoom,
+    OfRoomOrAll,
+    Params,
+    Short,
+    Table,
+    Unchanged,
+    Who,
+    changing,
+    form,
+    operation,
+)
+from roommate.rooms.inbox_replies import queue_mark
 from roommate.rooms.residents import Resident
+from roommate.settings.config import Settings
 from roommate.store import Transaction, Turn, TurnRow, Work
 from roommate.store import Turns as TurnStore
 from roommate.store.inbox import counting_queued, counting_queued_in, dropping_queued
+from roommate.store.lines import adding, named, turning
 from roommate.text.amounts import age, cost
 
 RUNNING = "running"
@@ -29,6 +46,10 @@ class Newest(OfRoomOrAll):
 
 class OfTurn(Params):
     turn: Annotated[int, Field(description="A turn's number.")]
+
+
+class Line(OfRoom):
+    text: Annotated[str, Field(min_length=1, max_length=40_000, title="TEXT", description="What the model is told.")]
 
 
 class Stopped(OfRoom):
@@ -157,6 +178,8 @@ class Turns:
     turns: TurnStore
     resident: Callable[[RoomId], Resident]
     """The room's task, which is started where it does not run."""
+    wake: Callable[[RoomId], None]
+    settings: Callable[[], Settings]
 
     @operation(
         "turns.list",
@@ -233,6 +256,29 @@ class Turns:
             await resident.stop(UserId(call.name), meant, counted)
 
         return Change(work, carrier=stop)
+
+    @operation("turns.steer", who=Who.ANYONE, audit="steer", chat="steer", cli="turns steer")
+    async def steer(self, params: Line, call: Call) -> Change[str]:
+        """Tells the turn that runs something before its next step; where none runs, it is a prompt.
+
+        In chat it is the message that says it which waits, and that can be changed until then.
+        """
+        room_id, thread = call.its_room, EventId(call.thread) if call.thread else None
+        runs = any(turn.thread == thread for turn in self.resident(room_id).running)
+        if call.seq:
+            mark = queue_mark(room_id, EventId(call.via), call.seq) if runs else None
+            line: Work[object] = turning(call.seq, params.text, mark)
+        else:
+            name = named(secrets.token_hex(12))
+            asked_by = UserId(next(iter(self.settings().operator_ids), self.settings().bot))
+            said = Message(params.text, thread)
+            line = adding(Incoming(name, room_id, asked_by, int(time.time() * 1000), said))
+        told = "It is told before its next step." if runs else "Nothing runs: it is a prompt of its own."
+
+        async def wake() -> None:
+            self.wake(room_id)
+
+        return changing([line], "" if call.seq else told, after=wake)
 
     async def _get(self, turn_id: int) -> tuple[TurnRow, Sequence[Step]]:
         if found := await self.turns.get(turn_id):

@@ -108,7 +108,8 @@ def _own(raw: JsonObject) -> Answered | None:
     if state == "running":
         return None if edit else Answered(EventId(to), runs=True)
     stop = text(state, MAX_NAME) or ""
-    return Answered(EventId(to), text(said.get("body")) or "", stop, edit=edit)
+    also = tuple(EventId(one) for raw_id in items(turn.get("also")) if (one := _id(raw_id, "$")))
+    return Answered(EventId(to), text(said.get("body")) or "", stop, edit=edit, also=also)
 
 
 def is_own_message(event: object, me: Me) -> bool:

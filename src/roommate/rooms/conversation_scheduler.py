@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from roommate.domain import Event, EventId, Prompt, RoomId, UserId
 from roommate.rooms.running_turn import RunningTurn, TurnNeeds
+from roommate.rooms.turn_lines import SILENCE, Breath
 from roommate.rooms.typing_notice import TypingNotice
 from roommate.store import Inbox, Turn, Work
 
@@ -51,12 +52,23 @@ class Conversations:
         """The turns that run, the newest last."""
         return [one for one in self._turns.values() if one.begun]
 
-    async def begin(self, seq: int, thread: Thread, prompt: Prompt, model: str | None, *, crowded: bool) -> None:
-        """Make a turn, of this model or of the room's own, of a message that waits in the inbox; nothing comes of one
-        that was redacted. `crowded`: its answer names the message that it answers."""
+    async def begin(
+        self,
+        seq: int,
+        thread: Thread,
+        prompt: Prompt,
+        model: str | None,
+        *,
+        crowded: bool,
+        breath: Breath,
+        more: Mapping[int, Prompt],
+    ) -> None:
+        """Make a turn, of this model or of the room's own, of a message that waits in the inbox, with what was said in
+        the same `breath` and waits in `more` rows; nothing comes of one that was redacted. `crowded`: its answer names
+        the message that it answers."""
         turns, default = self._needs.turns, self._needs.settings().llm_model
-        if turn := await turns.begin(seq, self._room_id, thread, prompt, default, instead=model):
-            self._add(turn, crowded=crowded).start(self._tasks)
+        if turn := await turns.begin(seq, self._room_id, thread, prompt, default, instead=model, more=more):
+            self._add(turn, crowded=crowded, breath=breath).start(self._tasks)
 
     async def find_interrupted(self, *, crowded: bool) -> None:
         """Look for the turns that a restart left: their conversations wait for them to go on."""
@@ -64,6 +76,17 @@ class Conversations:
             told = await self._told(turn.id)
             if turn.id not in self._turns:
                 self._add(turn, crowded=crowded, resumes=told)
+
+    def running_in(self, thread: Thread) -> RunningTurn | None:
+        """The turn of this conversation that still takes in what is said to it."""
+        found = (one for one in self._turns.values() if one.turn.thread == thread and not one.closing)
+        return next(found, None)
+
+    def tell(self, threads: Collection[Thread]) -> None:
+        """Lines wait in these conversations: the turns that run there take them in."""
+        for thread in threads:
+            if one := self.running_in(thread):
+                one.lines.tell()
 
     def go_on(self) -> None:
         """Take up what a restart left."""
@@ -114,13 +137,15 @@ class Conversations:
         await asyncio.gather(*(one.halt() for one in self.running))
         self._turns.clear()
 
-    def _add(self, turn: Turn, *, crowded: bool, resumes: Sequence[Event] | None = None) -> RunningTurn:
+    def _add(
+        self, turn: Turn, *, crowded: bool, resumes: Sequence[Event] | None = None, breath: Breath = SILENCE
+    ) -> RunningTurn:
         def over() -> None:
             self._turns.pop(turn.id, None)
             self._news()
 
         self._line.pop(turn.thread, None)
-        one = RunningTurn(turn, self._needs, self.typing, crowded=crowded, over=over, resumes=resumes)
+        one = RunningTurn(turn, self._needs, self.typing, crowded=crowded, over=over, resumes=resumes, breath=breath)
         self._turns[turn.id] = one
         return one
 

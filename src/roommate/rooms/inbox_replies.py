@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from roommate.domain import Deed, Draft, EventId, RoomId
+from roommate.chat import texts
+from roommate.domain import Deed, Draft, EventId, Rank, RoomId
 from roommate.matrix import render
 from roommate.rooms.progress_port import Progress
-from roommate.store import Inbox, Outbox
+from roommate.store import Inbox, Outbox, mark_of
 
 
 def notice(room_id: RoomId, markdown: str, thread: EventId | None = None) -> Draft:
     """A notice of the bot itself."""
     return Draft(room_id, render.content(markdown, notice=True, thread=thread))
+
+
+def queue_mark(room_id: RoomId, event_id: EventId, seq: int) -> Draft:
+    """The reaction that shows a message as queued; the store takes it off when the message is dealt with."""
+    relation = {"rel_type": "m.annotation", "event_id": event_id, "key": texts.QUEUED}
+    return Draft(room_id, {"m.relates_to": relation}, Rank.SIGN, event_type="m.reaction", once=mark_of(seq))
 
 
 @dataclass(frozen=True, slots=True)

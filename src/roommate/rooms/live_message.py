@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 MOST_ANSWER = 6000
 """Characters of an answer that chat shows whole: nobody reads more of it there, least of all on a phone."""
 IN_THE_FILE = "*… the whole answer is in the file below.*"
+MOST_ALSO = 200
+"""Events that a message says it answers: it has a limit, and who sends more to one turn is no person."""
 UNDRAWN = "⚠️ My answer could not be shown: it is in the file below."
 
 BEATS = (5.0, 10.0)
@@ -100,8 +102,9 @@ class LiveMessage:
         if self._unseen:
             self._progress.progress(self._turn.room_id, self._row, self._look)
 
-    async def close(self, outcome: Outcome) -> Sequence[Draft]:
-        """What people read in the end: the answer in the live message, or as a message where none was put up yet."""
+    async def close(self, outcome: Outcome, also: Sequence[EventId] = ()) -> Sequence[Draft]:
+        """What people read in the end: the answer in the live message, or as a message where none was put up yet. It
+        answers the prompt, and `also` these events."""
         self._over.set()
         async with self._putting_up:
             pass
@@ -114,7 +117,7 @@ class LiveMessage:
         except Exception:  # it would end the daemon, and each further one that takes the turn up again
             log.exception("the answer of turn %d could not be drawn", self._turn.id)
             content, whole = {"msgtype": "m.text", "body": UNDRAWN, "m.mentions": {}}, text.encode(errors="replace")
-        content[TURN] = self._about(str(outcome.stop))
+        content[TURN] = self._about(str(outcome.stop)) | ({"also": list(also[:MOST_ALSO])} if also else {})
         if self._row is not None:
             self._progress.forget(self._row)
         drafts = [Draft(self._turn.room_id, content, edits=self._row)]

@@ -20,7 +20,6 @@ from roommate.domain import (
     Invite,
     Message,
     Prompt,
-    Rank,
     Reaction,
     RoomId,
     Tombstone,
@@ -32,14 +31,16 @@ from roommate.matrix import render
 from roommate.net.retrying import to_the_end
 from roommate.rooms.card_decisions import CardDecisions
 from roommate.rooms.conversation_scheduler import Conversations, Line, Meant, Thread, every_turn
-from roommate.rooms.inbox_replies import Replies, notice
+from roommate.rooms.inbox_replies import Replies, notice, queue_mark
 from roommate.rooms.membership import Membership
 from roommate.rooms.message_meaning import Meanings, Refusal, Task
 from roommate.rooms.room_upgrades import RoomUpgrades
-from roommate.rooms.running_turn import STATE_RETRY_SECONDS, RunningTurn
+from roommate.rooms.running_turn import RunningTurn
 from roommate.rooms.sandboxes_port import Sandboxes
 from roommate.rooms.turn_holds import Holds
-from roommate.store import Card, Inbox, RoomRow, Rooms, Turn, Waiting, Work, mark_of
+from roommate.rooms.turn_lines import STATE_RETRY_SECONDS, Breath
+from roommate.store import Card, Inbox, RoomRow, Rooms, Turn, Waiting, Work
+from roommate.store.lines import keeping
 
 log = logging.getLogger(__name__)
 
@@ -83,15 +84,17 @@ class Room:
         sandboxes: Sandboxes,
         conversations: Callable[[RoomId, asyncio.TaskGroup, Callable[[], None]], Conversations],
         hooks: Callable[[RoomId, Callable[[], None]], HookReports],
+        breath: Callable[[], float],
     ) -> None:
-        """`name` is what people call somebody in a room. The last two are made for this room: with what runs its tasks,
-        and with what wakes it."""
+        """`name` is what people call somebody in a room, `breath` how many seconds may lie between lines that are one
+        prompt. `conversations` and `hooks` are made for this room: with what runs its tasks, and with what wakes it."""
         self.room_id = room_id
         self.gone = False
         self._inbox, self._rows, self._replies, self._holds = inbox, rows, replies, holds
         self._name = name
         self._meanings, self._commands, self._cards = meanings, commands, cards
         self._membership, self._upgrades, self._sandboxes = membership, upgrades, sandboxes
+        self._breath = breath
         self._tasks = asyncio.TaskGroup()
         self._conversations = conversations(room_id, self._tasks, self.wake)
         self._hooks = hooks(room_id, self.wake)
@@ -172,7 +175,9 @@ class Room:
                 await self._membership.leave(self.room_id, "everybody has left")
             elif row.membership == "join" and row.replaced == "moved":
                 await self._membership.leave(self.room_id, "this room was replaced, and I have moved")
-            line = self._conversations.lined_up(await inbox.queued_in(self.room_id))
+            queued = await inbox.queued_in(self.room_id)
+            self._conversations.tell([thread for thread, lines in queued.items() if lines])
+            line = self._conversations.lined_up(list(queued))
             page = await inbox.waiting(self.room_id, queued=False, most=PAGE)
             for waiting in page:
                 await self._survive(waiting, row, line)
@@ -253,6 +258,9 @@ class Room:
     async def _message(self, waiting: Waiting, message: Message, row: RoomRow, line: Line) -> None:
         """A message: a command is done at once, a task becomes a turn, or waits in `line` for it."""
         sender, thread = waiting.incoming.sender, message.thread
+        if waiting.line is not None:
+            await self._task(waiting, message, Task(waiting.line), row, line)
+            return
         match await self._meanings.of(message, sender, row.joined):
             case None:
                 await self._done(waiting)
@@ -262,12 +270,45 @@ class Room:
                 await self._answer(waiting, text, thread)
             case Command() as command:
                 await self._commands.obey(waiting, command, thread)
-            case Task(text, model) if self._may_begin(waiting, thread, row, line):
-                prompt = Prompt(text, sender)
-                await self._conversations.begin(waiting.seq, thread, prompt, model, crowded=row.crowded)
-            case Task() if not waiting.queued:
-                await self._replies.queue(waiting.seq, self._mark(waiting))
-                line.setdefault(thread)
+            case Task() as task:
+                await self._task(waiting, message, task, row, line)
+
+    async def _task(self, waiting: Waiting, message: Message, task: Task, row: RoomRow, line: Line) -> None:
+        """A turn, if it may begin; else it waits, or is a line for the turn that runs in its conversation."""
+        thread, runs = message.thread, self._conversations.running_in(message.thread)
+        if self._may_begin(waiting, thread, row, line):
+            await self._begin(waiting, thread, task, row)
+        elif waiting.queued:
+            pass
+        elif runs and task.model is None and runs.lines.breath.goes_on_with(waiting.incoming):
+            await self._inbox.do(keeping(waiting.seq, task.text))
+            runs.lines.join()
+        elif runs and await self._shows(runs, message.reply_to):
+            await self._inbox.do(keeping(waiting.seq, task.text, self._mark(waiting)))
+            self._replies.wake()
+            runs.lines.tell()
+        else:
+            await self._replies.queue(waiting.seq, self._mark(waiting))
+            line.setdefault(thread)
+
+    async def _begin(self, waiting: Waiting, thread: Thread, task: Task, row: RoomRow) -> None:
+        """A turn, with what waits behind it that was said in the same breath."""
+        prompt, joined = Prompt(task.text, waiting.incoming.sender), dict[int, Prompt]()
+        breath = Breath(waiting.incoming, self._breath() if task.model is None else 0)
+        if waiting.queued and breath.seconds:
+            for later in await self._inbox.behind(waiting, PAGE):
+                what = later.incoming.what
+                meaning = await self._meanings.of(what, breath.who, row.joined) if isinstance(what, Message) else None
+                if not isinstance(meaning, Task) or meaning.model or not breath.goes_on_with(later.incoming):
+                    break
+                joined[later.seq] = Prompt(meaning.text, breath.who)
+        await self._conversations.begin(
+            waiting.seq, thread, prompt, task.model, crowded=row.crowded, breath=breath, more=joined
+        )
+
+    async def _shows(self, turn: RunningTurn, event: EventId | None) -> bool:
+        """Is that the turn's message?"""
+        return event is not None and turn.row is not None and await self._replies.outbox.event_of(turn.row) == event
 
     def _may_begin(self, waiting: Waiting, thread: Thread, row: RoomRow, line: Line) -> bool:
         """May this message have its turn now? Once one has to wait, those behind it in its conversation wait as well,
@@ -306,8 +347,4 @@ class Room:
         await self._replies.done(waiting.seq, *drafts)
 
     def _mark(self, waiting: Waiting) -> Draft:
-        """The reaction that shows a message as queued; the store takes it off when the message is dealt with."""
-        relation = {"rel_type": "m.annotation", "event_id": waiting.incoming.event_id, "key": texts.QUEUED}
-        return Draft(
-            self.room_id, {"m.relates_to": relation}, Rank.SIGN, event_type="m.reaction", once=mark_of(waiting.seq)
-        )
+        return queue_mark(self.room_id, waiting.incoming.event_id, waiting.seq)

@@ -13,21 +13,33 @@ from roommate.agent.prompt import Surroundings
 from roommate.agent.turn import Outcome, run_turn
 from roommate.agent.window import MOST_CHARACTERS
 from roommate.chat import texts
-from roommate.domain import Answer, Event, Model, Note, RoomId, Step, Stop, ToolResult, Tools, Usage, UserId
-from roommate.errors import ModelError, StateError
+from roommate.domain import (
+    Answer,
+    Event,
+    Model,
+    Note,
+    RoomId,
+    Step,
+    Stop,
+    ToolResult,
+    Tools,
+    Usage,
+    UserId,
+)
+from roommate.errors import ModelError
 from roommate.monitoring.counts import Counts
 from roommate.rooms.live_message import LiveMessage
 from roommate.rooms.progress_port import Progress
+from roommate.rooms.turn_lines import SILENCE, Breath, TurnLines, stored
 from roommate.rooms.typing_notice import TypingNotice
 from roommate.settings.config import Settings
 from roommate.store import Turn, Turns, Work
+from roommate.store.lines import is_event
 
 log = logging.getLogger(__name__)
 
 TYPING_AFTER = 0.015
 """Seconds of work before the bot is shown as typing: an answer that comes sooner is not slowed down by it."""
-
-STATE_RETRY_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +71,7 @@ class RunningTurn:
         crowded: bool,
         over: Callable[[], None],
         resumes: Sequence[Event] | None = None,
+        breath: Breath = SILENCE,
     ) -> None:
         self.turn = turn
         self.silent = False
@@ -66,10 +79,12 @@ class RunningTurn:
         self._needs = needs
         self._typing = typing
         self._over, self._resumes = over, resumes
-        self._live = LiveMessage(turn, turn.prompt_event if crowded else None, needs.turns, needs.progress)
+        reply_to = turn.prompt_event if crowded and is_event(turn.prompt_event) else None
+        self._live = LiveMessage(turn, reply_to, needs.turns, needs.progress)
         self._work: asyncio.Task[Outcome] | None = None
         self._through: asyncio.Task[None] | None = None
         self._ended = asyncio.Event()
+        self.lines = TurnLines(needs.turns, turn, breath, resumed=resumes is not None)
         self._stopped_by: UserId | None = None
         self._along: Work[object] | None = None
         self._was_stopped = False
@@ -77,6 +92,11 @@ class RunningTurn:
         """It takes so long that people see the bot as typing."""
         self.closing = False
         """Its message takes no more."""
+
+    @property
+    def row(self) -> int | None:
+        """Outbox id of its message, None before that is put up."""
+        return self._live.row
 
     @property
     def begun(self) -> bool:
@@ -132,11 +152,12 @@ class RunningTurn:
             else:
                 outcome = work.result()
             self.closing = True
-            drafts = await self._live.close(outcome)
+            also = await self.lines.events()
+            drafts = await self._live.close(outcome, also)
         said = () if self.silent else drafts
         needs.counts.turn(outcome.stop, time.time() - turn.started)
         along = self._along if self._was_stopped else None
-        await _stored(lambda: needs.turns.end(turn, outcome.stop, outcome.last, outcome.usage, said, along, stopped))
+        await stored(lambda: needs.turns.end(turn, outcome.stop, outcome.last, outcome.usage, said, along, stopped))
         self._over()
         self._ended.set()
         needs.progress.wake()
@@ -160,6 +181,7 @@ class RunningTurn:
                 emit=self._live.emit,
                 rounds=needs.settings().max_agent_turns,
                 around=await needs.surroundings(turn.room_id),
+                lines=self.lines,
             )
         except ModelError as error:
             log.warning("%s", error)
@@ -184,14 +206,4 @@ class _Journal:
 
     async def add(self, step: Step, usage: Usage) -> None:
         async with self._in_order:  # also when one of them has to be tried again
-            await _stored(lambda: self._turns.add(self._turn, step, usage))
-
-
-async def _stored(write: Callable[[], Awaitable[None]]) -> None:
-    """Store what must not be lost, as soon as the disk takes it."""
-    while True:
-        try:
-            return await write()
-        except StateError as error:
-            log.error("%s; trying again", error)
-            await asyncio.sleep(STATE_RETRY_SECONDS)
+            await stored(lambda: self._turns.add(self._turn, step, usage))

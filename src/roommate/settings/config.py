@@ -33,6 +33,7 @@ LIVE = frozenset(
         "matrix_admin_user",
         "allowed_users",
         "answer_everything",
+        "same_prompt_seconds",
         "llm_model",
         "llm_api_key",
         "llm_api_base",
@@ -211,6 +212,9 @@ class Settings(BaseSettings):
     )
     answer_everything: bool = Field(
         False, description="Answer every message in rooms of more than two people, not only mentions and replies"
+    )
+    same_prompt_seconds: float = Field(
+        1.5, ge=0, le=60, description="Lines that somebody writes so shortly after one another are one prompt; 0: never"
     )
 
     llm_model: str = Field(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from roommate.domain import (
     ANSWERS,
@@ -37,11 +37,13 @@ LOGIN = tuple(field.name for field in fields(Account))
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A row that nobody has dealt with; ``queued`` when people were told that it waits."""
+    """A row that nobody has dealt with; ``queued`` when it waits for its turn."""
 
     seq: int
     incoming: Incoming
     queued: bool
+    line: str | None = None
+    """Of a line (see `store.lines`): what it says to the conversation."""
 
 
 class Inbox:
@@ -119,7 +121,7 @@ class Inbox:
 
         def work(c: sqlite3.Connection) -> Sequence[Waiting]:
             rows = c.execute(
-                f"""SELECT seq, event_id, room_id, sender, sent_at, kind, body, state FROM inbox
+                f"""SELECT {_COLUMNS} FROM inbox
                     WHERE room_id = ? AND state != 'done' {"" if queued else "AND state = 'new'"}
                     ORDER BY seq LIMIT ?""",  # noqa: S608 — one of two texts of ours
                 (room_id, most),
@@ -128,19 +130,34 @@ class Inbox:
 
         return await self._db.run(work)
 
-    async def queued_in(self, room_id: RoomId) -> Sequence[EventId | None]:
+    async def queued_in(self, room_id: RoomId) -> Mapping[EventId | None, bool]:
         """The threads of a room where messages wait for their turn, None for its main timeline; the one with the oldest
-        first."""
-        query = "SELECT thread FROM inbox WHERE room_id=? AND state='queued' GROUP BY thread ORDER BY min(seq)"
+        first. Of each, whether there are lines among them."""
+        query = """SELECT thread, max(line IS NOT NULL) FROM inbox
+                   WHERE room_id=? AND state='queued' GROUP BY thread ORDER BY min(seq)"""
         rows = await self._db.rows(query, room_id)
-        return [EventId(thread) if thread else None for (thread,) in rows]
+        return {EventId(thread) if thread else None: bool(lines) for thread, lines in rows}
 
     async def first(self, room_id: RoomId, thread: EventId | None) -> Waiting | None:
-        """The message that has waited longest there; None when there is none any more."""
-        query = """SELECT seq, event_id, room_id, sender, sent_at, kind, body, state FROM inbox
-                   WHERE room_id=? AND thread=? AND state='queued' ORDER BY seq LIMIT 1"""
-        row = await self._db.row(query, room_id, thread or "")
-        return _waiting(*row) if row else None
+        """What is next there: a line that the turn before it has left, else the message that has waited longest. None
+        when there is none any more."""
+
+        def work(c: sqlite3.Connection) -> Waiting | None:
+            for which in ("AND line IS NOT NULL", ""):
+                query = f"""SELECT {_COLUMNS} FROM inbox WHERE room_id=? AND thread=? AND state='queued' {which}
+                            ORDER BY seq LIMIT 1"""  # noqa: S608 — texts of ours
+                if row := c.execute(query, (room_id, thread or "")).fetchone():
+                    return _waiting(*row)
+            return None
+
+        return await self._db.run(work)
+
+    async def behind(self, waiting: Waiting, most: int) -> Sequence[Waiting]:
+        """The next that wait behind a message in its conversation."""
+        query = f"""SELECT {_COLUMNS} FROM inbox WHERE room_id=?1 AND state='queued' AND line IS NULL AND seq>?2
+                      AND thread=(SELECT thread FROM inbox WHERE seq=?2) ORDER BY seq LIMIT ?3"""  # noqa: S608
+        rows = await self._db.rows(query, waiting.incoming.room_id, waiting.seq, most)
+        return [_waiting(*row) for row in rows]
 
     async def do(self, work: Work[T]) -> T:
         return await self._db.run(work)
@@ -222,9 +239,13 @@ def answering(c: sqlite3.Connection, seq: int, drafts: Sequence[Draft]) -> Seque
     ]
 
 
-def _waiting(seq: int, event: str, room: str, sender: str, sent_at: int, kind: str, body: str, state: str) -> Waiting:
+_COLUMNS = "seq, event_id, room_id, sender, sent_at, kind, body, state, line"
+
+
+def _waiting(seq: int, event: str, room: str, sender: str, sent_at: int, *rest: Any) -> Waiting:
+    kind, body, state, line = rest
     incoming = Incoming(EventId(event), RoomId(room), UserId(sender), sent_at, decode(kind, body))
-    return Waiting(seq, incoming, state == "queued")
+    return Waiting(seq, incoming, state == "queued", line)
 
 
 _IN_ITS_ROOM = """event_id=? AND room_id IN (
@@ -252,7 +273,7 @@ def _put(c: sqlite3.Connection, incoming: Incoming) -> None:
                 old: Message = decode(MESSAGE, row[0])
                 new = Message(text, old.thread, old.reply_to, old.mentions, old.attachment)
                 # New again, for it may be a command now, which does not wait.
-                c.execute("UPDATE inbox SET body=?, state='new' WHERE event_id=?", (encode(new), target))
+                c.execute("UPDATE inbox SET body=?, state='new', line=NULL WHERE event_id=?", (encode(new), target))
         case Answered() as own:
             restore_reconcile.hear(c, incoming, own)
         case _ if is_known(c, incoming.event_id):

@@ -290,6 +290,12 @@ STEPS = (
     DROP TABLE agent_sessions;
     ALTER TABLE agent_sessions_anew RENAME TO agent_sessions;
     """,
+    """
+    ALTER TABLE inbox ADD COLUMN line TEXT;            -- what it says to a turn that runs, see store/lines.py
+    ALTER TABLE inbox ADD COLUMN turn_id INTEGER;      -- the turn that has taken it in
+    CREATE INDEX inbox_lines ON inbox (room_id, thread, seq) WHERE state = 'queued' AND line IS NOT NULL;
+    CREATE INDEX inbox_taken ON inbox (turn_id, seq) WHERE turn_id IS NOT NULL;
+    """,
 )
 
 UNDO: Mapping[int, str] = {
@@ -335,6 +341,13 @@ UNDO: Mapping[int, str] = {
       SELECT id, 'Answer', json_object('text', said, 'calls', json('[]')) FROM ending;
     UPDATE turns SET stop = 'stopped', ended = unixepoch() WHERE id IN (SELECT id FROM ending);
     DROP TABLE ending;
+    """,
+    17: """
+    UPDATE inbox SET body = json_set(body, '$.text', line) WHERE state != 'done' AND line IS NOT NULL;
+    DROP INDEX inbox_lines;
+    DROP INDEX inbox_taken;
+    ALTER TABLE inbox DROP COLUMN line;
+    ALTER TABLE inbox DROP COLUMN turn_id;
     """,
 }
 """What makes a step as if it had not been, so that the release before it can go on. One that has none is final."""

@@ -19,6 +19,10 @@ _KEY = f"""coalesce(json_extract(content, '$."{TURN}".prompt'), json_extract(con
 
 def hear(c: sqlite3.Connection, incoming: Incoming, own: Answered) -> None:
     """Pass over what is answered already, in the transaction that stores the rest of the sync."""
+    for event in own.also:
+        line = c.execute("SELECT seq FROM inbox WHERE event_id=? AND room_id=?", (event, incoming.room_id)).fetchone()
+        if line:
+            take(c, line[0])
     row = c.execute("SELECT seq, kind, body FROM inbox WHERE event_id=? AND room_id=?", (own.to, incoming.room_id))
     if (found := row.fetchone()) is None:
         if not own.runs and not own.edit:  # its row is forgotten: perhaps there is an answer to it all the same

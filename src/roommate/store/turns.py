@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from roommate.domain import (
@@ -22,13 +22,15 @@ from roommate.domain import (
     Usage,
     UserId,
 )
-from roommate.store import audit, outbox
+from roommate.store import audit, lines, outbox
 from roommate.store.codec import PROMPT, decode, encode, tag
 from roommate.store.database import Database, Work
 from roommate.store.inbox_claim import take
+from roommate.store.lines import Line
 from roommate.store.restore_reconcile import adopted
 
 MOST_TURNS = 200
+NO_MORE: Mapping[int, Prompt] = {}
 
 FRAME = 100
 """Characters of a step's JSON that are not its text, about."""
@@ -80,8 +82,10 @@ class Turns:
         prompt: Prompt,
         default_model: str,
         instead: str | None = None,
+        more: Mapping[int, Prompt] = NO_MORE,
     ) -> Turn | None:
-        """Turn a waiting message into a turn; None when the message was redacted in the meantime.
+        """Turn a waiting message into a turn, with what belongs to it and waits in further rows; None when the message
+        was redacted in the meantime.
 
         The model is `instead`, else the room's own, else the default.
         """
@@ -108,6 +112,8 @@ class Turns:
                 (room_id,),
             )
             _add(c, turn_id, prompt)
+            for row, joined in more.items():
+                lines.joining(turn_id, row, joined)(c)
             turn = _turn(c, turn_id)
             deed = Deed(turn.asked_by, turn.prompt_event, "turn", room_id=room_id, subject=str(turn_id))
             audit.insert(c, [deed])
@@ -168,6 +174,14 @@ class Turns:
             _spend(c, turn, usage)
 
         await self._db.run(work)
+
+    async def take_lines(self, turn: Turn) -> Sequence[Line]:
+        """What was said to the turn since it was last asked are steps of it now."""
+        return await self._db.run(lines.taking(turn.id, turn.room_id, turn.thread))
+
+    async def lines_taken(self, turn: Turn) -> Sequence[EventId]:
+        """What said all that it has taken in."""
+        return await self._db.run(lines.taken(turn.id))
 
     async def show(self, turn: Turn, draft: Draft) -> int:
         """Put up the live message; gives its outbox id."""

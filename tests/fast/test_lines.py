@@ -1,0 +1,165 @@
+"""What is said to a turn that runs: steering, and lines that are one prompt."""
+
+import json
+
+import pytest
+
+from tests.fakes.daemon import MemoryDaemon
+from tests.fakes.model import MemoryModel
+from tests.fast.conftest import MakeDaemon, MakePerson
+from tests.harness import notice, tool
+from tests.patience import until
+from tests.person import Person, Shown
+
+SLEEPING = tool("run_command", command="echo begun; sleep 0.4")
+"""A step that people see, and during which they can say something."""
+
+
+async def running(bot: MemoryDaemon, person: Person, room: str, script: str) -> tuple[str, str]:
+    """Ask for a turn whose first step is a command that says it has begun; gives the prompt and the live message."""
+    asked = await person.say(room, script)
+    live = await person.wait(lambda: next((m for m in bot.said(person, room) if "begun" in m.body), None))
+    assert live is not None
+    return asked, live.event_id
+
+
+def answers(bot: MemoryDaemon, person: Person, room: str) -> list[Shown]:
+    return [m for m in bot.said(person, room) if m.msgtype == "m.text"]
+
+
+@pytest.mark.parametrize("reply", [False, True])
+async def test_a_line_reaches_the_model_at_the_next_boundary(
+    bot: MemoryDaemon, person: MakePerson, model: MemoryModel, reply: bool
+) -> None:
+    alice = await person("alice")
+    room = await bot.room_with(alice)
+    asked, live = await running(bot, alice, room, f"{SLEEPING}\n---\nSAY never")
+    text = "use tabs\nSAY with tabs"
+    line = await alice.say(room, text, reply_to=live) if reply else await alice.say(room, f"!steer {text}")
+    await alice.wait(lambda: bool(alice.reactions(room, line)), what="⏳")
+    answer = await alice.answer_to(asked)
+    assert answer.event_id == live
+    assert answer.body.splitlines()[0] == "with tabs"
+    assert "↪ <strong>alice" in answer.html, "people go on seeing it"
+    assert "use tabs" in answer.html
+    assert answer.content["io.roommate.turn"]["also"] == [line]
+    await alice.wait(lambda: not alice.reactions(room, line), what="the mark taken off")
+    roles = [message["role"] for message in model.asked[-1].talk]
+    assert roles[1:] == ["user", "assistant", "tool", "assistant", "user"]
+    assert len(alice.finals(room)) == 1
+
+
+async def test_a_line_that_comes_too_late_is_the_next_prompt_before_what_waits(
+    bot: MemoryDaemon, person: MakePerson
+) -> None:
+    alice = await person("alice")
+    room = await bot.room_with(alice)
+    await alice.say(room, "SAY begun\nDELAY 0.5\nSAY over")
+    await alice.wait(lambda: any("begun" in m.body for m in bot.said(alice, room)))
+    await alice.say(room, "SAY waited")
+    await alice.say(room, "!steer SAY steered")
+    await alice.wait(lambda: len(alice.finals(room)) == 3, what="three answers")
+    assert [m.body.split()[-1] for m in alice.finals(room)] == ["over", "steered", "waited"]
+    assert "↪" not in alice.finals(room)[1].html
+    assert (await alice.answer_to(await alice.say(room, "!steer SAY nothing runs"))).body == "nothing runs"
+
+
+async def test_a_line_can_be_changed_and_taken_back_while_it_waits(
+    bot: MemoryDaemon, person: MakePerson, model: MemoryModel
+) -> None:
+    alice = await person("alice")
+    room = await bot.room_with(alice)
+    asked, _ = await running(bot, alice, room, f"{SLEEPING}\n---\nSAY never")
+    changed = await alice.say(room, "!steer SAY worse")
+    gone = await alice.say(room, "!steer SAY gone")
+    for line in (changed, gone):
+        await alice.wait(lambda line=line: bool(alice.reactions(room, line)), what="⏳")  # type: ignore[misc]
+    await alice.edit(room, changed, "!steer SAY better")
+    await alice.redact(room, gone)
+    assert (await alice.answer_to(asked)).body.startswith("better")
+    assert "gone" not in json.dumps(model.asked[-1].messages)
+
+
+async def test_a_turn_that_goes_on_after_a_restart_takes_its_lines_in(
+    daemon: MakeDaemon, person: MakePerson, model: MemoryModel
+) -> None:
+    bot, alice = await daemon(model=model), await person("alice")
+    room = await bot.room_with(alice)
+    asked, live = await running(bot, alice, room, f"{SLEEPING.replace('0.4', '30')}\n---\nSAY never")
+    line = await alice.say(room, "!steer SAY steered")
+    await alice.wait(lambda: bool(alice.reactions(room, line)), what="⏳")
+    await bot.term()
+    await bot.start()
+    answer = await alice.answer_to(asked)
+    assert (answer.event_id, answer.body.split()[0]) == (live, "steered")
+    assert "↪" in answer.html
+
+
+async def test_in_a_group_everybody_may_steer_and_is_named(
+    bot: MemoryDaemon, person: MakePerson, model: MemoryModel
+) -> None:
+    alice, bob = await person("alice"), await person("bob")
+    room = await bot.room_with(alice, bob)
+    asked, live = await running(bot, alice, room, f"{bot.user_id}: {SLEEPING}\n---\nSAY never")
+    line = await bob.say(room, "SAY for bob", reply_to=live)
+    answer = await alice.answer_to(asked)
+    assert answer.body.split("\n")[0] == "for bob"
+    assert model.asked[-1].prompt.startswith("bob: ") or "bob" in model.asked[-1].prompt
+    assert answer.content["io.roommate.turn"]["also"] == [line]
+
+
+# ── Lines that are one prompt ─────────────────────────────────────────────────────────────────────
+
+
+async def test_quick_lines_are_one_prompt_and_none_is_asked_for_alone(
+    daemon: MakeDaemon, person: MakePerson, model: MemoryModel
+) -> None:
+    alice = await person("alice")
+    bot = await daemon(model=model, SAME_PROMPT_SECONDS="30")
+    room = await bot.room_with(alice)
+    first = await alice.say(room, "DELAY 30\nSAY never alone")
+    await alice.wait(lambda: bot.user_id in alice.typing.get(room, ()), what="typing")
+    second = await alice.say(room, "---\nSAY both")
+    await until(lambda: "both" in model.asked[-1].prompt)
+    await alice.redact(room, first)  # it is asked: too late for that, as for any prompt
+    await alice.say(room, "!stop")
+    answer = await alice.answer_to(first)
+    assert answer.content["io.roommate.turn"]["also"] == [second]
+    assert "never alone" in model.asked[-1].prompt
+    assert "both" in model.asked[-1].prompt
+    assert "never alone" not in answer.body
+
+
+async def test_quick_lines_that_waited_together_are_one_prompt(
+    daemon: MakeDaemon, person: MakePerson, model: MemoryModel
+) -> None:
+    alice, bob = await person("alice"), await person("bob")
+    bot = await daemon(model=model, SAME_PROMPT_SECONDS="30", ANSWER_EVERYTHING="true")
+    room = await bot.room_with(alice, bob)
+    await alice.say(room, "DELAY 30\nSAY never")
+    await alice.wait(lambda: bot.user_id in alice.typing.get(room, ()), what="typing")
+    lines = [await bob.say(room, text) for text in ("first", "secodn", "third", "SAY done")]
+    await bob.wait(lambda: bool(bob.reactions(room, lines[-1])), what="⏳")
+    await bob.edit(room, lines[1], "second")
+    await bob.redact(room, lines[2])
+    await notice(bot, bob, room, "Hello")
+    await alice.say(room, "!stop")
+    await bob.wait(lambda: len(answers(bot, bob, room)) == 2, what="two answers")
+    answer = answers(bot, bob, room)[-1]
+    assert (answer.body, answer.reply_to) == ("done", lines[0])
+    assert model.asked[-1].prompt.split() == ["bob:", "first", "bob:", "second", "bob:", "SAY", "done"]
+    assert answer.content["io.roommate.turn"]["also"] == [lines[1], lines[3]]
+
+
+async def test_lines_of_another_breath_or_person_are_prompts_of_their_own(
+    daemon: MakeDaemon, person: MakePerson, model: MemoryModel
+) -> None:
+    alice, bob = await person("alice"), await person("bob")
+    bot = await daemon(model=model, SAME_PROMPT_SECONDS="0.001", ANSWER_EVERYTHING="true")
+    room = await bot.room_with(alice, bob)
+    await alice.say(room, "DELAY 0.3\nSAY one")
+    await alice.wait(lambda: bot.user_id in alice.typing.get(room, ()), what="typing")
+    await alice.say(room, "SAY two")
+    await bob.say(room, "SAY three")
+    await alice.wait(lambda: len(answers(bot, alice, room)) == 3, what="three answers")
+    assert [m.body for m in answers(bot, alice, room)] == ["one", "two", "three"]
