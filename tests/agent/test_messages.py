@@ -59,7 +59,7 @@ def test_what_is_said_while_a_turn_runs_keeps_the_roles_in_turn() -> None:
     ]
     sent = messages("", steps)
     assert [message["role"] for message in sent] == ["user", "assistant", "tool", "assistant", "user"]
-    assert sent[0]["content"] == "alice: hi\n\nalice: there"
+    assert sent[0]["content"] == "alice: hi\n\nthere"
     assert [message["content"] for message in sent[3:]] == [WORKING, "bob: stop it"]
 
 

@@ -147,7 +147,7 @@ async def test_quick_lines_that_waited_together_are_one_prompt(
     await bob.wait(lambda: len(answers(bot, bob, room)) == 2, what="two answers")
     answer = answers(bot, bob, room)[-1]
     assert (answer.body, answer.reply_to) == ("done", lines[0])
-    assert model.asked[-1].prompt.split() == ["bob:", "first", "bob:", "second", "bob:", "SAY", "done"]
+    assert model.asked[-1].prompt.split() == [bob.user_id[1:].partition(":")[0] + ":", "first", "second", "SAY", "done"]
     assert answer.content["io.roommate.turn"]["also"] == [lines[1], lines[3]]
 
 

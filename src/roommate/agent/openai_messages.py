@@ -53,13 +53,13 @@ def messages(system: str, history: Sequence[Step], model: str = "", *, signed_id
             pictures = []
         match step:
             case Prompt(text, sender):
-                said = names[sender] + (clean(text).strip() or "(nothing)")
+                said = clean(text).strip() or "(nothing)"
                 if isinstance(before, Prompt):
-                    out[-1]["content"] += f"\n\n{said}"
+                    out[-1]["content"] += "\n\n" + ("" if before.sender == sender else names[sender]) + said
                 else:
                     if out and out[-1]["role"] in ("user", "tool"):
                         out.append({"role": "assistant", "content": WORKING})
-                    out.append({"role": "user", "content": said})
+                    out.append({"role": "user", "content": names[sender] + said})
             case Answer(text, calls, thought):
                 kept = thought.fields if thought and thought.model == model else {}
                 if kept and not (calls and place > newest):  # DeepSeek refuses it where it is not asked for

@@ -143,12 +143,14 @@ class Inbox:
         when there is none any more."""
 
         def work(c: sqlite3.Connection) -> Waiting | None:
-            for which in ("AND line IS NOT NULL", ""):
-                query = f"""SELECT {_COLUMNS} FROM inbox WHERE room_id=? AND thread=? AND state='queued' {which}
-                            ORDER BY seq LIMIT 1"""  # noqa: S608 — texts of ours
-                if row := c.execute(query, (room_id, thread or "")).fetchone():
-                    return _waiting(*row)
-            return None
+            lines = f"""SELECT {_COLUMNS} FROM inbox
+                        WHERE room_id=? AND thread=? AND state='queued' AND line IS NOT NULL
+                        ORDER BY seq LIMIT 1"""  # noqa: S608 — a text of ours
+            query = f"""SELECT {_COLUMNS} FROM inbox WHERE room_id=? AND thread=? AND state='queued'
+                        ORDER BY seq LIMIT 1"""  # noqa: S608
+            where = (room_id, thread or "")
+            row = c.execute(lines, where).fetchone() or c.execute(query, where).fetchone()
+            return _waiting(*row) if row else None
 
         return await self._db.run(work)
 
