@@ -78,6 +78,7 @@ def test_the_call_in_front_is_taken_off(name: str, form: str) -> None:
 def test_a_path_behind_a_call_keeps_its_dots() -> None:
     assert without_call("roommate: ../up", NAMES) == "../up"
     assert without_call("hey roommate.", NAMES) == ""
+    assert without_call("roommate: !ping", NAMES) == without_call("hey roommate! !ping", NAMES) == "!ping"
 
 
 WORD = st.text(string.ascii_lowercase, min_size=1, max_size=9)

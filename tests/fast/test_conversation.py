@@ -65,8 +65,8 @@ async def test_a_waiting_message_that_becomes_a_command_does_not_wait(bot: Memor
     await alice.wait(lambda: not alice.reactions(room, waiting), what="the mark taken off")
 
 
-async def test_a_name_of_several_words_calls_it(daemon: MakeDaemon, person: MakePerson) -> None:
-    bot = await daemon(start=False)
+async def test_a_name_of_several_words_calls_it(daemon: MakeDaemon, person: MakePerson, model: MemoryModel) -> None:
+    bot = await daemon(start=False, model=model)
     bot.rename("Robin the Bot")
     await bot.start()
     alice, bob = await person("alice"), await person("bob")

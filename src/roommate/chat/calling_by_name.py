@@ -26,7 +26,8 @@ _VERBS = (
 _REPORT = re.compile(rf"\s+(?:(?:{_TALK})\b|(?:{_VERBS})\b(?!\s+(?:you|u|ya|we|i|it)\b))", re.IGNORECASE)
 
 _SENTENCE_END = re.compile(r"(?<![.!?…])([.!?…]+)[\"')\]]*\s|\n")
-_CALL_END = re.compile(r"[:,;!?–—\s]*(?:[.…]+(?=\s|$))?\s*")
+_CALL_END = re.compile(r"[:,;–—\s]*(?:[.…!?]+(?=\s|$))?\s*")
+"""A ``!`` before a word is a command's."""
 
 
 def called(text: str, names: Sequence[str]) -> bool:
