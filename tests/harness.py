@@ -64,9 +64,11 @@ def run(command: str) -> str:
 
 
 async def notice(bot: Bot, person: Person, room: str, words: str) -> Shown:
-    """The bot's notice with these words."""
+    """The bot's notice, or its card, with these words."""
     found = await person.wait(
-        lambda: next((m for m in bot.said(person, room) if words in m.body and m.msgtype == "m.notice"), None),
+        lambda: next(
+            (m for m in bot.said(person, room) if words in m.body and (m.is_card or m.msgtype == "m.notice")), None
+        ),
         what=f"a notice with {words!r}",
     )
     assert found is not None

@@ -93,6 +93,11 @@ class Shown:
     def html(self) -> str:
         return str(self.content.get("formatted_body", ""))
 
+    @property
+    def is_card(self) -> bool:
+        """It asks something, or did."""
+        return "io.roommate.card" in self.content
+
 
 class Person:
     """Made by `Person.at`; use as an async context manager, or call `close`."""
@@ -305,8 +310,9 @@ class Person:
         return [message for message in shown.values() if sender in (None, message.sender)]
 
     def finals(self, room: str) -> list[Shown]:
-        """What others said for good: ``m.text``, where a live message is ``m.notice`` until it is done."""
-        return [m for m in self.messages(room) if m.sender != self.user_id and m.msgtype == "m.text"]
+        """What others said for good: ``m.text``, where a live message is ``m.notice`` until it is done; no card."""
+        others = [m for m in self.messages(room) if m.sender != self.user_id]
+        return [m for m in others if m.msgtype == "m.text" and not m.is_card]
 
     def reactions(self, room: str, event_id: str) -> list[tuple[str, str]]:
         """(sender, key) of each reaction to the event that was not redacted."""

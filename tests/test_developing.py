@@ -72,7 +72,7 @@ async def test_a_tool_is_a_file_and_a_line_and_a_card_two_lines(
     card = (await notice(bot, alice, room, "Stop this room's container")).event_id
     await alice.wait(lambda: len(alice.reactions(room, card)) == 2, what="its choices")
     await alice.react(room, card, "✅")
-    await notice(bot, alice, room, f"The container rests, as {alice.user_id} decided.")
+    await notice(bot, alice, room, "✅ allowed by alice")
 
 
 async def test_an_operation_is_one_file(tmp_path: Path, daemon: MakeDaemon, person: MakePerson) -> None:

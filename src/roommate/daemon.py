@@ -14,7 +14,7 @@ from roommate.administration.health_watch import Alarm
 from roommate.administration.lifecycle import Steering
 from roommate.administration.settings_reload import LiveSettings
 from roommate.administration.storage_health import Health
-from roommate.composition.features import bound, deciders
+from roommate.composition.features import PROMPTS, bound, deciders
 from roommate.composition.from_settings import REAL, Borders
 from roommate.composition.kernel import Kernel
 from roommate.composition.operators import gauges, in_a_line, listen, methods, operators, watch_state_dir
@@ -134,7 +134,7 @@ class Daemon:
         operations = Operations(inbox.do, Rooms(database).named, lambda: self._settings().operator_ids)
         operations.add(bound(kernel, gate, forge, redeploys, partial(agents_of, kernel)))
         needs, deciding = turn_needs(kernel, forge, redeploys, models), deciders(kernel, gate, redeploys)
-        make = room_maker(kernel, needs, control, questions, deciding, operations)
+        make = room_maker(kernel, needs, control, questions, deciding, PROMPTS, operations)
         look = gauges(kernel, self._journal, health, trial, systemd=self._systemd.watches, since=self._since).look
         steering = Steering(self._settings, self._journal, audit, look=look, end=self._end, reloaded=models.forget)
         server = Server(settings.run_dir / NAME, steering.methods, steering.refused)

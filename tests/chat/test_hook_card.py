@@ -21,7 +21,7 @@ PUSH = HookEvent(HookKind.APPROVAL, "gemini", "s", "run_shell_command", text="pu
 def shown(event: HookEvent) -> tuple[str, str]:
     """The HTML of a card, and what of it is in its details."""
     card = hook_card(event)
-    content = render.content(card.text, notice=True, details=card.details)
+    content = render.content(f"{card.text}\n\n{card.hint}", notice=True, details=card.details)
     html, _, details = str(content.get("formatted_body", content["body"])).partition("<details>")
     return html, details
 
@@ -30,7 +30,7 @@ def test_an_ordinary_call_is_shown_whole() -> None:
     card = hook_card(PUSH)
     assert card.text.startswith("May `gemini` do this? `run_shell_command` `git push`\n\n")
     assert RISKS["push"] in card.text
-    assert "♾️ all of the kind `push` in this room from now on" in card.text
+    assert "♾️ all of the kind `push` in this room from now on" in card.hint
     assert (card.choices, card.details) == ((YES, ALWAYS, NO), None)
 
 
@@ -52,7 +52,7 @@ def test_a_field_says_nothing_in_the_bots_name(field: str) -> None:
 def test_what_is_not_shown_whole_is_in_the_details_and_never_allowed_for_good(command: str) -> None:
     card = hook_card(dataclasses.replace(PUSH, command=command))
     assert "That is not all of it" in card.text
-    assert (card.choices, ALWAYS in card.text) == ((YES, NO), False)
+    assert (card.choices, ALWAYS in card.hint) == ((YES, NO), False)
     _, details = shown(dataclasses.replace(PUSH, command=command))
     assert f"The whole command, {len(command.strip())} characters" in details
     assert "".join(mark if mark.isprintable() or mark.isspace() else HIDDEN for mark in command.strip()) in details

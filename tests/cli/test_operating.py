@@ -87,8 +87,8 @@ async def test_rooms_turns_and_questions(daemon: MakeDaemon, person: MakePerson,
     await alice.say(room, "!reset workspace")
     await alice.wait(lambda: any("every file" in m.body for m in bot.said(alice, room)), what="the card")
     [question] = await found(bot, "approvals", "ls")
-    assert await done(bot, "approvals", "deny", str(question["id"])) == "Nothing was deleted.\n"
-    await alice.wait(lambda: any("Nothing was deleted" in m.body for m in bot.said(alice, room)), what="the word")
+    assert (await done(bot, "approvals", "deny", str(question["id"]))).endswith(", nothing was deleted\n")
+    await alice.wait(lambda: any("nothing was deleted" in m.body for m in bot.said(alice, room)), what="the word")
     code, _, err = await run(bot, "approvals", "approve", str(question["id"]))
     assert code == 1
     assert "no open question" in err
@@ -258,7 +258,8 @@ async def test_speaking_through_the_daemon(daemon: MakeDaemon, person: MakePerso
     lines = "!reset workspace\n/no\nSAY and on\n"
     out = await done(bot, "chat", "Workshop", stdin=lines.encode())
     assert "every file" in out
-    assert out.endswith("Nothing was deleted.\nand on\n")
+    assert "❌ refused by alice" in out
+    assert out.endswith("and on\n")
     decided = [json.loads(line) for line in (await done(bot, "audit", "--json")).splitlines()]
     assert [one["who"] for one in decided if one["what"] == "card.reset-workspace"] == [alice.user_id]
     assert {one["subject"] for one in decided if one["what"] == "say"} == {alice.user_id}

@@ -37,7 +37,7 @@ async def test_who_did_what_is_known(daemon: MakeDaemon, person: MakePerson, mod
     card = await notice(bot, alice, room, "every file")
     not_his = await mallory.react(room, card.event_id, "✅")
     decided = await alice.react(room, card.event_id, "❌")
-    await notice(bot, alice, room, "Nothing was deleted")
+    await notice(bot, alice, room, "nothing was deleted")
 
     log = await log_of(bot)
     told = {line["via"]: (line["who"], line["what"], line["subject"], line["outcome"], line["detail"]) for line in log}

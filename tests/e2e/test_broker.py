@@ -127,7 +127,12 @@ async def test_where_the_operator_says_so_people_open_a_host_for_good(
     asked = await alice.say(room, run("curl -sS http://one.invalid/"))
     card = await notice(bot, alice, room, "♾️ for this room from now on, ❌ refuses it")
     await alice.react(room, card.event_id, "♾️")
-    await notice(bot, alice, room, "`one.invalid:80` is allowed in this room from now on")
+    await notice(
+        bot,
+        alice,
+        room,
+        "from now on, and `!egress remove one.invalid:80` ends it",
+    )
     assert "one.invalid:80 cannot be reached" in (await alice.answer_to(asked)).body
 
 

@@ -66,7 +66,7 @@ async def test_all_that_was_open_goes_on(
         ]  # fmt: skip
         for card in cards:
             await asked_of(bot, "approvals", "deny", str(card["id"]))
-        await notice(bot, alice, work, "Nothing was deleted.")
+        await notice(bot, alice, work, "nothing was deleted")
         await notice(bot, alice, work, "of the kind `of-a-later-release` means I do not know, so nothing was done")
         assert json.loads(await asked_of(bot, "approvals", "ls", "--json")) == []
 

@@ -147,7 +147,7 @@ async def test_a_room_is_not_buried_in_cards(bot: Daemon, person: MakePerson) ->
     assert "; git push\n</code>" in odd.html, "in full in the details"
     await alice.react(room, odd.event_id, "♾️")
     await alice.react(room, odd.event_id, "❌")
-    await live(bot, alice, room, f"{alice.user_id} said no")
+    await live(bot, alice, room, "❌ refused by alice")
 
 
 HOSTILE = r"""

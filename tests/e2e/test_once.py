@@ -112,7 +112,7 @@ async def test_a_workspace_is_emptied_once_and_never_what_comes_after(
         assert "old.txt" not in answer, "the files of before are gone"
         assert "second" in answer
         await settled(bot, alice, room)
-        assert count(bot, alice, room, "The workspace is empty now") == number
+        assert count(bot, alice, room, "the workspace is empty now") == number
         assert count(bot, alice, room, "⏹ Stopped by") == number
         assert "second" in (await alice.ask(room, "run: cat kept.txt", PATIENCE)).body, "deleted once, not once more"
 

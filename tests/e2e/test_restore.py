@@ -51,7 +51,7 @@ async def test_restore_drill(daemon: MakeDaemon, person: MakePerson, model: Scri
     await alice.say(room, "!reset workspace")
     card = await notice(bot, alice, room, "Delete **every file**")
     await alice.react(room, card.event_id, "✅")
-    await notice(bot, alice, room, "The workspace is empty now")
+    await notice(bot, alice, room, "the workspace is empty now")
     new = await bot.room_with(alice)
     assert (await alice.ask(new, "SAY in-new-room")).body == "in-new-room"
     dying = await alice.say(new, tool("run_command", command="sleep 60") + "\n---\nSAY dying-answer")
@@ -87,7 +87,7 @@ async def test_restore_drill(daemon: MakeDaemon, person: MakePerson, model: Scri
             assert len(answers) == 1, (prompt, answers)
         asked = [request.prompt for request in model.asked]
         assert not [prompt for prompt in asked if "slow-answer" in prompt or "after-backup" in prompt]
-        for text in ("Pong", "Delete **every file**", "The workspace is empty now"):
+        for text in ("Pong", "Delete **every file**", "the workspace is empty now"):
             assert len([m for m in other.said(alice, room) if text in m.body]) == 1, text
         assert len([m for m in other.said(alice, new) if "Hello, I am" in m.body]) == 1
         assert not [m for m in other.said(alice, quiet) if "restored" in m.body], "nothing had happened there"

@@ -64,7 +64,7 @@ async def at_home(bot: Daemon, alice: Person, old: str, new: str) -> None:
     assert count(bot, alice, new, "Hello, I am Roommate") == 0
     [card] = [shown for shown in bot.said(alice, new) if "Delete **every file**" in shown.body]
     await alice.react(new, card.event_id, "✅")
-    await alice.wait(lambda: count(bot, alice, new, "The workspace is empty now") == 1, PATIENCE, "the card's effect")
+    await alice.wait(lambda: count(bot, alice, new, "the workspace is empty now") == 1, PATIENCE, "the card's effect")
     await alice.wait_for_member(old, bot.user_id, "leave", PATIENCE)
 
 

@@ -175,7 +175,7 @@ async def test_the_workspace_is_deleted_only_after_a_yes(bot: MemoryDaemon, pers
     choices = [(bot.user_id, "✅"), (bot.user_id, "❌")]
     await alice.wait(lambda: alice.reactions(room, card.event_id) == choices, what="what to tap")
     await alice.react(room, card.event_id, "❌")
-    await notice(bot, alice, room, "Nothing was deleted")
+    await notice(bot, alice, room, "nothing was deleted")
     await alice.wait(lambda: alice.reactions(room, card.event_id) == [(alice.user_id, "❌")], what="them taken off")
     assert "nothing" not in (await alice.ask(room, look)).body
 
@@ -183,14 +183,14 @@ async def test_the_workspace_is_deleted_only_after_a_yes(bot: MemoryDaemon, pers
     again = await command(bot, alice, room, "!reset workspace")
     assert "Delete **every file**" in again.body
     await alice.react(room, again.event_id, "✅")
-    await notice(bot, alice, room, "The workspace is empty now")
+    await notice(bot, alice, room, "the workspace is empty now")
     assert "nothing" in (await alice.ask(room, look)).body
 
     later = await command(bot, alice, room, "!reset workspace")
     with contextlib.closing(sqlite3.connect(bot.state / "roommate.db", isolation_level=None)) as c:
         c.execute("UPDATE cards SET what='dream' WHERE id = (SELECT max(id) FROM cards)")  # as a release after this one
     await alice.react(room, later.event_id, "✅")
-    await notice(bot, alice, room, "What a question of the kind `dream` means I do not know, so nothing was done.")
+    await notice(bot, alice, room, "what a question of the kind `dream` means I do not know, so nothing was done")
 
 
 async def test_in_a_room_of_three_it_answers_only_when_it_is_meant(bot: MemoryDaemon, person: MakePerson) -> None:
@@ -222,7 +222,7 @@ async def test_a_thread_is_a_conversation_of_its_own(bot: MemoryDaemon, person: 
         assert bot.said(alice, room)[before].thread == root
     card = await notice(bot, alice, room, "Delete **every file**")
     await alice.react(room, card.event_id, "❌")
-    assert (await notice(bot, alice, room, "Nothing was deleted")).thread == root
+    assert (await notice(bot, alice, room, "nothing was deleted")).thread == root
 
 
 async def test_somebody_who_is_not_allowed_is_told_once(
@@ -242,7 +242,7 @@ async def test_somebody_who_is_not_allowed_is_told_once(
     card = await command(bot, alice, room, "!reset workspace")
     await mallory.react(room, card.event_id, "✅")
     await alice.react(room, card.event_id, "❌")
-    await notice(bot, alice, room, "Nothing was deleted")
+    await notice(bot, alice, room, "nothing was deleted")
 
     lure = await mallory.create_room([bot.user_id])
     await mallory.wait(lambda: mallory.members(lure).get(bot.user_id) == "leave", what="the declined invite")

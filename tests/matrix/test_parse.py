@@ -161,7 +161,7 @@ def test_of_the_bots_own_messages_those_count_that_answer_something() -> None:
     asked = EventId("$asked")
     assert own(turn("done")) == Answered(asked, "hello", "done")
     assert own(turn("running")) == Answered(asked, runs=True)
-    assert own(edited(turn("stopped"))) == Answered(asked, "hello", "stopped", edit=True)
+    assert own(edited(turn("stopped"))) == Answered(asked, "hello", "stopped", edits=EventId("$l"))
     assert own(edited(turn("running"))) is None
     assert own(text("Pong", **{ANSWERS: "$asked"})) == Answered(asked, "Pong")
     for other in (

@@ -80,7 +80,7 @@ async def test_what_was_answered_since_is_passed_over_and_the_rest_is_not(state:
         own("$l2", Answered(EventId("$2"), runs=True)),
         said("$4", "!ping"),
         own("$a4", Answered(EventId("$4"))),
-        own("$e2", Answered(EventId("$2"), "yes, too", "done", edit=True)),
+        own("$e2", Answered(EventId("$2"), "yes, too", "done", edits=EventId("$edited"))),
         own("$a9", Answered(EventId("$of-somewhere-else"))),
     )
     await inbox.commit(batch("s2", *since))
@@ -105,7 +105,7 @@ async def test_a_turn_that_ended_since_has_its_answer_and_one_that_did_not_goes_
         batch(
             "s2",
             own("$l1", Answered(EventId("$1"), runs=True)),
-            own("$e1", Answered(EventId("$1"), "the answer", "done", edit=True)),
+            own("$e1", Answered(EventId("$1"), "the answer", "done", edits=EventId("$edited"))),
             said("$2", "two"),
             own("$l2", Answered(EventId("$2"), runs=True)),
         )

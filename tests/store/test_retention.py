@@ -187,7 +187,10 @@ async def test_what_something_is_still_to_come_of_stays(database: Database) -> N
     [waits] = await outbox.unsent()
     assert waits.target == f"$sent-{edited}"
     assert await rows(database, "outbox") == before["outbox"], "all but the one of the turn that is over"
-    await hear(database, Incoming(EventId("$live"), ROOM, BOT, 2, Answered(EventId("$0"), "ok", "done", edit=True)))
+    await hear(
+        database,
+        Incoming(EventId("$live"), ROOM, BOT, 2, Answered(EventId("$0"), "ok", "done", edits=EventId("$edited"))),
+    )
     assert await turns.unfinished(ROOM) == [], "the rooms know better, after a restore"
 
 

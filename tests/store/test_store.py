@@ -294,7 +294,7 @@ async def test_a_card_is_decided_once_and_not_from_another_room(database: Databa
     assert await cards.open(ROOM, EventId("$card")) is None
     assert await cards.pending(ROOM) == [decided], "until it is carried out"
     for _ in range(2):
-        await cards.carried_out(decided, Draft(ROOM, {"body": "ok"}))
+        await cards.carried_out(decided, [Draft(ROOM, {"body": "ok"})])
     assert await cards.pending(ROOM) == []
     assert [row.draft.content["body"] for row in await outbox.unsent() if row.draft.rank is not Rank.SIGN] == ["ok"]
 
@@ -332,17 +332,20 @@ async def test_the_choices_stand_at_a_card_until_it_is_closed(database: Database
         if outcome == "failed":
             await cards.failed(decided, Draft(ROOM, {}), Deed(ALICE, "daemon", "card.egress"))
             assert await taken_off() == [], "it is open again"
-    await cards.carried_out(decided, None)
+    await cards.carried_out(decided, [])
     assert await taken_off() == reactions, "those that have not arrived yet, too: the sender knows what to do"
     await outbox.failed(reactions[0], "superseded")
 
     _, soon, _ = await ask("soon", "✅")
     await ask("later", "✅")
     await database.run(lambda c: c.execute("UPDATE cards SET expires = 2 WHERE subject = 'soon'"))
-    nearest = await cards.expire(1)
+    due, nearest = await cards.due()
     assert nearest is not None, "the other one's time comes, too"
+    assert [card.subject for card in due] == ["soon"]
+    assert [await cards.close(due[0], "expired", None) for _ in range(2)] == [True, False]
     assert await taken_off() == soon
-    assert await cards.open(ROOM, EventId("$soon")) is not None, "who chooses all the same is told that it is too late"
+    assert await cards.due() == ([], nearest)
+    assert await cards.open(ROOM, EventId("$soon")) is None, "nobody decides it any more"
 
 
 async def test_a_choice_that_cannot_be_carried_out_leaves_the_card_open(database: Database) -> None:

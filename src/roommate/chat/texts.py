@@ -12,6 +12,7 @@ QUEUED = "⏳"
 YES = "✅"
 NO = "❌"
 ALWAYS = "♾"
+AGAIN = "🔁"
 """As reactions are compared: without U+FE0F."""
 LONGEST_WHY = 300
 
@@ -27,6 +28,11 @@ TEXT_ONLY = "I can read text only: I did not open the file you sent. Paste what 
 
 def broken(place: str) -> str:
     return f"⚠️ Something went wrong inside of Roommate: its log has it under {place}. Try again, or tell the operator."
+
+
+def until(at: float) -> str:
+    """Seconds since 1970 as people read a clock: ``13:20 UTC``."""
+    return time.strftime("%H:%M %Z", time.localtime(at))
 
 
 def stopped(by: str) -> str:
@@ -100,11 +106,8 @@ def full(most: int, operators: Sequence[str]) -> str:
     )
 
 
-def reset_card() -> str:
-    return (
-        f"Delete **every file** of this room's workspace, and its container? This cannot be undone. {YES} deletes, "
-        f"{NO} keeps them. The question stands for an hour."
-    )
+RESET = "Delete **every file** of this room's workspace, and its container? This cannot be undone."
+RESET_HINT = f"{YES} deletes, {NO} keeps them. The question stands for an hour."
 
 
 def held(by: str, waiting: int) -> str:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:  # who asks for help, or completes a word, needs none of it
     from roommate.features.egress.gate import Gate
     from roommate.features.github.forge import Forge
     from roommate.features.redeploy.update_conversation import Redeploys
+    from roommate.rooms.card_decisions import Becomes
     from roommate.rooms.questions import Decide
 
 FEATURES: tuple[type, ...] = (
@@ -125,3 +126,7 @@ def deciders(kernel: Kernel, gate: Gate, redeploys: Redeploys) -> Mapping[CardKi
         CardKind.REDEPLOY: redeploys.decide,
         CardKind.ROLLBACK: redeploys.decide,
     }
+
+
+PROMPTS: Mapping[str, Becomes] = {}
+"""Kinds of cards whose answer is a prompt, and what the model is told then."""

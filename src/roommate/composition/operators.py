@@ -37,7 +37,7 @@ async def operators(kernel: Kernel) -> Operators:
     settings, database, outbox, sender = kernel.settings, kernel.database, kernel.outbox, kernel.sender
     room_id = await newest(Upgrades(database), RoomId(settings().control_room))
     control = ControlRoom(room_id, outbox, sender, kernel.homeserver.send)
-    questions = Questions(Cards(database), sender, control)
+    questions = Questions(Cards(database), sender, control, lambda: settings().operator_ids)
     redeploys = Redeploys(settings, outbox, questions, sender, Audit(database), control)
     return Operators(control, questions, redeploys)
 

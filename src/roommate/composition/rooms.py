@@ -11,7 +11,7 @@ from roommate.doors.chat import ChatCommands
 from roommate.features.coding_agents.agent_clis import PLANS
 from roommate.features.hooks.reports import Hooks
 from roommate.operations import Operations
-from roommate.rooms.card_decisions import CardDecisions
+from roommate.rooms.card_decisions import Becomes, CardDecisions
 from roommate.rooms.control_room import ControlRoom
 from roommate.rooms.conversation_scheduler import Conversations
 from roommate.rooms.inbox_replies import Replies
@@ -30,6 +30,7 @@ def room_maker(
     control: ControlRoom,
     questions: Questions,
     deciders: Mapping[CardKind, Decide],
+    prompts: Mapping[str, Becomes],
     operations: Operations,
 ) -> Callable[[RoomId], Room]:
     settings, database, homeserver, sender = kernel.settings, kernel.database, kernel.homeserver, kernel.sender
@@ -42,7 +43,7 @@ def room_maker(
     )
     replies = Replies(inbox, kernel.outbox, sender)
     membership = Membership(homeserver, rooms, moves, replies, settings, kernel.silent_seconds)
-    decisions = CardDecisions(cards, questions, replies, deciders, settings)
+    decisions = CardDecisions(cards, questions, replies, deciders, prompts, settings, kernel.names.of)
     commands = ChatCommands(operations, inbox, questions, replies, lambda who: settings().is_operator(who))
     upgrades = RoomUpgrades(
         moves,

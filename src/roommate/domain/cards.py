@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from roommate.domain.ids import UserId
+
 
 class CardKind(enum.StrEnum):
     """What a card is about, and so who deals with the choice. Rows hold these names: none is ever another's."""
@@ -22,7 +24,7 @@ class Question:
 
     what: CardKind
     text: str
-    """Markdown: all that somebody must know to decide."""
+    """Markdown: all that somebody must know to decide. It stays when the card is closed."""
     subject: str = ""
     """What it is about, for who deals with the choice. A room has one open question of a kind and subject."""
     choices: tuple[str, ...] = ("✅", "❌")
@@ -31,3 +33,13 @@ class Question:
     """How long it stays open."""
     details: tuple[str, str] | None = None
     """A summary, and Markdown that stands behind it."""
+    hint: str = ""
+    """Markdown: what the choices mean, and for how long. It stands there while the card is open."""
+    asker: UserId | None = None
+    """For whom it is asked: they are called, where not operators alone can answer."""
+    turn: int | None = None
+    """The turn that wants to know."""
+    quiet: bool = False
+    """Nobody is called, and nothing rings."""
+    takes_text: bool = False
+    """What somebody writes is an answer, too, whatever it is."""

@@ -79,10 +79,14 @@ class Answered:
     """How the turn ended, where it was one; empty for a command, or while it ran."""
     runs: bool = False
     """It is the message of a turn that ran, and that had no answer yet."""
-    edit: bool = False
-    """It changed an earlier message of the bot."""
+    edits: EventId | None = None
+    """The earlier message of the bot that it changed, if any."""
     also: tuple[EventId, ...] = ()
     """Further events that are answered with it."""
+
+    @property
+    def edit(self) -> bool:
+        return self.edits is not None
 
 
 @dataclass(frozen=True, slots=True)

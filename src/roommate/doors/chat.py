@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from roommate.chat.commands import Command
@@ -43,7 +43,8 @@ class ChatDoor:
         return closing(self._waiting.seq, answered)
 
     async def ask(self, question: Question, room_id: RoomId, deeds: Sequence[Deed]) -> None:
-        await self._questions.answer_with(self._waiting.seq, room_id, question, self._thread, deeds)
+        asked = replace(question, asker=self._waiting.incoming.sender)
+        await self._questions.answer_with(self._waiting.seq, room_id, asked, self._thread, deeds)
 
     async def fail(self, error: RoommateError, deeds: Sequence[Deed]) -> None:
         text = str(error) if isinstance(error, Misused | NotPermitted) else f"⚠️ {error}"

@@ -42,10 +42,10 @@ def resetting(sandboxes: Sandboxes, resident: Callable[[RoomId], Resident]) -> D
 
     async def decide(card: Card, choice: str, by: UserId) -> str:
         if choice == texts.NO:
-            return "Nothing was deleted."
+            return "nothing was deleted"
         await resident(card.room_id).stop(by)
         await sandboxes.reset_workspace(card.room_id)
-        return f"The workspace is empty now, as {by} decided."
+        return "the workspace is empty now"
 
     return decide
 
@@ -78,4 +78,4 @@ class Resets:
     @operation("workspace.reset", who=Who.ANYONE, chat="reset workspace", cli="workspace reset")
     async def reset_workspace(self, params: OfRoom, call: Call) -> Ask:
         """Deletes every file of a room, after asking there."""
-        return Ask(Question(CardKind.RESET_WORKSPACE, texts.reset_card(), seconds=CARD_SECONDS))
+        return Ask(Question(CardKind.RESET_WORKSPACE, texts.RESET, hint=texts.RESET_HINT, seconds=CARD_SECONDS))

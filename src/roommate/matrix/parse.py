@@ -98,18 +98,20 @@ def _happening(raw: JsonObject) -> Happening | None:
 def _own(raw: JsonObject) -> Answered | None:
     """What a message of the bot answers. While its turn runs only a live message's beginning says something."""
     content = obj(raw.get("content"))
-    edit = obj(content.get("m.relates_to")).get("rel_type") == "m.replace"
-    said = obj(content.get("m.new_content")) if edit else content
+    relation = obj(content.get("m.relates_to"))
+    edited = _id(relation.get("event_id"), "$") if relation.get("rel_type") == "m.replace" else None
+    edits = EventId(edited) if edited else None
+    said = obj(content.get("m.new_content")) if edits else content
     turn = obj(said.get(TURN))
     to = _id(turn.get("prompt"), "$") or _id(said.get(ANSWERS), "$")
     if raw.get("type") != "m.room.message" or to is None:
         return None
     state = turn.get("state")
     if state == "running":
-        return None if edit else Answered(EventId(to), runs=True)
+        return None if edits else Answered(EventId(to), runs=True)
     stop = text(state, MAX_NAME) or ""
     also = tuple(EventId(one) for raw_id in items(turn.get("also")) if (one := _id(raw_id, "$")))
-    return Answered(EventId(to), text(said.get("body")) or "", stop, edit=edit, also=also)
+    return Answered(EventId(to), text(said.get("body")) or "", stop, edits=edits, also=also)
 
 
 def is_own_message(event: object, me: Me) -> bool:

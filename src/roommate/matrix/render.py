@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from roommate.domain import Attachment, EventId, JsonObject, UserId
 
@@ -51,8 +52,10 @@ def content(
     thread: EventId | None = None,
     reply_to: EventId | None = None,
     details: tuple[str, str] | None = None,
+    pills: bool = False,
 ) -> JsonObject:
-    """The content of an ``m.room.message``. Only who is in `mentions` is notified, whatever the text says.
+    """The content of an ``m.room.message``. Only who is in `mentions` is notified, whatever the text says; with
+    `pills` they are named in front.
 
     `details` is a summary and Markdown that clients show when somebody opens it; without HTML the summary is what is
     read. Use `fit` first for a text of any length.
@@ -64,6 +67,8 @@ def content(
         summary = clean(details[0])[:SUMMARY]
         rich += f"<details><summary>{_inline(summary)}</summary>{_inner(clean(details[1]))}</details>"
         body, is_plain = f"{body}\n\n{summary}".lstrip("\n"), False
+    if pills and mentions:
+        rich, body, is_plain = _named(mentions, rich), f"{', '.join(map(_name, mentions))}: {body}", False
     message: JsonObject = {"msgtype": "m.notice" if notice else "m.text", "body": body}
     if not is_plain:
         message |= {"format": "org.matrix.custom.html", "formatted_body": rich}
@@ -71,6 +76,18 @@ def content(
     if relation := _relation(thread, reply_to):
         message["m.relates_to"] = relation
     return message
+
+
+def _named(people: Sequence[UserId], rich: str) -> str:
+    """With a link to each of them in front, which clients show as a pill."""
+    links = ", ".join(
+        f'<a href="https://matrix.to/#/{quote(who, safe="@:")}">{html.escape(_name(who))}</a>' for who in people
+    )
+    return f"<p>{links}: {rich[3:]}" if rich.startswith("<p>") else f"<p>{links}:</p>{rich}"
+
+
+def _name(who: UserId) -> str:
+    return who[1:].partition(":")[0]
 
 
 def _inline(line: str) -> str:

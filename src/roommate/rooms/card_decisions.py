@@ -3,35 +3,43 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from roommate.chat import texts
-from roommate.domain import DAEMON, CardKind, Deed, DeedOutcome, EventId, RoomId, UserId
+from roommate.chat import card_answers, commands, texts
+from roommate.domain import DAEMON, CardKind, Deed, DeedOutcome, EventId, Message, RoomId, UserId
 from roommate.errors import RoommateError, StateError
+from roommate.rooms.card_look import EXPIRED, ended
 from roommate.rooms.inbox_replies import Replies, notice
-from roommate.rooms.questions import Decide, Questions
+from roommate.rooms.questions import Decide, Questions, closing
 from roommate.settings.config import Settings
 from roommate.store import Card, Cards, Decided, Waiting
 
 log = logging.getLogger(__name__)
 
-EXPIRED = "expired"
 ONLY_OPERATORS = (
     "Only an operator can let this room connect to a host from now on; ✅ allows it for ten minutes. "
     "(`EGRESS_FOREVER` says who can.)"
 )
 
 
+Becomes = Callable[[Card, str], str]
+"""What a model is told, given what was answered."""
+
+
 @dataclass(frozen=True, slots=True)
 class CardDecisions:
-    """In all rooms. `deciders` deal with what is chosen at each kind of card."""
+    """In all rooms. `deciders` deal with what is chosen at each kind of card, but for those whose answers are
+    `prompts`."""
 
     cards: Cards
     questions: Questions
     replies: Replies
     deciders: Mapping[CardKind, Decide]
+    prompts: Mapping[str, Becomes]
     settings: Callable[[], Settings]
+    name: Callable[[RoomId, str], Awaitable[str]]
+    """What people call somebody in a room, as Markdown."""
     carrying_out: dict[int, RoomId] = field(default_factory=dict)
     """Cards whose decision is being carried out."""
 
@@ -41,11 +49,40 @@ class CardDecisions:
 
     async def react(self, waiting: Waiting, target: EventId, key: str) -> None:
         """A reaction: to an open card, by somebody who may, it decides; any other means nothing."""
-        incoming, choice = waiting.incoming, key.replace("\ufe0f", "")
-        card = await self.cards.open(incoming.room_id, target)
-        if card is None or choice not in card.choices:
+        card = await self.cards.open(waiting.incoming.room_id, target)
+        choice = card_answers.choice_of(key, card.choices) if card else None
+        if card is None or choice is None:
             await self.replies.done(waiting.seq)
-            return
+        else:
+            await self._answer(waiting, card, choice)
+
+    async def answered(self, waiting: Waiting, message: Message, text: str, *, addressed: bool) -> bool:
+        """A message that answers a card is dealt with here: a reply to one, or all that somebody writes while one is
+        open in that conversation. False for any other. `text` is what it says to the bot, and `addressed`: it is for
+        the bot, whatever it says."""
+        incoming, said = waiting.incoming, text.strip()
+        if not said or message.attachment is not None or commands.parse(said):
+            return False
+        if message.reply_to is not None:
+            replied = await self.cards.open(incoming.room_id, message.reply_to)
+            seen = [replied] if replied else []
+        else:
+            seen = list(await self.cards.seen_open(incoming.room_id, message.thread))
+        fitting = [card for card in seen if self._may(card, incoming.sender) and _meant(card, said)]
+        if not addressed:  # people say yes to each other: it counts of those alone who were asked
+            fitting = [card for card in fitting if incoming.sender in self._asked(card) and not card.takes_text]
+        if len(fitting) == 1:
+            await self._answer(waiting, fitting[0], _meant(fitting[0], said) or said)
+            return True
+        if fitting and card_answers.is_choice(said):
+            many = f"{len(fitting)} questions are open here: reply to the one that you mean, or tap below it."
+            await self.replies.done(waiting.seq, notice(incoming.room_id, many, message.thread))
+            return True
+        return False
+
+    async def _answer(self, waiting: Waiting, card: Card, choice: str) -> None:
+        """Somebody has answered it."""
+        incoming = waiting.incoming
         refusal = self._refusal(card, choice, incoming.sender)
         deed = Deed(
             incoming.sender,
@@ -56,11 +93,20 @@ class CardDecisions:
             card.subject,
             choice,
         )
-        if refusal is None:
-            await self.choose(card, choice, incoming.sender, deed, waiting.seq)
-        else:
+        if refusal is not None:
             said = [notice(incoming.room_id, refusal, card.thread)] if refusal else []
             await self.replies.done(waiting.seq, *said, deeds=[deed])
+        elif (becomes := self.prompts.get(card.what)) and not card.expired:
+            decided = Decided(card, choice, incoming.sender, waiting.seq)
+            prompt = Message(becomes(card, choice), card.thread, mentions=(UserId(self.settings().bot),))
+            by = await self.name(card.room_id, incoming.sender)
+            if await self.cards.prompt(decided, deed, prompt, closing(card, choice, by)):
+                self.questions.chosen(card, choice)
+            else:
+                await self.replies.done(waiting.seq)
+            self.replies.wake()
+        else:
+            await self.choose(card, choice, incoming.sender, deed, waiting.seq)
 
     async def choose(self, card: Card, choice: str, by: UserId, deed: Deed, seq: int | None = None) -> str | None:
         """Do what a choice means, and say it in the room; None when somebody else was faster. `seq` is the inbox row
@@ -99,27 +145,43 @@ class CardDecisions:
             await self.cards.failed(decided, said, deed)
             raise
         else:
-            await self.cards.carried_out(decided, notice(card.room_id, text, card.thread) if text else None)
+            by = await self.name(card.room_id, decided.by)
+            shown = closing(card, decided.choice, by, text) if text is not None else None
+            older = notice(card.room_id, ended(decided.choice, by, text or ""), card.thread) if not card.text else None
+            await self.cards.carried_out(decided, [draft for draft in (shown or older,) if draft])
             self.questions.chosen(card, decided.choice)
-            return text
+            return ended(decided.choice, by, text or "")
         finally:
             del self.carrying_out[card.id]
             self.replies.wake()
 
-    async def _meant(self, decided: Decided) -> str:
+    async def _meant(self, decided: Decided) -> str | None:
         card = decided.card
         if decided.choice == EXPIRED:
-            return "That question has expired: nothing was done."
+            return ""
         if card.what not in set(CardKind):  # of a later release, which was rolled back
-            return f"What a question of the kind `{card.what}` means I do not know, so nothing was done."
-        return await self.deciders[CardKind(card.what)](card, decided.choice, decided.by) or ""
+            return f"but what a question of the kind `{card.what}` means I do not know, so nothing was done"
+        return await self.deciders[CardKind(card.what)](card, decided.choice, decided.by)
 
     def _refusal(self, card: Card, choice: str, who: UserId) -> str | None:
         """Why this choice of theirs does not count, empty where nobody is told; None where it does."""
         settings = self.settings()
-        if not (settings.is_operator(who) if card.operators_only else settings.is_allowed(who)):
+        if not self._may(card, who):
             return ""
         for_good = card.what == CardKind.EGRESS and choice == texts.ALWAYS
         if for_good and settings.egress_forever != "people" and not settings.is_operator(who):
             return ONLY_OPERATORS
         return None
+
+    def _may(self, card: Card, who: UserId) -> bool:
+        settings = self.settings()
+        return settings.is_operator(who) if card.operators_only else settings.is_allowed(who)
+
+    def _asked(self, card: Card) -> Collection[str]:
+        """Whom it calls."""
+        return self.settings().operator_ids if card.operators_only else [card.asker] if card.asker else []
+
+
+def _meant(card: Card, said: str) -> str | None:
+    """What somebody answers to it; None where that is no answer."""
+    return card_answers.choice_of(said, card.choices) or (said if card.takes_text else None)

@@ -44,10 +44,8 @@ class Meanings:
 
     async def of(self, message: Message, sender: UserId, people: int) -> Meaning:
         """`people` is everybody in the room, the bot included, 0 where nobody knows how many they are."""
-        to_us = message.reply_to is not None and await self.is_ours(message.reply_to)
         settings, names = self.settings(), self.names()
-        everything = settings.answer_everything
-        if not commands.meant_for(message, settings.bot, names, people=people, to_us=to_us, everything=everything):
+        if not await self.is_for_us(message, people):
             return None
         if not settings.is_allowed(sender):
             return Refusal(texts.not_allowed(settings.operator_ids))
@@ -57,6 +55,17 @@ class Meanings:
         if command := commands.parse(text):
             return self._asked_directly(command) or command
         return Task(text) if text.strip() else texts.NOTHING_ASKED
+
+    async def is_for_us(self, message: Message, people: int) -> bool:
+        """Whatever it says; `people` as in `of`."""
+        to_us = message.reply_to is not None and await self.is_ours(message.reply_to)
+        settings, names = self.settings(), self.names()
+        everything = settings.answer_everything
+        return commands.meant_for(message, settings.bot, names, people=people, to_us=to_us, everything=everything)
+
+    def said(self, message: Message) -> str:
+        """Its text, without the bot's name in front."""
+        return without_call(message.text, self.names())
 
     def _asked_directly(self, command: Command) -> Task | None:
         """A turn that a coding agent does alone."""

@@ -9,9 +9,10 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import quote
 
-from roommate.domain import CARD, Deed, Draft, EventId, Question, Rank, RoomId, UserId
+from roommate.domain import Deed, Draft, EventId, Question, Rank, RoomId, UserId
 from roommate.errors import StateError
 from roommate.matrix import render
+from roommate.rooms.card_look import EXPIRED, UNNEEDED, closed_look, ended, open_look
 from roommate.rooms.control_room import ControlRoom
 from roommate.rooms.progress_port import Progress
 from roommate.store import Card, Cards, Work
@@ -21,7 +22,8 @@ log = logging.getLogger(__name__)
 RETRY_SECONDS = 60.0
 
 Decide = Callable[[Card, str, UserId], Awaitable[str | None]]
-"""Does what a choice means, given its key and who chose; gives what to say of it, None for nothing.
+"""Does what a choice means, given its key, or the text of an answer, and who chose; gives what its message says of it
+from then on behind who chose what, such as ``until 13:20 UTC``; None where the decider itself shows it there.
 
 The choice is stored before, and a crash in between has it done again at the start, before anything else happens in the
 room: to do it twice must be the same as once."""
@@ -30,10 +32,13 @@ room: to do it twice must be the same as once."""
 class Questions:
     """Calling it is `Ask`."""
 
-    def __init__(self, cards: Cards, progress: Progress, control: ControlRoom) -> None:
+    def __init__(
+        self, cards: Cards, progress: Progress, control: ControlRoom, operators: Callable[[], Sequence[str]]
+    ) -> None:
         self._cards = cards
         self._control = control
         self._progress = progress
+        self._operators = operators
         self._waiting: dict[int, asyncio.Future[str]] = {}
         self._more = asyncio.Event()
 
@@ -53,7 +58,7 @@ class Questions:
     ) -> int:
         """Ask, and wait for nothing: the choice goes to its decider. Gives the card's id. The `deeds` that it is, and
         what is done `along` with it, are in the transaction that puts it up."""
-        draft, told = _draft(room_id, question, thread), self._told(room_id, question)
+        draft, told = self._draft(room_id, question, thread), self._told(room_id, question)
         card = await self._cards.put(question, draft, thread=thread, told=told, deeds=deeds, along=along)
         self._wake()
         return card
@@ -62,45 +67,62 @@ class Questions:
         self, seq: int, room_id: RoomId, question: Question, thread: EventId | None, deeds: Sequence[Deed] = ()
     ) -> None:
         """Answer an inbox row with a card; nobody waits for the choice but its decider."""
-        draft, told = _draft(room_id, question, thread), self._told(room_id, question)
-        await self._cards.put(question, draft, seq, thread, told=told, deeds=deeds)
+
+        def instead(event: EventId | None) -> Draft:
+            text = f"That is asked already: {link(room_id, event) if event else 'the question'} is open."
+            return Draft(room_id, render.content(text, notice=True, thread=thread))
+
+        draft, told = self._draft(room_id, question, thread), self._told(room_id, question)
+        await self._cards.put(question, draft, seq, thread, told=told, deeds=deeds, instead=instead)
         self._wake()
 
+    async def end(self, card: Card, verdict: str = UNNEEDED) -> None:
+        """Nobody has to answer it any more."""
+        if await self._cards.close(card, verdict, closing(card, verdict)):
+            self.chosen(card, verdict)
+            self._progress.wake()
+
     async def run(self) -> None:
-        """Take the choices off the cards that expire, for ever."""
-        since = 0.0
+        """End the cards that expire, for ever."""
         while True:
             self._more.clear()
-            now = time.time()
             try:
-                nearest, since = await self._cards.expire(since), now
+                due, nearest = await self._cards.due()
+                for card in due:
+                    await self.end(card, EXPIRED)
             except StateError as error:
                 log.error("%s", error)
-                nearest = now + RETRY_SECONDS
-            self._progress.wake()
+                nearest = time.time() + RETRY_SECONDS
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(None if nearest is None else max(0.0, nearest - time.time())):
                     await self._more.wait()
-
-    def _wake(self) -> None:
-        self._more.set()
-        self._progress.wake()
-
-    def _told(self, room_id: RoomId, question: Question) -> Sequence[Draft]:
-        """What operators read elsewhere."""
-        if not question.operators_only or room_id == self._control.room_id:
-            return ()
-        where = f"[a room](https://matrix.to/#/{quote(room_id)})"
-        return self._control.drafts(f"A question for operators in {where}:\n\n{question.text}")
 
     def chosen(self, card: Card, choice: str) -> None:
         """Tell who waits."""
         if (waiting := self._waiting.pop(card.id, None)) and not waiting.done():
             waiting.set_result(choice)
 
+    def _wake(self) -> None:
+        self._more.set()
+        self._progress.wake()
 
-def _draft(room_id: RoomId, question: Question, thread: EventId | None = None) -> Draft:
-    # Clients show what one person says as one piece: a question is seen where it begins.
-    content = render.content(f"❓ {question.text}", notice=True, thread=thread, details=question.details)
-    content[CARD] = {"what": question.what, "choices": list(question.choices)}
-    return Draft(room_id, content, Rank.CARD)
+    def _draft(self, room_id: RoomId, question: Question, thread: EventId | None) -> Draft:
+        called = self._operators() if question.operators_only else [question.asker] if question.asker else []
+        content = open_look(question, () if question.quiet else [UserId(who) for who in called], thread)
+        return Draft(room_id, content, Rank.CARD)
+
+    def _told(self, room_id: RoomId, question: Question) -> Sequence[Draft]:
+        """What operators read elsewhere."""
+        if not question.operators_only or room_id == self._control.room_id:
+            return ()
+        where = f"[a room](https://matrix.to/#/{quote(room_id)})"
+        return self._control.drafts(f"A question for operators in {where}:\n\n{question.text}", quietly=False)
+
+
+def closing(card: Card, verdict: str, by: str = "", said: str = "") -> Draft | None:
+    """What its message becomes; None for one that an earlier release has put up, whose question is not known."""
+    return Draft(card.room_id, closed_look(card, ended(verdict, by, said)), edits=card.message) if card.text else None
+
+
+def link(room_id: RoomId, event: EventId, words: str = "the question") -> str:
+    return f"[{words}](https://matrix.to/#/{quote(room_id)}/{quote(event)})"

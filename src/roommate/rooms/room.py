@@ -261,6 +261,10 @@ class Room:
         if waiting.line is not None:
             await self._task(waiting, message, Task(waiting.line), row, line)
             return
+        if not waiting.queued:  # what waits for its turn was no answer when it was said
+            to_us = await self._meanings.is_for_us(message, row.joined)
+            if await self._cards.answered(waiting, message, self._meanings.said(message), addressed=to_us):
+                return
         match await self._meanings.of(message, sender, row.joined):
             case None:
                 await self._done(waiting)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from roommate.domain import Deed, Draft, EventId, Question, RoomId, UserId
+from roommate.domain import Deed, Draft, EventId, Message, Question, RoomId, UserId
 from roommate.store import audit, offer_card_choices, outbox
+from roommate.store.codec import encode, tag
 from roommate.store.database import Database, Work
 from roommate.store.inbox import answering
 from roommate.store.inbox_claim import take
@@ -28,6 +30,14 @@ class Card:
     thread: EventId | None
     expires: float
     """Seconds since 1970."""
+    text: str = ""
+    """Markdown of what is asked; empty where an earlier release has asked it, and does not know any more."""
+    details: tuple[str, str] | None = None
+    quiet: bool = False
+    asker: UserId | None = None
+    turn: int | None = None
+    """The turn that wants to know."""
+    takes_text: bool = False
 
     @property
     def expired(self) -> bool:
@@ -44,7 +54,10 @@ class Decided:
     seq: int | None
 
 
-_COLUMNS = "cards.id, cards.room_id, outbox_id, what, subject, choices, operators_only, thread, expires"
+_COLUMNS = (
+    "cards.id, cards.room_id, outbox_id, what, subject, choices, operators_only, thread, expires, shown, asker, "
+    "turn_id, takes_text"
+)
 
 
 class Cards:
@@ -61,11 +74,13 @@ class Cards:
         told: Sequence[Draft] = (),
         deeds: Sequence[Deed] = (),
         along: Work[object] | None = None,
+        instead: Callable[[EventId | None], Draft] | None = None,
     ) -> int:
         """Put up a card and give its id; the one that is open on the same subject instead, where there is one.
 
-        With `seq` it answers that inbox row, in its thread. Who else is `told` of it, the `deeds` that it is, and what
-        is done `along` with it are in the same transaction.
+        With `seq` it answers that inbox row, in its thread; `instead` says there that it is asked already, given the
+        event that shows it. Who else is `told` of it, the `deeds` that it is, and what is done `along` with it are in
+        the same transaction.
         """
 
         def work(c: sqlite3.Connection) -> int:
@@ -74,17 +89,21 @@ class Cards:
             if seq is not None:
                 take(c, seq)
             same = c.execute(
-                """SELECT id FROM cards WHERE room_id=? AND what=? AND subject=? AND verdict IS NULL AND expires>?""",
+                """SELECT cards.id, event_id FROM cards JOIN outbox ON outbox_id = outbox.id
+                   WHERE cards.room_id=? AND what=? AND subject=? AND verdict IS NULL AND expires>?""",
                 (draft.room_id, question.what, question.subject, time.time()),
             ).fetchone()
-            if same and seq is None:
+            if same:
+                if seq is not None and instead is not None:
+                    outbox.insert(c, answering(c, seq, [instead(same[1])]))
                 return int(same[0])
             [row] = outbox.insert(c, [draft] if seq is None else answering(c, seq, [draft]))
             outbox.insert(c, told)
             audit.insert(c, deeds)
             card = c.execute(
-                """INSERT INTO cards (room_id, outbox_id, what, subject, choices, operators_only, thread, expires)
-                   VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
+                """INSERT INTO cards (room_id, outbox_id, what, subject, choices, operators_only, thread, expires,
+                                      shown, asker, turn_id, takes_text)
+                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
                 (
                     draft.room_id,
                     row,
@@ -94,6 +113,10 @@ class Cards:
                     question.operators_only,
                     thread,
                     time.time() + question.seconds,
+                    json.dumps({"text": question.text, "details": question.details, "quiet": question.quiet}),
+                    question.asker or "",
+                    question.turn,
+                    question.takes_text,
                 ),
             ).lastrowid
             assert card is not None
@@ -113,6 +136,24 @@ class Cards:
             return _card(row) if row else None
 
         return await self._db.run(work)
+
+    async def seen_open(self, room_id: RoomId, thread: EventId | None) -> Sequence[Card]:
+        """Those that people of a conversation see and have not decided, oldest first."""
+        query = f"""SELECT {_COLUMNS} FROM cards JOIN outbox ON outbox_id = outbox.id
+                    WHERE cards.room_id=? AND thread IS ? AND verdict IS NULL AND expires>?
+                      AND event_id IS NOT NULL"""  # noqa: S608
+        return [_card(row) for row in sorted(await self._db.rows(query, room_id, thread, time.time()))]
+
+    async def of(self, card: int) -> Card | None:
+        """The one of this number, however it stands."""
+        row = await self._db.row(f"SELECT {_COLUMNS} FROM cards WHERE id=?", card)  # noqa: S608
+        return _card(row) if row else None
+
+    async def unanswered(self, room_id: RoomId, turn: int, what: Collection[str]) -> Sequence[Card]:
+        """The open questions of these kinds that a turn wanted to know of."""
+        query = f"SELECT {_COLUMNS} FROM cards WHERE room_id=? AND verdict IS NULL AND expires>? AND turn_id=?"  # noqa: S608
+        rows = await self._db.rows(query, room_id, time.time(), turn)
+        return [card for card in map(_card, sorted(rows)) if card.what in what]
 
     async def standing(self, room_id: RoomId, what: str) -> int:
         """How many of a room's questions of this kind wait for an answer."""
@@ -152,7 +193,7 @@ class Cards:
         rows = await self._db.rows(query, room_id)
         return [Decided(_card(tuple(card)), choice, by, seq) for choice, by, seq, *card in rows]
 
-    async def carried_out(self, decided: Decided, said: Draft | None) -> None:
+    async def carried_out(self, decided: Decided, said: Sequence[Draft]) -> None:
         """It is done, and this is what to say of it."""
 
         def work(c: sqlite3.Connection) -> None:
@@ -169,34 +210,78 @@ class Cards:
         def work(c: sqlite3.Connection) -> None:
             if opened := c.execute(opening, (decided.card.id,)).rowcount:
                 audit.insert(c, [deed])
-            _say(c, decided, opened, said)
+            _say(c, decided, opened, [said])
 
         await self._db.run(work)
 
-    async def expire(self, since: float) -> float | None:
-        """Take the choices off the cards that have expired and had not `since` (seconds since 1970): the answer of who
-        chooses by hand is still that it is too late. Gives when the next one expires, if there is any."""
+    async def due(self) -> tuple[Sequence[Card], float | None]:
+        """Those whose time is over and nobody has decided; and when the next one's is, if there is any."""
 
-        def work(c: sqlite3.Connection) -> float | None:
+        def work(c: sqlite3.Connection) -> tuple[Sequence[Card], float | None]:
             now = time.time()
-            due = "SELECT id FROM cards WHERE expires > ? AND expires <= ? AND verdict IS NULL"
-            for (card,) in c.execute(due, (since, now)).fetchall():
-                outbox.insert(c, offer_card_choices.take_off(c, card))
-            [nearest] = c.execute(
-                "SELECT min(expires) FROM cards WHERE expires > ? AND verdict IS NULL", (now,)
-            ).fetchone()
-            return nearest  # type: ignore[no-any-return]
+            query = f"SELECT {_COLUMNS} FROM cards WHERE verdict IS NULL AND expires <= ? LIMIT 100"  # noqa: S608
+            rows = c.execute(query, (now,)).fetchall()
+            nearest = "SELECT expires FROM cards WHERE verdict IS NULL AND expires > ? ORDER BY expires LIMIT 1"
+            first = c.execute(nearest, (now,)).fetchone()
+            return [_card(row) for row in sorted(rows)], (now if len(rows) == 100 else first[0] if first else None)
+
+        return await self._db.run(work)
+
+    async def close(self, card: Card, verdict: str, shown: Draft | None) -> bool:
+        """End it without an answer, and show that; False when somebody was faster."""
+
+        def work(c: sqlite3.Connection) -> bool:
+            closing = "UPDATE cards SET verdict=?, decided_by='' WHERE id=? AND verdict IS NULL"
+            if not c.execute(closing, (verdict, card.id)).rowcount:
+                return False
+            outbox.insert(c, [*offer_card_choices.take_off(c, card.id), *([shown] if shown else [])])
+            return True
+
+        return await self._db.run(work)
+
+    async def prompt(self, decided: Decided, deed: Deed, message: Message, shown: Draft | None) -> bool:
+        """Close a card whose answer is a prompt: the row that brought it becomes this `message` of its sender;
+        False when it was closed before."""
+
+        def work(c: sqlite3.Connection) -> bool:
+            closing = "UPDATE cards SET verdict=?, decided_by=? WHERE id=? AND verdict IS NULL"
+            if not c.execute(closing, (decided.choice, decided.by, decided.card.id)).rowcount:
+                return False
+            c.execute(
+                "UPDATE inbox SET kind=?, body=?, state='new' WHERE seq=? AND state!='done'",
+                (tag(message), encode(message), decided.seq),
+            )
+            outbox.insert(c, [*offer_card_choices.take_off(c, decided.card.id), *([shown] if shown else [])])
+            audit.insert(c, [deed])
+            return True
 
         return await self._db.run(work)
 
 
-def _say(c: sqlite3.Connection, decided: Decided, now: int, said: Draft | None) -> None:
+def _say(c: sqlite3.Connection, decided: Decided, now: int, said: Sequence[Draft]) -> None:
     """What came of a decision, if that is so only `now`."""
-    drafts = [said] if said and now else []
+    drafts = said if now else []
     outbox.insert(c, drafts if decided.seq is None else answering(c, decided.seq, drafts))
 
 
 def _card(row: Any) -> Card:
-    card, room_id, message, what, subject, choices, operators_only, thread, expires = row
-    known = tuple(choices.split(" "))
-    return Card(card, room_id, message, what, subject, known, bool(operators_only), thread, expires)
+    card, room_id, message, what, subject, choices, operators_only, thread, expires, shown, asker, turn, takes = row
+    about = json.loads(shown)
+    summary = about.get("details")
+    return Card(
+        card,
+        room_id,
+        message,
+        what,
+        subject,
+        tuple(filter(None, choices.split(" "))),
+        bool(operators_only),
+        thread,
+        expires,
+        text=about.get("text", ""),
+        details=(summary[0], summary[1]) if summary else None,
+        quiet=about.get("quiet", False),
+        asker=UserId(asker) if asker else None,
+        turn=turn,
+        takes_text=bool(takes),
+    )

@@ -296,6 +296,15 @@ STEPS = (
     CREATE INDEX inbox_lines ON inbox (room_id, thread, seq) WHERE state = 'queued' AND line IS NOT NULL;
     CREATE INDEX inbox_taken ON inbox (turn_id, seq) WHERE turn_id IS NOT NULL;
     """,
+    # A card says how it ended, so what it asks is kept with it; and who wanted to know.
+    """
+    ALTER TABLE cards ADD COLUMN shown TEXT NOT NULL DEFAULT '{}';  -- text, details, and whether it is quiet: JSON
+    ALTER TABLE cards ADD COLUMN asker TEXT NOT NULL DEFAULT '';    -- user id
+    ALTER TABLE cards ADD COLUMN turn_id INTEGER;                   -- the turn that wants to know
+    ALTER TABLE cards ADD COLUMN takes_text INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX cards_open ON cards (room_id, expires) WHERE verdict IS NULL;
+    CREATE INDEX cards_due ON cards (expires) WHERE verdict IS NULL;
+    """,
 )
 
 UNDO: Mapping[int, str] = {
@@ -348,6 +357,14 @@ UNDO: Mapping[int, str] = {
     DROP INDEX inbox_taken;
     ALTER TABLE inbox DROP COLUMN line;
     ALTER TABLE inbox DROP COLUMN turn_id;
+    """,
+    18: """
+    DROP INDEX cards_open;
+    DROP INDEX cards_due;
+    ALTER TABLE cards DROP COLUMN shown;
+    ALTER TABLE cards DROP COLUMN asker;
+    ALTER TABLE cards DROP COLUMN turn_id;
+    ALTER TABLE cards DROP COLUMN takes_text;
     """,
 }
 """What makes a step as if it had not been, so that the release before it can go on. One that has none is final."""

@@ -27,7 +27,7 @@ def put_up(c: sqlite3.Connection, message: int, event: EventId) -> Sequence[Draf
             event_type="m.reaction",
             once=f"choice:{number}:{choice}",
         )
-        for choice in choices.split(" ")
+        for choice in filter(None, choices.split(" "))
     ]
 
 

@@ -40,12 +40,12 @@ def hear(c: sqlite3.Connection, incoming: Incoming, own: Answered) -> None:
         c.execute("INSERT INTO steps (turn_id, kind, body) VALUES (?, ?, ?)", (turn[0], tag(answer), encode(answer)))
         c.execute("UPDATE turns SET stop=?, ended=? WHERE id=?", (own.stop or Stop.DONE, time.time(), turn[0]))
     news = take(c, seq)
-    if kind == REACTION:  # where we dealt with it ourselves an open card is one that it has not decided
+    if kind == REACTION or own.edit:  # where we dealt with it ourselves an open card is one that it has not decided
         closed = c.execute(
             """UPDATE cards SET verdict=coalesce(verdict, 'elsewhere'), pending=0
                WHERE (pending OR (verdict IS NULL AND ?)) AND outbox_id IN (
-                 SELECT id FROM outbox WHERE event_id = json_extract(?, '$.target')) RETURNING id""",
-            (news, body),
+                 SELECT id FROM outbox WHERE event_id IN (?, json_extract(?, '$.target'))) RETURNING id""",
+            (news, own.edits, body),
         ).fetchall()
         for (card,) in closed:
             outbox.insert(c, offer_card_choices.take_off(c, card))

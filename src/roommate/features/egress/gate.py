@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
+from roommate.chat.texts import until
 from roommate.domain import CardKind, Destination, Question, RoomId, UserId
 from roommate.errors import HandLost
 from roommate.features.egress import host_rules
@@ -104,11 +106,9 @@ class Gate:
         if choice == ALWAYS:
             await self._log.add(room_id, Destination(host, int(port)), by)
             self._verdicts.pop(key, None)
-            return (
-                f"`{subject}` is allowed in this room from now on, as {by} decided. `!egress remove {subject}` ends it."
-            )
+            return f"and `!egress remove {subject}` ends it"
         self._verdicts[key] = (choice == ONCE, loop.time() + ONCE_SECONDS)
-        return f"`{subject}` is {'allowed' if choice == ONCE else 'refused'} for {_MINUTES}, as {by} decided."
+        return f"until {until(time.time() + ONCE_SECONDS)}"
 
     async def presets(self, room_id: RoomId) -> tuple[str, ...]:
         chosen = await self._log.presets(room_id)
@@ -145,11 +145,11 @@ class Gate:
                     room_id,
                     Question(
                         CardKind.EGRESS,
-                        f"{who} in this room's container wants to connect to `{host}`, port {port}. "
-                        f"{ONCE} allows it once, which is for {_MINUTES}, {ALWAYS}\ufe0f for this room from now on"
-                        f"{' (operators)' if self._forever == 'operators' else ''}, "
-                        f"{NO} refuses it for {_MINUTES}."
+                        f"{who} in this room's container wants to connect to `{host}`, port {port}."
                         f"{'' if whole else ' More of the command is in the details.'}",
+                        hint=f"{ONCE} allows it once, which is for {_MINUTES}, {ALWAYS}\ufe0f for this room from now on"
+                        f"{' (operators)' if self._forever == 'operators' else ''}, "
+                        f"{NO} refuses it for {_MINUTES}.",
                         subject=f"{host}:{port}",
                         choices=(ONCE, ALWAYS, NO),
                         seconds=CARD_SECONDS,

@@ -24,9 +24,10 @@ RISKS = {
 
 @dataclass(frozen=True, slots=True)
 class HookCard:
-    """`text` is Markdown, `details` a summary and what stands behind it."""
+    """`text` and `hint` are Markdown, `details` a summary and what stands behind it."""
 
     text: str
+    hint: str
     details: tuple[str, str] | None
     choices: tuple[str, ...]
 
@@ -40,9 +41,9 @@ def hook_card(event: HookEvent) -> HookCard:
     asked = " ".join(filter(None, (f"May {agent} do this?", tool, in_code(command, SHOWN))))
     why = RISKS.get(event.text, f"the room's list of risks has it as {kind}")
     always = f", {ALWAYS}\ufe0f all of the kind {kind} in this room from now on" if whole else ""
-    choices = f"{YES} allows it once{always}, {NO} refuses. Without an answer it is refused in five minutes."
+    hint = f"{YES} allows it once{always}, {NO} refuses. Without an answer it is refused in five minutes."
     if whole:
-        return HookCard(f"{asked}\n\nIt is asked because {why}. {choices}", None, (YES, ALWAYS, NO))
+        return HookCard(f"{asked}\n\nIt is asked because {why}.", hint, None, (YES, ALWAYS, NO))
     cut = "⚠️ **That is not all of it:** the whole command is in the details. Read it before you decide."
     details = (f"The whole command, {len(command)} characters", block(visible(command)))
-    return HookCard(f"{asked}\n\n{cut}\n\nIt is asked because {why}. {choices}", details, (YES, NO))
+    return HookCard(f"{asked}\n\n{cut}\n\nIt is asked because {why}.", hint, details, (YES, NO))

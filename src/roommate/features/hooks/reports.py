@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from roommate.chat import texts, turn_view
 from roommate.domain import CardKind, Draft, HookEvent, HookKind, Question, RoomId, UserId
@@ -87,7 +88,8 @@ class Hooks:
             await self._log.shown([heard.id], turn)
             return
         shown = hook_reports.showing([heard.id], turn)
-        await self._questions.put_up(self._room_id, question(event), thread=thread, along=shown)
+        asked = replace(question(event), turn=turn, asker=of.turn.asked_by if of else None)
+        await self._questions.put_up(self._room_id, asked, thread=thread, along=shown)
 
     async def _refusal(self, event: HookEvent) -> str:
         """Why people are not asked, for the agent; empty when they are."""
@@ -118,6 +120,7 @@ def question(event: HookEvent) -> Question:
     return Question(
         CardKind.HOOK,
         card.text,
+        hint=card.hint,
         details=card.details,
         subject=f"{event.asks} {event.text}: {one_line(event.command, SHOWN)}",
         choices=card.choices,
@@ -134,8 +137,6 @@ def decider(spool: Spools) -> Decide:
         allow = choice in (texts.YES, texts.ALWAYS)
         verdict = {"asks": asks, "allow": allow, "by": by, "reason": "" if allow else f"{by} said no"}
         await spool.answer(card.room_id, asks, verdict, allow=risk if choice == texts.ALWAYS else "")
-        if choice == texts.ALWAYS:
-            return f"{by} allowed this, and all of the kind {in_code(risk, NAME)} in this room from now on."
-        return f"{by} allowed it." if allow else f"{by} said no."
+        return f"as is all of the kind {in_code(risk, NAME)} in this room" if choice == texts.ALWAYS else ""
 
     return decide

@@ -27,6 +27,7 @@ from roommate.domain import (
 )
 from roommate.errors import RoommateError, StateError, UpdateError
 from roommate.features.redeploy import update_texts
+from roommate.features.redeploy.update_texts import HINT
 from roommate.matrix import render
 from roommate.rooms.control_room import ControlRoom
 from roommate.rooms.progress_port import Progress
@@ -118,7 +119,7 @@ class Redeploys:
     async def decide(self, card: Card, choice: str, by: UserId) -> str | None:
         """What a choice at a card means. None: from now on the card itself tells how it goes."""
         if choice == texts.NO or self._own is None:
-            return "Everything stays as it is."
+            return "everything stays as it is"
         install, release = self._own
         try:
             update = plan.update_to(
@@ -141,7 +142,7 @@ class Redeploys:
         told = plan.noted(install, repository, way)
         about = update_texts.notes(told.changes, told.more, told.new_settings, told.gone_settings)
         text = update_texts.redeploy_card(update.old, update.new, way.ref, plan.incoming(way), way.behind, why, about)
-        return Question(REDEPLOY, text, way.to.id, operators_only=True, seconds=CARD_SECONDS)
+        return Question(REDEPLOY, text, way.to.id, hint=HINT, operators_only=True, seconds=CARD_SECONDS)
 
     def _rollback(self, install: Install, ref: str, why: str) -> Question:
         """Blocks."""
@@ -149,7 +150,7 @@ class Redeploys:
         update = plan.rollback(install, by="")
         about = install.release(update.new).about
         text = update_texts.rollback_card(update.old, update.new, about.subject if about else "")
-        return Question(ROLLBACK, text, update.commit, operators_only=True, seconds=CARD_SECONDS)
+        return Question(ROLLBACK, text, update.commit, hint=HINT, operators_only=True, seconds=CARD_SECONDS)
 
     def _refuse_a_second(self) -> None:
         last = self._journal.read()

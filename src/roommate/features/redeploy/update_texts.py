@@ -9,6 +9,7 @@ from roommate.domain import Update, UpdateStep
 from roommate.text.printable import plain
 
 LONGEST_WHY = 300
+HINT = f"{YES} does it, {NO} leaves everything as it is. Only operators decide."
 
 _DOES = {
     UpdateStep.BUILD: "making the release",
@@ -41,7 +42,6 @@ def redeploy_card(
     lines += about
     if behind:
         lines.append(f"⚠️ {behind} commit{'' if behind == 1 else 's'} that run{'s' if behind == 1 else ''} now go away.")
-    lines.append(f"{YES} does it, {NO} leaves everything as it is. Only operators decide.")
     return "\n\n".join(lines)
 
 
@@ -61,8 +61,7 @@ def notes(changes: Sequence[str], more: int, settings: Sequence[str], gone: Sequ
 
 def rollback_card(old: str, new: str, about: str) -> str:
     return (
-        f"Go back from `{old}` to `{new}` ({plain(about)})? It goes on with the database as it is, if it can read "
-        f"that. {YES} does it, {NO} leaves everything as it is. Only operators decide."
+        f"Go back from `{old}` to `{new}` ({plain(about)})? It goes on with the database as it is, if it can read that."
     )
 
 
