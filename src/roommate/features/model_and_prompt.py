@@ -10,9 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from roommate.agent import model_name_checks
-from roommate.agent.model_listing import models_of
 from roommate.errors import Misused, ModelError
-from roommate.net import outbound_http
 from roommate.operations import Call, Change, OfRoom, Params, Who, changing, operation
 from roommate.settings.config import Settings
 from roommate.store import Rooms
@@ -107,6 +105,9 @@ class ModelAndPrompt:
     @operation("model.list", reads=_models, who=Who.OPERATORS, chat="models", cli="model list")
     async def models(self, params: Wanted, call: Call) -> Reached:
         """Lists the models that the keys reach."""
+        from roommate.agent.model_listing import models_of  # reading of operations is to need no HTTP
+        from roommate.net import outbound_http
+
         settings, names, silent = self.settings(), set[str](), list[str]()
         keyed = [settings.llm_model.partition("/")[0], *(name for name, key in settings.provider_keys.items() if key)]
         async with outbound_http.session() as session:
