@@ -25,7 +25,7 @@ def grown(folder: Path, *parts: str) -> tuple[Path, list[str]]:
     page = (ROOT / "docs" / "developing.md").read_text()
     found = [re.findall(rf"^## {part}\n.*?^```diff\n(.*?)^```", page, re.MULTILINE | re.DOTALL) for part in parts]
     diff = "".join(one for [one] in found)
-    for name in ("src", "hooks"):
+    for name in ("src", "hooks", "scripts", "docs"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     command = ["git", "apply", "-"]
     done = subprocess.run(command, cwd=folder, input=diff, text=True, capture_output=True, check=False)
@@ -39,13 +39,14 @@ def grown(folder: Path, *parts: str) -> tuple[Path, list[str]]:
     return program, re.findall(r"^\+\+\+ b/(.*)$", diff, re.MULTILINE)
 
 
-async def test_a_tool_is_a_file_and_a_line_and_a_card_two_lines(
+async def test_a_tool_is_a_file_and_a_line_a_card_two_lines_and_a_feature_a_file_and_a_line(
     tmp_path: Path, daemon: MakeDaemon, person: MakePerson, model: ScriptedModel
 ) -> None:
-    program, files = grown(tmp_path, "A tool for the model", "A card")
-    of_the_tool = ["src/roommate/tools/count_words.py", "src/roommate/tools/room_tools.py"]
+    program, files = grown(tmp_path, "A tool for the model", "A card", "A feature")
+    of_the_tool = ["tools/count_words.py", "tools/room_tools.py"]
     of_the_card = ["domain/cards.py", "features/reset.py", "composition/features.py"]
-    assert files == [*of_the_tool, *(f"src/roommate/{name}" for name in of_the_card)]
+    of_the_feature = ["domain/cards.py", "features/leftovers.py", "composition/features.py"]
+    assert files == [f"src/roommate/{name}" for name in (*of_the_tool, *of_the_card, *of_the_feature)]
     bot, alice = await daemon(start=False, model=model), await person("alice")
     await bot.start(PATIENCE, program)
     room = await bot.room_with(alice)
@@ -74,9 +75,22 @@ async def test_a_tool_is_a_file_and_a_line_and_a_card_two_lines(
     await alice.react(room, card, "✅")
     await notice(bot, alice, room, "✅ allowed by alice")
 
+    assert "leftovers may lie in" in bot.log_text(), "the feature's service runs"
+    script = [use("write_file", path="tmp/a.txt", content="old"), use("count_leftovers"), "ECHO"]
+    assert "1 files lie in tmp" in (await alice.ask(room, "\n---\n".join(script))).body
+    await alice.say(room, "!tidy")
+    card = (await notice(bot, alice, room, "Delete all that lies in")).event_id
+    await alice.wait(lambda: len(alice.reactions(room, card)) == 2, what="its choices")
+    await alice.react(room, card, "✅")
+    await notice(bot, alice, room, f"Nothing lies in tmp any more, as {alice.user_id} decided.")
+    assert "0 files lie in tmp" in (await alice.ask(room, "\n---\n".join([use("count_leftovers"), "ECHO"]))).body
+
 
 async def test_an_operation_is_one_file(tmp_path: Path, daemon: MakeDaemon, person: MakePerson) -> None:
     program, files = grown(tmp_path, "An operation")
+    environment = {**os.environ, "PYTHON": sys.executable}
+    subprocess.run([tmp_path / "scripts" / "commands"], env=environment, check=True)
+    assert "`!prompt add TEXT|none`" in (tmp_path / "docs" / "commands.md").read_text()
     assert files == ["src/roommate/features/model_and_prompt.py"]
     alice, bob = await person("alice"), await person("bob")
     bot = await daemon(start=False, OPERATORS=alice.user_id)

@@ -5,17 +5,13 @@ import shlex
 import subprocess
 import tempfile
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
-from roommate.composition.turns import TOOLS
 from roommate.maintenance.env_file import OF_OTHERS
 from roommate.settings.config import Settings
-from roommate.tools import TurnPorts
-from roommate.tools.room_tools import offered
 from tests.patience import PATIENCE
+from tests.tools.all_tools import ALL_TOOLS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -69,11 +65,8 @@ def test_a_file_that_is_named_is_there(page: Path) -> None:
 
 
 def test_every_tool_is_described() -> None:
-    it: Any = SimpleNamespace(names=["an agent"])
-    ports = TurnPorts(command_timeout=1, longest_timeout=1, agents=it, share=it, redeploy=it, proposals=it)
-    tools = offered(ports, TOOLS)
     rows = re.findall(r"^\| (`.*?) \|", (ROOT / "docs" / "tools.md").read_text(), re.MULTILINE)
-    assert set(re.findall(r"`(\w+)`", " ".join(rows))) == tools.keys()
+    assert set(re.findall(r"`(\w+)`", " ".join(rows))) == ALL_TOOLS.keys()
 
 
 def test_the_settings_that_the_docs_name_exist() -> None:

@@ -9,22 +9,22 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from roommate import __version__
 from roommate.administration.health_watch import Alarm
 from roommate.administration.lifecycle import Steering
+from roommate.administration.phases import Phase, Service, Startup
 from roommate.administration.settings_reload import LiveSettings
 from roommate.administration.storage_health import Health
-from roommate.composition.features import PROMPTS, bound, deciders
+from roommate.composition.features import Features
 from roommate.composition.from_settings import REAL, Borders
 from roommate.composition.kernel import Kernel
-from roommate.composition.operators import gauges, in_a_line, listen, methods, operators, watch_state_dir
-from roommate.composition.phases import Phase, Service, Startup
-from roommate.composition.room_outbound import way_out
-from roommate.composition.rooms import contain, heard, room_maker
-from roommate.composition.turns import Models, agents_of, turn_needs
+from roommate.composition.operators import gauges, in_a_line, listen, methods
+from roommate.composition.rooms import contain, room_maker
+from roommate.composition.turns import Models, turn_needs
 from roommate.control import NAME
 from roommate.control.server import Server
-from roommate.domain import Update
+from roommate.domain import RoomId, Update
+from roommate.features.egress.gate import Gate
+from roommate.features.egress.package_registries import Registries
 from roommate.features.hooks.watcher import Spool
 from roommate.host import malloc_trim
 from roommate.host.flag_files import flags
@@ -38,12 +38,14 @@ from roommate.matrix.sign_in import sign_in
 from roommate.monitoring.alert_delivery import Alerts
 from roommate.monitoring.counts import Counts
 from roommate.operations import Operations
+from roommate.rooms.control_room import ControlRoom, newest
+from roommate.rooms.questions import Questions
 from roommate.rooms.residents import Residents
 from roommate.rooms.restore_notice import tell_of_restore
 from roommate.rooms.turn_holds import FLAG, Holds
 from roommate.sandbox.room_containers import RoomSandboxes
 from roommate.settings.config import Settings
-from roommate.store import Audit, Database, Inbox, Outbox, Pauses, Restored, Retention, Rooms
+from roommate.store import Audit, Cards, Database, Egress, Inbox, Outbox, Pauses, Restored, Retention, Rooms, Upgrades
 from roommate.updates.at_start import Trial
 from roommate.updates.journal import Journal
 
@@ -104,10 +106,21 @@ class Daemon:
     async def _kernel(
         self, database: Database, homeserver: Homeserver, sandboxes: RoomSandboxes, spool: Spool
     ) -> Kernel:
-        inbox, outbox = Inbox(database), Outbox(database)
+        settings, inbox, outbox = self._settings(), Inbox(database), Outbox(database)
+        sender = Sender(homeserver, outbox)
+        operators = await newest(Upgrades(database), RoomId(settings.control_room))
+        control = ControlRoom(operators, outbox, sender, homeserver.send)
+        questions = Questions(Cards(database), sender, control, lambda: self._settings().operator_ids)
+        gate = Gate(
+            Egress(database),
+            questions,
+            registries=Registries(sandboxes.in_image),
+            presets=settings.egress_presets,
+            forever=settings.egress_forever,
+        )
         residents = Residents(inbox.rooms_with_work)
         holds = Holds(Pauses(database), residents.go_on)
-        await holds.load(flags(self._settings().state_dir, FLAG))
+        await holds.load(flags(settings.state_dir, FLAG))
         return Kernel(
             settings=self._settings,
             database=database,
@@ -115,12 +128,16 @@ class Daemon:
             names=DisplayNames(homeserver.display_names),
             intake=Intake(homeserver, inbox, residents.stored),
             outbox=outbox,
-            sender=Sender(homeserver, outbox),
+            sender=sender,
             sandboxes=sandboxes,
             spool=spool,
+            control=control,
+            questions=questions,
+            gate=gate,
             residents=residents,
             holds=holds,
             counts=self._counts,
+            journal=self._journal,
         )
 
     async def _serve(self, kernel: Kernel) -> None:
@@ -129,13 +146,13 @@ class Daemon:
         inbox, audit, intake, sender = Inbox(database), Audit(database), kernel.intake, kernel.sender
         health, models = Health(database), Models(self._settings, self._borders.model)
         trial = Trial(self._trial, Journal(settings.state_dir), kernel.sandboxes.prove)
-        control, questions, redeploys = await operators(kernel)
-        gate, forge, ports = way_out(kernel, questions)
+        features = Features(kernel)
+        kernel.sandboxes.attach(features.ports.attach)
         operations = Operations(inbox.do, Rooms(database).named, lambda: self._settings().operator_ids)
-        operations.add(bound(kernel, gate, forge, redeploys, partial(agents_of, kernel)))
-        needs, deciding = turn_needs(kernel, forge, redeploys, models), deciders(kernel, gate, redeploys)
-        make = room_maker(kernel, needs, control, questions, deciding, PROMPTS, operations)
-        look = gauges(kernel, self._journal, health, trial, systemd=self._systemd.watches, since=self._since).look
+        operations.add(features.operations)
+        needs = turn_needs(kernel, features.tools, models)
+        make = room_maker(kernel, needs, features.cards, features.prompts, operations)
+        look = gauges(kernel, health, trial, systemd=self._systemd.watches, since=self._since).look
         steering = Steering(self._settings, self._journal, audit, look=look, end=self._end, reloaded=models.forget)
         server = Server(settings.run_dir / NAME, steering.methods, steering.refused)
         status = partial(in_a_line, kernel)
@@ -147,18 +164,13 @@ class Daemon:
             Service(Phase.OPEN, lambda: listen(settings.http_address, look, self._counts)),
             Service(Phase.CONNECT, malloc_trim.give_back),
             Service(Phase.CONNECT, intake.run),
-            Service(Phase.CONNECT, lambda: audit.run(settings.audit_days)),
-            Service(Phase.CONNECT, lambda: control.watch(self._journal)),
             Service(Phase.CONNECT, trial.run),
             Service(Phase.PROVE, sender.run),
-            Service(Phase.PROVE, questions.run),
-            Service(Phase.PROVE, redeploys.run),
-            Service(Phase.READY, lambda: kernel.spool.run(partial(heard, kernel))),
-            Service(Phase.READY, lambda: watch_state_dir(kernel, redeploys)),
+            Service(Phase.PROVE, kernel.questions.run),
             Service(Phase.SERVE, lambda: Retention(database).run(settings.keep_days)),
-            Service(Phase.SERVE, lambda: control.tell(f"Roommate {__version__} is up.")),
             Service(Phase.SERVE, lambda: contain(kernel)),
             Service(Phase.SERVE, models.load),
+            *features.services,
         )
 
         async def connected() -> None:
@@ -166,9 +178,8 @@ class Daemon:
             await tell_of_restore(Restored(database))
 
         async def ready() -> None:
-            redeploys.look()  # what was written before the watch
             await residents.open(group, make)
-            server.complete(methods(operations, audit, questions))
+            server.complete(methods(kernel, operations))
             log.info("ready after %.1f s as %s", time.monotonic() - self._started, settings.bot)
             self._systemd.ready(status())
 
@@ -179,7 +190,7 @@ class Daemon:
             Phase.READY: ready,
         }
         async with contextlib.AsyncExitStack() as closing:
-            closing.push_async_callback(ports.close)
+            closing.push_async_callback(features.ports.close)
             closing.push_async_callback(models.close)
             closing.callback(server.close)
             server.open()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from roommate import __version__
+from roommate.cli import declared_commands
 from roommate.composition.features import DECLARED
 from roommate.demo.homeserver import Synapse
 from roommate.doors import reference
@@ -123,10 +124,9 @@ async def test_doctor_knows_the_login(homeserver: Synapse, daemon: MakeDaemon, t
     assert (await found())["login"] == "the homeserver does not take the token any more"
 
 
-def test_the_document_has_what_is_declared() -> None:
+def test_the_document_and_help_have_what_is_declared() -> None:
     page = Path(__file__).parents[2] / "docs" / "commands.md"
     text = page.read_text()
-    assert text == reference.written(text, DECLARED), (
-        "write it anew: python -c 'from roommate.composition.features import DECLARED; "
-        "from roommate.doors.reference import write; write(DECLARED)'"
-    )
+    anew = "run scripts/commands"
+    assert text == reference.written(text, DECLARED), anew
+    assert json.loads(declared_commands.FILE.read_text("utf-8")) == reference.for_help(DECLARED), anew

@@ -231,7 +231,7 @@ def test_in_the_texts() -> None:
     assert "| `roommate lamps light ROOM COLOR` | lights the lamp of a room |" in reference.cli_table(declared_here)
     app = typer.Typer()
     app.callback()(lambda: None)
-    declared_commands.add_to(app, {}, declared_here)
+    declared_commands.add_to(app, {}, reference.for_help(declared_here))
     shown = CliRunner().invoke(app, ["lamps", "light", "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"}).output
     assert "Lights the lamp of a room." in shown
     assert "Such as red." in shown

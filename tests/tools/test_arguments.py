@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roommate.composition import turns
 from roommate.domain import ToolCall
 from roommate.errors import ToolError
 from roommate.tools import TurnPorts
@@ -18,7 +17,7 @@ from roommate.tools.command_tools import ReadBackground, RunCommand
 from roommate.tools.files import EditFile, ReadFile
 from roommate.tools.room_tools import offered
 
-TOOLS = offered(TurnPorts(command_timeout=1, longest_timeout=1), turns.TOOLS)
+TOOLS = offered(TurnPorts(command_timeout=1, longest_timeout=1))
 SPECS = [one.spec for one in TOOLS.values()]
 
 

@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from roommate.composition.turns import TOOLS
 from roommate.domain import AgentReport, Emit, Hand, ToolCall, ToolResult
 from roommate.errors import ToolError
+from roommate.features.coding_agents import delegation_tools
 from roommate.tools import RoomTools, TurnPorts
+from roommate.tools.room_tools import SOURCES
 from tests.live_hand import live_hand
 from tests.patience import PATIENCE
 
@@ -31,10 +32,10 @@ class Agents:
 
 
 class Room:
-    def __init__(self, hand: Hand, agents: Agents | None) -> None:
+    def __init__(self, hand: Hand, agents: Agents) -> None:
         self._hand, self.agents = hand, agents
-        ports = TurnPorts(command_timeout=PATIENCE, longest_timeout=PATIENCE, keep=2000, agents=agents)
-        self.tools = RoomTools(self._bring_up, ports, TOOLS)
+        ports = TurnPorts(command_timeout=PATIENCE, longest_timeout=PATIENCE, keep=2000)
+        self.tools = RoomTools(self._bring_up, ports, (*SOURCES, delegation_tools.offered(agents)))
 
     async def _bring_up(self) -> Hand:
         return self._hand
@@ -82,7 +83,6 @@ async def test_a_failure_is_a_result_that_says_so(hand: Hand) -> None:
 
 async def test_without_agents_their_tools_are_not_there(hand: Hand) -> None:
     everything = {spec.name for spec in Room(hand, Agents()).tools.specs}
-    for agents in (None, Agents([])):
-        fewer = {spec.name for spec in Room(hand, agents).tools.specs}
-        assert everything - fewer == {"plan", "review", "implement", "ask_agent"}
-    assert "there is no tool `plan`" in (await Room(hand, None).call("plan", task="do it")).text
+    without = Room(hand, Agents([]))
+    assert everything - {spec.name for spec in without.tools.specs} == {"plan", "review", "implement", "ask_agent"}
+    assert "there is no tool `plan`" in (await without.call("plan", task="do it")).text

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from roommate.composition.turns import TOOLS
 from roommate.demo.synapse_config import free_port
 from roommate.domain import Destination, Exit, Hand, ToolCall, ToolResult
 from roommate.features.egress.gate import Gate
+from roommate.features.github import pull_request_tool
 from roommate.features.github.forge import Forge, Site
 from roommate.features.github.git_server import GitServer
 from roommate.features.github.pull_request_tool import BRANCHES_TRIED
 from roommate.features.github.pull_requests import RoomProposals
 from roommate.tools import RoomTools, TurnPorts
+from roommate.tools.room_tools import SOURCES
 from tests.broker.conftest import ROOM, Memory, People
 from tests.forge import TOKEN
 from tests.forge import Forge as LocalForge
@@ -45,8 +46,8 @@ class Room:
         )
         hand.host.serve(port, functools.partial(self.server.serve, ROOM))
         proposals = RoomProposals(ROOM, there, self.memory, self.memory, protected=("release/*",))
-        ports = TurnPorts(command_timeout=PATIENCE, longest_timeout=PATIENCE, proposals=proposals)
-        self.tools = RoomTools(self._bring_up, ports, TOOLS)
+        ports = TurnPorts(command_timeout=PATIENCE, longest_timeout=PATIENCE)
+        self.tools = RoomTools(self._bring_up, ports, (*SOURCES, pull_request_tool.offered(proposals)))
 
     async def _bring_up(self) -> Hand:
         return self._hand
@@ -197,5 +198,6 @@ async def test_names_run_out(room: Room) -> None:
 
 def test_it_is_there_with_a_token_only(room: Room) -> None:
     assert "create_pull_request" in [spec.name for spec in room.tools.specs]
-    without = RoomTools(room._bring_up, TurnPorts(command_timeout=1, longest_timeout=1))
+    ports = TurnPorts(command_timeout=1, longest_timeout=1)
+    without = RoomTools(room._bring_up, ports, (pull_request_tool.offered(None),))
     assert "create_pull_request" not in [spec.name for spec in without.specs]

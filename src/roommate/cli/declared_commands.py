@@ -1,18 +1,21 @@
-"""What is declared as an operation, as commands of Typer's: for ``--help``, and what is wrong with a line."""
+"""What is declared as an operation, as commands of Typer's: for ``--help``, and what is wrong with a line.
+
+It comes from a file that is made of the declarations (`roommate.doors.reference.write`): to load these themselves, with
+all that they do, would take several times as long.
+"""
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Mapping
 from inspect import Parameter, Signature
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from roommate.cli import forward_to_daemon
-from roommate.composition.features import DECLARED
-from roommate.operations import Form, Operation
-from roommate.operations.parameters import Word, words_of
 
 GROUPS = {
     "rooms": "The rooms that the bot is in.",
@@ -26,25 +29,29 @@ GROUPS = {
 }
 
 
+FILE = Path(__file__).with_name("declared.json")
+KINDS: Mapping[str, type] = {"str": str, "int": int, "bool": bool}
+
+
 def add_to(
-    app: typer.Typer, there: Mapping[str, typer.Typer], declared: Iterable[Operation[Any, Any, Any]] = DECLARED
+    app: typer.Typer, there: Mapping[str, typer.Typer], declared: Iterable[Mapping[str, Any]] | None = None
 ) -> None:
-    """Every one, to the group of its first word, which may be `there` already, or to `app`."""
+    """Every one, as `reference.for_help` gives it, to the group of its first word, which may be `there` already, or to
+    `app`."""
     groups = {"": app, **there}
-    for operation in declared:
-        for form in operation.cli:
-            group, _, name = form.words.rpartition(" ")
-            if group not in groups:
-                groups[group] = typer.Typer(no_args_is_help=True, help=GROUPS.get(group))
-                app.add_typer(groups[group], name=group)
-            groups[group].command(name, help=operation.does)(_command(operation, form))
+    for one in json.loads(FILE.read_text("utf-8")) if declared is None else declared:
+        group, _, name = one["command"].rpartition(" ")
+        if group not in groups:
+            groups[group] = typer.Typer(no_args_is_help=True, help=GROUPS.get(group))
+            app.add_typer(groups[group], name=group)
+        groups[group].command(name, help=one["does"])(_command(one["words"]))
 
 
-def _command(operation: Operation[Any, Any, Any], form: Form) -> Any:
+def _command(words: Iterable[Mapping[str, Any]]) -> Any:
     def command(**given: Any) -> None:
         forward_to_daemon.run(sys.argv[1:])
 
-    parameters = [_parameter(word) for word in words_of(operation.params, form)]
+    parameters = [_parameter(word) for word in words]
     as_json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
     parameters.append(Parameter("as_json", Parameter.KEYWORD_ONLY, annotation=as_json, default=False))
     setattr(command, "__signature__", Signature(parameters))  # noqa: B010 — what Typer goes by
@@ -52,14 +59,14 @@ def _command(operation: Operation[Any, Any, Any], form: Form) -> Any:
     return command
 
 
-def _parameter(word: Word) -> Parameter:
-    kind: Any = list[str] if word.many else word.kind
+def _parameter(word: Mapping[str, Any]) -> Parameter:
+    kind: Any = list[str] if word["many"] else KINDS[word["kind"]]
     about: Any
-    if word.is_option:
-        about = typer.Option(*filter(None, (word.short, word.option)), help=word.description)
+    if word["options"]:
+        about = typer.Option(*word["options"], help=word["description"])
     else:
-        about = typer.Argument(metavar=word.written, help=word.description)
-    default = Parameter.empty if word.required else False if kind is bool else None
+        about = typer.Argument(metavar=word["written"], help=word["description"])
+    default = Parameter.empty if word["required"] else False if kind is bool else None
     if default is None:
         kind = kind | None
-    return Parameter(word.name, Parameter.KEYWORD_ONLY, annotation=Annotated[kind, about], default=default)
+    return Parameter(word["name"], Parameter.KEYWORD_ONLY, annotation=Annotated[kind, about], default=default)

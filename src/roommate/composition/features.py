@@ -1,21 +1,25 @@
-"""All that the bot can be asked for: the features, and what each of them uses."""
+"""All features, a line for each: its operations, and how it is made with what it uses of the daemon."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple, TypeVar
 
-from roommate.domain import CardKind, RoomId
+from roommate import __version__, store
+from roommate.administration.phases import Phase, Service
+from roommate.composition.from_settings import site_of
+from roommate.composition.kernel import Kernel
+from roommate.composition.rooms import heard
+from roommate.composition.turns import agents_of
+from roommate.domain import CardKind
 from roommate.doors.reference import of_chat
 from roommate.features import (
     audit_log,
     backup_records,
     doctor,
     help_and_ping,
-    model_and_prompt,
     pauses,
-    pending_approvals,
     reset,
     results,
     rooms,
@@ -26,107 +30,215 @@ from roommate.features import (
     usage,
     workspace_files,
 )
+from roommate.features.coding_agents import delegation_tools
 from roommate.features.coding_agents.operations import CodingAgents
+from roommate.features.egress import proxy
 from roommate.features.egress.operations import Egress
+from roommate.features.egress.proxy import EgressProxy
+from roommate.features.egress.safe_connect import Addresses
+from roommate.features.feature import Feature
+from roommate.features.github import git_server, pull_request_tool
+from roommate.features.github.forge import Forge
+from roommate.features.github.git_server import GitServer
 from roommate.features.github.operations import Repositories
+from roommate.features.github.pull_requests import RoomProposals
+from roommate.features.hooks import reports
+from roommate.features.model_and_prompt import ModelAndPrompt
+from roommate.features.model_gateway import gateway
+from roommate.features.model_gateway.gateway import Gateway
+from roommate.features.model_gateway.providers import providers
+from roommate.features.pending_approvals import Approvals
+from roommate.features.redeploy import redeploy_tool
 from roommate.features.redeploy.operations import Updates
+from roommate.features.redeploy.update_conversation import Redeploys
+from roommate.host.flag_files import watch_flags
+from roommate.monitoring.counting_ports import CountedUsages
 from roommate.operations import Bound, Operation, operations_of
+from roommate.rooms.file_delivery import largest
+from roommate.rooms.turn_holds import FLAG
+from roommate.store import Turn
+from roommate.tools.tool import Source
+from roommate.tunnels.port_services import RoomPorts
 
-if TYPE_CHECKING:  # who asks for help, or completes a word, needs none of it
-    from roommate.composition.kernel import Kernel
-    from roommate.features.coding_agents.delegated_tasks import RoomAgents
-    from roommate.features.egress.gate import Gate
-    from roommate.features.github.forge import Forge
-    from roommate.features.redeploy.update_conversation import Redeploys
-    from roommate.rooms.card_decisions import Becomes
-    from roommate.rooms.questions import Decide
-
-FEATURES: tuple[type, ...] = (
-    help_and_ping.About,
-    rooms.Rooms,
-    turns.Turns,
-    results.Results,
-    reset.Resets,
-    model_and_prompt.ModelAndPrompt,
-    Egress,
-    Repositories,
-    CodingAgents,
-    pauses.Pauses,
-    usage.Usages,
-    audit_log.AuditLog,
-    doctor.Doctor,
-    Updates,
-    sandboxes.Sandboxes,
-    pending_approvals.Approvals,
-    backup_records.Backups,
-    shells.Shells,
-    workspace_files.Files,
-    speaking.Speaking,
-)
-"""Whose methods are operations, in the order in which people read of them."""
-
-DECLARED: Sequence[Operation[Any, Any, Any]] = [one for feature in FEATURES for one in operations_of(feature)]
+F = TypeVar("F")
 
 
-def bound(
-    kernel: Kernel, gate: Gate, forge: Forge, redeploys: Redeploys, agents: Callable[[RoomId], RoomAgents]
-) -> Sequence[Bound]:
-    """Every operation as this daemon does it, with what its feature uses."""
-    from roommate import store
-    from roommate.rooms.file_delivery import largest
-
-    settings, database, outbox, progress = kernel.settings, kernel.database, kernel.outbox, kernel.sender
-    holds, residents, containers = kernel.holds, kernel.residents, kernel.sandboxes
-    known, audit, cards = store.Rooms(database), store.Audit(database), store.Cards(database)
-    inbox, past, usages = store.Inbox(database), store.Turns(database), store.AgentUsages(database)
-    made = (
-        help_and_ping.About(settings, lambda: of_chat(DECLARED)),
-        rooms.Rooms(
-            rooms=known,
-            inbox=inbox,
-            turns=past,
-            agent_usages=usages,
-            holds=holds,
-            sandboxes=containers,
-            doors=kernel.homeserver,
-            settings=settings,
-            name=kernel.names.of,
-        ),
-        turns.Turns(past, residents.room, residents.wake, settings),
-        results.Results(past),
-        reset.Resets(residents.room),
-        model_and_prompt.ModelAndPrompt(settings, known),
-        Egress(gate, store.Egress(database)),
-        Repositories(forge, store.Repos(database)),
-        CodingAgents(settings, store.Agents(database), agents, containers),
-        pauses.Pauses(holds, kernel.names.of),
-        usage.Usages(known, past, usages),
-        audit_log.AuditLog(audit),
-        doctor.Doctor(settings, inbox, outbox, containers, kernel.silent_seconds),
-        Updates(redeploys),
-        sandboxes.Sandboxes(known, containers),
-        pending_approvals.Approvals(cards, residents.room),
-        backup_records.Backups(),
-        shells.Shells(containers, audit),
-        workspace_files.Files(containers, settings, partial(largest, kernel.homeserver.upload_limit)),
-        speaking.Speaking(settings, kernel.homeserver, outbox, progress, residents.wake),
+def _rooms(kernel: Kernel) -> rooms.Rooms:
+    database = kernel.database
+    return rooms.Rooms(
+        rooms=store.Rooms(database),
+        inbox=store.Inbox(database),
+        turns=store.Turns(database),
+        agent_usages=store.AgentUsages(database),
+        holds=kernel.holds,
+        sandboxes=kernel.sandboxes,
+        doors=kernel.homeserver,
+        settings=kernel.settings,
+        name=kernel.names.of,
     )
-    by_kind: Mapping[type, object] = {type(feature): feature for feature in made}
-    return [one.of(by_kind[kind]) for kind in FEATURES for one in operations_of(kind)]
 
 
-def deciders(kernel: Kernel, gate: Gate, redeploys: Redeploys) -> Mapping[CardKind, Decide]:
-    """Who deals with what is chosen at a card."""
-    from roommate.features.hooks import reports
-
-    return {
-        CardKind.EGRESS: lambda card, choice, by: gate.decide(card.room_id, card.subject, choice, by),
-        CardKind.HOOK: reports.decider(kernel.spool),
-        CardKind.RESET_WORKSPACE: reset.resetting(kernel.sandboxes, kernel.residents.room),
-        CardKind.REDEPLOY: redeploys.decide,
-        CardKind.ROLLBACK: redeploys.decide,
-    }
+def _turns(kernel: Kernel) -> turns.Turns:
+    residents = kernel.residents
+    return turns.Turns(store.Turns(kernel.database), residents.room, residents.wake, kernel.settings)
 
 
-PROMPTS: Mapping[str, Becomes] = {}
-"""Kinds of cards whose answer is a prompt, and what the model is told then."""
+def _usage(kernel: Kernel) -> usage.Usages:
+    database = kernel.database
+    return usage.Usages(store.Rooms(database), store.Turns(database), store.AgentUsages(database))
+
+
+def _doctor(kernel: Kernel) -> doctor.Doctor:
+    inbox = store.Inbox(kernel.database)
+    return doctor.Doctor(kernel.settings, inbox, kernel.outbox, kernel.sandboxes, kernel.silent_seconds)
+
+
+def _workspace_files(kernel: Kernel) -> workspace_files.Files:
+    return workspace_files.Files(kernel.sandboxes, kernel.settings, partial(largest, kernel.homeserver.upload_limit))
+
+
+def _speaking(kernel: Kernel) -> speaking.Speaking:
+    homeserver, wake = kernel.homeserver, kernel.residents.wake
+    return speaking.Speaking(kernel.settings, homeserver, kernel.outbox, kernel.sender, wake)
+
+
+def _reset(kernel: Kernel) -> Feature:
+    return Feature(
+        reset.Resets(kernel.residents.room),
+        cards={
+            CardKind.RESET_WORKSPACE: reset.resetting(kernel.sandboxes, kernel.residents.room),
+        },
+    )
+
+
+def _egress(kernel: Kernel) -> Feature:
+    gate, internal = kernel.gate, kernel.settings().egress_internal_hosts
+    return Feature(
+        Egress(gate, store.Egress(kernel.database)),
+        cards={CardKind.EGRESS: lambda card, choice, by: gate.decide(card.room_id, card.subject, choice, by)},
+        ports={proxy.PORT: EgressProxy(gate, Addresses(internal=internal, mirrors=gate.registries))},
+    )
+
+
+def _model_gateway(kernel: Kernel) -> Feature:
+    settings, usages = kernel.settings(), store.AgentUsages(kernel.database)
+    known = providers(settings.provider_keys, settings.provider_bases)
+    return Feature(ports={gateway.PORT: Gateway(known, CountedUsages(usages, kernel.counts))})
+
+
+def _github(kernel: Kernel) -> Feature:
+    settings, forge = kernel.settings(), Forge(site_of(kernel.settings()))
+    repos, audit, protected = store.Repos(kernel.database), store.Audit(kernel.database), settings.protected_branches
+    server = GitServer(forge, repos, kernel.gate.refusal, audit, protected=protected, folder=settings.state_dir)
+
+    def tools(turn: Turn) -> Source:
+        proposals = RoomProposals(turn.room_id, forge, repos, audit, protected=protected)
+        return pull_request_tool.offered(proposals if forge.site.token else None)
+
+    return Feature(Repositories(forge, repos), tools=tools, ports={git_server.PORT: server})
+
+
+def _coding_agents(kernel: Kernel) -> Feature:
+    def tools(turn: Turn) -> Source:
+        return delegation_tools.offered(agents_of(kernel, turn.room_id, turn.conversation_id, turn.id))
+
+    choices, agents = store.Agents(kernel.database), partial(agents_of, kernel)
+    return Feature(CodingAgents(kernel.settings, choices, agents, kernel.sandboxes), tools)
+
+
+def _redeploy(kernel: Kernel) -> Feature:
+    audit = store.Audit(kernel.database)
+    redeploys = Redeploys(kernel.settings, kernel.outbox, kernel.questions, kernel.sender, audit, kernel.control)
+    return Feature(
+        Updates(redeploys),
+        tools=lambda turn: redeploy_tool.offered(redeploys.asked_in(turn.room_id, turn.asked_by)),
+        cards={CardKind.REDEPLOY: redeploys.decide, CardKind.ROLLBACK: redeploys.decide},
+        services=(Service(Phase.PROVE, redeploys.run), Service(Phase.READY, redeploys.watch)),
+    )
+
+
+def _hooks(kernel: Kernel) -> Feature:
+    watching = Service(Phase.READY, lambda: kernel.spool.run(partial(heard, kernel)))
+    return Feature(cards={CardKind.HOOK: reports.decider(kernel.spool)}, services=(watching,))
+
+
+def _pauses(kernel: Kernel) -> Feature:
+    folder = kernel.settings().state_dir
+    watching = Service(Phase.READY, lambda: watch_flags(folder, FLAG, tell=kernel.holds.flagged))
+    return Feature(pauses.Pauses(kernel.holds, kernel.names.of), services=(watching,))
+
+
+def _audit_log(kernel: Kernel) -> Feature:
+    audit, days = store.Audit(kernel.database), kernel.settings().audit_days
+    return Feature(audit_log.AuditLog(audit), services=(Service(Phase.CONNECT, lambda: audit.run(days)),))
+
+
+def _control_room(kernel: Kernel) -> Feature:
+    control = kernel.control
+    return Feature(
+        services=(
+            Service(Phase.CONNECT, lambda: control.watch(kernel.journal)),
+            Service(Phase.SERVE, lambda: control.tell(f"Roommate {__version__} is up.")),
+        )
+    )
+
+
+class Declared(NamedTuple):
+    operations: type | None
+    """Its class of operations, which are known where there is no daemon, too."""
+    made: Callable[[Kernel], Feature]
+
+
+def asked_for(operations: type[F], made: Callable[[Kernel], F]) -> Declared:
+    """A feature that is operations and nothing else."""
+    return Declared(operations, lambda kernel: Feature(made(kernel)))
+
+
+FEATURES: tuple[Declared, ...] = (
+    asked_for(help_and_ping.About, lambda kernel: help_and_ping.About(kernel.settings, lambda: of_chat(DECLARED))),
+    asked_for(rooms.Rooms, _rooms),
+    asked_for(turns.Turns, _turns),
+    asked_for(results.Results, lambda kernel: results.Results(store.Turns(kernel.database))),
+    Declared(reset.Resets, _reset),
+    asked_for(ModelAndPrompt, lambda kernel: ModelAndPrompt(kernel.settings, store.Rooms(kernel.database))),
+    Declared(Egress, _egress),
+    Declared(None, _model_gateway),
+    Declared(Repositories, _github),
+    Declared(CodingAgents, _coding_agents),
+    Declared(None, _hooks),
+    Declared(pauses.Pauses, _pauses),
+    asked_for(usage.Usages, _usage),
+    Declared(audit_log.AuditLog, _audit_log),
+    asked_for(doctor.Doctor, _doctor),
+    Declared(Updates, _redeploy),
+    Declared(None, _control_room),
+    asked_for(sandboxes.Sandboxes, lambda kernel: sandboxes.Sandboxes(store.Rooms(kernel.database), kernel.sandboxes)),
+    asked_for(Approvals, lambda kernel: Approvals(store.Cards(kernel.database), kernel.residents.room)),
+    asked_for(backup_records.Backups, lambda kernel: backup_records.Backups()),
+    asked_for(shells.Shells, lambda kernel: shells.Shells(kernel.sandboxes, store.Audit(kernel.database))),
+    asked_for(workspace_files.Files, _workspace_files),
+    asked_for(speaking.Speaking, _speaking),
+)
+"""In the order in which people read of what can be asked for, and a model of its tools."""
+
+DECLARED: Sequence[Operation[Any, Any, Any]] = [
+    one for feature in FEATURES if feature.operations for one in operations_of(feature.operations)
+]
+
+
+class Features:
+    """What all of them give to one daemon."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        made = [one.made(kernel) for one in FEATURES]
+        self.operations: Sequence[Bound] = [
+            one.of(feature.operations) for feature in made for one in operations_of(type(feature.operations))
+        ]
+        self.cards = {kind: decide for feature in made for kind, decide in feature.cards.items()}
+        self.prompts = {kind: becomes for feature in made for kind, becomes in feature.prompts.items()}
+        self.ports = RoomPorts({port: serves for feature in made for port, serves in feature.ports.items()})
+        self.services = [service for feature in made for service in feature.services]
+        self._tools = [feature.tools for feature in made if feature.tools]
+
+    def tools(self, turn: Turn) -> Sequence[Source]:
+        return [tools(turn) for tools in self._tools]

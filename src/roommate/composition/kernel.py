@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from roommate.features.egress.gate import Gate
 from roommate.features.hooks.watcher import Spool
+from roommate.logs import Logs
 from roommate.matrix.display_names import DisplayNames
 from roommate.matrix.homeserver import Homeserver
 from roommate.matrix.intake import Intake
 from roommate.matrix.sender import Sender
 from roommate.monitoring.counts import Counts
+from roommate.rooms.control_room import ControlRoom
+from roommate.rooms.questions import Questions
 from roommate.rooms.residents import Residents
 from roommate.rooms.turn_holds import Holds
 from roommate.sandbox.room_containers import RoomSandboxes
@@ -30,9 +34,14 @@ class Kernel:
     sender: Sender
     sandboxes: RoomSandboxes
     spool: Spool
+    control: ControlRoom
+    questions: Questions
+    gate: Gate
+    """Who decides where rooms may connect to."""
     residents: Residents
     holds: Holds
     counts: Counts
+    journal: Logs
 
     def silent_seconds(self) -> float | None:
         """Since the homeserver last answered a sync; None before the first."""

@@ -12,12 +12,11 @@ from roommate.features.coding_agents.agent_clis import PLANS
 from roommate.features.hooks.reports import Hooks
 from roommate.operations import Operations
 from roommate.rooms.card_decisions import Becomes, CardDecisions
-from roommate.rooms.control_room import ControlRoom
 from roommate.rooms.conversation_scheduler import Conversations
 from roommate.rooms.inbox_replies import Replies
 from roommate.rooms.membership import Membership
 from roommate.rooms.message_meaning import Meanings
-from roommate.rooms.questions import Decide, Questions
+from roommate.rooms.questions import Decide
 from roommate.rooms.room import Room
 from roommate.rooms.room_upgrades import RoomUpgrades
 from roommate.rooms.running_turn import TurnNeeds
@@ -27,13 +26,12 @@ from roommate.store import Cards, Inbox, Ipc, Rooms, Upgrades
 def room_maker(
     kernel: Kernel,
     needs: TurnNeeds,
-    control: ControlRoom,
-    questions: Questions,
     deciders: Mapping[CardKind, Decide],
     prompts: Mapping[str, Becomes],
     operations: Operations,
 ) -> Callable[[RoomId], Room]:
     settings, database, homeserver, sender = kernel.settings, kernel.database, kernel.homeserver, kernel.sender
+    questions = kernel.questions
     inbox, rooms, cards, ipc, moves = (
         Inbox(database),
         Rooms(database),
@@ -54,7 +52,7 @@ def room_maker(
         sender,
         kernel.sandboxes,
         kernel.holds,
-        control,
+        kernel.control,
         kernel.residents,
     )
 

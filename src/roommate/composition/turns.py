@@ -5,20 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from roommate.agent.fallback_model import FallbackModel
 from roommate.agent.provider_model import ProviderModel
 from roommate.composition.from_settings import MakeModel, choice_of
 from roommate.composition.kernel import Kernel
-from roommate.composition.room_outbound import proposals
 from roommate.domain import IN_TURN, Model, RoomId, Tools
-from roommate.features.coding_agents import delegation_tools
 from roommate.features.coding_agents.delegated_tasks import RoomAgents
-from roommate.features.github import pull_request_tool
-from roommate.features.github.forge import Forge
-from roommate.features.redeploy import redeploy_tool
-from roommate.features.redeploy.update_conversation import Redeploys
 from roommate.monitoring.counting_ports import CountedModel, CountedTools
 from roommate.net import outbound_http
 from roommate.rooms.file_delivery import TurnShare
@@ -28,11 +22,9 @@ from roommate.settings.config import Settings
 from roommate.store import Agents, Rooms, Turn, Turns
 from roommate.tools import RoomTools, TurnPorts
 from roommate.tools.room_tools import SOURCES
+from roommate.tools.tool import Source
 
 log = logging.getLogger(__name__)
-
-TOOLS = (*SOURCES, delegation_tools.offered, pull_request_tool.offered, redeploy_tool.offered)
-"""Of every turn, in the order in which its model reads of them."""
 
 
 class Models:
@@ -68,7 +60,8 @@ def agents_of(kernel: Kernel, room_id: RoomId, conversation: int = 0, turn: int 
     return RoomAgents(room_id, choice_of(kernel.settings()), Agents(kernel.database), conversation, turn)
 
 
-def turn_needs(kernel: Kernel, forge: Forge, redeploys: Redeploys, models: Models) -> TurnNeeds:
+def turn_needs(kernel: Kernel, more: Callable[[Turn], Sequence[Source]], models: Models) -> TurnNeeds:
+    """`more` are the tools that features give to a turn."""
     locks: dict[RoomId, defaultdict[str, asyncio.Lock]] = defaultdict(lambda: defaultdict(asyncio.Lock))
 
     def tools(turn: Turn, up: Callable[[], Awaitable[None]]) -> Tools:
@@ -76,15 +69,13 @@ def turn_needs(kernel: Kernel, forge: Forge, redeploys: Redeploys, models: Model
         ports = TurnPorts(
             command_timeout=settings.command_timeout_seconds,
             longest_timeout=settings.coding_timeout_seconds,
-            agents=agents_of(kernel, turn.room_id, turn.conversation_id, turn.id),
             share=TurnShare(turn, kernel.outbox, kernel.sender, kernel.homeserver.upload_limit, up),
-            redeploy=redeploys.asked_in(turn.room_id, turn.asked_by),
-            proposals=proposals(kernel, forge, turn.room_id),
             sees=lambda: models(turn.model).sees,
             env={IN_TURN: f"{turn.id}"},
             locks=locks[turn.room_id],
         )
-        return CountedTools(RoomTools(lambda: kernel.sandboxes.hand(turn.room_id), ports, TOOLS), kernel.counts)
+        sources = (*SOURCES, *more(turn))
+        return CountedTools(RoomTools(lambda: kernel.sandboxes.hand(turn.room_id), ports, sources), kernel.counts)
 
     prompts = RoomPrompts(Rooms(kernel.database), kernel.sandboxes, lambda room_id: agents_of(kernel, room_id).names)
     return TurnNeeds(

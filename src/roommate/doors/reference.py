@@ -1,13 +1,14 @@
-"""What there is to ask for, as people read it: in ``!help``, and in the tables of docs/commands.md."""
+"""What there is to ask for, as people read it: in ``!help``, ``--help``, and the tables of docs/commands.md."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from roommate.operations import Operation, Who
-from roommate.operations.parameters import chat_usage, cli_usage
+from roommate.operations.parameters import chat_usage, cli_usage, words_of
 
 AnyOperation = Operation[Any, Any, Any]
 
@@ -39,8 +40,36 @@ def written(page: str, operations: Iterable[AnyOperation]) -> str:
     return page
 
 
-def write(operations: Iterable[AnyOperation], page: Path = Path("docs/commands.md")) -> None:
-    page.write_text(written(page.read_text(), operations))
+def for_help(operations: Iterable[AnyOperation]) -> Sequence[dict[str, Any]]:
+    """The command line, for `roommate.cli.declared_commands`."""
+    return [
+        {
+            "command": form.words,
+            "does": one.does,
+            "words": [
+                {
+                    "name": word.name,
+                    "written": word.written,
+                    "description": word.description,
+                    "kind": word.kind.__name__,
+                    "many": word.many,
+                    "required": word.required,
+                    "options": [name for name in (word.short, word.option) if name] if word.is_option else [],
+                }
+                for word in words_of(one.params, form)
+            ],
+        }
+        for one in operations
+        for form in one.cli
+    ]
+
+
+def write(operations: Iterable[AnyOperation], page: Path, help_file: Path) -> None:
+    """Both anew: docs/commands.md, and what ``--help`` reads."""
+    known = list(operations)
+    page.write_text(written(page.read_text(), known))
+    lines = ",\n".join(json.dumps(one, ensure_ascii=False) for one in for_help(known))
+    help_file.write_text(f"[\n{lines}\n]\n")
 
 
 def does(operation: AnyOperation) -> str:

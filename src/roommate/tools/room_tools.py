@@ -9,7 +9,16 @@ from typing import Any
 
 from roommate.domain import Emit, Hand, ToolCall, ToolResult, ToolSpec
 from roommate.errors import SandboxError, ToolError
-from roommate.tools import command_tools, fetch, files, persistent_shell_tool, screenshot, search, send_file, testing
+from roommate.tools import (
+    command_tools,
+    fetch,
+    files,
+    persistent_shell_tool,
+    screenshot,
+    search,
+    send_file,
+    testing,
+)
 from roommate.tools.arguments import loaded, short
 from roommate.tools.outcome import Outcome
 from roommate.tools.sanitized_text import plain

@@ -10,36 +10,17 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from roommate.domain import (
-    AgentReport,
     Attachment,
     Emit,
     Hand,
     JsonObject,
-    PullRequest,
-    Repository,
     ToolSpec,
 )
 from roommate.tools.arguments import Arguments, schema, validated
 from roommate.tools.outcome import Outcome
 
 Asked = TypeVar("Asked")
-Redeploy = Callable[[str, str], Awaitable[str]]
-"""Puts up a card, given a ref and why, and gives what to tell the model."""
 A = TypeVar("A", bound=Arguments)
-
-
-class Agents(Protocol):
-    """The coding agents of one room."""
-
-    @property
-    def names(self) -> Sequence[str]:
-        """Those that can be asked, as far as is known: there is a key for them."""
-        ...
-
-    async def work(self, role: str, task: str, agent: str, *, hand: Hand, call_id: str, emit: Emit) -> AgentReport:
-        """Give a task to the agent of this name, or with "" to the first that is there for this role: ``plan``,
-        ``review``, ``implement``, ``ask``. Emits ToolOutput and ToolStep. Raises ToolError when there is none."""
-        ...
 
 
 class Share(Protocol):
@@ -54,24 +35,6 @@ class Share(Protocol):
         ...
 
 
-class Proposals(Protocol):
-    """How a room proposes changes to its repositories at the forge. Raises ToolError."""
-
-    def named(self, url: str) -> str | None:
-        """``owner/name`` of the repository with this URL; None when it is none of the forge."""
-        ...
-
-    async def repository(self, name: str) -> Repository:
-        """One that the room may use."""
-        ...
-
-    def is_protected(self, repository: Repository, branch: str) -> bool: ...
-
-    async def propose(self, repository: Repository, *, branch: str, title: str, body: str) -> PullRequest:
-        """A pull request from a branch that was pushed to the default branch; the one that is open already, if any."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class TurnPorts:
     """What the daemon gives to the tools of one turn; None where there is no such thing."""
@@ -82,10 +45,7 @@ class TurnPorts:
     """The most that it may ask for."""
     keep: int = 16384
     """Bytes of output that the model gets."""
-    agents: Agents | None = None
     share: Share | None = None
-    redeploy: Redeploy | None = None
-    proposals: Proposals | None = None
     sees: Callable[[], bool] = lambda: False
     """The model takes pictures."""
     env: Mapping[str, str] = field(default_factory=dict)

@@ -4,14 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Protocol
 
 from pydantic import Field
 
+from roommate.domain import AgentReport, Emit, Hand
 from roommate.tools.arguments import Arguments, Text
 from roommate.tools.bounded import Bounded
 from roommate.tools.outcome import Outcome
 from roommate.tools.sanitized_text import shown
-from roommate.tools.tool import Agents, Call, Tool, TurnPorts, tool
+from roommate.tools.tool import Call, Tool, tool
+
+
+class Agents(Protocol):
+    """The coding agents of one room."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Those that can be asked, as far as is known: there is a key for them."""
+        ...
+
+    async def work(self, role: str, task: str, agent: str, *, hand: Hand, call_id: str, emit: Emit) -> AgentReport:
+        """Give a task to the agent of this name, or with "" to the first that is there for this role: ``plan``,
+        ``review``, ``implement``, ``ask``. Emits ToolOutput and ToolStep. Raises ToolError when there is none."""
+        ...
 
 
 class Delegated(Arguments):
@@ -45,9 +61,9 @@ ROLES: Sequence[tuple[str, str, type[Delegated]]] = (
 )
 
 
-def offered(ports: TurnPorts) -> Sequence[Tool[Delegated]]:
+def offered(agents: Agents) -> Sequence[Tool[Delegated]]:
     """Where there are coding agents."""
-    if (agents := ports.agents) is None or not agents.names:
+    if not agents.names:
         return ()
     return [tool(name, kind, partial(_delegate, agents, role), title=("task",)) for role, name, kind in ROLES]
 

@@ -66,7 +66,7 @@ class Gate:
         forever: str = "operators",
         wait: float = WAIT,
     ) -> None:
-        self._log, self._ask, self._registries = log, ask, registries
+        self._log, self._ask, self.registries = log, ask, registries
         self._presets = tuple(presets)
         self._wait, self._forever = wait, forever
         self._asking: dict[Key, asyncio.Task[None]] = {}
@@ -129,7 +129,7 @@ class Gate:
         if "github" in presets:
             found += host_rules.GITHUB
         if "registries" in presets:
-            found += await self._registries()
+            found += await self.registries()
         return found
 
     async def _ask_people(self, key: Key, caller: Callable[[], Awaitable[str]]) -> None:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from roommate.domain import Destination, UserId
 from roommate.errors import Misused
+from roommate.features.egress import host_rules
+from roommate.features.egress.gate import Gate
 from roommate.operations import Call, Change, OfRoom, Unchanged, Who, changing, operation
 from roommate.store import Egress as EgressStore
 from roommate.store import Transaction, egress
-
-if TYPE_CHECKING:
-    from roommate.features.egress.gate import Gate
 
 PRESETS = {
     "none": "nothing",
@@ -46,8 +45,6 @@ class Allowed:
 
 def _rule(params: OfHost) -> Destination:
     """Raises Misused."""
-    from roommate.features.egress import host_rules  # and with them an HTTP library: too much for who asks for help
-
     if (rule := host_rules.typed(params.host)) is None:
         raise Misused(f"`{params.host}` is no host: write `example.org`, `example.org:8443` or `*.example.org`.")
     return rule

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import Field
 
 from roommate.domain import UserId
 from roommate.errors import ForgeError, Misused
+from roommate.features.github.forge import Forge
 from roommate.operations import Call, Change, OfRoom, Unchanged, Who, changing, operation
 from roommate.store import Repos, Transaction, repos
-
-if TYPE_CHECKING:
-    from roommate.features.github.forge import Forge
 
 
 class OfRepository(OfRoom):

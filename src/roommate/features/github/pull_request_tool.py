@@ -7,17 +7,18 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from pydantic import Field
 
-from roommate.domain import Hand, Repository
+from roommate.domain import Hand, PullRequest, Repository
 from roommate.errors import ToolError
 from roommate.tools.arguments import Arguments, Text
 from roommate.tools.bounded import Bounded
 from roommate.tools.files import WRITES
 from roommate.tools.outcome import Outcome
 from roommate.tools.sanitized_text import plain
-from roommate.tools.tool import Call, Proposals, Tool, TurnPorts, tool
+from roommate.tools.tool import Call, Tool, tool
 
 WORKSPACE = "/workspace"
 PREFIX = "roommate/"
@@ -34,6 +35,24 @@ _CLONES = (
 OURS = ".roommate"
 """What Roommate itself keeps in a workspace, which may be a clone as a whole."""
 _AUTHOR = ("-c", "user.name=Roommate", "-c", "user.email=roommate@localhost")
+
+
+class Proposals(Protocol):
+    """How a room proposes changes to its repositories at the forge. Raises ToolError."""
+
+    def named(self, url: str) -> str | None:
+        """``owner/name`` of the repository with this URL; None when it is none of the forge."""
+        ...
+
+    async def repository(self, name: str) -> Repository:
+        """One that the room may use."""
+        ...
+
+    def is_protected(self, repository: Repository, branch: str) -> bool: ...
+
+    async def propose(self, repository: Repository, *, branch: str, title: str, body: str) -> PullRequest:
+        """A pull request from a branch that was pushed to the default branch; the one that is open already, if any."""
+        ...
 
 
 class CreatePullRequest(Arguments):
@@ -67,11 +86,11 @@ class Clone:
         return await _run(self.hand, ["git", "-C", self.folder, *words])
 
 
-def offered(ports: TurnPorts) -> Sequence[Tool[CreatePullRequest]]:
+def offered(proposals: Proposals | None) -> Sequence[Tool[CreatePullRequest]]:
     """Where there is a forge to push to."""
-    if ports.proposals is None:
+    if proposals is None:
         return ()
-    create = partial(_create, ports.proposals)
+    create = partial(_create, proposals)
     return [tool("create_pull_request", CreatePullRequest, create, title=("title",), turns=WRITES)]
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from pydantic import Field
 
 from roommate.tools.arguments import Arguments, Text
 from roommate.tools.outcome import Outcome
-from roommate.tools.tool import Call, Redeploy, Tool, TurnPorts, tool
+from roommate.tools.tool import Call, Tool, tool
+
+Redeploy = Callable[[str, str], Awaitable[str]]
+"""Puts up a card, given a ref and why, and gives what to tell the model."""
 
 
 class RequestRedeploy(Arguments):
@@ -19,11 +22,11 @@ class RequestRedeploy(Arguments):
     ref: Text | None = Field(None, description="Branch, tag or commit; default: the newest")
 
 
-def offered(ports: TurnPorts) -> Sequence[Tool[RequestRedeploy]]:
+def offered(ask: Redeploy | None) -> Sequence[Tool[RequestRedeploy]]:
     """To a model that works for an operator of a daemon that can be redeployed."""
-    if ports.redeploy is None:
+    if ask is None:
         return ()
-    return [tool("request_redeploy", RequestRedeploy, partial(_request, ports.redeploy), title=("ref",), sandbox=False)]
+    return [tool("request_redeploy", RequestRedeploy, partial(_request, ask), title=("ref",), sandbox=False)]
 
 
 async def _request(redeploy: Redeploy, asked: RequestRedeploy, call: Call) -> Outcome:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from functools import partial
 
@@ -28,6 +28,7 @@ from roommate.domain import (
 from roommate.errors import RoommateError, StateError, UpdateError
 from roommate.features.redeploy import update_texts
 from roommate.features.redeploy.update_texts import HINT
+from roommate.host.flag_files import watch_flags
 from roommate.matrix import render
 from roommate.rooms.control_room import ControlRoom
 from roommate.rooms.progress_port import Progress
@@ -35,7 +36,7 @@ from roommate.rooms.questions import Questions
 from roommate.settings.config import Settings
 from roommate.store import Audit, Card, Outbox
 from roommate.updates import daemons, plan
-from roommate.updates.journal import Journal
+from roommate.updates.journal import FILE, Journal
 from roommate.updates.releases import Install, Release, own
 
 log = logging.getLogger(__name__)
@@ -162,6 +163,16 @@ class Redeploys:
     def look(self) -> None:
         """The journal may say something new."""
         self._news.set()
+
+    async def watch(self) -> None:
+        """Hear of what others write to the journal, for ever."""
+
+        async def written(files: Mapping[str, float]) -> None:
+            self.look()
+
+        if self._own is not None:
+            self.look()
+            await watch_flags(self._settings().state_dir, FILE, tell=written)
 
     async def run(self) -> None:
         """For ever."""
