@@ -6,7 +6,9 @@ import base64
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from roommate.domain import Answer, JsonObject, Picture, Prompt, Step, ToolCall, ToolResult, ToolSpec, UserId
 
@@ -29,18 +31,19 @@ _THOUGHT = "__thought__"
 """LiteLLM keeps Gemini's signature of a thought in the call's id; it takes it out again for everybody else."""
 
 
-def messages(system: str, history: Sequence[Step], model: str = "", *, signed_ids: bool = True) -> list[JsonObject]:
+def messages(system: str, history: Sequence[Step], model: str = "", *, litellm: bool = True) -> list[JsonObject]:
     """The history as chat messages: starts with a Prompt, each call of an Answer has its ToolResult behind it.
 
     Where several people wrote, each message begins with its writer: ``alice: …``, the whole Matrix id where two share
     that name. Prompts behind one another are one message. Pictures of results come behind them, as a user's message.
     Arguments that are not a JSON object are sent back as ``{"_malformed": "…"}``, empty texts get a word. What `model`
-    wants back of its thoughts goes along; `signed_ids` leaves LiteLLM's signatures in the ids of calls.
+    wants back of its thoughts goes along. For LiteLLM (`litellm`) its signatures stay in the ids of calls, and an empty
+    text beside calls is none: it would go to Gemini, which refuses it.
     """
     newest = max((place for place, step in enumerate(history) if isinstance(step, Prompt)), default=0)
 
     def identity(call_id: str) -> str:
-        return _id(call_id if signed_ids else call_id.partition(_THOUGHT)[0])
+        return _id(call_id if litellm else call_id.partition(_THOUGHT)[0])
 
     names = _names({step.sender for step in history if isinstance(step, Prompt)})
     out: list[JsonObject] = [{"role": "system", "content": clean(system)}] if system else []
@@ -64,7 +67,8 @@ def messages(system: str, history: Sequence[Step], model: str = "", *, signed_id
                 kept = thought.fields if thought and thought.model == model else {}
                 if kept and not (calls and place > newest):  # DeepSeek refuses it where it is not asked for
                     kept = {name: value for name, value in kept.items() if name != "reasoning_content"}
-                out.append({**_assistant(text, calls, identity), **kept})
+                message = _assistant(text, _distinct(calls) if litellm else calls, identity)
+                out.append({**message, **({"content": None} if litellm and not message["content"] else {}), **kept})
             case ToolResult(call_id, text):
                 content = clean(text) if text.strip() else "(no output)"
                 out.append({"role": "tool", "tool_call_id": identity(call_id), "content": content})
@@ -127,6 +131,18 @@ def _assistant(text: str, calls: Sequence[ToolCall], identity: Callable[[str], s
             for call in calls
         ],
     }
+
+
+def _distinct(calls: Sequence[ToolCall]) -> Sequence[ToolCall]:
+    """The calls of one answer, of which equal ones are told apart: on its way to Gemini LiteLLM leaves one of them out
+    and both results in, which is refused (litellm 1.106, check_if_part_exists_in_parts)."""
+    seen: Counter[tuple[str, str]] = Counter()
+    told = []
+    for call in calls:
+        seen[key := (call.name, _arguments(call.arguments))] += 1
+        again = {"_again": seen[key] - 1} if seen[key] > 1 else {}
+        told.append(replace(call, arguments=json.dumps(json.loads(key[1]) | again)) if again else call)
+    return told
 
 
 def _refuse(constant: str) -> None:
