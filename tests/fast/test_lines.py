@@ -163,3 +163,26 @@ async def test_lines_of_another_breath_or_person_are_prompts_of_their_own(
     await bob.say(room, "SAY three")
     await alice.wait(lambda: len(answers(bot, alice, room)) == 3, what="three answers")
     assert [m.body for m in answers(bot, alice, room)] == ["one", "two", "three"]
+
+
+# ── What is planned and done ──────────────────────────────────────────────────────────────────────
+
+
+async def test_the_list_is_in_the_message_over_a_restart_and_in_the_details(
+    daemon: MakeDaemon, person: MakePerson, model: MemoryModel
+) -> None:
+    bot, alice = await daemon(model=model), await person("alice")
+    room = await bot.room_with(alice)
+    before = tool("todo", items=["[x] look", "[>] mend", "[ ] test"])
+    after = tool("todo", items="[x] look\n[x] mend\n[x] test")
+    waits = tool("run_command", command="sleep 30")
+    asked = await alice.say(room, f"{before}\n---\n{waits}\n---\n{after}\n---\nSAY all done")
+    live = await alice.wait(lambda: next((m for m in bot.said(alice, room) if "▶ **mend**" in m.body), None))
+    await bot.term()
+    await bot.start()
+    answer = await alice.answer_to(asked)
+    assert live is not None
+    assert answer.event_id == live.event_id
+    assert any("go on where I was" in look and "1 of 3 done" in look for look in answer.looks)
+    assert all(f"☑ {step}" in answer.html for step in ("look", "mend", "test"))
+    assert "<strong>todo</strong>" not in answer.html

@@ -14,6 +14,7 @@ How to work:
 - Do what is asked with your tools; do not guess at what a file or a command would say: look.
 - Look first, change little, then prove the change: `run_tests`, and `take_screenshot` for what people look at. Say \
 plainly when something failed.
+- Work of more than three steps begins with `todo`: people see the list, and how far you are.
 - Independent calls can be made together in one reply: they run in parallel.
 - Something that runs long or for ever (a server, a watcher) belongs in the background. What needs a folder, variables \
 or an environment that stay, or asks questions while it runs, is for `shell`.

@@ -6,10 +6,12 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from roommate.chat import todo_view
 from roommate.chat.step_view import COMMANDS, LABEL, MARKS, Tool
 from roommate.chat.texts import seconds, spent
 from roommate.domain import (
     NO_USAGE,
+    TODO,
     Event,
     HookEvent,
     HookKind,
@@ -20,12 +22,14 @@ from roommate.domain import (
     TextDelta,
     TextDropped,
     Thinking,
+    TodoItem,
     ToolFinished,
     ToolOutput,
     ToolResult,
     ToolStarted,
     ToolStep,
     Usage,
+    todo_items,
 )
 from roommate.text.printable import plain, span
 
@@ -108,6 +112,7 @@ class View:
         self._hooked: deque[_Notice | _Agent] = deque()
         self._forgotten = 0
         self._agents: dict[tuple[str, str], _Agent] = {}
+        self._todo: Sequence[TodoItem] = ()
         self._notes: list[str] = []
         self._thinks = False
         self._thinks_since: float | None = None
@@ -131,7 +136,8 @@ class View:
                     self._done.append(text.strip())
             case ToolStarted(call, title):
                 self._running[call.id] = started = Tool(call.name, title)
-                self._done.append(started)
+                if call.name != TODO:
+                    self._done.append(started)
             case ToolOutput(call_id, text):
                 if tool := self._running.get(call_id):
                     tool.printed(text)
@@ -141,6 +147,8 @@ class View:
             case ToolFinished(result):
                 if ended := self._running.pop(result.call_id, None):
                     ended.finish(result)
+                    if ended.name == TODO and result.ok:
+                        self._todo = todo_items(result.text.splitlines())
             case Spent(usage):
                 self._usage += usage
             case Note(text):
@@ -168,7 +176,7 @@ class View:
     @property
     def empty(self) -> bool:
         """Nothing to show yet but that something goes on."""
-        return not (self._text or self._done or self._notes)
+        return not (self._text or self._done or self._notes or self._todo)
 
     def stop(self) -> Sequence[ToolResult]:
         """People end the turn: what it said so far stays, and a result for each call that runs."""
@@ -187,6 +195,7 @@ class View:
         does = does or f"⚙️ *working · {seconds(now - self._began)}*"
         head = does + (f" *· {hidden} more before*" if hidden else "")
         parts = [head, *(f"ℹ️ {note}" for note in self._notes)]
+        parts += ["", *todo_view.live(self._todo), ""] if self._todo else []
         for item in self._done:
             if id(item) not in newest:
                 continue
@@ -209,7 +218,7 @@ class View:
         """
         told = self._done[:-1] if answered and self._done and isinstance(self._done[-1], str) else self._done
         tools = [item for item in told if isinstance(item, Tool)]
-        if not told and not self._notes:
+        if not told and not self._notes and not self._todo:
             return None
         failed = sum(tool.failed for tool in tools)
         steps = f"{len(tools)} step{'' if len(tools) == 1 else 's'}" + (f", **{failed} failed**" if failed else "")
@@ -223,7 +232,8 @@ class View:
     def _steps(self, told: Sequence[str | Tool | _Agent | _Notice]) -> str:
         """The newest of them that have room, and behind these, the newest first, what stays of each."""
         last = next((item for item in reversed(told) if isinstance(item, Tool) and item.name in COMMANDS), None)
-        room = DETAILS - sum(len(note) for note in self._notes)
+        todo = todo_view.whole(self._todo)
+        room = DETAILS - sum(len(line) for line in (*self._notes, *todo))
         rows: list[tuple[str, str]] = []
         for item in reversed(told):
             row = _end(item, LIVE_TEXT // 8) if isinstance(item, str) else item.line()
@@ -236,7 +246,7 @@ class View:
                 room -= len(kept)
                 rows[at] = rows[at][0], kept
         hidden = len(told) - len(rows)
-        parts = [*(f"ℹ️ {note}" for note in self._notes), *([f"… {hidden} more before"] if hidden else [])]
+        parts = [*(f"ℹ️ {note}" for note in self._notes), *todo, "", *([f"… {hidden} more before"] if hidden else [])]
         for (row, kept), item in zip(reversed(rows), told[hidden:], strict=True):
             parts += ["", row, ""] if isinstance(item, str) else [row, "", kept, ""] if kept else [row]
         return _lines(parts)

@@ -15,6 +15,7 @@ from roommate.domain.matrix_events import *
 from roommate.domain.model import *
 from roommate.domain.outgoing import *
 from roommate.domain.sandbox_results import *
+from roommate.domain.todo import *
 from roommate.domain.turn_events import *
 from roommate.domain.updates import *
 from roommate.domain.usage import *

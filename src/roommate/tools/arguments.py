@@ -40,7 +40,8 @@ def schema(kind: type[Arguments]) -> JsonObject:
     properties = {}
     for name, wanted in whole.get("properties", {}).items():
         given = next((one for one in wanted.get("anyOf", ()) if one["type"] != "null"), wanted)
-        properties[name] = {"type": given["type"], "description": wanted["description"]}
+        of = {"items": {"type": given["items"]["type"]}} if given["type"] == "array" else {}
+        properties[name] = {"type": given["type"], **of, "description": wanted["description"]}
     return {"type": "object", "properties": properties, "required": whole.get("required", [])}
 
 

@@ -18,6 +18,7 @@ from roommate.tools import (
     search,
     send_file,
     testing,
+    todo,
 )
 from roommate.tools.arguments import loaded, short
 from roommate.tools.outcome import Outcome
@@ -37,6 +38,7 @@ SOURCES: tuple[Source, ...] = (
     fetch.TOOLS,
     screenshot.TOOLS,
     send_file.offered,
+    todo.TOOLS,
 )
 """The kernel's own tools: a new one is a file of its own, and a line here. Features bring more."""
 
