@@ -176,7 +176,7 @@ async def test_the_list_is_in_the_message_over_a_restart_and_in_the_details(
     before = tool("todo", items=["[x] look", "[>] mend", "[ ] test"])
     after = tool("todo", items="[x] look\n[x] mend\n[x] test")
     waits = tool("run_command", command="sleep 30")
-    asked = await alice.say(room, f"{before}\n---\n{waits}\n---\n{after}\n---\nSAY all done")
+    asked = await alice.say(room, f"{before}\n---\n{waits}\n---\n{SLEEPING}\n---\n{after}\n---\nSAY all done")
     live = await alice.wait(lambda: next((m for m in bot.said(alice, room) if "▶ **mend**" in m.body), None))
     await bot.term()
     await bot.start()
