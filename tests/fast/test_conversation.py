@@ -79,6 +79,39 @@ async def test_a_name_of_several_words_calls_it(daemon: MakeDaemon, person: Make
     assert not [m for m in bot.said(alice, room) if "never" in m.body], "it was talked about"
 
 
+async def test_two_bots_do_not_talk_for_ever(daemon: MakeDaemon, person: MakePerson, model: MemoryModel) -> None:
+    bot = await daemon(model=model, LOOP_LIMIT="3")
+    alice, echo = await person("alice"), await person("echo")
+    room = await bot.room_with(alice, echo)
+    for number in range(3):
+        await echo.ask(room, f"{bot.user_id} SAY {number}")
+    waits = await echo.say(room, f"{bot.user_id} SAY once more")
+    told = await notice(bot, alice, room, "as another bot would")
+    assert told.body.startswith(f"⏸ {echo.user_id[1:].partition(':')[0]} has written")
+    further = await echo.say(room, f"{bot.user_id} SAY and more")
+    await alice.wait(lambda: (bot.user_id, "⏳") in alice.reactions(room, further), what="⏳")
+
+    def answers() -> list[str]:
+        return [m.body for m in alice.finals(room) if m.sender == bot.user_id]
+
+    assert answers() == ["0", "1", "2"]
+    await alice.say(room, "what is going on here?")
+    await alice.wait(lambda: any("and more" in body for body in answers()), what="an answer to what waited")
+    assert "once more" in "".join(answers()), "in order"
+    assert not alice.reactions(room, waits)
+    assert len([m for m in bot.said(alice, room) if "as another bot would" in m.body]) == 1
+
+
+async def test_a_turn_that_runs_in_a_circle_asks(bot: MemoryDaemon, person: MakePerson) -> None:
+    alice = await person("alice")
+    room = await bot.room_with(alice)
+    same = tool("read_file", path="none.txt")
+    answer = await alice.ask(room, "\n---\n".join([same] * 8))
+    assert "the same 3 times in a row" in answer.body
+    assert "What shall I do instead?" in answer.body
+    assert answer.body.endswith(" tokens") and "3 steps, **3 failed**" in answer.body
+
+
 async def test_commands_answer(bot: MemoryDaemon, person: MakePerson) -> None:
     alice = await person("alice")
     room = await bot.room_with(alice)

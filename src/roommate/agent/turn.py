@@ -9,6 +9,7 @@ from typing import Protocol
 
 from roommate.agent import prompt
 from roommate.agent.history_repair import ENDED, UNKNOWN, settled
+from roommate.agent.repetition import ROUNDS, repeated
 from roommate.agent.window import Scale, Window, fit
 from roommate.domain import (
     NO_USAGE,
@@ -31,10 +32,12 @@ from roommate.domain import (
     Usage,
 )
 from roommate.errors import ModelContext
+from roommate.text.printable import in_code
 
 PARALLEL = 32
 """Most calls of one reply that run at the same time."""
 
+LONGEST_TITLE = 120
 SHRINKS = 3
 """How often a history that is too long for the model is halved before the room is told."""
 
@@ -170,8 +173,18 @@ async def _go_on(
         await journal.add(answer, reply.usage)
         steps.append(answer)
         steps.extend(await _run_calls(reply.calls, tools, emit, storing))
+        if circling := repeated(steps):
+            return Outcome(Stop.ROUNDS, Answer(_asking_what_else(circling, tools)))
     times = f"{rounds} rounds" if rounds > 1 else "one round"
     return Outcome(Stop.ROUNDS, Answer(f"I stopped after {times} of tool calls. Write “continue” and I go on."))
+
+
+def _asking_what_else(calls: Sequence[ToolCall], tools: Tools) -> str:
+    titles = ", ".join(in_code(f"{call.name} {tools.title(call)}", LONGEST_TITLE) for call in calls[:PARALLEL])
+    return (
+        f"I have done the same {ROUNDS} times in a row, and the same came of it each time: {titles}. So I stop here "
+        "instead of going on in a circle. What shall I do instead? Write what you know about it, or “continue”."
+    )
 
 
 async def _unless_joined(reply: Coroutine[None, None, Reply], lines: Lines) -> Reply | None:

@@ -115,6 +115,14 @@ def held(by: str, waiting: int) -> str:
     return f"⏸ Paused by {by}: {many} here. All that comes is kept, and answered in order when I am resumed."
 
 
+def loops(name: str) -> str:
+    return (
+        f"⏸ {name} has written right behind each of my answers for a long time, as another bot would. What is said "
+        "waits now until somebody else writes here, or anybody reacts to a message or gives a command, such as "
+        "`!status`. (`LOOP_LIMIT` says how long.)"
+    )
+
+
 def spent(usage: Usage) -> str:
     """``1 234 tokens`` and the cost, where it is known; ``nothing spent`` for the rehearsal."""
     count = usage.input_tokens + usage.output_tokens

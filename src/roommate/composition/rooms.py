@@ -11,6 +11,7 @@ from roommate.doors.chat import ChatCommands
 from roommate.features.coding_agents.agent_clis import PLANS
 from roommate.features.hooks.reports import Hooks
 from roommate.operations import Operations
+from roommate.rooms.bot_loop_guard import BotLoopGuard
 from roommate.rooms.card_decisions import Becomes, CardDecisions
 from roommate.rooms.conversation_scheduler import Conversations
 from roommate.rooms.inbox_replies import Replies
@@ -69,6 +70,7 @@ def room_maker(
             name=kernel.names.of,
             meanings=Meanings(settings, names, kernel.outbox.is_ours, PLANS),
             commands=commands,
+            loops=BotLoopGuard(lambda: settings().loop_limit),
             cards=decisions,
             membership=membership,
             upgrades=upgrades,

@@ -34,12 +34,13 @@ class Conversations:
         self,
         room_id: RoomId,
         tasks: asyncio.TaskGroup,
-        news: Callable[[], None],
+        news: Callable[[Thread], None],
         needs: TurnNeeds,
         inbox: Inbox,
         told: Callable[[int], Awaitable[Sequence[Event]]],
     ) -> None:
-        """Turns run in `tasks`; `news` is called when one is over. `told` gives what hooks have told of a turn."""
+        """Turns run in `tasks`; `news` is called with its thread when one is over. `told` gives what hooks have told of
+        a turn."""
         self.typing = TypingNotice(room_id, needs.progress)
         self._room_id, self._tasks, self._news = room_id, tasks, news
         self._needs, self._inbox, self._told = needs, inbox, told
@@ -142,7 +143,7 @@ class Conversations:
     ) -> RunningTurn:
         def over() -> None:
             self._turns.pop(turn.id, None)
-            self._news()
+            self._news(turn.thread)
 
         self._line.pop(turn.thread, None)
         one = RunningTurn(turn, self._needs, self.typing, crowded=crowded, over=over, resumes=resumes, breath=breath)

@@ -29,6 +29,7 @@ from roommate.domain import (
 from roommate.errors import RoommateError, SandboxError, StateError
 from roommate.matrix import render
 from roommate.net.retrying import to_the_end
+from roommate.rooms.bot_loop_guard import BotLoopGuard
 from roommate.rooms.card_decisions import CardDecisions
 from roommate.rooms.conversation_scheduler import Conversations, Line, Meant, Thread, every_turn
 from roommate.rooms.inbox_replies import Replies, notice, queue_mark
@@ -78,11 +79,12 @@ class Room:
         name: Callable[[RoomId, str], Awaitable[str]],
         meanings: Meanings,
         commands: Commands,
+        loops: BotLoopGuard,
         cards: CardDecisions,
         membership: Membership,
         upgrades: RoomUpgrades,
         sandboxes: Sandboxes,
-        conversations: Callable[[RoomId, asyncio.TaskGroup, Callable[[], None]], Conversations],
+        conversations: Callable[[RoomId, asyncio.TaskGroup, Callable[[Thread], None]], Conversations],
         hooks: Callable[[RoomId, Callable[[], None]], HookReports],
         breath: Callable[[], float],
     ) -> None:
@@ -91,12 +93,12 @@ class Room:
         self.room_id = room_id
         self.gone = False
         self._inbox, self._rows, self._replies, self._holds = inbox, rows, replies, holds
-        self._name = name
+        self._name, self._loops = name, loops
         self._meanings, self._commands, self._cards = meanings, commands, cards
         self._membership, self._upgrades, self._sandboxes = membership, upgrades, sandboxes
         self._breath = breath
         self._tasks = asyncio.TaskGroup()
-        self._conversations = conversations(room_id, self._tasks, self.wake)
+        self._conversations = conversations(room_id, self._tasks, self._answered)
         self._hooks = hooks(room_id, self.wake)
         self._woken = asyncio.Event()
         self._inherits = True
@@ -104,6 +106,10 @@ class Room:
 
     def wake(self) -> None:
         self._woken.set()
+
+    def _answered(self, thread: Thread) -> None:
+        self._loops.answered(thread)
+        self.wake()
 
     def look_again(self) -> None:
         """What another room has begun may be this one's now."""
@@ -184,7 +190,8 @@ class Room:
             if len(page) == PAGE:
                 typing = typing or self._tasks.create_task(self._conversations.typing.show())
                 continue
-            free = list(islice(filter(self._conversations.is_free, line), 1))
+            unheld = (one for one in line if not self._loops.holds(one))
+            free = list(islice(filter(self._conversations.is_free, unheld), 1))
             if row.moving or self._held or not free:
                 break
             if first := await inbox.first(self.room_id, free[0]):
@@ -233,6 +240,7 @@ class Room:
             case Message() as message:
                 await self._message(waiting, message, row, line)
             case Reaction(target, key):
+                self._loops.heard(incoming.sender, commands=True)
                 await self._cards.react(waiting, target, key)
             case Invite():
                 await self._membership.invited(waiting)
@@ -258,6 +266,7 @@ class Room:
     async def _message(self, waiting: Waiting, message: Message, row: RoomRow, line: Line) -> None:
         """A message: a command is done at once, a task becomes a turn, or waits in `line` for it."""
         sender, thread = waiting.incoming.sender, message.thread
+        self._loops.heard(sender)
         if waiting.line is not None:
             await self._task(waiting, message, Task(waiting.line), row, line)
             return
@@ -273,6 +282,7 @@ class Room:
             case str() as text:
                 await self._answer(waiting, text, thread)
             case Command() as command:
+                self._loops.heard(sender, commands=True)
                 await self._commands.obey(waiting, command, thread)
             case Task() as task:
                 await self._task(waiting, message, task, row, line)
@@ -281,7 +291,10 @@ class Room:
         """A turn, if it may begin; else it waits, or is a line for the turn that runs in its conversation."""
         thread, runs = message.thread, self._conversations.running_in(message.thread)
         if self._may_begin(waiting, thread, row, line):
-            await self._begin(waiting, thread, task, row)
+            if not waiting.queued and self._loops.stops(waiting.incoming.sender, thread, crowded=row.crowded):
+                await self._ask_for_a_word(waiting, thread)
+            else:
+                await self._begin(waiting, thread, task, row)
         elif waiting.queued:
             pass
         elif runs and task.model is None and runs.lines.breath.goes_on_with(waiting.incoming):
@@ -294,6 +307,13 @@ class Room:
         else:
             await self._replies.queue(waiting.seq, self._mark(waiting))
             line.setdefault(thread)
+
+    async def _ask_for_a_word(self, waiting: Waiting, thread: Thread) -> None:
+        """Two bots talk with each other, it seems: what was said waits until a person says something."""
+        await self._replies.queue(waiting.seq, self._mark(waiting))
+        text = texts.loops(await self._name(self.room_id, waiting.incoming.sender))
+        content = render.content(text, notice=True, thread=thread)
+        await self._replies.say(Draft(self.room_id, content, once=f"loops:{self.room_id}:{waiting.seq}"))
 
     async def _begin(self, waiting: Waiting, thread: Thread, task: Task, row: RoomRow) -> None:
         """A turn, with what waits behind it that was said in the same breath."""
@@ -317,7 +337,8 @@ class Room:
     def _may_begin(self, waiting: Waiting, thread: Thread, row: RoomRow, line: Line) -> bool:
         """May this message have its turn now? Once one has to wait, those behind it in its conversation wait as well,
         even when the turn ends in the meantime."""
-        if self._held or row.moving or (thread in line and not waiting.queued):
+        held = self._held or self._loops.holds(thread)
+        if held or row.moving or (thread in line and not waiting.queued):
             return False
         return self._conversations.is_free(thread, ahead=() if waiting.queued else line)
 

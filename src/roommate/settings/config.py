@@ -34,6 +34,7 @@ LIVE = frozenset(
         "allowed_users",
         "answer_everything",
         "same_prompt_seconds",
+        "loop_limit",
         "llm_model",
         "llm_api_key",
         "llm_api_base",
@@ -215,6 +216,14 @@ class Settings(BaseSettings):
     )
     same_prompt_seconds: float = Field(
         1.5, ge=0, le=60, description="Lines that somebody writes so shortly after one another are one prompt; 0: never"
+    )
+
+    loop_limit: int = Field(
+        30,
+        ge=0,
+        le=10_000,
+        description="Answers in a row that somebody in a group has in an hour, who writes within a minute of each and "
+        "nobody else between, as bots do; ten times as many where they are alone with the bot; 0: no limit",
     )
 
     llm_model: str = Field(
