@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Self
 
 from roommate.settings.config import Settings
+from tests import nursery as nursery_module
 from tests.nursery import Child, Nursery
 from tests.patience import OF_DAEMONS, PATIENCE
 from tests.person import Person, Shown
@@ -108,6 +109,8 @@ class Daemon(Bot):
         self.log = self.folder / "daemon.log"
         self._learned = learned
         self._nursery = nursery
+        self.main = nursery_module.ROOMMATE
+        """What runs, of a nursery: the function of that name in this module."""
         self.mark = secrets.token_hex(8)
         self.settings = {
             "MATRIX_HOMESERVER": homeserver,
@@ -156,7 +159,7 @@ class Daemon(Bot):
             environment = {**no_settings(), **self.settings, MARK: self.mark}
             if self._nursery is not None and program == ROOMMATE:
                 self._process = await self._nursery.bear(
-                    [str(program), "run"], folder=self.cwd, environment=environment, out=self.log
+                    [str(program), "run"], folder=self.cwd, environment=environment, out=self.log, main=self.main
                 )
                 return self
             self._process = await asyncio.create_subprocess_exec(

@@ -31,6 +31,7 @@ from typing import Any, Self
 
 from roommate.host.die_with_parent import tied
 
+ROOMMATE = "roommate.cli"
 _PR_SET_PDEATHSIG = 1
 _LOADED = ("daemon_process", "cli.app", "cli.matrix_auth", "cli.backup", "cli.chat_and_send", "cli.doctor", "cli.init")
 
@@ -119,12 +120,14 @@ class Nursery:
         out: Path,
         errors: Path | None = None,
         stdin: Path = Path(os.devnull),
+        main: str = ROOMMATE,
     ) -> Child:
-        """A new process: `command` is what its command line would be; `out` gets what it prints, or `errors` some."""
+        """A new process: `command` is what its command line would be; `out` gets what it prints, or `errors` some.
+        It runs the function `main` of the module of that name."""
         umask = os.umask(0)
         os.umask(umask)
         files = [str(stdin), str(out), str(errors or out)]
-        asked = [*command], str(folder), dict(environment), files, umask
+        asked = [*command], str(folder), dict(environment), files, umask, main
         self._asked.append(asyncio.get_running_loop().create_future())
         self._writer.write(json.dumps(asked).encode() + b"\n")
         return await self._asked[-1]
@@ -229,7 +232,7 @@ def _load() -> None:
 
 
 def _become(
-    parent: int, command: list[str], folder: str, environment: dict[str, str], files: list[str], umask: int
+    parent: int, command: list[str], folder: str, environment: dict[str, str], files: list[str], umask: int, main: str
 ) -> None:
     """What was asked for, from here on."""
     os.setsid()
@@ -247,10 +250,7 @@ def _become(
         os.close(opened)
     sys.argv, sys.modules["__main__"].__package__ = command, ""  # a script, and no `python -m`
     random.seed()
-
-    from roommate.cli import main as roommate
-
-    roommate()
+    importlib.import_module(main).main()
 
 
 if __name__ == "__main__":

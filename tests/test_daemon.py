@@ -13,6 +13,7 @@ from roommate.demo.homeserver import Synapse
 from tests import program
 from tests.conftest import PASSWORD, MakeDaemon, MakePerson
 from tests.harness import Daemon, no_settings
+from tests.nursery import Nursery
 from tests.patience import PATIENCE
 from tests.person import Person
 
@@ -100,13 +101,13 @@ async def test_json_logs_are_json_and_nothing_else(daemon: MakeDaemon, person: M
     assert "a-secret-word" not in bot.log_text(), "what people write is not in the log"
 
 
-async def test_a_homeserver_that_is_away_at_the_start_is_waited_for() -> None:
+async def test_a_homeserver_that_is_away_at_the_start_is_waited_for(learned: Path, nursery: Nursery) -> None:
     with tempfile.TemporaryDirectory(prefix="hs-") as folder:
         synapse = Synapse(Path(folder), limits="open")
         await synapse.start()
         account = await synapse.register("bot", PASSWORD)
         await synapse.stop()
-        bot = Daemon(synapse.url, account.user_id, PASSWORD, {})
+        bot = Daemon(synapse.url, account.user_id, PASSWORD, {}, learned, nursery)
         try:
             await bot.spawn()
             await bot.wait_for_log("trying again")

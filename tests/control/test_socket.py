@@ -16,6 +16,7 @@ import pytest
 
 from tests.control.wire import Wire, call
 from tests.harness import ROOMMATE, Daemon
+from tests.nursery import Nursery
 from tests.patience import PATIENCE
 
 NOBODY = "65534"
@@ -155,8 +156,8 @@ def test_another_user_is_turned_away(bot: Daemon, path: Path, open_to_all: None)
     lives(path)
 
 
-async def test_a_daemon_takes_its_place_and_nobody_elses(tmp_path: Path) -> None:
-    daemon = Daemon("http://127.0.0.1:9", "@bot:localhost", "x", {"OPERATORS": "@ann:localhost"})
+async def test_a_daemon_takes_its_place_and_nobody_elses(tmp_path: Path, nursery: Nursery) -> None:
+    daemon = Daemon("http://127.0.0.1:9", "@bot:localhost", "x", {"OPERATORS": "@ann:localhost"}, nursery=nursery)
     path = daemon.state / "ipc" / "daemon.sock"
     try:
         path.parent.mkdir(parents=True, mode=0o700)

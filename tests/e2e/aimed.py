@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -45,18 +44,6 @@ def _point() -> None:
         return
     AIM.unlink()
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-def program(folder: Path) -> Path:
-    """A file to start in place of `roommate`."""
-    root = Path(__file__).parents[2]
-    file = folder / "aimed-roommate"
-    file.write_text(
-        f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(root)!r})\n"
-        "from tests.e2e.aimed import main\n\nmain()\n"
-    )
-    file.chmod(0o755)
-    return file
 
 
 def main() -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
 from tests.conftest import MakeDaemon, MakePerson
@@ -18,17 +15,12 @@ ASKS = "Delete **every file**"
 PATIENCE = 90
 
 
-@pytest.fixture
-async def program(tmp_path: Path) -> AsyncIterator[Path]:
-    yield aimed.program(tmp_path)
-
-
 class Shooting:
     """A daemon that dies at aimed points. `at(n)`: at the nth point from now on."""
 
-    def __init__(self, bot: Daemon, program: Path) -> None:
+    def __init__(self, bot: Daemon) -> None:
         self.bot = bot
-        self._program = program
+        bot.main = aimed.__name__
         self._aim = bot.folder / aimed.AIM
 
     def at(self, point: int) -> None:
@@ -40,10 +32,10 @@ class Shooting:
         """Wait until it died, and start it again."""
         await self.bot.wait_for_exit(PATIENCE)
         assert self.bot.process.returncode == -9, self.bot.log_text()[-2000:]
-        await self.bot.start(PATIENCE, self._program)
+        await self.bot.start(PATIENCE)
 
     async def start(self) -> None:
-        await self.bot.start(PATIENCE, self._program)
+        await self.bot.start(PATIENCE)
 
 
 def count(bot: Daemon, person: Person, room: str, words: str) -> int:
@@ -71,10 +63,10 @@ async def one_runs_and_one_waits(bot: Daemon, person: Person, room: str, number:
     [("!stop", "1 waiting message comes next; `!stop all` drops it.", (2, 3, 4, 5)), ("!reset", "Forgotten: ", (3, 4))],
 )
 async def test_a_stop_is_about_what_ran_when_it_was_said(
-    daemon: MakeDaemon, person: MakePerson, program: Path, command: str, answer: str, points: tuple[int, ...]
+    daemon: MakeDaemon, person: MakePerson, command: str, answer: str, points: tuple[int, ...]
 ) -> None:
     bot, alice = await daemon(start=False), await person("alice")
-    shooting = Shooting(bot, program)
+    shooting = Shooting(bot)
     await shooting.start()
     room = await bot.room_with(alice)
     for number, point in enumerate(points, 1):
@@ -90,11 +82,9 @@ async def test_a_stop_is_about_what_ran_when_it_was_said(
         assert count(bot, alice, room, "Nothing runs") == 0
 
 
-async def test_a_workspace_is_emptied_once_and_never_what_comes_after(
-    daemon: MakeDaemon, person: MakePerson, program: Path
-) -> None:
+async def test_a_workspace_is_emptied_once_and_never_what_comes_after(daemon: MakeDaemon, person: MakePerson) -> None:
     bot, alice = await daemon(start=False), await person("alice")
-    shooting = Shooting(bot, program)
+    shooting = Shooting(bot)
     await shooting.start()
     room = await bot.room_with(alice)
     for number, point in enumerate((3, 4, 5, 6, 7, 8), 1):
@@ -117,12 +107,10 @@ async def test_a_workspace_is_emptied_once_and_never_what_comes_after(
         assert "second" in (await alice.ask(room, "run: cat kept.txt", PATIENCE)).body, "deleted once, not once more"
 
 
-async def test_what_a_command_changes_is_answered_as_it_was_done(
-    daemon: MakeDaemon, person: MakePerson, program: Path
-) -> None:
+async def test_what_a_command_changes_is_answered_as_it_was_done(daemon: MakeDaemon, person: MakePerson) -> None:
     alice = await person("alice")
     bot = await daemon(start=False, OPERATORS=alice.user_id)
-    shooting = Shooting(bot, program)
+    shooting = Shooting(bot)
     await shooting.start()
     room = await bot.room_with(alice)
     for number, point in enumerate((2, 3, 4), 1):

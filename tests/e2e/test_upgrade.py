@@ -10,7 +10,6 @@ from aiohttp import web
 
 from roommate.demo.homeserver import Synapse
 from tests.conftest import MakeDaemon, MakePerson
-from tests.e2e import aimed
 from tests.e2e.test_once import PATIENCE, Shooting, count, settled
 from tests.front import Front, limited
 from tests.harness import Daemon
@@ -91,7 +90,7 @@ async def test_a_kill_in_the_middle_of_the_move_changes_nothing(
 ) -> None:
     alice, bob = await person("alice"), await person("bob")
     bot = await daemon(start=False, OPERATORS=alice.user_id)
-    shooting = Shooting(bot, aimed.program(tmp_path))
+    shooting = Shooting(bot)
     await shooting.start()
     old, *_ = await furnished(bot, alice, bob, "public_chat")
     shooting.at(point)
