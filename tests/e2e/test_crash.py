@@ -69,7 +69,7 @@ async def test_more_messages_than_one_sync_gives_written_while_it_was_down_are_a
         await alice.say(room, f"SAY number {number}.")
     await bot.start()
     for many in range(11, 112, 10):  # each ten in their time
-        await alice.wait(lambda many=many: len(alice.finals(room)) >= many, what=f"{many} answers")
+        await alice.wait(lambda least=many: len(alice.finals(room)) >= least, what=f"{many} answers")  # type: ignore[misc]
     assert [m.body for m in alice.finals(room)][1:] == [f"number {number}." for number in range(110)]
 
 

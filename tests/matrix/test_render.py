@@ -251,7 +251,7 @@ PADDED = "a|" * 20 + "\n" + "-|" * 20 + "\n" + "x\n" * 459
 async def test_what_is_drawn_at_once_takes_no_time(piece: str) -> None:
     render._parser(tables=True), render._parser(tables=False), render._sanitiser()
     hostile = (piece * render.SMALL)[: render.SMALL]
-    took = []
+    took: list[float] = []
     while not took or (took[-1] >= AT_ONCE and len(took) < 5):  # other processes take the caches now and then
         render._html.cache_clear()
         with watched() as loop:
