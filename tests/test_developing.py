@@ -102,7 +102,7 @@ async def test_an_operation_is_one_file(tmp_path: Path, daemon: MakeDaemon, pers
     assert "Speak Latin.\nSlowly.\n" in (await notice(bot, alice, room, "Slowly")).body
     await bob.say(room, "!prompt add Loudly.")
     await notice(bot, bob, room, "Only an operator can use `!prompt add`")
-    await alice.say(room, "!help")
+    await alice.say(room, "!help all")
     told = "`!prompt add TEXT|none` adds a line to what the model is told in a room besides (operators)"
     await notice(bot, alice, room, told)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import sqlite3
 
 import pytest
@@ -117,7 +118,14 @@ async def test_commands_answer(bot: MemoryDaemon, person: MakePerson) -> None:
     room = await bot.room_with(alice)
     await notice(bot, alice, room, "Hello")
     assert "Pong" in (await command(bot, alice, room, "!ping")).body
-    assert "!reset workspace" in (await command(bot, alice, room, "!help")).body
+    everyday = (await command(bot, alice, room, "!help")).body
+    assert len(re.findall(r"`![a-z]+[^`]*` [a-z]", everyday.partition("`!help all`")[0])) == 6, "what people need"
+    assert len(everyday) < 600 and "perator" not in everyday
+    everything = (await command(bot, alice, room, "!help all")).body
+    assert "!reset workspace" in everything and "!redeploy" not in everything
+    one = (await command(bot, alice, room, "!help !stop")).body
+    assert one.startswith("- `!stop`, `!stop all` stops what runs") and "\n" not in one
+    assert "Did you mean `!status`?" in (await command(bot, alice, room, "!help statsu")).body
     assert "`!status`" in (await command(bot, alice, room, "!statsu")).body
     assert "scripted" in (await command(bot, alice, room, "!model")).body
     assert "Only an operator" in (await command(bot, alice, room, "!model other")).body

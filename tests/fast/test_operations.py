@@ -110,6 +110,8 @@ async def test_operators_pause_and_look_around_in_chat(
     assert f"operators: `{alice.user_id}`" in await told(bob, "!who")
     assert "you are one of those who may ask; 3 members here" in await told(bob, "!who")
     assert "you are an operator" in await told(alice, "!who")
+    assert "**For operators**: `!rooms`" in await told(alice, "!help")
+    assert "`!redeploy [REF]`" in await told(alice, "!help all")
     listed = await told(alice, "!rooms")
     assert f"(`{room}`): 3 members" in listed
     assert f"(`{mine}`): 2 members" in listed

@@ -13,7 +13,6 @@ from roommate.composition.kernel import Kernel
 from roommate.composition.rooms import heard
 from roommate.composition.turns import agents_of
 from roommate.domain import CardKind
-from roommate.doors.reference import of_chat
 from roommate.features import (
     audit_log,
     backup_records,
@@ -195,7 +194,7 @@ def asked_for(operations: type[F], made: Callable[[Kernel], F]) -> Declared:
 
 
 FEATURES: tuple[Declared, ...] = (
-    asked_for(help_and_ping.About, lambda kernel: help_and_ping.About(kernel.settings, lambda: of_chat(DECLARED))),
+    asked_for(help_and_ping.About, lambda kernel: help_and_ping.About(kernel.settings, lambda: DECLARED)),
     asked_for(rooms.Rooms, _rooms),
     asked_for(turns.Turns, _turns),
     asked_for(results.Results, lambda kernel: results.Results(store.Turns(kernel.database))),
