@@ -77,20 +77,20 @@ async def test_a_tool_is_a_file_and_a_line_a_card_two_lines_and_a_feature_a_file
 
     assert "leftovers may lie in" in bot.log_text(), "the feature's service runs"
     script = [use("write_file", path="tmp/a.txt", content="old"), use("count_leftovers"), "ECHO"]
-    assert "1 files lie in tmp" in (await alice.ask(room, "\n---\n".join(script))).body
+    assert "tmp has 1 file" in (await alice.ask(room, "\n---\n".join(script))).body
     await alice.say(room, "!tidy")
     card = (await notice(bot, alice, room, "Delete all that lies in")).event_id
     await alice.wait(lambda: len(alice.reactions(room, card)) == 2, what="its choices")
     await alice.react(room, card, "✅")
-    await notice(bot, alice, room, f"Nothing lies in tmp any more, as {alice.user_id} decided.")
-    assert "0 files lie in tmp" in (await alice.ask(room, "\n---\n".join([use("count_leftovers"), "ECHO"]))).body
+    await notice(bot, alice, room, "nothing lies in `tmp` any more")
+    assert "tmp has 0 files" in (await alice.ask(room, "\n---\n".join([use("count_leftovers"), "ECHO"]))).body
 
 
 async def test_an_operation_is_one_file(tmp_path: Path, daemon: MakeDaemon, person: MakePerson) -> None:
     program, files = grown(tmp_path, "An operation")
     environment = {**os.environ, "PYTHON": sys.executable}
     subprocess.run([tmp_path / "scripts" / "commands"], env=environment, check=True)
-    assert "`!prompt add TEXT|none`" in (tmp_path / "docs" / "commands.md").read_text()
+    assert "`!prompt add TEXT" in (tmp_path / "docs" / "commands.md").read_text()
     assert files == ["src/roommate/features/model_and_prompt.py"]
     alice, bob = await person("alice"), await person("bob")
     bot = await daemon(start=False, OPERATORS=alice.user_id)
@@ -134,7 +134,10 @@ async def test_a_setting_is_a_line_a_table_a_step_and_a_service_a_line_with_its_
     tmp_path: Path, daemon: MakeDaemon
 ) -> None:
     program, files = grown(tmp_path, "A setting", "A table", "A service")
-    of_the_table, of_the_service = ["store/census.py", "store/migrations.py"], ["features/census.py", "daemon.py"]
+    of_the_table, of_the_service = (
+        ["store/census.py", "store/migrations.py"],
+        ["features/census.py", "composition/features.py"],
+    )
     assert files == [f"src/roommate/{name}" for name in ("settings/config.py", *of_the_table, *of_the_service)]
     bot = await daemon(start=False, CENSUS_SECONDS="0.1")
     await bot.start(PATIENCE, program)
