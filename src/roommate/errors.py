@@ -138,7 +138,11 @@ class ProgramFailed(RoommateError):
 
 
 class ToolError(RoommateError):
-    pass
+    """What people may read of it, too, is the message; the `advice` is for the model alone."""
+
+    def __init__(self, message: str, advice: str = "") -> None:
+        super().__init__(message)
+        self.advice = advice
 
 
 class NotPermitted(RoommateError):

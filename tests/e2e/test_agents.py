@@ -109,20 +109,23 @@ async def test_where_there_are_none_people_and_the_model_are_told(
     bot = await daemon(limited=False, start=True, model=model, OPERATORS=alice.user_id, **keys(providers))
     room = await bot.room_with(alice, bob)
     told = await alice.ask(room, "!ask gemini what is this?")
-    assert "gemini is not installed in the room's image" in told.body
+    assert "gemini is not installed in the room's image. An operator runs `roommate image build" in told.body
+    assert "own tools" not in told.body + told.html, "that is for a model"
     await alice.say(room, "!ask copilot what is this?")
     await notice(bot, alice, room, "talks to a coding agent")
     await alice.say(room, "!agents")
-    shown = await notice(bot, alice, room, "(Gemini CLI)")
-    assert "`plan` asks `gemini` · `implement` asks `qwen`" in shown.body
+    shown = await notice(bot, alice, room, "No coding agents here yet. An operator runs `roommate image build")
+    assert shown.body.endswith("then there are Gemini CLI, Qwen Code, Claude Code, Codex, OpenCode.")
     await bob.say(room, "!agents plan codex")
     await notice(bot, alice, room, "Only an operator")
     await alice.say(room, "!agents plan codex claude")
-    await notice(bot, alice, room, "`plan` asks `codex`, then `claude`")
+    await notice(bot, alice, room, "Nothing was changed: codex is not installed in the room's image; claude is not")
     await alice.say(room, "!agents plan copilot")
     await notice(bot, alice, room, "Say `plan` or `implement` and some of")
     asked = await alice.ask(room, f"{bot.user_id} {tool('plan', task='a plan')}\n---\nECHO")
-    assert asked.body.index("codex is not installed") < asked.body.index("claude is not installed")
+    assert "gemini is not installed" in asked.body
+    assert "own tools" in asked.body, "the model is told more than people"
+    assert "own tools" not in asked.html.partition("<details>")[2]
 
 
 async def test_operators_tell_the_model_more(daemon: MakeDaemon, person: MakePerson, model: ScriptedModel) -> None:

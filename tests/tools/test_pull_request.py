@@ -159,7 +159,7 @@ async def test_several_clones(room: Room) -> None:
     await room.clone("deep/two", "acme/other")
     await room.sh("git init -q three; git init -q four; git -C four remote add origin https://elsewhere.invalid/a/b")
     told = await room.propose()
-    assert "2 clones fit; say which with `repo`" in told.text
+    assert "[say which with `repo`]" in told.text and "2 clones fit" in told.title
     assert "acme/other in deep/two, acme/widget in one" in told.text
     for which in ("one", "/workspace/one/", "Acme/Widget"):
         assert "one has no change" in (await room.propose(repo=which)).text

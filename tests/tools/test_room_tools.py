@@ -447,7 +447,8 @@ async def test_an_unknown_tool_is_a_result(room: Room) -> None:
     result = await room.tools.call(ToolCall("1", "rm\n\x1b[31m", "{}"), room.events.append)
     assert not result.ok
     assert result.text.startswith("there is no tool `rm")
-    assert "\nthe tools are run_command, " in result.text
+    assert "\n[the tools are run_command, " in result.text
+    assert "the tools are" not in result.title, "that is for the model alone"
     assert "the tools" not in result.title
     assert "\x1b" not in result.text
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from roommate.domain import Answer, Step, ToolCall, ToolResult
 
 UNKNOWN = (
-    "unknown: the daemon restarted while this ran. It may have run wholly, in part or not at all: "
-    "look before you repeat it."
+    "unknown: the daemon restarted while this ran. It may have run wholly, in part or not at all.\n"
+    "[look before you repeat it]"
 )
 ENDED = "no result is known: the turn was ended while this ran"
 

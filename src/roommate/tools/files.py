@@ -143,7 +143,7 @@ async def _change(before: bytes, after: bytes) -> Difference:
 async def edit(asked: EditFile, call: Call) -> Outcome:
     got = await call.hand.read(asked.path, limit=LARGEST_EDIT)
     if got.size > LARGEST_EDIT:
-        raise ToolError(f"{asked.path} has {size(got.size)}, too much for edit_file: use a command such as sed")
+        raise ToolError(f"{asked.path} has {size(got.size)}, too much for edit_file", "use a command such as sed")
     content, line = replace_once(got.content, asked.old, asked.new, asked.path)
     await call.hand.write(asked.path, content)
     change = await _change(got.content, content)

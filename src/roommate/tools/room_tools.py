@@ -79,12 +79,12 @@ class RoomTools:
         try:
             one = self._offered.get(call.name)
             if one is None:
-                raise ToolError(f"there is no tool {short(call.name)}\nthe tools are {', '.join(self._offered)}")
+                raise ToolError(f"there is no tool {short(call.name)}", f"the tools are {', '.join(self._offered)}")
             asked = one.parse(loaded(one.spec, call.arguments))
             hand = await self._hand() if one.sandbox else None
             outcome = await self._do(one, asked, Call(call.id, emit, self._ports, hand))
         except ToolError as error:
-            outcome = _failed(str(error))
+            outcome = _failed(str(error), error.advice)
         except SandboxError as error:
             if hand is None:
                 outcome = _failed(f"the room's sandbox cannot be used: {error}")
@@ -102,7 +102,9 @@ class RoomTools:
             return await one.do(asked, call)
 
 
-def _failed(text: str) -> Outcome:
+def _failed(text: str, advice: str = "") -> Outcome:
+    """The last line, in brackets, is not shown to people."""
     text = plain(text.encode("utf-8", "replace"))
     title = text.partition("\n")[0]
+    text += f"\n[{plain(advice.encode('utf-8', 'replace'))}]" if advice else ""
     return Outcome(text, title if len(title) <= LONGEST_TITLE else title[: LONGEST_TITLE - 1] + "…", ok=False)

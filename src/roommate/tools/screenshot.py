@@ -26,10 +26,7 @@ SECONDS = 130.0
 LARGEST = 16 << 20
 LARGEST_VIEW = 3 << 20
 WIDTH, HEIGHT = 1280, 800
-NO_BROWSER = (
-    "there is no browser in this room's image: an operator makes one with `roommate image build --stage browser`. "
-    "Say so, and check the page in another way"
-)
+NO_BROWSER = "there is no browser in this room's image: an operator runs `roommate image build --stage browser`"
 
 
 Pixels = Annotated[int, Field(ge=100, le=4000)]
@@ -132,7 +129,7 @@ async def _run(asked: dict[str, object], hand: Hand) -> Shot:
     except ValidationError:
         raise ToolError(f"the browser failed: {said.strip()[-500:] or 'it said nothing'}") from None
     if shot.no_browser:
-        raise ToolError(NO_BROWSER)
+        raise ToolError(NO_BROWSER, "say so, and check the page in another way")
     if shot.error is not None:
         raise ToolError(f"{asked['path'] or asked['url']} was not opened: {shot.error[:500]}")
     return shot

@@ -53,7 +53,9 @@ async def whole(hand: Hand, path: str, largest: int) -> bytes:
             break
         content += more
     if max(first.size, len(content)) > largest:
-        raise ToolError(f"{path} has {size(first.size)}, and {size(largest)} can be sent: make it smaller, or split it")
+        raise ToolError(
+            f"{path} has {size(first.size)}, and {size(largest)} can be sent", "make it smaller, or split it"
+        )
     if not content:
         raise ToolError(f"{path} is empty")
     return bytes(content)

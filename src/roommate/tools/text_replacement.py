@@ -27,14 +27,14 @@ def replace_once(content: bytes, old: str, new: str, path: str) -> tuple[bytes, 
     places = _places(content, before)
     many = max(len(places), content.count(before))
     if not places:
-        raise ToolError(f"old is not in {path}: it must match exactly, with all its spaces.{_near(content, old)}")
+        raise ToolError(f"old is not in {path}.{_near(content, old)}", "it must match exactly, with all its spaces")
     if len(places) > 1:
         lines = [content.count(b"\n", 0, place) + 1 for place in places]
         more = f" and {many - len(places)} more" if many > len(places) else ""
         shown = "\n".join(_lines(content, line, 1) for line in lines)
         raise ToolError(
-            f"old is {many} times in {path}, at lines {', '.join(map(str, lines))}{more}: "
-            f"give more of what is around the one you mean.\n{shown}"
+            f"old is {many} times in {path}, at lines {', '.join(map(str, lines))}{more}\n{shown}",
+            "give more of what is around the one you mean",
         )
     (place,) = places
     return content[:place] + after + content[place + len(before) :], content.count(b"\n", 0, place) + 1

@@ -33,7 +33,7 @@ class Todo(Arguments):
 async def show(asked: Todo, call: Call) -> Outcome:
     items = todo_items(line[:LONGEST_ITEM] for line in asked.items[:MOST_ITEMS])
     if not items:
-        raise ToolError("there is no step in the list: write each as an item, such as `[ ] run the tests`")
+        raise ToolError("there is no step in the list", "write each as an item, such as `[ ] run the tests`")
     done = sum(item.mark is Mark.DONE for item in items)
     return Outcome(todo_text(items), f"{done} of {len(items)} done")
 

@@ -22,6 +22,11 @@ LONGEST_TASK = 100_000
 FOLDER = ".roommate/agents"
 """In the workspace: transcripts, and what the agents complain about on stderr."""
 
+NOT_INSTALLED = "is not installed in the room's image"
+HOW_TO_GET = (
+    "An operator runs `roommate image build --stage agents` on the host, and sets a key, such as `GEMINI_API_KEY`"
+)
+
 ROLE = "ROOMMATE_ROLE"
 """In its environment: the hooks keep one that is to look only from changing files."""
 
@@ -76,7 +81,9 @@ class RoomAgents:
     async def work(self, role: str, task: str, agent: str, *, hand: Hand, call_id: str, emit: Emit) -> AgentReport:
         """See `Agents`."""
         if len(task.encode("utf-8", "replace")) > LONGEST_TASK:
-            raise ToolError(f"the task is longer than {LONGEST_TASK} bytes: put the long part into a file and name it")
+            raise ToolError(
+                f"the task is longer than {LONGEST_TASK} bytes", "put the long part into a file and name it"
+            )
         plan, passed_over = await self._take(role, agent, hand)
         async with self._turns[plan.name]:
             report = await self._work(plan, role, brief(role, task), hand, call_id, emit)
@@ -99,7 +106,7 @@ class RoomAgents:
         why = {}
         for plan in PLANS.values():
             if plan.program not in installed:
-                why[plan.name] = f"{plan.name} is not installed in the room's image"
+                why[plan.name] = f"{plan.name} {NOT_INSTALLED}"
             elif plan.provider not in self._choice.keyed:
                 why[plan.name] = f"{plan.name} has no key: an operator sets {plan.provider.upper()}_API_KEY"
         return why
@@ -115,7 +122,8 @@ class RoomAgents:
             if name not in missing:
                 return PLANS[name], passed_over
             passed_over.append(missing[name])
-        raise ToolError("; ".join(passed_over) + ". Do it with your own tools, and say so")
+        how = f". {HOW_TO_GET}" if len(missing) == len(PLANS) else ""
+        raise ToolError("; ".join(passed_over) + how, "" if role == "ask" else "do it with your own tools, and say so")
 
     async def _preferred(self, role: str) -> Sequence[str]:
         """First the room's or the operator's, then whoever is there."""

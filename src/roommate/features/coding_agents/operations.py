@@ -10,8 +10,8 @@ from pydantic import Field
 
 from roommate.domain import RoomId
 from roommate.errors import Misused, RoommateError
-from roommate.features.coding_agents.agent_clis import PLANS
-from roommate.features.coding_agents.delegated_tasks import RoomAgents
+from roommate.features.coding_agents.agent_clis import PLANS, Plan
+from roommate.features.coding_agents.delegated_tasks import HOW_TO_GET, NOT_INSTALLED, RoomAgents
 from roommate.operations import Call, Change, OfRoom, Params, Who, changing, operation
 from roommate.rooms.sandboxes_port import Sandboxes
 from roommate.settings.config import Settings
@@ -20,6 +20,7 @@ from roommate.store import Agents, agent_sessions
 ASK_USAGE = f"`!ask AGENT …` talks to a coding agent: {', '.join(f'`{name}`' for name in PLANS)}."
 AGENTS = ", ".join(PLANS)
 ROLES = ("plan", "implement")
+READY = "ready"
 
 
 class Preferred(OfRoom):
@@ -33,11 +34,12 @@ class Task(Params):
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """`state` is "ready", or what is missing."""
+    """`state` is READY, or what is missing."""
 
     name: str
     title: str
     state: str
+    installed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +51,17 @@ class Known:
     problem: str = ""
 
 
+def _agent(plan: Plan, state: str) -> Agent:
+    return Agent(plan.name, plan.title, state, installed=NOT_INSTALLED not in state)
+
+
 def _shown(known: Known) -> str:
     if known.problem:
         return f"Whether there are coding agents is not known: {known.problem}"
+    if not any(one.installed for one in known.agents):
+        return (
+            f"No coding agents here yet. {HOW_TO_GET}; then there are {', '.join(one.title for one in known.agents)}."
+        )
     lines = [f"- `{one.name}` ({one.title}): {one.state.removeprefix(f'{one.name} ')}" for one in known.agents]
     return "\n".join(lines) + "\n\n" + _ordered(known.order)
 
@@ -76,8 +86,7 @@ class CodingAgents:
             missing = await self.agents(call.its_room).missing(await self.sandboxes.hand(call.its_room))
         except RoommateError as error:
             return Known((), order, str(error))
-        found = [Agent(plan.name, plan.title, missing.get(plan.name, "ready")) for plan in PLANS.values()]
-        return Known(found, order)
+        return Known([_agent(plan, missing.get(plan.name, READY)) for plan in PLANS.values()], order)
 
     @operation(
         "agents.prefer",
@@ -94,6 +103,7 @@ class CodingAgents:
         if role == "default" and not names:
             chosen: dict[str, Sequence[str]] = dict.fromkeys(ROLES, ())
         elif role in ROLES and names and set(names) <= set(PLANS):
+            await self._demand(call.its_room, names)
             chosen = {role: list(dict.fromkeys(names))}
         else:
             raise Misused(f"Say `plan` or `implement` and some of {AGENTS}; or `default`.")
@@ -104,6 +114,16 @@ class CodingAgents:
     async def ask(self, params: Task, call: Call) -> str:
         """Talks to a coding agent directly, such as `!ask gemini what is this project?`."""
         return ASK_USAGE  # one that says it right is a turn
+
+    async def _demand(self, room_id: RoomId, names: Sequence[str]) -> None:
+        """Raises Misused where one of them cannot be asked; whether it can may not be known now."""
+        try:
+            missing = await self.agents(room_id).missing(await self.sandboxes.hand(room_id))
+        except RoommateError:
+            return
+        if wrong := [missing[name] for name in names if name in missing]:
+            how = f" {HOW_TO_GET}." if any(NOT_INSTALLED in one for one in wrong) else ""
+            raise Misused(f"Nothing was changed: {'; '.join(wrong)}.{how}")
 
     async def _order(self, room_id: RoomId, chosen: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
         """Whom the room asks first: as it is `chosen` now, else as it was."""

@@ -136,7 +136,7 @@ def _chosen(clones: Sequence[Clone], wanted: str | None) -> Clone:
         return fitting[0]
     there = ", ".join(f"{one.name} in {one.folder}" for one in clones) or "none: clone one first"
     which = f"{len(fitting)} clones fit" if fitting else "no clone fits" if wanted else "there is no clone to propose"
-    raise ToolError(f"{which}; say which with `repo`. Clones of the forge's repositories in the workspace: {there}")
+    raise ToolError(f"{which}. Clones of the forge's repositories in the workspace: {there}", "say which with `repo`")
 
 
 async def _branch(clone: Clone, repository: Repository, proposals: Proposals, title: str) -> str:
@@ -150,7 +150,7 @@ async def _branch(clone: Clone, repository: Repository, proposals: Proposals, ti
     for branch in [name, *(f"{name}-{number}" for number in range(2, BRANCHES_TRIED))]:
         if branch not in taken and (await clone.tried("switch", "--quiet", "--create", branch))[0] == 0:
             return branch
-    raise ToolError(f"no branch could be made: `{name}` and the like are there already; make one with git")
+    raise ToolError(f"no branch could be made: `{name}` and the like are there already", "make one with git")
 
 
 async def _commit(clone: Clone, title: str) -> None:
