@@ -74,9 +74,14 @@ class Bench:
     act: Callable[[ToolCall], object] = lambda _: None
     called: list[str] = field(default_factory=list)
     specs: Sequence[ToolSpec] = ()
+    lasting: Sequence[str] = ()
+    """Calls that go on when they are made again."""
 
     def title(self, call: ToolCall) -> str:
         return call.name
+
+    def goes_on(self, call: ToolCall) -> bool:
+        return call.id in self.lasting
 
     async def call(self, call: ToolCall, emit: Emit) -> ToolResult:
         self.called.append(call.id)

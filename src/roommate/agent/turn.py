@@ -105,23 +105,37 @@ async def run_turn(
 
     `conversation` is all turns so far as stored, the one to run last; `room` is the room's name for the prompt, and
     `around` what else that says of it. A call whose result is not stored is never run again: its result becomes
-    "unknown", and the model decides. What is said meanwhile is taken in before the model is asked next; where it is
-    only just asked for the first time, it is asked anew with what was said in the same breath.
+    "unknown", and the model decides; but one that goes on when it is made again (see `Tools.goes_on`) is. What is said
+    meanwhile is taken in before the model is asked next; where it is only just asked for the first time, it is asked
+    anew with what was said in the same breath.
 
     Raises ModelError when the model cannot be asked, and whatever the journal raises.
     """
     *past, stored = conversation
     earlier = [settled(turn, ENDED) for turn in past]
-    steps = settled(stored, UNKNOWN)
+    again = [call for call in _unanswered(stored) if tools.goes_on(call)]
+    steps = [step for step in settled(stored, UNKNOWN) if not _answers(step, again)]
     for lost in [step for step in steps if isinstance(step, ToolResult) and step not in stored]:
         await journal.add(lost, NO_USAGE)
     _tell(steps, tools, emit)
     asking = _Asking(model, tools, room, around, emit)
     try:
         async with asyncio.TaskGroup() as storing:
-            return await _go_on(earlier, steps, asking, tools, journal, _Storing(storing, journal), lines, emit, rounds)
+            keep = _Storing(storing, journal)
+            if again:
+                steps = settled([*steps, *await _run_calls(again, tools, emit, keep, shown=True)], UNKNOWN)
+            return await _go_on(earlier, steps, asking, tools, journal, keep, lines, emit, rounds)
     except ExceptionGroup as group:  # one thing went wrong: callers know errors, not how the turn is built
         raise group.exceptions[0] from None
+
+
+def _unanswered(steps: Sequence[Step]) -> Sequence[ToolCall]:
+    known = {step.call_id for step in steps if isinstance(step, ToolResult)}
+    return [call for step in steps if isinstance(step, Answer) for call in step.calls if call.id not in known]
+
+
+def _answers(step: Step, calls: Sequence[ToolCall]) -> bool:
+    return isinstance(step, ToolResult) and any(step.call_id == call.id for call in calls)
 
 
 def _tell(steps: Sequence[Step], tools: Tools, emit: Emit) -> None:
@@ -217,14 +231,20 @@ class _Storing:
 
 
 async def _run_calls(
-    calls: Sequence[ToolCall], tools: Tools, emit: Emit, store: Callable[[ToolResult], None]
+    calls: Sequence[ToolCall],
+    tools: Tools,
+    emit: Emit,
+    store: Callable[[ToolResult], None],
+    *,
+    shown: bool = False,
 ) -> list[ToolResult]:
-    """Run the calls of one reply in parallel."""
+    """Run the calls of one reply in parallel; `shown`: people see them already."""
     room_for = asyncio.Semaphore(PARALLEL)
 
     async def run(call: ToolCall) -> ToolResult:
         async with room_for:
-            emit(ToolStarted(call, tools.title(call)))
+            if not shown:
+                emit(ToolStarted(call, tools.title(call)))
             result = await tools.call(call, emit)
             store(result)
             emit(ToolFinished(result))

@@ -18,6 +18,12 @@ _DRESSING = re.compile("[\ufe0e\ufe0f\u200d\u2640\u2642\U0001f3fb-\U0001f3ff]")
 _AROUND = " \t\r\n.,!\"'`*_“”‘’"
 
 
+KEYCAPS = tuple(f"{digit}\ufe0f\u20e3" for digit in range(1, 10))
+"""Choices that are numbers."""
+_CAP = "\u20e3"
+_ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
+
+
 def bare(key: str) -> str:
     """A choice as it is compared: without what says how it is shown."""
     return _DRESSING.sub("", key)
@@ -30,7 +36,18 @@ def choice_of(text: str, choices: Collection[str]) -> str | None:
     said = " ".join(bare(text).casefold().replace(",", " ").strip(_AROUND).split())
     if not said:
         return None
-    return next((choice for choice in choices if said == bare(choice) or said in _SAID.get(choice, ())), None)
+    for choice in choices:
+        if said in (bare(choice), bare(choice).removesuffix(_CAP)) or said in _SAID.get(choice, ()):
+            return choice
+    return None
+
+
+def spelled(choice: str, question: str) -> str:
+    """What a choice that is a number stands for, in the Markdown of the question; any other as it is."""
+    if not choice.endswith(_CAP):
+        return choice
+    lines = (line for line in question.splitlines() if bare(line).startswith(bare(choice)))
+    return _ESCAPE.sub(r"\1", next((bare(line).removeprefix(bare(choice)).strip() for line in lines), choice))
 
 
 def is_choice(text: str) -> bool:
@@ -41,5 +58,6 @@ def is_choice(text: str) -> bool:
 def words(choices: Sequence[str]) -> str:
     """What to write instead of tapping, for people who have no reactions at hand."""
     names = {YES: "yes", NO: "no", ALWAYS: "always", AGAIN: "go on"}
+    names |= {choice: choice[0] for choice in choices if choice.endswith(_CAP)}
     known = [f"“{names[choice]}”" for choice in choices if choice in names]
     return f"{', '.join(known[:-1])} or {known[-1]}" if len(known) > 1 else "".join(known)

@@ -14,6 +14,7 @@ from roommate.composition.rooms import heard
 from roommate.composition.turns import agents_of
 from roommate.domain import CardKind
 from roommate.features import (
+    ask_person,
     audit_log,
     backup_records,
     doctor,
@@ -137,6 +138,11 @@ def _github(kernel: Kernel) -> Feature:
     return Feature(Repositories(forge, repos), tools=tools, ports={git_server.PORT: server})
 
 
+def _ask_person(kernel: Kernel) -> Feature:
+    cards, inbox = store.Cards(kernel.database), store.Inbox(kernel.database)
+    return ask_person.feature(cards, inbox, kernel.questions, kernel.settings, kernel.residents.wake)
+
+
 def _coding_agents(kernel: Kernel) -> Feature:
     def tools(turn: Turn) -> Source:
         return delegation_tools.offered(agents_of(kernel, turn.room_id, turn.conversation_id, turn.id))
@@ -204,6 +210,7 @@ FEATURES: tuple[Declared, ...] = (
     Declared(None, _model_gateway),
     Declared(Repositories, _github),
     Declared(CodingAgents, _coding_agents),
+    Declared(None, _ask_person),
     Declared(None, _hooks),
     Declared(pauses.Pauses, _pauses),
     asked_for(usage.Usages, _usage),

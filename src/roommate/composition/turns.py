@@ -87,4 +87,5 @@ def turn_needs(kernel: Kernel, more: Callable[[Turn], Sequence[Source]], models:
         surroundings=prompts.surroundings,
         settings=kernel.settings,
         name=kernel.names.of,
+        unask=kernel.questions.end_of,
     )

@@ -16,6 +16,8 @@ class CardKind(enum.StrEnum):
     RESET_WORKSPACE = "reset-workspace"
     REDEPLOY = "redeploy"
     ROLLBACK = "rollback"
+    PERSON = "person"
+    PLAN = "plan"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,5 +43,7 @@ class Question:
     """The turn that wants to know."""
     quiet: bool = False
     """Nobody is called, and nothing rings."""
+    waits: bool = False
+    """The turn waits for the answer. As long as it does, the answer is no prompt."""
     takes_text: bool = False
     """What somebody writes is an answer, too, whatever it is."""

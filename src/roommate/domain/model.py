@@ -44,6 +44,10 @@ class Tools(Protocol):
         """What a call is about, such as a path, for people; empty where that is not known. A stranger's text."""
         ...
 
+    def goes_on(self, call: ToolCall) -> bool:
+        """After a restart, may it be made again, to go on with what it has begun?"""
+        ...
+
     async def call(self, call: ToolCall, emit: Emit) -> ToolResult:
         """Do it. Never raises but for cancellation: whatever goes wrong is a result that says so (`ok` False)."""
         ...

@@ -82,6 +82,9 @@ class CountedTools:
     def title(self, call: ToolCall) -> str:
         return self._tools.title(call)
 
+    def goes_on(self, call: ToolCall) -> bool:
+        return self._tools.goes_on(call)
+
     async def call(self, call: ToolCall, emit: Emit) -> ToolResult:
         began, outcome = time.perf_counter(), STOPPED
         try:

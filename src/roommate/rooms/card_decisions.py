@@ -23,8 +23,8 @@ ONLY_OPERATORS = (
 )
 
 
-Becomes = Callable[[Card, str], str]
-"""What a model is told, given what was answered."""
+Becomes = Callable[[Card, str], str | None]
+"""What a model is told, given what was answered: a prompt, or a command that is one; None where it is told nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +98,11 @@ class CardDecisions:
             await self.replies.done(waiting.seq, *said, deeds=[deed])
         elif (becomes := self.prompts.get(card.what)) and not card.expired:
             decided = Decided(card, choice, incoming.sender, waiting.seq)
-            prompt = Message(becomes(card, choice), card.thread, mentions=(UserId(self.settings().bot),))
+            text = becomes(card, choice)
+            prompt = Message(text, card.thread, mentions=(UserId(self.settings().bot),)) if text else None
+            line = text is not None and commands.parse(text) is None
             by = await self.name(card.room_id, incoming.sender)
-            if await self.cards.prompt(decided, deed, prompt, closing(card, choice, by)):
+            if await self.cards.prompt(decided, deed, prompt, closing(card, choice, by), line=line):
                 self.questions.chosen(card, choice)
             else:
                 await self.replies.done(waiting.seq)

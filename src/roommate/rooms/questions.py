@@ -9,13 +9,15 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import quote
 
-from roommate.domain import Deed, Draft, EventId, Question, Rank, RoomId, UserId
+from roommate.chat.card_answers import spelled
+from roommate.domain import CardKind, Deed, Draft, EventId, Question, Rank, RoomId, UserId
 from roommate.errors import StateError
 from roommate.matrix import render
 from roommate.rooms.card_look import EXPIRED, UNNEEDED, closed_look, ended, open_look
 from roommate.rooms.control_room import ControlRoom
 from roommate.rooms.progress_port import Progress
 from roommate.store import Card, Cards, Work
+from roommate.store.cards import Answer
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +45,23 @@ class Questions:
         self._more = asyncio.Event()
 
     async def __call__(self, room_id: RoomId, question: Question) -> str:
-        card = await self.put_up(room_id, question)
+        return await self._chosen(await self.put_up(room_id, question))
+
+    async def answer(self, card: int, seconds: float) -> Answer | None:
+        """Wait so long for what is answered to a card that a turn waits for; None where nothing was. Then, once and for
+        all, no turn waits for it any more."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                waiting = asyncio.ensure_future(self._chosen(card))
+                try:
+                    if (answer := await self._cards.answer(card)) is None:
+                        await waiting
+                finally:
+                    waiting.cancel()
+        answer = await self._cards.give_up(card)
+        return None if answer is None or answer.choice in (EXPIRED, UNNEEDED) else answer
+
+    async def _chosen(self, card: int) -> str:
         choice = self._waiting.setdefault(card, asyncio.get_running_loop().create_future())
         return await asyncio.shield(choice)
 
@@ -81,6 +99,11 @@ class Questions:
         if await self._cards.close(card, verdict, closing(card, verdict)):
             self.chosen(card, verdict)
             self._progress.wake()
+
+    async def end_of(self, room_id: RoomId, turn: int) -> None:
+        """People have stopped this turn: they need not answer what it asked."""
+        for card in await self._cards.unanswered(room_id, turn, [CardKind.PERSON]):
+            await self.end(card)
 
     async def run(self) -> None:
         """End the cards that expire, for ever."""
@@ -121,7 +144,8 @@ class Questions:
 
 def closing(card: Card, verdict: str, by: str = "", said: str = "") -> Draft | None:
     """What its message becomes; None for one that an earlier release has put up, whose question is not known."""
-    return Draft(card.room_id, closed_look(card, ended(verdict, by, said)), edits=card.message) if card.text else None
+    over = ended(spelled(verdict, card.text), by, said)
+    return Draft(card.room_id, closed_look(card, over), edits=card.message) if card.text else None
 
 
 def link(room_id: RoomId, event: EventId, words: str = "the question") -> str:

@@ -242,6 +242,7 @@ class Room:
             case Reaction(target, key):
                 self._loops.heard(incoming.sender, commands=True)
                 await self._cards.react(waiting, target, key)
+                self.wake()  # it may be a prompt now
             case Invite():
                 await self._membership.invited(waiting)
             case Tombstone() if row.replaces and row.membership == "join":
@@ -273,6 +274,7 @@ class Room:
         if not waiting.queued:  # what waits for its turn was no answer when it was said
             to_us = await self._meanings.is_for_us(message, row.joined)
             if await self._cards.answered(waiting, message, self._meanings.said(message), addressed=to_us):
+                self.wake()  # it may be a prompt now
                 return
         match await self._meanings.of(message, sender, row.joined):
             case None:

@@ -54,6 +54,8 @@ class TurnNeeds:
     """Of a turn, given what waits until its message is up."""
     surroundings: Callable[[RoomId], Awaitable[Surroundings]]
     settings: Callable[[], Settings]
+    unask: Callable[[RoomId, int], Awaitable[None]]
+    """Nobody has to answer what this turn has asked."""
     name: Callable[[RoomId, str], Awaitable[str]]
     """What people call somebody there."""
 
@@ -161,6 +163,8 @@ class RunningTurn:
         self._over()
         self._ended.set()
         needs.progress.wake()
+        if self._was_stopped:
+            await stored(lambda: needs.unask(turn.room_id, turn.id))
         if self._slow:
             await self._typing.take_off()
 

@@ -33,6 +33,7 @@ LIVE = frozenset(
         "matrix_admin_user",
         "allowed_users",
         "answer_everything",
+        "answer_wait_seconds",
         "same_prompt_seconds",
         "loop_limit",
         "llm_model",
@@ -213,6 +214,9 @@ class Settings(BaseSettings):
     )
     answer_everything: bool = Field(
         False, description="Answer every message in rooms of more than two people, not only mentions and replies"
+    )
+    answer_wait_seconds: Seconds = Field(
+        600, description="How long a turn waits for an answer of people; a later one begins a new turn"
     )
     same_prompt_seconds: float = Field(
         1.5, ge=0, le=60, description="Lines that somebody writes so shortly after one another are one prompt; 0: never"

@@ -45,6 +45,14 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """Somebody's choice, or the text of their answer."""
+
+    choice: str
+    by: UserId
+
+
+@dataclass(frozen=True, slots=True)
 class Decided:
     """A card that somebody has decided; `seq` is the row of the inbox that did, if any."""
 
@@ -102,8 +110,8 @@ class Cards:
             audit.insert(c, deeds)
             card = c.execute(
                 """INSERT INTO cards (room_id, outbox_id, what, subject, choices, operators_only, thread, expires,
-                                      shown, asker, turn_id, takes_text)
-                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+                                      shown, asker, turn_id, takes_text, waits)
+                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
                 (
                     draft.room_id,
                     row,
@@ -117,6 +125,7 @@ class Cards:
                     question.asker or "",
                     question.turn,
                     question.takes_text,
+                    question.waits,
                 ),
             ).lastrowid
             assert card is not None
@@ -239,23 +248,65 @@ class Cards:
 
         return await self._db.run(work)
 
-    async def prompt(self, decided: Decided, deed: Deed, message: Message, shown: Draft | None) -> bool:
-        """Close a card whose answer is a prompt: the row that brought it becomes this `message` of its sender;
-        False when it was closed before."""
+    async def asked(self, room_id: RoomId, what: str, subject: str) -> int | None:
+        """The newest on this subject, however it stands."""
+        query = "SELECT max(id) FROM cards WHERE room_id=? AND what=? AND subject=?"
+        return (await self._db.row(query, room_id, what, subject))[0]  # type: ignore[no-any-return]
+
+    async def answer(self, card: int) -> Answer | None:
+        """What was answered to it, if anything."""
+        return await self._db.run(lambda c: _answer(c, card))
+
+    async def is_waited_for(self, card: int) -> bool:
+        """Does its turn wait for the answer?"""
+        return bool((await self._db.row("SELECT waits FROM cards WHERE id=?", card))[0])
+
+    async def give_up(self, card: int) -> Answer | None:
+        """Its turn waits no longer; gives what was answered until now."""
+
+        def work(c: sqlite3.Connection) -> Answer | None:
+            c.execute("UPDATE cards SET waits=0 WHERE id=? AND verdict IS NULL", (card,))
+            return _answer(c, card)
+
+        return await self._db.run(work)
+
+    async def prompt(
+        self, decided: Decided, deed: Deed, message: Message | None, shown: Draft | None, *, line: bool
+    ) -> bool:
+        """Close a card whose answer is a prompt: the row that brought it becomes this `message` of its sender, a `line`
+        or whatever it says; none where there is nothing to be said, or the turn that asked waits for the answer. False
+        when it was closed before."""
 
         def work(c: sqlite3.Connection) -> bool:
             closing = "UPDATE cards SET verdict=?, decided_by=? WHERE id=? AND verdict IS NULL"
             if not c.execute(closing, (decided.choice, decided.by, decided.card.id)).rowcount:
                 return False
-            c.execute(
-                "UPDATE inbox SET kind=?, body=?, state='new' WHERE seq=? AND state!='done'",
-                (tag(message), encode(message), decided.seq),
-            )
+            [waits, turn] = c.execute("SELECT waits, turn_id FROM cards WHERE id=?", (decided.card.id,)).fetchone()
+            if waits or message is None:
+                assert decided.seq is not None
+                take(c, decided.seq)
+                c.execute("UPDATE inbox SET turn_id=? WHERE seq=?", (turn if waits else None, decided.seq))
+            else:
+                c.execute(
+                    "UPDATE inbox SET kind=?, body=?, state=?, line=? WHERE seq=? AND state!='done'",
+                    (
+                        tag(message),
+                        encode(message),
+                        "queued" if line else "new",
+                        message.text if line else None,
+                        decided.seq,
+                    ),
+                )
             outbox.insert(c, [*offer_card_choices.take_off(c, decided.card.id), *([shown] if shown else [])])
             audit.insert(c, [deed])
             return True
 
         return await self._db.run(work)
+
+
+def _answer(c: sqlite3.Connection, card: int) -> Answer | None:
+    verdict, by = c.execute("SELECT verdict, decided_by FROM cards WHERE id=?", (card,)).fetchone()
+    return None if verdict is None else Answer(verdict, UserId(by or ""))
 
 
 def _say(c: sqlite3.Connection, decided: Decided, now: int, said: Sequence[Draft]) -> None:

@@ -305,6 +305,11 @@ STEPS = (
     CREATE INDEX cards_open ON cards (room_id, expires) WHERE verdict IS NULL;
     CREATE INDEX cards_due ON cards (expires) WHERE verdict IS NULL;
     """,
+    """
+    ALTER TABLE cards ADD COLUMN waits INTEGER NOT NULL DEFAULT 0;  -- the turn waits for the answer: it is no prompt
+    CREATE INDEX cards_about ON cards (room_id, what, subject);
+    ALTER TABLE turns ADD COLUMN plans INTEGER NOT NULL DEFAULT 0;  -- it looks, and changes nothing
+    """,
 )
 
 UNDO: Mapping[int, str] = {
@@ -365,6 +370,11 @@ UNDO: Mapping[int, str] = {
     ALTER TABLE cards DROP COLUMN asker;
     ALTER TABLE cards DROP COLUMN turn_id;
     ALTER TABLE cards DROP COLUMN takes_text;
+    """,
+    19: """
+    DROP INDEX cards_about;
+    ALTER TABLE cards DROP COLUMN waits;
+    ALTER TABLE turns DROP COLUMN plans;
     """,
 }
 """What makes a step as if it had not been, so that the release before it can go on. One that has none is final."""

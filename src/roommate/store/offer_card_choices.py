@@ -11,6 +11,8 @@ from roommate.domain import Draft, EventId, Rank
 
 _AS_EMOJI = "\ufe0f"
 """Behind a character: show it as an emoji."""
+_CAP = "\u20e3"
+"""Behind a digit: a key with it."""
 
 
 def put_up(c: sqlite3.Connection, message: int, event: EventId) -> Sequence[Draft]:
@@ -43,10 +45,12 @@ def take_off(c: sqlite3.Connection, card: int) -> Sequence[Draft]:
 def beside(key: str) -> str:
     """The same choice to whoever reads it, and another key than the bot's own: a homeserver takes each key but once of
     one sender, and people are spoken for with the bot's account."""
-    choice = key.removesuffix(_AS_EMOJI)
+    choice = key.replace(_AS_EMOJI, "")
     return choice if _emoji(choice) != choice else choice + _AS_EMOJI
 
 
 def _emoji(choice: str) -> str:
     """As clients write it: what is no emoji by itself is made one (https://unicode.org/reports/tr51/)."""
+    if choice.endswith(_CAP):
+        return choice[0] + _AS_EMOJI + choice[1:]
     return choice if len(choice) == 1 and unicodedata.east_asian_width(choice) == "W" else choice + _AS_EMOJI

@@ -212,6 +212,9 @@ class Turns:
             _add(c, turn.id, last)
             _spend(c, turn, usage)
             c.execute("UPDATE turns SET stop=?, ended=? WHERE id=?", (stop, time.time(), turn.id))
+            c.execute(
+                "UPDATE cards SET waits=0 WHERE room_id=? AND turn_id=? AND verdict IS NULL", (turn.room_id, turn.id)
+            )
             outbox.insert(c, drafts)
             if along is not None:
                 along(c)

@@ -74,6 +74,10 @@ class RoomTools:
             return ""
         return next((str(given[name]) for name in one.title if given.get(name)), "") if isinstance(given, dict) else ""
 
+    def goes_on(self, call: ToolCall) -> bool:
+        one = self._offered.get(call.name)
+        return one is not None and one.again
+
     async def call(self, call: ToolCall, emit: Emit) -> ToolResult:
         hand: Hand | None = None
         try:

@@ -83,6 +83,10 @@ class Tool(Generic[Asked]):
     """The room's container has to be up for it."""
     turns: str = ""
     """Calls of tools with the same word here come after each other, in the whole room."""
+    again: bool = False
+    """A call that a restart interrupted is made again, and goes on with what it has begun."""
+    looks: bool = False
+    """It changes nothing in the room, and runs nothing there that was not Roommate's own."""
 
 
 Source = Sequence[Tool[Any]] | Callable[[TurnPorts], Sequence[Tool[Any]]]
@@ -97,10 +101,12 @@ def tool(
     title: tuple[str, ...] = (),
     sandbox: bool = True,
     turns: str = "",
+    again: bool = False,
+    looks: bool = False,
 ) -> Tool[A]:
     """One whose arguments are a class, and whose description is that one's docstring."""
     spec = _spec(name, kind)
-    return Tool(spec, functools.partial(validated, spec, kind), do, title, sandbox, turns)
+    return Tool(spec, functools.partial(validated, spec, kind), do, title, sandbox, turns, again, looks)
 
 
 @functools.cache  # some tools are made anew for every call

@@ -1,0 +1,115 @@
+"""The model asks people: a card that is answered by a tap, a number or words, in the turn or when that is long over."""
+
+import pytest
+
+from tests.fakes.daemon import MemoryDaemon
+from tests.fakes.model import MemoryModel
+from tests.fast.conftest import MakeDaemon, MakePerson
+from tests.harness import tool
+from tests.person import Person, Shown
+
+QUESTION = tool("ask_person", question="Which **database**?", choices=["Postgres", "SQL_ite*"])
+ASKS = f"{QUESTION}\n---\nECHO"
+
+
+async def card(bot: MemoryDaemon, person: Person, room: str, choices: int = 2) -> Shown:
+    def up() -> Shown | None:
+        found = [m for m in bot.said(person, room) if m.is_card and not m.content["io.roommate.card"].get("over")]
+        return found[-1] if found and len(person.reactions(room, found[-1].event_id)) >= choices else None
+
+    found = await person.wait(up, what="a card with its choices")
+    assert found is not None
+    return found
+
+
+async def over(bot: MemoryDaemon, person: Person, room: str, card: Shown) -> str:
+    def closed() -> str:
+        now = next(m for m in bot.said(person, room) if m.event_id == card.event_id)
+        return now.body if now.content["io.roommate.card"].get("over") else ""
+
+    return await person.wait(closed, what="the end of the card")
+
+
+@pytest.mark.parametrize(
+    ("how", "meant"),
+    [("tap", "SQL_ite*"), ("number", "SQL_ite*"), ("reply", "neither, use files"), ("text", "neither, use files")],
+)
+async def test_the_answer_is_the_result_of_the_call(
+    bot: MemoryDaemon, person: MakePerson, how: str, meant: str
+) -> None:
+    alice = await person("alice")
+    room = await bot.room_with(alice)
+    asked = await alice.say(room, ASKS)
+    question = await card(bot, alice, room)
+    assert question.content["m.mentions"] == {"user_ids": [alice.user_id]}, "it rings"
+    assert question.body.splitlines()[2:4] == ["1️⃣ Postgres", "2️⃣ SQL_ite\\*"]
+    assert [key for _, key in alice.reactions(room, question.event_id)] == ["1️⃣", "2️⃣"]
+    match how:
+        case "tap":
+            await alice.react(room, question.event_id, "2️⃣")
+        case "number":
+            await alice.say(room, "2")
+        case _:
+            await alice.say(room, meant, reply_to=question.event_id if how == "reply" else None)
+    answer = await alice.answer_to(asked)
+    if answer.event_id == question.event_id:
+        answer = next(m for m in bot.said(alice, room) if m.msgtype == "m.text" and not m.is_card)
+    assert answer.body.startswith(f"{alice.user_id} answers: {meant}")
+    assert (await over(bot, alice, room, question)).startswith("💬 alice")
+    assert (await alice.ask(room, "SAY still here")).body == "still here", "and nothing is left of it"
+
+
+async def test_an_answer_that_comes_when_the_turn_is_over_begins_one(
+    daemon: MakeDaemon, person: MakePerson, model: MemoryModel
+) -> None:
+    alice = await person("alice")
+    bot = await daemon(model=model, ANSWER_WAIT_SECONDS="0.3")
+    room = await bot.room_with(alice)
+    await alice.say(room, ASKS)
+    question = await card(bot, alice, room)
+    ended = await alice.wait(lambda: finals(bot, alice, room))
+    assert "nobody has answered within" in ended[0].body
+    assert "Nobody has answered yet" in ended[0].html
+    await alice.react(room, question.event_id, "1️⃣")
+    await alice.wait(lambda: len(finals(bot, alice, room)) == 2, what="a second answer")
+    assert "The answer is: Postgres" in model.asked[-1].prompt
+    assert "Which **database**?" in model.asked[-1].prompt
+    assert (await over(bot, alice, room, question)).startswith("💬 alice")
+
+
+def finals(bot: MemoryDaemon, person: Person, room: str) -> list[Shown]:
+    return [m for m in bot.said(person, room) if m.msgtype == "m.text" and not m.is_card]
+
+
+@pytest.mark.parametrize("answered_while_down", [False, True])
+async def test_a_restart_finds_the_question_again(
+    daemon: MakeDaemon, person: MakePerson, model: MemoryModel, answered_while_down: bool
+) -> None:
+    alice = await person("alice")
+    bot = await daemon(model=model)
+    room = await bot.room_with(alice)
+    await alice.say(room, ASKS)
+    question = await card(bot, alice, room)
+    await bot.term()
+    if answered_while_down:
+        await alice.react(room, question.event_id, "1️⃣")
+    await bot.start()
+    if not answered_while_down:
+        await alice.react(room, question.event_id, "1️⃣")
+    answer = (await alice.wait(lambda: finals(bot, alice, room)))[0]
+    assert answer.body.startswith(f"{alice.user_id} answers: Postgres")
+    assert len([m for m in bot.said(alice, room) if m.is_card]) == 1, "it is asked once"
+
+
+async def test_a_stop_takes_the_question_back_and_others_wait_meanwhile(bot: MemoryDaemon, person: MakePerson) -> None:
+    alice = await person("alice")
+    room = await bot.room_with(alice)
+    root = await alice.say(room, "about this", msgtype="m.notice")
+    await alice.say(room, ASKS)
+    question = await card(bot, alice, room)
+    assert (await alice.answer_to(await alice.say(room, "SAY beside it", thread=root))).body == "beside it"
+    line = await alice.say(room, "!steer SAY steered")
+    await alice.wait(lambda: bool(alice.reactions(room, line)), what="⏳")
+    await alice.say(room, "!stop")
+    assert (await over(bot, alice, room, question)).startswith("➖ no longer needed")
+    await alice.wait(lambda: finals(bot, alice, room)[-1].body == "steered", what="what waited")
