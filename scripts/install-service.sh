@@ -5,7 +5,7 @@
 #   --user | --system   a unit of this user (rootless Podman), or of the system (root's); default: what you are
 #   --root DIR          the install folder; default: ~/.local/share/roommate or /opt/roommate
 #   --remote URL        where releases come from; default: this clone's origin, or the clone itself
-#   --image STAGE       of the rooms' image: base, core, browser or agents
+#   --image STAGE       of the rooms' image: base, core, browser or agents; default: core, or what is there
 #   --restore FILE      begin with what is in a backup: settings, login, rooms, conversations, files
 #   --force             go on although doctor finds something that is needed
 #   --dry-run           say what would be done, and do none of it
@@ -103,7 +103,13 @@ fi
 roommate=$root/current/.venv/bin/roommate
 run cd "$root"
 case ${SANDBOX_IMAGE:-$(sed -n 's/^\(export \)\{0,1\}SANDBOX_IMAGE *= *//p' .env 2>/dev/null)} in
-    ''|localhost/*) run "$roommate" image build ${image:+--stage "$image"} >/dev/null ;;
+    ''|localhost/*)
+        # A release of before has no --at-least.
+        if [ -z "$image" ] && { [ -n "$dry" ] || "$roommate" image build --help | grep -q -- --at-least; }; then
+            run "$roommate" image build --at-least core >/dev/null
+        else
+            run "$roommate" image build ${image:+--stage "$image"} >/dev/null
+        fi ;;
     *) ;;  # somebody else's: not ours to make
 esac
 # Its exit code is 1 where nothing but warnings is found.

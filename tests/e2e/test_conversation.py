@@ -14,6 +14,8 @@ async def test_it_greets_once_and_does_the_work_in_the_rooms_container(bot: Daem
     room = await bot.room_with(alice)
     greeting = await notice(bot, alice, room, "Hello, I am Roommate")
     assert "!help" in greeting.body
+    assert "Not in the rooms' image: build tools (pip, pytest" in greeting.body
+    assert "`roommate image build --stage agents`" in greeting.body
     answer = await alice.ask(room, tool("run_command", command="echo $((6*7)); hostname; id -u") + "\n---\nECHO")
     assert "42" in answer.body
     assert answer.msgtype == "m.text"

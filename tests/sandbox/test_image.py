@@ -182,6 +182,14 @@ async def test_a_failed_build_leaves_the_image_and_goes_on_where_it_was(
         await build(name, stage="agents", containerfile=broken, step=printed)
     assert podman("image", "inspect", "--format", "{{.Id}}", name) == before
     said = Said()
+    await build(name, at_least="agents", containerfile=broken, step=said)
+    assert said.lines[-1].startswith(
+        "sandbox image: goes without agents for now: building stage agents failed: no disk"
+    )
+    assert (await made(containerfile=recipe))[0].stage == "core"
+    await build(name, at_least="base", containerfile=broken, step=said)
+    assert said.lines[-1].endswith("stage core, is up to date"), "it stays what it is"
+    said.lines.clear()
     await build(name, stage="agents", containerfile=recipe_of_stages(tmp_path, image), step=said)
     assert [line for line in said.lines if "make" in line] == ["sandbox image: agents: make three"]
 

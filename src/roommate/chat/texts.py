@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from roommate.domain import Check, Deed, DeedOutcome, Usage
 from roommate.text.printable import in_code
@@ -39,7 +39,7 @@ def stopped(by: str) -> str:
     return f"⏹ Stopped by {by}."
 
 
-def greeting(model: str, *, encrypted: bool, rehearsal: bool) -> str:
+def greeting(model: str, *, encrypted: bool, rehearsal: bool, lacking: Mapping[str, str]) -> str:
     if encrypted:
         return f"Hello, I am Roommate, a coding bot. {CANNOT_READ}"
     start = (
@@ -51,7 +51,13 @@ def greeting(model: str, *, encrypted: bool, rehearsal: bool) -> str:
         "Hello, I am Roommate, a coding bot. This room has a Linux container of its own now: I write files and run "
         f"commands there, and you see my work as it happens. {start} `!stop` stops me, `!help` shows what else I "
         "understand."
-    )
+    ) + (f"\n\n{_lacks(lacking)}" if lacking else "")
+
+
+def _lacks(lacking: Mapping[str, str]) -> str:
+    *_, all_of_it = lacking
+    what = ", ".join(lacking.values())
+    return f"Not in the rooms' image: {what}. An operator adds that with `roommate image build --stage {all_of_it}`."
 
 
 def moved(*, files: bool) -> str:

@@ -327,14 +327,15 @@ def _auth_logout_command() -> None:
 def _image_build_command(
     name: Annotated[str, typer.Option(help="Name of the image (default: SANDBOX_IMAGE).")] = "",
     stage: Annotated[
-        str, typer.Option(help="base, core, browser or agents (default: what the image has now; a new one: base).")
+        str, typer.Option(help="base, core, browser or agents (default: what the image has now; a new one: core).")
     ] = "",
+    at_least: Annotated[str, typer.Option(help="A stage that it goes up to where it is below.")] = "",
     fresh: Annotated[bool, typer.Option("--fresh", help="Make it anew, with the newest packages.")] = False,
 ) -> None:
     """Make the rooms' image, unless it is there already, made from the same recipe. Prints its id."""
     from roommate.cli import image
 
-    typer.echo(_run(image.build(name, stage, fresh=fresh)))
+    typer.echo(_run(image.build(name, stage, at_least, fresh=fresh)))
 
 
 @image_app.command("ls")

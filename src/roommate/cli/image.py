@@ -13,12 +13,13 @@ from roommate.sandbox import image
 from roommate.settings import config
 
 
-async def build(name: str, stage: str, *, fresh: bool) -> str:
+async def build(name: str, stage: str, at_least: str, *, fresh: bool) -> str:
     """Its id. Raises ConfigError, EngineError, ImageError."""
     settings = config.load()
     return await image.build(
         name or settings.sandbox_image,
         stage=stage,
+        at_least=at_least,
         fresh=fresh,
         podman=settings.podman_path,
         step=Steps(Console(stderr=True)).step,

@@ -41,7 +41,9 @@ def room_maker(
         Upgrades(database),
     )
     replies = Replies(inbox, kernel.outbox, sender)
-    membership = Membership(homeserver, rooms, moves, replies, settings, kernel.silent_seconds)
+    membership = Membership(
+        homeserver, rooms, moves, replies, settings, kernel.silent_seconds, kernel.sandboxes.lacking
+    )
     decisions = CardDecisions(cards, questions, replies, deciders, prompts, settings, kernel.names.of)
     commands = ChatCommands(operations, inbox, questions, replies, lambda who: settings().is_operator(who))
     upgrades = RoomUpgrades(

@@ -147,7 +147,7 @@ class Demo:
     async def _make_image(self, step: Step) -> None:
         name = self._settings.sandbox_image
         if name.startswith("localhost/"):
-            await image.build(name, podman=self._settings.podman_path, step=step)
+            await image.build(name, new="base", podman=self._settings.podman_path, step=step)
         else:
             with step("sandbox image") as say:
                 say(f"{name}, as SANDBOX_IMAGE says")  # somebody else's: not ours to make

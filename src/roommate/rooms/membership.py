@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -55,6 +55,8 @@ class Membership:
     replies: Replies
     settings: Callable[[], Settings]
     silent_seconds: Callable[[], float | None]
+    lacking: Callable[[], Awaitable[Mapping[str, str]]]
+    """See `Sandboxes.lacking`."""
     joining: set[RoomId] = field(default_factory=set)
     """Rooms that were joined since the start: the homeserver may not have said so yet."""
 
@@ -98,10 +100,13 @@ class Membership:
         except Transient as error:
             raise Refused(str(error)) from error
 
-    def greeting(self, row: RoomRow) -> Draft:
+    async def greeting(self, row: RoomRow) -> Draft:
         """What people read when the bot has come."""
         model = row.model or self.settings().llm_model
-        return notice(row.room_id, texts.greeting(model, encrypted=row.encrypted, rehearsal=model == REHEARSAL))
+        text = texts.greeting(
+            model, encrypted=row.encrypted, rehearsal=model == REHEARSAL, lacking=await self.lacking()
+        )
+        return notice(row.room_id, text)
 
     async def leave(self, room_id: RoomId, why: str) -> None:
         """Nothing is left to do there; the sync that says so cleans up."""

@@ -253,7 +253,7 @@ class Room:
             case Arrived() if await self._upgrades.arrived(self.room_id):
                 await self._done(waiting)  # what it says here it says when it has moved
             case Arrived():
-                await self._done(waiting, self._membership.greeting(row))
+                await self._done(waiting, await self._membership.greeting(row))
             case Unreadable():
                 once = Draft(
                     self.room_id, render.content(texts.CANNOT_READ, notice=True), once=f"unreadable:{self.room_id}"

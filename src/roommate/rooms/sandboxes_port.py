@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from roommate.domain import Check, Hand, RoomId
@@ -30,6 +30,11 @@ class Sandboxes(Protocol):
 
     async def describe(self, room_id: RoomId) -> str:
         """One line for people: state, image, memory, processes, disk. It does not wait for Podman for long."""
+        ...
+
+    async def lacking(self) -> Mapping[str, str]:
+        """What the rooms' image does not have that it could: its further stages in words, by name, the one that has
+        all of it last; empty where nothing is missing, or that is not known."""
         ...
 
     async def disk(self, room_id: RoomId) -> tuple[int, int | None]:

@@ -12,7 +12,7 @@ from roommate.sandbox import agent_hooks, id_ranges, inotify_quota, kernel_keyri
 from roommate.sandbox.container import Plan
 from roommate.sandbox.container_prerequisites import Foundation
 from roommate.sandbox.container_spec import IDS, Host, Limits
-from roommate.sandbox.image import STAGE, agents_of
+from roommate.sandbox.image import ABOVE_BASE, STAGE, agents_of, lacking
 from roommate.text.amounts import size
 
 _CGROUP_V2 = "boot with systemd.unified_cgroup_hierarchy=1, or run the daemon as root"
@@ -70,13 +70,22 @@ async def _image(foundation: Foundation, plan: Plan) -> list[Check]:
         image = await foundation.image()
     except ImageError as problem:
         return [failed(problem)]
-    stage = f", stage {image.labels[STAGE]}" if STAGE in image.labels else ""
+    known = image.labels.get(STAGE, "")
+    stage = f", stage {known}" if known else ""
+    without = [f"no {ABOVE_BASE[one].removeprefix('a ')}" for one in lacking(image.labels) if one == "browser"]
     agents = ", ".join(f"{name} {version}" for name, version in agents_of(image.labels).items())
-    mend = "make an image that has them: `roommate image build --stage agents`"
+    mend = "make an image that has them: `roommate image build --stage {}`"
     return [
-        Check("image", True, f"{plan.image}{stage}, {size(image.size)}, has python3"),
+        Check("image", True, ", ".join((f"{plan.image}{stage}", size(image.size), "has python3", *without))),
         await _room(foundation),
-        Check("coding agents", bool(agents), agents or "none in the image, as its labels say", mend, needed=False),
+        *([Check("build tools", False, "none", mend.format("core"), needed=False)] if known == "base" else []),
+        Check(
+            "coding agents",
+            bool(agents),
+            agents or "none in the image, as its labels say",
+            mend.format("agents"),
+            needed=False,
+        ),
     ]
 
 

@@ -22,6 +22,16 @@ from roommate.sandbox.site import Site
 CONTAINERFILE = Path(__file__).parents[3] / "Containerfile"
 """Of the checkout that this module is part of; a wheel carries none."""
 
+DEFAULT_STAGE = "core"
+"""Of a new image: the first that has what work needs, such as pip, pytest, make, a compiler and Node."""
+
+ABOVE_BASE = {
+    "core": "build tools (pip, pytest, make, a compiler, Node)",
+    "browser": "a browser for pictures of web pages",
+    "agents": "coding agents",
+}
+"""What each stage adds, for people."""
+
 STAGE, AGENT = "io.roommate.stage", "io.roommate.agent."
 """Labels of an image: its stage, and the version of each coding agent in it."""
 
@@ -53,6 +63,8 @@ async def build(
     name: str,
     *,
     stage: str = "",
+    at_least: str = "",
+    new: str = DEFAULT_STAGE,
     fresh: bool = False,
     containerfile: Path = CONTAINERFILE,
     podman: str = "podman",
@@ -60,14 +72,20 @@ async def build(
 ) -> str:
     """Make the image `name` unless it is there already, made from the same inputs; returns its id.
 
-    Without a `stage` it stays at the stage that it has; a new one is of the first. `fresh` makes every stage anew, with
-    the distribution's newest packages. Raises EngineError when Podman is missing, ImageError when it cannot be made.
+    Without a `stage` it stays at the stage that it has, or goes to the one that it is to have `at_least`; a `new` one
+    is of that stage. Where one that nobody named cannot be made, it is of the stage below, and that is said. `fresh`
+    makes every stage anew, with the distribution's newest packages. Raises EngineError when Podman is missing,
+    ImageError when it cannot be made.
     """
     here = await _site()
     recipe = await asyncio.to_thread(_read, containerfile)
     known = _stages(recipe, here)
     with step("sandbox image") as say:
-        wanted = _up_to(known, stage or await _stage_of(podman, name) or known[0].name)
+        names = [one.name for one in known]
+        has = await _stage_of(podman, name)
+        default = new if new in names else names[0]
+        least = max((one for one in (has, at_least) if one in names), key=names.index, default=default)
+        wanted = _up_to(known, stage or least)
         say(f"{name}, stage {wanted[-1].name}")
         if not fresh and (made := await _made_from(podman, name, wanted[-1])):
             say(f"{name}, stage {wanted[-1].name}, is up to date")
@@ -77,12 +95,19 @@ async def build(
     # A finished stage has a name until all is done: it must not be tidied away, and a failed build goes on from there.
     unfinished = name + _UNFINISHED
     for one in missing:
-        with step(f"sandbox image: {one.name}") as say:
-            on = parent or await base_image.base(podman, recipe, _inputs_of_base(recipe), say)
-            await _build(podman, one, on, unfinished, here, fresh, say)
-            parent = await _made_from(podman, unfinished, one) or ""
-            if not parent:
-                raise ImageError(f"{one.name} was built, but Podman does not show it")
+        try:
+            with step(f"sandbox image: {one.name}") as say:
+                on = parent or await base_image.base(podman, recipe, _inputs_of_base(recipe), say)
+                await _build(podman, one, on, unfinished, here, fresh, say)
+                parent = await _made_from(podman, unfinished, one) or ""
+                if not parent:
+                    raise ImageError(f"{one.name} was built, but Podman does not show it")
+        except ImageError as error:
+            if stage or not parent or one.name in names[: names.index(has) + 1 if has in names else 0]:
+                raise
+            with step("sandbox image") as say:
+                say(f"goes without {one.name} for now: {error}")
+            break
     await run([podman, "tag", parent, name], f"naming {name}")
     await output(podman, "untag", unfinished, unfinished)
     await _tidy(podman)
@@ -108,6 +133,13 @@ async def made(*, containerfile: Path = CONTAINERFILE, podman: str = "podman") -
                     current=labels.get(INPUTS) in here,
                 )
     return sorted(found.values(), key=lambda one: -one.made)
+
+
+def lacking(labels: Mapping[str, str]) -> Sequence[str]:
+    """The stages whose tools are not in an image; none of one that is not ours, of which nothing is known."""
+    stage = labels.get(STAGE, "")
+    stages = ["base", *ABOVE_BASE]
+    return stages[stages.index(stage) + 1 :] if stage in stages else []
 
 
 def agents_of(labels: Mapping[str, str]) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from roommate.domain import Check, RoomId
@@ -15,6 +15,7 @@ from roommate.sandbox.container_prerequisites import Foundation
 from roommate.sandbox.container_spec import STATE, Limits
 from roommate.sandbox.hand import HandHost
 from roommate.sandbox.host_capabilities import Probe
+from roommate.sandbox.image import ABOVE_BASE, lacking
 from roommate.sandbox.scratch_container import run_aside
 
 log = logging.getLogger(__name__)
@@ -125,6 +126,13 @@ class RoomSandboxes:
     async def prove(self) -> None:
         """Could a room have a container? Raises SandboxError."""
         await self._foundation.image()
+
+    async def lacking(self) -> Mapping[str, str]:
+        """See `Sandboxes`."""
+        try:
+            return {one: ABOVE_BASE[one] for one in lacking((await self._foundation.image()).labels)}
+        except SandboxError:
+            return {}
 
     async def in_image(self, script: str) -> str:
         """What a shell script prints in a container of the image that no room has had. Raises SandboxError."""
