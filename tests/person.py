@@ -229,8 +229,18 @@ class Person:
         path = f"rooms/{quote(room)}/redact/{quote(event_id)}/{self._next_txn()}"
         return str((await self.call("PUT", path, {"reason": reason}))["event_id"])
 
-    async def upload(self, room: str, name: str, content: bytes, mimetype: str = "application/octet-stream") -> str:
-        """Send a file, and return the event id of its message."""
+    async def upload(
+        self,
+        room: str,
+        name: str,
+        content: bytes,
+        mimetype: str = "application/octet-stream",
+        *,
+        caption: str = "",
+        thread: str | None = None,
+        **more: Any,
+    ) -> str:
+        """Send a file, and return the event id of its message; `more` goes into its content as it is."""
         url = f"{self._url}/_matrix/media/v3/upload?filename={quote(name)}"
         headers = self._headers | {"Content-Type": mimetype}
         async with self._http.post(url, data=content, headers=headers) as response:
@@ -238,7 +248,20 @@ class Person:
         if response.status != 200:
             raise SaidNo(response.status, answer)
         about = {"mimetype": mimetype, "size": len(content)}
-        message = {"msgtype": "m.file", "body": name, "filename": name, "url": answer["content_uri"], "info": about}
+        kind = mimetype.partition("/")[0]
+        message = {
+            "msgtype": f"m.{kind}" if kind in ("image", "audio", "video") else "m.file",
+            "body": caption or name,
+            "filename": name,
+            "url": answer["content_uri"],
+            "info": about,
+            **more,
+        }
+        if thread:
+            reply = {"event_id": thread}
+            message["m.relates_to"] = {
+                "rel_type": "m.thread", "event_id": thread, "is_falling_back": True, "m.in_reply_to": reply
+            }  # fmt: skip
         return await self.send(room, "m.room.message", message)
 
     async def download(self, mxc: str) -> bytes:

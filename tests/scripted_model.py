@@ -148,10 +148,11 @@ class Asked:
 
     @property
     def talk(self) -> list[dict[str, Any]]:
-        """The messages without pictures: each comes as a user's, behind a word of the model's, and is no prompt."""
+        """The messages without pictures of tools: each comes as a user's, behind a word of the model's that it looks,
+        and is no prompt."""
         talk: list[dict[str, Any]] = []
         for message in self.messages:
-            if _pictures(message):
+            if _pictures(message) and _text(talk[-1]).startswith("(I look"):
                 talk.pop()
             else:
                 talk.append(message)

@@ -13,7 +13,7 @@ import json
 import math
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -488,6 +488,21 @@ def _no_float(text: str) -> float:
 # ── What aiohttp is to who asks ──────────────────────────────────────────────────────────────────
 
 
+class _Body:
+    """As much of aiohttp's StreamReader as is used."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    async def read(self, most: int) -> bytes:
+        return self._body[:most]
+
+    async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
+        for start in range(0, len(self._body), size):
+            await asyncio.sleep(0)
+            yield self._body[start : start + size]
+
+
 class MemoryResponse:
     """As much of aiohttp's ClientResponse as is used."""
 
@@ -496,7 +511,12 @@ class MemoryResponse:
         self.content_type = kind
         self.content_disposition = None
         self.headers: dict[str, str] = {}
+        self.content_length = len(body)
+        self.content = _Body(body)
         self._body = body
+
+    def close(self) -> None:
+        pass
 
     async def read(self) -> bytes:
         return self._body

@@ -31,7 +31,7 @@ class MemoryModel:
         self._calls = 0
 
     async def reply(self, system: str, history: Sequence[Step], tools: Sequence[ToolSpec], emit: Emit) -> Reply:
-        body = {"model": self.name, "messages": messages(system, history), "tools": tools_for(tools)}
+        body = {"model": self.name, "messages": messages(system, history, sees=self.sees), "tools": tools_for(tools)}
         if problem := what_is_wrong(body):
             raise ModelRefused(problem)
         fingerprint = json.dumps(body["messages"], sort_keys=True)

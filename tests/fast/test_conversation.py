@@ -325,13 +325,6 @@ async def test_a_long_answer_is_a_head_and_a_file(bot: MemoryDaemon, person: Mak
     assert len(await alice.download(file.content["url"])) >= 200_000
 
 
-async def test_a_file_is_not_passed_over_in_silence(bot: MemoryDaemon, person: MakePerson) -> None:
-    alice = await person("alice")
-    room = await bot.room_with(alice)
-    await alice.upload(room, "plan.txt", b"hello")
-    await notice(bot, alice, room, "text only")
-
-
 @pytest.mark.parametrize(
     "bad",
     [

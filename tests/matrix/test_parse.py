@@ -25,6 +25,7 @@ from roommate.domain import (
     Redaction,
     RoomId,
     RoomState,
+    SentFile,
     Unreadable,
     UserId,
 )
@@ -103,9 +104,11 @@ def test_an_encrypted_event_is_unreadable() -> None:
 
 
 def test_attachments_with_and_without_a_caption() -> None:
-    assert read({"msgtype": "m.file", "body": "log.txt", "url": "mxc://hs/a"}) == Message("", attachment="log.txt")
-    captioned = {"msgtype": "m.image", "body": "what is this?", "filename": "a.png"}
-    assert read(captioned) == Message("what is this?", attachment="a.png")
+    assert read({"msgtype": "m.file", "body": "log.txt", "url": "mxc://hs/a"}) == Message(
+        "", file=SentFile("log.txt", "mxc://hs/a")
+    )
+    captioned = {"msgtype": "m.image", "body": "what is this?", "filename": "a.png", "url": "mxc://hs/a"}
+    assert read(captioned) == Message("what is this?", file=SentFile("a.png", "mxc://hs/a"))
 
 
 def test_threads_and_replies() -> None:

@@ -25,6 +25,7 @@ from roommate.domain import (
     Redaction,
     RoomId,
     RoomState,
+    SentFile,
     Stop,
     SyncBatch,
     ToolCall,
@@ -424,12 +425,15 @@ def test_a_newer_database_is_refused() -> None:
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 
 
+files = st.builds(SentFile, texts, texts, texts, st.integers(0, 9), st.booleans(), st.none() | st.just({"v": "v2"}))
+
+
 @given(
     st.one_of(
         st.builds(Prompt, texts, texts.map(UserId)),
         st.builds(Answer, texts, st.lists(st.builds(ToolCall, texts, texts, texts)).map(tuple)),
         st.builds(ToolResult, texts, texts, st.booleans(), texts),
-        st.builds(Message, texts, st.none(), st.none(), st.lists(texts.map(UserId)).map(tuple), st.none() | texts),
+        st.builds(Message, texts, st.none(), st.none(), st.lists(texts.map(UserId)).map(tuple), st.none() | files),
     )
 )
 def test_what_is_encoded_comes_back(value: object) -> None:

@@ -71,6 +71,8 @@ OWNED = frozenset(
         "ipc",
         "pauses",
         "repos",
+        "received_files",
+        "feedback",
         "spending",
     }
 )

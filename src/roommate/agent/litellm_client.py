@@ -104,6 +104,18 @@ class LiteLLMWire:
         finally:
             await stream.aclose()
 
+    async def transcribe(self, name: str, content: bytes) -> str:
+        """What is said in a recording. Raises what LiteLLM raises."""
+        with _cancelled_means_ended():
+            answer = await self._litellm.atranscription(
+                model=self._name,
+                file=(name, content),
+                api_key=self._api_key or ("none" if self._api_base else None),
+                api_base=self._api_base or None,
+                max_retries=1,
+            )
+        return str(answer.text or "")
+
     async def _tail(self, stream: Any, counts: Counts) -> None:
         """The token counts come behind the finish: read them off the provider's own stream.
 

@@ -22,6 +22,7 @@ LOOKING = "(I look at the picture.)"
 """Stands between the results of calls and their pictures, for the same providers. A result cannot hold its picture
 itself: OpenAI and those like it take text there only."""
 
+BLIND = "[You cannot see pictures: tell so where what they show matters.]"
 PICTURES = 4
 """The newest of a turn that a model is shown: providers limit how large a request is."""
 
@@ -31,14 +32,17 @@ _THOUGHT = "__thought__"
 """LiteLLM keeps Gemini's signature of a thought in the call's id; it takes it out again for everybody else."""
 
 
-def messages(system: str, history: Sequence[Step], model: str = "", *, litellm: bool = True) -> list[JsonObject]:
+def messages(
+    system: str, history: Sequence[Step], model: str = "", *, litellm: bool = True, sees: bool = True
+) -> list[JsonObject]:
     """The history as chat messages: starts with a Prompt, each call of an Answer has its ToolResult behind it.
 
     Where several people wrote, each message begins with its writer: ``alice: …``, the whole Matrix id where two share
-    that name. Prompts behind one another are one message. Pictures of results come behind them, as a user's message.
-    Arguments that are not a JSON object are sent back as ``{"_malformed": "…"}``, empty texts get a word. What `model`
-    wants back of its thoughts goes along. For LiteLLM (`litellm`) its signatures stay in the ids of calls, and an empty
-    text beside calls is none: it would go to Gemini, which refuses it.
+    that name. Prompts behind one another are one message. Pictures of results come behind them, as a user's message;
+    those that people sent stand with their words, for a model that `sees`. Arguments that are not a JSON object are
+    sent back as ``{"_malformed": "…"}``, empty texts get a word. What `model` wants back of its thoughts goes along.
+    For LiteLLM (`litellm`) its signatures stay in the ids of calls, and an empty text beside calls is none: it would go
+    to Gemini, which refuses it.
     """
     newest = max((place for place, step in enumerate(history) if isinstance(step, Prompt)), default=0)
 
@@ -47,7 +51,8 @@ def messages(system: str, history: Sequence[Step], model: str = "", *, litellm: 
 
     names = _names({step.sender for step in history if isinstance(step, Prompt)})
     out: list[JsonObject] = [{"role": "system", "content": clean(system)}] if system else []
-    shown = [step for step in history if isinstance(step, ToolResult) and step.picture][-PICTURES:]
+    given = [(step, picture) for step in history for picture in _pictures(step)] if sees else []
+    shown = {id(picture) for _, picture in given[-PICTURES:]}
     pictures: list[JsonObject] = []
     before: Step | None = None
     for place, step in enumerate(history):
@@ -55,14 +60,18 @@ def messages(system: str, history: Sequence[Step], model: str = "", *, litellm: 
             out += _look(pictures)
             pictures = []
         match step:
-            case Prompt(text, sender):
+            case Prompt(text, sender, paths):
                 said = clean(text).strip() or "(nothing)"
+                if paths and not sees:
+                    said += f"\n{BLIND}"
+                seen = [_picture(picture) for picture in step.pictures if id(picture) in shown]
                 if isinstance(before, Prompt):
-                    out[-1]["content"] += "\n\n" + ("" if before.sender == sender else names[sender]) + said
+                    said = "\n\n" + ("" if before.sender == sender else names[sender]) + said
+                    out[-1]["content"] = _joined(out[-1]["content"], said, seen)
                 else:
                     if out and out[-1]["role"] in ("user", "tool"):
                         out.append({"role": "assistant", "content": WORKING})
-                    out.append({"role": "user", "content": names[sender] + said})
+                    out.append({"role": "user", "content": _joined("", names[sender] + said, seen)})
             case Answer(text, calls, thought):
                 kept = thought.fields if thought and thought.model == model else {}
                 if kept and not (calls and place > newest):  # DeepSeek refuses it where it is not asked for
@@ -72,10 +81,27 @@ def messages(system: str, history: Sequence[Step], model: str = "", *, litellm: 
             case ToolResult(call_id, text):
                 content = clean(text) if text.strip() else "(no output)"
                 out.append({"role": "tool", "tool_call_id": identity(call_id), "content": content})
-                if step.picture and step in shown:
+                if step.picture and id(step.picture) in shown:
                     pictures.append(_picture(step.picture))
         before = step
     return out + (_look(pictures) if pictures else [])
+
+
+def _joined(before: str | list[JsonObject], text: str, pictures: list[JsonObject]) -> str | list[JsonObject]:
+    """A user's words, behind what stands there already; a list of parts where there are pictures."""
+    if isinstance(before, str) and not pictures:
+        return before + text
+    parts = [{"type": "text", "text": before}] if isinstance(before, str) and before else list(before)
+    return [*parts, {"type": "text", "text": text}, *pictures]
+
+
+def _pictures(step: Step) -> Sequence[Picture]:
+    match step:
+        case Prompt(pictures=pictures):
+            return pictures
+        case ToolResult(picture=Picture() as picture):
+            return (picture,)
+    return ()
 
 
 def _look(pictures: list[JsonObject]) -> list[JsonObject]:

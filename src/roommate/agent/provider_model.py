@@ -202,7 +202,7 @@ class ProviderModel:
         finish = ""
         try:
             own = isinstance(wire, OpenAIWire)
-            said = messages(system, history, self._name, litellm=not own)
+            said = messages(system, history, self._name, litellm=not own, sees=self.sees)
             async with contextlib.aclosing(wire.pieces(said, tools_for(tools), self._timeout, counts)) as pieces:
                 async for piece in pieces:
                     finish = piece.finish or finish

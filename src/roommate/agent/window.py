@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from roommate.agent.openai_messages import as_object
-from roommate.domain import Answer, Prompt, Step, ToolCall, ToolResult
+from roommate.domain import Answer, Picture, Prompt, Step, ToolCall, ToolResult
 
 STEP_TOKENS = 6
 """What a provider puts around each message: its role, the ids of calls."""
@@ -166,7 +166,12 @@ def tokens(steps: Iterable[Step]) -> int:
 
 
 def _seen(step: Step) -> int:
-    return PICTURE_TOKENS if isinstance(step, ToolResult) and step.picture else 0
+    match step:
+        case ToolResult(picture=Picture()):
+            return PICTURE_TOKENS
+        case Prompt(pictures=pictures):
+            return PICTURE_TOKENS * len(pictures)
+    return 0
 
 
 def text_tokens(text: str) -> int:

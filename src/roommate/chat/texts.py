@@ -6,15 +6,19 @@ import time
 from collections.abc import Mapping, Sequence
 
 from roommate.domain import Check, Deed, DeedOutcome, Usage
-from roommate.text.printable import in_code
+from roommate.text.printable import in_code, plain
 
 QUEUED = "⏳"
+PLACED = "📎"
+AGAIN = "🔁"
 YES = "✅"
 NO = "❌"
 ALWAYS = "♾"
 AGAIN = "🔁"
 """As reactions are compared: without U+FE0F."""
 LONGEST_WHY = 300
+LONGEST_NAME = 200
+LONGEST_HEARD = 1500
 
 CANNOT_READ = (
     "This room is encrypted, and I cannot read encrypted messages yet. A room cannot go back: make a new one and "
@@ -22,8 +26,8 @@ CANNOT_READ = (
     "that you start there is encrypted."
 )
 NOTHING_ASKED = "Yes? Tell me what to do; `!help` shows what I understand."
+EDITED = f"I had begun with the first wording: {AGAIN} here asks it again, as it reads now."
 RESUMED = "I was restarted and go on where I was."
-TEXT_ONLY = "I can read text only: I did not open the file you sent. Paste what matters, or tell me where to find it."
 
 
 def broken(place: str) -> str:
@@ -37,6 +41,19 @@ def until(at: float) -> str:
 
 def stopped(by: str) -> str:
     return f"⏹ Stopped by {by}."
+
+
+def file_failed(name: str, why: str) -> str:
+    return f"⚠️ {in_code(name, LONGEST_NAME) or 'Your file'} did not come in: {plain(why)}. {AGAIN} tries it again."
+
+
+def heard(text: str) -> str:
+    """What somebody said in a voice message."""
+    return f"🎙 I heard: “{plain(text[:LONGEST_HEARD])}{'…' if len(text) > LONGEST_HEARD else ''}”"
+
+
+def not_transcribed(path: str, why: str) -> str:
+    return f"🎙 I could not hear what you said: {plain(why)}. The recording lies in {in_code(path, LONGEST_NAME)}."
 
 
 def greeting(model: str, *, encrypted: bool, rehearsal: bool, lacking: Mapping[str, str]) -> str:

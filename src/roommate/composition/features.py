@@ -85,7 +85,8 @@ def _turns(kernel: Kernel) -> turns.Turns:
 
 def _usage(kernel: Kernel) -> usage.Usages:
     database = kernel.database
-    return usage.Usages(store.Rooms(database), store.Turns(database), store.AgentUsages(database))
+    agents, reactions = store.AgentUsages(database), store.MessageReactions(database)
+    return usage.Usages(store.Rooms(database), store.Turns(database), agents, reactions)
 
 
 def _doctor(kernel: Kernel) -> doctor.Doctor:

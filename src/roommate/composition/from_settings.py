@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from roommate.agent.coding_agent_model import DIRECT, DirectModel
 from roommate.agent.fallback_model import FallbackModel
 from roommate.agent.openai_wire import Session
 from roommate.agent.provider_model import ProviderModel
 from roommate.agent.rehearsal_model import RehearsalModel
+from roommate.agent.transcription import transcribe
 from roommate.domain import Model
 from roommate.features.coding_agents.delegated_tasks import Choice
 from roommate.features.github.forge import Site
 from roommate.features.hooks.watcher import Spool
 from roommate.monitoring.alert_delivery import Alerts
 from roommate.net import outbound_http
+from roommate.rooms.received_files import Transcribe
 from roommate.sandbox.container_spec import Limits
 from roommate.sandbox.room_containers import RoomSandboxes
 from roommate.settings.config import REHEARSAL, Settings, environment_of_others
@@ -94,6 +97,19 @@ def model_of(settings: Settings, name: str, session: Session) -> Model:
 
 MakeModel = Callable[[Settings, str, Session], Model]
 """As `model_of` is called."""
+
+
+def transcriber(settings: Settings) -> Transcribe | None:
+    """What writes down voice messages; None where nothing is set to do that."""
+    if not settings.transcription_model:
+        return None
+    own = settings.transcription_api_key.get_secret_value()
+    return partial(
+        transcribe,
+        settings.transcription_model,
+        api_key=own or settings.llm_api_key.get_secret_value(),
+        api_base=settings.transcription_api_base or ("" if own else settings.llm_api_base),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from roommate.chat.commands import names_of
+from roommate.composition.from_settings import transcriber
 from roommate.composition.kernel import Kernel
 from roommate.domain import CardKind, HookEvent, RoomId
 from roommate.doors.chat import ChatCommands
 from roommate.features.coding_agents.agent_clis import PLANS
 from roommate.features.hooks.reports import Hooks
+from roommate.matrix.media import Media
 from roommate.operations import Operations
 from roommate.rooms.bot_loop_guard import BotLoopGuard
 from roommate.rooms.card_decisions import Becomes, CardDecisions
@@ -17,11 +20,17 @@ from roommate.rooms.conversation_scheduler import Conversations
 from roommate.rooms.inbox_replies import Replies
 from roommate.rooms.membership import Membership
 from roommate.rooms.message_meaning import Meanings
+from roommate.rooms.message_reactions import ReactionMeanings
+from roommate.rooms.prompt_asked import Prompts
 from roommate.rooms.questions import Decide
+from roommate.rooms.received_files import FileIntake, FileNeeds
 from roommate.rooms.room import Room
 from roommate.rooms.room_upgrades import RoomUpgrades
 from roommate.rooms.running_turn import TurnNeeds
-from roommate.store import Cards, Inbox, Ipc, Rooms, Upgrades
+from roommate.store import Cards, Inbox, Ipc, MessageReactions, ReceivedFiles, RepliedMessages, Rooms, Upgrades
+
+DOWNLOADS = 4
+"""Files that come in at the same time."""
 
 
 def room_maker(
@@ -40,6 +49,7 @@ def room_maker(
         Ipc(database),
         Upgrades(database),
     )
+    files = ReceivedFiles(database)
     replies = Replies(inbox, kernel.outbox, sender)
     membership = Membership(
         homeserver, rooms, moves, replies, settings, kernel.silent_seconds, kernel.sandboxes.lacking
@@ -59,6 +69,17 @@ def room_maker(
         kernel.residents,
     )
 
+    asked = Prompts(RepliedMessages(database), files, homeserver.whole_event, lambda: settings().bot)
+    file_needs = FileNeeds(
+        files=files,
+        media=Media(homeserver),
+        sandboxes=kernel.sandboxes,
+        replies=replies,
+        largest=lambda: settings().inbox_file_mb << 20,
+        transcribe=lambda: transcriber(settings()),
+        at_once=asyncio.Semaphore(DOWNLOADS),
+    )
+
     def names() -> tuple[str, ...]:
         return names_of(homeserver.me.user_id, homeserver.me.display_name)
 
@@ -70,7 +91,7 @@ def room_maker(
             replies=replies,
             holds=kernel.holds,
             name=kernel.names.of,
-            meanings=Meanings(settings, names, kernel.outbox.is_ours, PLANS),
+            meanings=Meanings(settings, names, kernel.outbox.is_ours, rooms.has_turns, PLANS),
             commands=commands,
             loops=BotLoopGuard(lambda: settings().loop_limit),
             cards=decisions,
@@ -78,6 +99,9 @@ def room_maker(
             upgrades=upgrades,
             sandboxes=kernel.sandboxes,
             conversations=lambda room, tasks, news: Conversations(room, tasks, news, needs, inbox, ipc.of_turn),
+            reactions=ReactionMeanings(MessageReactions(database), inbox, replies, settings),
+            prompts=asked,
+            files=lambda room, tasks, news: FileIntake(room, tasks, news, file_needs),
             hooks=lambda room, again: Hooks(room, again, ipc, cards, kernel.spool, questions, sender),
             breath=lambda: settings().same_prompt_seconds,
         )

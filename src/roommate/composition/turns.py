@@ -85,6 +85,7 @@ def turn_needs(kernel: Kernel, more: Callable[[Turn], Sequence[Source]], models:
         model=lambda name: CountedModel(models(name), kernel.counts),
         tools=tools,
         surroundings=prompts.surroundings,
+        hand=kernel.sandboxes.hand,
         settings=kernel.settings,
         name=kernel.names.of,
         unask=kernel.questions.end_of,

@@ -20,9 +20,21 @@ class ToolCall:
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """For a model that sees."""
+
+    mimetype: str
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
     text: str
     sender: UserId
+    picture_paths: tuple[str, ...] = ()
+    """Of pictures in the workspace that belong to it."""
+    pictures: tuple[Picture, ...] = ()
+    """The same, for a model that sees: they are read when a turn begins, and not stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +52,6 @@ class Answer:
     text: str
     calls: tuple[ToolCall, ...] = ()
     thought: Thought | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """For a model that sees."""
-
-    mimetype: str
-    content: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,18 +4,36 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from roommate.domain.ids import EventId, RoomId, UserId
+from roommate.domain.ids import EventId, JsonObject, RoomId, UserId
+
+
+@dataclass(frozen=True, slots=True)
+class SentFile:
+    """A file, picture, sound or video, as its event tells of it: it may all be wrong."""
+
+    name: str
+    url: str
+    """``mxc://…``"""
+    mimetype: str = ""
+    size: int = 0
+    """Bytes; 0 where it is not said."""
+    voice: bool = False
+    """Somebody speaks: https://github.com/matrix-org/matrix-spec-proposals/pull/3245"""
+    key: JsonObject | None = None
+    """What it is decrypted with, an ``EncryptedFile``; None where it is not encrypted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A person wrote. ``attachment`` is the file name when it was a file, picture, sound or video."""
+    """A person wrote, or sent a ``file``: then the text is what they said of it."""
 
     text: str
     thread: EventId | None = None
     reply_to: EventId | None = None
     mentions: tuple[UserId, ...] = ()
-    attachment: str | None = None
+    file: SentFile | None = None
+    again: EventId | None = None
+    """It was said before, as this event, and is asked once more: such a row is made by a reaction."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,10 @@ CARD = "io.roommate.card"
 """Of a card: ``what`` it asks. ✅ and ❌ mean something here."""
 
 
+RUN_AGAIN = "again:"
+"""How the `once` of a Draft begins that offers to run something again."""
+
+
 class Rank(enum.IntEnum):
     """Who goes first when the homeserver lets us send only so much."""
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from roommate.domain import AgentUsage, RoomId
 from roommate.operations import Call, Params, Table, Who, operation
-from roommate.store import AgentUsages, Rooms, Turns
+from roommate.store import AgentUsages, MessageReactions, Rooms, Turns
 from roommate.text.amounts import cost
 
 
@@ -22,6 +22,8 @@ class RoomUsage:
     output_tokens: int
     cost: float | None
     agents: Sequence[AgentUsage]
+    feedback: Mapping[str, int]
+    """How often people have given each sign for an answer."""
 
 
 def _table(rooms: Sequence[RoomUsage]) -> Table:
@@ -34,10 +36,11 @@ def _table(rooms: Sequence[RoomUsage]) -> Table:
             str(one.output_tokens),
             cost(one.cost),
             ", ".join(f"{of.agent} {of.usage.input_tokens + of.usage.output_tokens}" for of in one.agents),
+            " ".join(f"{key} {count}" for key, count in sorted(one.feedback.items())),
         )
         for one in rooms
     ]
-    return Table(rows, ("room", "name", "turns", "tokens in", "tokens out", "cost", "coding agents"))
+    return Table(rows, ("room", "name", "turns", "tokens in", "tokens out", "cost", "coding agents", "feedback"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +48,18 @@ class Usages:
     rooms: Rooms
     turns: Turns
     agent_usages: AgentUsages
+    reactions: MessageReactions
 
     @operation(
         "usage", reads=lambda found: _table(found).block, terminal=_table, who=Who.OPERATORS, chat="usage", cli="usage"
     )
     async def usage(self, params: Params, call: Call) -> Sequence[RoomUsage]:
         """Shows what each room has spent."""
-        found = []
+        found, feedback = [], await self.reactions.feedback()
         for row in await self.rooms.all():
             spending = await self.turns.spending(row.room_id)
             used, agents = spending.usage, await self.agent_usages.of(row.room_id)
             usage = (used.input_tokens, used.output_tokens, used.cost)
-            found.append(RoomUsage(row.room_id, row.name or "", spending.turns, *usage, agents))
+            rated = feedback.get(row.room_id, {})
+            found.append(RoomUsage(row.room_id, row.name or "", spending.turns, *usage, agents, rated))
         return found

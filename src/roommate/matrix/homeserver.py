@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -11,10 +12,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
+from aiohttp import ClientResponse
 from nio import AsyncClient, AsyncClientConfig, ErrorResponse
 
 from roommate.domain import Account, EventId, JsonObject, RoomId, UserId
-from roommate.errors import ConfigError, Refused, TokenRevoked, Transient
+from roommate.errors import ConfigError, MatrixError, Refused, TokenRevoked, Transient
 from roommate.matrix.error_mapping import NotMatrix, lost, refusal, sendable
 from roommate.matrix.parse import MAX_NAME, Me, items, obj, text
 from roommate.matrix_login import Session, password_and_token
@@ -29,6 +31,9 @@ SYNC_GRACE_SECONDS = 30.0
 PROMPT_SYNC_SECONDS = 300.0
 """How long it may take for a sync without waiting: after a long absence there is much to put together."""
 UPLOAD_BYTES_PER_SECOND = 50_000
+DOWNLOAD_SECONDS = 3600.0
+"""Longest that anything may come; whoever reads it is less patient."""
+LARGEST_ERROR = 64 << 10
 CLIENT_API = password_and_token.CLIENT_API
 
 T = TypeVar("T")
@@ -147,8 +152,11 @@ class Homeserver:
 
     async def event(self, room: RoomId, event: EventId) -> JsonObject:
         """The content of an event."""
-        answer = await self._call("give an event", "GET", f"{_path(room)}/event/{quote(event, safe='')}")
-        return obj(answer.get("content"))
+        return obj((await self.whole_event(room, event)).get("content"))
+
+    async def whole_event(self, room: RoomId, event: EventId) -> JsonObject:
+        """An event, with what is aggregated to it."""
+        return await self._call("give an event", "GET", f"{_path(room)}/event/{quote(event, safe='')}")
 
     async def follow(self, room: RoomId, since: str | None, back: int, timeout_ms: int) -> tuple[list[Any], str]:
         """What happens in one room, as a person's client sees it: its events since then, ``m.typing`` among them, and
@@ -169,6 +177,27 @@ class Homeserver:
         here = obj(obj(obj(answer.get("rooms")).get("join")).get(room))
         parts = (obj(here.get(part)) for part in ("timeline", "ephemeral"))
         return [event for part in parts for event in items(part.get("events"))], str(answer["next_batch"])
+
+    async def open(self, what: str, path: str, seconds: float) -> ClientResponse:
+        """Something that is no JSON, its body unread: whoever reads it closes it. `seconds` until its first byte."""
+
+        async def ask(token: str) -> ClientResponse:
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            try:
+                async with asyncio.timeout(seconds):
+                    request = self._nio.send("GET", path, None, headers, timeout=DOWNLOAD_SECONDS)
+                    response: ClientResponse = await request
+                    if response.status < 300:
+                        return response
+                    try:
+                        content = await response.content.read(LARGEST_ERROR)
+                    finally:
+                        response.close()
+            except NETWORK_ERRORS as error:
+                raise lost(what, error) from error
+            raise _failed(what, content, response)
+
+        return await self._as_bot(ask)
 
     # ── Writing ──────────────────────────────────────────────────────────────────────────────────
 
@@ -269,9 +298,7 @@ class Homeserver:
             except ValueError:
                 answer = {}  # something before the homeserver answered with a page of its own
             if response.status >= 300:
-                failed = ErrorResponse.from_dict(answer)
-                failed.transport_response = response
-                raise refusal(what, failed)
+                raise _failed(what, content, response)
             return answer
 
         return await self._as_bot(ask)
@@ -326,6 +353,16 @@ def _lean(limit: int) -> str:
     state = {"types": ["m.room.name", "m.room.encryption", "m.room.member"], "lazy_load_members": True}
     room = {"timeline": {"limit": limit}, "state": state, "ephemeral": nothing, "account_data": nothing}
     return json.dumps({"presence": nothing, "account_data": nothing, "room": room})
+
+
+def _failed(what: str, content: bytes, response: ClientResponse) -> MatrixError:
+    try:
+        answer = obj(json.loads(content))
+    except ValueError:
+        answer = {}  # a page of something before the homeserver
+    failed = ErrorResponse.from_dict(answer)
+    failed.transport_response = response
+    return refusal(what, failed)
 
 
 def _path(room: RoomId) -> str:

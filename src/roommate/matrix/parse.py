@@ -26,6 +26,7 @@ from roommate.domain import (
     Redaction,
     RoomId,
     RoomState,
+    SentFile,
     Tombstone,
     Unreadable,
     UserId,
@@ -34,10 +35,12 @@ from roommate.domain import (
 MAX_TEXT = 64 * 1024
 """Bytes of UTF-8 that are kept of a text. No event is larger: https://spec.matrix.org/v1.13/client-server-api/#size-limits"""
 MAX_NAME = 255
+LONGEST_FILE_NAME = 2000
 MAX_MENTIONS = 100
 
 _WRITTEN = frozenset({"m.text", "m.emote"})
 _ATTACHED = frozenset({"m.file", "m.image", "m.audio", "m.video"})
+_VOICE = ("org.matrix.msc3245.voice", "org.matrix.msc3245.voice.v2", "m.voice")
 _UNSTORABLE = re.compile("[\ud800-\udfff\0]")
 _UNFIT_FOR_ID = re.compile("[\0-\x20\x7f\ud800-\udfff]")
 _QUOTE = re.compile(r"> (?:\* )?<@[^\n]*\n(?:>[^\n]*\n)*\n?")
@@ -114,6 +117,22 @@ def _own(raw: JsonObject) -> Answered | None:
     return Answered(EventId(to), text(said.get("body")) or "", stop, edits=edits, also=also)
 
 
+def said(event: object) -> tuple[UserId, str, SentFile | None] | None:
+    """Who wrote a message, be it the bot, and what it says with its newest edit; None for what is none."""
+    raw = obj(event)
+    sender, content = _id(raw.get("sender"), "@"), obj(raw.get("content"))
+    if raw.get("type") != "m.room.message" or sender is None:
+        return None
+    edit = obj(obj(obj(raw.get("unsigned")).get("m.relations")).get("m.replace"))
+    content = obj(obj(edit.get("content")).get("m.new_content")) or content
+    if (body := text(content.get("body"))) is None:
+        return None
+    file = None
+    if content.get("msgtype") in _ATTACHED:
+        file, body = _of_file(content, body)
+    return UserId(sender), _without_quote(content, body), file
+
+
 def is_own_message(event: object, me: Me) -> bool:
     raw = obj(event)
     return raw.get("sender") == me.user_id and raw.get("type") == "m.room.message"
@@ -124,21 +143,47 @@ def _message(content: JsonObject) -> Message | Edit | None:
     if relation.get("rel_type") == "m.replace":
         target, new = _id(relation.get("event_id"), "$"), obj(content.get("m.new_content"))
         body = text(new.get("body"))
-        return Edit(EventId(target), body) if target and body is not None and new.get("msgtype") in _WRITTEN else None
+        if new.get("msgtype") in _ATTACHED and body is not None:
+            body = _of_file(new, body)[1]
+        elif new.get("msgtype") not in _WRITTEN:
+            return None
+        return Edit(EventId(target), body) if target and body is not None else None
     body = text(content.get("body"))
     if body is None:
         return None
-    attachment = None
+    file = None
     if content.get("msgtype") in _ATTACHED:
-        # With a file name of its own, the body is a caption (spec v1.10); without, it is the file name.
-        attachment = text(content.get("filename"), MAX_NAME) or body[:MAX_NAME]
-        body = "" if attachment == body[:MAX_NAME] else body
+        file, body = _of_file(content, body)
     elif content.get("msgtype") not in _WRITTEN:
         return None
     thread, reply_to = _relations(relation)
-    if "m.in_reply_to" in relation:
-        body = _QUOTE.sub("", body, count=1) if body.startswith(("> <@", "> * <@")) else body
-    return Message(body, thread, reply_to, _mentions(content), attachment)
+    body = _without_quote(content, body)
+    return Message(body, thread, reply_to, _mentions(content), file)
+
+
+def _without_quote(content: JsonObject, body: str) -> str:
+    """A reply without the lines that quote what it replies to, which clients before spec v1.13 put there."""
+    reply = "m.in_reply_to" in obj(content.get("m.relates_to"))
+    return _QUOTE.sub("", body, count=1) if reply and body.startswith(("> <@", "> * <@")) else body
+
+
+def _of_file(content: JsonObject, body: str) -> tuple[SentFile, str]:
+    """A file, and what is said of it: with a file name of its own the body is a caption, without it is the name.
+
+    https://spec.matrix.org/v1.10/client-server-api/#media-captions
+    """
+    name = text(content.get("filename"), LONGEST_FILE_NAME) or text(body, LONGEST_FILE_NAME) or ""
+    about, key = obj(content.get("info")), obj(content.get("file"))
+    size = about.get("size")
+    file = SentFile(
+        name,
+        text(key.get("url") if key else content.get("url"), 2 * MAX_NAME) or "",
+        text(about.get("mimetype"), MAX_NAME) or "",
+        size if isinstance(size, int) and _whole(size) else 0,
+        voice=any(mark in content for mark in _VOICE),
+        key=key or None,
+    )
+    return file, "" if name == text(body, LONGEST_FILE_NAME) else body
 
 
 def _relations(relation: JsonObject) -> tuple[EventId | None, EventId | None]:

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Protocol
 
 from roommate import logs
-from roommate.domain import EventId, JsonObject, Outgoing, Rank, RoomId
+from roommate.domain import RUN_AGAIN, EventId, JsonObject, Outgoing, Rank, RoomId
 from roommate.errors import MatrixError, Refused, StateError, Transient
 from roommate.matrix.error_mapping import back_off
 from roommate.matrix.homeserver import Homeserver
@@ -332,7 +332,8 @@ class Sender:
             if len(self._events) > KNOWN_EVENTS:
                 del self._events[next(iter(self._events))]
             await self._outbox.sent(row.id, event)
-            self._unread = self._unread or row.draft.rank is Rank.CARD  # its choices are rows now
+            offers = row.draft.rank is Rank.CARD or (row.draft.once or "").startswith(RUN_AGAIN)
+            self._unread = self._unread or offers  # what is there to be tapped are rows now
         self._settle(row)
 
     async def _deliver(self, row: Outgoing) -> EventId:

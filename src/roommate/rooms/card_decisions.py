@@ -61,7 +61,7 @@ class CardDecisions:
         open in that conversation. False for any other. `text` is what it says to the bot, and `addressed`: it is for
         the bot, whatever it says."""
         incoming, said = waiting.incoming, text.strip()
-        if not said or message.attachment is not None or commands.parse(said):
+        if not said or message.file is not None or commands.parse(said):
             return False
         if message.reply_to is not None:
             replied = await self.cards.open(incoming.room_id, message.reply_to)

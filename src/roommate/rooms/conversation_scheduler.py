@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from roommate.domain import Event, EventId, Prompt, RoomId, UserId
+from roommate.rooms.prompt_asked import Asked
+from roommate.rooms.prompt_context import with_files
 from roommate.rooms.running_turn import RunningTurn, TurnNeeds
 from roommate.rooms.turn_lines import SILENCE, Breath
 from roommate.rooms.typing_notice import TypingNotice
@@ -57,7 +59,7 @@ class Conversations:
         self,
         seq: int,
         thread: Thread,
-        prompt: Prompt,
+        asked: Asked,
         model: str | None,
         *,
         crowded: bool,
@@ -68,7 +70,19 @@ class Conversations:
         the same `breath` and waits in `more` rows; nothing comes of one that was redacted. `crowded`: its answer names
         the message that it answers."""
         turns, default = self._needs.turns, self._needs.settings().llm_model
-        if turn := await turns.begin(seq, self._room_id, thread, prompt, default, instead=model, more=more):
+        turn = await turns.begin(
+            seq,
+            self._room_id,
+            thread,
+            asked.prompt,
+            default,
+            instead=model,
+            more=more,
+            about=asked.about,
+            again=asked.again,
+            told=with_files,
+        )
+        if turn:
             self._add(turn, crowded=crowded, breath=breath).start(self._tasks)
 
     async def find_interrupted(self, *, crowded: bool) -> None:

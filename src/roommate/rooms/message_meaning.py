@@ -9,7 +9,7 @@ from roommate.agent.coding_agent_model import DIRECT
 from roommate.chat import commands, texts
 from roommate.chat.calling_by_name import without_call
 from roommate.chat.commands import Command
-from roommate.domain import EventId, Message, UserId
+from roommate.domain import EventId, Message, RoomId, UserId
 from roommate.settings.config import Settings
 
 
@@ -40,25 +40,29 @@ class Meanings:
     settings: Callable[[], Settings]
     names: Callable[[], Sequence[str]]
     is_ours: Callable[[EventId], Awaitable[bool]]
+    speaks_in: Callable[[RoomId, EventId], Awaitable[bool]]
+    """Has the bot had a turn in this thread of a room?"""
     agents: Collection[str]
 
-    async def of(self, message: Message, sender: UserId, people: int) -> Meaning:
+    async def of(self, message: Message, sender: UserId, room_id: RoomId, people: int) -> Meaning:
         """`people` is everybody in the room, the bot included, 0 where nobody knows how many they are."""
         settings, names = self.settings(), self.names()
-        if not await self.is_for_us(message, people):
+        if not await self.is_for_us(message, room_id, people):
             return None
         if not settings.is_allowed(sender):
             return Refusal(texts.not_allowed(settings.operator_ids))
-        if message.attachment is not None:
-            return texts.TEXT_ONLY
         text = without_call(message.text, names)
         if command := commands.parse(text):
             return self._asked_directly(command) or command
-        return Task(text) if text.strip() else texts.NOTHING_ASKED
+        if text.strip() or message.file is not None:
+            return Task(text)
+        return texts.NOTHING_ASKED
 
-    async def is_for_us(self, message: Message, people: int) -> bool:
+    async def is_for_us(self, message: Message, room_id: RoomId, people: int) -> bool:
         """Whatever it says; `people` as in `of`."""
         to_us = message.reply_to is not None and await self.is_ours(message.reply_to)
+        if message.thread is not None and not to_us:  # on a message of ours, or where we have spoken
+            to_us = await self.is_ours(message.thread) or await self.speaks_in(room_id, message.thread)
         settings, names = self.settings(), self.names()
         everything = settings.answer_everything
         return commands.meant_for(message, settings.bot, names, people=people, to_us=to_us, everything=everything)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from itertools import islice
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from roommate.chat import texts
@@ -15,6 +14,7 @@ from roommate.domain import (
     Deed,
     DeedOutcome,
     Draft,
+    Edit,
     EventId,
     Gone,
     Invite,
@@ -35,12 +35,15 @@ from roommate.rooms.conversation_scheduler import Conversations, Line, Meant, Th
 from roommate.rooms.inbox_replies import Replies, notice, queue_mark
 from roommate.rooms.membership import Membership
 from roommate.rooms.message_meaning import Meanings, Refusal, Task
+from roommate.rooms.message_reactions import ReactionMeanings
+from roommate.rooms.prompt_asked import Asked, Prompts
+from roommate.rooms.received_files import FileIntake
 from roommate.rooms.room_upgrades import RoomUpgrades
 from roommate.rooms.running_turn import RunningTurn
 from roommate.rooms.sandboxes_port import Sandboxes
 from roommate.rooms.turn_holds import Holds
 from roommate.rooms.turn_lines import STATE_RETRY_SECONDS, Breath
-from roommate.store import Card, Inbox, RoomRow, Rooms, Turn, Waiting, Work
+from roommate.store import Card, Inbox, RoomRow, Rooms, Turn, Waiting, Work, again_at
 from roommate.store.lines import keeping
 
 log = logging.getLogger(__name__)
@@ -85,11 +88,15 @@ class Room:
         upgrades: RoomUpgrades,
         sandboxes: Sandboxes,
         conversations: Callable[[RoomId, asyncio.TaskGroup, Callable[[Thread], None]], Conversations],
+        reactions: ReactionMeanings,
+        prompts: Prompts,
+        files: Callable[[RoomId, asyncio.TaskGroup, Callable[[], None]], FileIntake],
         hooks: Callable[[RoomId, Callable[[], None]], HookReports],
         breath: Callable[[], float],
     ) -> None:
         """`name` is what people call somebody in a room, `breath` how many seconds may lie between lines that are one
-        prompt. `conversations` and `hooks` are made for this room: with what runs its tasks, and with what wakes it."""
+        prompt. `conversations`, `files` and `hooks` are made for this room: with what runs its tasks, and what wakes
+        it."""
         self.room_id = room_id
         self.gone = False
         self._inbox, self._rows, self._replies, self._holds = inbox, rows, replies, holds
@@ -99,8 +106,12 @@ class Room:
         self._breath = breath
         self._tasks = asyncio.TaskGroup()
         self._conversations = conversations(room_id, self._tasks, self._answered)
+        self._reactions, self._prompts = reactions, prompts
+        self._files = files(room_id, self._tasks, self.wake)
         self._hooks = hooks(room_id, self.wake)
         self._woken = asyncio.Event()
+        self._awaiting_files: Mapping[Thread, int] = {}
+        """The conversations where a message waits for its files, and the oldest of these rows."""
         self._inherits = True
         """Something may be there that was begun elsewhere: before a restart, or in a room that this one replaces."""
 
@@ -134,6 +145,7 @@ class Room:
                         await self._cards.go_on(self.room_id)
                     # Before the turns that a restart left go on: what waits may be about to stop them.
                     await self._catch_up()
+                    await self._files.look()
                     if not self._held:
                         self._conversations.go_on()
                     await self._listen()
@@ -184,23 +196,35 @@ class Room:
             queued = await inbox.queued_in(self.room_id)
             self._conversations.tell([thread for thread, lines in queued.items() if lines])
             line = self._conversations.lined_up(list(queued))
+            self._awaiting_files = await inbox.held_in(self.room_id)
             page = await inbox.waiting(self.room_id, queued=False, most=PAGE)
             for waiting in page:
                 await self._survive(waiting, row, line)
             if len(page) == PAGE:
                 typing = typing or self._tasks.create_task(self._conversations.typing.show())
                 continue
-            unheld = (one for one in line if not self._loops.holds(one))
-            free = list(islice(filter(self._conversations.is_free, unheld), 1))
-            if row.moving or self._held or not free:
+            if row.moving or self._held or not (first := await self._next(line)):
                 break
-            if first := await inbox.first(self.room_id, free[0]):
-                await self._survive(first, row, line)
+            await self._survive(first, row, line)
         if typing:
             typing.cancel()
             await asyncio.wait([typing])
             await self._conversations.typing.take_off()
         await self._tell_of_pause()
+
+    async def _next(self, line: Line) -> Waiting | None:
+        """The message whose turn is next."""
+        for thread in filter(self._conversations.is_free, line):
+            if self._loops.holds(thread):
+                continue
+            first = await self._inbox.first(self.room_id, thread)
+            if first and not self._waits_for_files(first.seq, thread):
+                return first
+        return None
+
+    def _waits_for_files(self, seq: int, thread: Thread) -> bool:
+        """Do files that were sent before this message have to come first?"""
+        return self._awaiting_files.get(thread, seq) < seq
 
     async def _tell_of_pause(self) -> None:
         """Say, once in a pause, that it is why nothing is answered."""
@@ -241,8 +265,11 @@ class Room:
                 await self._message(waiting, message, row, line)
             case Reaction(target, key):
                 self._loops.heard(incoming.sender, commands=True)
-                await self._cards.react(waiting, target, key)
+                if not await self._reactions.react(waiting, target, key, self.stop):
+                    await self._cards.react(waiting, target, key)
                 self.wake()  # it may be a prompt now
+            case Edit(target):
+                await self._edited(waiting, target)
             case Invite():
                 await self._membership.invited(waiting)
             case Tombstone() if row.replaces and row.membership == "join":
@@ -272,11 +299,11 @@ class Room:
             await self._task(waiting, message, Task(waiting.line), row, line)
             return
         if not waiting.queued:  # what waits for its turn was no answer when it was said
-            to_us = await self._meanings.is_for_us(message, row.joined)
+            to_us = await self._meanings.is_for_us(message, self.room_id, row.joined)
             if await self._cards.answered(waiting, message, self._meanings.said(message), addressed=to_us):
                 self.wake()  # it may be a prompt now
                 return
-        match await self._meanings.of(message, sender, row.joined):
+        match await self._meanings.of(message, sender, self.room_id, row.joined):
             case None:
                 await self._done(waiting)
             case Refusal(text):
@@ -286,6 +313,8 @@ class Room:
             case Command() as command:
                 self._loops.heard(sender, commands=True)
                 await self._commands.obey(waiting, command, thread)
+            case Task() if await self._prompts.waits_for_files(waiting, message):
+                self._awaiting_files = {thread: waiting.seq, **self._awaiting_files}
             case Task() as task:
                 await self._task(waiting, message, task, row, line)
 
@@ -296,11 +325,12 @@ class Room:
             if not waiting.queued and self._loops.stops(waiting.incoming.sender, thread, crowded=row.crowded):
                 await self._ask_for_a_word(waiting, thread)
             else:
-                await self._begin(waiting, thread, task, row)
+                await self._begin(waiting, message, task, row)
         elif waiting.queued:
             pass
-        elif runs and task.model is None and runs.lines.breath.goes_on_with(waiting.incoming):
-            await self._inbox.do(keeping(waiting.seq, task.text))
+        elif runs and task.model is None and message.file is None and runs.lines.breath.goes_on_with(waiting.incoming):
+            asked = await self._prompts.asked(waiting, message, task.text)
+            await self._inbox.do(keeping(waiting.seq, asked.prompt.text))
             runs.lines.join()
         elif runs and await self._shows(runs, message.reply_to):
             await self._inbox.do(keeping(waiting.seq, task.text, self._mark(waiting)))
@@ -317,30 +347,44 @@ class Room:
         content = render.content(text, notice=True, thread=thread)
         await self._replies.say(Draft(self.room_id, content, once=f"loops:{self.room_id}:{waiting.seq}"))
 
-    async def _begin(self, waiting: Waiting, thread: Thread, task: Task, row: RoomRow) -> None:
+    async def _begin(self, waiting: Waiting, message: Message, task: Task, row: RoomRow) -> None:
         """A turn, with what waits behind it that was said in the same breath."""
-        prompt, joined = Prompt(task.text, waiting.incoming.sender), dict[int, Prompt]()
+        prompts, joined = self._prompts, dict[int, Prompt]()
+        if waiting.line is None:
+            asked = await prompts.asked(waiting, message, task.text)
+        else:  # it was put together when it was said
+            asked = Asked(Prompt(waiting.line, waiting.incoming.sender))
         breath = Breath(waiting.incoming, self._breath() if task.model is None else 0)
         if waiting.queued and breath.seconds:
             for later in await self._inbox.behind(waiting, PAGE):
-                what = later.incoming.what
-                meaning = await self._meanings.of(what, breath.who, row.joined) if isinstance(what, Message) else None
+                if not isinstance(what := later.incoming.what, Message) or self._waits_for_files(
+                    later.seq, what.thread
+                ):
+                    break
+                meaning = await self._meanings.of(what, breath.who, self.room_id, row.joined)
                 if not isinstance(meaning, Task) or meaning.model or not breath.goes_on_with(later.incoming):
                     break
-                joined[later.seq] = Prompt(meaning.text, breath.who)
+                joined[later.seq] = (await prompts.asked(later, what, meaning.text)).prompt
         await self._conversations.begin(
-            waiting.seq, thread, prompt, task.model, crowded=row.crowded, breath=breath, more=joined
+            waiting.seq, message.thread, asked, task.model, crowded=row.crowded, breath=breath, more=joined
         )
 
     async def _shows(self, turn: RunningTurn, event: EventId | None) -> bool:
         """Is that the turn's message?"""
         return event is not None and turn.row is not None and await self._replies.outbox.event_of(turn.row) == event
 
+    async def _edited(self, waiting: Waiting, target: EventId) -> None:
+        """A message was changed that is answered, or just being so."""
+        content = render.content(texts.EDITED, notice=True, reply_to=target)
+        await self._done(waiting, Draft(self.room_id, content, once=again_at(target, "edited")))
+
     def _may_begin(self, waiting: Waiting, thread: Thread, row: RoomRow, line: Line) -> bool:
         """May this message have its turn now? Once one has to wait, those behind it in its conversation wait as well,
         even when the turn ends in the meantime."""
         held = self._held or self._loops.holds(thread)
         if held or row.moving or (thread in line and not waiting.queued):
+            return False
+        if self._waits_for_files(waiting.seq, thread):
             return False
         return self._conversations.is_free(thread, ahead=() if waiting.queued else line)
 
@@ -351,6 +395,7 @@ class Room:
             await self._done(waiting)  # invited again in the meantime
             return
         self._membership.left(self.room_id)
+        self._files.halt()
         await self._conversations.stop(UserId("the homeserver"), silent=True)
         try:
             await self._sandboxes.leave(self.room_id)

@@ -16,6 +16,7 @@ from roommate.chat import texts
 from roommate.domain import (
     Answer,
     Event,
+    Hand,
     Model,
     Note,
     RoomId,
@@ -30,6 +31,7 @@ from roommate.errors import ModelError
 from roommate.monitoring.counts import Counts
 from roommate.rooms.live_message import LiveMessage
 from roommate.rooms.progress_port import Progress
+from roommate.rooms.prompt_pictures import with_pictures
 from roommate.rooms.turn_lines import SILENCE, Breath, TurnLines, stored
 from roommate.rooms.typing_notice import TypingNotice
 from roommate.settings.config import Settings
@@ -53,6 +55,7 @@ class TurnNeeds:
     tools: Callable[[Turn, Callable[[], Awaitable[None]]], Tools]
     """Of a turn, given what waits until its message is up."""
     surroundings: Callable[[RoomId], Awaitable[Surroundings]]
+    hand: Callable[[RoomId], Awaitable[Hand]]
     settings: Callable[[], Settings]
     unask: Callable[[RoomId, int], Awaitable[None]]
     """Nobody has to answer what this turn has asked."""
@@ -176,8 +179,9 @@ class RunningTurn:
         needs, turn = self._needs, self.turn
         try:
             model = needs.model(turn.model)
+            conversation = await needs.turns.conversation(turn, MOST_CHARACTERS * model.context_tokens)
             return await run_turn(
-                await needs.turns.conversation(turn, MOST_CHARACTERS * model.context_tokens),
+                await with_pictures(conversation, turn.room_id, needs.hand),
                 room=turn.room_id,
                 model=model,
                 tools=needs.tools(turn, self._live.up),

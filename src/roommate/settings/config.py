@@ -50,6 +50,10 @@ LIVE = frozenset(
         "plan_agent",
         "implement_agent",
         "agent_models",
+        "inbox_file_mb",
+        "transcription_model",
+        "transcription_api_key",
+        "transcription_api_base",
         "max_agent_turns",
         "max_rooms",
     }
@@ -325,6 +329,16 @@ class Settings(BaseSettings):
     implement_agent: Agents = Field(("qwen",), description="Coding agents that implement, the same way")
     agent_models: AgentModels = Field(
         (), description="Models of coding agents, such as gemini=gemini-2.5-pro,qwen=qwen3-coder-plus"
+    )
+    inbox_file_mb: Megabytes = Field(
+        100, description="Largest file, in MiB, that people may send to the bot, which puts it into /workspace/inbox"
+    )
+    transcription_model: str = Field(
+        "", description="A LiteLLM model that writes down voice messages, such as openai/whisper-1 (default: none does)"
+    )
+    transcription_api_key: Key = Field(SecretStr(""), description="Key of its provider (default: LLM_API_KEY)")
+    transcription_api_base: WebAddress = Field(
+        "", description="Base URL of its provider (default: LLM_API_BASE, unless it has a key of its own)"
     )
     max_agent_turns: int = Field(25, ge=1, le=100_000, description="Rounds of tool calls in one turn")
 

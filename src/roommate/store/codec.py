@@ -9,11 +9,11 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from roommate import domain
-from roommate.domain import Answer, Thought, ToolCall, Unknown
+from roommate.domain import Answer, SentFile, Thought, ToolCall, Unknown
 
 log = logging.getLogger(__name__)
 
-PROMPT, MESSAGE, REACTION = "Prompt", "Message", "Reaction"
+PROMPT, MESSAGE, REACTION, EDIT = "Prompt", "Message", "Reaction", "Edit"
 """The tags that queries ask for."""
 HOOK = "HookEvent"
 """Of a table that holds nothing else, and no tags."""
@@ -24,6 +24,7 @@ TAGS: Mapping[str, type[Any]] = {
     "ToolResult": domain.ToolResult,
     MESSAGE: domain.Message,
     REACTION: domain.Reaction,
+    EDIT: domain.Edit,
     "Unreadable": domain.Unreadable,
     "Invite": domain.Invite,
     "Arrived": domain.Arrived,
@@ -35,6 +36,7 @@ TAGS: Mapping[str, type[Any]] = {
 
 _TAG_OF = {kind: name for name, kind in TAGS.items()}
 _FIELDS = {name: frozenset(field.name for field in fields(kind)) for name, kind in TAGS.items()}
+_OF_FILE = frozenset(field.name for field in fields(SentFile))
 
 
 def tag(value: Any) -> str:
@@ -42,8 +44,10 @@ def tag(value: Any) -> str:
 
 
 def encode(value: Any) -> str:
-    """A frozen dataclass of words.py as JSON text; without a result's picture, which is not kept."""
-    kept = {name: field for name, field in asdict(value).items() if name != "picture"}
+    """A frozen dataclass of words.py as JSON text; without pictures for the model, which are not kept."""
+    kept = {name: field for name, field in asdict(value).items() if name not in ("picture", "pictures")}
+    if isinstance(value, domain.Message):  # earlier releases know a file by its name alone
+        kept["attachment"] = value.file and value.file.name
     return json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -61,4 +65,6 @@ def decode(kind: str, text: str) -> Any:
         calls = tuple(ToolCall(one["id"], one["name"], one["arguments"]) for one in given["calls"])
         thought = given.get("thought")
         return Answer(given["text"], calls, Thought(thought["model"], thought["fields"]) if thought else None)
+    if isinstance(file := given.get("file"), dict):
+        given["file"] = SentFile(**{name: value for name, value in file.items() if name in _OF_FILE})
     return TAGS[kind](**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})

@@ -16,14 +16,13 @@ from roommate.domain import (
     Edit,
     EventId,
     Incoming,
-    Message,
     Redaction,
     RoomId,
     SyncBatch,
     Tombstone,
     UserId,
 )
-from roommate.store import audit, outbox, restore_reconcile, room_upgrades
+from roommate.store import audit, message_reactions, outbox, restore_reconcile, room_upgrades
 from roommate.store.codec import MESSAGE, decode, encode, tag
 from roommate.store.database import Database, Work
 from roommate.store.inbox_claim import take
@@ -161,6 +160,11 @@ class Inbox:
         rows = await self._db.rows(query, waiting.incoming.room_id, waiting.seq, most)
         return [_waiting(*row) for row in rows]
 
+    async def held_in(self, room_id: RoomId) -> Mapping[EventId | None, int]:
+        """The conversations where a message waits for its files, and the oldest of these rows."""
+        query = "SELECT thread, min(seq) FROM inbox WHERE room_id=? AND state='held' GROUP BY thread"
+        return {EventId(thread) if thread else None: seq for thread, seq in await self._db.rows(query, room_id)}
+
     async def do(self, work: Work[T]) -> T:
         return await self._db.run(work)
 
@@ -193,10 +197,10 @@ def putting(incoming: Incoming) -> Work[None]:
 
 
 def dropping_queued(room_id: RoomId, before: int) -> Work[int]:
-    """Forget the messages that wait for their turn and came before this row; gives how many."""
+    """Forget the messages that wait for their turn, or for their files, and came before this row; gives how many."""
 
     def work(c: sqlite3.Connection) -> int:
-        query = "SELECT seq FROM inbox WHERE room_id=? AND state='queued' AND seq < ?"
+        query = "SELECT seq FROM inbox WHERE room_id=? AND state != 'done' AND state IN ('queued', 'held') AND seq < ?"
         return sum(take(c, seq) for (seq,) in c.execute(query, (room_id, before)).fetchall())
 
     return work
@@ -263,28 +267,38 @@ def _put(c: sqlite3.Connection, incoming: Incoming) -> None:
             # Only moderators can redact another's event, and the homeserver of their room holds that: whoever did it
             # there, it is gone.
             query = f"SELECT seq FROM inbox WHERE {_IN_ITS_ROOM}"  # noqa: S608 — a text of ours
+            message_reactions.unrated(c, target)
             if row := c.execute(query, (target, incoming.room_id)).fetchone():
                 take(c, row[0])
                 room_upgrades.forget(c, incoming.room_id, target)
         case Edit(target, text):
             row = c.execute(
-                f"SELECT body FROM inbox WHERE {_IN_ITS_ROOM} AND sender=? AND state!='done' AND kind='{MESSAGE}'",  # noqa: S608
+                f"SELECT body, state FROM inbox WHERE {_IN_ITS_ROOM} AND sender=? AND kind='{MESSAGE}'",  # noqa: S608
                 (target, incoming.room_id, incoming.sender),
             ).fetchone()
-            if row:
-                old: Message = decode(MESSAGE, row[0])
-                new = Message(text, old.thread, old.reply_to, old.mentions, old.attachment)
-                # New again, for it may be a command now, which does not wait.
-                c.execute("UPDATE inbox SET body=?, state='new', line=NULL WHERE event_id=?", (encode(new), target))
+            if row is None or (old := decode(MESSAGE, row[0])).text == text:
+                return
+            new = encode(replace(old, text=text))
+            if row[1] != "done":  # new again, for it may be a command now, which does not wait
+                c.execute("UPDATE inbox SET body=?, state='new', line=NULL WHERE event_id=?", (new, target))
+            elif c.execute("SELECT 1 FROM turns WHERE event_id=?", (target,)).fetchone():  # it may be run again
+                c.execute("UPDATE inbox SET body=? WHERE event_id=?", (new, target))
+                _insert(c, incoming)
         case Answered() as own:
             restore_reconcile.hear(c, incoming, own)
         case _ if is_known(c, incoming.event_id):
             pass
         case what:
-            known = not c.execute(
-                """INSERT OR IGNORE INTO inbox (event_id, room_id, sender, sent_at, kind, body)
-                   VALUES (?, ?, ?, ?, ?, ?)""",
-                (incoming.event_id, incoming.room_id, incoming.sender, incoming.sent_at, tag(what), encode(what)),
-            ).rowcount
-            if isinstance(what, Tombstone) and not known:
+            if _insert(c, incoming) and isinstance(what, Tombstone):
                 room_upgrades.note(c, incoming.room_id, what.new, incoming.event_id, incoming.sender)
+
+
+def _insert(c: sqlite3.Connection, incoming: Incoming) -> bool:
+    """False where it was known."""
+    what = incoming.what
+    written = c.execute(
+        """INSERT OR IGNORE INTO inbox (event_id, room_id, sender, sent_at, kind, body)
+           VALUES (?, ?, ?, ?, ?, ?)""",
+        (incoming.event_id, incoming.room_id, incoming.sender, incoming.sent_at, tag(what), encode(what)),
+    )
+    return written.rowcount > 0

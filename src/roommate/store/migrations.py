@@ -310,6 +310,37 @@ STEPS = (
     CREATE INDEX cards_about ON cards (room_id, what, subject);
     ALTER TABLE turns ADD COLUMN plans INTEGER NOT NULL DEFAULT 0;  -- it looks, and changes nothing
     """,
+    """
+    CREATE TABLE received_files (                -- what people sent into rooms
+        id INTEGER PRIMARY KEY,
+        event_id TEXT NOT NULL,
+        room_id TEXT NOT NULL,
+        thread TEXT NOT NULL,                    -- as in conversations
+        sender TEXT NOT NULL,
+        seq INTEGER NOT NULL,                    -- row of the inbox that waits for it
+        sent TEXT NOT NULL,                      -- JSON of a SentFile
+        state TEXT NOT NULL DEFAULT 'coming',    -- received_files.FileState
+        path TEXT NOT NULL DEFAULT '',           -- in the workspace
+        size INTEGER NOT NULL DEFAULT 0,
+        picture TEXT NOT NULL DEFAULT '',        -- what a model that sees is shown of it, in the workspace
+        turn_id INTEGER,                         -- the newest that was told of it
+        UNIQUE (room_id, event_id)
+    );
+    CREATE INDEX received_files_old ON received_files (seq);
+    CREATE INDEX turns_prompt ON turns (event_id);
+    CREATE INDEX turns_live ON turns (live);
+    CREATE TABLE feedback (                      -- 👍 and 👎 to answers
+        turn_id INTEGER NOT NULL,
+        room_id TEXT NOT NULL,
+        sender TEXT NOT NULL,
+        key TEXT NOT NULL,
+        event_id TEXT NOT NULL,                  -- of the reaction
+        at REAL NOT NULL,                        -- seconds since 1970
+        PRIMARY KEY (turn_id, sender, key)
+    ) WITHOUT ROWID;
+    CREATE INDEX feedback_events ON feedback (event_id);
+    CREATE INDEX inbox_held ON inbox (room_id, thread, seq) WHERE state = 'held';  -- until its files are there
+    """,
 )
 
 UNDO: Mapping[int, str] = {
@@ -375,6 +406,16 @@ UNDO: Mapping[int, str] = {
     DROP INDEX cards_about;
     ALTER TABLE cards DROP COLUMN waits;
     ALTER TABLE turns DROP COLUMN plans;
+    """,
+    # The release before says of a file that waits that it does not read files.
+    20: """
+    UPDATE inbox SET state = 'new' WHERE state = 'held';
+    DROP INDEX inbox_held;
+    DROP INDEX turns_prompt;
+    DROP INDEX turns_live;
+    DROP TABLE feedback;
+    DROP TABLE received_files;
+    DELETE FROM inbox WHERE kind = 'Edit';
     """,
 }
 """What makes a step as if it had not been, so that the release before it can go on. One that has none is final."""

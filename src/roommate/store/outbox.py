@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 
 from roommate.domain import Draft, EventId, Outgoing, Rank, RoomId
-from roommate.store import offer_card_choices, seen_events
+from roommate.store import offer_card_choices, offer_run_again, seen_events
 from roommate.store.database import Database
 
 
@@ -92,6 +92,7 @@ class Outbox:
                 "UPDATE outbox SET state='sent', event_id=?, content='{}', upload=NULL WHERE id=?", (event_id, row)
             )
             insert(c, offer_card_choices.put_up(c, row, EventId(event_id)))
+            insert(c, offer_run_again.put_up(c, row, EventId(event_id)))
 
         await self._db.run(work)
         self._settled(row)

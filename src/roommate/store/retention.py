@@ -75,7 +75,7 @@ class Retention:
         """Forget what is older (seconds since 1970), in small pieces; gives how many rows."""
         age = await self._db.run(lambda c: _age(c, before))
         forgotten = 0
-        for piece in (_steps, _ipc, _cards, _inbox, _outbox):
+        for piece in (_steps, _ipc, _cards, _files, _inbox, _outbox):
             behind = 0
             while swept := await self._db.run(functools.partial(_do, piece, age, behind)):
                 behind, rows = swept
@@ -167,6 +167,15 @@ def _cards(c: sqlite3.Connection, age: Age, behind: int) -> Swept | None:
     return (behind, len(rows)) if rows else None
 
 
+def _files(c: sqlite3.Connection, age: Age, behind: int) -> Swept | None:
+    """What lies in a workspace stays there."""
+    rows = c.execute(
+        "SELECT id FROM received_files WHERE seq <= ? AND state != 'coming' LIMIT ?", (age.seq, AT_ONCE)
+    ).fetchall()
+    c.executemany("DELETE FROM received_files WHERE id = ?", rows)
+    return (behind, len(rows)) if rows else None
+
+
 def _inbox(c: sqlite3.Connection, age: Age, behind: int) -> Swept | None:
     """What is dealt with for good."""
     rows = c.execute(
@@ -185,7 +194,7 @@ def _outbox(c: sqlite3.Connection, age: Age, behind: int) -> Swept | None:
     """What has arrived, or never will, and what nothing refers to that is still to happen."""
     rows = c.execute(
         """SELECT id, event_id, event_type, edits FROM outbox AS old WHERE id > ? AND id <= ? AND state != 'unsent'
-             AND (once IS NULL
+             AND (once IS NULL OR once GLOB 'file:*' OR once GLOB 'again:*'
                   OR (once GLOB 'queued:*' OR once GLOB 'live:*') AND once NOT IN
                      (SELECT 'queued:' || seq FROM inbox WHERE state != 'done' UNION ALL
                       SELECT 'live:' || seq FROM inbox WHERE state != 'done')

@@ -48,6 +48,8 @@ _GO_OVER = (
     "UPDATE OR IGNORE egress_presets SET room_id=?2 WHERE room_id=?1",
     "UPDATE OR IGNORE pauses SET room_id=?2 WHERE room_id=?1",
     "UPDATE OR IGNORE ipc SET room_id=?2 WHERE room_id=?1",
+    "UPDATE feedback SET room_id=?2 WHERE room_id=?1",
+    "UPDATE OR IGNORE received_files SET room_id=?2, thread='' WHERE room_id=?1",
 )
 """Rows that go over as they are; where the new room has such a row already, that one counts."""
 _STAY_BEHIND = (
@@ -232,7 +234,7 @@ def _move_inbox(c: sqlite3.Connection, old: RoomId, new: RoomId) -> None:
         c.execute("UPDATE outbox SET once=NULL WHERE once='queued:' || ?", (seq,))
         c.execute(
             """UPDATE inbox SET room_id=?, body=json_set(body, '$.thread', NULL, '$.reply_to', NULL),
-                 state=iif(trim(json_extract(body, '$.text')) LIKE '!%', state, 'queued') WHERE seq=?""",
+                 state=iif(state='held' OR trim(body ->> '$.text') LIKE '!%', state, 'queued') WHERE seq=?""",
             (new, seq),
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from roommate.domain import RoomId
+from roommate.domain import EventId, RoomId
 from roommate.errors import NotFound
 from roommate.store.database import Database, Work
 
@@ -56,6 +56,11 @@ for the one before it."""
 class Rooms:
     def __init__(self, database: Database) -> None:
         self._db = database
+
+    async def has_turns(self, room_id: RoomId, thread: EventId) -> bool:
+        """Was there ever a turn in this thread?"""
+        query = "SELECT 1 FROM conversations WHERE room_id=? AND thread=?"
+        return await self._db.row(query, room_id, thread) is not None
 
     async def get(self, room_id: RoomId) -> RoomRow:
         """The room's row; one that no sync has spoken of yet counts as left."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from roommate.domain import (
@@ -27,6 +27,7 @@ from roommate.store.codec import PROMPT, decode, encode, tag
 from roommate.store.database import Database, Work
 from roommate.store.inbox_claim import take
 from roommate.store.lines import Line
+from roommate.store.received_files import ReceivedFile, claiming
 from roommate.store.restore_reconcile import adopted
 
 MOST_TURNS = 200
@@ -83,11 +84,17 @@ class Turns:
         default_model: str,
         instead: str | None = None,
         more: Mapping[int, Prompt] = NO_MORE,
+        *,
+        about: Sequence[EventId] = (),
+        again: EventId | None = None,
+        told: Callable[[Prompt, Sequence[ReceivedFile]], Prompt] = lambda prompt, _: prompt,
     ) -> Turn | None:
         """Turn a waiting message into a turn, with what belongs to it and waits in further rows; None when the message
         was redacted in the meantime.
 
-        The model is `instead`, else the room's own, else the default.
+        The model is `instead`, else the room's own, else the default. It is `told` of the files that came since the
+        turn before, and of those of the events that it is `about`. It may run a message `again`: then that one is
+        answered, and its files are told of once more.
         """
 
         def work(c: sqlite3.Connection) -> Turn | None:
@@ -99,11 +106,11 @@ class Turns:
             ).fetchone()
             turn_id = c.execute(
                 """INSERT INTO turns (conversation_id, room_id, inbox_seq, sender, event_id, model, started, live)
-                   SELECT ?1, ?2, seq, sender, event_id,
+                   SELECT ?1, ?2, seq, sender, coalesce(?8, event_id),
                           coalesce(?3, (SELECT model FROM rooms WHERE rooms.room_id = ?2), ?4), ?5,
                           (SELECT id FROM outbox WHERE once = ?6)
                    FROM inbox WHERE seq = ?7""",
-                (conversation, room_id, instead, default_model, time.time(), adopted(seq), seq),
+                (conversation, room_id, instead, default_model, time.time(), adopted(seq), seq, again),
             ).lastrowid
             assert turn_id is not None
             c.execute(
@@ -111,7 +118,8 @@ class Turns:
                    ON CONFLICT (room_id) DO UPDATE SET turns = turns + 1""",
                 (room_id,),
             )
-            _add(c, turn_id, prompt)
+            files = claiming(room_id, thread, max(seq, *more, 0), turn_id, about, again)(c)
+            _add(c, turn_id, told(prompt, files))
             for row, joined in more.items():
                 lines.joining(turn_id, row, joined)(c)
             turn = _turn(c, turn_id)
@@ -215,7 +223,9 @@ class Turns:
             c.execute(
                 "UPDATE cards SET waits=0 WHERE room_id=? AND turn_id=? AND verdict IS NULL", (turn.room_id, turn.id)
             )
-            outbox.insert(c, drafts)
+            shown = outbox.insert(c, drafts)
+            if shown:  # of an answer at once there was no live message: it is the answer that people react to
+                c.execute("UPDATE turns SET live=coalesce(live, ?) WHERE id=?", (shown[0], turn.id))
             if along is not None:
                 along(c)
 
