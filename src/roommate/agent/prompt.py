@@ -40,6 +40,12 @@ Small things you do faster yourself. An agent knows nothing of this conversation
 remembers what it was told before in this room.
 """
 
+PLANS = """\
+You plan now, and change nothing: your tools only look. Look at what matters, ask where the goal is not clear, then \
+answer with a plan that somebody else could carry out: the steps in order, the files, how to tell that each is done, \
+and what could go wrong. People read it and choose whether it is carried out.
+"""
+
 ADDITION = """\
 What the operators of this room tell you:
 {text}
@@ -63,6 +69,8 @@ class Surroundings:
     agents: Sequence[str] = ()
     addition: str = ""
     instructions: str = ""
+    plans: bool = False
+    """The turn looks and changes nothing."""
 
 
 NOTHING_AROUND = Surroundings()
@@ -79,6 +87,8 @@ def system(room: str, around: Surroundings = NOTHING_AROUND, *, partial: bool = 
         kept = around.instructions[:INSTRUCTIONS_LENGTH].replace("</AGENTS.md>", "")
         cut = "" if len(around.instructions) <= INSTRUCTIONS_LENGTH else "\n(It goes on: read the file.)"
         text += "\n" + INSTRUCTIONS.format(text=kept + cut)
+    if around.plans:
+        text += "\n" + PLANS
     if partial:
         text += "\nThe oldest turns of this conversation are left out: ask if you need them.\n"
     return text

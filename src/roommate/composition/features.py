@@ -20,6 +20,7 @@ from roommate.features import (
     doctor,
     help_and_ping,
     pauses,
+    plans,
     reset,
     results,
     rooms,
@@ -144,6 +145,10 @@ def _ask_person(kernel: Kernel) -> Feature:
     return ask_person.feature(cards, inbox, kernel.questions, kernel.settings, kernel.residents.wake)
 
 
+def _plans(kernel: Kernel) -> Feature:
+    return plans.feature(kernel.settings, store.Inbox(kernel.database), kernel.residents.wake)
+
+
 def _coding_agents(kernel: Kernel) -> Feature:
     def tools(turn: Turn) -> Source:
         return delegation_tools.offered(agents_of(kernel, turn.room_id, turn.conversation_id, turn.id))
@@ -212,6 +217,7 @@ FEATURES: tuple[Declared, ...] = (
     Declared(Repositories, _github),
     Declared(CodingAgents, _coding_agents),
     Declared(None, _ask_person),
+    Declared(plans.Plans, _plans),
     Declared(None, _hooks),
     Declared(pauses.Pauses, _pauses),
     asked_for(usage.Usages, _usage),

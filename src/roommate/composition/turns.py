@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from roommate.agent.fallback_model import FallbackModel
 from roommate.agent.provider_model import ProviderModel
@@ -74,8 +75,8 @@ def turn_needs(kernel: Kernel, more: Callable[[Turn], Sequence[Source]], models:
             env={IN_TURN: f"{turn.id}"},
             locks=locks[turn.room_id],
         )
-        sources = (*SOURCES, *more(turn))
-        return CountedTools(RoomTools(lambda: kernel.sandboxes.hand(turn.room_id), ports, sources), kernel.counts)
+        hand, sources = partial(kernel.sandboxes.hand, turn.room_id), (*SOURCES, *more(turn))
+        return CountedTools(RoomTools(hand, ports, sources, looks=turn.plans), kernel.counts)
 
     prompts = RoomPrompts(Rooms(kernel.database), kernel.sandboxes, lambda room_id: agents_of(kernel, room_id).names)
     return TurnNeeds(
@@ -88,5 +89,5 @@ def turn_needs(kernel: Kernel, more: Callable[[Turn], Sequence[Source]], models:
         hand=kernel.sandboxes.hand,
         settings=kernel.settings,
         name=kernel.names.of,
-        unask=kernel.questions.end_of,
+        questions=kernel.questions,
     )

@@ -69,6 +69,10 @@ class CardDecisions:
         else:
             seen = list(await self.cards.seen_open(incoming.room_id, message.thread))
         fitting = [card for card in seen if self._may(card, incoming.sender) and _meant(card, said)]
+        if message.reply_to is None:  # what is said behind a plan may be about anything
+            fitting = [
+                card for card in fitting if card.what != CardKind.PLAN or card_answers.choice_of(said, card.choices)
+            ]
         if not addressed:  # people say yes to each other: it counts of those alone who were asked
             fitting = [card for card in fitting if incoming.sender in self._asked(card) and not card.takes_text]
         if len(fitting) == 1:
@@ -100,7 +104,7 @@ class CardDecisions:
             decided = Decided(card, choice, incoming.sender, waiting.seq)
             text = becomes(card, choice)
             prompt = Message(text, card.thread, mentions=(UserId(self.settings().bot),)) if text else None
-            line = text is not None and commands.parse(text) is None
+            line = card.what == CardKind.PERSON
             by = await self.name(card.room_id, incoming.sender)
             if await self.cards.prompt(decided, deed, prompt, closing(card, choice, by), line=line):
                 self.questions.chosen(card, choice)

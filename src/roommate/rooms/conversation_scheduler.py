@@ -62,13 +62,14 @@ class Conversations:
         asked: Asked,
         model: str | None,
         *,
+        plans: bool,
         crowded: bool,
         breath: Breath,
         more: Mapping[int, Prompt],
     ) -> None:
         """Make a turn, of this model or of the room's own, of a message that waits in the inbox, with what was said in
-        the same `breath` and waits in `more` rows; nothing comes of one that was redacted. `crowded`: its answer names
-        the message that it answers."""
+        the same `breath` and waits in `more` rows; nothing comes of one that was redacted. `plans`: it
+        changes nothing. `crowded`: its answer names the message that it answers."""
         turns, default = self._needs.turns, self._needs.settings().llm_model
         turn = await turns.begin(
             seq,
@@ -81,6 +82,7 @@ class Conversations:
             about=asked.about,
             again=asked.again,
             told=with_files,
+            plans=plans,
         )
         if turn:
             self._add(turn, crowded=crowded, breath=breath).start(self._tasks)

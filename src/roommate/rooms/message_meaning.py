@@ -26,6 +26,8 @@ class Task:
 
     text: str
     model: str | None = None
+    plans: bool = False
+    """It looks and changes nothing, and ends with a plan."""
 
 
 Meaning = Task | Command | Refusal | str | None
@@ -72,7 +74,9 @@ class Meanings:
         return without_call(message.text, self.names())
 
     def _asked_directly(self, command: Command) -> Task | None:
-        """A turn that a coding agent does alone."""
+        """A turn that a coding agent does alone, or that plans."""
+        if command.name == "plan" and command.argument.strip():
+            return Task(command.argument.strip(), plans=True)
         name, _, task = command.argument.partition(" ")
         if command.name != "ask" or name.lower() not in self.agents or not task.strip():
             return None

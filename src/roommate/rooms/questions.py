@@ -81,6 +81,15 @@ class Questions:
         self._wake()
         return card
 
+    def putting(self, room_id: RoomId, question: Question, thread: EventId | None) -> Work[int]:
+        """As `put_up`, in somebody's transaction; `wake` is to be called then."""
+        draft, told = self._draft(room_id, question, thread), self._told(room_id, question)
+        return self._cards.putting(question, draft, thread=thread, told=told)
+
+    def wake(self) -> None:
+        """There is a new card."""
+        self._wake()
+
     async def answer_with(
         self, seq: int, room_id: RoomId, question: Question, thread: EventId | None, deeds: Sequence[Deed] = ()
     ) -> None:

@@ -328,11 +328,11 @@ class Room:
                 await self._begin(waiting, message, task, row)
         elif waiting.queued:
             pass
-        elif runs and task.model is None and message.file is None and runs.lines.breath.goes_on_with(waiting.incoming):
+        elif runs and task == Task(task.text) and not message.file and runs.lines.breath.goes_on_with(waiting.incoming):
             asked = await self._prompts.asked(waiting, message, task.text)
             await self._inbox.do(keeping(waiting.seq, asked.prompt.text))
             runs.lines.join()
-        elif runs and await self._shows(runs, message.reply_to):
+        elif runs and task == Task(task.text) and await self._shows(runs, message.reply_to):
             await self._inbox.do(keeping(waiting.seq, task.text, self._mark(waiting)))
             self._replies.wake()
             runs.lines.tell()
@@ -362,11 +362,20 @@ class Room:
                 ):
                     break
                 meaning = await self._meanings.of(what, breath.who, self.room_id, row.joined)
-                if not isinstance(meaning, Task) or meaning.model or not breath.goes_on_with(later.incoming):
+                if not isinstance(meaning, Task) or meaning != Task(meaning.text):
+                    break
+                if not breath.goes_on_with(later.incoming):
                     break
                 joined[later.seq] = (await prompts.asked(later, what, meaning.text)).prompt
         await self._conversations.begin(
-            waiting.seq, message.thread, asked, task.model, crowded=row.crowded, breath=breath, more=joined
+            waiting.seq,
+            message.thread,
+            asked,
+            task.model,
+            plans=task.plans,
+            crowded=row.crowded,
+            breath=breath,
+            more=joined,
         )
 
     async def _shows(self, turn: RunningTurn, event: EventId | None) -> bool:

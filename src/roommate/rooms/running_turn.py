@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from roommate import logs
 from roommate.agent.prompt import Surroundings
@@ -29,9 +29,11 @@ from roommate.domain import (
 )
 from roommate.errors import ModelError
 from roommate.monitoring.counts import Counts
+from roommate.rooms import plan_card
 from roommate.rooms.live_message import LiveMessage
 from roommate.rooms.progress_port import Progress
 from roommate.rooms.prompt_pictures import with_pictures
+from roommate.rooms.questions import Questions
 from roommate.rooms.turn_lines import SILENCE, Breath, TurnLines, stored
 from roommate.rooms.typing_notice import TypingNotice
 from roommate.settings.config import Settings
@@ -57,8 +59,7 @@ class TurnNeeds:
     surroundings: Callable[[RoomId], Awaitable[Surroundings]]
     hand: Callable[[RoomId], Awaitable[Hand]]
     settings: Callable[[], Settings]
-    unask: Callable[[RoomId, int], Awaitable[None]]
-    """Nobody has to answer what this turn has asked."""
+    questions: Questions
     name: Callable[[RoomId, str], Awaitable[str]]
     """What people call somebody there."""
 
@@ -162,12 +163,14 @@ class RunningTurn:
         said = () if self.silent else drafts
         needs.counts.turn(outcome.stop, time.time() - turn.started)
         along = self._along if self._was_stopped else None
+        if turn.plans and outcome.stop is Stop.DONE:
+            along = needs.questions.putting(turn.room_id, plan_card.question(turn), turn.thread)
         await stored(lambda: needs.turns.end(turn, outcome.stop, outcome.last, outcome.usage, said, along, stopped))
         self._over()
         self._ended.set()
-        needs.progress.wake()
+        needs.questions.wake()
         if self._was_stopped:
-            await stored(lambda: needs.unask(turn.room_id, turn.id))
+            await stored(lambda: needs.questions.end_of(turn.room_id, turn.id))
         if self._slow:
             await self._typing.take_off()
 
@@ -188,7 +191,7 @@ class RunningTurn:
                 journal=_Journal(needs.turns, turn),
                 emit=self._live.emit,
                 rounds=needs.settings().max_agent_turns,
-                around=await needs.surroundings(turn.room_id),
+                around=replace(await needs.surroundings(turn.room_id), plans=turn.plans),
                 lines=self.lines,
             )
         except ModelError as error:

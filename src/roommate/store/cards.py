@@ -72,8 +72,8 @@ class Cards:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    async def put(
-        self,
+    @staticmethod
+    def putting(
         question: Question,
         draft: Draft,
         seq: int | None = None,
@@ -83,7 +83,7 @@ class Cards:
         deeds: Sequence[Deed] = (),
         along: Work[object] | None = None,
         instead: Callable[[EventId | None], Draft] | None = None,
-    ) -> int:
+    ) -> Work[int]:
         """Put up a card and give its id; the one that is open on the same subject instead, where there is one.
 
         With `seq` it answers that inbox row, in its thread; `instead` says there that it is asked already, given the
@@ -131,7 +131,11 @@ class Cards:
             assert card is not None
             return card
 
-        return await self._db.run(work)
+        return work
+
+    async def put(self, *given: Any, **more: Any) -> int:
+        """Do it, see `putting`."""
+        return await self._db.run(self.putting(*given, **more))
 
     async def open(self, room_id: RoomId, event_id: EventId) -> Card | None:
         """The undecided card that this event shows."""
@@ -274,8 +278,9 @@ class Cards:
         self, decided: Decided, deed: Deed, message: Message | None, shown: Draft | None, *, line: bool
     ) -> bool:
         """Close a card whose answer is a prompt: the row that brought it becomes this `message` of its sender, a `line`
-        or whatever it says; none where there is nothing to be said, or the turn that asked waits for the answer. False
-        when it was closed before."""
+        for a turn that runs or one that waits for its own; none where there is nothing to be said, or the turn that
+        asked waits for the answer. False when it was closed before.
+        """
 
         def work(c: sqlite3.Connection) -> bool:
             closing = "UPDATE cards SET verdict=?, decided_by=? WHERE id=? AND verdict IS NULL"
@@ -287,15 +292,10 @@ class Cards:
                 take(c, decided.seq)
                 c.execute("UPDATE inbox SET turn_id=? WHERE seq=?", (turn if waits else None, decided.seq))
             else:
+                row = (tag(message), encode(message), "new" if message.text.startswith("!") else "queued")
                 c.execute(
                     "UPDATE inbox SET kind=?, body=?, state=?, line=? WHERE seq=? AND state!='done'",
-                    (
-                        tag(message),
-                        encode(message),
-                        "queued" if line else "new",
-                        message.text if line else None,
-                        decided.seq,
-                    ),
+                    (*row, message.text if line else None, decided.seq),
                 )
             outbox.insert(c, [*offer_card_choices.take_off(c, decided.card.id), *([shown] if shown else [])])
             audit.insert(c, [deed])

@@ -52,6 +52,8 @@ class Turn:
     """Outbox id of the live message, None before it was put up."""
     started: float
     usage: Usage
+    plans: bool = False
+    """It looks, and changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ class Turns:
         about: Sequence[EventId] = (),
         again: EventId | None = None,
         told: Callable[[Prompt, Sequence[ReceivedFile]], Prompt] = lambda prompt, _: prompt,
+        plans: bool = False,
     ) -> Turn | None:
         """Turn a waiting message into a turn, with what belongs to it and waits in further rows; None when the message
         was redacted in the meantime.
@@ -105,12 +108,13 @@ class Turns:
                 "SELECT id FROM conversations WHERE room_id=? AND thread=?", (room_id, thread or "")
             ).fetchone()
             turn_id = c.execute(
-                """INSERT INTO turns (conversation_id, room_id, inbox_seq, sender, event_id, model, started, live)
-                   SELECT ?1, ?2, seq, sender, coalesce(?8, event_id),
+                """INSERT INTO turns
+                     (conversation_id, room_id, inbox_seq, sender, event_id, plans, model, started, live)
+                   SELECT ?1, ?2, seq, sender, coalesce(?8, event_id), ?9,
                           coalesce(?3, (SELECT model FROM rooms WHERE rooms.room_id = ?2), ?4), ?5,
                           (SELECT id FROM outbox WHERE once = ?6)
                    FROM inbox WHERE seq = ?7""",
-                (conversation, room_id, instead, default_model, time.time(), adopted(seq), seq, again),
+                (conversation, room_id, instead, default_model, time.time(), adopted(seq), seq, again, plans),
             ).lastrowid
             assert turn_id is not None
             c.execute(
@@ -288,13 +292,13 @@ def _spend(c: sqlite3.Connection, turn: Turn, usage: Usage) -> None:
 
 
 def _turn(c: sqlite3.Connection, turn_id: int) -> Turn:
-    number, conversation, room, thread, sender, event, model, live, started, *usage = c.execute(
+    number, conversation, room, thread, sender, event, model, live, started, plans, *usage = c.execute(
         """SELECT turns.id, conversation_id, turns.room_id, iif(thread LIKE '$%', thread, NULL), sender, event_id,
-                  model, live, started, input_tokens, output_tokens, cost
+                  model, live, started, plans, input_tokens, output_tokens, cost
            FROM turns JOIN conversations ON conversation_id = conversations.id WHERE turns.id = ?""",
         (turn_id,),
     ).fetchone()
-    return Turn(number, conversation, room, thread, sender, event, model, live, started, Usage(*usage))
+    return Turn(number, conversation, room, thread, sender, event, model, live, started, Usage(*usage), bool(plans))
 
 
 def _conversation(c: sqlite3.Connection, turn: Turn, most: int) -> Sequence[Sequence[Step]]:

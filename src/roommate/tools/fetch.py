@@ -40,4 +40,4 @@ async def fetch(asked: FetchUrl, call: Call) -> Outcome:
     return Outcome(text, title[:120] or "nothing", ok=ended.code == 0)
 
 
-TOOLS = (tool("fetch_url", FetchUrl, fetch, title=("url",)),)
+TOOLS = (tool("fetch_url", FetchUrl, fetch, title=("url",), looks=True),)

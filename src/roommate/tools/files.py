@@ -180,8 +180,8 @@ WRITES = "files"
 """Two edits of one file must not both start from the same content."""
 
 TOOLS = (
-    tool("read_file", ReadFile, read, title=("path",)),
+    tool("read_file", ReadFile, read, title=("path",), looks=True),
     tool("write_file", WriteFile, write, title=("path",), turns=WRITES),
     tool("edit_file", EditFile, edit, title=("path",), turns=WRITES),
-    tool("list_files", ListFiles, list_files, title=("path", "glob")),
+    tool("list_files", ListFiles, list_files, title=("path", "glob"), looks=True),
 )

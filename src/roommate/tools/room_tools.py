@@ -53,17 +53,26 @@ class RoomTools:
     """Implements `Tools`. Calls may run at the same time, but for tools that take turns."""
 
     def __init__(
-        self, hand: Callable[[], Awaitable[Hand]], ports: TurnPorts, sources: Sequence[Source] = SOURCES
+        self,
+        hand: Callable[[], Awaitable[Hand]],
+        ports: TurnPorts,
+        sources: Sequence[Source] = SOURCES,
+        *,
+        looks: bool = False,
     ) -> None:
-        """`hand` brings up the room's hand where needed."""
-        self._hand, self._ports, self._sources = hand, ports, sources
-        self._offered = offered(ports, sources)
+        """`hand` brings up the room's hand where needed. With `looks` there are those tools alone that only look."""
+        self._hand, self._ports, self._sources, self._looks = hand, ports, sources, looks
+        self._offered = self._found()
 
     @property
     def specs(self) -> Sequence[ToolSpec]:
         """Asked for as a round begins: these are what there is until the next."""
-        self._offered = offered(self._ports, self._sources)
+        self._offered = self._found()
         return [one.spec for one in self._offered.values()]
+
+    def _found(self) -> Mapping[str, Tool[Any]]:
+        found = offered(self._ports, self._sources)
+        return {name: one for name, one in found.items() if one.looks or not self._looks}
 
     def title(self, call: ToolCall) -> str:
         if (one := self._offered.get(call.name)) is None:

@@ -83,4 +83,4 @@ def _short(line: str, shown: str) -> str:
     return line if len(line) <= LONGEST_LINE else line[:LONGEST_LINE] + "…"
 
 
-TOOLS = (tool("search", Search, search, title=("pattern",)),)
+TOOLS = (tool("search", Search, search, title=("pattern",), looks=True),)

@@ -38,4 +38,4 @@ async def show(asked: Todo, call: Call) -> Outcome:
     return Outcome(todo_text(items), f"{done} of {len(items)} done")
 
 
-TOOLS = (tool(TODO, Todo, show, sandbox=False),)
+TOOLS = (tool(TODO, Todo, show, sandbox=False, looks=True),)
