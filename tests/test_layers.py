@@ -52,6 +52,7 @@ SIBLINGS = (
 )
 
 OWNERS = {
+    "cronsim": {"features"},
     "aiohttp": {"agent", "matrix", "user_client", "features", "tunnels", "matrix_login", "net", "monitoring"},
     "litellm": {"agent"},
     "markdown_it": {"matrix"},

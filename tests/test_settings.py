@@ -46,6 +46,7 @@ WRONG = {
     "GITHUB_TOKEN": ("ghp_ü", "as its provider gives it"),
     "LLM_MODEL": ("gemini-9.9-nonsense", "PROVIDER/MODEL"),
     "LLM_TIMEOUT_SECONDS": ("inf", "a number"),
+    "TIME_ZONE": ("Mars/Base", "time zone"),
     "LLM_PARAMS": ('{"model": "x"}', "model cannot be set here"),
     "LLM_WIRE": ("openai", "it must be"),
     "LLM_CONTEXT_TOKENS": ("many", "a whole number"),

@@ -73,6 +73,7 @@ OWNED = frozenset(
         "repos",
         "received_files",
         "feedback",
+        "schedules",
         "spending",
     }
 )

@@ -52,6 +52,8 @@ from roommate.features.pending_approvals import Approvals
 from roommate.features.redeploy import redeploy_tool
 from roommate.features.redeploy.operations import Updates
 from roommate.features.redeploy.update_conversation import Redeploys
+from roommate.features.schedules.due import Due
+from roommate.features.schedules.operations import ScheduleOperations
 from roommate.host.flag_files import watch_flags
 from roommate.monitoring.counting_ports import CountedUsages
 from roommate.operations import Bound, Operation, operations_of
@@ -179,6 +181,13 @@ def _pauses(kernel: Kernel) -> Feature:
     return Feature(pauses.Pauses(kernel.holds, kernel.names.of), services=(watching,))
 
 
+def _schedules(kernel: Kernel) -> Feature:
+    schedules, settings, wake = store.Schedules(kernel.database), kernel.settings, kernel.residents.wake
+    bot, name = settings().bot, kernel.names.of
+    due = Due(schedules, kernel.outbox, kernel.sender, bot=bot, name=name, wake=wake)
+    return Feature(ScheduleOperations(schedules, settings, due.look), services=(Service(Phase.READY, due.run),))
+
+
 def _audit_log(kernel: Kernel) -> Feature:
     audit, days = store.Audit(kernel.database), kernel.settings().audit_days
     return Feature(audit_log.AuditLog(audit), services=(Service(Phase.CONNECT, lambda: audit.run(days)),))
@@ -221,6 +230,7 @@ FEATURES: tuple[Declared, ...] = (
     Declared(None, _hooks),
     Declared(pauses.Pauses, _pauses),
     asked_for(usage.Usages, _usage),
+    Declared(ScheduleOperations, _schedules),
     Declared(audit_log.AuditLog, _audit_log),
     asked_for(doctor.Doctor, _doctor),
     Declared(Updates, _redeploy),

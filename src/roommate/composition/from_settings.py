@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from roommate.agent.coding_agent_model import DIRECT, DirectModel
+from roommate.agent.command_model import COMMAND, CommandModel
 from roommate.agent.fallback_model import FallbackModel
 from roommate.agent.openai_wire import Session
 from roommate.agent.provider_model import ProviderModel
@@ -76,6 +77,8 @@ def model_of(settings: Settings, name: str, session: Session) -> Model:
     key that the coding agents have for it."""
     if name == REHEARSAL:
         return RehearsalModel()
+    if name == COMMAND:
+        return CommandModel()
     if name.startswith(DIRECT):
         return DirectModel(name)
     names = [name, *(other for other in settings.llm_fallbacks if other != name)]

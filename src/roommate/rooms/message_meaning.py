@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from roommate.agent.coding_agent_model import DIRECT
+from roommate.agent.command_model import COMMAND
 from roommate.chat import commands, texts
 from roommate.chat.calling_by_name import without_call
 from roommate.chat.commands import Command
@@ -56,6 +57,9 @@ class Meanings:
         text = without_call(message.text, names)
         if command := commands.parse(text):
             return self._asked_directly(command) or command
+        first, _, rest = text.strip().partition(" ")
+        if first == COMMAND and rest.strip():
+            return Task(rest.strip(), COMMAND)
         if text.strip() or message.file is not None:
             return Task(text)
         return texts.NOTHING_ASKED

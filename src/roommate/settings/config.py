@@ -43,6 +43,7 @@ LIVE = frozenset(
         "llm_vision",
         "llm_timeout_seconds",
         "llm_fallbacks",
+        "time_zone",
         "llm_params",
         "llm_wire",
         "command_timeout_seconds",
@@ -183,6 +184,7 @@ File = Annotated[Path, AfterValidator(right.path)]
 Certificates = Annotated[File, AfterValidator(_certificates)]
 Proxy = Annotated[SecretStr, AfterValidator(_proxy)]
 Program = Annotated[str, AfterValidator(right.program)]
+TimeZone = Annotated[str, AfterValidator(right.time_zone)]
 Seconds = Annotated[float, Field(gt=0, le=366 * 86_400)]
 Megabytes = Annotated[int, Field(ge=0, le=1 << 24)]
 
@@ -278,6 +280,8 @@ class Settings(BaseSettings):
     egress_internal_hosts: Hosts = Field(
         (), description="Hosts that rooms may connect to although their addresses are private, such as a mirror"
     )
+
+    time_zone: TimeZone = Field("UTC", description="Of schedules that name none, such as Europe/Berlin")
 
     http_proxy: Proxy = Field(
         SecretStr(""), description="Proxy for http:// addresses, such as http://proxy.example.org:3128"

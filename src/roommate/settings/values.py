@@ -7,6 +7,7 @@ import ipaddress
 import os
 import re
 import shlex
+import zoneinfo
 from collections.abc import Callable
 from pathlib import Path
 
@@ -211,3 +212,9 @@ def _each(values: tuple[str, ...], one: Callable[[str], str], right: str) -> tup
         return tuple(one(value) for value in values)
     except ValueError:
         raise ValueError(f"it must be {right}") from None
+
+
+def time_zone(value: str) -> str:
+    if value != "UTC" and value not in zoneinfo.available_timezones():
+        raise ValueError("it must be the name of a time zone, such as Europe/Berlin or UTC")
+    return value

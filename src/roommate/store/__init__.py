@@ -31,6 +31,7 @@ from roommate.store.restored import Past, Restored
 from roommate.store.retention import Retention
 from roommate.store.room_upgrades import Upgrade, Upgrades
 from roommate.store.rooms import RoomRow, Rooms
+from roommate.store.schedules import Schedules
 from roommate.store.snapshots import Copy, copy, put_back, rescue, take_down, version
 from roommate.store.turns import Spending, Turn, TurnRow, Turns
 
@@ -67,6 +68,7 @@ __all__ = [
     "Retention",
     "RoomRow",
     "Rooms",
+    "Schedules",
     "Spending",
     "Transaction",
     "Turn",

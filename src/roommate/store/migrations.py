@@ -341,6 +341,24 @@ STEPS = (
     CREATE INDEX feedback_events ON feedback (event_id);
     CREATE INDEX inbox_held ON inbox (room_id, thread, seq) WHERE state = 'held';  -- until its files are there
     """,
+    """
+    CREATE TABLE schedules (                     -- what is to be asked in a room later, or again and again
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        room_id TEXT NOT NULL,
+        thread TEXT,
+        who TEXT NOT NULL,
+        task TEXT NOT NULL,
+        words TEXT NOT NULL,                     -- when, as it was written
+        cron TEXT NOT NULL,                      -- five fields, '' for once
+        zone TEXT NOT NULL,
+        next REAL,                               -- seconds since 1970; NULL when it is over
+        paused INTEGER NOT NULL DEFAULT 0,
+        said INTEGER,                            -- row of the outbox that says that it is due, until that is a prompt
+        event_id TEXT,                           -- the newest prompt that came of it
+        created REAL NOT NULL
+    );
+    CREATE INDEX schedules_next ON schedules (next) WHERE next IS NOT NULL;
+    """,
 )
 
 UNDO: Mapping[int, str] = {
@@ -417,6 +435,7 @@ UNDO: Mapping[int, str] = {
     DROP TABLE received_files;
     DELETE FROM inbox WHERE kind = 'Edit';
     """,
+    21: "DROP TABLE schedules;",
 }
 """What makes a step as if it had not been, so that the release before it can go on. One that has none is final."""
 

@@ -47,6 +47,7 @@ _GO_OVER = (
     "UPDATE OR IGNORE agents_preferred SET room_id=?2 WHERE room_id=?1",
     "UPDATE OR IGNORE egress_presets SET room_id=?2 WHERE room_id=?1",
     "UPDATE OR IGNORE pauses SET room_id=?2 WHERE room_id=?1",
+    "UPDATE schedules SET room_id=?2, thread=NULL WHERE room_id=?1",
     "UPDATE OR IGNORE ipc SET room_id=?2 WHERE room_id=?1",
     "UPDATE feedback SET room_id=?2 WHERE room_id=?1",
     "UPDATE OR IGNORE received_files SET room_id=?2, thread='' WHERE room_id=?1",

@@ -1,0 +1,1 @@
+"""Schedules: what is to be asked later, or again and again."""
