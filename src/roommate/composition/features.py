@@ -21,6 +21,7 @@ from roommate.features import (
     help_and_ping,
     pauses,
     plans,
+    queue,
     reset,
     results,
     rooms,
@@ -84,6 +85,10 @@ def _rooms(kernel: Kernel) -> rooms.Rooms:
 def _turns(kernel: Kernel) -> turns.Turns:
     residents = kernel.residents
     return turns.Turns(store.Turns(kernel.database), residents.room, residents.wake, kernel.settings)
+
+
+def _queue(kernel: Kernel) -> queue.MessageQueue:
+    return queue.MessageQueue(store.Inbox(kernel.database), kernel.names.of, kernel.residents.wake)
 
 
 def _usage(kernel: Kernel) -> usage.Usages:
@@ -218,6 +223,7 @@ FEATURES: tuple[Declared, ...] = (
     asked_for(help_and_ping.About, lambda kernel: help_and_ping.About(kernel.settings, lambda: DECLARED)),
     asked_for(rooms.Rooms, _rooms),
     asked_for(turns.Turns, _turns),
+    asked_for(queue.MessageQueue, _queue),
     asked_for(results.Results, lambda kernel: results.Results(store.Turns(kernel.database))),
     Declared(reset.Resets, _reset),
     asked_for(ModelAndPrompt, lambda kernel: ModelAndPrompt(kernel.settings, store.Rooms(kernel.database))),

@@ -160,6 +160,12 @@ class Inbox:
         rows = await self._db.rows(query, waiting.incoming.room_id, waiting.seq, most)
         return [_waiting(*row) for row in rows]
 
+    async def in_line(self, room_id: RoomId, thread: EventId | None, *, everywhere: bool) -> Sequence[Waiting]:
+        """What waits for its turn or its files in a conversation, or in all of a room, the oldest first."""
+        query = f"""SELECT {_COLUMNS} FROM inbox WHERE room_id=? AND state != 'done' AND state IN ('queued', 'held')
+                      AND (? OR thread=?) ORDER BY seq"""  # noqa: S608 — a text of ours
+        return [_waiting(*row) for row in await self._db.rows(query, room_id, everywhere, thread or "")]
+
     async def held_in(self, room_id: RoomId) -> Mapping[EventId | None, int]:
         """The conversations where a message waits for its files, and the oldest of these rows."""
         query = "SELECT thread, min(seq) FROM inbox WHERE room_id=? AND state='held' GROUP BY thread"
