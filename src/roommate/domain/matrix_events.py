@@ -34,6 +34,8 @@ class Message:
     file: SentFile | None = None
     again: EventId | None = None
     """It was said before, as this event, and is asked once more: such a row is made by a reaction."""
+    alone: bool = False
+    """It is a prompt of its own, whatever is said around it: such a row is made by a schedule."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,8 @@ class Task:
     model: str | None = None
     plans: bool = False
     """It looks and changes nothing, and ends with a plan."""
+    alone: bool = False
+    """It is joined with nothing that is said before or after it."""
 
 
 Meaning = Task | Command | Refusal | str | None
@@ -61,7 +63,7 @@ class Meanings:
         if first == COMMAND and rest.strip():
             return Task(rest.strip(), COMMAND)
         if text.strip() or message.file is not None:
-            return Task(text)
+            return Task(text, alone=message.alone)
         return texts.NOTHING_ASKED
 
     async def is_for_us(self, message: Message, room_id: RoomId, people: int) -> bool:

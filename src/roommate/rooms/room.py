@@ -354,7 +354,7 @@ class Room:
             asked = await prompts.asked(waiting, message, task.text)
         else:  # it was put together when it was said
             asked = Asked(Prompt(waiting.line, waiting.incoming.sender))
-        breath = Breath(waiting.incoming, self._breath() if task.model is None else 0)
+        breath = Breath(waiting.incoming, self._breath() if task.model is None and not task.alone else 0)
         if waiting.queued and breath.seconds:
             for later in await self._inbox.behind(waiting, PAGE):
                 if not isinstance(what := later.incoming.what, Message) or self._waits_for_files(

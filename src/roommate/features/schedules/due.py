@@ -79,7 +79,7 @@ class Due:
         event = await self._outbox.arrived(said.row)
         incoming = None
         if event is not None:
-            message = Message(schedule.task, schedule.thread, mentions=(self._bot,))
+            message = Message(schedule.task, schedule.thread, mentions=(self._bot,), alone=True)
             incoming = Incoming(event, schedule.room_id, schedule.who, int(time.time() * 1000), message)
         await self._schedules.ask(said, incoming)
         self._wake(schedule.room_id)
