@@ -20,7 +20,9 @@ from wcwidth import wcwidth
 
 from tests.patience import PATIENCE
 
-_PIECE = re.compile(r"\x1b\[([0-9;?]*)([a-zA-Z])|\x1b\][^\x07]*\x07|\x1b[=>()][A-Z0-9]?|([\x00-\x1f])|([^\x00-\x1f]+)")
+_PIECE = re.compile(
+    r"\x1b\[([0-9;?]*)([a-zA-Z])|\x1b\][^\x07]*\x07|\x1b[=>()][A-Z0-9]?|\x1b([78])|([\x00-\x1f])|([^\x00-\x1f]+)"
+)
 _UNFINISHED = re.compile(r"\x1b(?:\[[0-9;?]*|\][^\x07]*|[()])?\Z")
 
 
@@ -31,6 +33,19 @@ class Screen:
         self._rows: list[list[str]] = [[]]
         self._row = self._column = 0
         self._rest = ""
+        self._saved = 0, 0
+
+    def fold(self, columns: int) -> None:
+        """As terminals do that become narrower."""
+        rows: list[list[str]] = []
+        for at, row in enumerate(self._rows):
+            if at == self._row:
+                cursor = len(rows) + self._column // columns
+            whole = list(row)
+            while whole and whole[-1] == " ":
+                whole.pop()
+            rows += [whole[start : start + columns] for start in range(0, len(whole) or 1, columns)]
+        self._rows, self._row, self._column = rows, cursor, self._column % columns
 
     @property
     def text(self) -> str:
@@ -40,12 +55,16 @@ class Screen:
         text = self._rest + text
         self._rest = found[0] if (found := _UNFINISHED.search(text)) else ""
         for piece in _PIECE.finditer(text.removesuffix(self._rest)):
-            number, order, control, words = piece.groups()
+            number, order, place, control, words = piece.groups()
             if words:
                 for character in words:
                     self._put(character)
             elif order:
                 self._obey(order, int(number) if number.isdigit() else 0)
+            elif place == "7":
+                self._saved = self._row, self._column
+            elif place == "8":
+                self._row, self._column = self._saved
             elif control == "\n":
                 self._row += 1
             elif control == "\r":
@@ -122,6 +141,7 @@ class Terminal:
 
     def resize(self, rows: int, columns: int) -> None:
         """As who pulls at the window's corner does."""
+        self.screen.fold(columns)
         fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     async def see(self, words: str, timeout: float = PATIENCE, *, gone: bool = False) -> None:

@@ -107,6 +107,27 @@ async def test_a_chat_in_a_terminal(homeserver: Synapse, bot: Person, person: Ma
     async with Terminal(str(ROOMMATE), "chat", room, environment={"HOME": str(tmp_path)}) as terminal:
         await terminal.see("count to two")
         await terminal.see("One and two")
+        running = await bot.send(room, "m.room.message", live("one …"))
+        await terminal.see("at work   Ctrl-C or !stop stops")
+        lines = "\n".join(f"- line {number} is a long one, and is folded in a narrow terminal" for number in range(9))
+        await show(bot, room, running, live(lines))
+        await terminal.see("line 8")
+        for columns in (50, 60, 30, 100):
+            terminal.resize(40, columns)
+            await asyncio.sleep(0.3)  # nothing is to come that could be waited for
+        await show(bot, room, running, live(f"{lines}\n- the end"))
+        await terminal.see("the end")
+        assert all(terminal.screen.text.count(f"line {number}") == 1 for number in range(9)), terminal.screen.text
+        terminal.type("half a thought\x03")
+        await bot.wait(lambda: [m for m in bot.messages(room, me.user_id) if m.body == "!stop"])
+        await terminal.see("Ctrl-C once more leaves, and so does Ctrl-D")
+        await show(bot, room, running, final("Stopped by me.", "stopped"))
+        await terminal.see("Stopped by me.")
+        await terminal.see("Enter sends")
+        assert "half a thought" not in terminal.screen.text
+        terminal.type("\x03")
+        await terminal.see("Ctrl-C once more leaves")
+        assert len([m for m in bot.messages(room, me.user_id) if m.body == "!stop"]) == 1
         terminal.type("\x03")
         assert await terminal.ended() == 0
 

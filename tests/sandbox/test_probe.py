@@ -68,7 +68,7 @@ async def test_without_a_user_namespace_it_works_and_is_said(make: Make, place: 
     assert (await sh(hand, "cat /proc/self/uid_map")).text.split() == ["0", "0", "4294967295"]
     await hand.write("/workspace/file", b"kept")
     missing = {check.what: check.needed for check in await sandboxes.check() if not check.ok}
-    assert missing == {"user namespace": False, "coding agents": False}
+    assert missing == {"user namespace": False, "build tools": False, "coding agents": False}
     await sandboxes.close()
     podman("stop", "--time", "0", *containers(place / "state"))
 

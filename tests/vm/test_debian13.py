@@ -54,7 +54,7 @@ for child in started:
 """
 """How many processes it may start."""
 
-NOT_HERE = ("model", "backup", "coding agents")
+NOT_HERE = ("model", "backup", "build tools", "coding agents")
 """What doctor misses because these tests do not set it up."""
 
 

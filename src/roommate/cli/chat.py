@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import time
 
-from prompt_toolkit.application import Application
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.formatted_text import ANSI, AnyFormattedText, StyleAndTextTuples
@@ -20,15 +19,19 @@ from rich.text import Text
 
 from roommate.cli import render_posts
 from roommate.cli.chat_line_meaning import Leave, React, Say, Tell, intent
-from roommate.domain import EventId, JsonObject, RoomId
+from roommate.cli.terminal_erasing import ErasingApplication
+from roommate.domain import EventId, JsonObject, RoomId, UserId
 from roommate.errors import MatrixError
 from roommate.user_client import Client, Post, Reacted, Timeline
 
 BACK = 20
 """Messages from before that are shown at the start."""
 
+STOP = "!stop"
 FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 FRAME_SECONDS = 0.1
+AGAIN_SECONDS = 5.0
+"""How long a second Ctrl-C leaves."""
 ROOM_BELOW_LIVE = 6
 """Lines of the terminal that a live message leaves to what is below and above of it."""
 
@@ -46,12 +49,14 @@ class TerminalChat:
         self._away: MatrixError | None = None
         self._console = Console()
         self._buffer = Buffer(multiline=True, history=InMemoryHistory(), accept_handler=self._accept)
-        self._app: Application[None] = Application(
+        self._bots: set[UserId] = set()
+        self._interrupted = -AGAIN_SECONDS
+        self._app = ErasingApplication(
             layout=self._layout(), key_bindings=self._keys(), erase_when_done=True, refresh_interval=FRAME_SECONDS
         )
 
     async def run(self) -> None:
-        """Until /quit, Ctrl-C or Ctrl-D. Raises MatrixError when the room cannot be followed any more."""
+        """Until /quit, Ctrl-D or a second Ctrl-C. Raises MatrixError when the room cannot be followed any more."""
         async with asyncio.TaskGroup() as group:
             work = [group.create_task(task) for task in (self._follow(), self._deliver())]
             await self._app.run_async()
@@ -88,11 +93,14 @@ class TerminalChat:
         if self._away is not None:
             return [("ansired", f"\n{self._away} — trying again")]
         busy = {post.sender for post in self._live.values()} | (self._timeline.typing - {self._me})
+        again = "Ctrl-C once more leaves, and so does Ctrl-D"
+        if self._asks_again:
+            return [("ansiyellow", f"\n{again}")]
         if busy:
             frame = FRAMES[int(time.monotonic() / FRAME_SECONDS) % len(FRAMES)]
             names = ", ".join(render_posts.name_of(user) for user in sorted(busy))
-            return [("ansigreen", f"\n{frame} {names} at work"), ("ansibrightblack", "   !stop stops")]
-        return [("ansibrightblack", "\nEnter sends · Alt-Enter new line · !help · /help · Ctrl-C leaves")]
+            return [("ansigreen", f"\n{frame} {names} at work"), ("ansibrightblack", "   Ctrl-C or !stop stops")]
+        return [("ansibrightblack", "\nEnter sends · Alt-Enter new line · !help · /help · Ctrl-D leaves")]
 
     def _print(self, *looks: RenderableType) -> None:
         """Let something scroll by, above what is drawn anew.
@@ -103,7 +111,7 @@ class TerminalChat:
             self._console.print(*looks, sep="\n")
             return
         output = self._app.output
-        self._app.renderer.erase()
+        self._app.erase()
         output.write_raw("".join(render_posts.ansi(shown, output.get_size().columns) for shown in looks))
         output.flush()
         self._app.renderer.reset()
@@ -131,6 +139,8 @@ class TerminalChat:
 
     async def _take(self, event: JsonObject, caught_up: bool) -> None:
         seen = self._timeline.take(event)
+        if isinstance(seen, Post) and seen.msgtype == "m.notice":
+            self._bots.add(seen.sender)
         if isinstance(seen, Post):
             was_live = self._live.pop(seen.event_id, None) is not None
             if seen.live:
@@ -165,11 +175,30 @@ class TerminalChat:
             self._buffer.insert_text("\n")
 
         @keys.add("c-c")
+        def _(event: KeyPressEvent) -> None:
+            self._interrupt()
+
         @keys.add("c-d")
         def _(event: KeyPressEvent) -> None:
             event.app.exit()
 
         return keys
+
+    @property
+    def _asks_again(self) -> bool:
+        return time.monotonic() - self._interrupted < AGAIN_SECONDS
+
+    def _interrupt(self) -> None:
+        """Ctrl-C: stop what runs, empty the line; a second one leaves."""
+        if self._asks_again:
+            self._app.exit()
+            return
+        self._interrupted = time.monotonic()
+        self._buffer.reset()
+        if self._live or self._timeline.typing & self._bots:
+            self._print(render_posts.own_look(STOP))
+            self._outbox.put_nowait(Say(STOP))
+        self._app.invalidate()
 
     def _accept(self, buffer: Buffer) -> bool:
         match intent(buffer.text):

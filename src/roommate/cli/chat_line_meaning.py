@@ -8,7 +8,8 @@ HELP = """\
 ✅ or /yes, ❌ or /no   answer the newest question
 ♾️ or /always          yes, and from now on; where the question offers it
 !help                  what the bot understands; !commands go to it as they are
-/quit                  leave (also Ctrl-C, Ctrl-D)"""
+Ctrl-C                 stops what runs; a second one leaves
+/quit                  leave (also Ctrl-D)"""
 
 
 @dataclass(frozen=True, slots=True)

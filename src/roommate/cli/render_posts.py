@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 from rich.console import Console, Group, RenderableType
 from rich.markdown import Markdown
@@ -13,6 +14,8 @@ from roommate.domain import UserId
 from roommate.text.amounts import size
 from roommate.user_client import Post, Reacted
 
+_PADDING = re.compile(" +$", re.MULTILINE)
+"""Blanks up to the edge of the terminal, which would be lines of their own in a narrower one."""
 _COLORS = ("green", "magenta", "yellow", "blue", "red")
 
 
@@ -52,4 +55,4 @@ def ansi(look: RenderableType, columns: int) -> str:
     """A look as text with escape sequences, to be placed by somebody else."""
     out = io.StringIO()
     Console(file=out, force_terminal=True, color_system="256", width=columns).print(look)
-    return out.getvalue()
+    return _PADDING.sub("", out.getvalue())
