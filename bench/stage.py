@@ -119,8 +119,8 @@ class Stage:
         account = await self.synapse.register(f"{name}-{self._accounts}", PASSWORD)
         return account.user_id
 
-    async def daemon(self, *, scripted: bool = True, start: bool = True) -> Daemon:
-        settings = {"SANDBOX_IMAGE": self.image}
+    async def daemon(self, *, scripted: bool = True, start: bool = True, **more: str) -> Daemon:
+        settings = {"SANDBOX_IMAGE": self.image, **more}
         if scripted:  # under a name whose price LiteLLM knows, as most people's is
             settings |= {"LLM_MODEL": "openai/gpt-4o-mini", "LLM_API_BASE": self.model.url, "LLM_API_KEY": "k"}
         daemon = Daemon(self.synapse.url, await self.account("bot"), PASSWORD, settings)
