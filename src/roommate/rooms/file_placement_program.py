@@ -100,10 +100,11 @@ def main() -> None:
         os.unlink(draft, dir_fd=at)
 
 
-try:
-    main()
-except Refusal as refusal:
-    tell(error=str(refusal))
-except OSError as error:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    tell(error="the room's disk is full" if full else error.strerror or str(error))
+if __name__ == "__main__":
+    try:
+        main()
+    except Refusal as refusal:
+        tell(error=str(refusal))
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        tell(error="the room's disk is full" if full else error.strerror or str(error))
