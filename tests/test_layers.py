@@ -219,3 +219,10 @@ def test_a_start_loads_only_what_it_needs(module: str, heavy: list[str]) -> None
 def test_every_source_file_says_its_job() -> None:
     silent = [str(path.relative_to(SOURCE)) for _, path, tree in modules() if not ast.get_docstring(tree)]
     assert not silent
+
+
+def test_an_import_does_nothing() -> None:
+    """Of any module: a release's self-check imports them all."""
+    program = "import importlib, roommate.cli.self_check as c; [importlib.import_module(name) for name in c.modules()]"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
