@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from pathlib import Path
 
 from bench import wire
@@ -98,7 +98,7 @@ async def broker_to(bases: Mapping[str, str], *ports: int) -> AsyncIterator[Room
         for port in ports:
             await egress.add(ROOM, Destination("127.0.0.1", port), UserId("@bench:localhost"))
         gateway = Gateway(providers(dict.fromkeys(bases, "a key"), bases), AgentUsages(database))
-        gate, forge = Gate(egress, _nobody, registries=_no_registries), Forge(Site.of("http://forge.invalid"))
+        gate, forge = Gate(egress, _Nobody(), registries=_no_registries), Forge(Site.of("http://forge.invalid"))
         git = GitServer(forge, Repos(database), gate.refusal, Audit(database), protected=(), folder=Path(folder))
         served = RoomPorts(
             {proxy.PORT: EgressProxy(gate, Addresses(loopback=True)), model_gateway.PORT: gateway, git_server.PORT: git}
@@ -110,8 +110,14 @@ async def broker_to(bases: Mapping[str, str], *ports: int) -> AsyncIterator[Room
             await database.close()
 
 
-async def _nobody(room_id: RoomId, question: Question) -> str:
-    return ""  # an agent that looks for news of itself gets none
+class _Nobody:
+    """`Ask`: an agent that looks for news of itself gets none."""
+
+    async def __call__(self, room_id: RoomId, question: Question, seconds: float) -> str | None:
+        return ""
+
+    async def unneeded(self, room_id: RoomId, what: str, subjects: Collection[str]) -> None:
+        pass
 
 
 async def _no_registries() -> Sequence[Destination]:

@@ -43,6 +43,7 @@ from roommate.rooms.questions import Questions
 from roommate.rooms.residents import Residents
 from roommate.rooms.restore_notice import tell_of_restore
 from roommate.rooms.turn_holds import FLAG, Holds
+from roommate.rooms.waiting_turns import WaitingTurns
 from roommate.sandbox.room_containers import RoomSandboxes
 from roommate.settings.config import Settings
 from roommate.store import Audit, Cards, Database, Egress, Inbox, Outbox, Pauses, Restored, Retention, Rooms, Upgrades
@@ -110,7 +111,8 @@ class Daemon:
         sender = Sender(homeserver, outbox)
         operators = await newest(Upgrades(database), RoomId(settings.control_room))
         control = ControlRoom(operators, outbox, sender, homeserver.send)
-        questions = Questions(Cards(database), sender, control, lambda: self._settings().operator_ids)
+        waiting = WaitingTurns()
+        questions = Questions(Cards(database), outbox, sender, control, waiting, lambda: self._settings().operator_ids)
         gate = Gate(
             Egress(database),
             questions,
@@ -126,6 +128,7 @@ class Daemon:
             database=database,
             homeserver=homeserver,
             names=DisplayNames(homeserver.display_names),
+            waiting=waiting,
             intake=Intake(homeserver, inbox, residents.stored),
             outbox=outbox,
             sender=sender,

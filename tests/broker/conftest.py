@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -53,10 +53,16 @@ class People:
         self.decide: Callable[[RoomId, str, str, UserId], Awaitable[str]] | None = None
         self._choices: dict[str, asyncio.Future[str]] = {}
 
-    async def __call__(self, room_id: RoomId, question: Question) -> str:
-        self.asked.append(question)
+    async def __call__(self, room_id: RoomId, question: Question, seconds: float) -> str | None:
+        if question.subject not in self._choices:
+            self.asked.append(question)
         choice = self._choices.setdefault(question.subject, asyncio.get_running_loop().create_future())
-        return await asyncio.shield(choice)
+        await asyncio.wait([choice], timeout=seconds)
+        return choice.result() if choice.done() else None
+
+    async def unneeded(self, room_id: RoomId, what: str, subjects: Collection[str]) -> None:
+        for subject in subjects:
+            self._choices.pop(subject).set_result("unneeded")
 
     async def choose(self, subject: str, choice: str) -> str:
         assert self.decide is not None

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from roommate.demo.synapse_config import free_port
-from roommate.domain import Destination, RoomId
+from roommate.domain import Destination, Program, RoomId
 from roommate.errors import HandLost
 from roommate.features.egress.gate import Gate
 from roommate.features.egress.host_rules import host_name
@@ -199,7 +199,7 @@ class Wire:
     def end(self) -> None:
         pass
 
-    async def caller(self) -> str:
+    async def caller(self) -> Program:
         raise HandLost("it has gone")
 
 

@@ -89,7 +89,6 @@ async def test_programs_in_a_room_trust_whom_the_host_trusts(
     said = await asyncio.gather(*(sh(hand, command, timeout=60) for command in programs.values()))
     assert set(came) >= set(programs), [one.text for one in said]
     assert (await sh(hand, "touch /run/room/certificates.pem")).exit.code != 0
-    await gate.close()
 
 
 def test_a_bundle_has_each_certificate_once(tmp_path: Path) -> None:

@@ -97,10 +97,10 @@ async def test_who_opened_a_tunnel_is_found_when_it_is_asked(hand: LiveHand, por
     told: list[str] = []
 
     async def ask(tunnel: Tunnel) -> None:
-        told.append(await tunnel.caller())
+        told.append((await tunnel.caller()).command)
         await tunnel.write(b"x")
         await tunnel.read()
-        told.append(await tunnel.caller())
+        told.append((await tunnel.caller()).command)
 
     hand.host.serve(port, ask)
     assert (await hand.host.run(["true"])).code == 0

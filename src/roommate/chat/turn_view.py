@@ -12,11 +12,13 @@ from roommate.chat.texts import seconds, spent
 from roommate.domain import (
     NO_USAGE,
     TODO,
+    Asked,
     Event,
     HookEvent,
     HookKind,
     Note,
     Said,
+    Settled,
     Spent,
     Steered,
     TextDelta,
@@ -118,6 +120,7 @@ class View:
         self._thinks_since: float | None = None
         """When that was first to be shown."""
         self._running: dict[str, Tool] = {}
+        self._asked: dict[int, Asked] = {}
 
     def apply(self, event: Event) -> None:
         match event:
@@ -153,6 +156,10 @@ class View:
                 self._usage += usage
             case Note(text):
                 self._notes.append(text)
+            case Asked(card):
+                self._asked[card] = event
+            case Settled(card):
+                self._asked.pop(card, None)
             case Steered(said):
                 self._done.append(_Notice(f"↪ **{plain(_name(said.sender))}**: {plain(_first_line(said.text))}"))
             case HookEvent(kind=HookKind.NOTIFICATION):
@@ -193,6 +200,11 @@ class View:
         self._thinks_since = (self._thinks_since or now) if self._thinks else None
         does = f"💭 *thinking · {seconds(now - self._thinks_since)}*" if self._thinks_since else ""
         does = does or f"⚙️ *working · {seconds(now - self._began)}*"
+        if self._asked:
+            about = ", ".join(
+                f"[{plain(one.about)}]({one.link})" if one.link else plain(one.about) for one in self._asked.values()
+            )
+            does = f"⏸ **waits for your answer:** {about} *· {seconds(now - self._began)}*"
         head = does + (f" *· {hidden} more before*" if hidden else "")
         parts = [head, *(f"ℹ️ {note}" for note in self._notes)]
         parts += ["", *todo_view.live(self._todo), ""] if self._todo else []

@@ -35,6 +35,7 @@ from roommate.features import (
 from roommate.features.coding_agents import delegation_tools
 from roommate.features.coding_agents.operations import CodingAgents
 from roommate.features.egress import proxy
+from roommate.features.egress.late_answer import take_up
 from roommate.features.egress.operations import Egress
 from roommate.features.egress.proxy import EgressProxy
 from roommate.features.egress.safe_connect import Addresses
@@ -125,6 +126,7 @@ def _egress(kernel: Kernel) -> Feature:
     return Feature(
         Egress(gate, store.Egress(kernel.database)),
         cards={CardKind.EGRESS: lambda card, choice, by: gate.decide(card.room_id, card.subject, choice, by)},
+        prompts={CardKind.GO_ON: lambda card, _: take_up(card)},
         ports={proxy.PORT: EgressProxy(gate, Addresses(internal=internal, mirrors=gate.registries))},
     )
 
@@ -158,7 +160,9 @@ def _plans(kernel: Kernel) -> Feature:
 
 def _coding_agents(kernel: Kernel) -> Feature:
     def tools(turn: Turn) -> Source:
-        return delegation_tools.offered(agents_of(kernel, turn.room_id, turn.conversation_id, turn.id))
+        return delegation_tools.offered(
+            agents_of(kernel, turn.room_id, turn.conversation_id, turn.id, kernel.waiting.of(turn.id))
+        )
 
     choices, agents = store.Agents(kernel.database), partial(agents_of, kernel)
     return Feature(CodingAgents(kernel.settings, choices, agents, kernel.sandboxes), tools)

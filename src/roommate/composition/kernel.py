@@ -17,6 +17,7 @@ from roommate.rooms.control_room import ControlRoom
 from roommate.rooms.questions import Questions
 from roommate.rooms.residents import Residents
 from roommate.rooms.turn_holds import Holds
+from roommate.rooms.waiting_turns import WaitingTurns
 from roommate.sandbox.room_containers import RoomSandboxes
 from roommate.settings.config import Settings
 from roommate.store import Database, Outbox
@@ -29,6 +30,7 @@ class Kernel:
     database: Database
     homeserver: Homeserver
     names: DisplayNames
+    waiting: WaitingTurns
     intake: Intake
     outbox: Outbox
     sender: Sender

@@ -12,13 +12,14 @@ from roommate.agent.fallback_model import FallbackModel
 from roommate.agent.provider_model import ProviderModel
 from roommate.composition.from_settings import MakeModel, choice_of
 from roommate.composition.kernel import Kernel
-from roommate.domain import IN_TURN, Model, RoomId, Tools
+from roommate.domain import IN_TURN, Clock, Model, RoomId, Tools
 from roommate.features.coding_agents.delegated_tasks import RoomAgents
 from roommate.monitoring.counting_ports import CountedModel, CountedTools
 from roommate.net import outbound_http
 from roommate.rooms.file_delivery import TurnShare
 from roommate.rooms.room_prompt import RoomPrompts
 from roommate.rooms.running_turn import TurnNeeds
+from roommate.rooms.waiting_turns import TellingTools
 from roommate.settings.config import Settings
 from roommate.store import Agents, Rooms, Turn, Turns
 from roommate.tools import RoomTools, TurnPorts
@@ -56,9 +57,11 @@ class Models:
             log.info("the model is looked up")
 
 
-def agents_of(kernel: Kernel, room_id: RoomId, conversation: int = 0, turn: int = 0) -> RoomAgents:
+def agents_of(
+    kernel: Kernel, room_id: RoomId, conversation: int = 0, turn: int = 0, clock: Clock | None = None
+) -> RoomAgents:
     """The coding agents of a room, as its turns use them."""
-    return RoomAgents(room_id, choice_of(kernel.settings()), Agents(kernel.database), conversation, turn)
+    return RoomAgents(room_id, choice_of(kernel.settings()), Agents(kernel.database), conversation, turn, clock)
 
 
 def turn_needs(kernel: Kernel, more: Callable[[Turn], Sequence[Source]], models: Models) -> TurnNeeds:
@@ -66,7 +69,7 @@ def turn_needs(kernel: Kernel, more: Callable[[Turn], Sequence[Source]], models:
     locks: dict[RoomId, defaultdict[str, asyncio.Lock]] = defaultdict(lambda: defaultdict(asyncio.Lock))
 
     def tools(turn: Turn, up: Callable[[], Awaitable[None]]) -> Tools:
-        settings = kernel.settings()
+        settings, waiting = kernel.settings(), kernel.waiting.of(turn.id)
         ports = TurnPorts(
             command_timeout=settings.command_timeout_seconds,
             longest_timeout=settings.coding_timeout_seconds,
@@ -74,9 +77,11 @@ def turn_needs(kernel: Kernel, more: Callable[[Turn], Sequence[Source]], models:
             sees=lambda: models(turn.model).sees,
             env={IN_TURN: f"{turn.id}"},
             locks=locks[turn.room_id],
+            clock=waiting,
         )
         hand, sources = partial(kernel.sandboxes.hand, turn.room_id), (*SOURCES, *more(turn))
-        return CountedTools(RoomTools(hand, ports, sources, looks=turn.plans), kernel.counts)
+        tools = CountedTools(RoomTools(hand, ports, sources, looks=turn.plans), kernel.counts)
+        return TellingTools(tools, waiting) if waiting else tools
 
     prompts = RoomPrompts(Rooms(kernel.database), kernel.sandboxes, lambda room_id: agents_of(kernel, room_id).names)
     return TurnNeeds(
@@ -90,4 +95,5 @@ def turn_needs(kernel: Kernel, more: Callable[[Turn], Sequence[Source]], models:
         settings=kernel.settings,
         name=kernel.names.of,
         questions=kernel.questions,
+        waiting=kernel.waiting,
     )

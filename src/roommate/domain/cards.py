@@ -15,6 +15,7 @@ class CardKind(enum.StrEnum):
     HOOK = "hook"
     RESET_WORKSPACE = "reset-workspace"
     REDEPLOY = "redeploy"
+    GO_ON = "go-on"
     ROLLBACK = "rollback"
     PERSON = "person"
     PLAN = "plan"
@@ -37,6 +38,8 @@ class Question:
     """A summary, and Markdown that stands behind it."""
     hint: str = ""
     """Markdown: what the choices mean, and for how long. It stands there while the card is open."""
+    about: str = ""
+    """In a word or two, for who sees that a turn waits for the answer."""
     asker: UserId | None = None
     """For whom it is asked: they are called, where not operators alone can answer."""
     turn: int | None = None

@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from roommate.domain.sandbox_results import DirEntry, Exit, FileSlice, Job, ShellLook
 
 Take = Callable[[bytes], Awaitable[None] | None]
 """Takes a piece of what a program prints. An awaitable that it returns holds the program back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One of a room, as it says itself: its command line, and the turn that has started it."""
+
+    command: str = ""
+    turn: int | None = None
+
+
+class Clock(Protocol):
+    """The time of a turn's commands: it stands still while people decide."""
+
+    @property
+    def stopped(self) -> bool: ...
+
+    async def until(self, *, stopped: bool) -> None:
+        """Returns when it stands still, or goes on."""
+        ...
 
 
 class Session(Protocol):
@@ -53,14 +73,15 @@ class Hand(Protocol):
         on_output: Take = lambda _: None,
         on_errors: Take | None = None,
         spill_after: int | None = None,
+        clock: Clock | None = None,
     ) -> Exit:
         """Run a program, or a text with the shell (bash where the image has it, else sh); stdout and stderr come
         merged, as printed, to `on_output`, unless somebody takes the errors apart. `env` is added to the room's
         environment; `alone` it is all there is.
 
-        An awaitable that `on_output` returns holds the process back. At `timeout` seconds, and when the caller is
-        cancelled, the process and all it started are killed. Past `spill_after` bytes the whole output also goes to a
-        file in the workspace, named in the Exit.
+        An awaitable that `on_output` returns holds the process back. At `timeout` seconds, by this `clock` where there
+        is one, and when the caller is cancelled, the process and all it started are killed. Past `spill_after` bytes
+        the whole output also goes to a file in the workspace, named in the Exit.
         """
         ...
 

@@ -90,6 +90,22 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """People are asked, by this card, and the turn waits for them; once more when the `link` to it is known."""
+
+    card: int
+    about: str
+    link: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The turn does not wait for the answer to this card any more."""
+
+    card: int
+
+
+@dataclass(frozen=True, slots=True)
 class Steered:
     """The turn has taken in what somebody said to it while it ran."""
 
@@ -107,6 +123,8 @@ Event = (
     | ToolFinished
     | Spent
     | Note
+    | Asked
+    | Settled
     | Steered
     | HookEvent
 )

@@ -17,6 +17,7 @@ from roommate.store import Card, Cards, Decided, Waiting
 
 log = logging.getLogger(__name__)
 
+ALLOWS = (texts.YES, texts.ALWAYS)
 ONLY_OPERATORS = (
     "Only an operator can let this room connect to a host from now on; ✅ allows it for ten minutes. "
     "(`EGRESS_FOREVER` says who can.)"
@@ -107,7 +108,7 @@ class CardDecisions:
             line = card.what == CardKind.PERSON
             by = await self.name(card.room_id, incoming.sender)
             if await self.cards.prompt(decided, deed, prompt, closing(card, choice, by), line=line):
-                self.questions.chosen(card, choice)
+                self.questions.chosen(card, choice, by)
             else:
                 await self.replies.done(waiting.seq)
             self.replies.wake()
@@ -154,8 +155,11 @@ class CardDecisions:
             by = await self.name(card.room_id, decided.by)
             shown = closing(card, decided.choice, by, text) if text is not None else None
             older = notice(card.room_id, ended(decided.choice, by, text or ""), card.thread) if not card.text else None
+            late = card.what == CardKind.EGRESS and card.turn is not None and not self.questions.runs(card)
+            if late and decided.choice in ALLOWS:
+                await self.questions.offer(card, decided.by)
             await self.cards.carried_out(decided, [draft for draft in (shown or older,) if draft])
-            self.questions.chosen(card, decided.choice)
+            self.questions.chosen(card, decided.choice, by)
             return ended(decided.choice, by, text or "")
         finally:
             del self.carrying_out[card.id]

@@ -36,6 +36,7 @@ from roommate.rooms.prompt_pictures import with_pictures
 from roommate.rooms.questions import Questions
 from roommate.rooms.turn_lines import SILENCE, Breath, TurnLines, stored
 from roommate.rooms.typing_notice import TypingNotice
+from roommate.rooms.waiting_turns import WaitingTurns
 from roommate.settings.config import Settings
 from roommate.store import Turn, Turns, Work
 from roommate.store.lines import is_event
@@ -62,6 +63,7 @@ class TurnNeeds:
     questions: Questions
     name: Callable[[RoomId, str], Awaitable[str]]
     """What people call somebody there."""
+    waiting: WaitingTurns
 
 
 class RunningTurn:
@@ -111,6 +113,7 @@ class RunningTurn:
     def start(self, group: asyncio.TaskGroup) -> None:
         """Run in this group."""
         with logs.about(turn=self.turn.id):
+            self._needs.waiting.enter(self.turn, self._live.emit)
             if self._resumes is not None:
                 log.info("goes on after a restart")
                 for event in (Note(texts.RESUMED), *self._resumes):
@@ -166,13 +169,16 @@ class RunningTurn:
         if turn.plans and outcome.stop is Stop.DONE:
             along = needs.questions.putting(turn.room_id, plan_card.question(turn), turn.thread)
         await stored(lambda: needs.turns.end(turn, outcome.stop, outcome.last, outcome.usage, said, along, stopped))
+        needs.waiting.leave(turn)
         self._over()
         self._ended.set()
         needs.questions.wake()
-        if self._was_stopped:
-            await stored(lambda: needs.questions.end_of(turn.room_id, turn.id))
+        await self._end_questions(stopped=self._was_stopped)
         if self._slow:
             await self._typing.take_off()
+
+    async def _end_questions(self, *, stopped: bool) -> None:
+        await stored(lambda: self._needs.questions.turn_over(self.turn, stopped))
 
     async def _said_stopped(self) -> str:
         return texts.stopped(await self._needs.name(self.turn.room_id, self._stopped_by or "nobody"))
@@ -181,6 +187,8 @@ class RunningTurn:
         """Whatever happens in a turn ends the turn, and nothing else."""
         needs, turn = self._needs, self.turn
         try:
+            if self._resumes is not None:
+                await self._end_questions(stopped=False)
             model = needs.model(turn.model)
             conversation = await needs.turns.conversation(turn, MOST_CHARACTERS * model.context_tokens)
             return await run_turn(

@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from roommate.domain import DirEntry, Exit, Job, ShellLook
+from roommate.domain import DirEntry, Exit, Job, Program, ShellLook
 
 Count = Annotated[StrictInt, Field(ge=0, lt=1 << 63)]
 Name = Annotated[str, StringConstraints(max_length=8192)]
@@ -87,6 +87,10 @@ class JobEnded(Ended):
 
 class Caller(Answer):
     command: Annotated[str, StringConstraints(max_length=2000)] = ""
+    turn: Count | None = None
+
+    def word(self) -> Program:
+        return Program(self.command, self.turn)
 
 
 class JobState(Answer):

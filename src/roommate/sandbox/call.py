@@ -125,6 +125,15 @@ class Call(Channel):
         self._end()
         self._wake(self._waiter)
 
+    def due(self, within: float | None) -> None:
+        """It ends itself after so many seconds from now on, None: never."""
+        if self._result is None and self._lost is None and not self.unwanted:
+            if self._deadline is not None:
+                self._deadline.cancel()
+            self._deadline = None
+            if within is not None:
+                self._deadline = self._loop.call_later(within + self._line.patience, self._overdue)
+
     def _end(self) -> None:
         self._silence()
         if self._deadline is not None:

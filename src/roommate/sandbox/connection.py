@@ -18,6 +18,7 @@ from typing import cast
 
 from pydantic import BaseModel, ValidationError
 
+from roommate.domain import Program
 from roommate.errors import HandLost, SandboxError
 from roommate.net.token_bucket import Allowance
 from roommate.sandbox.answers import Caller
@@ -271,11 +272,11 @@ class Connection(asyncio.Protocol):
         self._tunnels_left.used(1)
         self._opened(port, tunnel)
 
-    async def _caller(self, tunnel: int) -> str:
+    async def _caller(self, tunnel: int) -> Program:
         """Who opened it, as the hand says. Raises HandLost."""
         asked = json.dumps({"op": "caller", "tunnel": tunnel}).encode()
         try:
-            return Caller.model_validate_json(await self.call(asked, None, CALLER_WITHIN).finish(_nothing)).command
+            return Caller.model_validate_json(await self.call(asked, None, CALLER_WITHIN).finish(_nothing)).word()
         except (ValidationError, SandboxError):
             raise HandLost("the room's hand did not say who opened a tunnel") from None
 

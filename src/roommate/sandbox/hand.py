@@ -6,6 +6,7 @@ The other end is in `inside`; `program` gives its text. The stream's frames and 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import math
@@ -14,7 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from roommate.domain import DirEntry, Exit, FileSlice, Job, ShellLook, Take
+from roommate.domain import Clock, DirEntry, Exit, FileSlice, Job, ShellLook, Take
 from roommate.errors import HandLost, SandboxError, ToolError
 from roommate.sandbox.answers import Done, Ended, JobState, JobStates, Looked, Refused, Size, Total, entries
 from roommate.sandbox.bounded_tunnel_handlers import Handlers
@@ -30,6 +31,8 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 5.0
 """Seconds between two that dial in: a container that dials for fun cannot keep the daemon busy."""
 CALM = 20.0
 """The pause doubles with each that dials in within so many seconds of the one before."""
+SHORTEST_REST = 1.0
+"""Seconds that a command has at least when people have decided what it waited for."""
 LARGEST_FILE = 1 << 62
 FILE_TIME = 60.0
 """Seconds that reading, writing or listing may take in all."""
@@ -232,6 +235,7 @@ class HandHost:
         on_output: Take = lambda _: None,
         on_errors: Take | None = None,
         spill_after: int | None = None,
+        clock: Clock | None = None,
     ) -> Exit:
         """See `Hand`. At the timeout, and on cancelling, all that the command started gets SIGTERM, and SIGKILL a
         second later; cancelling does not wait for that. What a command that ended by itself left running goes on.
@@ -239,23 +243,45 @@ class HandHost:
         relative to the workspace."""
         if not command:
             raise ToolError("there is no command to run")
-        ended = await self._ask(
-            Ended.model_validate_json,
-            take=on_output,
-            take_errors=on_errors,
-            content=stdin or None,
-            within=timeout,
-            op="run",
-            command=command if isinstance(command, str) else list(command),
-            cwd=cwd,
-            env=env or {},
-            alone=alone,
-            apart=on_errors is not None,
-            stdin=bool(stdin),
-            timeout=timeout,
-            spill_after=spill_after,
-        )
-        return ended.word()
+        request = {
+            "op": "run",
+            "command": command if isinstance(command, str) else list(command),
+            "cwd": cwd,
+            "env": env or {},
+            "alone": alone,
+            "apart": on_errors is not None,
+            "stdin": bool(stdin),
+            "timeout": timeout,
+            "spill_after": spill_after,
+        }
+        connection, call = self._begin(request, stdin or None, timeout, apart=on_errors is not None)
+        keeping = None
+        if clock is not None and timeout is not None:
+            loop = asyncio.get_running_loop()
+            keeping = loop.create_task(self._keep_time(connection, call, timeout, clock), name="keep time")
+        try:
+            return (await self._finish(connection, call, Ended.model_validate_json, on_output, on_errors, "run")).word()
+        finally:
+            if keeping is not None:
+                keeping.cancel()
+
+    async def _keep_time(self, connection: Connection, call: Call, left: float, clock: Clock) -> None:
+        """Hold the timeout of a command, of which so many seconds are left, while its clock stands still."""
+        loop = asyncio.get_running_loop()
+        while True:
+            goes_since = loop.time()
+            await clock.until(stopped=True)
+            left -= loop.time() - goes_since
+            await self._set_due(connection, call, None)
+            await clock.until(stopped=False)
+            await self._set_due(connection, call, max(left, SHORTEST_REST))
+
+    async def _set_due(self, connection: Connection, call: Call, seconds: float | None) -> None:
+        """A command has so many seconds from now on; None for as many as it takes."""
+        call.due(seconds)
+        with contextlib.suppress(SandboxError, ToolError):  # it is over, or its hand is of an earlier release
+            if connection is self._connection:
+                await self._ask(Done.model_validate_json, within=FILE_TIME, op="due", call=call.number, seconds=seconds)
 
     def session(
         self,

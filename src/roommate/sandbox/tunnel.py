@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from roommate.domain import Program
 from roommate.errors import HandLost
 from roommate.sandbox.flow_controlled_writer import Channel, Line
 from roommate.sandbox.inside.frames import CHUNK, CREDIT, DATA, END, KILL, RESULT, BadFrame, frame
@@ -16,7 +17,7 @@ LINGER = 5.0
 class Tunnel(Channel):
     """`Tunnel`. One task reads and one writes, at most; what is not read holds back the sender."""
 
-    def __init__(self, line: Line, number: int, ask: Callable[[int], Awaitable[str]]) -> None:
+    def __init__(self, line: Line, number: int, ask: Callable[[int], Awaitable[Program]]) -> None:
         """`ask` tells of a tunnel by its number who opened it."""
         self.broken: Callable[[], None] = lambda: None
         """Called when the other side ended it before its time."""
@@ -53,7 +54,7 @@ class Tunnel(Channel):
         await super().write(data)
         self._check()
 
-    async def caller(self) -> str:
+    async def caller(self) -> Program:
         """See `Tunnel`."""
         self._check()
         return await self._ask(self.number)

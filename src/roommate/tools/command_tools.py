@@ -60,6 +60,7 @@ async def run(asked: RunCommand, call: Call) -> Outcome:
             timeout=timeout,
             on_output=take,
             spill_after=keep,
+            clock=call.ports.clock,
         )
     text = shown(printed.excerpt(), ended.spilled or "")
     how = ending(ended)

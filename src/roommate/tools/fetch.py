@@ -32,7 +32,9 @@ async def fetch(asked: FetchUrl, call: Call) -> Outcome:
     # Its first line is what people read who are asked about the host.
     program = "# fetch_url\n" + Path(__file__).with_name("fetch_program.py").read_text("utf-8")
     command = ["python3", "-I", "-X", "utf8", "-c", program, asked.url]
-    ended = await call.hand.run(command, timeout=SECONDS, on_output=printed.add, spill_after=keep)
+    ended = await call.hand.run(
+        command, timeout=SECONDS, on_output=printed.add, spill_after=keep, clock=call.ports.clock
+    )
     text = shown(printed.excerpt(), ended.spilled or "")
     if ended.timed_out:
         text += f"\n[not finished after {SECONDS:.0f} s]"

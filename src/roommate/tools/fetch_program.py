@@ -16,7 +16,7 @@ from urllib.parse import urljoin
 from urllib.request import Request, urlopen
 
 LARGEST = 5 << 20
-SECONDS = 70
+SECONDS = 700
 SILENT = {"script", "style", "noscript", "template", "svg", "head", "iframe", "object", "canvas", "select"}
 BLOCKS = {
     *(

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, Field, ValidationError
 
-from roommate.domain import Hand, Picture
+from roommate.domain import Clock, Hand, Picture
 from roommate.errors import ToolError
 from roommate.tools.arguments import Arguments, Text
 from roommate.tools.bounded import Bounded
@@ -74,6 +74,7 @@ async def take(asked: TakeScreenshot, call: Call) -> Outcome:
             "view": view,
         },
         hand,
+        call.ports.clock,
     )
     content = await whole(hand, picture, min(LARGEST, await share.largest()) if share else LARGEST)
     if (measured := measure(content)) is None:
@@ -116,11 +117,11 @@ def _target(asked: TakeScreenshot) -> tuple[str, str]:
     return url, asked.path or ""
 
 
-async def _run(asked: dict[str, object], hand: Hand) -> Shot:
+async def _run(asked: dict[str, object], hand: Hand, clock: Clock | None) -> Shot:
     printed = Bounded(0, 64 << 10)
     program = Path(__file__).with_name("screenshot_program.py").read_text("utf-8")
     command = ["python3", "-I", "-X", "utf8", "-c", program, json.dumps(asked)]
-    ended = await hand.run(command, timeout=SECONDS, on_output=printed.add)
+    ended = await hand.run(command, timeout=SECONDS, on_output=printed.add, clock=clock)
     said = plain(printed.excerpt().tail)
     if ended.timed_out:
         raise ToolError(f"there was no picture after {SECONDS:.0f} s")

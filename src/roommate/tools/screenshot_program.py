@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 from urllib.request import getproxies
 
-COMMIT_MS = 75_000
-"""Until something answers; with a minute in it in which people may be asked about the host."""
+COMMIT_MS = 700_000
+"""Until something answers; with ten minutes in it in which people may be asked about the host."""
 LOAD_MS = 15_000
 IDLE_MS = 2_000
 TALLEST = 10_000

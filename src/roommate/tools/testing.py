@@ -23,7 +23,7 @@ from roommate.tools.outcome import Outcome, counted
 from roommate.tools.project_tests import PYTEST, RUFF, UNITTESTS, Suite
 from roommate.tools.reports import Failure, Finding, Report
 from roommate.tools.sanitized_text import plain, shown
-from roommate.tools.tool import Call, tool
+from roommate.tools.tool import Call, TurnPorts, tool
 
 QUIET = {"CI": "true", "NO_COLOR": "1", "FORCE_COLOR": "0"}
 """No watching for changes, no colours."""
@@ -77,13 +77,14 @@ async def test(asked: RunTests, call: Call) -> Outcome:
     try:
         for suite in suites:
             left = ports.longest_timeout - sum(run.ended.seconds for run in runs)
-            runs.append(await _run(suite, hand, live, max(left, 1.0), ports.keep))
+            runs.append(await _run(suite, hand, live, max(left, 1.0), ports))
     finally:
         live.close()
     return _told(runs)
 
 
-async def _run(suite: Suite, hand: Hand, live: LiveOutput, timeout: float, keep: int) -> Run:
+async def _run(suite: Suite, hand: Hand, live: LiveOutput, timeout: float, ports: TurnPorts) -> Run:
+    keep = ports.keep
     printed, for_counts = Bounded(keep // 4, keep // 4), Bounded(READ_FOR_COUNTS, READ_FOR_COUNTS)
 
     def take(piece: bytes) -> None:
@@ -95,7 +96,15 @@ async def _run(suite: Suite, hand: Hand, live: LiveOutput, timeout: float, keep:
     xml = f"/tmp/tests-{secrets.token_hex(4)}.xml" if suite.by == PYTEST else ""  # noqa: S108  (in the container)
     command = f"{suite.command} --junitxml={xml} -o junit_family=xunit1" if xml else suite.command
     env = QUIET | UNITTESTS if suite.by == PYTEST else QUIET
-    ended = await hand.run(command, cwd=suite.folder, env=env, timeout=timeout, on_output=take, spill_after=keep)
+    ended = await hand.run(
+        command,
+        cwd=suite.folder,
+        env=env,
+        timeout=timeout,
+        on_output=take,
+        spill_after=keep,
+        clock=ports.clock,
+    )
     text = shown(printed.excerpt(), ended.spilled or "")
     excerpt = for_counts.excerpt()
     output = plain(excerpt.head + (b"\n" if excerpt.left_out else b"") + excerpt.tail)

@@ -11,6 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from roommate.domain import (
     Attachment,
+    Clock,
     Emit,
     Hand,
     JsonObject,
@@ -50,6 +51,8 @@ class TurnPorts:
     """The model takes pictures."""
     env: Mapping[str, str] = field(default_factory=dict)
     """Of commands, besides the room's."""
+    clock: Clock | None = None
+    """Of its commands."""
     locks: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
     """By `Tool.turns`: those of the room, whose turns share them."""
 

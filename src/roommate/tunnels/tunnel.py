@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from roommate.domain import Program
+
 
 class Tunnel(Protocol):
     """A connection that a process of a room made to a port where the daemon serves. One task reads, one writes."""
@@ -21,8 +23,8 @@ class Tunnel(Protocol):
         """No more is written."""
         ...
 
-    async def caller(self) -> str:
-        """The command line of the process that connected, as the room tells it; "" where it is not known.
+    async def caller(self) -> Program:
+        """The process that connected, as the room tells it; without a command line where it is not known.
 
         All processes of the room are looked at for it. Raises HandLost.
         """

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from roommate.domain import IN_TURN, AgentReport, Emit, Exit, Hand, RoomId
+from roommate.domain import IN_TURN, AgentReport, Clock, Emit, Exit, Hand, RoomId
 from roommate.errors import ToolError
 from roommate.features.coding_agents.agent_clis import PLANS, Plan
 from roommate.features.coding_agents.json_lines import Lines
@@ -68,9 +68,17 @@ class RoomAgents:
     """Implements `Agents` for one turn. Runs of one agent come after each other, since they go on with one session:
     that of the conversation, so that other turns of the room may ask the same agent meanwhile."""
 
-    def __init__(self, room_id: RoomId, choice: Choice, log: AgentLog, conversation: int = 0, turn: int = 0) -> None:
+    def __init__(
+        self,
+        room_id: RoomId,
+        choice: Choice,
+        log: AgentLog,
+        conversation: int = 0,
+        turn: int = 0,
+        clock: Clock | None = None,
+    ) -> None:
         """Without a turn it says who is there."""
-        self._room_id, self._choice, self._log = room_id, choice, log
+        self._room_id, self._choice, self._log, self._clock = room_id, choice, log, clock
         self._conversation, self._turn = conversation, turn
         self._turns = {name: asyncio.Lock() for name in PLANS}
 
@@ -167,6 +175,7 @@ class RoomAgents:
             env={**plan.environment_of(model), ROLE: role, IN_TURN: f"{self._turn}"},
             timeout=self._choice.seconds,
             on_output=take,
+            clock=self._clock,
         )
         for line in lines.end():
             for event in plan.read(line):

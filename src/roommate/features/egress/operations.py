@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -78,7 +79,8 @@ class Egress:
         """Lets a room's container connect to one host more."""
         rule = _rule(params)
         opening = egress.opening(call.its_room, rule, UserId(call.name))
-        return changing([opening], f"This room's container may connect to `{rule}` now.", str(rule))
+        text = f"This room's container may connect to `{rule}` now."
+        return changing([opening], text, str(rule), after=partial(self.gate.changed, call.its_room))
 
     @operation(
         "egress.remove",
@@ -112,7 +114,8 @@ class Egress:
     async def preset(self, params: Presets, call: Call) -> Change[Allowed]:
         """Sets where a room's container may connect to without a question."""
         chosen = egress.choosing_presets(call.its_room, params.names)
-        return changing([chosen], await self._allowed(call, params.names))
+        allowed = await self._allowed(call, params.names)
+        return changing([chosen], allowed, after=partial(self.gate.changed, call.its_room))
 
     async def _allowed(self, call: Call, presets: Sequence[str]) -> Allowed:
         return Allowed(list(presets), [str(rule) for rule in await self.rules.rules(call.its_room)])

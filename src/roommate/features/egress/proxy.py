@@ -76,7 +76,7 @@ class EgressProxy:
         self._open: dict[RoomId, int] = {}
 
     async def close(self) -> None:
-        await self._gate.close()
+        """A connection ends with its room's hand."""
 
     async def serve(self, room_id: RoomId, tunnel: Tunnel) -> None:
         """One connection, from its first byte to its end. Raises HandLost."""

@@ -15,7 +15,7 @@ from typing import BinaryIO, Protocol
 import aiohttp
 from aiohttp import web
 
-from roommate.domain import DAEMON, Deed, RoomId
+from roommate.domain import DAEMON, Deed, Program, RoomId
 from roommate.errors import ForgeError
 from roommate.features.github import push_rules
 from roommate.features.github.forge import NAME, Forge
@@ -69,7 +69,7 @@ class Refusal(Protocol):
     """As `Gate.refusal`: why a room may not connect there now; empty when it may."""
 
     def __call__(
-        self, room_id: RoomId, host: str, port: int, caller: Callable[[], Awaitable[str]]
+        self, room_id: RoomId, host: str, port: int, caller: Callable[[], Awaitable[Program]]
     ) -> Awaitable[str]: ...
 
 

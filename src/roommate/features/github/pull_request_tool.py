@@ -11,7 +11,7 @@ from typing import Protocol
 
 from pydantic import Field
 
-from roommate.domain import Hand, PullRequest, Repository
+from roommate.domain import Clock, Hand, PullRequest, Repository
 from roommate.errors import ToolError
 from roommate.tools.arguments import Arguments, Text
 from roommate.tools.bounded import Bounded
@@ -19,6 +19,7 @@ from roommate.tools.files import WRITES
 from roommate.tools.outcome import Outcome
 from roommate.tools.sanitized_text import plain
 from roommate.tools.tool import Call, Tool, tool
+from roommate.tools.yielding_lock import yielding
 
 WORKSPACE = "/workspace"
 PREFIX = "roommate/"
@@ -73,6 +74,7 @@ class Clone:
     folder: str
     name: str
     hand: Hand
+    clock: Clock | None = None
 
     async def git(self, *words: str) -> str:
         """What it prints. Raises ToolError with that when it fails."""
@@ -83,20 +85,26 @@ class Clone:
         return printed
 
     async def tried(self, *words: str) -> tuple[int | None, str]:
-        return await _run(self.hand, ["git", "-C", self.folder, *words])
+        return await _run(self.hand, ["git", "-C", self.folder, *words], self.clock)
 
 
 def offered(proposals: Proposals | None) -> Sequence[Tool[CreatePullRequest]]:
     """Where there is a forge to push to."""
     if proposals is None:
         return ()
-    create = partial(_create, proposals)
-    return [tool("create_pull_request", CreatePullRequest, create, title=("title",), turns=WRITES)]
+    create = partial(_create_in_turn, proposals)
+    return [tool("create_pull_request", CreatePullRequest, create, title=("title",))]
+
+
+async def _create_in_turn(proposals: Proposals, asked: CreatePullRequest, call: Call) -> Outcome:
+    """Nobody writes files meanwhile, but while people decide about what a hook of the repository wants."""
+    async with yielding(call.ports.locks[WRITES], call.ports.clock):
+        return await _create(proposals, asked, call)
 
 
 async def _create(proposals: Proposals, asked: CreatePullRequest, call: Call) -> Outcome:
     title = " ".join(asked.title.split())
-    clone = _chosen(await _clones(proposals, call.hand), asked.repo)
+    clone = _chosen(await _clones(proposals, call), asked.repo)
     repository = await proposals.repository(clone.name)
     base = repository.default_branch
     await clone.git("fetch", "--quiet", "origin", f"refs/heads/{base}")
@@ -113,13 +121,14 @@ async def _create(proposals: Proposals, asked: CreatePullRequest, call: Call) ->
     return Outcome(text, f"PR #{made.number} · {made.url}")
 
 
-async def _clones(proposals: Proposals, hand: Hand) -> list[Clone]:
-    _, printed = await _run(hand, ["sh", "-c", _CLONES])
+async def _clones(proposals: Proposals, call: Call) -> list[Clone]:
+    hand, clock = call.hand, call.ports.clock
+    _, printed = await _run(hand, ["sh", "-c", _CLONES], clock)
     found = []
     for line in printed.splitlines():
         folder, _, url = line.partition("\t")
         if name := proposals.named(url):
-            found.append(Clone(folder.removeprefix("./") or ".", name, hand))
+            found.append(Clone(folder.removeprefix("./") or ".", name, hand, clock))
     return found
 
 
@@ -166,9 +175,9 @@ def _slug(title: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", plain_letters).strip("-")[:40].strip("-") or "change"
 
 
-async def _run(hand: Hand, command: Sequence[str]) -> tuple[int | None, str]:
+async def _run(hand: Hand, command: Sequence[str], clock: Clock | None) -> tuple[int | None, str]:
     printed = Bounded(PRINTED // 2, PRINTED // 2)
-    ended = await hand.run(command, timeout=SECONDS, on_output=printed.add)
+    ended = await hand.run(command, timeout=SECONDS, on_output=printed.add, clock=clock)
     excerpt = printed.excerpt()
     gap = b"" if not excerpt.left_out else b"\n[...]\n"
     text = plain(excerpt.head + gap + excerpt.tail).strip()

@@ -26,6 +26,8 @@ NOTICE_SECONDS = 10
 """Between two notices of a room's hooks: what comes in the meantime is in the next one."""
 
 NOTICE_LINES = 20
+ABOUT = 60
+"""Characters of a command that its turn's message shows while it waits."""
 
 
 class Hooks:
@@ -89,7 +91,8 @@ class Hooks:
             return
         shown = hook_reports.showing([heard.id], turn)
         asked = replace(question(event), turn=turn, asker=of.turn.asked_by if of else None)
-        await self._questions.put_up(self._room_id, asked, thread=thread, along=shown)
+        card = await self._questions.put_up(self._room_id, asked, thread=thread, along=shown)
+        self._questions.wait_for(card, asked)
 
     async def _refusal(self, event: HookEvent) -> str:
         """Why people are not asked, for the agent; empty when they are."""
@@ -121,6 +124,7 @@ def question(event: HookEvent) -> Question:
         CardKind.HOOK,
         card.text,
         hint=card.hint,
+        about=one_line(event.command, ABOUT) or event.tool,
         details=card.details,
         subject=f"{event.asks} {event.text}: {one_line(event.command, SHOWN)}",
         choices=card.choices,

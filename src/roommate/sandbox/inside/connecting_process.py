@@ -7,14 +7,20 @@ from __future__ import annotations
 
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 MOST = 20_000
 """Open files that are looked at: a room can have millions."""
+TURN = b"ROOMMATE_TURN="
 ARGUMENT, WHOLE = 500, 2000
 """Characters of a command line that are told."""
 
 
-def command_of(port: int, served: int) -> str:
-    """The command line of the process that connected from this port to the one that is served; "" where none is found.
+def owner_of(port: int, served: int) -> dict[str, Any]:
+    """Of the process that connected from this port to the one that is served: its command line, and the turn that has
+    started it, if any; nothing where none is found.
 
     It says of itself what it likes. Raises OSError where there is no /proc.
     """
@@ -29,8 +35,8 @@ def command_of(port: int, served: int) -> str:
             continue
         left -= len(files)
         if any(_leads(f"/proc/{pid}/fd/{file}", socket) for file in files[:MOST]):
-            return _command(pid)
-    return ""
+            return {"command": _command(pid), "turn": _turn(pid)}
+    return {}
 
 
 def _socket(local: str, remote: str) -> str:
@@ -56,6 +62,16 @@ def _command(pid: str) -> str:
     with open(f"/proc/{pid}/cmdline", "rb") as file:
         words = file.read(1 << 14).decode("utf-8", "replace").rstrip("\0").split("\0")
     return " ".join(_cut(word.partition("\n")[0], ARGUMENT) for word in words)[:WHOLE]
+
+
+def _turn(pid: str) -> int | None:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            words = file.read(1 << 17).split(b"\0")
+    except OSError:
+        return None
+    said = next((word[len(TURN) :] for word in words if word.startswith(TURN)), b"")
+    return int(said) if said.isdigit() and len(said) < 16 else None
 
 
 def _cut(text: str, most: int) -> str:

@@ -80,9 +80,13 @@ class Hand:
                 if isinstance(target := self._calls.open.get(asked["call"]), Run):  # else it has ended meanwhile
                     target.resize(*asked["size"]) if op == "resize" else target.signal(asked["signal"])
                 call.answer({})
+            elif op == "due":
+                if isinstance(target := self._calls.open.get(asked["call"]), Run):
+                    target.due(asked["seconds"])
+                call.answer({})
             elif op == "caller":
                 tunnel = self._calls.open.get(asked["tunnel"])
-                call.answer({"command": tunnel.caller() if isinstance(tunnel, Tunnel) else ""})
+                call.answer(tunnel.caller() if isinstance(tunnel, Tunnel) else {})
             elif op == "jobs":
                 call.answer({"jobs": self._jobs.states(), "shell": self._shells.running})
             else:

@@ -90,6 +90,12 @@ class Run(Call):
         """To its process group; in a terminal to the one in the foreground."""
         self.command.signal(number)
 
+    def due(self, seconds: float | None) -> None:
+        """It has so many seconds from now on, None: as many as it takes."""
+        self.calls.loop.forget((self, "timeout"))
+        if seconds is not None and not self.timed_out:
+            self.calls.loop.at(seconds, (self, "timeout"), self.timeout)
+
     def timeout(self) -> None:
         self.timed_out = True
         self.command.kill(f"it waited {self.longest:g} s for its turn: too many commands run in this room at once")

@@ -9,12 +9,13 @@ import socket
 from collections import deque
 
 from roommate.sandbox.inside.call import Call
-from roommate.sandbox.inside.connecting_process import command_of
+from roommate.sandbox.inside.connecting_process import owner_of
 from roommate.sandbox.inside.frames import END, OPEN, TUNNEL, TUNNELS, frame, port_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from roommate.sandbox.inside.call import Calls
 
@@ -36,12 +37,12 @@ class Tunnel(Call):
         self._watched = UNWATCHED
         self.watch()
 
-    def caller(self) -> str:
-        """The command line of the process that connected; "" where it is not known."""
+    def caller(self) -> dict[str, Any]:
+        """The process that connected; nothing where it is not known."""
         try:
-            return command_of(self._port, self._socket.getsockname()[1])
+            return owner_of(self._port, self._socket.getsockname()[1])
         except OSError:
-            return ""
+            return {}
 
     def watch(self) -> None:
         events = 0
