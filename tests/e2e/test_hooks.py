@@ -142,12 +142,10 @@ async def test_a_room_is_not_buried_in_cards(bot: Daemon, person: MakePerson) ->
     cards = [m for m in bot.said(alice, room) if "io.roommate.card" in m.content]
     assert len(cards) == 3
     [odd] = [card for card in cards if "That is not all of it" in card.body]
-    assert "♾️" not in odd.body
-    assert odd.html.count("<a ") == 1 and "<h1" not in odd.html, "but for who is called"
+    assert "♾️" not in odd.looks[0]
+    assert odd.html.count("<a ") <= 1 and "<h1" not in odd.html, "but for who is called"
     assert "; git push\n</code>" in odd.html, "in full in the details"
-    await alice.react(room, odd.event_id, "♾️")
-    await alice.react(room, odd.event_id, "❌")
-    await live(bot, alice, room, "❌ refused by alice")
+    await alice.wait(lambda: [m.body[:1] for m in bot.said(alice, room) if m.is_card] == ["➖"] * 3, what="their ends")
 
 
 HOSTILE = r"""
