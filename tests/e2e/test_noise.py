@@ -117,7 +117,7 @@ async def test_a_hand_that_lies_about_its_files(two_rooms: TwoRooms) -> None:
     bot = two_rooms.bot
 
     async def lists() -> bool:
-        listing = "\n---\n".join([tool("list_files")] * 3 + ["ECHO"])
+        listing = "\n---\n".join([tool("list_files")] * 2 + ["ECHO"])
         return "this list is too long" in (await two_rooms.mallory.ask(two_rooms.noisy, listing)).body
 
     async def look() -> None:

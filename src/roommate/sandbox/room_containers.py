@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 DESCRIBE_SECONDS = 5
 """How long Podman may take to tell how a container is: a room's other commands wait behind it."""
+LACKING_SECONDS = 1.0
+"""How long it may take to tell what the image does not have: a room's greeting waits for it."""
 _AT_ONCE = 4
 """Containers that are brought up at the same time; more only slow each other down."""
 
@@ -128,10 +130,11 @@ class RoomSandboxes:
         await self._foundation.image()
 
     async def lacking(self) -> Mapping[str, str]:
-        """See `Sandboxes`."""
+        """See `Sandboxes`. Who asks does not wait for a Podman that hangs."""
         try:
-            return {one: ABOVE_BASE[one] for one in lacking((await self._foundation.image()).labels)}
-        except SandboxError:
+            async with asyncio.timeout(LACKING_SECONDS):
+                return {one: ABOVE_BASE[one] for one in lacking((await self._foundation.image()).labels)}
+        except (SandboxError, TimeoutError):
             return {}
 
     async def in_image(self, script: str) -> str:
