@@ -10,19 +10,24 @@ import pytest
 from roommate.domain import AgentReport, Emit, Hand, ToolCall, ToolResult
 from roommate.errors import ToolError
 from roommate.features.coding_agents import delegation_tools
+from roommate.features.coding_agents.delegated_tasks import RoomAgents
 from roommate.tools import RoomTools, TurnPorts
 from roommate.tools.room_tools import SOURCES
 from tests.live_hand import live_hand
 from tests.patience import PATIENCE
 
 
-class Agents:
-    """`Agents` that report what they are asked."""
+class Agents(RoomAgents):
+    """That report what they are asked."""
 
     def __init__(self, names: Sequence[str] = ("gemini",)) -> None:
-        self.names = names
+        self._names = names
         self.asked: list[tuple[str, str, str]] = []
         self.text = "It is done."
+
+    @property
+    def names(self) -> Sequence[str]:
+        return self._names
 
     async def work(self, role: str, task: str, agent: str, *, hand: Hand, call_id: str, emit: Emit) -> AgentReport:
         if agent == "copilot":

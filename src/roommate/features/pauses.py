@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from roommate.domain import RoomId
-from roommate.operations import Call, Change, OfRoomOrAll, Unchanged, Who, changing, form, operation
+from roommate.operations import Call, Change, OfRoomOrAll, Who, changing, changing_if, form, operation
 from roommate.rooms.turn_holds import Holds
-from roommate.store import Transaction, pauses
+from roommate.store import pauses
 
 ALL = "all"
 
@@ -75,12 +75,7 @@ class Pauses:
         """Ends a pause: all that waits is answered, in order."""
         about = call.room or call.here
         held = self._holds.of(about, but=[call.room]) if about else None
-        resuming = pauses.resuming(call.room)
         still = await self._name(about, held.by) if about and held else ""
 
-        def work(c: Transaction) -> Resumed | Unchanged[Resumed]:
-            ended = resuming(c)
-            result = Resumed(call.room, ended, still)
-            return result if ended else Unchanged(result)
-
-        return Change(work, self._holds.reload)
+        ended, none = Resumed(call.room, True, still), Resumed(call.room, False, still)
+        return changing_if(pauses.resuming(call.room), ended, none, after=self._holds.reload)

@@ -41,39 +41,32 @@ def exposition(
     return content_type, encode(registry)
 
 
+@dataclass(frozen=True)
 class _Daemon(Collector):
-    def __init__(
-        self,
-        build: Mapping[str, str],
-        gauges: Sequence[Gauge],
-        problems: Mapping[str, bool],
-        errors: int,
-        counts: Counts,
-    ) -> None:
-        self._build = build
-        self._gauges = gauges
-        self._problems = problems
-        self._errors = errors
-        self._counts = counts
+    build: Mapping[str, str]
+    gauges: Sequence[Gauge]
+    problems: Mapping[str, bool]
+    errors: int
+    counts: Counts
 
     def describe(self) -> Iterable[Metric]:
         return ()
 
     def collect(self) -> Iterable[Metric]:
-        info = GaugeMetricFamily(f"{PREFIX}_build_info", "What runs; always 1", labels=list(self._build))
-        info.add_metric(list(self._build.values()), 1)
+        info = GaugeMetricFamily(f"{PREFIX}_build_info", "What runs; always 1", labels=list(self.build))
+        info.add_metric(list(self.build.values()), 1)
         yield info
         problem = GaugeMetricFamily(f"{PREFIX}_problem", "1 while there is this problem", labels=["problem"])
-        for key, there in self._problems.items():
+        for key, there in self.problems.items():
             problem.add_metric([key], float(there))
         yield problem
-        for gauge in self._gauges:
+        for gauge in self.gauges:
             yield GaugeMetricFamily(f"{PREFIX}_{gauge.name}", gauge.about, gauge.value)
         yield from self._counted()
 
     def _counted(self) -> Iterable[Metric]:
-        counts = self._counts
-        yield _counter("errors", "Errors that were logged", [], [((), self._errors)])
+        counts = self.counts
+        yield _counter("errors", "Errors that were logged", [], [((), self.errors)])
         turns = [((stop,), count) for stop, count in counts.turns.items()]
         yield _counter("turns", "Turns that have ended", ["outcome"], turns)
         yield _histogram("turn_seconds", "From a turn's beginning to its end", counts.turn_seconds)

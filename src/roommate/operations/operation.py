@@ -140,6 +140,17 @@ def changing(
     return Change(work, after, subject)
 
 
+def changing_if(
+    work: Work[bool],
+    done: R,
+    nothing: R,
+    subject: str | None = None,
+    after: Callable[[], Awaitable[None]] | None = None,
+) -> Change[R]:
+    """A change that gives `nothing`, and is not written down, where `work` finds nothing to change."""
+    return Change(lambda c: done if work(c) else Unchanged(nothing), after, subject)
+
+
 @dataclass(frozen=True, slots=True)
 class Ask:
     """It is a question to the room's people first: a card, whose decider does it."""

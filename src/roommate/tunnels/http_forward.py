@@ -10,7 +10,7 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
-from roommate.net import outbound_http
+from roommate.net.outbound_http import LazySession
 
 TOTAL_SECONDS = 3600.0
 """For a request and its whole answer."""
@@ -22,12 +22,10 @@ class Upstream:
     def __init__(self, comes: re.Pattern[str], *, silent_seconds: float, answer_bytes: int) -> None:
         """Of an answer's fields go to the room those whose names `comes` matches. It may have so many bytes, and
         nothing may come of it for so long."""
-        self._comes, self._silent_seconds, self._answer_bytes = comes, silent_seconds, answer_bytes
-        self._session: aiohttp.ClientSession | None = None
-
-    async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        self._comes, self._answer_bytes = comes, answer_bytes
+        timeout = aiohttp.ClientTimeout(total=TOTAL_SECONDS, sock_connect=10, sock_read=silent_seconds)
+        self._session = LazySession(at_once=0, timeout=timeout, auto_decompress=False, read_bufsize=1 << 18)
+        self.close = self._session.close
 
     def ask(
         self,
@@ -42,13 +40,8 @@ class Upstream:
 
         Raises aiohttp.ClientError, TimeoutError.
         """
-        if self._session is None:
-            timeout = aiohttp.ClientTimeout(total=TOTAL_SECONDS, sock_connect=10, sock_read=self._silent_seconds)
-            self._session = outbound_http.session(
-                at_once=0, timeout=timeout, auto_decompress=False, read_bufsize=1 << 18
-            )
         length = {"Content-Length": str(size)} if size else {}
-        return self._session.request(
+        return self._session().request(
             method,
             url,
             params=query,

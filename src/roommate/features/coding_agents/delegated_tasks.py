@@ -65,7 +65,7 @@ class Choice:
 
 
 class RoomAgents:
-    """Implements `Agents` for one turn. Runs of one agent come after each other, since they go on with one session:
+    """As one turn uses them. Runs of one agent come after each other, since they go on with one session:
     that of the conversation, so that other turns of the room may ask the same agent meanwhile."""
 
     def __init__(
@@ -84,10 +84,12 @@ class RoomAgents:
 
     @property
     def names(self) -> Sequence[str]:
+        """Those that can be asked, as far as is known: there is a key for them."""
         return [name for name, plan in PLANS.items() if plan.provider in self._choice.keyed]
 
     async def work(self, role: str, task: str, agent: str, *, hand: Hand, call_id: str, emit: Emit) -> AgentReport:
-        """See `Agents`."""
+        """Give a task to the agent of this name, or with "" to the first that is there for this role: ``plan``,
+        ``review``, ``implement``, ``ask``. Emits ToolOutput and ToolStep. Raises ToolError when there is none."""
         if len(task.encode("utf-8", "replace")) > LONGEST_TASK:
             raise ToolError(
                 f"the task is longer than {LONGEST_TASK} bytes", "put the long part into a file and name it"

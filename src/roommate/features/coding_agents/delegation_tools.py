@@ -4,30 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Protocol
 
 from pydantic import Field
 
-from roommate.domain import AgentReport, Emit, Hand
+from roommate.features.coding_agents.delegated_tasks import RoomAgents
 from roommate.tools.arguments import Arguments, Text
 from roommate.tools.bounded import Bounded
 from roommate.tools.outcome import Outcome
 from roommate.tools.sanitized_text import shown
 from roommate.tools.tool import Call, Tool, tool
-
-
-class Agents(Protocol):
-    """The coding agents of one room."""
-
-    @property
-    def names(self) -> Sequence[str]:
-        """Those that can be asked, as far as is known: there is a key for them."""
-        ...
-
-    async def work(self, role: str, task: str, agent: str, *, hand: Hand, call_id: str, emit: Emit) -> AgentReport:
-        """Give a task to the agent of this name, or with "" to the first that is there for this role: ``plan``,
-        ``review``, ``implement``, ``ask``. Emits ToolOutput and ToolStep. Raises ToolError when there is none."""
-        ...
 
 
 class Delegated(Arguments):
@@ -61,14 +46,14 @@ ROLES: Sequence[tuple[str, str, type[Delegated]]] = (
 )
 
 
-def offered(agents: Agents) -> Sequence[Tool[Delegated]]:
+def offered(agents: RoomAgents) -> Sequence[Tool[Delegated]]:
     """Where there are coding agents."""
     if not agents.names:
         return ()
     return [tool(name, kind, partial(_delegate, agents, role), title=("task",)) for role, name, kind in ROLES]
 
 
-async def _delegate(agents: Agents, role: str, asked: Delegated, call: Call) -> Outcome:
+async def _delegate(agents: RoomAgents, role: str, asked: Delegated, call: Call) -> Outcome:
     report = await agents.work(role, asked.task, asked.agent or "", hand=call.hand, call_id=call.id, emit=call.emit)
     half = call.ports.keep // 2
     said = Bounded(half, half)

@@ -13,9 +13,9 @@ from roommate.domain import Destination, UserId
 from roommate.errors import Misused
 from roommate.features.egress import host_rules
 from roommate.features.egress.gate import Gate
-from roommate.operations import Call, Change, OfRoom, Unchanged, Who, changing, operation
+from roommate.operations import Call, Change, OfRoom, Who, changing, changing_if, operation
 from roommate.store import Egress as EgressStore
-from roommate.store import Transaction, egress
+from roommate.store import egress
 
 PRESETS = {
     "none": "nothing",
@@ -93,14 +93,9 @@ class Egress:
     async def remove(self, params: OfHost, call: Call) -> Change[str]:
         """Takes a host away from those."""
         rule = _rule(params)
-        shut = egress.shutting(call.its_room, rule)
-
-        def work(c: Transaction) -> str | Unchanged[str]:
-            if shut(c):
-                return f"`{rule}` is not among this room's hosts any more."
-            return Unchanged(f"`{rule}` is not among this room's hosts; `!egress` shows them.")
-
-        return Change(work, subject=str(rule))
+        gone = f"`{rule}` is not among this room's hosts"
+        shutting = egress.shutting(call.its_room, rule)
+        return changing_if(shutting, f"{gone} any more.", f"{gone}; `!egress` shows them.", str(rule))
 
     @operation(
         "egress.preset",

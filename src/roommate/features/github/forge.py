@@ -14,7 +14,7 @@ from yarl import URL
 
 from roommate.domain import Destination, PullRequest, Repository
 from roommate.errors import ForgeError
-from roommate.net import outbound_http
+from roommate.net.outbound_http import LazySession
 
 GITHUB, GITHUB_API = "https://github.com", "https://api.github.com"
 SECONDS = 30.0
@@ -78,7 +78,8 @@ class Forge:
 
     def __init__(self, site: Site) -> None:
         self.site = site
-        self._session: aiohttp.ClientSession | None = None
+        self._session = LazySession(timeout=aiohttp.ClientTimeout(total=SECONDS))
+        self.close = self._session.close
 
     async def repository(self, name: str) -> Repository:
         said = await self._ask("GET", f"/repos/{name}", about=name)
@@ -103,10 +104,6 @@ class Forge:
         given = {"title": title, "body": body, "head": branch, "base": base}
         return _pull_request(await self._ask("POST", f"/repos/{name}/pulls", about=name, body=given), is_new=True)
 
-    async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-
     async def _ask(
         self,
         method: str,
@@ -120,11 +117,8 @@ class Forge:
         if self.site.token:
             headers["Authorization"] = f"Bearer {self.site.token}"
         url = URL(self.site.api + quote(path), encoded=True)
-        if self._session is None:
-            timeout = aiohttp.ClientTimeout(total=SECONDS)
-            self._session = outbound_http.session(timeout=timeout)
         try:
-            async with self._session.request(
+            async with self._session().request(
                 method, url, params=query, json=body, headers=headers, allow_redirects=False
             ) as answer:
                 text = await _bounded(answer)

@@ -32,7 +32,6 @@ from roommate.features.github.git_wire import COMMANDS_BYTES, BadPush, Commands,
 from roommate.tunnels.http_forward import TOTAL_SECONDS
 from roommate.tunnels.http_server import Servers, tunnel_of
 from roommate.tunnels.request_body import Body, Refused
-from roommate.tunnels.tunnel import Tunnel
 
 log = logging.getLogger(__name__)
 
@@ -85,11 +84,8 @@ class GitServer:
         self._protected, self._spool = tuple(protected), Spool(folder)
         self._upstream = GitUpstream(forge.site)
         self._servers = Servers(self._handle)
+        self.serve = self._servers.serve
         self._running: dict[tuple[RoomId, str], int] = {}
-
-    async def serve(self, room_id: RoomId, tunnel: Tunnel) -> None:
-        """One connection, with as many requests as it likes. Raises HandLost."""
-        await self._servers.serve(room_id, tunnel)
 
     async def close(self) -> None:
         await self._servers.close()

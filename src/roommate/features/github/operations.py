@@ -11,8 +11,8 @@ from pydantic import Field
 from roommate.domain import UserId
 from roommate.errors import ForgeError, Misused
 from roommate.features.github.forge import Forge
-from roommate.operations import Call, Change, OfRoom, Unchanged, Who, changing, operation
-from roommate.store import Repos, Transaction, repos
+from roommate.operations import Call, Change, OfRoom, Who, changing, changing_if, operation
+from roommate.store import Repos, repos
 
 
 class OfRepository(OfRoom):
@@ -76,14 +76,9 @@ class Repositories:
     async def remove(self, params: OfRepository, call: Call) -> Change[str]:
         """Takes a repository away from those."""
         name = self._named(params)
-        revoked = repos.revoking(call.its_room, name)
-
-        def work(c: Transaction) -> str | Unchanged[str]:
-            if revoked(c):
-                return f"`{name}` is not among this room's repositories any more."
-            return Unchanged(f"`{name}` is not among this room's repositories; `!repo` shows them.")
-
-        return Change(work, subject=name)
+        gone = f"`{name}` is not among this room's repositories"
+        revoking = repos.revoking(call.its_room, name)
+        return changing_if(revoking, f"{gone} any more.", f"{gone}; `!repo` shows them.", name)
 
     def _named(self, params: OfRepository) -> str:
         """Raises Misused."""

@@ -7,12 +7,12 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 from pydantic import Field
 
-from roommate.domain import Clock, Hand, PullRequest, Repository
+from roommate.domain import Clock, Hand, Repository
 from roommate.errors import ToolError
+from roommate.features.github.pull_requests import RoomProposals
 from roommate.tools.arguments import Arguments, Text
 from roommate.tools.bounded import Bounded
 from roommate.tools.files import WRITES
@@ -36,24 +36,6 @@ _CLONES = (
 OURS = ".roommate"
 """What Roommate itself keeps in a workspace, which may be a clone as a whole."""
 _AUTHOR = ("-c", "user.name=Roommate", "-c", "user.email=roommate@localhost")
-
-
-class Proposals(Protocol):
-    """How a room proposes changes to its repositories at the forge. Raises ToolError."""
-
-    def named(self, url: str) -> str | None:
-        """``owner/name`` of the repository with this URL; None when it is none of the forge."""
-        ...
-
-    async def repository(self, name: str) -> Repository:
-        """One that the room may use."""
-        ...
-
-    def is_protected(self, repository: Repository, branch: str) -> bool: ...
-
-    async def propose(self, repository: Repository, *, branch: str, title: str, body: str) -> PullRequest:
-        """A pull request from a branch that was pushed to the default branch; the one that is open already, if any."""
-        ...
 
 
 class CreatePullRequest(Arguments):
@@ -88,7 +70,7 @@ class Clone:
         return await _run(self.hand, ["git", "-C", self.folder, *words], self.clock)
 
 
-def offered(proposals: Proposals | None) -> Sequence[Tool[CreatePullRequest]]:
+def offered(proposals: RoomProposals | None) -> Sequence[Tool[CreatePullRequest]]:
     """Where there is a forge to push to."""
     if proposals is None:
         return ()
@@ -96,13 +78,13 @@ def offered(proposals: Proposals | None) -> Sequence[Tool[CreatePullRequest]]:
     return [tool("create_pull_request", CreatePullRequest, create, title=("title",))]
 
 
-async def _create_in_turn(proposals: Proposals, asked: CreatePullRequest, call: Call) -> Outcome:
+async def _create_in_turn(proposals: RoomProposals, asked: CreatePullRequest, call: Call) -> Outcome:
     """Nobody writes files meanwhile, but while people decide about what a hook of the repository wants."""
     async with yielding(call.ports.locks[WRITES], call.ports.clock):
         return await _create(proposals, asked, call)
 
 
-async def _create(proposals: Proposals, asked: CreatePullRequest, call: Call) -> Outcome:
+async def _create(proposals: RoomProposals, asked: CreatePullRequest, call: Call) -> Outcome:
     title = " ".join(asked.title.split())
     clone = _chosen(await _clones(proposals, call), asked.repo)
     repository = await proposals.repository(clone.name)
@@ -121,7 +103,7 @@ async def _create(proposals: Proposals, asked: CreatePullRequest, call: Call) ->
     return Outcome(text, f"PR #{made.number} · {made.url}")
 
 
-async def _clones(proposals: Proposals, call: Call) -> list[Clone]:
+async def _clones(proposals: RoomProposals, call: Call) -> list[Clone]:
     hand, clock = call.hand, call.ports.clock
     _, printed = await _run(hand, ["sh", "-c", _CLONES], clock)
     found = []
@@ -148,7 +130,7 @@ def _chosen(clones: Sequence[Clone], wanted: str | None) -> Clone:
     raise ToolError(f"{which}. Clones of the forge's repositories in the workspace: {there}", "say which with `repo`")
 
 
-async def _branch(clone: Clone, repository: Repository, proposals: Proposals, title: str) -> str:
+async def _branch(clone: Clone, repository: Repository, proposals: RoomProposals, title: str) -> str:
     """The branch to push: the current one, or a new one where people have not made one for this."""
     code, current = await clone.tried("symbolic-ref", "--quiet", "--short", "HEAD")
     if code == 0 and not proposals.is_protected(repository, current):

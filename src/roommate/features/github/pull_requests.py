@@ -12,7 +12,7 @@ from roommate.features.github.git_server import Audit, RepoLog
 
 
 class RoomProposals:
-    """`Proposals`. `protected` are globs of branches."""
+    """How a room proposes changes to its repositories. `protected` are globs of branches. Raises ToolError."""
 
     def __init__(
         self, room_id: RoomId, forge: Forge, repos: RepoLog, audit: Audit, *, protected: Sequence[str]
@@ -21,9 +21,11 @@ class RoomProposals:
         self._protected = tuple(protected)
 
     def named(self, url: str) -> str | None:
+        """``owner/name`` of the repository with this URL; None when it is none of the forge."""
         return self._forge.site.named(url)
 
     async def repository(self, name: str) -> Repository:
+        """One that the room may use."""
         granted = await self._repos.granted(self._room_id, name)
         if granted is None:
             raise ToolError(f"{name} is not among this room's repositories: ask an operator to type `!repo add {name}`")
@@ -36,6 +38,7 @@ class RoomProposals:
         return push_rules.is_protected(branch, self._protected, repository.default_branch)
 
     async def propose(self, repository: Repository, *, branch: str, title: str, body: str) -> PullRequest:
+        """A pull request from a branch that was pushed to the default branch; the one that is open already, if any."""
         try:
             found = await self._forge.open_pull_request(repository.name, branch)
             if found is not None:

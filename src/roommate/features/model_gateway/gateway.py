@@ -19,7 +19,6 @@ from roommate.monitoring.counting_ports import UsageLog
 from roommate.tunnels.http_forward import Upstream, fields
 from roommate.tunnels.http_server import Servers
 from roommate.tunnels.request_body import Body, Refused
-from roommate.tunnels.tunnel import Tunnel
 
 log = logging.getLogger(__name__)
 
@@ -56,11 +55,8 @@ class Gateway:
         self._log, self._body_seconds = log, body_seconds
         self._upstream = Upstream(_COMES, silent_seconds=SILENT_SECONDS, answer_bytes=ANSWER_BYTES)
         self._servers = Servers(self._handle)
+        self.serve = self._servers.serve
         self._running: dict[RoomId, int] = {}
-
-    async def serve(self, room_id: RoomId, tunnel: Tunnel) -> None:
-        """One connection, with as many requests as it likes. Raises HandLost."""
-        await self._servers.serve(room_id, tunnel)
 
     async def close(self) -> None:
         await self._servers.close()
