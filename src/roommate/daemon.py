@@ -38,6 +38,7 @@ from roommate.matrix.sign_in import sign_in
 from roommate.monitoring.alert_delivery import Alerts
 from roommate.monitoring.counts import Counts
 from roommate.operations import Operations
+from roommate.rooms.background_jobs import BackgroundJobs
 from roommate.rooms.control_room import ControlRoom, newest
 from roommate.rooms.questions import Questions
 from roommate.rooms.residents import Residents
@@ -46,7 +47,20 @@ from roommate.rooms.turn_holds import FLAG, Holds
 from roommate.rooms.waiting_turns import WaitingTurns
 from roommate.sandbox.room_containers import RoomSandboxes
 from roommate.settings.config import Settings
-from roommate.store import Audit, Cards, Database, Egress, Inbox, Outbox, Pauses, Restored, Retention, Rooms, Upgrades
+from roommate.store import (
+    Audit,
+    Cards,
+    Database,
+    Egress,
+    Inbox,
+    Outbox,
+    Pauses,
+    Restored,
+    Retention,
+    Rooms,
+    Upgrades,
+    WatchedJobs,
+)
 from roommate.updates.at_start import Trial
 from roommate.updates.journal import Journal
 
@@ -138,6 +152,7 @@ class Daemon:
             questions=questions,
             gate=gate,
             residents=residents,
+            jobs=BackgroundJobs(WatchedJobs(database), sandboxes, residents.wake),
             holds=holds,
             counts=self._counts,
             journal=self._journal,
@@ -173,6 +188,7 @@ class Daemon:
             Service(Phase.SERVE, lambda: Retention(database).run(settings.keep_days)),
             Service(Phase.SERVE, lambda: contain(kernel)),
             Service(Phase.SERVE, models.load),
+            Service(Phase.SERVE, kernel.jobs.run),
             *features.services,
         )
 

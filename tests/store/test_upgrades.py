@@ -72,6 +72,7 @@ OWNED = frozenset(
         "pauses",
         "repos",
         "received_files",
+        "background_jobs",
         "feedback",
         "schedules",
         "spending",

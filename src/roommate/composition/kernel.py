@@ -13,6 +13,7 @@ from roommate.matrix.homeserver import Homeserver
 from roommate.matrix.intake import Intake
 from roommate.matrix.sender import Sender
 from roommate.monitoring.counts import Counts
+from roommate.rooms.background_jobs import BackgroundJobs
 from roommate.rooms.control_room import ControlRoom
 from roommate.rooms.questions import Questions
 from roommate.rooms.residents import Residents
@@ -41,6 +42,7 @@ class Kernel:
     gate: Gate
     """Who decides where rooms may connect to."""
     residents: Residents
+    jobs: BackgroundJobs
     holds: Holds
     counts: Counts
     journal: Logs

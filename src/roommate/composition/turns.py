@@ -74,6 +74,7 @@ def turn_needs(kernel: Kernel, more: Callable[[Turn], Sequence[Source]], models:
             command_timeout=settings.command_timeout_seconds,
             longest_timeout=settings.coding_timeout_seconds,
             share=TurnShare(turn, kernel.outbox, kernel.sender, kernel.homeserver.upload_limit, up),
+            jobs=kernel.jobs.of(turn),
             sees=lambda: models(turn.model).sees,
             env={IN_TURN: f"{turn.id}"},
             locks=locks[turn.room_id],

@@ -44,6 +44,7 @@ from roommate.rooms.sandboxes_port import Sandboxes
 from roommate.rooms.turn_holds import Holds
 from roommate.rooms.turn_lines import STATE_RETRY_SECONDS, Breath
 from roommate.store import Card, Inbox, RoomRow, Rooms, Turn, Waiting, Work, again_at
+from roommate.store.inbox import threading
 from roommate.store.lines import keeping
 
 log = logging.getLogger(__name__)
@@ -313,6 +314,9 @@ class Room:
             case Command() as command:
                 self._loops.heard(sender, commands=True)
                 await self._commands.obey(waiting, command, thread)
+            case Task(text) if row.threads and thread is None and text.strip() and message.again is None:
+                await self._inbox.do(threading(waiting.seq))
+                self.wake()  # it is looked at again, as what it is now
             case Task() if await self._prompts.waits_for_files(waiting, message):
                 self._awaiting_files = {thread: waiting.seq, **self._awaiting_files}
             case Task() as task:

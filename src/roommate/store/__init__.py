@@ -3,6 +3,7 @@
 from roommate.store.agent_sessions import Agents
 from roommate.store.agent_usage import AgentUsages
 from roommate.store.audit import Audit, Chain, Record
+from roommate.store.background_jobs import WatchedJob, WatchedJobs
 from roommate.store.cards import Card, Cards, Decided
 from roommate.store.database import (
     DATABASE,
@@ -78,6 +79,8 @@ __all__ = [
     "Upgrades",
     "Vitals",
     "Waiting",
+    "WatchedJob",
+    "WatchedJobs",
     "Work",
     "again_at",
     "copy",

@@ -202,6 +202,12 @@ def putting(incoming: Incoming) -> Work[None]:
     return lambda c: _put(c, incoming)
 
 
+def threading(seq: int) -> Work[object]:
+    """A message of the main timeline begins a thread."""
+    query = "UPDATE inbox SET body=json_set(body, '$.thread', event_id) WHERE seq=? AND state!='done'"
+    return lambda c: c.execute(query, (seq,))
+
+
 def dropping_queued(room_id: RoomId, before: int) -> Work[int]:
     """Forget the messages that wait for their turn, or for their files, and came before this row; gives how many."""
 

@@ -359,6 +359,17 @@ STEPS = (
     );
     CREATE INDEX schedules_next ON schedules (next) WHERE next IS NOT NULL;
     """,
+    """
+    CREATE TABLE background_jobs (               -- whose end a conversation is to be told
+        room_id TEXT NOT NULL,
+        job_id TEXT NOT NULL,
+        thread TEXT NOT NULL,                    -- as in conversations
+        sender TEXT NOT NULL,                    -- who asked for the turn that began it
+        started REAL NOT NULL,                   -- seconds since 1970
+        PRIMARY KEY (room_id, job_id)
+    ) WITHOUT ROWID;
+    ALTER TABLE rooms ADD COLUMN threads INTEGER NOT NULL DEFAULT 0;  -- each task begins one
+    """,
 )
 
 UNDO: Mapping[int, str] = {
@@ -436,6 +447,10 @@ UNDO: Mapping[int, str] = {
     DELETE FROM inbox WHERE kind = 'Edit';
     """,
     21: "DROP TABLE schedules;",
+    22: """
+    DROP TABLE background_jobs;
+    ALTER TABLE rooms DROP COLUMN threads;
+    """,
 }
 """What makes a step as if it had not been, so that the release before it can go on. One that has none is final."""
 

@@ -153,14 +153,18 @@ def claiming(
     room_id: RoomId, thread: EventId | None, before: int, turn_id: int, meant: Sequence[EventId], again: EventId | None
 ) -> Callable[[sqlite3.Connection], Sequence[ReceivedFile]]:
     """The files that a turn is told of: those of the conversation that no turn was told of and that came `before` this
-    row of the inbox; those that are `meant`; and those of the turn that is run `again`, by its prompt's event."""
+    row of the inbox (of the main timeline, where the message itself begins the thread); those that are `meant`; and
+    those of the turn that is run `again`, by its prompt's event."""
 
     def work(c: sqlite3.Connection) -> Sequence[ReceivedFile]:
         events = json.dumps(list(meant))
         rows = c.execute(
-            f"""SELECT {_COLUMNS} FROM received_files WHERE room_id = ?1 AND state = 'placed' AND
-                  (event_id IN (SELECT value FROM json_each(?4)) OR (turn_id IS NULL AND thread = ?2 AND seq <= ?3)
-                   OR turn_id IN (SELECT id FROM turns WHERE room_id = ?1 AND event_id = ?5)) ORDER BY id""",  # noqa: S608
+            f"""WITH meant (event) AS (SELECT value FROM json_each(?4))
+                SELECT {_COLUMNS} FROM received_files WHERE room_id = ?1 AND state = 'placed' AND (
+                  event_id IN meant
+                  OR (turn_id IS NULL AND seq <= ?3 AND (thread = ?2 OR (thread = '' AND ?2 IN meant)))
+                  OR turn_id IN (SELECT id FROM turns WHERE room_id = ?1 AND event_id = ?5)
+                ) ORDER BY id""",  # noqa: S608 — ours
             (room_id, thread or "", before, events, again),
         ).fetchall()
         found = [_file(*row) for row in rows]

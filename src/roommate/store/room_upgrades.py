@@ -49,11 +49,13 @@ _GO_OVER = (
     "UPDATE OR IGNORE pauses SET room_id=?2 WHERE room_id=?1",
     "UPDATE schedules SET room_id=?2, thread=NULL WHERE room_id=?1",
     "UPDATE OR IGNORE ipc SET room_id=?2 WHERE room_id=?1",
+    "UPDATE OR IGNORE background_jobs SET room_id=?2, thread='' WHERE room_id=?1",
     "UPDATE feedback SET room_id=?2 WHERE room_id=?1",
     "UPDATE OR IGNORE received_files SET room_id=?2, thread='' WHERE room_id=?1",
 )
 """Rows that go over as they are; where the new room has such a row already, that one counts."""
 _STAY_BEHIND = (
+    "DELETE FROM background_jobs WHERE room_id=?",
     "DELETE FROM egress WHERE room_id=?",
     "DELETE FROM repos WHERE room_id=?",
     "DELETE FROM agents_preferred WHERE room_id=?",
@@ -178,10 +180,11 @@ def _end(c: sqlite3.Connection, seq: int, upgrade: Upgrade, state: State, told: 
 
 def _move_settings(c: sqlite3.Connection, old: RoomId, new: RoomId) -> None:
     c.execute(
-        """INSERT INTO rooms (room_id, membership, name, model, prompt)
-           SELECT ?2, 'join', name, model, prompt FROM rooms WHERE room_id=?1
+        """INSERT INTO rooms (room_id, membership, name, model, prompt, threads)
+           SELECT ?2, 'join', name, model, prompt, threads FROM rooms WHERE room_id=?1
            ON CONFLICT (room_id) DO UPDATE SET name = coalesce(name, excluded.name),
-             model = coalesce(model, excluded.model), prompt = coalesce(prompt, excluded.prompt)""",
+             model = coalesce(model, excluded.model), prompt = coalesce(prompt, excluded.prompt),
+             threads = max(threads, excluded.threads)""",
         (old, new),
     )
     c.execute("UPDATE rooms SET model=NULL, prompt=NULL WHERE room_id=?", (old,))

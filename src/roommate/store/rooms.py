@@ -23,6 +23,8 @@ class RoomRow:
     """Chosen with ``!model``; None is the daemon's."""
     prompt: str | None = None
     """What operators tell the model here."""
+    threads: bool = False
+    """Each task begins a thread."""
     name: str | None = None
     replaced: str | None = None
     """How far its replacement is followed (`upgrades.State`), None when it was not replaced."""
@@ -40,7 +42,7 @@ class RoomRow:
         return self.replaces or self.replaced == "open"
 
 
-_COLUMNS = """room_id, membership, joined, encrypted, model, prompt, name,
+_COLUMNS = """room_id, membership, joined, encrypted, model, prompt, threads, name,
   (SELECT state FROM upgrades WHERE old = room_id),
   EXISTS (SELECT 1 FROM upgrades WHERE new = room_id AND state = 'open' AND NOT EXISTS (
     WITH RECURSIVE ahead (room) AS (
@@ -105,10 +107,16 @@ def setting_prompt(room_id: RoomId, prompt: str | None) -> Work[object]:
     return lambda c: c.execute("UPDATE rooms SET prompt=? WHERE room_id=?", (prompt, room_id))
 
 
+def setting_threads(room_id: RoomId, *, on: bool) -> Work[object]:
+    return lambda c: c.execute("UPDATE rooms SET threads=? WHERE room_id=?", (on, room_id))
+
+
 def setting_model(room_id: RoomId, model: str | None) -> Work[object]:
     return lambda c: c.execute("UPDATE rooms SET model=? WHERE room_id=?", (model, room_id))
 
 
 def _row(row: Any) -> RoomRow:
-    room_id, membership, joined, encrypted, model, prompt, name, replaced, replaces = row
-    return RoomRow(room_id, membership, joined, bool(encrypted), model, prompt, name, replaced, bool(replaces))
+    room_id, membership, joined, encrypted, model, prompt, threads, name, replaced, replaces = row
+    return RoomRow(
+        room_id, membership, joined, bool(encrypted), model, prompt, bool(threads), name, replaced, bool(replaces)
+    )

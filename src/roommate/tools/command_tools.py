@@ -29,7 +29,8 @@ class RunCommand(Arguments):
     command: Command = Field(description="The command, as typed into a shell")
     timeout: Seconds | None = Field(None, description="Seconds until it is killed")
     cwd: Text | None = Field(None, description="Folder to run it in; default: the workspace")
-    background: bool = Field(False, description="True for servers and watchers: go on at once while it runs")
+    background: bool = Field(False, description="True for servers and what runs long: go on at once while it runs")
+    wake: bool = Field(True, description="In the background: tell you when it has ended; false for servers")
 
 
 class ReadBackground(Arguments):
@@ -50,7 +51,7 @@ class StopBackground(Arguments):
 async def run(asked: RunCommand, call: Call) -> Outcome:
     keep, longest = call.ports.keep, call.ports.longest_timeout
     if asked.background:
-        return await _start(asked, call.hand, keep)
+        return await _start(asked, call, keep)
     timeout = min(asked.timeout or call.ports.command_timeout, longest)
     with watched(call) as (printed, take):
         ended = await call.hand.run(
@@ -80,7 +81,9 @@ async def stop(asked: StopBackground, call: Call) -> Outcome:
 
 
 async def _shown(job: Job, call: Call) -> Outcome:
-    text, how = await _log(job, call.hand, call.ports.keep), state(job)
+    text, how = await log_end(job, call.hand, call.ports.keep), state(job)
+    if call.ports.jobs and job.exit is not None:
+        await call.ports.jobs.known(job.id)
     return Outcome(with_status(text, f"background {job.id}: {how}; log in {job.log}"), how)
 
 
@@ -102,14 +105,18 @@ def state(job: Job) -> str:
     return "still running" if job.exit is None else f"ended: {ending(job.exit)}"
 
 
-async def _start(asked: RunCommand, hand: Hand, keep: int) -> Outcome:
+async def _start(asked: RunCommand, call: Call, keep: int) -> Outcome:
+    hand, jobs = call.hand, call.ports.jobs if asked.wake else None
     job = await hand.start_job(asked.command, cwd=asked.cwd or WORKSPACE)
     job = await _wait(job, hand, FIRST_LOOK)
-    text = await _log(job, hand, keep)
+    text = await log_end(job, hand, keep)
+    if jobs and job.exit is None:
+        await jobs.watch(job)
     if job.exit is not None:
         return Outcome(with_status(text, state(job)), state(job), ok=job.exit.code == 0)
     status = (
         f"runs in the background with id {job.id}; see its output with read_background, end it with stop_background"
+        + ("; when it has ended you are told, so do not wait for it" if jobs else "")
     )
     return Outcome(with_status(text, status), f"in the background, id {job.id}")
 
@@ -124,7 +131,7 @@ async def _wait(job: Job, hand: Hand, seconds: float) -> Job:
     return job
 
 
-async def _log(job: Job, hand: Hand, keep: int) -> str:
+async def log_end(job: Job, hand: Hand, keep: int) -> str:
     """The end of a job's output."""
     size = (await hand.read(job.log, limit=0)).size
     before = max(0, size - keep)

@@ -14,6 +14,7 @@ from roommate.domain import (
     Clock,
     Emit,
     Hand,
+    Job,
     JsonObject,
     ToolSpec,
 )
@@ -22,6 +23,16 @@ from roommate.tools.outcome import Outcome
 
 Asked = TypeVar("Asked")
 A = TypeVar("A", bound=Arguments)
+
+
+class Jobs(Protocol):
+    """Background jobs whose end the conversation is told."""
+
+    async def watch(self, job: Job) -> None: ...
+
+    async def known(self, job_id: str) -> None:
+        """The model knows that it has ended: it need not be told."""
+        ...
 
 
 class Share(Protocol):
@@ -47,6 +58,7 @@ class TurnPorts:
     keep: int = 16384
     """Bytes of output that the model gets."""
     share: Share | None = None
+    jobs: Jobs | None = None
     sees: Callable[[], bool] = lambda: False
     """The model takes pictures."""
     env: Mapping[str, str] = field(default_factory=dict)
