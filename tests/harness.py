@@ -117,6 +117,8 @@ class Daemon(Bot):
             "MATRIX_USER": user_id,
             "MATRIX_PASSWORD": password,
             "STATE_DIR": str(self.state),
+            "BOT_DISPLAY_NAME": "none",
+            "BOT_AVATAR": "none",
             "PATIENCE": str(OF_DAEMONS),
             "SAME_PROMPT_SECONDS": "0",  # people of tests write quickly
             **settings,

@@ -18,7 +18,7 @@ from roommate.composition.features import Features
 from roommate.composition.from_settings import REAL, Borders
 from roommate.composition.kernel import Kernel
 from roommate.composition.operators import gauges, in_a_line, listen, methods
-from roommate.composition.rooms import contain, room_maker
+from roommate.composition.rooms import contain, present_account, room_maker
 from roommate.composition.turns import Models, turn_needs
 from roommate.control import NAME
 from roommate.control.server import Server
@@ -189,6 +189,7 @@ class Daemon:
             Service(Phase.SERVE, lambda: contain(kernel)),
             Service(Phase.SERVE, models.load),
             Service(Phase.SERVE, kernel.jobs.run),
+            Service(Phase.SERVE, lambda: present_account(kernel)),
             *features.services,
         )
 

@@ -89,6 +89,8 @@ class MemoryDaemon(Bot):
             "MATRIX_HOMESERVER": homeserver.url,
             "MATRIX_USER": user_id,
             "STATE_DIR": str(self.state),
+            "BOT_DISPLAY_NAME": "none",
+            "BOT_AVATAR": "none",
             "SAME_PROMPT_SECONDS": "0",  # people of tests write quickly
             **scripted,
             **settings,

@@ -37,6 +37,7 @@ class User:
     spare: float = float(BURST)
     spent_at: float = field(default_factory=time.monotonic)
     rooms: set[Room] = field(default_factory=set)
+    avatar: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,8 +204,9 @@ class MemoryHomeserver:
 
     def _profile(self, asked: Asked, user: User) -> JsonObject:
         if asked.method == "PUT":
-            user.name = str(asked.body["displayname"])
-        return {"displayname": user.name}
+            user.name = str(asked.body.get("displayname", user.name))
+            user.avatar = str(asked.body.get("avatar_url", user.avatar))
+        return {"displayname": user.name} | ({"avatar_url": user.avatar} if user.avatar else {})
 
     def _spend(self, user: User) -> None:
         """One of the messages that the account may send now."""

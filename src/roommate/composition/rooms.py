@@ -12,6 +12,7 @@ from roommate.domain import CardKind, HookEvent, RoomId
 from roommate.doors.chat import ChatCommands
 from roommate.features.coding_agents.agent_clis import PLANS
 from roommate.features.hooks.reports import Hooks
+from roommate.matrix import profile
 from roommate.matrix.media import Media
 from roommate.operations import Operations
 from roommate.rooms.bot_loop_guard import BotLoopGuard
@@ -113,6 +114,13 @@ async def heard(kernel: Kernel, room_id: RoomId, found: Sequence[tuple[str, Hook
     """Keep what hooks in a room report, and wake it."""
     await Ipc(kernel.database).commit(room_id, found)
     kernel.residents.wake(room_id)
+
+
+async def present_account(kernel: Kernel) -> None:
+    """Have people see the bot as the settings say."""
+    settings = kernel.settings()
+    kept = settings.state_dir / "avatar.json"
+    await profile.present(kernel.homeserver, kept, settings.bot_display_name, settings.bot_avatar)
 
 
 async def contain(kernel: Kernel) -> None:

@@ -338,6 +338,25 @@ class Homeserver:
             raise ConfigError(f"MATRIX_USER is {user}, but {url} calls that account {account.user_id}")
         return account
 
+    async def set_display_name(self, name: str) -> None:
+        """https://spec.matrix.org/v1.13/client-server-api/#put_matrixclientv3profileuseriddisplayname"""
+        path = f"{CLIENT_API}/profile/{quote(self.me.user_id)}/displayname"
+        await self._call("take the bot's name", "PUT", path, {"displayname": name})
+        self.me = Me(self.me.user_id, name)
+
+    async def avatar(self) -> str:
+        """The ``mxc://`` URI of the bot's picture; empty where it has none."""
+        try:
+            answer = await self._call("tell the bot's picture", "GET", f"{CLIENT_API}/profile/{quote(self.me.user_id)}")
+        except Refused:
+            return ""
+        return text(answer.get("avatar_url"), MAX_NAME) or ""
+
+    async def set_avatar(self, uri: str) -> None:
+        """https://spec.matrix.org/v1.13/client-server-api/#put_matrixclientv3profileuseridavatar_url"""
+        path = f"{CLIENT_API}/profile/{quote(self.me.user_id)}/avatar_url"
+        await self._call("take the bot's picture", "PUT", path, {"avatar_url": uri})
+
     async def _display_name(self) -> str:
         try:
             answer = await self._call("tell the bot's name", "GET", f"{CLIENT_API}/profile/{quote(self.me.user_id)}")

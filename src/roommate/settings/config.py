@@ -210,6 +210,13 @@ class Settings(BaseSettings):
         SecretStr(""),
         description="Instead of a password and a saved login: an access token of the bot; it is not renewed",
     )
+    bot_display_name: Annotated[str, Field(max_length=100)] = Field(
+        "",
+        description="What people see the bot called (default: Roommate, unless the account has a name; none: as it is)",
+    )
+    bot_avatar: str = Field(
+        "", description="File with its picture (default: one of ours, unless the account has one; none: as it is)"
+    )
     matrix_ca_file: Certificates = Field(
         Path(), description="CAs of the homeserver, as PEM, that are trusted beside those of the host"
     )
