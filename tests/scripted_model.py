@@ -358,10 +358,20 @@ class ScriptedModel:
         """What a client takes as its API base."""
         return f"http://127.0.0.1:{self._port}/v1"
 
+    async def _hear(self, request: web.Request) -> web.Response:
+        """A recording of this model says what stands in it; an empty one is none."""
+        form = await request.post()
+        recording = form["file"]
+        assert isinstance(recording, web.FileField), form
+        if not (said := recording.file.read().decode()):
+            return web.json_response({"error": {"message": "audio file is too short"}}, status=400)
+        return web.json_response({"text": said})
+
     async def start(self, port: int = 0) -> None:
         app = web.Application(client_max_size=64 << 20)
         app.router.add_post("/v1/chat/completions", self._complete)
         app.router.add_get("/v1/models", self._list)
+        app.router.add_post("/v1/audio/transcriptions", self._hear)
         # handler_cancellation: a request whose client has left ends at once, so that a test can see when it left.
         runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
         await runner.setup()

@@ -8,6 +8,7 @@ from tests.fakes.model import MemoryModel
 from tests.fast.conftest import MakeDaemon, MakePerson
 from tests.harness import notice, run
 from tests.person import Person, Shown
+from tests.scripted_model import ScriptedModel
 from tests.tools.test_showing import png
 
 LS = run("cd inbox && ls -1A")
@@ -146,3 +147,17 @@ async def test_a_file_of_somebody_else_comes_in_with_a_reply(
     assert out(await alice.answer_to(asks)) == "the figures"
     assert not bob.reactions(room, sent), "it was nothing for the bot before"
     assert "This replies to a message of" in asked(model, "inbox/report.txt")
+
+
+async def test_what_somebody_says_is_a_prompt(daemon: MakeDaemon, model: MemoryModel, person: MakePerson) -> None:
+    voice = {"org.matrix.msc3245.voice": {}}
+    async with ScriptedModel() as hears:
+        set_so = {"TRANSCRIPTION_MODEL": "openai/hears", "TRANSCRIPTION_API_BASE": hears.url}
+        bot, alice = await daemon(model=model, TRANSCRIPTION_API_KEY="scripted", **set_so), await person("alice")
+        room = await bot.room_with(alice)
+        sent = await alice.upload(room, "note.ogg", b"SAY it was heard", "audio/ogg", **voice)
+        assert "SAY it was heard" in (await notice(bot, alice, room, "I heard")).body
+        assert (await alice.answer_to(sent)).body == "it was heard"
+        assert "sent inbox/note.ogg" in asked(model, "SAY it was heard")
+        await alice.upload(room, "nothing.ogg", b"", "audio/ogg", **voice)
+        await notice(bot, alice, room, "could not hear")
