@@ -103,13 +103,14 @@ fi
 roommate=$root/current/.venv/bin/roommate
 run cd "$root"
 case ${SANDBOX_IMAGE:-$(sed -n 's/^\(export \)\{0,1\}SANDBOX_IMAGE *= *//p' .env 2>/dev/null)} in
-    ''|localhost/*)
+    '')
         # A release of before has no --at-least.
         if [ -z "$image" ] && { [ -n "$dry" ] || "$roommate" image build --help | grep -q -- --at-least; }; then
             run "$roommate" image build --at-least core >/dev/null
         else
             run "$roommate" image build ${image:+--stage "$image"} >/dev/null
         fi ;;
+    localhost/*) run "$roommate" image build ${image:+--stage "$image"} >/dev/null ;;  # stays at the stage that it has
     *) ;;  # somebody else's: not ours to make
 esac
 # Its exit code is 1 where nothing but warnings is found.
