@@ -1,6 +1,7 @@
 """Conversations during which the daemon is killed with SIGKILL at random points; at the end everything must be there.
 
-They are the main timeline of a room and two threads, which run side by side.
+They are the main timeline of a room and two threads, which run side by side. Lines are said to turns that run, and some
+turns ask a question, which is answered as soon as its card is seen.
 
 `python -m tests.e2e.crash --points 200` runs it at length, on a homeserver of its own.
 """
@@ -13,19 +14,23 @@ import random
 import re
 import tempfile
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from roommate.demo.homeserver import Synapse
 from tests.harness import Daemon
 from tests.patience import PATIENCE
 from tests.person import Person
-from tests.scripted_model import ScriptedModel
+from tests.scripted_model import Action, Asked, Call, ScriptedModel, Text, from_chat
 
 BURST = 10
 """Most messages that wait at the same time."""
 
 ANSWER = re.compile(r"answer (tok\d{4}) END")
+HEARD = re.compile(r"heard((?: lin\d{4})+)")
+LINE = re.compile(r"line (lin\d{4})")
+CARD = re.compile(r"Is it (tok\d{4})\?")
 TRACE = re.compile(r"tok\d{4}-\d")
 SHOW_TRACE = 'TOOL run_command {"command": "cat trace.txt"}\n---\nECHO'
 
@@ -58,6 +63,41 @@ def script(token: str) -> str:
     return "\n".join((trace % (token, 1), "---", "SAY next", trace % (token, 2), "---", f"SAY answer {token} END"))
 
 
+def question(token: str) -> str:
+    """A round that asks, then an answer with what was answered."""
+    return f'TOOL ask_person {{"question": "Is it {token}?"}}\n---\nECHO\nSAY answer {token} END'
+
+
+def hearing(asked: Asked) -> Iterable[Action]:
+    """As the script in the chat says; and in the end all lines that were said to the turn."""
+    lines: list[str] = []
+    rest = []
+    for message in asked.messages:
+        text = message.get("content") or ""
+        if message["role"] == "user" and (said := LINE.findall(text)):
+            lines += said
+        elif message["role"] != "assistant" or not text.startswith("(I am at work."):
+            if message["role"] == "assistant" and not message.get("tool_calls"):
+                lines = []  # that turn has ended, and told of them
+            rest.append(message)
+    heard = Text(" heard " + " ".join(lines))
+    if rest[-1]["role"] in ("assistant", "system"):  # nothing ran: a line was the prompt
+        return [heard]
+    actions = list(from_chat(replace(asked, body={**asked.body, "messages": rest})))
+    return [*actions, heard] if lines and not any(isinstance(one, Call) for one in actions) else actions
+
+
+async def answering(person: Person, room: str) -> None:
+    """Answer each question once, as soon as it is seen; for ever."""
+    done: set[str] = set()
+    while True:
+        for card in person.messages(room):
+            if card.is_card and card.event_id not in done and (token := CARD.search(card.body)):
+                done.add(card.event_id)
+                await person.say(room, f"yes {token[1]}", reply_to=card.event_id, thread=card.thread)
+        await asyncio.sleep(0.02)
+
+
 async def run(
     daemon: Daemon,
     person: Person,
@@ -72,11 +112,31 @@ async def run(
 
     With a `burst` so many messages are sent at once first, and no others.
     """
-    chance = random.Random(seed)
-    room = await daemon.room_with(person)
+    room, rules = await daemon.room_with(person), model.rules
+    model.rules = hearing
+    answers = asyncio.create_task(answering(person, room))
+    try:
+        return await _run(daemon, person, model, room, points, random.Random(seed), burst, quiet=quiet)
+    finally:
+        answers.cancel()
+        model.rules = rules
+
+
+async def _run(
+    daemon: Daemon,
+    person: Person,
+    model: ScriptedModel,
+    room: str,
+    points: int,
+    chance: random.Random,
+    burst: int,
+    *,
+    quiet: bool,
+) -> Verdict:
     await person.ask(room, script("warm"))
     places = [None, *[await person.say(room, "about this", msgtype="m.notice") for _ in range(2)]]
     sent: dict[str, str] = {}
+    lines: list[str] = []
     for _ in range(burst):
         token = f"tok{len(sent):04d}"
         sent[token] = await person.say(room, script(token), thread=chance.choice(places))
@@ -86,8 +146,12 @@ async def run(
         more = chance.randint(0 if open_tokens else 1, max(1, min(3, BURST - open_tokens)))
         for _ in range(0 if burst else more):
             token = f"tok{len(sent):04d}"
-            sent[token] = await person.say(room, script(token), thread=chance.choice(places))
+            what = question(token) if chance.random() < 0.25 else script(token)
+            sent[token] = await person.say(room, what, thread=chance.choice(places))
             await asyncio.sleep(chance.choice((0, 0, 0.02)))
+        if not burst and chance.random() < 0.6:
+            lines.append(f"lin{len(lines):04d}")
+            await person.say(room, f"!steer line {lines[-1]}", thread=chance.choice(places))
         # Some kills hit the start, or a quiet moment; most hit a running turn: the model was asked since that start.
         if chance.random() < 0.75:
             async with asyncio.timeout(PATIENCE):
@@ -103,14 +167,18 @@ async def run(
             print(f"\r{point + 1}/{points} kills, {len(sent)} messages", end="", flush=True)
     for token in sent:
         await person.wait(lambda token=token: token in _answers(person, room), what=f"the answer {token}")  # type: ignore[misc]
+    for line in lines:
+        await person.wait(lambda line=line: line in _heard(person, room), what=f"that {line} is heard")  # type: ignore[misc]
     trace = Counter(TRACE.findall((await person.ask(room, SHOW_TRACE)).body))
     answers = [_answers(person, room, place) for place in places]
-    counts = Counter(token for place in answers for token in place)
+    cards = Counter(token for m in person.messages(room) if m.is_card for token in CARD.findall(m.body))
+    answered = Counter(re.findall(r"answers: yes (tok\d{4})", "\n".join(m.body for m in person.finals(room))))
+    counts = Counter(token for place in answers for token in place) + Counter(_heard(person, room))
     return Verdict(
         points=points,
         messages=len(sent),
-        lost=[token for token in sent if token not in counts],
-        doubled=[token for token in sent if counts[token] > 1],
+        lost=[*(one for one in (*sent, *lines) if one not in counts), *(one for one in cards if one not in answered)],
+        doubled=[one for count in (counts, cards, answered) for one in count if count[one] > 1],
         run_twice=[line for line, count in trace.items() if count > 1],
         in_order=all(place == sorted(place) for place in answers),
         unknown=sum(message.html.count("the daemon restarted while this ran") for message in person.finals(room)),
@@ -121,6 +189,10 @@ def _answers(person: Person, room: str, *places: str | None) -> list[str]:
     """Of the whole room, or of one conversation in it."""
     finals = [message for message in person.finals(room) if not places or message.thread in places]
     return [token for message in finals for token in ANSWER.findall(message.body)]
+
+
+def _heard(person: Person, room: str) -> list[str]:
+    return [line for message in person.finals(room) for found in HEARD.findall(message.body) for line in found.split()]
 
 
 async def main(points: int, seed: int) -> int:
