@@ -76,6 +76,8 @@ def hearing(asked: Asked) -> Iterable[Action]:
         text = message.get("content") or ""
         if message["role"] == "user" and (said := LINE.findall(text)):
             lines += said
+            if script := LINE.sub("", text).strip():  # what was said before the model was first asked
+                rest.append({**message, "content": script})
         elif message["role"] != "assistant" or not text.startswith("(I am at work."):
             if message["role"] == "assistant" and not message.get("tool_calls"):
                 lines = []  # that turn has ended, and told of them

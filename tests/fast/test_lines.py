@@ -11,20 +11,31 @@ from tests.harness import notice, tool
 from tests.patience import until
 from tests.person import Person, Shown
 
-SLEEPING = tool("run_command", command="echo begun; sleep 0.4")
-"""A step that people see, and during which they can say something."""
+WAITS = tool("ask_person", question="begun?")
+"""A step that lasts until people let it go."""
 
 
 async def running(bot: MemoryDaemon, person: Person, room: str, script: str) -> tuple[str, str]:
-    """Ask for a turn whose first step is a command that says it has begun; gives the prompt and the live message."""
-    asked = await person.say(room, script)
-    live = await person.wait(lambda: next((m for m in bot.said(person, room) if "begun" in m.body), None))
-    assert live is not None
-    return asked, live.event_id
+    """Ask for a turn with a step that lasts; gives the live message, and what lets it `go`."""
+    await person.say(room, script)
+
+    def up() -> tuple[str, str] | None:
+        said = bot.said(person, room)
+        live = [m.event_id for m in said if "▶ **ask_person**" in m.body]
+        cards = [m.event_id for m in said if m.is_card]
+        return (live[-1], cards[-1]) if live and cards else None
+
+    found = await person.wait(up, what="a turn that waits")
+    assert found is not None
+    return found
+
+
+async def go(person: Person, room: str, card: str) -> None:
+    await person.say(room, "go on", reply_to=card)
 
 
 def answers(bot: MemoryDaemon, person: Person, room: str) -> list[Shown]:
-    return [m for m in bot.said(person, room) if m.msgtype == "m.text"]
+    return [m for m in bot.said(person, room) if m.msgtype == "m.text" and not m.is_card]
 
 
 @pytest.mark.parametrize("reply", [False, True])
@@ -33,20 +44,34 @@ async def test_a_line_reaches_the_model_at_the_next_boundary(
 ) -> None:
     alice = await person("alice")
     room = await bot.room_with(alice)
-    asked, live = await running(bot, alice, room, f"{SLEEPING}\n---\nSAY never")
+    live, card = await running(bot, alice, room, f"{WAITS}\n---\nSAY never")
     text = "use tabs\nSAY with tabs"
     line = await alice.say(room, text, reply_to=live) if reply else await alice.say(room, f"!steer {text}")
     await alice.wait(lambda: bool(alice.reactions(room, line)), what="⏳")
-    answer = await alice.answer_to(asked)
+    await go(alice, room, card)
+    await alice.wait(lambda: answers(bot, alice, room))
+    answer = answers(bot, alice, room)[0]
     assert answer.event_id == live
     assert answer.body.splitlines()[0] == "with tabs"
     assert "↪ <strong>alice" in answer.html, "people go on seeing it"
     assert "use tabs" in answer.html
-    assert answer.content["io.roommate.turn"]["also"] == [line]
+    assert line in answer.content["io.roommate.turn"]["also"]
     await alice.wait(lambda: not alice.reactions(room, line), what="the mark taken off")
     roles = [message["role"] for message in model.asked[-1].talk]
     assert roles[1:] == ["user", "assistant", "tool", "assistant", "user"]
-    assert len(alice.finals(room)) == 1
+    assert len(answers(bot, alice, room)) == 1
+
+
+async def test_the_mark_is_taken_off_when_the_turn_takes_the_line_in(bot: MemoryDaemon, person: MakePerson) -> None:
+    alice = await person("alice")
+    room = await bot.room_with(alice)
+    _, card = await running(bot, alice, room, f"{WAITS}\n---\nSAY never")
+    line = await alice.say(room, "!steer " + tool("run_command", command="sleep 300"))
+    await alice.wait(lambda: bool(alice.reactions(room, line)), what="⏳")
+    await go(alice, room, card)
+    await alice.wait(lambda: not alice.reactions(room, line), what="the mark taken off")
+    assert not answers(bot, alice, room), "it goes on"
+    await alice.say(room, "!stop")
 
 
 async def test_a_line_that_comes_too_late_is_the_next_prompt_before_what_waits(
@@ -54,7 +79,7 @@ async def test_a_line_that_comes_too_late_is_the_next_prompt_before_what_waits(
 ) -> None:
     alice = await person("alice")
     room = await bot.room_with(alice)
-    await alice.say(room, "SAY begun\nDELAY 0.5\nSAY over")
+    await alice.say(room, "SAY begun\nDELAY 2\nSAY over")
     await alice.wait(lambda: any("begun" in m.body for m in bot.said(alice, room)))
     await alice.say(room, "SAY waited")
     await alice.say(room, "!steer SAY steered")
@@ -69,14 +94,16 @@ async def test_a_line_can_be_changed_and_taken_back_while_it_waits(
 ) -> None:
     alice = await person("alice")
     room = await bot.room_with(alice)
-    asked, _ = await running(bot, alice, room, f"{SLEEPING}\n---\nSAY never")
+    _, card = await running(bot, alice, room, f"{WAITS}\n---\nSAY never")
     changed = await alice.say(room, "!steer SAY worse")
     gone = await alice.say(room, "!steer SAY gone")
     for line in (changed, gone):
         await alice.wait(lambda line=line: bool(alice.reactions(room, line)), what="⏳")  # type: ignore[misc]
     await alice.edit(room, changed, "!steer SAY better")
     await alice.redact(room, gone)
-    assert (await alice.answer_to(asked)).body.startswith("better")
+    await go(alice, room, card)
+    await alice.wait(lambda: answers(bot, alice, room))
+    assert answers(bot, alice, room)[0].body.startswith("better")
     assert "gone" not in json.dumps(model.asked[-1].messages)
 
 
@@ -85,12 +112,14 @@ async def test_a_turn_that_goes_on_after_a_restart_takes_its_lines_in(
 ) -> None:
     bot, alice = await daemon(model=model), await person("alice")
     room = await bot.room_with(alice)
-    asked, live = await running(bot, alice, room, f"{SLEEPING.replace('0.4', '30')}\n---\nSAY never")
+    live, card = await running(bot, alice, room, f"{WAITS}\n---\nSAY never")
     line = await alice.say(room, "!steer SAY steered")
     await alice.wait(lambda: bool(alice.reactions(room, line)), what="⏳")
     await bot.term()
     await bot.start()
-    answer = await alice.answer_to(asked)
+    await go(alice, room, card)
+    await alice.wait(lambda: answers(bot, alice, room))
+    answer = answers(bot, alice, room)[0]
     assert (answer.event_id, answer.body.split()[0]) == (live, "steered")
     assert "↪" in answer.html
 
@@ -100,12 +129,15 @@ async def test_in_a_group_everybody_may_steer_and_is_named(
 ) -> None:
     alice, bob = await person("alice"), await person("bob")
     room = await bot.room_with(alice, bob)
-    asked, live = await running(bot, alice, room, f"{bot.user_id}: {SLEEPING}\n---\nSAY never")
+    live, card = await running(bot, alice, room, f"{bot.user_id}: {WAITS}\n---\nSAY never")
     line = await bob.say(room, "SAY for bob", reply_to=live)
-    answer = await alice.answer_to(asked)
+    await alice.wait(lambda: bool(alice.reactions(room, line)), what="⏳")
+    await go(alice, room, card)
+    await alice.wait(lambda: answers(bot, alice, room))
+    answer = answers(bot, alice, room)[0]
     assert answer.body.split("\n")[0] == "for bob"
     assert model.asked[-1].prompt.startswith("bob: ") or "bob" in model.asked[-1].prompt
-    assert answer.content["io.roommate.turn"]["also"] == [line]
+    assert line in answer.content["io.roommate.turn"]["also"]
 
 
 # ── Lines that are one prompt ─────────────────────────────────────────────────────────────────────
@@ -176,13 +208,19 @@ async def test_the_list_is_in_the_message_over_a_restart_and_in_the_details(
     before = tool("todo", items=["[x] look", "[>] mend", "[ ] test"])
     after = tool("todo", items="[x] look\n[x] mend\n[x] test")
     waits = tool("run_command", command="sleep 30")
-    asked = await alice.say(room, f"{before}\n---\n{waits}\n---\n{SLEEPING}\n---\n{after}\n---\nSAY all done")
+    script = f"{before}\n---\n{waits}\n---\n{WAITS}\n---\n{after}\n---\nSAY all done"
+    await alice.say(room, script)
     live = await alice.wait(lambda: next((m for m in bot.said(alice, room) if "▶ **mend**" in m.body), None))
     await bot.term()
     await bot.start()
-    answer = await alice.answer_to(asked)
+    card = await alice.wait(lambda: next((m for m in bot.said(alice, room) if m.is_card), None))
     assert live is not None
+    assert card is not None
+    both = ("go on where I was", "1 of 3 done")
+    await alice.wait(lambda: any(all(word in m.body for word in both) for m in bot.said(alice, room)), what="the list")
+    await go(alice, room, card.event_id)
+    await alice.wait(lambda: answers(bot, alice, room))
+    answer = answers(bot, alice, room)[0]
     assert answer.event_id == live.event_id
-    assert any("go on where I was" in look and "1 of 3 done" in look for look in answer.looks)
     assert all(f"☑ {step}" in answer.html for step in ("look", "mend", "test"))
     assert "<strong>todo</strong>" not in answer.html

@@ -314,6 +314,7 @@ class Room:
             case Command() as command:
                 self._loops.heard(sender, commands=True)
                 await self._commands.obey(waiting, command, thread)
+                self._conversations.tell([thread])  # it may be a line
             case Task(text) if row.threads and thread is None and text.strip() and message.again is None:
                 await self._inbox.do(threading(waiting.seq))
                 self.wake()  # it is looked at again, as what it is now

@@ -92,7 +92,7 @@ class RunningTurn:
         self._work: asyncio.Task[Outcome] | None = None
         self._through: asyncio.Task[None] | None = None
         self._ended = asyncio.Event()
-        self.lines = TurnLines(needs.turns, turn, breath, resumed=resumes is not None)
+        self.lines = TurnLines(needs.turns, turn, breath, needs.progress.wake, resumed=resumes is not None)
         self._stopped_by: UserId | None = None
         self._along: Work[object] | None = None
         self._was_stopped = False

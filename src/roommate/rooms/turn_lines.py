@@ -40,8 +40,12 @@ SILENCE = Breath(None, 0)
 class TurnLines:
     """Implements agent.turn.Lines."""
 
-    def __init__(self, turns: Turns, turn: Turn, breath: Breath, *, resumed: bool) -> None:
-        """What belongs to the prompt came in the same `breath`."""
+    def __init__(
+        self, turns: Turns, turn: Turn, breath: Breath, marks_off: Callable[[], None], *, resumed: bool
+    ) -> None:
+        """What belongs to the prompt came in the same `breath`; `marks_off` is called when lines wait no longer, for
+        people to see that."""
+        self._marks_off = marks_off
         self.breath = breath
         self.waiting = resumed
         self._turns, self._turn = turns, turn
@@ -59,7 +63,10 @@ class TurnLines:
     async def take(self) -> Sequence[Prompt]:
         self.waiting = False
         self._joined.clear()
-        return [line.prompt for line in await stored(lambda: self._turns.take_lines(self._turn))]
+        lines = await stored(lambda: self._turns.take_lines(self._turn))
+        if lines:
+            self._marks_off()
+        return [line.prompt for line in lines]
 
     async def joined(self) -> None:
         await self._joined.wait()
