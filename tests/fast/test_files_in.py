@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from tests.fakes.daemon import MemoryDaemon
 from tests.fakes.model import MemoryModel
@@ -150,9 +151,9 @@ async def test_a_file_of_somebody_else_comes_in_with_a_reply(
 
 
 async def test_what_somebody_says_is_a_prompt(daemon: MakeDaemon, model: MemoryModel, person: MakePerson) -> None:
-    voice = {"org.matrix.msc3245.voice": {}}
+    voice: dict[str, Any] = {"org.matrix.msc3245.voice": {}}
     async with ScriptedModel() as hears:
-        set_so = {"TRANSCRIPTION_MODEL": "openai/hears", "TRANSCRIPTION_API_BASE": hears.url}
+        set_so: dict[str, Any] = {"TRANSCRIPTION_MODEL": "openai/hears", "TRANSCRIPTION_API_BASE": hears.url}
         bot, alice = await daemon(model=model, TRANSCRIPTION_API_KEY="scripted", **set_so), await person("alice")
         room = await bot.room_with(alice)
         sent = await alice.upload(room, "note.ogg", b"SAY it was heard", "audio/ogg", **voice)
