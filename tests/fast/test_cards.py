@@ -7,6 +7,8 @@ import sqlite3
 
 import pytest
 
+from roommate.domain import UserId
+from roommate.user_client import Timeline
 from tests.fakes.daemon import MemoryDaemon
 from tests.fakes.model import MemoryModel
 from tests.fast.conftest import MakeDaemon, MakePerson
@@ -126,3 +128,19 @@ async def test_in_a_group_yes_counts_of_who_was_asked(
     card = await card_of(bot, alice, room)
     await alice.say(room, "no")
     assert (await over(bot, alice, room, card)).startswith("❌ refused by alice")
+
+
+def test_a_card_that_is_over_is_no_question_for_the_terminal() -> None:
+    def said(event: str, card: dict[str, object], **more: object) -> dict[str, object]:
+        content = {"msgtype": "m.text", "body": "?", "io.roommate.card": card, **more}
+        return {"type": "m.room.message", "event_id": event, "sender": "@bot:x", "content": content}
+
+    timeline = Timeline()
+    for event in ("$1", "$2"):
+        timeline.take(said(event, {"what": "egress"}))
+    ended = {"msgtype": "m.text", "body": "✅", "io.roommate.card": {"what": "egress", "over": True}}
+    relation = {"rel_type": "m.replace", "event_id": "$2"}
+    timeline.take(said("$3", {}, **{"m.new_content": ended, "m.relates_to": relation}))
+    newest = timeline.newest_card(not_of=UserId("@alice:x"))
+    assert newest is not None
+    assert newest.event_id == "$1"

@@ -38,7 +38,7 @@ class Post:
     answers: str = ""
     """The event that its turn answers; empty where it is not of a turn."""
     is_card: bool = False
-    """It asks for a ✅ or ❌."""
+    """It asks for a ✅ or ❌, and is open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +106,8 @@ def _post(event: Mapping[str, Any], content: JsonObject) -> Post:
         size = about.get("size", 0) if isinstance(about, dict) else 0
         body = printable(content.get("filename") or body)
     summary, lines = _details(str(content.get("formatted_body", "")))
+    card = content.get(CARD)
+    over = isinstance(card, dict) and card.get("over") is True
     steps = lines if CARD in content else tuple(line for line in lines if line.startswith(_STEP_MARKS))
     return Post(
         event_id=event["event_id"],
@@ -118,7 +120,7 @@ def _post(event: Mapping[str, Any], content: JsonObject) -> Post:
         steps=steps,
         size=size if isinstance(size, int) else None,
         answers=str(turn.get("prompt", "")),
-        is_card=CARD in content,
+        is_card=CARD in content and not over,
     )
 
 
