@@ -48,6 +48,7 @@ def test_the_schemas_use_only_what_every_provider_knows() -> None:
         "timeout": "number",
         "cwd": "string",
         "background": "boolean",
+        "wake": "boolean",
     }
 
 
