@@ -20,6 +20,8 @@ from roommate.cli import forward_to_daemon
 GROUPS = {
     "rooms": "The rooms that the bot is in.",
     "turns": "What the bot was asked, and what it did.",
+    "queue": "What waits for its turn.",
+    "thread": "Whether each task in a room gets a thread of its own.",
     "approvals": "Questions in the rooms that wait for a person.",
     "model": "The model of a room.",
     "prompt": "What the model is told in a room.",
