@@ -69,8 +69,8 @@ class Front:
         headers = {name: value for name, value in request.headers.items() if name.lower() not in DROPPED}
         if token:
             headers["Authorization"] = f"Bearer {token}"
-        body = await request.read()
         try:
+            body = await request.read()
             async with self._http.request(
                 request.method, self.homeserver + request.raw_path, headers=headers, data=body or None
             ) as response:

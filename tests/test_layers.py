@@ -57,6 +57,7 @@ OWNERS = {
     "litellm": {"agent"},
     "markdown_it": {"matrix"},
     "nh3": {"matrix"},
+    "Crypto": {"matrix"},
     "nio": {"matrix"},
     "podman": {"sandbox"},
     "prometheus_client": {"monitoring"},
@@ -67,6 +68,7 @@ OWNERS = {
     "sqlite3": {"store"},
     "synapse": set[str](),  # a process of its own, never imported
     "typer": {"cli"},
+    "vodozemac": {"matrix"},
     "watchfiles": {"host"},
 }
 

@@ -30,6 +30,7 @@ from roommate.host import malloc_trim
 from roommate.host.flag_files import flags
 from roommate.host.sd_notify import Systemd
 from roommate.logs import Logs
+from roommate.matrix.crypto.encryption import Encryption
 from roommate.matrix.display_names import DisplayNames
 from roommate.matrix.homeserver import Homeserver
 from roommate.matrix.intake import Intake
@@ -50,6 +51,7 @@ from roommate.settings.config import Settings
 from roommate.store import (
     Audit,
     Cards,
+    CryptoRecords,
     Database,
     Egress,
     Inbox,
@@ -105,21 +107,35 @@ class Daemon:
             ca=settings.matrix_ca,
             session=self._borders.session,
         )
+        encryption, records = None, None
+        if settings.e2ee != "off":
+            records = CryptoRecords(settings.state_dir)
+            encryption = Encryption(
+                records, homeserver, settings.bot, settings.state_dir, required=settings.e2ee == "required"
+            )
+            homeserver.encryption = encryption
         spool = Spool()
         sandboxes = self._borders.sandboxes(settings, spool)
         try:
-            await self._serve(await self._kernel(database, homeserver, sandboxes, spool))
+            await self._serve(await self._kernel(database, homeserver, sandboxes, spool, encryption))
         finally:
             try:
                 async with asyncio.timeout(STOP_SECONDS):
                     await sandboxes.close()
                     await homeserver.close()
                     await database.close()
+                    if records is not None:
+                        await records.close()
             except TimeoutError:
                 log.warning("not everything could be closed within %d s", STOP_SECONDS)
 
     async def _kernel(
-        self, database: Database, homeserver: Homeserver, sandboxes: RoomSandboxes, spool: Spool
+        self,
+        database: Database,
+        homeserver: Homeserver,
+        sandboxes: RoomSandboxes,
+        spool: Spool,
+        encryption: Encryption | None,
     ) -> Kernel:
         settings, inbox, outbox = self._settings(), Inbox(database), Outbox(database)
         sender = Sender(homeserver, outbox)
@@ -141,9 +157,10 @@ class Daemon:
             settings=self._settings,
             database=database,
             homeserver=homeserver,
+            encryption=encryption,
             names=DisplayNames(homeserver.display_names),
             waiting=waiting,
-            intake=Intake(homeserver, inbox, residents.stored),
+            intake=Intake(homeserver, inbox, residents.stored, encryption),
             outbox=outbox,
             sender=sender,
             sandboxes=sandboxes,
@@ -204,7 +221,7 @@ class Daemon:
             self._systemd.ready(status())
 
         reached = {
-            Phase.OPEN: lambda: sign_in(kernel.homeserver, inbox.account, settings),
+            Phase.OPEN: lambda: sign_in(kernel.homeserver, inbox.account, settings, kernel.encryption),
             Phase.CONNECT: connected,
             Phase.PROVE: trial.passed,
             Phase.READY: ready,

@@ -92,6 +92,7 @@ class MemoryDaemon(Bot):
             "BOT_DISPLAY_NAME": "none",
             "BOT_AVATAR": "none",
             "SAME_PROMPT_SECONDS": "0",  # people of tests write quickly
+            "E2EE": "off",  # that homeserver passes no keys on
             **scripted,
             **settings,
         }

@@ -10,7 +10,7 @@ from roommate.administration import preconditions
 from roommate.domain import Account, Check
 from roommate.maintenance import installation_checks, service_checks
 from roommate.settings.config import Settings
-from roommate.store import DATABASE, MEND, damage, is_begun
+from roommate.store import DATABASE, MEND, damage, device_in, is_begun
 from roommate.text.amounts import size
 
 Look = Callable[[], Awaitable[Sequence[Check]]]
@@ -53,6 +53,7 @@ async def examine(settings: Settings, known: Known, sandboxes: Look, probes: Seq
             checks += [await service_checks.clock(settings), await service_checks.login(settings, account)]
             if account:
                 checks += [await service_checks.upload_limit(settings, account), service_checks.rate_limit(known.pace)]
+                checks.append(await service_checks.encryption(settings, account, device_in(settings.state_dir)))
     if known.runs:
         checks.append(service_checks.sync(known.synced_ago))
     checks += [

@@ -21,7 +21,8 @@ LONGEST_NAME = 200
 LONGEST_HEARD = 1500
 
 CANNOT_READ = (
-    "This room is encrypted, and I cannot read encrypted messages yet. A room cannot go back: make a new one and "
+    "This room is encrypted, and I cannot read encrypted messages: my operator has switched that off. A room "
+    "cannot go back: make a new one and "
     "invite me there. In Element: “New room”, switch “Enable end-to-end encryption” off, then create it; a direct chat "
     "that you start there is encrypted."
 )
@@ -37,6 +38,14 @@ def broken(place: str) -> str:
 def until(at: float) -> str:
     """Seconds since 1970 as people read a clock: ``13:20 UTC``."""
     return time.strftime("%H:%M %Z", time.localtime(at))
+
+
+def key_missing(sender: str) -> str:
+    return (
+        f"🔒 I cannot read a message of {sender}: its key has not reached me. I have asked for it, and answer when "
+        "it comes. If it does not, write again; if that does not help, your client may give keys to verified devices "
+        "only (look at its security settings), or its session may need to be verified itself."
+    )
 
 
 def stopped(by: str) -> str:

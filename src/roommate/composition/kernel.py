@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from roommate.features.egress.gate import Gate
 from roommate.features.hooks.watcher import Spool
 from roommate.logs import Logs
+from roommate.matrix.crypto.encryption import Encryption
 from roommate.matrix.display_names import DisplayNames
 from roommate.matrix.homeserver import Homeserver
 from roommate.matrix.intake import Intake
@@ -30,6 +31,8 @@ class Kernel:
     """As they are now: an operator may change some of them while the daemon runs."""
     database: Database
     homeserver: Homeserver
+    encryption: Encryption | None
+    """None while the operator wants none."""
     names: DisplayNames
     waiting: WaitingTurns
     intake: Intake

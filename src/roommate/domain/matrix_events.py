@@ -59,7 +59,10 @@ class Reaction:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """An encrypted event that this daemon has no key for."""
+    """An encrypted event that cannot be read."""
+
+    key_missing: bool = False
+    """Its sender's device did not give us the key; else this daemon reads none at all."""
 
 
 @dataclass(frozen=True, slots=True)

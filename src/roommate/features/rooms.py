@@ -112,6 +112,7 @@ def _shown(room: RoomView) -> str:
             *([f"- paused by {room.names[line.paused]}"] if line.paused else ()),
             *([_runs(room, one) for one in room.running] or ["- turn: none runs"]),
             f"- waiting: {line.waiting}",
+            f"- {'🔒 encrypted' if line.encrypted else 'not encrypted'}",
             f"- model: `{line.model}`",
             f"- sandbox: {room.sandbox}",
             f"- so far: {room.turns} turn{'' if room.turns == 1 else 's'}, {texts.spent(_used(room))}",

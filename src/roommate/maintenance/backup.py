@@ -38,6 +38,8 @@ FORMAT = 1
 _MADE_ANEW = frozenset(
     {"lock", "ipc", "logs", "backups", "host.json", "seccomp.json", ROOMS}
     | {f"{DATABASE}{end}" for end in ("", "-wal", "-shm", ".coming")}
+    # A ratchet that is put back uses keys twice: what is restored is another device (docs/encryption.md).
+    | {"crypto.key", "crypto.db", "crypto.db-wal", "crypto.db-shm"}
 )
 
 _NAME = re.compile(r"roommate-(\d{8}T\d{6}Z)\.tar\.gz")

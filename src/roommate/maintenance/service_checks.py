@@ -135,6 +135,35 @@ async def upload_limit(settings: Settings, account: Account) -> Check:
     return Check(what, True, "the homeserver does not say one")
 
 
+async def encryption(settings: Settings, account: Account, keys_of: str) -> Check:
+    """Does the homeserver tell others that the bot's device is signed, and has it keys for them to begin with?
+    `keys_of` is the device whose keys STATE_DIR has."""
+    what = "encryption"
+    if settings.e2ee == "off":
+        return Check(what, True, "off (E2EE)")
+
+    def ask(path: str, body: JsonObject | None = None) -> JsonObject:
+        url = f"{account.homeserver}/_matrix/client/v3/{path}"
+        return _get(url, account.access_token, settings.matrix_ca, body=body)[1]
+
+    user, device = account.user_id, (await asyncio.to_thread(ask, "account/whoami")).get("device_id", "")
+    served = await asyncio.to_thread(ask, "keys/query", {"device_keys": {user: []}})
+    stock = await asyncio.to_thread(ask, "keys/upload", {})
+    keys = served.get("device_keys", {}).get(user, {}).get(device)
+    if keys is None:
+        return Check(what, False, "the homeserver has no keys of the bot's device", "start the daemon", needed=False)
+    if keys_of != device:
+        mend = "set MATRIX_PASSWORD and start again, or run `roommate auth login`: the bot becomes a new device"
+        return Check(what, False, f"the keys of the bot's device {device} are not in STATE_DIR", mend, needed=False)
+    signer = served.get("self_signing_keys", {}).get(user, {}).get("keys", {})
+    count = stock.get("one_time_key_counts", {}).get("signed_curve25519", 0)
+    if not signer.keys() & keys.get("signatures", {}).get(user, {}).keys():
+        mend = "see `roommate logs` for why, and docs/encryption.md"
+        return Check(what, False, f"device {device} is not signed: strict clients give it no keys", mend, needed=False)
+    found = f"device {device} is signed, {count} one-time keys in stock"
+    return Check(what, count > 0, found, "start the daemon: it makes new ones", needed=False)
+
+
 def rate_limit(pace: float) -> Check:
     """What the homeserver's refusals have taught the sender: seconds per event, 0 for none."""
     if pace < SLOW_PACE:
@@ -236,13 +265,19 @@ def _date(url: str, ca: Path | None) -> float | None:
 
 
 def _get(
-    url: str, token: str, ca: Path | None = None, mend: str = outbound_http.FOR_HOMESERVERS
+    url: str,
+    token: str,
+    ca: Path | None = None,
+    mend: str = outbound_http.FOR_HOMESERVERS,
+    *,
+    body: JsonObject | None = None,
 ) -> tuple[int, JsonObject]:
     """HTTP status and the JSON that came with it; status 0, and in ``silent`` the end of a line that says why, where
     nobody answers. Blocks."""
     if not url.startswith(("http://", "https://")):
         return 0, {"silent": " does not answer: it is no http:// or https:// address"}
-    request = urllib.request.Request(url)  # noqa: S310 — checked above
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data)  # noqa: S310 — checked above
     if token:
         request.add_header("Authorization", f"Bearer {token}")
     try:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
@@ -16,7 +17,9 @@ from aiohttp import ClientResponse
 from nio import AsyncClient, AsyncClientConfig, ErrorResponse
 
 from roommate.domain import Account, EventId, JsonObject, RoomId, UserId
-from roommate.errors import ConfigError, MatrixError, Refused, TokenRevoked, Transient
+from roommate.errors import ConfigError, MatrixError, Refused, StateError, TokenRevoked, Transient
+from roommate.matrix.crypto import attachments
+from roommate.matrix.crypto.encryption import Encryption
 from roommate.matrix.error_mapping import NotMatrix, lost, refusal, sendable
 from roommate.matrix.parse import MAX_NAME, Me, items, obj, text
 from roommate.matrix_login import Session, password_and_token
@@ -47,7 +50,8 @@ class Homeserver:
     """One account on one homeserver. After `sign_in` a call raises Transient, Refused or TokenRevoked, nothing else.
 
     Syncs and history are taken as raw JSON, past nio's own parsing: that raises on some malformed events (every sync
-    would fail from then on), takes 0.2 ms for each, and keeps every room in memory. Nothing here encrypts.
+    would fail from then on), takes 0.2 ms for each, and keeps every room in memory. What is sent, and files, go through
+    `encryption`: nothing else decides what is encrypted. Syncs and history come as the homeserver has them.
     """
 
     def __init__(
@@ -63,12 +67,17 @@ class Homeserver:
         """`keep` stores each login before it is used; `learned` is told of it before anything else. `ca` is a file of
         CAs that are trusted beside the host's own. `session` makes what requests go through, once there is a login."""
         # nio would repeat a rate-limited or timed-out request by itself, for ever and out of order.
-        config = AsyncClientConfig(max_limit_exceeded=0, max_timeouts=0, request_timeout=REQUEST_SECONDS)
+        # Its Olm machine stays off: ours is `matrix/crypto`.
+        config = AsyncClientConfig(
+            max_limit_exceeded=0, max_timeouts=0, request_timeout=REQUEST_SECONDS, encryption_enabled=False
+        )
         self._nio = AsyncClient(url.rstrip("/"), user, config=config)
         self._keep, self._learned, self._ca, self._connect = keep, learned, ca, session
         self._session: Session | None = None
         self._upload_limit: int | None = None
         self.me = Me(user)
+        self.encryption: Encryption | None = None
+        """Encrypts what is sent into encrypted rooms; None while the operator wants no encryption."""
         logging.getLogger("nio").setLevel(logging.ERROR)  # it logs whole events, and so what people write
 
     async def sign_in(self, password: str, saved: Account | None, token: str = "") -> Account:
@@ -155,8 +164,13 @@ class Homeserver:
         return obj((await self.whole_event(room, event)).get("content"))
 
     async def whole_event(self, room: RoomId, event: EventId) -> JsonObject:
-        """An event, with what is aggregated to it."""
-        return await self._call("give an event", "GET", f"{_path(room)}/event/{quote(event, safe='')}")
+        """An event as it was meant, with what is aggregated to it; empty where it can never be read."""
+        answer = await self._call("give an event", "GET", f"{_path(room)}/event/{quote(event, safe='')}")
+        unsigned = obj(answer.get("unsigned"))
+        related = obj(unsigned.get("m.relations"))
+        for edit in await self._readable(room, [related["m.replace"]] if "m.replace" in related else []):
+            answer = {**answer, "unsigned": {**unsigned, "m.relations": {**related, "m.replace": edit}}}
+        return next(map(obj, await self._readable(room, [answer])), {})
 
     async def follow(self, room: RoomId, since: str | None, back: int, timeout_ms: int) -> tuple[list[Any], str]:
         """What happens in one room, as a person's client sees it: its events since then, ``m.typing`` among them, and
@@ -174,9 +188,21 @@ class Homeserver:
         query = {"timeout": timeout_ms, "filter": json.dumps(about)} | ({"since": since} if since else {})
         patience = timeout_ms / 1000 + SYNC_GRACE_SECONDS
         answer = await self._call("sync", "GET", f"{CLIENT_API}/sync?{urlencode(query)}", seconds=patience)
+        if self.encryption is not None and self.encryption.works:
+            # Once asked with the next token, the homeserver forgets the keys that came with this one.
+            with _tried_again():
+                await self.encryption.reading.receive(answer)
         here = obj(obj(obj(answer.get("rooms")).get("join")).get(room))
         parts = (obj(here.get(part)) for part in ("timeline", "ephemeral"))
-        return [event for part in parts for event in items(part.get("events"))], str(answer["next_batch"])
+        events = [event for part in parts for event in items(part.get("events"))]
+        return await self._readable(room, events), str(answer["next_batch"])
+
+    async def _readable(self, room: RoomId, events: list[Any]) -> list[Any]:
+        """Events as they were meant, where we can read them."""
+        if self.encryption is None or not self.encryption.works:
+            return events
+        with _tried_again():
+            return await self.encryption.reading.read(room, events)
 
     async def open(self, what: str, path: str, seconds: float) -> ClientResponse:
         """Something that is no JSON, its body unread: whoever reads it closes it. `seconds` until its first byte."""
@@ -203,10 +229,18 @@ class Homeserver:
 
     async def send(self, room: RoomId, event_type: str, content: JsonObject, txn_id: str) -> EventId:
         """Send an event. The same `txn_id` from the same login is the same event, however often it is sent."""
-        answer = await self._ask("send", lambda: self._nio.room_send(room, event_type, sendable(content), txn_id))
+        content = sendable(content)
+        if self.encryption is not None:
+            with _tried_again():
+                event_type, content = await self.encryption.sealing.seal(room, event_type, content, txn_id)
+        answer = await self._ask("send", lambda: self._nio.room_send(room, event_type, content, txn_id))
+        if self.encryption is not None:
+            self.encryption.sealing.arrived(txn_id)
         return EventId(answer.event_id)
 
     async def redact(self, room: RoomId, event: EventId, reason: str | None, txn_id: str) -> EventId:
+        if reason and await self._is_encrypted(room):
+            reason = None  # nobody encrypts it
         answer = await self._ask("redact", lambda: self._nio.room_redact(room, event, reason, txn_id))
         return EventId(answer.event_id)
 
@@ -216,11 +250,23 @@ class Homeserver:
         if limit is not None and len(content) > limit:
             raise Refused(f"the homeserver takes files of {limit:,} bytes at most, not {len(content):,}", "M_TOO_LARGE")
         patience = REQUEST_SECONDS + len(content) / UPLOAD_BYTES_PER_SECOND
-        path = f"/_matrix/media/v3/upload?{urlencode({'filename': sendable(name)})}"
+        path = "/_matrix/media/v3/upload" + (f"?{urlencode({'filename': sendable(name)})}" if name else "")
         answer = await self._call("take a file", "POST", path, content, patience, content_type)
         if (uri := text(answer.get("content_uri"))) is None:
             raise Transient("the homeserver did not take a file: there is no content_uri in its answer")
         return uri
+
+    async def put_file(self, room: RoomId, content: bytes, content_type: str, name: str) -> JsonObject:
+        """Upload a file for a room. Gives what the event says of where it is: in an encrypted room it is encrypted,
+        with a key that stands there, and the media repository learns neither its name nor its kind."""
+        if not await self._is_encrypted(room):
+            return {"url": await self.upload(content, content_type, name)}
+        sealed, file = await asyncio.to_thread(attachments.encrypt, content)
+        return {"file": {**file, "url": await self.upload(sealed, "application/octet-stream", "")}}
+
+    async def _is_encrypted(self, room: RoomId) -> bool:
+        with _tried_again():
+            return self.encryption is not None and await self.encryption.sealing.is_encrypted(room)
 
     async def upload_limit(self) -> int | None:
         """The largest file that the homeserver takes, in bytes; None where it does not say.
@@ -255,6 +301,18 @@ class Homeserver:
     async def forget(self, room: RoomId) -> None:
         await self._ask("forget the room", lambda: self._nio.room_forget(room))
 
+    async def call(
+        self,
+        what: str,
+        method: str,
+        path: str,
+        body: JsonObject | None = None,
+        seconds: float = REQUEST_SECONDS,
+        also: int = 0,
+    ) -> JsonObject:
+        """Implements `matrix.crypto.ask.Ask`."""
+        return await self._call(what, method, f"{CLIENT_API}{path}", body, seconds, also=also)
+
     # ── Asking ───────────────────────────────────────────────────────────────────────────────────
 
     async def _ask(self, what: str, call: Callable[[], Awaitable[Any]]) -> Any:
@@ -280,8 +338,10 @@ class Homeserver:
         body: JsonObject | bytes | None = None,
         seconds: float = REQUEST_SECONDS,
         content_type: str = "application/json",
+        also: int = 0,
     ) -> JsonObject:
-        """What nio cannot ask, or cannot read as we need it: a request whose answer is a JSON object."""
+        """What nio cannot ask, or cannot read as we need it: a request whose answer is a JSON object. Where the
+        answer of status `also` asks for further proof of who we are, that is given as well."""
         sent = json.dumps(sendable(body)).encode() if isinstance(body, dict) else body
 
         async def ask(token: str) -> JsonObject:
@@ -297,6 +357,8 @@ class Homeserver:
                 answer = obj(json.loads(content))
             except ValueError:
                 answer = {}  # something before the homeserver answered with a page of its own
+            if response.status == also and "flows" in answer:
+                return answer
             if response.status >= 300:
                 raise _failed(what, content, response)
             return answer
@@ -382,6 +444,15 @@ def _failed(what: str, content: bytes, response: ClientResponse) -> MatrixError:
     failed = ErrorResponse.from_dict(answer)
     failed.transport_response = response
     return refusal(what, failed)
+
+
+@contextlib.contextmanager
+def _tried_again() -> Iterator[None]:
+    """What encryption could not remember, as on a full disk, can be had later."""
+    try:
+        yield
+    except StateError as error:
+        raise Transient(str(error)) from error
 
 
 def _path(room: RoomId) -> str:

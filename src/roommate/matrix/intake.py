@@ -11,14 +11,18 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from roommate import logs
-from roommate.domain import Incoming, JsonObject, RoomId, RoomState, SyncBatch
+from roommate.domain import EventId, Incoming, JsonObject, RoomId, RoomState, SyncBatch, Unreadable, UserId
 from roommate.errors import Refused, StateError, Transient
 from roommate.matrix import parse
+from roommate.matrix.crypto.encryption import Encryption
+from roommate.matrix.crypto.reading import Reading, Unread
 from roommate.matrix.error_mapping import back_off
 from roommate.matrix.homeserver import Homeserver
 from roommate.matrix.parse import items, obj
 
 LONG_POLL_MS = 30_000
+HURRY_MS = 3_000
+"""How long a sync waits while somebody is about to be told that their message cannot be read."""
 LONGEST_WAIT = 10.0
 SHORTEST_POLL = 0.5
 PAGE = 250
@@ -52,11 +56,21 @@ class Intake:
 
     Without a token (the very first sync) what was said before is passed over; rooms and invitations count. `stored`
     is called after each commit. A crash at any place repeats nothing and loses nothing: the log's token is the only
-    memory, and the log passes over what it knows.
+    memory, and the log passes over what it knows. Encrypted events are stored as they were meant; what a sync brings
+    for `encryption` is remembered there before the token is stored here.
     """
 
-    def __init__(self, homeserver: Homeserver, log: SyncLog, stored: Callable[[SyncBatch], None]) -> None:
+    def __init__(
+        self,
+        homeserver: Homeserver,
+        log: SyncLog,
+        stored: Callable[[SyncBatch], None],
+        encryption: Encryption | None = None,
+    ) -> None:
         self._homeserver = homeserver
+        self._encryption = encryption
+        self._unread: list[tuple[RoomId, JsonObject]] = []
+        """Of the sync that is being read: events whose key is not there."""
         self._sync_log = log
         self._stored = stored
         self._synced_at: float | None = None
@@ -84,13 +98,11 @@ class Intake:
         failures = 0
         while True:
             # The first one, and the first after a failure, is not to wait until somebody writes.
-            patience = LONG_POLL_MS if self.ready.is_set() and not failures else 0
+            patience = self._patience() if self.ready.is_set() and not failures else 0
             asked_at = self._stirred_at = time.monotonic()
             try:
                 answer = await self._homeserver.sync(since, patience)
-                batch = await self._read(answer, since, joined)
-                if batch.next_batch != since:
-                    await self._sync_log.commit(batch)
+                batch, overdue = await self._take(answer, since, joined)
             except (Transient, Refused, StateError) as error:  # a full disk (StateError) may have room later
                 failures += 1
                 seconds = max(back_off(failures, LONGEST_WAIT), getattr(error, "retry_after", None) or 0.0)
@@ -101,7 +113,7 @@ class Intake:
             if failures:
                 _log.warning("the homeserver syncs again after %d failures", failures)
             failures, self._synced_at = 0, time.monotonic()
-            if batch.next_batch != since:
+            if batch.next_batch != since or batch.happened:
                 since = batch.next_batch
                 for room in batch.rooms:
                     known = joined.pop(room.room_id, 0)
@@ -111,6 +123,43 @@ class Intake:
             elif patience and time.monotonic() - asked_at < SHORTEST_POLL:
                 await asyncio.sleep(SHORTEST_POLL)  # something answers at once instead of waiting for news
             self.ready.set()
+            if self._encryption is not None:
+                await self._encryption.look_after(overdue)
+
+    @property
+    def _reading(self) -> Reading | None:
+        """What decrypts, where that is possible."""
+        return self._encryption.reading if self._encryption is not None and self._encryption.works else None
+
+    def _patience(self) -> int:
+        return HURRY_MS if self._reading is not None and self._reading.hurry else LONG_POLL_MS
+
+    async def _take(
+        self, answer: JsonObject, since: str | None, joined: Mapping[RoomId, int]
+    ) -> tuple[SyncBatch, list[Unread]]:
+        """Store a sync; gives what was stored, and the events of which rooms are told now that they cannot be read.
+
+        With encryption in this order: keys, events without a key, then the log with the token, then what waited and is
+        in the log now. See docs/decisions/012-encryption-remembers-by-itself.md.
+        """
+        if self._encryption is not None:
+            await self._encryption.reading.rooms(answer)
+        if (reading := self._reading) is None:
+            batch = await self._read(answer, since, joined)
+            if batch.next_batch != since:
+                await self._sync_log.commit(batch)
+            return batch, []
+        await reading.receive(answer, first=since is None)
+        self._unread = []
+        batch = await self._read(answer, since, joined)
+        await reading.wait(self._unread)
+        late, overdue = await reading.late(), await reading.overdue()
+        happened = [found for room, event in late if (found := parse.incoming(room, event, self._homeserver.me))]
+        batch = replace(batch, happened=(*happened, *batch.happened, *map(_unreadable, overdue)))
+        if batch.next_batch != since or batch.happened:
+            await self._sync_log.commit(batch)
+        await reading.settled(late, overdue)
+        return batch, overdue
 
     async def _read(self, answer: JsonObject, since: str | None, joined: Mapping[RoomId, int]) -> SyncBatch:
         """What a sync says, in our words. `joined` are the rooms the bot is known to be in, with how many members."""
@@ -129,7 +178,8 @@ class Intake:
                 events = _state(section) + _timeline(section)
                 happened.append(parse.gone(room_id, events, me, _name("gone", room_id, since)))
         for room_id, section in _rooms(sections.get("join")):
-            events = _timeline(section)
+            events = await self._deciphered(room_id, _timeline(section))
+            section = {**section, "timeline": {**obj(section.get("timeline")), "events": events}}
             state = parse.room_state(room_id, "join", _state(section) + events, section.get("summary"))
             if state.joined is None:
                 state = replace(state, joined=await self._count(room_id, section, joined.get(room_id, 0)))
@@ -173,8 +223,16 @@ class Intake:
         return len(self._members[room_id])
 
     def _parsed(self, room_id: RoomId, events: Iterable[object]) -> list[Incoming]:
-        found = (parse.incoming(room_id, event, self._homeserver.me) for event in events)
-        return [incoming for incoming in found if incoming is not None]
+        found = []
+        for event in events:
+            if self._reading is not None and parse.is_encrypted(event):
+                self._unread.append((room_id, obj(event)))
+            elif incoming := parse.incoming(room_id, event, self._homeserver.me):
+                found.append(incoming)
+        return found
+
+    async def _deciphered(self, room_id: RoomId, events: list[Any]) -> list[Any]:
+        return events if self._reading is None else await self._reading.read(room_id, events)
 
     async def _missed(self, room_id: RoomId, section: JsonObject, since: str) -> list[Incoming]:
         """What happened between the last sync and the start of this one's timeline, oldest first.
@@ -221,7 +279,8 @@ class Intake:
 
     async def _page(self, room_id: RoomId, start: str, end: str | None) -> tuple[list[Any], str | None]:
         self._stirred_at = time.monotonic()
-        return await self._homeserver.messages(room_id, start, end, PAGE)
+        events, further = await self._homeserver.messages(room_id, start, end, PAGE)
+        return await self._deciphered(room_id, events), further
 
 
 def _start_of_stay(events: list[Any], me: parse.Me) -> int | None:
@@ -253,6 +312,21 @@ def _state(section: JsonObject) -> list[Any]:
 
 def _rooms(section: object) -> Iterable[tuple[RoomId, JsonObject]]:
     return ((RoomId(room_id), obj(room)) for room_id, room in obj(section).items() if room_id.startswith("!"))
+
+
+def _unreadable(unread: Unread) -> Incoming:
+    """What a room hears of an event without its key: once for each session, and no more of the next ones."""
+    name = hashlib.sha256(f"{unread.room_id} {unread.session_id}".encode()).hexdigest()[:32]
+    event = unread.event
+    sent_at = event.get("origin_server_ts")
+    at = sent_at if isinstance(sent_at, int) else 0
+    return Incoming(
+        EventId(f"$roommate-unreadable-{name}"),
+        unread.room_id,
+        UserId(event["sender"]),
+        at,
+        Unreadable(key_missing=True),
+    )
 
 
 def _name(what: str, room_id: RoomId, since: str | None) -> str:

@@ -12,6 +12,7 @@ from aiohttp import ClientResponse
 
 from roommate.domain import SentFile
 from roommate.errors import Refused
+from roommate.matrix.crypto.attachments import Decryption
 from roommate.matrix.error_mapping import NotMatrix, lost
 from roommate.matrix.homeserver import Homeserver
 from roommate.net.outbound_http import NETWORK_ERRORS
@@ -108,10 +109,11 @@ async def _next(pieces: AsyncIterator[bytes], until: float) -> bytes:
 async def _decrypted(file: SentFile, sent: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """What was sent, readable: the one place where that is done. Where a whole file turns out to be wrong at its end,
     this raises Refused there, and nothing of it is kept."""
-    if file.key is not None:
-        raise Refused("it is encrypted, and I cannot read encrypted files yet")
+    decryption = None if file.key is None else Decryption(file.key)
     async for piece in sent:
-        yield piece
+        yield piece if decryption is None else decryption.piece(piece)
+    if decryption is not None:
+        decryption.end()
 
 
 def _too_large(length: int, most: int, *, at_least: bool = False) -> Refused:

@@ -133,6 +133,13 @@ def said(event: object) -> tuple[UserId, str, SentFile | None] | None:
     return UserId(sender), _without_quote(content, body), file
 
 
+def is_encrypted(event: object) -> bool:
+    """Is it an event of a timeline, with an id and a sender, that says nothing before it is decrypted?"""
+    raw = obj(event)
+    ids = _id(raw.get("event_id"), "$"), _id(raw.get("sender"), "@")
+    return raw.get("type") == "m.room.encrypted" and "state_key" not in raw and None not in ids
+
+
 def is_own_message(event: object, me: Me) -> bool:
     raw = obj(event)
     return raw.get("sender") == me.user_id and raw.get("type") == "m.room.message"

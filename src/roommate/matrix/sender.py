@@ -46,7 +46,9 @@ class OutboxLog(Protocol):
         """The event that a row became; None while it has not arrived. A live message of an earlier process needs it."""
         ...
 
-    async def uploaded(self, row: int, url: str) -> None: ...
+    async def uploaded(self, row: int, place: JsonObject) -> None:
+        """Its file is in the media repository; the content says so with what `place` has."""
+        ...
 
     async def sent(self, row: int, event_id: str) -> None: ...
 
@@ -360,9 +362,9 @@ class Sender:
         content = row.draft.content
         kind = content.get("info", {}).get("mimetype", "application/octet-stream")
         name = content.get("filename") or content.get("body") or "file"
-        url = await self._homeserver.upload(upload, kind, name)
-        await self._outbox.uploaded(row.id, url)
-        content = {**content, "url": url}
+        place = await self._homeserver.put_file(row.draft.room_id, upload, kind, name)
+        await self._outbox.uploaded(row.id, place)
+        content = {**content, **place}
         if (queue := self._queues.get(row.draft.room_id)) and (at := queue.at(row.id)) is not None:
             queue.rows[at] = replace(row, draft=replace(row.draft, content=content, upload=None))
         return content

@@ -102,10 +102,9 @@ class Membership:
 
     async def greeting(self, row: RoomRow) -> Draft:
         """What people read when the bot has come."""
-        model = row.model or self.settings().llm_model
-        text = texts.greeting(
-            model, encrypted=row.encrypted, rehearsal=model == REHEARSAL, lacking=await self.lacking()
-        )
+        settings = self.settings()
+        model, unread = row.model or settings.llm_model, row.encrypted and settings.e2ee == "off"
+        text = texts.greeting(model, encrypted=unread, rehearsal=model == REHEARSAL, lacking=await self.lacking())
         return notice(row.room_id, text)
 
     async def leave(self, room_id: RoomId, why: str) -> None:

@@ -282,6 +282,9 @@ class Room:
                 await self._done(waiting)  # what it says here it says when it has moved
             case Arrived():
                 await self._done(waiting, await self._membership.greeting(row))
+            case Unreadable(key_missing=True):
+                who = waiting.incoming.sender
+                await self._done(waiting, Draft(self.room_id, render.content(texts.key_missing(who), notice=True)))
             case Unreadable():
                 once = Draft(
                     self.room_id, render.content(texts.CANNOT_READ, notice=True), once=f"unreadable:{self.room_id}"

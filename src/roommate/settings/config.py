@@ -220,6 +220,10 @@ class Settings(BaseSettings):
     matrix_ca_file: Certificates = Field(
         Path(), description="CAs of the homeserver, as PEM, that are trusted beside those of the host"
     )
+    e2ee: Literal["on", "off", "required"] = Field(
+        "on",
+        description="End-to-end encryption: on is for encrypted rooms too, required for these alone, off for none",
+    )
     matrix_admin_user: User = Field("", description="Matrix id of the person who runs this; the default operator")
     operators: Users = Field((), description="Matrix ids of operators (default: MATRIX_ADMIN_USER)")
     allowed_users: UserGlobs = Field(

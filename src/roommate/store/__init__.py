@@ -5,6 +5,7 @@ from roommate.store.agent_usage import AgentUsages
 from roommate.store.audit import Audit, Chain, Record
 from roommate.store.background_jobs import WatchedJob, WatchedJobs
 from roommate.store.cards import Card, Cards, Decided
+from roommate.store.crypto_records import CryptoRecords, device_in
 from roommate.store.database import (
     DATABASE,
     MEND,
@@ -46,6 +47,7 @@ __all__ = [
     "Cards",
     "Chain",
     "Copy",
+    "CryptoRecords",
     "Database",
     "Decided",
     "Egress",
@@ -85,6 +87,7 @@ __all__ = [
     "again_at",
     "copy",
     "damage",
+    "device_in",
     "is_begun",
     "locked",
     "mark_of",

@@ -8,7 +8,7 @@ import secrets
 import sqlite3
 from collections.abc import Iterable, Sequence
 
-from roommate.domain import Draft, EventId, Outgoing, Rank, RoomId
+from roommate.domain import Draft, EventId, JsonObject, Outgoing, Rank, RoomId
 from roommate.store import offer_card_choices, offer_run_again, seen_events
 from roommate.store.database import Database
 
@@ -76,10 +76,10 @@ class Outbox:
         """Did the daemon send this event?"""
         return await self._db.run(lambda c: is_ours(c, event_id))
 
-    async def uploaded(self, row: int, url: str) -> None:
+    async def uploaded(self, row: int, place: JsonObject) -> None:
         def work(c: sqlite3.Connection) -> None:
             content = json.loads(c.execute("SELECT content FROM outbox WHERE id=?", (row,)).fetchone()[0])
-            c.execute("UPDATE outbox SET content=?, upload=NULL WHERE id=?", (json.dumps({**content, "url": url}), row))
+            c.execute("UPDATE outbox SET content=?, upload=NULL WHERE id=?", (json.dumps({**content, **place}), row))
 
         await self._db.run(work)
 

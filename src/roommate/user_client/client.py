@@ -64,8 +64,17 @@ class Client:
         return RoomId((await self.call("POST", "createRoom", body))["room_id"])
 
     async def enter(self, room: str) -> RoomId:
-        """Be in a room, given by its id or an alias: joined unless we are in it already."""
-        return RoomId((await self.call("POST", f"join/{quote(room)}", {}))["room_id"])
+        """Be in a room, given by its id or an alias: joined unless we are in it already. Raises Refused for an
+        encrypted one: what we would write there everybody on the way could read."""
+        entered = RoomId((await self.call("POST", f"join/{quote(room)}", {}))["room_id"])
+        try:
+            await self.call("GET", f"rooms/{quote(entered)}/state/m.room.encryption/")
+        except Refused:
+            return entered
+        raise Refused(
+            f"{entered} is encrypted, and from here nothing can be: use the command on the bot's host, where the "
+            "daemon writes for you, or a client such as Element"
+        )
 
     async def members(self, room: RoomId) -> frozenset[UserId]:
         """Who has joined."""

@@ -1,0 +1,99 @@
+"""What is done about keys that are missing: they are asked for, and a session that is out of step begins anew."""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import time
+from collections.abc import Sequence
+
+from roommate.domain import UserId
+from roommate.matrix.crypto import olm
+from roommate.matrix.crypto.ask import Ask
+from roommate.matrix.crypto.device_lists import Device, DeviceLists, changed, devices_of
+from roommate.matrix.crypto.own_device import MEGOLM_ALGORITHM, OwnDevice
+from roommate.matrix.crypto.reading import Unread
+from roommate.matrix.crypto.records import ASKED, WEDGED, Records, Vault, key, save
+from roommate.matrix.crypto.sealing import claim
+from roommate.matrix.crypto.to_device import post
+from roommate.matrix.parse import obj
+
+AGAIN_SECONDS = 3600.0
+"""How long a new session with a device is given, before there is another one."""
+
+_log = logging.getLogger(__name__)
+
+
+class Mending:
+    def __init__(self, vault: Vault, user: UserId, ask: Ask, lists: DeviceLists) -> None:
+        self._vault, self._user, self._ask, self._lists = vault, user, ask, lists
+
+    async def ask_for(self, unread: Sequence[Unread]) -> None:
+        """Ask who wrote these events, and our own other devices, for their keys; once for each session.
+
+        https://spec.matrix.org/v1.16/client-server-api/#key-requests
+        """
+        if not unread:
+            return
+
+        def work(r: Records) -> None:
+            own = OwnDevice.of(r, self._vault.key)
+            assert own is not None
+            for one in unread:
+                name, sender = key(one.room_id, one.session_id), one.event["sender"]
+                if r.get(ASKED, name) is not None or not one.session_id:
+                    continue
+                request = {
+                    "action": "request",
+                    "request_id": secrets.token_hex(16),
+                    "requesting_device_id": own.device_id,
+                    "body": {
+                        "algorithm": MEGOLM_ALGORITHM,
+                        "room_id": one.room_id,
+                        "session_id": one.session_id,
+                        "sender_key": obj(one.event["content"]).get("sender_key", ""),
+                    },
+                }
+                post(r, "m.room_key_request", [(user, "*", request) for user in {sender, self._user}])
+                save(r, ASKED, name, {"user": sender})
+
+        await self._vault.do(work)
+
+    async def mend_sessions(self) -> None:
+        """Begin new Olm sessions where the old ones do not work: the other device uses the new one from then on.
+
+        https://spec.matrix.org/v1.16/client-server-api/#recovering-from-undecryptable-messages
+        Raises MatrixError, StateError.
+        """
+
+        def find(r: Records) -> dict[str, str]:
+            r.drop_before(WEDGED, time.time() - AGAIN_SECONDS)
+            kept = {curve25519: json.loads(value) for curve25519, value in r.all(WEDGED)}
+            wedged = {curve25519: one["user"] for curve25519, one in kept.items() if not one["mended"]}
+            for user in set(wedged.values()):
+                changed(r, user)
+            return wedged
+
+        wedged: dict[str, str] = await self._vault.do(find)
+        if not wedged:
+            return
+        await self._lists.refresh(wedged.values())
+
+        def known(r: Records) -> list[Device]:
+            return [one for one in devices_of(r, set(wedged.values())) if one.curve25519 in wedged]
+
+        devices: list[Device] = await self._vault.do(known)
+        await claim(self._vault, self._ask, devices)
+
+        def greet(r: Records) -> None:
+            own = OwnDevice.of(r, self._vault.key)
+            assert own is not None
+            for curve25519, user in wedged.items():
+                save(r, WEDGED, curve25519, {"user": user, "mended": True})
+            for one in devices:
+                to = one.user_id, one.curve25519, one.ed25519
+                if (content := olm.encrypt(r, self._vault.key, own, to, "m.dummy", {})) is not None:
+                    post(r, "m.room.encrypted", [(one.user_id, one.device_id, content)])
+
+        await self._vault.do(greet)

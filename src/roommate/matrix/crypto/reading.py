@@ -1,0 +1,223 @@
+"""Events in: what a sync brings for encryption takes effect before its token is stored, and rooms' events are read."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from roommate.domain import JsonObject, RoomId, UserId
+from roommate.matrix.crypto import device_lists, megolm, room_keys
+from roommate.matrix.crypto.key_upload import KeyUpload
+from roommate.matrix.crypto.own_device import OwnDevice
+from roommate.matrix.crypto.records import ROOM, WAITING, WITHHELD, Records, Vault, key, load, save
+from roommate.matrix.crypto.room_members import RoomMembers, state_and_timeline
+from roommate.matrix.crypto.sealing import Sealing
+from roommate.matrix.parse import items, obj
+
+GRACE_SECONDS = 10.0
+"""How long a key may take after its event before somebody is told: it goes another way."""
+KEPT_SECONDS = 14 * 86400.0
+"""How long an event waits for its key."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """An event that waits for its key."""
+
+    room_id: RoomId
+    event: JsonObject
+    since: float
+    """When it came, in seconds since 1970."""
+    withheld: str = ""
+    """Its sender's device says that we do not get it: a code of the specification."""
+
+    @property
+    def session_id(self) -> str:
+        return str(obj(self.event.get("content")).get("session_id", ""))
+
+
+class Reading:
+    """The order is the promise. `receive` and `wait` are on the disk before the sync's token is: who is killed in
+    between is given the same sync again, which changes nothing a second time. What `late` gives is dropped by
+    `settled`, after the token: who is killed in between gives it again, and the inbox passes over what it has."""
+
+    def __init__(
+        self, vault: Vault, user: UserId, keys: KeyUpload, members: RoomMembers, sealing: Sealing, *, required: bool
+    ) -> None:
+        """`required`: what people write without encryption is passed over."""
+        self._vault, self._user, self._keys, self._members, self._sealing = vault, user, keys, members, sealing
+        self._required = required
+        self._came = 1
+        """How often keys came; the first time is before this process."""
+        self._looking = self._looked = 0
+        """Which of those times it was looked for events that can be read now, and what came of it is stored."""
+        self._told: set[str] = set()
+        """Sessions of which the rooms were told, in this process."""
+        self.hurry = False
+        """An event waits for its key of which nobody was told yet."""
+        self.undecrypted = 0
+        """Events that came without their key, for who counts."""
+
+    async def rooms(self, answer: JsonObject) -> None:
+        """What a sync tells of which rooms are encrypted, and of who is in them. Raises StateError."""
+        encrypted: dict[RoomId, JsonObject] = {}
+        rooms = obj(answer.get("rooms"))
+        for room_id, section in obj(rooms.get("join")).items():
+            happened = state_and_timeline(obj(section))
+            encrypted |= {RoomId(room_id): said for event in happened if (said := _encryption(obj(event))) is not None}
+            gap = obj(obj(section).get("timeline")).get("limited") is True
+            self._members.learn(RoomId(room_id), happened, gap=gap)
+        for room_id in obj(rooms.get("leave")):
+            self._members.forget(RoomId(room_id))
+
+        def work(r: Records) -> None:
+            for room_id, said in encrypted.items():
+                save(r, ROOM, room_id, said)
+
+        if encrypted:
+            await self._vault.do(work)
+            self._sealing.encrypted(set(encrypted))
+
+    async def receive(self, answer: JsonObject, *, first: bool = False) -> None:
+        """What a sync brings of keys, whoever asked for it; the `first` of a device does not tell what changed before
+        it. Raises StateError."""
+        events = [obj(event) for event in items(obj(answer.get("to_device")).get("events"))]
+        lists = obj(answer.get("device_lists"))
+        stale = {user for part in ("changed", "left") for user in items(lists.get(part)) if isinstance(user, str)}
+
+        def work(r: Records) -> bool:
+            own = OwnDevice.of(r, self._vault.key)
+            assert own is not None
+            found = False
+            for event in events:
+                if room_keys.apply(r, self._vault.key, own, event):
+                    found = True
+            for user in stale:
+                device_lists.changed(r, user)
+            if first:
+                device_lists.all_changed(r)  # what changed meanwhile nobody tells
+            return found
+
+        if events or stale or first:
+            self._came += await self._vault.do(work)
+        self._keys.learn(answer.get("device_one_time_keys_count"), answer.get("device_unused_fallback_key_types"))
+
+    async def read(self, room_id: RoomId, events: Sequence[Any]) -> list[Any]:
+        """The events of a room, the encrypted ones as they were meant; those without a key stay as they are, and what
+        can never be read is left out. Raises StateError."""
+        if not self._required and not any(_is_encrypted(event) for event in events):
+            return list(events)
+
+        def work(r: Records) -> list[Any]:
+            plain_counts = not self._required
+            return [
+                found
+                for event in events
+                if (found := self._read(r, room_id, event, plain_counts=plain_counts)) is not None
+            ]
+
+        found: list[Any] = await self._vault.do(work)
+        return found
+
+    def _read(self, r: Records, room_id: RoomId, event: Any, *, plain_counts: bool) -> Any:
+        if not _is_encrypted(event):
+            said = obj(event).get("type") == "m.room.message" and obj(event).get("sender") != self._user
+            return None if said and not plain_counts else event
+        try:
+            return megolm.decrypt(r, self._vault.key, room_id, event)
+        except megolm.NoKey:
+            return None if event.get("sender") == self._user else event
+        except (ValueError, KeyError, TypeError) as error:
+            _log.warning("an encrypted event in %s is passed over: %s", room_id, error)
+            return None
+
+    # ── What has no key yet ──────────────────────────────────────────────────────────────────────
+
+    async def wait(self, unread: Iterable[tuple[RoomId, Any]]) -> None:
+        """Keep these events until their keys come. Raises StateError."""
+        found = [(key(room_id, event["event_id"]), event) for room_id, event in unread]
+        if not found:
+            return
+        self.undecrypted += len(found)
+
+        def work(r: Records) -> None:
+            for name, event in found:
+                save(r, WAITING, name, event)
+            r.drop_before(WAITING, time.time() - KEPT_SECONDS)
+
+        await self._vault.do(work)
+
+    async def late(self) -> list[tuple[RoomId, JsonObject]]:
+        """Those whose key has come, in the order in which they came; until they are `settled`. Raises StateError."""
+        self._looking = self._came
+        if self._looking == self._looked:
+            return []
+
+        def work(r: Records) -> list[tuple[RoomId, JsonObject]]:
+            found = []
+            for name, value, _ in r.oldest_first(WAITING):
+                room_id, event = RoomId(name.split(" ")[0]), json.loads(value)
+                try:
+                    found.append((room_id, megolm.decrypt(r, self._vault.key, room_id, event)))
+                except megolm.NoKey:
+                    continue
+                except (ValueError, KeyError, TypeError):
+                    r.drop(WAITING, name)
+            return found
+
+        found: list[tuple[RoomId, JsonObject]] = await self._vault.do(work)
+        return found
+
+    async def settled(self, late: Sequence[tuple[RoomId, JsonObject]], overdue: Sequence[Unread]) -> None:
+        """These are stored elsewhere now. Raises StateError."""
+        self._told.update(one.session_id for one in overdue)
+        self._looked = self._looking
+        if not late:
+            return
+
+        def work(r: Records) -> None:
+            for room_id, event in late:
+                r.drop(WAITING, key(room_id, event["event_id"]))
+
+        await self._vault.do(work)
+
+    async def overdue(self) -> list[Unread]:
+        """One event of each session whose key should have come, once in this process."""
+
+        def work(r: Records) -> list[Unread]:
+            found = []
+            for name, value, at in r.oldest_first(WAITING):
+                room_id, event = RoomId(name.split(" ")[0]), json.loads(value)
+                one = Unread(room_id, event, at)
+                why = load(r, WITHHELD, key(room_id, one.session_id)) or {}
+                found.append(Unread(room_id, event, at, str(why.get("code", ""))))
+            return found
+
+        waiting: list[Unread] = await self._vault.do(work)
+        found: list[Unread] = []
+        now = time.time()
+        self.hurry = False
+        for one in waiting:
+            if one.session_id in self._told or one.session_id in {other.session_id for other in found}:
+                continue
+            if one.withheld or now - one.since >= GRACE_SECONDS:
+                found.append(one)
+            else:
+                self.hurry = True
+        return found
+
+
+def _encryption(event: JsonObject) -> JsonObject | None:
+    if event.get("type") != "m.room.encryption" or event.get("state_key") != "":
+        return None
+    return obj(event.get("content"))
+
+
+def _is_encrypted(event: Any) -> bool:
+    return obj(event).get("type") == "m.room.encrypted" and "state_key" not in obj(event)

@@ -1,0 +1,91 @@
+"""What encryption asks of the place where it remembers: named texts, changed in transactions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+from roommate.domain import JsonObject
+
+T = TypeVar("T")
+
+ACCOUNT = "account"
+"""By the one name ``own``: our device and its identity keys."""
+OLM = "olm"
+"""By ``CURVE25519 SESSION``: sessions with other devices."""
+INBOUND = "inbound"
+"""By ``ROOM SESSION``: the room keys that we were given, and our own."""
+OUTBOUND = "outbound"
+"""By room: the Megolm session that is written with."""
+SHARED = "shared"
+"""By ``SESSION USER DEVICE``: who has the key of that, or will have it by what is `POSTED`; the Curve25519 key."""
+INDEX = "index"
+"""By ``SESSION INDEX``: the event that used this step of a ratchet."""
+APPLIED = "applied"
+"""By hash: to-device events that have taken effect."""
+POSTED = "posted"
+"""By transaction id: to-device messages that have to go out."""
+SEALED = "sealed"
+"""By transaction id: an encrypted event that may not have arrived yet."""
+USER = "user"
+"""By user: whether their list of devices is as new as the homeserver has it, and the devices."""
+ROOM = "room"
+"""By room: its ``m.room.encryption``, for ever."""
+WAITING = "waiting"
+"""By ``ROOM EVENT``: encrypted events whose key we do not have."""
+WITHHELD = "withheld"
+"""By ``ROOM SESSION``: why its sender does not give us the key."""
+ASKED = "asked"
+"""By ``ROOM SESSION``: keys that we have asked for."""
+WEDGED = "wedged"
+"""By Curve25519 key: a device with which a new Olm session has to begin."""
+
+OF_DEVICE = (ACCOUNT, OLM, OUTBOUND, SHARED, APPLIED, POSTED, SEALED, ASKED, WEDGED)
+"""What is of no use to another device of ours."""
+
+
+class Records(Protocol):
+    """Within one transaction."""
+
+    def get(self, kind: str, key: str) -> str | None: ...
+
+    def put(self, kind: str, key: str, value: str) -> None: ...
+
+    def drop(self, kind: str, key: str) -> None: ...
+
+    def drop_all(self, kind: str) -> None: ...
+
+    def drop_before(self, kind: str, at: float) -> None:
+        """Those put first before this time, in seconds since 1970."""
+        ...
+
+    def all(self, kind: str, prefix: str = "") -> list[tuple[str, str]]:
+        """Keys that begin so, in their order, with their values."""
+        ...
+
+    def oldest_first(self, kind: str) -> list[tuple[str, str, float]]:
+        """Keys, values, and when each was put first, in seconds since 1970."""
+        ...
+
+
+class Vault(Protocol):
+    key: bytes
+    """32 bytes, which secrets within values are encrypted with."""
+
+    async def do(self, work: Callable[[Any], T]) -> T:
+        """Do `work` with `Records` in one transaction, which is on the disk when this returns. Raises StateError."""
+        ...
+
+
+def key(*parts: object) -> str:
+    return " ".join(map(str, parts))
+
+
+def load(r: Records, kind: str, name: str) -> JsonObject | None:
+    found = r.get(kind, name)
+    return None if found is None else json.loads(found)
+
+
+def save(r: Records, kind: str, name: str, value: JsonObject) -> None:
+    r.put(kind, name, json.dumps(value, ensure_ascii=False))

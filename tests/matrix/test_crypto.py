@@ -1,0 +1,226 @@
+"""What encryption remembers: each step of a ratchet once, whatever is delivered again and wherever it is cut off."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+import vodozemac
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roommate.domain import UserId
+from roommate.errors import Refused, StateError
+from roommate.matrix.crypto import attachments, megolm, olm, room_keys
+from roommate.matrix.crypto.cross_signing import identity
+from roommate.matrix.crypto.own_device import MEGOLM_ALGORITHM, OwnDevice
+from roommate.matrix.crypto.records import OUTBOUND, Records
+from roommate.matrix.crypto.signing import SigningKey, canonical, is_signed
+from roommate.store import CryptoRecords
+
+T = TypeVar("T")
+JsonObject = dict[str, Any]
+ROOM, BOT, ANN = "!room:a", UserId("@bot:a"), UserId("@ann:a")
+
+
+class Side:
+    """One device with its records."""
+
+    def __init__(self, records: CryptoRecords, user: UserId) -> None:
+        self.records, self.user, self.key = records, user, records.key
+
+    async def do(self, work: Callable[[Records, OwnDevice], T]) -> T:
+        def within(r: Records) -> T:
+            own = OwnDevice.of(r, self.key)
+            assert own is not None
+            return work(r, own)
+
+        return await self.records.do(within)
+
+    async def begin(self) -> None:
+        await self.records.do(lambda r: OwnDevice.begin(r, self.key, self.user, "DEVICE"))
+
+    async def room_key(self) -> JsonObject:
+        session = await self.do(lambda r, own: megolm.writing(r, self.key, own, ROOM, {}))
+        ids = {"session_id": session.session_id, "session_key": session.session_key}
+        return {"algorithm": MEGOLM_ALGORITHM, "room_id": ROOM, **ids}
+
+    async def write(self, text: str, event_id: str) -> JsonObject:
+        content = {"msgtype": "m.text", "body": text}
+        sealed = await self.do(lambda r, own: megolm.encrypt(r, self.key, own, ROOM, "m.room.message", content))
+        return {"type": "m.room.encrypted", "event_id": event_id, "sender": self.user, "content": sealed}
+
+    async def read(self, event: JsonObject, room: str = ROOM) -> str:
+        found = await self.do(lambda r, own: megolm.decrypt(r, self.key, room, event))
+        return str(found["content"]["body"])
+
+    async def apply(self, event: JsonObject) -> bool:
+        return await self.do(lambda r, own: room_keys.apply(r, self.key, own, event))
+
+
+@pytest.fixture
+async def sides(tmp_path: Path) -> AsyncIterator[tuple[Side, Side]]:
+    """The bot and a person."""
+    both = []
+    for name, user in (("bot", BOT), ("ann", ANN)):
+        (tmp_path / name).mkdir()
+        both.append(Side(CryptoRecords(tmp_path / name), user))
+        await both[-1].begin()
+    bot, ann = both
+    yield bot, ann
+    for one in both:
+        await one.records.close()
+
+
+async def key_of(ann: Side, bot: Side) -> JsonObject:
+    """Ann's room key on its way to the bot."""
+    keys = await bot.do(lambda r, own: _stocked(r, own, bot.key))
+    curve, ed = await bot.do(lambda r, own: (own.curve25519, own.ed25519))
+    content = await ann.room_key()
+
+    def work(r: Records, own: OwnDevice) -> JsonObject:
+        if not olm.has_session(r, curve):
+            olm.begin(r, ann.key, own, curve, next(iter(keys.values()))["key"])
+        sealed = olm.encrypt(r, ann.key, own, (BOT, curve, ed), "m.room_key", content)
+        assert sealed is not None
+        return sealed
+
+    return {"type": "m.room.encrypted", "sender": ANN, "content": await ann.do(work)}
+
+
+def _stocked(r: Records, own: OwnDevice, key: bytes) -> JsonObject:
+    keys = own.fresh_one_time_keys(1)
+    own.save(r, key)
+    return keys
+
+
+async def test_a_key_that_is_delivered_again_changes_nothing(sides: tuple[Side, Side]) -> None:
+    bot, ann = sides
+    event = await key_of(ann, bot)
+    assert await bot.apply(event)
+    before = await bot.records.do(lambda r: {kind: r.all(kind) for kind in ("account", "olm", "inbound", "wedged")})
+    assert not await bot.apply(json.loads(json.dumps(event)))
+    assert await bot.records.do(lambda r: {kind: r.all(kind) for kind in before}) == before
+    assert await bot.read(await ann.write("hello", "$1")) == "hello"
+
+
+async def test_a_transaction_that_fails_has_used_no_key(sides: tuple[Side, Side]) -> None:
+    bot, ann = sides
+    event = await key_of(ann, bot)
+
+    def cut_off(r: Records, own: OwnDevice) -> None:
+        room_keys.apply(r, bot.key, own, event)
+        raise RuntimeError("the disk is full")
+
+    with pytest.raises(RuntimeError, match="disk"):
+        await bot.do(cut_off)
+    assert await bot.apply(event)
+    assert await bot.read(await ann.write("hello", "$1")) == "hello"
+
+
+async def test_an_event_counts_under_one_id_from_one_sender_in_one_room(sides: tuple[Side, Side]) -> None:
+    bot, ann = sides
+    await bot.apply(await key_of(ann, bot))
+    event = await ann.write("do it", "$1")
+    assert await bot.read(event) == "do it"
+    assert await bot.read(event) == "do it", "the same sync once more"
+    with pytest.raises(ValueError, match="once more"):
+        await bot.read({**event, "event_id": "$2"})
+    second = await ann.write("do that", "$3")
+    with pytest.raises(ValueError, match="not by the one"):
+        await bot.read({**second, "sender": "@mallory:a"})
+    with pytest.raises(megolm.NoKey):
+        await bot.read(second, "!another:a")
+    assert await bot.read(second) == "do that"
+
+
+async def test_a_session_ends_with_who_knew_it_and_with_its_age(sides: tuple[Side, Side]) -> None:
+    bot, _ = sides
+
+    async def session(allowed: dict[tuple[str, str], str]) -> str:
+        def work(r: Records, own: OwnDevice) -> str:
+            found = megolm.writing(r, bot.key, own, ROOM, allowed).session_id
+            for (user, device), curve in allowed.items():
+                r.put("shared", f"{found} {user} {device}", curve)
+            return found
+
+        return await bot.do(work)
+
+    two = {(ANN, "A"): "curve-a", ("@ben:a", "B"): "curve-b"}
+    first = await session(two)
+    assert await session(two) == first
+    alone = await session({(ANN, "A"): "curve-a"})
+    assert alone != first, "ben is gone"
+    assert await session(two) == alone, "who comes is given the key that there is"
+    for number in range(megolm.ROTATION_MESSAGES):
+        await bot.write("x", f"${number}")
+    worn = await session(two)
+    assert worn != alone
+    old = await bot.records.do(lambda r: json.loads(r.get(OUTBOUND, ROOM) or ""))
+    await bot.records.do(lambda r: r.put(OUTBOUND, ROOM, json.dumps({**old, "since": old["since"] - 8 * 86400})))
+    assert await session(two) != worn
+
+
+async def test_what_is_no_key_changes_nothing(sides: tuple[Side, Side]) -> None:
+    bot, ann = sides
+    good = await key_of(ann, bot)
+    curve = await bot.do(lambda r, own: own.curve25519)
+    for bad in (
+        {},
+        {"type": "m.room.encrypted", "sender": 7},
+        {"type": "m.room.encrypted", "sender": ANN, "content": {"algorithm": "m.olm.v1.curve25519-aes-sha2"}},
+        {**good, "sender": "@mallory:a"},
+        {**good, "content": {**good["content"], "sender_key": "no key"}},
+        {**good, "content": {**good["content"], "ciphertext": {curve: {"type": 0, "body": "????"}}}},
+        {**good, "content": {**good["content"], "ciphertext": {curve: {"type": 1, "body": 5}}}},
+    ):
+        assert not await bot.apply(bad)
+    assert await bot.records.do(lambda r: r.all("inbound")) == []
+
+
+async def test_the_file_is_ours_alone_and_is_not_read_without_its_key(tmp_path: Path) -> None:
+    records = CryptoRecords(tmp_path)
+    await Side(records, BOT).begin()
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+    await records.close()
+    (tmp_path / "crypto.key").unlink()
+    with pytest.raises(StateError, match="move that away"):
+        CryptoRecords(tmp_path)
+
+
+def test_an_identity_is_made_once(tmp_path: Path) -> None:
+    first = identity(tmp_path)
+    assert identity(tmp_path).keys(BOT) == first.keys(BOT)
+    keys = first.keys(BOT)
+    for use in ("self_signing_key", "user_signing_key"):
+        assert is_signed(keys[use], BOT, first.master.id, first.master.public)
+    assert (tmp_path / "cross-signing.json").stat().st_mode & 0o777 == 0o600
+    (tmp_path / "cross-signing.json").write_text("{}")
+    with pytest.raises(StateError, match="put it back"):
+        identity(tmp_path)
+
+
+@given(st.dictionaries(st.text(), st.integers() | st.text() | st.booleans()))
+def test_a_signature_is_of_every_byte(value: JsonObject) -> None:
+    key = SigningKey.fresh()
+    signed = key.signed({name: one for name, one in value.items() if name != "signatures"}, ANN)
+    assert is_signed(signed, ANN, key.id, key.public)
+    assert not is_signed({**signed, "more": 1}, ANN, key.id, key.public)
+    assert not is_signed(signed, BOT, key.id, key.public)
+    public = vodozemac.Ed25519PublicKey.from_base64(key.public)
+    signature = vodozemac.Ed25519Signature.from_base64(signed["signatures"][ANN][key.id])
+    public.verify_signature(canonical(signed), signature)
+
+
+@given(st.binary(max_size=2000))
+def test_a_file_comes_back_as_it_was_or_not_at_all(content: bytes) -> None:
+    sealed, file = attachments.encrypt(content)
+    assert attachments.decrypt(sealed, file) == content
+    with pytest.raises(Refused, match="damaged"):
+        attachments.decrypt(sealed + b"x", file)
+    for broken in ({}, {**file, "v": "v3"}, {**file, "key": 5}, {**file, "iv": 5}, {**file, "hashes": {}}):
+        with pytest.raises(Refused):
+            attachments.decrypt(sealed, broken)
