@@ -116,6 +116,8 @@ async def test_the_whole_path_in_a_terminal(folder: Path, image: str) -> None:
         code, _, err = await demo(folder, image, "--once", "run: true")
         assert (code, err) == (75, f"roommate: a demo runs already in {folder}: end that one first\n")
         terminal.type("\x03")
+        await terminal.see("Ctrl-C once more leaves")
+        terminal.type("\x03")
         assert await terminal.ended() == 0
     assert processes_of(folder) == {}
 

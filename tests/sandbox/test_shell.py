@@ -163,8 +163,10 @@ async def test_much_output_is_whole_in_a_file(at: At) -> None:
 
 async def test_who_prints_while_nobody_looks_has_to_wait(at: At) -> None:
     before = _memory(at.hand.pid)
+    written_down = at.hand.workspace / "pid"
     await at.leave("sh -c 'echo $$ >pid; exec yes' & wait", "y\n")
-    pid = int((at.hand.workspace / "pid").read_text())
+    await until(lambda: written_down.exists() and written_down.read_text().strip(), "the pid")
+    pid = int(written_down.read_text())
 
     async def written() -> int:
         return int(Path(f"/proc/{pid}/io").read_text().split()[3])

@@ -41,7 +41,7 @@ def exposition(
     return content_type, encode(registry)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # the registry keeps it by identity
 class _Daemon(Collector):
     build: Mapping[str, str]
     gauges: Sequence[Gauge]

@@ -69,7 +69,7 @@ class Rooms:
 
         def work(c: sqlite3.Connection) -> RoomRow:
             row = c.execute(f"SELECT {_COLUMNS} FROM rooms WHERE room_id=?", (room_id,)).fetchone()  # noqa: S608
-            return _row(row or (room_id, "leave", 0, 0, None, None, None, None, 0))
+            return _row(row or (room_id, "leave", 0, 0, None, None, 0, None, None, 0))
 
         return await self._db.run(work)
 
