@@ -57,7 +57,7 @@ class LiveHand:
             str(self.socket),
             str(self.workspace),
             str(self.home),
-            env={**os.environ, MARK: self._mark},
+            env={**os.environ, "HOME": str(self.home), MARK: self._mark},
             preexec_fn=limit,
         )
         self.pid = process.pid
