@@ -242,7 +242,7 @@ class TwoRooms:
             (folder / name).write_bytes(content)
         command = f"exec python3 {mark}/attack.py {mark}/state"
         # Who says it does not wait for the answer: the tool's own may be lost with the hand that it stops.
-        begins = tool("run_command", command=command, background=True) + "\n---\nSAY started"
+        begins = tool("run_command", command=command, background=True, wake=False) + "\n---\nSAY started"
         self._started = await self.mallory.say(self.noisy, begins)
         return folder / "state"
 

@@ -73,7 +73,7 @@ async def test_outside_of_a_turn_a_notification_is_a_notice_within_a_second(bot:
     room = await bot.room_with(alice)
     later = hook("claude", "notification", {"message": "The tests are green"})
     command = f"sleep 2; {later}; date +%s.%N > /workspace/when; sleep 60"
-    await alice.ask(room, tool("run_command", command=command, background=True))
+    await alice.ask(room, tool("run_command", command=command, background=True, wake=False))
     notice = await live(bot, alice, room, "🔔 **claude**: The tests are green")
     seen = time.time()
     assert notice.msgtype == "m.notice"
