@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from roommate.composition.from_settings import sandboxes_of
-from roommate.demo.homeserver import Synapse
+from roommate.demo.embedded_synapse import Synapse
 from roommate.domain import RoomId
 from roommate.sandbox import image
 from roommate.sandbox.room_containers import RoomSandboxes

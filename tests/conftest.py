@@ -13,7 +13,7 @@ from typing import Protocol
 import pytest
 from hypothesis import settings as hypothesis
 
-from roommate.demo.homeserver import Synapse
+from roommate.demo.embedded_synapse import Synapse
 from roommate.sandbox.container_spec import Limits
 from roommate.sandbox.room_containers import RoomSandboxes
 from tests.harness import Daemon

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from roommate.demo.homeserver import Synapse
+from roommate.demo.embedded_synapse import Synapse
 from tests import program
 from tests.conftest import PASSWORD, MakeDaemon, MakePerson
 from tests.harness import Daemon, no_settings

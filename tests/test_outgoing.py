@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 import trustme
 
-from roommate.demo.homeserver import Synapse
+from roommate.demo.embedded_synapse import Synapse
 from roommate.errors import ConfigError
 from roommate.net import outbound_http
 from roommate.settings import config

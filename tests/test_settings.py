@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from roommate.administration import preconditions
-from roommate.agent import model_name_checks, provider_routing
+from roommate.agent import model_name_checks, own_wire_or_litellm
 from roommate.composition.from_settings import choice_of, model_of, sandboxes_of, site_of
 from roommate.errors import ConfigError
 from roommate.maintenance import env_file
@@ -185,7 +185,7 @@ def test_a_level_is_a_word_in_any_case(value: str) -> None:
 def test_a_model_is_known_before_it_is_asked(
     name: str, key: str, base: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for places in provider_routing.NEED_A_KEY.values():
+    for places in own_wire_or_litellm.NEED_A_KEY.values():
         for place in places:
             monkeypatch.delenv(place, raising=False)
     said = model_name_checks.problem(name, key, base)
@@ -303,7 +303,7 @@ async def test_a_wrong_reload_changes_nothing_and_the_difference_is_shown(
 
 
 def test_a_changed_secret_is_only_changed() -> None:
-    from roommate.administration.settings_reload import differences
+    from roommate.administration.settings_show_and_reload import differences
 
     old, new = config.load(None, llm_api_key="sk-one"), config.load(None, llm_api_key="sk-two")
     [difference] = [one for one in differences(old, new) if one.name == "LLM_API_KEY"]

@@ -9,22 +9,22 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from roommate.administration.daemon_operations import Steering
 from roommate.administration.health_watch import Alarm
-from roommate.administration.lifecycle import Steering
-from roommate.administration.phases import Phase, Service, Startup
-from roommate.administration.settings_reload import LiveSettings
+from roommate.administration.settings_show_and_reload import LiveSettings
+from roommate.administration.startup_phases import Phase, Service, Startup
 from roommate.administration.storage_health import Health
 from roommate.composition.features import Features
 from roommate.composition.from_settings import REAL, Borders
 from roommate.composition.kernel import Kernel
-from roommate.composition.operators import gauges, in_a_line, listen, methods
 from roommate.composition.rooms import contain, present_account, room_maker
+from roommate.composition.status_and_socket import gauges, in_a_line, listen, methods
 from roommate.composition.turns import Models, turn_needs
 from roommate.control import NAME
 from roommate.control.server import Server
 from roommate.domain import RoomId, Update
 from roommate.features.egress.gate import Gate
-from roommate.features.egress.package_registries import Registries
+from roommate.features.egress.registries_of_image import Registries
 from roommate.features.hooks.watcher import Spool
 from roommate.host import malloc_trim
 from roommate.host.flag_files import flags
@@ -45,7 +45,7 @@ from roommate.rooms.questions import Questions
 from roommate.rooms.residents import Residents
 from roommate.rooms.restore_notice import tell_of_restore
 from roommate.rooms.turn_holds import FLAG, Holds
-from roommate.rooms.waiting_turns import WaitingTurns
+from roommate.rooms.turns_awaiting_people import WaitingTurns
 from roommate.sandbox.room_containers import RoomSandboxes
 from roommate.settings.config import Settings
 from roommate.store import (

@@ -13,8 +13,8 @@ import pytest
 
 from roommate.agent import model_facts
 from roommate.agent.openai_wire import cached_to_here
+from roommate.agent.own_wire_or_litellm import own_route
 from roommate.agent.provider_model import ProviderModel
-from roommate.agent.provider_routing import own_route
 from roommate.agent.wire import Counts
 from roommate.domain import (
     Answer,

@@ -18,8 +18,8 @@ from roommate.domain import Destination
 from roommate.errors import EngineError
 from roommate.features.egress.gate import ALWAYS, NO, ONCE, Gate
 from roommate.features.egress.host_rules import allowed, typed
-from roommate.features.egress.package_registries import Registries, destinations
 from roommate.features.egress.proxy import EgressProxy, Limits, parse
+from roommate.features.egress.registries_of_image import Registries, destinations
 from roommate.features.egress.safe_connect import Addresses, Unreachable
 from roommate.tunnels.request_body import Refused
 from tests.broker.conftest import ROOM, Memory, People, connect, say, server

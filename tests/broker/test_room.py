@@ -11,8 +11,8 @@ import pytest
 
 from roommate.domain import Destination
 from roommate.features.egress.gate import Gate
-from roommate.features.egress.package_registries import Registries
 from roommate.features.egress.proxy import EgressProxy
+from roommate.features.egress.registries_of_image import Registries
 from roommate.features.egress.safe_connect import Addresses
 from roommate.features.github.forge import Forge, Site
 from roommate.features.github.git_server import GitServer

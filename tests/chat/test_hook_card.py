@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from roommate.chat.texts import ALWAYS, NO, YES
 from roommate.domain import HookEvent, HookKind
-from roommate.features.hooks.card import RISKS, SHOWN, WHOLE, hook_card
+from roommate.features.hooks.agent_action_card import RISKS, SHOWN, WHOLE, hook_card
 from roommate.matrix import render
 from roommate.text.printable import HIDDEN
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from roommate.administration.settings_reload import Setting
+from roommate.administration.settings_show_and_reload import Setting
 from roommate.chat import texts
 from roommate.domain import Check
 from roommate.features.help_and_ping import what_is_set

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from roommate.demo.homeserver import Synapse
+from roommate.demo.embedded_synapse import Synapse
 from roommate.domain import Account
 from tests import program
 from tests.conftest import PASSWORD, MakePerson

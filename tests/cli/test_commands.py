@@ -14,7 +14,7 @@ import pytest
 from roommate import __version__
 from roommate.cli import declared_commands
 from roommate.composition.features import DECLARED
-from roommate.demo.homeserver import Synapse
+from roommate.demo.embedded_synapse import Synapse
 from roommate.doors import reference
 from tests import program
 from tests.conftest import PASSWORD, MakeDaemon

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import aiohttp
 import pytest
 
-from roommate.demo.homeserver import Synapse
+from roommate.demo.embedded_synapse import Synapse
 from roommate.domain import Account, JsonObject, UserId
 from roommate.matrix.homeserver import Homeserver
 from roommate.net import outbound_http

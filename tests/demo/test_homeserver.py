@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from roommate.demo.homeserver import Synapse
+from roommate.demo.embedded_synapse import Synapse
 from roommate.errors import MatrixError
 from tests.conftest import MakePerson
 from tests.patience import PATIENCE
@@ -81,7 +81,7 @@ async def test_a_taken_port_is_another_ones(tmp_path: Path) -> None:
 async def test_it_dies_with_its_parent(tmp_path: Path) -> None:
     program = """
 import asyncio, pathlib, sys
-from roommate.demo.homeserver import Synapse
+from roommate.demo.embedded_synapse import Synapse
 async def main():
     synapse = Synapse(pathlib.Path(sys.argv[1]))
     await synapse.start()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from roommate.demo.homeserver import Synapse
+from roommate.demo.embedded_synapse import Synapse
 from tests.conftest import PASSWORD, register, settings_of
 from tests.e2e.noise import TwoRooms
 from tests.harness import Daemon

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from roommate.demo.homeserver import Synapse
+from roommate.demo.embedded_synapse import Synapse
 from tests.conftest import PASSWORD, MakeDaemon
 from tests.e2e import crash
 from tests.harness import Daemon

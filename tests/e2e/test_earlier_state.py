@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from roommate.demo.homeserver import Synapse
+from roommate.demo.embedded_synapse import Synapse
 from tests.cli.test_commands import roommate
 from tests.conftest import PASSWORD, MakeDaemon, MakePerson
 from tests.earlier_state import loaded

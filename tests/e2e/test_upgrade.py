@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 from aiohttp import web
 
-from roommate.demo.homeserver import Synapse
+from roommate.demo.embedded_synapse import Synapse
 from tests.conftest import MakeDaemon, MakePerson
 from tests.e2e.test_once import PATIENCE, Shooting, count, settled
 from tests.front import Front, limited

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from roommate.demo.homeserver import Synapse
+from roommate.demo.embedded_synapse import Synapse
 from tests.conftest import PASSWORD, register
 from tests.e2ee import strict
 from tests.e2ee.strict import Node, StrictPerson

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from roommate.demo.homeserver import Synapse
+from roommate.demo.embedded_synapse import Synapse
 from tests.e2e import aimed
 from tests.e2ee import strict
 from tests.e2ee.strict import StrictPerson

@@ -9,7 +9,7 @@ import sqlite3
 
 from aiohttp import web
 
-from roommate.demo.homeserver import Synapse
+from roommate.demo.embedded_synapse import Synapse
 from tests.cli.test_commands import roommate
 from tests.conftest import MakeDaemon, MakePerson
 from tests.e2ee import crash

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from roommate.demo.homeserver import Synapse
+from roommate.demo.embedded_synapse import Synapse
 from tests.conftest import PASSWORD, MakePerson, register
 from tests.install.conftest import ALIEN, sees
 from tests.machine import Machine

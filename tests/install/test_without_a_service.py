@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from roommate.demo.homeserver import Synapse
+from roommate.demo.embedded_synapse import Synapse
 from roommate.demo.synapse_config import free_port
 from roommate.errors import MatrixError
 from roommate.user_client import homeserver_accounts

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from roommate.domain import JsonObject
 from roommate.errors import StateError
-from roommate.host import trees
+from roommate.host import hostile_trees
 from roommate.maintenance import backup, tree_archive
 from roommate.maintenance.restore import restore
 from tests.test_trees import dig, few_descriptors
@@ -262,7 +262,7 @@ def test_a_deep_folder_is_packed_and_comes_back(state: backup.State, tmp_path: P
     assert (after / "/".join(["d"] * 1200) / "leaf").exists()
     assert (after / "z").read_text() == "after it"
     for deep in (workspace, after):
-        trees.remove(deep)  # as pytest cannot
+        hostile_trees.remove(deep)  # as pytest cannot
 
 
 def test_holes_cost_nothing_and_come_back(state: backup.State, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import pytest
 
-from roommate.demo.homeserver import Synapse
+from roommate.demo.embedded_synapse import Synapse
 from tests.conftest import PASSWORD, register
 from tests.matrix.line import Line
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from roommate.demo.homeserver import Synapse
+from roommate.demo.embedded_synapse import Synapse
 from tests.conftest import PASSWORD, MakeDaemon, MakePerson, register
 from tests.front import Front, JsonObject
 from tests.matrix.line import Line

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from roommate.domain import UserId
 from roommate.errors import Refused, StateError
-from roommate.matrix.crypto import attachments, megolm, olm, room_keys
+from roommate.matrix.crypto import attachments, incoming_room_keys, megolm, olm
 from roommate.matrix.crypto.cross_signing import identity
 from roommate.matrix.crypto.own_device import MEGOLM_ALGORITHM, OwnDevice
 from roommate.matrix.crypto.records import OUTBOUND, Records
@@ -58,7 +58,7 @@ class Side:
         return str(found["content"]["body"])
 
     async def apply(self, event: JsonObject) -> bool:
-        return await self.do(lambda r, own: room_keys.apply(r, self.key, own, event))
+        return await self.do(lambda r, own: incoming_room_keys.apply(r, self.key, own, event))
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ async def test_a_transaction_that_fails_has_used_no_key(sides: tuple[Side, Side]
     event = await key_of(ann, bot)
 
     def cut_off(r: Records, own: OwnDevice) -> None:
-        room_keys.apply(r, bot.key, own, event)
+        incoming_room_keys.apply(r, bot.key, own, event)
         raise RuntimeError("the disk is full")
 
     with pytest.raises(RuntimeError, match="disk"):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from roommate.demo.homeserver import Synapse
+from roommate.demo.embedded_synapse import Synapse
 from roommate.demo.synapse_config import free_port
 from roommate.domain import Account, JsonObject, RoomId, SyncBatch, UserId
 from roommate.errors import ConfigError, Refused, Transient

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from roommate import errors
-from roommate.demo.homeserver import Synapse
+from roommate.demo.embedded_synapse import Synapse
 from roommate.host.sd_notify import STALLED_SECONDS
 from tests.conftest import PASSWORD, MakePerson, register
 from tests.front import Front, limited

@@ -11,7 +11,7 @@ from aiohttp import web
 from roommate.domain import SentFile, UserId
 from roommate.errors import Refused, Transient
 from roommate.matrix.homeserver import Homeserver
-from roommate.matrix.media import Media, Patience
+from roommate.matrix.media_download import Media, Patience
 
 FILE = SentFile("a.bin", "mxc://example.org/abc")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roommate.domain import JsonObject, RoomId
-from roommate.matrix.room_upgrade_rights import may_replace, replaces
+from roommate.matrix.power_levels import may_replace, replaces
 
 ALICE, BOB = "@alice:x", "@bob:x"
 OLD = RoomId("!old")

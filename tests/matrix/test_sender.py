@@ -8,7 +8,7 @@ import time
 import aiohttp
 import pytest
 
-from roommate.demo.homeserver import Synapse
+from roommate.demo.embedded_synapse import Synapse
 from roommate.domain import Draft, JsonObject, Rank, RoomId
 from roommate.matrix.sender import BACKLOG
 from tests.conftest import PASSWORD, MakePerson

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 
-from roommate.demo.homeserver import Synapse
+from roommate.demo.embedded_synapse import Synapse
 from tests.cli.test_commands import roommate
 from tests.conftest import PASSWORD, MakeDaemon, MakePerson
 from tests.front import for_ever

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from roommate.demo.homeserver import Synapse
+from roommate.demo.embedded_synapse import Synapse
 from roommate.matrix_login import call
 from tests.cli.test_commands import roommate
 from tests.conftest import PASSWORD

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from roommate.domain import Hand, RoomId
-from roommate.sandbox import id_ranges, inotify_quota
+from roommate.sandbox import id_ranges, inotify_limit_per_room
 from roommate.sandbox.container_spec import IDS, USER
 from roommate.sandbox.room_containers import RoomSandboxes
 from tests.sandbox.conftest import ROOM, Make, sh
@@ -119,7 +119,7 @@ async def test_a_room_cannot_use_up_what_the_kernel_gives_another(lodge: RoomSan
     try:
         soft = int(Path("/proc/sys/fs/pipe-user-pages-soft").read_text())
         assert int(taken_pipes) * 16 >= soft, "enough for the kernel to shrink the next ones of this user"
-        assert int(taken) <= inotify_quota.of_a_room()["max_inotify_instances"]
+        assert int(taken) <= inotify_limit_per_room.of_a_room()["max_inotify_instances"]
         assert (await sh(quiet, f"python3 -c '{LOOK}'")).text == before == "65536 True True True\n"
         assert (await sh(noisy, f"python3 -c '{LOOK}'")).text == "8192 False False False\n", "it pays itself"
         assert 0 < int(taken_signals) <= 4096
@@ -215,7 +215,7 @@ def test_doctor_looks_at_what_the_host_gives(
     for name, number in given.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(f"{number}\n")
-    checks = inotify_quota.examine(shared=shared, host=tmp_path)
+    checks = inotify_limit_per_room.examine(shared=shared, host=tmp_path)
     assert [check.what for check in checks if not check.ok] == wrong
     assert all("sysctl -w fs." in check.mend or "as root" in check.mend for check in checks)
 
@@ -228,7 +228,7 @@ def test_a_room_may_have_a_part_of_what_the_host_gives(tmp_path: Path) -> None:
     ):
         (tmp_path / "max_inotify_instances").write_text(f"{instances}")
         (tmp_path / "max_inotify_watches").write_text(f"{watched}")
-        assert tuple(inotify_quota.of_a_room(tmp_path).values()) == of_room
+        assert tuple(inotify_limit_per_room.of_a_room(tmp_path).values()) == of_room
 
 
 def test_how_many_ids_somebody_was_given(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from roommate.errors import EngineError, ImageError
 from roommate.sandbox import host_apt
-from roommate.sandbox.base_image import INPUTS, packages
+from roommate.sandbox.base_from_registry_or_debian import INPUTS, packages
 from roommate.sandbox.containerfile import stages
 from roommate.sandbox.image import CONTAINERFILE, agents_of, build, made
 from roommate.sandbox.room_containers import RoomSandboxes

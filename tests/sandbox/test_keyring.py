@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from roommate.sandbox.kernel_keyring import examine
+from roommate.sandbox.empty_shared_keyring import examine
 
 USERS = """\
     0:     9 8/8 3/1000000 40/25000000
@@ -32,13 +32,13 @@ def test_a_user_without_keys_left_is_told(tmp_path: Path, user: int, level: str,
 
 SESSIONS = """
 import ctypes, subprocess, sys
-from roommate.sandbox import kernel_keyring
-number = kernel_keyring._KEYCTL[__import__("platform").machine()]
+from roommate.sandbox import empty_shared_keyring as keyring
+number = keyring._KEYCTL[__import__("platform").machine()]
 def session():
     return ctypes.CDLL(None).syscall(number, 0, -3, 0)
 before = session()
-kernel_keyring.leave_behind()
-kernel_keyring.leave_behind()
+keyring.leave_behind()
+keyring.leave_behind()
 child = f"import ctypes; print(ctypes.CDLL(None).syscall({number}, 0, -3, 0))"
 print(before, session(), subprocess.run([sys.executable, "-c", child], capture_output=True, text=True).stdout)
 """

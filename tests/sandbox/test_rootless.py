@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 import roommate
-from roommate.sandbox import inotify_quota
+from roommate.sandbox import inotify_limit_per_room
 from roommate.sandbox.agent_hooks import shipped
 from tests.patience import PATIENCE
 from tests.sandbox.conftest import services
@@ -216,7 +216,7 @@ def test_the_posture_is_the_same(found: Any) -> None:
     assert (lines["NoNewPrivs"], lines["Seccomp"]) == ("1", "2")
     assert found["ids"][2].splitlines()[1].split() == ["1000", "0", "1"], "the room's user is the daemon's"
     assert found["interfaces"][2].split() == ["lo"]
-    assert int(found["inotify"][2]) == inotify_quota.of_a_room()["max_inotify_instances"]
+    assert int(found["inotify"][2]) == inotify_limit_per_room.of_a_room()["max_inotify_instances"]
     assert found["read only"][0] != 0
     assert found["unshare"][0] != 0
 

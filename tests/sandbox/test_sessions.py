@@ -13,7 +13,7 @@ import pytest
 from roommate.domain import Exit
 from roommate.errors import HandLost, ToolError
 from roommate.sandbox.inside.frames import WINDOW
-from roommate.sandbox.inside.run_call import TERMINALS
+from roommate.sandbox.inside.run_command_call import TERMINALS
 from tests.live_hand import LiveHand, live_hand
 from tests.patience import until
 

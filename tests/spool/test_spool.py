@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from bench.idle import wake_ups
 from roommate.domain import HookEvent, HookKind, RoomId
 from roommate.errors import StateError
-from roommate.features.hooks.card import WHOLE
+from roommate.features.hooks.agent_action_card import WHOLE
 from roommate.features.hooks.file_names import is_claimed, is_waiting, kind_of
 from roommate.features.hooks.folder_reader import MOST_ANSWERS, MOST_BYTES, MOST_WAITING, Folder
 from roommate.features.hooks.parse import Unfit, parse

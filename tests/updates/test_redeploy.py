@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from roommate.demo.homeserver import Synapse
+from roommate.demo.embedded_synapse import Synapse
 from roommate.updates.journal import Journal
 from tests.conftest import PASSWORD, register
 from tests.harness import MARK, no_settings

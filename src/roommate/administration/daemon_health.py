@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from roommate.maintenance.service_checks import LOW_DISK, SILENT_SECONDS
+from roommate.maintenance.remote_checks import LOW_DISK, SILENT_SECONDS
 from roommate.text.amounts import size
 
 OK, WARNING, CRITICAL = "ok", "warning", "critical"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from roommate.administration import preconditions
 from roommate.domain import Account, Check
-from roommate.maintenance import installation_checks, service_checks
+from roommate.maintenance import installation_checks, remote_checks
 from roommate.settings.config import Settings
 from roommate.store import DATABASE, MEND, damage, device_in, is_begun
 from roommate.text.amounts import size
@@ -42,24 +42,30 @@ def _database(settings: Settings) -> Check:
 async def examine(settings: Settings, known: Known, sandboxes: Look, probes: Sequence[Look] = ()) -> list[Check]:
     """Look at everything. `sandboxes` looks at Podman and the rooms' ground; `probes` are what costs something."""
     checks = [
-        service_checks.python(),
+        remote_checks.python(),
         *await asyncio.to_thread(preconditions.checks, settings),
-        kept := service_checks.state(settings),
+        kept := remote_checks.state(settings),
     ]
     if settings.matrix_homeserver:
-        checks.append(reached := await service_checks.homeserver(settings))
+        checks.append(reached := await remote_checks.homeserver(settings))
         if reached.ok and kept.ok:
-            account = service_checks.account(settings, known.account)
-            checks += [await service_checks.clock(settings), await service_checks.login(settings, account)]
+            account = remote_checks.account(settings, known.account)
+            checks += [
+                await remote_checks.clock(settings),
+                await remote_checks.login(settings, account),
+            ]
             if account:
-                checks += [await service_checks.upload_limit(settings, account), service_checks.rate_limit(known.pace)]
-                checks.append(await service_checks.encryption(settings, account, device_in(settings.state_dir)))
+                checks += [
+                    await remote_checks.upload_limit(settings, account),
+                    remote_checks.rate_limit(known.pace),
+                ]
+                checks.append(await remote_checks.encryption(settings, account, device_in(settings.state_dir)))
     if known.runs:
-        checks.append(service_checks.sync(known.synced_ago))
+        checks.append(remote_checks.sync(known.synced_ago))
     checks += [
         await asyncio.to_thread(_database, settings),
-        service_checks.disk(settings),
-        await service_checks.model(settings),
+        remote_checks.disk(settings),
+        await remote_checks.model(settings),
     ]
     checks += await asyncio.to_thread(installation_checks.checks, settings)
     checks += await sandboxes()

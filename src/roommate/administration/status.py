@@ -13,7 +13,7 @@ from roommate.administration import daemon_health
 from roommate.administration.daemon_health import READY, STARTING, TRIAL, TROUBLE, Problem, Signs
 from roommate.logs import Logs
 from roommate.maintenance import backup
-from roommate.maintenance.service_checks import SILENT_SECONDS, room_on_disk
+from roommate.maintenance.remote_checks import SILENT_SECONDS, room_on_disk
 from roommate.monitoring.counts import Counts
 from roommate.rooms.sandboxes_port import Sandboxes
 from roommate.rooms.turn_holds import Holds

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from roommate.errors import StateError
-from roommate.maintenance import service_checks
+from roommate.maintenance import remote_checks
 from roommate.store import MEND, Database, damage, rescue
 
 log = logging.getLogger(__name__)
@@ -79,14 +79,14 @@ class Health:
     async def _space(self) -> None:
         """A warning in time, once until there is room again."""
         try:
-            free = await asyncio.to_thread(service_checks.free_part, self._folder)
+            free = await asyncio.to_thread(remote_checks.free_part, self._folder)
         except OSError:
             return
-        if free < service_checks.LOW_DISK and not self._low:
+        if free < remote_checks.LOW_DISK and not self._low:
             log.warning(
                 "only %.1f %% of the disk of %s is free: nothing goes on when it is full", free * 100, self._folder
             )
-        self._low = free < service_checks.LOW_DISK * (1.1 if self._low else 1)
+        self._low = free < remote_checks.LOW_DISK * (1.1 if self._low else 1)
 
     async def _try_to_write(self) -> None:
         with contextlib.suppress(StateError):

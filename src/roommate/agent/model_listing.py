@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from roommate.agent import model_facts
 from roommate.agent.openai_wire import OpenAIWire, ProviderError, Session
+from roommate.agent.own_wire_or_litellm import own_route
 from roommate.agent.provider_errors import fault
-from roommate.agent.provider_routing import own_route
 from roommate.errors import ModelError
 from roommate.net import outbound_http
 

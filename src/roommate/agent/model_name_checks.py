@@ -7,7 +7,7 @@ import os
 
 from roommate.agent.coding_agent_model import DIRECT
 from roommate.agent.litellm_client import models_beside, provider_of
-from roommate.agent.provider_routing import NEED_A_KEY
+from roommate.agent.own_wire_or_litellm import NEED_A_KEY
 from roommate.settings.config import AGENTS, REHEARSAL
 
 UNKNOWN_PROVIDER = (

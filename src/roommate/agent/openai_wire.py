@@ -15,7 +15,7 @@ from typing import Any
 
 import aiohttp
 
-from roommate.agent.provider_routing import Route
+from roommate.agent.own_wire_or_litellm import Route
 from roommate.agent.wire import TAIL_SECONDS, CallPiece, Counts, Piece
 from roommate.domain import JsonObject, Usage
 from roommate.net import outbound_http

@@ -14,8 +14,8 @@ from roommate.agent import litellm_client
 from roommate.agent.model_name_checks import UNKNOWN_PROVIDER
 from roommate.agent.openai_messages import messages, tools_for
 from roommate.agent.openai_wire import OpenAIWire, Session
+from roommate.agent.own_wire_or_litellm import own_route
 from roommate.agent.provider_errors import Fault, fault
-from roommate.agent.provider_routing import own_route
 from roommate.agent.stream_assembly import CUT_OFF, Assembly
 from roommate.agent.window import Calibration, text_tokens, tokens
 from roommate.agent.wire import Counts, Piece, Wire

@@ -14,33 +14,33 @@ app = typer.Typer()
 @app.command("start")
 def _start_command() -> None:
     """Run the daemon in the background, and wait until it is ready. Its log is in STATE_DIR."""
-    from roommate.cli import lifecycle
+    from roommate.cli import background_daemon
 
-    raise typer.Exit(lifecycle.start())
+    raise typer.Exit(background_daemon.start())
 
 
 @app.command("stop")
 def _stop_command() -> None:
     """Stop the daemon. Turns go on at the next start."""
-    from roommate.cli import lifecycle
+    from roommate.cli import background_daemon
 
-    lifecycle.stop()
+    background_daemon.stop()
 
 
 @app.command("restart")
 def _restart_command() -> None:
     """Have the daemon begin again, as the same process, with the program and the settings that are there now."""
-    from roommate.cli import lifecycle
+    from roommate.cli import background_daemon
 
-    lifecycle.restart()
+    background_daemon.restart()
 
 
 @app.command("reload")
 def _reload_command(as_json: AsJson = False) -> None:
     """Have the daemon read .env again. Tells which settings changed, and which need a restart."""
-    from roommate.cli import lifecycle
+    from roommate.cli import background_daemon
 
-    lifecycle.reload(as_json=as_json)
+    background_daemon.reload(as_json=as_json)
 
 
 @app.command("logs")

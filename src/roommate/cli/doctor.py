@@ -16,7 +16,7 @@ from roommate.cli.daemon_requests import ask
 from roommate.composition.from_settings import alerts_of, model_of, sandboxes_of
 from roommate.domain import Check
 from roommate.errors import ControlError, StateError
-from roommate.maintenance import installation_checks, service_checks
+from roommate.maintenance import installation_checks, remote_checks
 from roommate.net import outbound_http
 from roommate.settings import config
 from roommate.settings.config import Settings
@@ -35,7 +35,7 @@ async def run(*, as_json: bool, probe: bool, fix: bool) -> int:
 
     async def think() -> Sequence[Check]:
         async with outbound_http.session() as session:
-            return [await service_checks.think(model_of(settings, settings.llm_model, lambda: session))]
+            return [await remote_checks.think(model_of(settings, settings.llm_model, lambda: session))]
 
     async def alert() -> Sequence[Check]:
         if not (alerts := alerts_of(settings)):
@@ -63,7 +63,7 @@ def _known(settings: Settings) -> Known:
     account, pace, synced_ago = None, 0.0, None
     with contextlib.suppress(StateError), reading(settings.state_dir) as c:
         account, pace = Inbox.login(c), Outbox.known_pace(c)
-    runs = service_checks.is_running(settings)
+    runs = remote_checks.is_running(settings)
     if runs:
         with contextlib.suppress(ControlError):
             synced_ago = ask("status")["synced_ago"]

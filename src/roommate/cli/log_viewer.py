@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
+from roommate.cli.background_daemon import LOG
 from roommate.cli.daemon_requests import ask
-from roommate.cli.lifecycle import LOG
 from roommate.errors import NotRunning, StateError
 from roommate.host import daemon_location
 

@@ -14,7 +14,7 @@ from rich.prompt import Prompt
 from roommate.cli.matrix_login_flow import end, in_browser, keep, kept, login_token, saved, sso_address
 from roommate.domain import Account
 from roommate.errors import ConfigError, MatrixError, Refused, TokenRevoked, Transient
-from roommate.maintenance import service_checks
+from roommate.maintenance import remote_checks
 from roommate.matrix_login import Session, oauth, password_and_token
 from roommate.settings import config
 from roommate.settings.config import Settings
@@ -25,7 +25,7 @@ async def status(*, as_json: bool) -> int:
     """Print it, never the token; 1 where there is no login that the homeserver takes. Raises ConfigError."""
     settings = config.load()
     settings.require_matrix()
-    account = service_checks.account(settings, saved(settings))
+    account = remote_checks.account(settings, saved(settings))
     found: dict[str, object] = {"user": settings.matrix_user, "homeserver": settings.matrix_homeserver, "login": None}
     if account is None:
         password = bool(settings.matrix_password.get_secret_value())

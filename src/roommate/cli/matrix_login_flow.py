@@ -15,7 +15,7 @@ from rich.markup import escape
 from roommate.cli.path_and_secret_arguments import typed_secret
 from roommate.domain import Account
 from roommate.errors import ConfigError, RoommateError, StateError, TokenRevoked
-from roommate.maintenance import service_checks
+from roommate.maintenance import remote_checks
 from roommate.matrix_login import oauth, password_and_token
 from roommate.matrix_login.password_and_token import CLIENT_API
 from roommate.settings.config import Settings
@@ -28,7 +28,7 @@ LANDING = "http://localhost/"
 @contextlib.asynccontextmanager
 async def kept(settings: Settings) -> AsyncIterator[Inbox]:
     """Where logins are kept, with no daemon on it meanwhile. Raises StateError when one runs."""
-    if service_checks.is_running(settings):
+    if remote_checks.is_running(settings):
         raise StateError(
             "the daemon runs with this login: first `roommate stop`, or `systemctl stop roommate` (for a user's unit "
             "with --user)"

@@ -15,7 +15,7 @@ from roommate.agent.provider_model import ProviderModel
 from roommate.composition.from_settings import model_of
 from roommate.domain import Account, Check
 from roommate.errors import UpdateError
-from roommate.maintenance import service_checks
+from roommate.maintenance import remote_checks
 from roommate.net import outbound_http
 from roommate.settings import config
 from roommate.settings.config import Settings
@@ -37,12 +37,12 @@ async def run() -> None:
         return
     account = await _migrated(settings)
     checks = [
-        service_checks.python(),
+        remote_checks.python(),
         *preconditions.checks(settings),
-        reached := await service_checks.homeserver(settings),
+        reached := await remote_checks.homeserver(settings),
     ]
     if reached.ok:
-        checks.append(await service_checks.login(settings, service_checks.account(settings, account)))
+        checks.append(await remote_checks.login(settings, remote_checks.account(settings, account)))
     _demand(checks)
     async with outbound_http.session() as session:
         model = model_of(settings, settings.llm_model, lambda: session)

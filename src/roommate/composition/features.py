@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from roommate import __version__, store
-from roommate.administration.phases import Phase, Service
+from roommate.administration.startup_phases import Phase, Service
 from roommate.composition.from_settings import site_of
 from roommate.composition.kernel import Kernel
 from roommate.composition.rooms import heard
@@ -16,19 +16,19 @@ from roommate.domain import CardKind
 from roommate.features import (
     ask_person,
     audit_log,
-    backup_records,
+    audit_of_outside_backups,
     doctor,
     help_and_ping,
     pauses,
     plans,
     queue,
     reset,
-    results,
     rooms,
     sandboxes,
+    say_as_bot,
     shells,
-    speaking,
     threads,
+    turn_changes_and_output,
     turns,
     usage,
     workspace_files,
@@ -108,9 +108,9 @@ def _workspace_files(kernel: Kernel) -> workspace_files.Files:
     return workspace_files.Files(kernel.sandboxes, kernel.settings, partial(largest, kernel.homeserver.upload_limit))
 
 
-def _speaking(kernel: Kernel) -> speaking.Speaking:
+def _speaking(kernel: Kernel) -> say_as_bot.Speaking:
     homeserver, wake = kernel.homeserver, kernel.residents.wake
-    return speaking.Speaking(kernel.settings, homeserver, kernel.outbox, kernel.sender, wake)
+    return say_as_bot.Speaking(kernel.settings, homeserver, kernel.outbox, kernel.sender, wake)
 
 
 def _reset(kernel: Kernel) -> Feature:
@@ -230,7 +230,9 @@ FEATURES: tuple[Declared, ...] = (
     asked_for(turns.Turns, _turns),
     asked_for(queue.MessageQueue, _queue),
     asked_for(threads.Threads, lambda kernel: threads.Threads(store.Rooms(kernel.database))),
-    asked_for(results.Results, lambda kernel: results.Results(store.Turns(kernel.database))),
+    asked_for(
+        turn_changes_and_output.Results, lambda kernel: turn_changes_and_output.Results(store.Turns(kernel.database))
+    ),
     Declared(reset.Resets, _reset),
     asked_for(ModelAndPrompt, lambda kernel: ModelAndPrompt(kernel.settings, store.Rooms(kernel.database))),
     Declared(Egress, _egress),
@@ -249,10 +251,10 @@ FEATURES: tuple[Declared, ...] = (
     Declared(None, _control_room),
     asked_for(sandboxes.Sandboxes, lambda kernel: sandboxes.Sandboxes(store.Rooms(kernel.database), kernel.sandboxes)),
     asked_for(Approvals, lambda kernel: Approvals(store.Cards(kernel.database), kernel.residents.room)),
-    asked_for(backup_records.Backups, lambda kernel: backup_records.Backups()),
+    asked_for(audit_of_outside_backups.Backups, lambda kernel: audit_of_outside_backups.Backups()),
     asked_for(shells.Shells, lambda kernel: shells.Shells(kernel.sandboxes, store.Audit(kernel.database))),
     asked_for(workspace_files.Files, _workspace_files),
-    asked_for(speaking.Speaking, _speaking),
+    asked_for(say_as_bot.Speaking, _speaking),
 )
 """In the order in which people read of what can be asked for, and a model of its tools."""
 

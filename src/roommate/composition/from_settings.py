@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from roommate.agent.coding_agent_model import DIRECT, DirectModel
-from roommate.agent.command_model import COMMAND, CommandModel
 from roommate.agent.fallback_model import FallbackModel
 from roommate.agent.openai_wire import Session
 from roommate.agent.provider_model import ProviderModel
 from roommate.agent.rehearsal_model import RehearsalModel
+from roommate.agent.shell_line_model import COMMAND, CommandModel
 from roommate.agent.transcription import transcribe
 from roommate.domain import Model
 from roommate.features.coding_agents.delegated_tasks import Choice

@@ -19,7 +19,7 @@ from roommate.rooms.control_room import ControlRoom
 from roommate.rooms.questions import Questions
 from roommate.rooms.residents import Residents
 from roommate.rooms.turn_holds import Holds
-from roommate.rooms.waiting_turns import WaitingTurns
+from roommate.rooms.turns_awaiting_people import WaitingTurns
 from roommate.sandbox.room_containers import RoomSandboxes
 from roommate.settings.config import Settings
 from roommate.store import Database, Outbox

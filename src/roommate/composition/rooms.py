@@ -13,17 +13,17 @@ from roommate.doors.chat import ChatCommands
 from roommate.features.coding_agents.agent_clis import PLANS
 from roommate.features.hooks.reports import Hooks
 from roommate.matrix import profile
-from roommate.matrix.media import Media
+from roommate.matrix.media_download import Media
 from roommate.operations import Operations
+from roommate.rooms.bot_answers import Replies
 from roommate.rooms.bot_loop_guard import BotLoopGuard
 from roommate.rooms.card_decisions import Becomes, CardDecisions
-from roommate.rooms.conversation_scheduler import Conversations
-from roommate.rooms.inbox_replies import Replies
+from roommate.rooms.conversations_of_room import Conversations
 from roommate.rooms.membership import Membership
 from roommate.rooms.message_meaning import Meanings
-from roommate.rooms.message_reactions import ReactionMeanings
 from roommate.rooms.prompt_asked import Prompts
 from roommate.rooms.questions import Decide
+from roommate.rooms.reactions_from_people import ReactionMeanings
 from roommate.rooms.received_files import FileIntake, FileNeeds
 from roommate.rooms.room import Room
 from roommate.rooms.room_upgrades import RoomUpgrades

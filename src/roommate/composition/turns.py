@@ -19,7 +19,7 @@ from roommate.net import outbound_http
 from roommate.rooms.file_delivery import TurnShare
 from roommate.rooms.room_prompt import RoomPrompts
 from roommate.rooms.running_turn import TurnNeeds
-from roommate.rooms.waiting_turns import TellingTools
+from roommate.rooms.turns_awaiting_people import TellingTools
 from roommate.settings.config import Settings
 from roommate.store import Agents, Rooms, Turn, Turns
 from roommate.tools import RoomTools, TurnPorts

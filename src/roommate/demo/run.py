@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Self
 
 from roommate.composition.from_settings import sandboxes_of
-from roommate.demo.homeserver import Synapse
+from roommate.demo.embedded_synapse import Synapse
 from roommate.demo.process import Background
 from roommate.domain import Account, RoomId, UserId
 from roommate.errors import ImageError, StateError

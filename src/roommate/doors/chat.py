@@ -15,7 +15,7 @@ from roommate.errors import Misused, NotPermitted, RoommateError
 from roommate.operations import Bound, Call, Form, Operations, Settled, Who
 from roommate.operations.parameters import said
 from roommate.operations.registry import read
-from roommate.rooms.inbox_replies import Replies, notice
+from roommate.rooms.bot_answers import Replies, notice
 from roommate.rooms.questions import Questions
 from roommate.store import Inbox, Transaction, Waiting, Work
 from roommate.store.inbox import closing

@@ -17,7 +17,7 @@ from roommate.features.feature import Feature
 from roommate.rooms.questions import Decide, Questions
 from roommate.settings.config import Settings
 from roommate.store import Card, Cards, Inbox, Turn
-from roommate.store.lines import adding, named
+from roommate.store.messages_to_running_turn import adding, named
 from roommate.text.amounts import age
 from roommate.text.printable import one_line, plain
 from roommate.tools.arguments import Arguments, Text

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from roommate.administration.settings_reload import Setting, settings
+from roommate.administration.settings_show_and_reload import Setting, settings
 from roommate.doors import reference
 from roommate.doors.chat import unknown
 from roommate.doors.reference import AnyOperation

@@ -18,7 +18,7 @@ from roommate.rooms.questions import Decide
 from roommate.settings.config import Settings
 from roommate.store import Card, Inbox
 from roommate.store.inbox import putting
-from roommate.store.lines import named
+from roommate.store.messages_to_running_turn import named
 
 
 class Planned(OfRoom):

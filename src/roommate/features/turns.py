@@ -26,13 +26,13 @@ from roommate.operations import (
     form,
     operation,
 )
-from roommate.rooms.inbox_replies import queue_mark
+from roommate.rooms.bot_answers import queue_mark
 from roommate.rooms.residents import Resident
 from roommate.settings.config import Settings
 from roommate.store import Transaction, Turn, TurnRow, Work
 from roommate.store import Turns as TurnStore
 from roommate.store.inbox import counting_queued, counting_queued_in, dropping_queued
-from roommate.store.lines import adding, named, turning
+from roommate.store.messages_to_running_turn import adding, named, turning
 from roommate.text.amounts import age, cost
 
 RUNNING = "running"

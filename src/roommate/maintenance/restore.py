@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path, PurePosixPath
 
 from roommate.errors import StateError
-from roommate.host import trees
+from roommate.host import hostile_trees
 from roommate.maintenance import backup
 from roommate.maintenance.backup import DATABASE, MANIFEST, REST, ROOMS, SETTINGS, Manifest
 from roommate.maintenance.tree_archive import Unpacker, members
@@ -58,7 +58,7 @@ def restore(
         raise StateError(f"the backup is damaged: {error}") from error
     finally:
         with contextlib.suppress(OSError):
-            trees.remove(coming)
+            hostile_trees.remove(coming)
     return manifest
 
 

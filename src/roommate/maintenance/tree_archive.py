@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from roommate.errors import StateError
-from roommate.host import file_modes, trees
-from roommate.host.trees import Step, Visit
+from roommate.host import file_modes, hostile_trees
+from roommate.host.hostile_trees import Step, Visit
 
 if TYPE_CHECKING:
     from hashlib import _Hash as Hash
@@ -65,7 +65,7 @@ class Packer:
     def tree(self, folder: Path, name: str, skip: frozenset[str] = frozenset(), most: int | None = None) -> None:
         """All of a folder but what is called `skip` right in it, as `name/…`; `most` bytes of it, where that is given.
         Raises OSError where there is none."""
-        top = os.open(folder, trees.FOLDER)
+        top = os.open(folder, hostile_trees.FOLDER)
         try:
             self._add(_info(name, os.fstat(top), tarfile.DIRTYPE))
             self._below(top, name, skip, self.bytes + most if most is not None else None)
@@ -93,7 +93,7 @@ class Packer:
             if more <= MOST_LEFT_OUT:
                 self._left_out("/".join((*place, entry)), error.strerror or str(error))
 
-        for visit in trees.walk(top, lost, skip=skip, longest=LONGEST):
+        for visit in hostile_trees.walk(top, lost, skip=skip, longest=LONGEST):
             if visit.step is Step.LEFT:
                 place.pop()
                 continue

@@ -16,7 +16,7 @@ from roommate.domain import EventId, Hand, Incoming, Job, Message, RoomId
 from roommate.errors import HandLost, SandboxError, StateError, ToolError
 from roommate.rooms.sandboxes_port import Sandboxes
 from roommate.store import Turn, WatchedJob, WatchedJobs
-from roommate.store.lines import named
+from roommate.store.messages_to_running_turn import named
 from roommate.text.printable import one_line
 from roommate.tools.command_tools import log_end, state
 

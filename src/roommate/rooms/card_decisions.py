@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from roommate.chat import card_answers, commands, texts
 from roommate.domain import DAEMON, CardKind, Deed, DeedOutcome, EventId, Message, RoomId, UserId
 from roommate.errors import RoommateError, StateError
+from roommate.rooms.bot_answers import Replies, notice
 from roommate.rooms.card_look import EXPIRED, ended
-from roommate.rooms.inbox_replies import Replies, notice
 from roommate.rooms.questions import Decide, Questions, closing
 from roommate.settings.config import Settings
 from roommate.store import Card, Cards, Decided, Waiting

@@ -13,7 +13,7 @@ from roommate.domain import Draft, JsonObject, RoomId
 from roommate.errors import MatrixError, StateError
 from roommate.logs.redaction import Redaction
 from roommate.matrix import render
-from roommate.rooms.progress_port import Progress
+from roommate.rooms.live_message_port import Progress
 from roommate.store import Outbox, Upgrades
 from roommate.text.printable import block
 

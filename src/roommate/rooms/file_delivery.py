@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from roommate.domain import Attachment, Draft
 from roommate.errors import StateError, ToolError, Transient
 from roommate.matrix import render
-from roommate.rooms.progress_port import Progress
+from roommate.rooms.live_message_port import Progress
 from roommate.store import Outbox, Turn
 
 LARGEST = 32 << 20

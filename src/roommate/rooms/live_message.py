@@ -15,7 +15,7 @@ from roommate.chat.turn_view import View
 from roommate.domain import TURN, Attachment, Draft, Event, EventId, JsonObject, Rank, Stop, ToolResult
 from roommate.errors import StateError
 from roommate.matrix import render
-from roommate.rooms.progress_port import Progress
+from roommate.rooms.live_message_port import Progress
 from roommate.store import Turn, Turns
 
 log = logging.getLogger(__name__)

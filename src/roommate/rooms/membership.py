@@ -12,7 +12,7 @@ from roommate.chat import texts
 from roommate.domain import Deed, DeedOutcome, Draft, EventId, JsonObject, RoomId
 from roommate.errors import Refused, Transient
 from roommate.net.retrying import patiently
-from roommate.rooms.inbox_replies import Replies, notice
+from roommate.rooms.bot_answers import Replies, notice
 from roommate.settings.config import REHEARSAL, Settings
 from roommate.store import RoomRow, Rooms, Upgrades, Waiting
 

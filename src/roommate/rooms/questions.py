@@ -18,8 +18,8 @@ from roommate.errors import StateError
 from roommate.matrix import render
 from roommate.rooms.card_look import EXPIRED, UNNEEDED, closed_look, ended, open_look
 from roommate.rooms.control_room import ControlRoom
-from roommate.rooms.progress_port import Progress
-from roommate.rooms.waiting_turns import WaitingTurn, WaitingTurns
+from roommate.rooms.live_message_port import Progress
+from roommate.rooms.turns_awaiting_people import WaitingTurn, WaitingTurns
 from roommate.store import Card, Cards, Outbox, Turn, Work
 from roommate.store.cards import Answer
 

@@ -15,8 +15,8 @@ from roommate.domain import Draft, EventId, Hand, Rank, RoomId, SentFile
 from roommate.errors import HandLost, ModelError, RoommateError, StateError, ToolError, Transient
 from roommate.matrix import render
 from roommate.matrix.error_mapping import back_off
+from roommate.rooms.bot_answers import Replies
 from roommate.rooms.file_placement import place, safe_name
-from roommate.rooms.inbox_replies import Replies
 from roommate.rooms.prompt_pictures import LARGEST as LARGEST_PICTURE
 from roommate.rooms.sandboxes_port import Sandboxes
 from roommate.store import ReceivedFile, ReceivedFiles, again_at
@@ -44,7 +44,7 @@ Transcribe = Callable[[str, bytes], Awaitable[str]]
 
 
 class Media(Protocol):
-    """See matrix/media.py."""
+    """See matrix/media_download.py."""
 
     def pieces(self, file: SentFile, most: int) -> AsyncGenerator[bytes, None]: ...
 

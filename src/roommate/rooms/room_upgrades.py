@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from roommate.chat import texts
 from roommate.domain import Deed, DeedOutcome, Draft, EventId, JsonObject, RoomId
 from roommate.errors import Refused, SandboxError, StateError
-from roommate.matrix import render, room_upgrade_rights
+from roommate.matrix import power_levels, render
 from roommate.net.retrying import patiently
+from roommate.rooms.bot_answers import Replies
 from roommate.rooms.control_room import ControlRoom
-from roommate.rooms.inbox_replies import Replies
+from roommate.rooms.live_message_port import Progress
 from roommate.rooms.membership import Doors, Membership
-from roommate.rooms.progress_port import Progress
 from roommate.rooms.residents import Residents
 from roommate.rooms.sandboxes_port import Sandboxes
 from roommate.rooms.turn_holds import Holds
@@ -66,7 +66,7 @@ class RoomUpgrades:
     async def _follow(self, waiting: Waiting, upgrade: Upgrade, halt: Halt) -> None:
         old, new = upgrade.old, upgrade.new
         create, levels = await self._state(old, "m.room.create"), await self._state(old, "m.room.power_levels")
-        if not room_upgrade_rights.may_replace(upgrade.by, create, levels.get("content") or {}):
+        if not power_levels.may_replace(upgrade.by, create, levels.get("content") or {}):
             await self._refuse(waiting, upgrade, f"{upgrade.by} does not have the power to replace the room")
             return
         was_in = (await self.rooms.get(new)).membership == "join"
@@ -78,7 +78,7 @@ class RoomUpgrades:
             await self.upgrades.uninvited(waiting.seq, upgrade, list(told))
             self.replies.wake()
             return
-        if not room_upgrade_rights.replaces(await self._state(new, "m.room.create"), old, upgrade.tombstone):
+        if not power_levels.replaces(await self._state(new, "m.room.create"), old, upgrade.tombstone):
             await self._refuse(waiting, upgrade, "the new room does not say that it replaces this one")
             if not was_in:
                 await patiently(

@@ -31,15 +31,15 @@ from roommate.errors import ModelError
 from roommate.monitoring.counts import Counts
 from roommate.rooms import plan_card
 from roommate.rooms.live_message import LiveMessage
-from roommate.rooms.progress_port import Progress
+from roommate.rooms.live_message_port import Progress
+from roommate.rooms.messages_to_running_turn import SILENCE, Breath, TurnLines, stored
 from roommate.rooms.prompt_pictures import with_pictures
 from roommate.rooms.questions import Questions
-from roommate.rooms.turn_lines import SILENCE, Breath, TurnLines, stored
+from roommate.rooms.turns_awaiting_people import WaitingTurns
 from roommate.rooms.typing_notice import TypingNotice
-from roommate.rooms.waiting_turns import WaitingTurns
 from roommate.settings.config import Settings
 from roommate.store import Turn, Turns, Work
-from roommate.store.lines import is_event
+from roommate.store.messages_to_running_turn import is_event
 
 log = logging.getLogger(__name__)
 

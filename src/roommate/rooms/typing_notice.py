@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from roommate.domain import RoomId
-from roommate.rooms.progress_port import Progress
+from roommate.rooms.live_message_port import Progress
 
 TYPING_SECONDS = 20
 """How often the notice is renewed; the homeserver takes it off 30 s after the last."""

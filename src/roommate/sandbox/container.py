@@ -15,8 +15,8 @@ from typing import Protocol
 from roommate import logs
 from roommate.domain import JsonObject, RoomId
 from roommate.errors import EngineError, HandLost, SandboxError, ToolError
-from roommate.sandbox import id_ranges, inotify_quota
-from roommate.sandbox.container_prerequisites import Foundation, Ground
+from roommate.sandbox import id_ranges, inotify_limit_per_room
+from roommate.sandbox.container_foundation import Foundation, Ground
 from roommate.sandbox.container_spec import STATE, Host, Limits, digest, spec
 from roommate.sandbox.hand import HandHost
 from roommate.sandbox.mounts import COMMAND, Layout
@@ -262,7 +262,7 @@ class RoomContainer:
     async def _limit_watches(self, engine: Engine, host: Host) -> None:
         """Before anything of the room runs."""
         if host.userns and (pid := await engine.process(self.name)):
-            await inotify_quota.limit(pid)
+            await inotify_limit_per_room.limit(pid)
 
     async def _start(self, engine: Engine, state: str) -> bool:
         """Start a container that is there; False when it must be made anew."""

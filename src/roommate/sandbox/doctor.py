@@ -8,9 +8,9 @@ import pwd
 
 from roommate.domain import Check
 from roommate.errors import ImageError, SandboxError
-from roommate.sandbox import agent_hooks, id_ranges, inotify_quota, kernel_keyring
+from roommate.sandbox import agent_hooks, empty_shared_keyring, id_ranges, inotify_limit_per_room
 from roommate.sandbox.container import Plan
-from roommate.sandbox.container_prerequisites import Foundation
+from roommate.sandbox.container_foundation import Foundation
 from roommate.sandbox.container_spec import IDS, Host, Limits
 from roommate.sandbox.image import ABOVE_BASE, STAGE, agents_of, lacking
 from roommate.text.amounts import size
@@ -48,8 +48,8 @@ async def examine(foundation: Foundation, plan: Plan) -> list[Check]:
         _limit(host, "CPU", host.cpu, f"{plan.limits.cpus:g} CPUs"),
         _limit(host, "process", host.pids, f"{plan.limits.pids} processes and threads"),
         _seccomp(host),
-        await asyncio.to_thread(kernel_keyring.examine, host.root),
-        *await asyncio.to_thread(lambda: inotify_quota.examine(shared=host.ranges == 1)),
+        await asyncio.to_thread(empty_shared_keyring.examine, host.root),
+        *await asyncio.to_thread(lambda: inotify_limit_per_room.examine(shared=host.ranges == 1)),
         _quota(host, plan),
         await asyncio.to_thread(agent_hooks.examine, plan.state),
     ]

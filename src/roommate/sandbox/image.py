@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roommate.errors import ImageError
-from roommate.sandbox import base_image, host_apt, site
-from roommate.sandbox.base_image import INPUTS
+from roommate.sandbox import base_from_registry_or_debian, host_apt, site
+from roommate.sandbox.base_from_registry_or_debian import INPUTS
 from roommate.sandbox.containerfile import Stage, digest, stages
 from roommate.sandbox.run_host_program import follow, output, run
 from roommate.sandbox.site import Site
@@ -97,7 +97,7 @@ async def build(
     for one in missing:
         try:
             with step(f"sandbox image: {one.name}") as say:
-                on = parent or await base_image.base(podman, recipe, _inputs_of_base(recipe), say)
+                on = parent or await base_from_registry_or_debian.base(podman, recipe, _inputs_of_base(recipe), say)
                 await _build(podman, one, on, unfinished, here, fresh, say)
                 parent = await _made_from(podman, unfinished, one) or ""
                 if not parent:
@@ -178,7 +178,7 @@ async def _site() -> Site:
 
 
 def _stages(recipe: str, here: Site) -> list[Stage]:
-    return stages(recipe, *base_image.HOW, *here.stays.values())
+    return stages(recipe, *base_from_registry_or_debian.HOW, *here.stays.values())
 
 
 def _up_to(known: Sequence[Stage], name: str) -> list[Stage]:
@@ -220,7 +220,7 @@ async def _tidy(podman: str) -> None:
 
 
 def _inputs_of_base(recipe: str) -> str:
-    return digest(" ".join(base_image.packages(recipe)), *base_image.HOW)
+    return digest(" ".join(base_from_registry_or_debian.packages(recipe)), *base_from_registry_or_debian.HOW)
 
 
 def _read(containerfile: Path) -> str:

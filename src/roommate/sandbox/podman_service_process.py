@@ -18,7 +18,7 @@ from pathlib import Path
 from roommate.errors import EngineError
 from roommate.host import durable_files, file_modes
 from roommate.host.die_with_parent import tied
-from roommate.sandbox import containers_conf, kernel_keyring
+from roommate.sandbox import containers_conf, empty_shared_keyring
 
 SOCKET_PATH_BYTES = 107
 """Longest path of a Unix socket on Linux, see unix(7)."""
@@ -121,7 +121,7 @@ class Service:
             raise EngineError(f"{self._folder} cannot be written: {exc.strerror or exc}") from exc
         environment = {name: value for name, value in os.environ.items() if not _SECRET.search(name)}
         environment["CONTAINERS_CONF"] = str(self._conf_file)
-        kernel_keyring.leave_behind()
+        empty_shared_keyring.leave_behind()
         # No other way holds when we are killed with -9: the kernel itself ends the service then.
         command = tied([podman, "system", "service", "--time=0", f"unix://{self._socket}"])
         with log:

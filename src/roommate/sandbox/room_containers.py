@@ -11,12 +11,12 @@ from roommate.domain import Check, RoomId
 from roommate.errors import SandboxError
 from roommate.sandbox import doctor
 from roommate.sandbox.container import DAEMON, ROOM, Plan, RoomContainer, Spools
-from roommate.sandbox.container_prerequisites import Foundation
+from roommate.sandbox.container_foundation import Foundation
 from roommate.sandbox.container_spec import STATE, Limits
 from roommate.sandbox.hand import HandHost
 from roommate.sandbox.host_capabilities import Probe
 from roommate.sandbox.image import ABOVE_BASE, lacking
-from roommate.sandbox.scratch_container import run_aside
+from roommate.sandbox.image_inspection_container import run_aside
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roommate.errors import EngineError
-from roommate.host import durable_files, file_lock, file_modes, trees
+from roommate.host import durable_files, file_lock, file_modes, hostile_trees
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class Workspace:
                 if not folder.exists():  # later its mode is the room's own matter
                     file_modes.readable(folder)
                 if folder.stat().st_uid != owner:
-                    trees.give(folder, owner)
+                    hostile_trees.give(folder, owner)
         except (OSError, EngineError) as exc:
             why = (exc.strerror if isinstance(exc, OSError) else None) or str(exc)
             full = "the disk is full: " if os.strerror(errno.ENOSPC) in why else ""
@@ -114,7 +114,7 @@ class Workspace:
             _run("umount", "--lazy", str(self._files))
         try:
             if self.folder.exists():
-                trees.remove(self.folder)
+                hostile_trees.remove(self.folder)
         except OSError as exc:
             raise EngineError(f"the room's files in {self.folder} cannot be deleted: {exc.strerror or exc}") from exc
 
@@ -145,10 +145,10 @@ class Workspace:
             return self._disk.stat().st_blocks * 512
         if not self._files.exists():
             return 0
-        top = os.open(self._files, trees.FOLDER)
+        top = os.open(self._files, hostile_trees.FOLDER)
         try:
-            seen = trees.walk(top, lambda *_: None)  # a room may have locked us out of some
-            return sum(visit.about.st_blocks * 512 for visit in seen if visit.step is trees.Step.FOUND)
+            seen = hostile_trees.walk(top, lambda *_: None)  # a room may have locked us out of some
+            return sum(visit.about.st_blocks * 512 for visit in seen if visit.step is hostile_trees.Step.FOUND)
         finally:
             os.close(top)
 

@@ -21,11 +21,11 @@ from roommate.store.egress import Egress
 from roommate.store.hook_reports import Heard, Ipc
 from roommate.store.inbox import Inbox, Waiting
 from roommate.store.inbox_claim import mark_of
-from roommate.store.message_reactions import MessageReactions
 from roommate.store.offer_run_again import again_at
 from roommate.store.outbox import Outbox
 from roommate.store.pauses import Pause, Pauses
 from roommate.store.queue_depths import Queues, Vitals
+from roommate.store.reactions_from_people import MessageReactions
 from roommate.store.received_files import FileState, ReceivedFile, ReceivedFiles
 from roommate.store.replied_messages import KnownMessage, RepliedMessages
 from roommate.store.repos import Repos

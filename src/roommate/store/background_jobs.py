@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from roommate.domain import EventId, Incoming, RoomId, UserId
 from roommate.store.database import Database
-from roommate.store.lines import adding
+from roommate.store.messages_to_running_turn import adding
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from roommate.domain import (
     Tombstone,
     UserId,
 )
-from roommate.store import audit, message_reactions, outbox, restore_reconcile, room_upgrades
+from roommate.store import audit, outbox, reactions_from_people, restore_reconcile, room_upgrades
 from roommate.store.codec import MESSAGE, decode, encode, tag
 from roommate.store.database import Database, Work
 from roommate.store.inbox_claim import take
@@ -279,7 +279,7 @@ def _put(c: sqlite3.Connection, incoming: Incoming) -> None:
             # Only moderators can redact another's event, and the homeserver of their room holds that: whoever did it
             # there, it is gone.
             query = f"SELECT seq FROM inbox WHERE {_IN_ITS_ROOM}"  # noqa: S608 — a text of ours
-            message_reactions.unrated(c, target)
+            reactions_from_people.unrated(c, target)
             if row := c.execute(query, (target, incoming.room_id)).fetchone():
                 take(c, row[0])
                 room_upgrades.forget(c, incoming.room_id, target)

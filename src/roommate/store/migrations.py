@@ -291,7 +291,7 @@ STEPS = (
     ALTER TABLE agent_sessions_anew RENAME TO agent_sessions;
     """,
     """
-    ALTER TABLE inbox ADD COLUMN line TEXT;            -- what it says to a turn that runs, see store/lines.py
+    ALTER TABLE inbox ADD COLUMN line TEXT;            -- what it says to a turn that runs
     ALTER TABLE inbox ADD COLUMN turn_id INTEGER;      -- the turn that has taken it in
     CREATE INDEX inbox_lines ON inbox (room_id, thread, seq) WHERE state = 'queued' AND line IS NOT NULL;
     CREATE INDEX inbox_taken ON inbox (turn_id, seq) WHERE turn_id IS NOT NULL;

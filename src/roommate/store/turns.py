@@ -22,11 +22,11 @@ from roommate.domain import (
     Usage,
     UserId,
 )
-from roommate.store import audit, lines, outbox
+from roommate.store import audit, messages_to_running_turn, outbox
 from roommate.store.codec import PROMPT, decode, encode, tag
 from roommate.store.database import Database, Work
 from roommate.store.inbox_claim import take
-from roommate.store.lines import Line
+from roommate.store.messages_to_running_turn import Line
 from roommate.store.received_files import ReceivedFile, claiming
 from roommate.store.restore_reconcile import adopted
 
@@ -125,7 +125,7 @@ class Turns:
             files = claiming(room_id, thread, max(seq, *more, 0), turn_id, about, again)(c)
             _add(c, turn_id, told(prompt, files))
             for row, joined in more.items():
-                lines.joining(turn_id, row, joined)(c)
+                messages_to_running_turn.joining(turn_id, row, joined)(c)
             turn = _turn(c, turn_id)
             deed = Deed(turn.asked_by, turn.prompt_event, "turn", room_id=room_id, subject=str(turn_id))
             audit.insert(c, [deed])
@@ -189,11 +189,11 @@ class Turns:
 
     async def take_lines(self, turn: Turn) -> Sequence[Line]:
         """What was said to the turn since it was last asked are steps of it now."""
-        return await self._db.run(lines.taking(turn.id, turn.room_id, turn.thread))
+        return await self._db.run(messages_to_running_turn.taking(turn.id, turn.room_id, turn.thread))
 
     async def lines_taken(self, turn: Turn) -> Sequence[EventId]:
         """What said all that it has taken in."""
-        return await self._db.run(lines.taken(turn.id))
+        return await self._db.run(messages_to_running_turn.taken(turn.id))
 
     async def show(self, turn: Turn, draft: Draft) -> int:
         """Put up the live message; gives its outbox id."""

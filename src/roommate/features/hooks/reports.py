@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from roommate.chat import texts, turn_view
 from roommate.domain import CardKind, Draft, HookEvent, HookKind, Question, RoomId, UserId
-from roommate.features.hooks.card import NAME, SHOWN, WHOLE, hook_card
+from roommate.features.hooks.agent_action_card import NAME, SHOWN, WHOLE, hook_card
 from roommate.matrix import render
-from roommate.rooms.progress_port import Progress
+from roommate.rooms.live_message_port import Progress
 from roommate.rooms.question_limit import QuestionLimit
 from roommate.rooms.questions import Decide, Questions
 from roommate.rooms.running_turn import RunningTurn

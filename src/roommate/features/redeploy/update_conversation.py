@@ -31,7 +31,7 @@ from roommate.features.redeploy.update_texts import HINT
 from roommate.host.flag_files import watch_flags
 from roommate.matrix import render
 from roommate.rooms.control_room import ControlRoom
-from roommate.rooms.progress_port import Progress
+from roommate.rooms.live_message_port import Progress
 from roommate.rooms.questions import Questions
 from roommate.settings.config import Settings
 from roommate.store import Audit, Card, Outbox

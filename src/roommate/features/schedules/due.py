@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from roommate.domain import SAID, Draft, Incoming, Message, RoomId, UserId
 from roommate.features.schedules import time_words
 from roommate.matrix import render
-from roommate.rooms.progress_port import Progress
+from roommate.rooms.live_message_port import Progress
 from roommate.store import Outbox
 from roommate.store.schedules import Said, Schedule, Schedules
 from roommate.text.printable import plain

@@ -14,8 +14,8 @@ from pathlib import Path
 from roommate.domain import JsonObject, UserId
 from roommate.errors import Refused, StateError
 from roommate.host import durable_files
-from roommate.matrix.crypto.ask import Ask
 from roommate.matrix.crypto.device_lists import master_key, self_signing_key
+from roommate.matrix.crypto.homeserver_requests import Ask
 from roommate.matrix.crypto.own_device import OwnDevice
 from roommate.matrix.crypto.records import Records, Vault
 from roommate.matrix.crypto.signing import SigningKey, is_signed

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from roommate.domain import JsonObject
-from roommate.matrix.crypto.ask import Ask
+from roommate.matrix.crypto.homeserver_requests import Ask
 from roommate.matrix.crypto.records import USER, Records, Vault, load, save
 from roommate.matrix.crypto.signing import is_signed
 from roommate.matrix.parse import obj

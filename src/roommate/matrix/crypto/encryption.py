@@ -8,17 +8,17 @@ from pathlib import Path
 
 from roommate.domain import Account, UserId
 from roommate.errors import Refused, StateError, Transient
-from roommate.matrix.crypto import room_keys
-from roommate.matrix.crypto.ask import Ask
+from roommate.matrix.crypto import incoming_room_keys
 from roommate.matrix.crypto.cross_signing import CrossSigning
 from roommate.matrix.crypto.device_lists import DeviceLists
+from roommate.matrix.crypto.homeserver_requests import Ask
 from roommate.matrix.crypto.key_upload import KeyUpload
-from roommate.matrix.crypto.mending import Mending
+from roommate.matrix.crypto.missing_keys import Mending
 from roommate.matrix.crypto.reading import Reading, Unread
 from roommate.matrix.crypto.records import SEALED, Records, Vault
 from roommate.matrix.crypto.room_members import RoomMembers
 from roommate.matrix.crypto.sealing import Sealing
-from roommate.matrix.crypto.to_device import ToDevice
+from roommate.matrix.crypto.to_device_outbox import ToDevice
 
 SEALED_SECONDS = 60 * 86400.0
 """How long an encrypted event that never went out can be sent as it was."""
@@ -73,4 +73,4 @@ class Encryption:
 
 def _forget_old(r: Records) -> None:
     r.drop_before(SEALED, time.time() - SEALED_SECONDS)
-    room_keys.forget_old(r)
+    incoming_room_keys.forget_old(r)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from roommate.domain import JsonObject, UserId
-from roommate.matrix.crypto.ask import Ask
+from roommate.matrix.crypto.homeserver_requests import Ask
 from roommate.matrix.crypto.own_device import OwnDevice
 from roommate.matrix.crypto.records import Records, Vault
 from roommate.matrix.parse import obj

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from roommate.domain import JsonObject, RoomId, UserId
-from roommate.matrix.crypto import device_lists, megolm, room_keys
+from roommate.matrix.crypto import device_lists, incoming_room_keys, megolm
 from roommate.matrix.crypto.key_upload import KeyUpload
 from roommate.matrix.crypto.own_device import OwnDevice
 from roommate.matrix.crypto.records import ROOM, WAITING, WITHHELD, Records, Vault, key, load, save
@@ -96,7 +96,7 @@ class Reading:
             assert own is not None
             found = False
             for event in events:
-                if room_keys.apply(r, self._vault.key, own, event):
+                if incoming_room_keys.apply(r, self._vault.key, own, event):
                     found = True
             for user in stale:
                 device_lists.changed(r, user)

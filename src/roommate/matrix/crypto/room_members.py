@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from roommate.domain import JsonObject, RoomId
 from roommate.matrix import parse
-from roommate.matrix.crypto.ask import Ask
+from roommate.matrix.crypto.homeserver_requests import Ask
 from roommate.matrix.parse import obj
 
 

@@ -13,13 +13,13 @@ from urllib.parse import quote
 from roommate.domain import JsonObject, RoomId
 from roommate.errors import Refused, Transient
 from roommate.matrix.crypto import megolm, olm
-from roommate.matrix.crypto.ask import Ask
 from roommate.matrix.crypto.device_lists import Device, DeviceLists, devices_of
+from roommate.matrix.crypto.homeserver_requests import Ask
 from roommate.matrix.crypto.own_device import MEGOLM_ALGORITHM, OwnDevice
 from roommate.matrix.crypto.records import ROOM, SEALED, SHARED, Records, Vault, key, load, save
 from roommate.matrix.crypto.room_members import RoomMembers
 from roommate.matrix.crypto.signing import is_signed
-from roommate.matrix.crypto.to_device import ToDevice, post
+from roommate.matrix.crypto.to_device_outbox import ToDevice, post
 from roommate.matrix.parse import obj
 
 CLAIM_SECONDS = 20.0

@@ -16,7 +16,7 @@ from roommate.sandbox.inside.files import List, Read, Write
 from roommate.sandbox.inside.frames import CALL, HELLO, LISTEN, VERSION, frame, port_of
 from roommate.sandbox.inside.jobs import Jobs
 from roommate.sandbox.inside.path_resolution import HOME, WORKSPACE, Folders
-from roommate.sandbox.inside.run_call import Run
+from roommate.sandbox.inside.run_command_call import Run
 from roommate.sandbox.inside.shell import Shells
 from roommate.sandbox.inside.tunnels import Tunnel, Tunnels
 

@@ -9,7 +9,7 @@ import socket
 from collections import deque
 
 from roommate.sandbox.inside.call import Call
-from roommate.sandbox.inside.connecting_process import owner_of
+from roommate.sandbox.inside.find_connection_owner import owner_of
 from roommate.sandbox.inside.frames import END, OPEN, TUNNEL, TUNNELS, frame, port_bytes
 
 TYPE_CHECKING = False

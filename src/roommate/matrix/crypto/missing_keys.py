@@ -10,13 +10,13 @@ from collections.abc import Sequence
 
 from roommate.domain import UserId
 from roommate.matrix.crypto import olm
-from roommate.matrix.crypto.ask import Ask
 from roommate.matrix.crypto.device_lists import Device, DeviceLists, changed, devices_of
+from roommate.matrix.crypto.homeserver_requests import Ask
 from roommate.matrix.crypto.own_device import MEGOLM_ALGORITHM, OwnDevice
 from roommate.matrix.crypto.reading import Unread
 from roommate.matrix.crypto.records import ASKED, WEDGED, Records, Vault, key, save
 from roommate.matrix.crypto.sealing import claim
-from roommate.matrix.crypto.to_device import post
+from roommate.matrix.crypto.to_device_outbox import post
 from roommate.matrix.parse import obj
 
 AGAIN_SECONDS = 3600.0

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from roommate.domain import JsonObject
 from roommate.errors import Refused
-from roommate.matrix.crypto.ask import Ask
+from roommate.matrix.crypto.homeserver_requests import Ask
 from roommate.matrix.crypto.records import POSTED, Records, Vault, load, save
 
 MOST_DEVICES = 40

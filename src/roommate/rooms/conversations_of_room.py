@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from roommate.domain import Event, EventId, Prompt, RoomId, UserId
+from roommate.rooms.messages_to_running_turn import SILENCE, Breath
 from roommate.rooms.prompt_asked import Asked
 from roommate.rooms.prompt_context import with_files
 from roommate.rooms.running_turn import RunningTurn, TurnNeeds
-from roommate.rooms.turn_lines import SILENCE, Breath
 from roommate.rooms.typing_notice import TypingNotice
 from roommate.store import Inbox, Turn, Work
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from roommate.chat import texts
 from roommate.domain import Deed, Draft, EventId, Rank, RoomId
 from roommate.matrix import render
-from roommate.rooms.progress_port import Progress
+from roommate.rooms.live_message_port import Progress
 from roommate.store import Inbox, Outbox, mark_of
 
 

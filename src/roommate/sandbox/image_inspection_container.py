@@ -9,7 +9,7 @@ from pathlib import Path
 
 from roommate.errors import EngineError
 from roommate.sandbox.container import Plan
-from roommate.sandbox.container_prerequisites import Ground
+from roommate.sandbox.container_foundation import Ground
 from roommate.sandbox.container_spec import HOME, STATE, WORKSPACE, Mount, spec
 from roommate.sandbox.workspace import Workspace
 

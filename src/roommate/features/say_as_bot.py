@@ -17,7 +17,7 @@ from roommate.domain import SAID, Draft, EventId, Happening, Incoming, JsonObjec
 from roommate.errors import ControlError
 from roommate.matrix import render
 from roommate.operations import Call, Change, OfRoom, changing, operation
-from roommate.rooms.progress_port import Progress
+from roommate.rooms.live_message_port import Progress
 from roommate.settings.config import Settings
 from roommate.store import Outbox, offer_card_choices
 from roommate.store.inbox import putting

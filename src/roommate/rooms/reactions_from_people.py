@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from roommate.domain import Deed, EventId, UserId
-from roommate.rooms.conversation_scheduler import Meant
-from roommate.rooms.inbox_replies import Replies
+from roommate.rooms.bot_answers import Replies
+from roommate.rooms.conversations_of_room import Meant
 from roommate.settings.config import Settings
 from roommate.store import Inbox, MessageReactions, Waiting, Work
 from roommate.store.inbox import closing
-from roommate.store.message_reactions import asking_again, rating
+from roommate.store.reactions_from_people import asking_again, rating
 from roommate.store.received_files import retrying
 
 STOP = frozenset({"🛑", "⏹"})

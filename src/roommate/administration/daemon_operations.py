@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
 from roommate.administration import preconditions
-from roommate.administration.settings_reload import Difference, LiveSettings, Reloaded, differences
+from roommate.administration.settings_show_and_reload import Difference, LiveSettings, Reloaded, differences
 from roommate.administration.status import Status
 from roommate.control.method import Caller, Method, Params
 from roommate.domain import Deed, DeedOutcome
