@@ -24,6 +24,7 @@ from tests.fakes.daemon import MemoryDaemon
 from tests.fakes.model import MemoryModel
 from tests.fast.conftest import MakeDaemon, MakePerson
 from tests.harness import command, notice
+from tests.patience import until
 from tests.person import Person, Shown
 
 
@@ -79,6 +80,21 @@ async def test_again_and_again_paused_dropped_and_kept_over_a_restart(
     assert "is dropped" in (await command(bot, alice, room, "!schedules drop 1")).body
     assert "no schedule 1" in (await command(bot, alice, room, "!schedules drop 1")).body
     assert "Every 5 minutes is the most often" in (await command(bot, alice, room, "!every 1 minute SAY x")).body
+
+
+async def test_who_may_not_any_more_has_no_schedules(daemon: MakeDaemon, person: MakePerson) -> None:
+    alice, mallory = await person("alice"), await person("mallory")
+    bot = await daemon(OPERATORS=alice.user_id)
+    room = await bot.room_with(alice, mallory)
+    await notice(bot, alice, room, "Hello")
+    await command(bot, mallory, room, "!every hour SAY tick")
+    await bot.term()
+    due_now(bot)
+    bot.settings["ALLOWED_USERS"] = alice.user_id
+    await bot.start()
+    await until(lambda: "may ask for nothing any more" in bot.log_text(), "the schedule to be dropped")
+    assert "Nothing is scheduled" in (await command(bot, alice, room, "!schedules")).body
+    assert told_in(bot, alice, room) is None
 
 
 async def test_a_command_behind_a_dollar_asks_no_model(

@@ -71,10 +71,11 @@ class OpenAIWire:
         """The endpoint's models (``GET BASE/models``), at the least with their ``id``. Raises ProviderError, and
         `NETWORK_ERRORS`."""
         async with asyncio.timeout(LIST_SECONDS):
-            async with self._session().get(f"{self._base}/models", headers=self._headers) as answer:
+            asking = self._session().get(f"{self._base}/models", headers=self._headers, allow_redirects=False)
+            async with asking as answer:
                 if answer.status != 200:
                     raise await _refusal(answer)
-                found = await answer.json(content_type=None)
+                found = json.loads(await _begin(answer, LONGEST_LINE))
         models = found.get("data") if isinstance(found, dict) else None
         return [one for one in models if isinstance(one, dict)] if isinstance(models, list) else []
 
@@ -160,8 +161,7 @@ DONE: JsonObject = {}
 async def _chunks(answer: aiohttp.ClientResponse) -> AsyncIterator[JsonObject]:
     """What the reply's events hold, DONE behind them; the one object of a server that does not stream."""
     if "json" in answer.content_type:
-        whole = await answer.json(content_type=None)
-        yield _object(whole)
+        yield _object(json.loads(await _begin(answer, LONGEST_LINE)))
         yield DONE
         return
     async for line in _lines(answer):
@@ -242,7 +242,17 @@ def _call(one: JsonObject) -> CallPiece:
 async def _refusal(answer: aiohttp.ClientResponse) -> ProviderError:
     text = ""
     with contextlib.suppress(aiohttp.ClientError):
-        text = (await answer.content.read(LONGEST_REFUSAL)).decode(errors="replace")
+        text = (await _begin(answer, LONGEST_REFUSAL)).decode(errors="replace")
     if "html" in answer.content_type:
         text = answer.reason or ""
     return ProviderError(text or answer.reason or "", answer.status, answer.headers)
+
+
+async def _begin(answer: aiohttp.ClientResponse, most: int) -> bytes:
+    """An answer's first bytes, `most` of them."""
+    found = bytearray()
+    async for some in answer.content.iter_any():
+        found += some
+        if len(found) >= most:
+            break
+    return bytes(found[:most])

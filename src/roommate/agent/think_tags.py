@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 _TAGS = {"<think>": "</think>", "<thinking>": "</thinking>"}
-_CLOSING_LINE = "</think>"
+_CLOSING_LINE = "\n</think>\n"
+_FENCE = "```"
 
 
 class ThinkTags:
@@ -17,7 +18,9 @@ class ThinkTags:
         self._held = ""
         self._closing = ""
         """The tag that ends the thought; empty while the model speaks."""
-        self._spoken = ""
+        self._fences = 0
+        """Of code blocks, in what was said; and backticks at its end that may become one more."""
+        self._ticks = ""
         self._begun = False
         self._fresh = False
         """A thought has just ended: the line breaks behind it are not text."""
@@ -55,19 +58,25 @@ class ThinkTags:
         if self._fresh:
             self._held = self._held.lstrip("\n")
             self._fresh = not self._held
-        said = self._held
-        keep = _begun_end(said, f"\n{_CLOSING_LINE}\n")
-        said, self._held = said[: len(said) - keep], said[len(said) - keep :]
-        before = self._spoken
-        self._spoken += said
-        place = self._spoken.find(f"\n{_CLOSING_LINE}\n", max(0, len(before) - len(_CLOSING_LINE) - 2))
-        if place < 0 or self.retracted or self._spoken.count("```", 0, place) % 2:
-            return said, ""
-        self.retracted = True
-        thought, rest = self._spoken[:place], self._spoken[place + len(_CLOSING_LINE) + 2 :]
-        rest = rest.lstrip("\n")
-        self._spoken, self._fresh = rest, not rest
-        return rest, thought
+        text, counted = self._held, 0
+        place = -1 if self.retracted else text.find(_CLOSING_LINE)
+        while place >= 0:
+            self._count(text[counted:place])
+            if not self._fences % 2:
+                self.retracted, self._fresh = True, True
+                self._held = text[place + len(_CLOSING_LINE) :]
+                return self._says()[0], text[:place]
+            counted, place = place, text.find(_CLOSING_LINE, place + 1)
+        keep = _begun_end(text, _CLOSING_LINE)
+        said, self._held = text[: len(text) - keep], text[len(text) - keep :]
+        self._count(said[counted:])
+        return said, ""
+
+    def _count(self, said: str) -> None:
+        text = self._ticks + said
+        self._fences += text.count(_FENCE)
+        ticks = len(text) - len(text.rstrip("`"))
+        self._ticks = "`" * (ticks % len(_FENCE))
 
 
 def _begun_end(text: str, tag: str) -> int:

@@ -194,7 +194,11 @@ def _pauses(kernel: Kernel) -> Feature:
 def _schedules(kernel: Kernel) -> Feature:
     schedules, settings, wake = store.Schedules(kernel.database), kernel.settings, kernel.residents.wake
     bot, name = settings().bot, kernel.names.of
-    due = Due(schedules, kernel.outbox, kernel.sender, bot=bot, name=name, wake=wake)
+
+    def allowed(who: str) -> bool:
+        return settings().is_allowed(who)
+
+    due = Due(schedules, kernel.outbox, kernel.sender, bot=bot, name=name, wake=wake, allowed=allowed)
     return Feature(ScheduleOperations(schedules, settings, due.look), services=(Service(Phase.READY, due.run),))
 
 

@@ -87,6 +87,9 @@ class Schedules:
 
         return await self._db.run(work)
 
+    async def drop(self, schedule: Schedule) -> None:
+        await self._db.run(dropping(schedule.room_id, schedule.number))
+
     async def ask(self, said: Said, incoming: Incoming | None) -> None:
         """What the room was told is the prompt now; without one it could not be told."""
 

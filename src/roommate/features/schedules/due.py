@@ -35,9 +35,11 @@ class Due:
         bot: UserId,
         name: Callable[[RoomId, str], Awaitable[str]],
         wake: Callable[[RoomId], None],
+        allowed: Callable[[str], bool],
     ) -> None:
+        """`allowed` tells who may ask the bot for something."""
         self._schedules, self._outbox, self._progress = schedules, outbox, progress
-        self._bot, self._name, self._wake = bot, name, wake
+        self._bot, self._name, self._wake, self._allowed = bot, name, wake, allowed
         self._news = asyncio.Event()
 
     def look(self) -> None:
@@ -60,6 +62,10 @@ class Due:
                     pass
 
     async def _tell(self, schedule: Schedule, asking: asyncio.TaskGroup) -> None:
+        if not self._allowed(schedule.who):
+            log.warning("schedule %d is dropped: %s may ask for nothing any more", schedule.number, schedule.who)
+            await self._schedules.drop(schedule)
+            return
         now = time.time()
         who = await self._name(schedule.room_id, schedule.who)
         late = f" It was due {(now - schedule.next) / 60:.0f} min ago." if now - schedule.next > LATE_SECONDS else ""
