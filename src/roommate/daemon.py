@@ -22,7 +22,7 @@ from roommate.composition.status_and_socket import gauges, in_a_line, listen, me
 from roommate.composition.turns import Models, turn_needs
 from roommate.control import NAME
 from roommate.control.server import Server
-from roommate.domain import RoomId, Update
+from roommate.domain import MeshEvent, Redaction, RoomId, SyncBatch, Update
 from roommate.features.egress.gate import Gate
 from roommate.features.egress.registries_of_image import Registries
 from roommate.features.hooks.watcher import Spool
@@ -151,6 +151,13 @@ class Daemon:
             forever=settings.egress_forever,
         )
         residents = Residents(inbox.rooms_with_work)
+        mesh_news = asyncio.Event()
+
+        def stored(batch: SyncBatch) -> None:
+            residents.stored(batch)
+            if any(isinstance(one.what, MeshEvent | Redaction) for one in batch.happened):
+                mesh_news.set()
+
         holds = Holds(Pauses(database), residents.go_on)
         await holds.load(flags(settings.state_dir, FLAG))
         return Kernel(
@@ -160,7 +167,7 @@ class Daemon:
             encryption=encryption,
             names=DisplayNames(homeserver.display_names),
             waiting=waiting,
-            intake=Intake(homeserver, inbox, residents.stored, encryption),
+            intake=Intake(homeserver, inbox, stored, encryption),
             outbox=outbox,
             sender=sender,
             sandboxes=sandboxes,
@@ -173,6 +180,7 @@ class Daemon:
             holds=holds,
             counts=self._counts,
             journal=self._journal,
+            mesh_news=mesh_news,
         )
 
     async def _serve(self, kernel: Kernel) -> None:

@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 
 from roommate.domain import (
     ANSWERS,
+    MESH_INTRODUCTION,
+    MESH_REQUEST,
+    MESH_TYPES,
     TURN,
     Answered,
     Arrived,
@@ -20,6 +23,7 @@ from roommate.domain import (
     Happening,
     Incoming,
     Invite,
+    MeshEvent,
     Message,
     Reaction,
     Redaction,
@@ -284,3 +288,19 @@ def test_a_huge_text_is_cut() -> None:
     found = read(text("ä" * 100_000))
     assert isinstance(found, Message)
     assert len(found.text.encode()) == parse.MAX_TEXT
+
+
+# ── other daemons ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_another_daemon_says_is_passed_on_as_it_is_and_an_introduction_in_its_own_name_alone() -> None:
+    said = {"v": 1, "sender": "@alice:hs"}
+    for kind in MESH_TYPES:
+        assert read(said, kind) == MeshEvent(kind, said)
+    assert read(said, "io.roommate.mesh.other") is None
+    assert read("text", MESH_REQUEST) == MeshEvent(MESH_REQUEST, {})
+    assert read(said, MESH_REQUEST, sender=ME.user_id) is None
+    assert read(said, MESH_INTRODUCTION, state_key="@alice:hs") == MeshEvent(MESH_INTRODUCTION, said, "@alice:hs")
+    assert read(said, MESH_INTRODUCTION, state_key="@eve:hs") is None
+    assert read(said, MESH_INTRODUCTION, state_key=ME.user_id, sender=ME.user_id) is None
+    assert read(said, MESH_REQUEST, state_key="@alice:hs") is None

@@ -32,6 +32,7 @@ from roommate.domain import (
     HookKind,
     Incoming,
     Invite,
+    MeshEvent,
     Message,
     Prompt,
     Rank,
@@ -93,7 +94,7 @@ ROWS: list[tuple[str, str, object]] = [
 ]
 """As releases have written them: add to this list, and change nothing in it."""
 
-NOT_STORED = {Redaction, Answered, Unknown}
+NOT_STORED = {MeshEvent, Redaction, Answered, Unknown}
 """What happens and is dealt with when it is stored."""
 
 RELEASED: dict[type[StrEnum], set[str]] = {

@@ -78,8 +78,8 @@ OWNED = frozenset(
         "spending",
     }
 )
-LEFT = frozenset({"audit"})
-"""Of what was: it is not changed."""
+LEFT = frozenset({"audit", "mesh_events", "mesh_requests"})
+"""Of what was: it is not changed; and what is bound to the room that it was said in."""
 
 
 @pytest.fixture

@@ -47,6 +47,7 @@ from roommate.features.github.git_server import GitServer
 from roommate.features.github.operations import Repositories
 from roommate.features.github.pull_requests import RoomProposals
 from roommate.features.hooks import reports
+from roommate.features.mesh import feature as mesh
 from roommate.features.model_and_prompt import ModelAndPrompt
 from roommate.features.model_gateway import gateway
 from roommate.features.model_gateway.gateway import Gateway
@@ -217,6 +218,10 @@ def _control_room(kernel: Kernel) -> Feature:
     )
 
 
+def _mesh(kernel: Kernel) -> Feature:
+    return mesh.feature(kernel.database, kernel.mesh_news)
+
+
 class Declared(NamedTuple):
     operations: type | None
     """Its class of operations, which are known where there is no daemon, too."""
@@ -259,6 +264,7 @@ FEATURES: tuple[Declared, ...] = (
     asked_for(shells.Shells, lambda kernel: shells.Shells(kernel.sandboxes, store.Audit(kernel.database))),
     asked_for(workspace_files.Files, _workspace_files),
     asked_for(say_as_bot.Speaking, _speaking),
+    Declared(None, _mesh),
 )
 """In the order in which people read of what can be asked for, and a model of its tools."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -49,6 +50,8 @@ class Kernel:
     holds: Holds
     counts: Counts
     journal: Logs
+    mesh_news: asyncio.Event
+    """Set when a sync has brought something for the mesh."""
 
     def silent_seconds(self) -> float | None:
         """Since the homeserver last answered a sync; None before the first."""

@@ -113,6 +113,24 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
+class MeshEvent:
+    """A daemon asks another one for something, answers it, or says who it is. Nothing of it is believed yet."""
+
+    type: str
+    """One of MESH_TYPES."""
+    content: JsonObject
+    state_key: str | None = None
+    """Of a state event; None where it stands in the timeline."""
+
+
+MESH_REQUEST = "io.roommate.mesh.request"
+MESH_REPLY = "io.roommate.mesh.reply"
+MESH_INPUT = "io.roommate.mesh.input"
+MESH_INTRODUCTION = "io.roommate.mesh.introduction"
+MESH_TYPES = (MESH_REQUEST, MESH_REPLY, MESH_INPUT, MESH_INTRODUCTION)
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """A row that a later release has stored, which was rolled back: what its `kind` is only that one knows."""
 
@@ -120,7 +138,18 @@ class Unknown:
 
 
 Happening = (
-    Message | Edit | Redaction | Reaction | Unreadable | Invite | Arrived | Gone | Tombstone | Answered | Unknown
+    Message
+    | Edit
+    | Redaction
+    | Reaction
+    | Unreadable
+    | Invite
+    | Arrived
+    | Gone
+    | Tombstone
+    | Answered
+    | MeshEvent
+    | Unknown
 )
 
 

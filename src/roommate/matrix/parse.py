@@ -11,6 +11,8 @@ from urllib.parse import unquote
 
 from roommate.domain import (
     ANSWERS,
+    MESH_INTRODUCTION,
+    MESH_TYPES,
     TURN,
     Answered,
     Arrived,
@@ -21,6 +23,7 @@ from roommate.domain import (
     Incoming,
     Invite,
     JsonObject,
+    MeshEvent,
     Message,
     Reaction,
     Redaction,
@@ -66,10 +69,17 @@ def incoming(room_id: RoomId, event: object, me: Me) -> Incoming | None:
         return None
     if "state_key" in raw:
         new = _tombstone(raw)
-        found = Tombstone(RoomId(new)) if new and new != room_id else None
+        found = Tombstone(RoomId(new)) if new and new != room_id else _introduction(raw, me)
         return Incoming(EventId(event_id), room_id, UserId(sender), _time(raw), found) if found else None
     what = _own(raw) if sender == me.user_id else _happening(raw)
     return None if what is None else Incoming(EventId(event_id), room_id, UserId(sender), _time(raw), what)
+
+
+def _introduction(raw: JsonObject, me: Me) -> MeshEvent | None:
+    """Of another daemon, in its own name: nobody sets it for somebody else."""
+    sender, content = raw.get("sender"), raw.get("content")
+    own = raw.get("type") == MESH_INTRODUCTION and raw.get("state_key") == sender != me.user_id
+    return MeshEvent(MESH_INTRODUCTION, content, str(sender)) if own and isinstance(content, dict) else None
 
 
 def _tombstone(raw: JsonObject) -> str | None:
@@ -91,6 +101,8 @@ def _happening(raw: JsonObject) -> Happening | None:
             target, key = _id(relation.get("event_id"), "$"), text(relation.get("key"), MAX_NAME)
             if relation.get("rel_type") == "m.annotation" and target and key:
                 return Reaction(EventId(target), key)
+        case str(kind) if kind in MESH_TYPES:
+            return MeshEvent(kind, content)
         case "m.room.redaction":
             # Room versions before 11 have it at the top level, later ones in the content.
             if target := _id(content.get("redacts"), "$") or _id(raw.get("redacts"), "$"):

@@ -21,6 +21,7 @@ from roommate.store.egress import Egress
 from roommate.store.hook_reports import Heard, Ipc
 from roommate.store.inbox import Inbox, Waiting
 from roommate.store.inbox_claim import mark_of
+from roommate.store.mesh_events import MeshArrival, MeshEvents
 from roommate.store.offer_run_again import again_at
 from roommate.store.outbox import Outbox
 from roommate.store.pauses import Pause, Pauses
@@ -56,6 +57,8 @@ __all__ = [
     "Inbox",
     "Ipc",
     "KnownMessage",
+    "MeshArrival",
+    "MeshEvents",
     "MessageReactions",
     "Outbox",
     "Past",

@@ -16,13 +16,14 @@ from roommate.domain import (
     Edit,
     EventId,
     Incoming,
+    MeshEvent,
     Redaction,
     RoomId,
     SyncBatch,
     Tombstone,
     UserId,
 )
-from roommate.store import audit, outbox, reactions_from_people, restore_reconcile, room_upgrades
+from roommate.store import audit, mesh_events, outbox, reactions_from_people, restore_reconcile, room_upgrades
 from roommate.store.codec import MESSAGE, decode, encode, tag
 from roommate.store.database import Database, Work
 from roommate.store.inbox_claim import take
@@ -280,6 +281,7 @@ def _put(c: sqlite3.Connection, incoming: Incoming) -> None:
             # there, it is gone.
             query = f"SELECT seq FROM inbox WHERE {_IN_ITS_ROOM}"  # noqa: S608 — a text of ours
             reactions_from_people.unrated(c, target)
+            mesh_events.redact(c, incoming, target)
             if row := c.execute(query, (target, incoming.room_id)).fetchone():
                 take(c, row[0])
                 room_upgrades.forget(c, incoming.room_id, target)
@@ -300,6 +302,8 @@ def _put(c: sqlite3.Connection, incoming: Incoming) -> None:
             restore_reconcile.hear(c, incoming, own)
         case _ if is_known(c, incoming.event_id):
             pass
+        case MeshEvent() as event:
+            mesh_events.put(c, incoming, event)
         case what:
             if _insert(c, incoming) and isinstance(what, Tombstone):
                 room_upgrades.note(c, incoming.room_id, what.new, incoming.event_id, incoming.sender)

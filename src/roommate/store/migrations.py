@@ -370,6 +370,46 @@ STEPS = (
     ) WITHOUT ROWID;
     ALTER TABLE rooms ADD COLUMN threads INTEGER NOT NULL DEFAULT 0;  -- each task begins one
     """,
+    """
+    CREATE TABLE mesh_events (                   -- what other daemons say, until it is dealt with
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        event_id TEXT NOT NULL UNIQUE,
+        room_id TEXT NOT NULL,
+        sender TEXT NOT NULL,
+        sent_at INTEGER NOT NULL,                -- ms since 1970
+        type TEXT NOT NULL,
+        content TEXT NOT NULL,                   -- JSON
+        state_key TEXT                           -- of a state event
+    );
+    CREATE INDEX mesh_events_room ON mesh_events (room_id);
+    CREATE TABLE mesh_requests (                 -- what peers ask of this daemon
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        peer TEXT NOT NULL,                      -- its public key, base64
+        request TEXT NOT NULL,                   -- the ULID that it gave
+        event_id TEXT NOT NULL,
+        room_id TEXT NOT NULL,
+        sender TEXT NOT NULL,
+        method TEXT NOT NULL,
+        content TEXT NOT NULL,                   -- the signed request, JSON; '' when it is old
+        digest TEXT NOT NULL,                    -- SHA-256, hex
+        expires INTEGER NOT NULL,                -- ms since 1970
+        state TEXT NOT NULL,                     -- held, accepted, running, done
+        outcome TEXT NOT NULL DEFAULT '',        -- of one that is done: result, unknown, or the code of a refusal
+        line TEXT NOT NULL DEFAULT '',           -- of the policy, that decided
+        decided_by TEXT NOT NULL DEFAULT '',     -- who approved or refused it
+        seq INTEGER NOT NULL DEFAULT 0,          -- of the next reply
+        chain TEXT NOT NULL DEFAULT '',          -- of the last one
+        message INTEGER,                         -- row of the outbox that shows it to people
+        card INTEGER,                            -- that asks them
+        result TEXT NOT NULL DEFAULT '',         -- body of the last reply, JSON
+        came REAL NOT NULL,                      -- seconds since 1970
+        ended REAL,
+        UNIQUE (peer, request)
+    );
+    CREATE INDEX mesh_requests_open ON mesh_requests (state) WHERE state != 'done';
+    CREATE INDEX mesh_requests_event ON mesh_requests (event_id);
+    CREATE INDEX mesh_requests_room ON mesh_requests (room_id);
+    """,
 )
 
 UNDO: Mapping[int, str] = {
@@ -450,6 +490,10 @@ UNDO: Mapping[int, str] = {
     22: """
     DROP TABLE background_jobs;
     ALTER TABLE rooms DROP COLUMN threads;
+    """,
+    23: """
+    DROP TABLE mesh_events;
+    DROP TABLE mesh_requests;
     """,
 }
 """What makes a step as if it had not been, so that the release before it can go on. One that has none is final."""

@@ -1,0 +1,97 @@
+"""What other daemons say in rooms, until the mesh has taken it: stored with the sync that brought it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from roommate.domain import EventId, Incoming, JsonObject, MeshEvent, RoomId, UserId
+from roommate.store.database import Database, Work
+from roommate.store.seen_events import remember
+
+MOST_WAITING = 2000
+"""Events of a room: what comes while so many wait is passed over, and whoever asked hears nothing."""
+REDACTED = "m.room.redaction"
+"""The `type` where a request was removed that was taken before: its content is ``{"redacts": event id}``."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeshArrival:
+    """A row: what came, from whom the homeserver says it is, and its place."""
+
+    seq: int
+    event_id: EventId
+    room_id: RoomId
+    sender: UserId
+    sent_at: int
+    """Ms since 1970, as the homeserver has it."""
+    type: str
+    content: JsonObject
+    state_key: str | None
+
+
+class MeshEvents:
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    async def waiting(self, after: int = 0, most: int = 100) -> Sequence[MeshArrival]:
+        """Those behind this row, in the order in which they came."""
+        rows = await self._db.rows(
+            """SELECT seq, event_id, room_id, sender, sent_at, type, content, state_key
+               FROM mesh_events WHERE seq > ? ORDER BY seq LIMIT ?""",
+            after,
+            most,
+        )
+        return [
+            MeshArrival(seq, event, room, sender, at, kind, json.loads(content), key)
+            for seq, event, room, sender, at, kind, content, key in rows
+        ]
+
+    async def taken(self, arrival: MeshArrival) -> None:
+        await self._db.run(taking(arrival))
+
+
+def taking(arrival: MeshArrival) -> Work[bool]:
+    """It is dealt with; False when it was before, or was removed by who wrote it."""
+
+    def work(c: sqlite3.Connection) -> bool:
+        if not c.execute("DELETE FROM mesh_events WHERE seq=?", (arrival.seq,)).rowcount:
+            return False
+        remember(c, [arrival.event_id], ours=False)
+        return True
+
+    return work
+
+
+def put(c: sqlite3.Connection, incoming: Incoming, event: MeshEvent) -> None:
+    [waiting] = c.execute("SELECT count(*) FROM mesh_events WHERE room_id=?", (incoming.room_id,)).fetchone()
+    if waiting < MOST_WAITING:
+        _insert(c, incoming, event.type, event.content, event.state_key)
+
+
+def redact(c: sqlite3.Connection, incoming: Incoming, target: EventId) -> None:
+    """Whoever may remove an event in a room may take a request back with it, until it has run."""
+    if c.execute("DELETE FROM mesh_events WHERE event_id=? AND room_id=?", (target, incoming.room_id)).rowcount:
+        remember(c, [target], ours=False)
+        return
+    open_request = "SELECT 1 FROM mesh_requests WHERE event_id=? AND room_id=? AND state!='done'"
+    if c.execute(open_request, (target, incoming.room_id)).fetchone():
+        _insert(c, incoming, REDACTED, {"redacts": target}, None)
+
+
+def _insert(c: sqlite3.Connection, incoming: Incoming, kind: str, content: JsonObject, state_key: str | None) -> None:
+    c.execute(
+        """INSERT OR IGNORE INTO mesh_events (event_id, room_id, sender, sent_at, type, content, state_key)
+           VALUES (?, ?, ?, ?, ?, ?, ?)""",
+        (
+            incoming.event_id,
+            incoming.room_id,
+            incoming.sender,
+            incoming.sent_at,
+            kind,
+            json.dumps(content, separators=(",", ":")),
+            state_key,
+        ),
+    )
