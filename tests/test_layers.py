@@ -52,10 +52,12 @@ SIBLINGS = (
 )
 
 OWNERS = {
+    "canonicaljson": {"features"},
     "cronsim": {"features"},
     "aiohttp": {"agent", "matrix", "user_client", "features", "tunnels", "matrix_login", "net", "monitoring"},
     "litellm": {"agent"},
     "markdown_it": {"matrix"},
+    "nacl": {"features"},
     "nh3": {"matrix"},
     "Crypto": {"matrix"},
     "nio": {"matrix"},
@@ -65,9 +67,11 @@ OWNERS = {
     "pydantic_settings": {"settings"},
     "rich": {"cli"},
     "segno": {"cli"},
+    "signedjson": {"features"},
     "sqlite3": {"store"},
     "synapse": set[str](),  # a process of its own, never imported
     "typer": {"cli"},
+    "unpaddedbase64": {"features"},
     "vodozemac": {"matrix"},
     "watchfiles": {"host"},
 }

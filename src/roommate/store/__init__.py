@@ -22,6 +22,8 @@ from roommate.store.hook_reports import Heard, Ipc
 from roommate.store.inbox import Inbox, Waiting
 from roommate.store.inbox_claim import mark_of
 from roommate.store.mesh_events import MeshArrival, MeshEvents
+from roommate.store.mesh_nonces import Claim, Nonces
+from roommate.store.mesh_peers import Peer, Peers, PeerState
 from roommate.store.offer_run_again import again_at
 from roommate.store.outbox import Outbox
 from roommate.store.pauses import Pause, Pauses
@@ -47,6 +49,7 @@ __all__ = [
     "Card",
     "Cards",
     "Chain",
+    "Claim",
     "Copy",
     "CryptoRecords",
     "Database",
@@ -60,10 +63,14 @@ __all__ = [
     "MeshArrival",
     "MeshEvents",
     "MessageReactions",
+    "Nonces",
     "Outbox",
     "Past",
     "Pause",
     "Pauses",
+    "Peer",
+    "PeerState",
+    "Peers",
     "Queues",
     "ReceivedFile",
     "ReceivedFiles",

@@ -410,6 +410,44 @@ STEPS = (
     CREATE INDEX mesh_requests_event ON mesh_requests (event_id);
     CREATE INDEX mesh_requests_room ON mesh_requests (room_id);
     """,
+    # The floor is above all that was issued before there were these tables: what they forgot is not known to be new.
+    """
+    CREATE TABLE mesh_peers (                    -- other daemons
+        key TEXT PRIMARY KEY,                    -- Ed25519, base64
+        mxid TEXT NOT NULL,
+        name TEXT NOT NULL,
+        state TEXT NOT NULL,                     -- mesh_peers.PeerState
+        rooms TEXT,                              -- JSON; NULL for all
+        expires INTEGER,                         -- ms since 1970, as all times of the mesh are
+        version TEXT NOT NULL,
+        methods TEXT NOT NULL,                   -- JSON
+        load INTEGER NOT NULL,
+        introduced INTEGER,
+        introduced_in TEXT,
+        changed_by TEXT NOT NULL,
+        changed INTEGER NOT NULL,
+        successor TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE mesh_nonces (                   -- what was asked, until it may be forgotten
+        key TEXT NOT NULL,
+        nonce TEXT NOT NULL,
+        request TEXT NOT NULL,                   -- ULID
+        event_id TEXT NOT NULL,
+        expires INTEGER NOT NULL,
+        PRIMARY KEY (key, nonce),
+        UNIQUE (key, request)
+    ) WITHOUT ROWID;
+    CREATE INDEX mesh_nonces_expire ON mesh_nonces (expires);
+    CREATE TABLE mesh_counts (
+        key TEXT PRIMARY KEY,
+        nonces INTEGER NOT NULL                  -- rows of this key
+    ) WITHOUT ROWID;
+    CREATE TABLE mesh_floor (
+        issued INTEGER NOT NULL,                 -- what was issued up to then is refused
+        forgotten INTEGER NOT NULL               -- what has expired by then may have been forgotten
+    );
+    INSERT INTO mesh_floor VALUES (CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) + 30000, 0);
+    """,
 )
 
 UNDO: Mapping[int, str] = {
@@ -494,6 +532,12 @@ UNDO: Mapping[int, str] = {
     23: """
     DROP TABLE mesh_events;
     DROP TABLE mesh_requests;
+    """,
+    24: """
+    DROP TABLE mesh_peers;
+    DROP TABLE mesh_nonces;
+    DROP TABLE mesh_counts;
+    DROP TABLE mesh_floor;
     """,
 }
 """What makes a step as if it had not been, so that the release before it can go on. One that has none is final."""

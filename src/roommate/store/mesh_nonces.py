@@ -1,0 +1,102 @@
+"""Which requests of other daemons were seen: each counts once, and none is forgotten while it could still count."""
+
+from __future__ import annotations
+
+import enum
+import time
+
+from roommate.domain import EventId
+from roommate.store.database import Database, Transaction, Work
+
+MOST_OF_A_KEY = 10_000
+"""A key with so many in five minutes is refused, and none of its own are forgotten for that."""
+MOST = 100_000
+
+AHEAD = 30_000
+"""Milliseconds that the clock of who asks may be ahead of ours."""
+
+
+class Claim(enum.Enum):
+    NEW = enum.auto()
+    SEEN = enum.auto()
+    FULL = enum.auto()
+    BELOW_FLOOR = enum.auto()
+    """It was issued before the moment up to which nobody knows what was seen, as after a restore."""
+    FORGOTTEN = enum.auto()
+    """What expired then may have been forgotten: our clock was set back."""
+    DAMAGED = enum.auto()
+    """What was seen is not known."""
+
+
+class Nonces:
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    async def claim(
+        self, key: str, nonce: str, request: str, event_id: EventId, issued: int, expires: int, now: int
+    ) -> Claim:
+        return await self._db.run(claiming(key, nonce, request, event_id, issued, expires, now))
+
+    async def begin(self) -> None:
+        """At a start: where the database is a copy that was put back, all that was issued before is refused."""
+        await self._db.run(raising_after_restore)
+
+
+def claiming(key: str, nonce: str, request: str, event_id: EventId, issued: int, expires: int, now: int) -> Work[Claim]:
+    """Is this the first time? Then it is not from now on. The same event may ask again: it is claimed by itself.
+
+    Times are ms since 1970, by our clock but `issued` and `expires`.
+    """
+
+    def work(c: Transaction) -> Claim:
+        floor = c.execute("SELECT issued, forgotten FROM mesh_floor").fetchall()
+        if len(floor) != 1:
+            return Claim.DAMAGED
+        found = c.execute(
+            "SELECT nonce, request, event_id FROM mesh_nonces WHERE key=? AND (nonce=? OR request=?)",
+            (key, nonce, request),
+        ).fetchall()
+        if found:
+            return Claim.NEW if found == [(nonce, request, event_id)] else Claim.SEEN
+        [(lowest, forgotten)] = floor
+        if issued <= lowest:
+            return Claim.BELOW_FLOOR
+        if expires <= forgotten:
+            return Claim.FORGOTTEN
+        if _is_full(c, key) and (not _forget(c, now) or _is_full(c, key)):
+            return Claim.FULL
+        c.execute("INSERT INTO mesh_nonces VALUES (?, ?, ?, ?, ?)", (key, nonce, request, event_id, expires))
+        c.execute("INSERT INTO mesh_counts VALUES (?, 1) ON CONFLICT (key) DO UPDATE SET nonces = nonces + 1", (key,))
+        return Claim.NEW
+
+    return work
+
+
+def forgetting(now: int) -> Work[int]:
+    """Forget those that have expired; gives how many."""
+    return lambda c: _forget(c, now)
+
+
+def raising_after_restore(c: Transaction) -> None:
+    """Where the database was put back, and people are not told yet: what was seen between the copy and now is lost."""
+    if c.execute("SELECT 1 FROM sync WHERE restored IS NOT NULL").fetchone():
+        raise_floor(c)
+
+
+def raise_floor(c: Transaction) -> None:
+    """Refuse all that was issued up to now, by whoever's clock."""
+    c.execute("UPDATE mesh_floor SET issued = max(issued, ?)", (int(time.time() * 1000) + AHEAD,))
+
+
+def _is_full(c: Transaction, key: str) -> bool:
+    counts = dict(c.execute("SELECT key, nonces FROM mesh_counts").fetchall())
+    return counts.get(key, 0) >= MOST_OF_A_KEY or sum(counts.values()) >= MOST
+
+
+def _forget(c: Transaction, now: int) -> int:
+    gone = c.execute("DELETE FROM mesh_nonces WHERE expires <= ?", (now,)).rowcount
+    if gone:
+        c.execute("DELETE FROM mesh_counts")
+        c.execute("INSERT INTO mesh_counts SELECT key, count(*) FROM mesh_nonces GROUP BY key")
+        c.execute("UPDATE mesh_floor SET forgotten = max(forgotten, ?)", (now,))
+    return gone
