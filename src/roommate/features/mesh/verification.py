@@ -1,7 +1,7 @@
 """What a request must stand before anything is done for it, and all of it again when people have said yes.
 
-In this order: shape and size, signature, sender, room and type, target, pin and its scope, clock, replay, policy. Who fails one is
-told a code and nothing else; why is for the audit log.
+In this order: shape and size, signature, room and type, sender, target, pin and its scope, clock, replay, policy. Who
+fails one is told a code and nothing else; why is for the audit log.
 """
 
 from __future__ import annotations
