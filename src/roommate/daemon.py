@@ -26,6 +26,7 @@ from roommate.domain import MeshEvent, Redaction, RoomId, SyncBatch, Update
 from roommate.features.egress.gate import Gate
 from roommate.features.egress.registries_of_image import Registries
 from roommate.features.hooks.watcher import Spool
+from roommate.features.room_settings.setup_run import RoomsOwn
 from roommate.host import malloc_trim
 from roommate.host.flag_files import flags
 from roommate.host.sd_notify import Systemd
@@ -60,6 +61,7 @@ from roommate.store import (
     Restored,
     Retention,
     Rooms,
+    RoomSettings,
     Upgrades,
     WatchedJobs,
 )
@@ -191,6 +193,7 @@ class Daemon:
         trial = Trial(self._trial, Journal(settings.state_dir), kernel.sandboxes.prove)
         features = Features(kernel)
         kernel.sandboxes.attach(features.ports.attach)
+        kernel.sandboxes.differ(RoomsOwn(RoomSettings(database), kernel.outbox, sender, self._settings))
         operations = Operations(inbox.do, Rooms(database).named, lambda: self._settings().operator_ids)
         operations.add(features.operations)
         needs = turn_needs(kernel, features.tools, models)

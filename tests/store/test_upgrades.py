@@ -49,6 +49,7 @@ from roommate.store.egress import opening
 from roommate.store.migrations import migrate
 from roommate.store.pauses import pausing
 from roommate.store.repos import granting
+from roommate.store.room_settings import RoomSettings, setting
 from roommate.store.rooms import setting_model
 
 OLD, NEW, ALICE = RoomId("!old"), RoomId("!new"), UserId("@alice:x")
@@ -71,6 +72,7 @@ OWNED = frozenset(
         "ipc",
         "pauses",
         "repos",
+        "room_settings",
         "received_files",
         "background_jobs",
         "feedback",
@@ -129,6 +131,9 @@ async def test_settings_grants_and_sums_go_over(database: Database) -> None:
     rule = Destination("example.org", 0)
     for work in (
         setting_model(OLD, "fine"),
+        setting(OLD, "memory", "4096"),
+        setting(OLD, "cpus", "1"),
+        setting(NEW, "cpus", "2"),
         opening(OLD, rule, ALICE),
         opening(NEW, rule, ALICE),
         granting(OLD, "acme/widget", ALICE),
@@ -145,6 +150,8 @@ async def test_settings_grants_and_sums_go_over(database: Database) -> None:
     assert await Egress(database).rules(NEW) == [rule]
     assert await Egress(database).rules(OLD) == []
     assert await Repos(database).of(NEW) == ["acme/widget"]
+    assert await RoomSettings(database).of(NEW) == {"cpus": "2", "memory": "4096"}
+    assert await RoomSettings(database).of(OLD) == {}
     assert [pause.room_id for pause in await Pauses(database).all()] == [NEW]
     [used] = await usages.of(NEW)
     assert (used.requests, used.usage) == (3, Usage(30, 3))

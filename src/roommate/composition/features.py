@@ -56,6 +56,8 @@ from roommate.features.pending_approvals import Approvals
 from roommate.features.redeploy import redeploy_tool
 from roommate.features.redeploy.operations import Updates
 from roommate.features.redeploy.update_conversation import Redeploys
+from roommate.features.room_settings import operations as room_settings
+from roommate.features.room_settings.operations import RoomSettingOperations
 from roommate.features.schedules.due import Due
 from roommate.features.schedules.operations import ScheduleOperations
 from roommate.host.flag_files import watch_flags
@@ -121,6 +123,12 @@ def _reset(kernel: Kernel) -> Feature:
             CardKind.RESET_WORKSPACE: reset.resetting(kernel.sandboxes, kernel.residents.room),
         },
     )
+
+
+def _room_settings(kernel: Kernel) -> Feature:
+    database, containers = kernel.database, kernel.sandboxes
+    operations = RoomSettingOperations(store.RoomSettings(database), kernel.settings, containers, kernel.sender.wake)
+    return Feature(operations, cards={CardKind.DEVCONTAINER: room_settings.deciding(database, containers)})
 
 
 def _egress(kernel: Kernel) -> Feature:
@@ -244,6 +252,7 @@ FEATURES: tuple[Declared, ...] = (
     ),
     Declared(reset.Resets, _reset),
     asked_for(ModelAndPrompt, lambda kernel: ModelAndPrompt(kernel.settings, store.Rooms(kernel.database))),
+    Declared(RoomSettingOperations, _room_settings),
     Declared(Egress, _egress),
     Declared(None, _model_gateway),
     Declared(Repositories, _github),

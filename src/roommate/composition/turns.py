@@ -14,6 +14,7 @@ from roommate.composition.from_settings import MakeModel, choice_of
 from roommate.composition.kernel import Kernel
 from roommate.domain import IN_TURN, Clock, Model, RoomId, Tools
 from roommate.features.coding_agents.delegated_tasks import RoomAgents
+from roommate.features.room_settings import values
 from roommate.monitoring.counting_ports import CountedModel, CountedTools
 from roommate.net import outbound_http
 from roommate.rooms.file_delivery import TurnShare
@@ -21,7 +22,7 @@ from roommate.rooms.room_prompt import RoomPrompts
 from roommate.rooms.running_turn import TurnNeeds
 from roommate.rooms.turns_awaiting_people import TellingTools
 from roommate.settings.config import Settings
-from roommate.store import Agents, Rooms, Turn, Turns
+from roommate.store import Agents, Rooms, RoomSettings, Turn, Turns
 from roommate.tools import RoomTools, TurnPorts
 from roommate.tools.room_tools import SOURCES
 from roommate.tools.tool import Source
@@ -68,11 +69,14 @@ def turn_needs(kernel: Kernel, more: Callable[[Turn], Sequence[Source]], models:
     """`more` are the tools that features give to a turn."""
     locks: dict[RoomId, defaultdict[str, asyncio.Lock]] = defaultdict(lambda: defaultdict(asyncio.Lock))
 
-    def tools(turn: Turn, up: Callable[[], Awaitable[None]]) -> Tools:
+    rows = RoomSettings(kernel.database)
+
+    async def tools(turn: Turn, up: Callable[[], Awaitable[None]]) -> Tools:
         settings, waiting = kernel.settings(), kernel.waiting.of(turn.id)
+        timeout = values.timeout(await rows.of(turn.room_id), settings)
         ports = TurnPorts(
-            command_timeout=settings.command_timeout_seconds,
-            longest_timeout=settings.coding_timeout_seconds,
+            command_timeout=timeout,
+            longest_timeout=max(timeout, settings.coding_timeout_seconds),
             share=TurnShare(turn, kernel.outbox, kernel.sender, kernel.homeserver.upload_limit, up),
             jobs=kernel.jobs.of(turn),
             sees=lambda: models(turn.model).sees,

@@ -19,6 +19,7 @@ class CardKind(enum.StrEnum):
     ROLLBACK = "rollback"
     PERSON = "person"
     PLAN = "plan"
+    DEVCONTAINER = "devcontainer"
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ class TurnNeeds:
     progress: Progress
     counts: Counts
     model: Callable[[str], Model]
-    tools: Callable[[Turn, Callable[[], Awaitable[None]]], Tools]
+    tools: Callable[[Turn, Callable[[], Awaitable[None]]], Awaitable[Tools]]
     """Of a turn, given what waits until its message is up."""
     surroundings: Callable[[RoomId], Awaitable[Surroundings]]
     hand: Callable[[RoomId], Awaitable[Hand]]
@@ -195,7 +195,7 @@ class RunningTurn:
                 await with_pictures(conversation, turn.room_id, needs.hand),
                 room=turn.room_id,
                 model=model,
-                tools=needs.tools(turn, self._live.up),
+                tools=await needs.tools(turn, self._live.up),
                 journal=_Journal(needs.turns, turn),
                 emit=self._live.emit,
                 rounds=needs.settings().max_agent_turns,

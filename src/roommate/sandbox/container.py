@@ -7,27 +7,28 @@ import contextlib
 import hashlib
 import logging
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from roommate import logs
 from roommate.domain import JsonObject, RoomId
-from roommate.errors import EngineError, HandLost, SandboxError, ToolError
+from roommate.errors import EngineError, HandLost, ImageError, SandboxError, ToolError
 from roommate.sandbox import id_ranges, inotify_limit_per_room
 from roommate.sandbox.container_foundation import Foundation, Ground
 from roommate.sandbox.container_spec import STATE, Host, Limits, digest, spec
 from roommate.sandbox.hand import HandHost
 from roommate.sandbox.mounts import COMMAND, Layout
-from roommate.sandbox.podman_client import Engine
+from roommate.sandbox.own_settings import NoneSet, Own, OwnSettings, Setup
+from roommate.sandbox.podman_client import Engine, Image
 from roommate.sandbox.workspace import Workspace
 from roommate.text.amounts import size
 
 log = logging.getLogger(__name__)
 
-ROOM, DAEMON, MADE = "io.roommate.room", "io.roommate.daemon", "io.roommate.made"
-"""Labels of a container: its room, its daemon, and the digest of how it was made."""
+ROOM, DAEMON, MADE, OWN = "io.roommate.room", "io.roommate.daemon", "io.roommate.made", "io.roommate.own"
+"""Labels of a container: its room, its daemon, the digest of how it was made, and of what it has of its own."""
 
 _STARTABLE = ("created", "configured", "exited", "stopped")
 _DIAL_SECONDS = 15
@@ -76,6 +77,8 @@ class Plan:
     """What the URLs of the forge's repositories begin with: git finds them at the broker."""
     patience: float = 1.0
     """How many times longer than usual everything may take on this host."""
+    own: OwnSettings = field(default_factory=NoneSet)
+    """What operators have set for rooms alone."""
 
     @property
     def prefix(self) -> str:
@@ -96,6 +99,7 @@ class RoomContainer:
         self.name = f"{plan.prefix}-{of_room}"
         self.files = Workspace(plan.state / "rooms" / of_room)
         self._layout = Layout(self.files, plan.run / of_room)
+        self._setup = Setup(self.files.folder)
         self._plan = plan
         self._foundation = foundation
         self._hand: HandHost | None = None
@@ -106,7 +110,8 @@ class RoomContainer:
     async def hand(self) -> HandHost:
         """The hand, dialled in. Raises SandboxError."""
         self.asked = asyncio.get_running_loop().time()
-        if self.up and self._hand is not None and self._hand.here and self._hand.losses < _LOSSES:
+        settled = self.up and self._rising is None  # else it is not set up yet
+        if settled and self._hand is not None and self._hand.here and self._hand.losses < _LOSSES:
             return self._hand
         if self._rising is None:
             self._rising = asyncio.create_task(self._rise(), name=f"rise {self.name}")
@@ -114,8 +119,13 @@ class RoomContainer:
         # Who stops waiting (a `!stop`) does not stop it for the others.
         return await asyncio.shield(self._rising)
 
-    async def adopt(self) -> None:
-        """The container runs, started by a daemon before us: let its hand dial in."""
+    async def adopt(self, labels: Mapping[str, str]) -> None:
+        """The container runs, started by a daemon before us: let its hand dial in. Where it is not as was set since, or
+        not set up, it is stopped instead, so that the next call brings it up as it should be."""
+        own = await self._plan.own.of(self.room_id)
+        if labels.get(OWN, Own().digest) != own.digest or (own.setup and await asyncio.to_thread(self._to_set_up)):
+            await self.stop()
+            return
         async with self._lock:
             await self._listen()
             self.asked = asyncio.get_running_loop().time()
@@ -185,9 +195,10 @@ class RoomContainer:
         """One line for people. Raises SandboxError."""
         ground = await self._foundation.ground()
         found = await ground.engine.find(self.name)
+        image = (await self._plan.own.of(self.room_id)).image or self._plan.image
         if found is None:
-            return f"none yet, made of {self._plan.image} when it is needed"
-        words = [found.state, self._plan.image]
+            return f"none yet, made of {image} when it is needed"
+        words = [found.state, image]
         if found.state == "running" and (load := await ground.engine.load(self.name)):
             words.append(f"{size(load.memory)} of {size(load.memory_limit)} memory")
             words.append(f"{load.processes} processes")
@@ -200,18 +211,25 @@ class RoomContainer:
         return await asyncio.to_thread(self.files.usage) or (await asyncio.to_thread(self.files.size), None)
 
     async def _rise(self) -> HandHost:
+        own = await self._plan.own.of(self.room_id)
         async with self._lock, self._plan.at_once:
-            hand = await self._bring_up(await self._foundation.ground())
+            hand = await self._bring_up(await self._foundation.ground(), own)
             self.up = True
             self._attach()
-            return hand
+        name = await asyncio.to_thread(self._to_set_up) if own.setup else ""  # others are not held up by that
+        if name and await self._plan.own.set_up(self.room_id, hand, own.setup, name):
+            await asyncio.to_thread(self._setup.done, name)
+        return hand
+
+    def _to_set_up(self) -> str:
+        return self._setup.to_do
 
     def _risen(self, task: asyncio.Task[HandHost]) -> None:
         self._rising = None
         if not task.cancelled():
             task.exception()  # everybody who waited may have gone away
 
-    async def _bring_up(self, ground: Ground) -> HandHost:
+    async def _bring_up(self, ground: Ground, own: Own) -> HandHost:
         engine = ground.engine
         cut_off = not self._layout.run.is_dir()
         hand = await self._listen()
@@ -234,12 +252,13 @@ class RoomContainer:
                 "does not dial in" if trusted else "is lost again and again",
             )
             await engine.stop(self.name)
-        image = (await self._foundation.image()).id
+        image = await self._image(own)
         host = await asyncio.to_thread(self._made_ready, ground.host)
-        made = self._spec(image, ground, host)
+        made = self._spec(image.id, ground, host, own)
         as_it_should_be = found is not None and found.labels.get(MADE) == made["labels"][MADE]
         if found is None or not (as_it_should_be and await self._start(engine, found.state)):
             await engine.remove(self.name)
+            await asyncio.to_thread(self._setup.made)
             await engine.create(made)
             try:
                 await engine.start(self.name)
@@ -250,6 +269,16 @@ class RoomContainer:
         await self._limit_watches(engine, host)
         await hand.connected(_DIAL_SECONDS * self._plan.patience)
         return hand
+
+    async def _image(self, own: Own) -> Image:
+        try:
+            return await self._foundation.image(own.image)
+        except ImageError as error:
+            if not own.image:
+                raise
+            raise ImageError(
+                f"this room's own image cannot be had: {error}. `!room unset image` takes the usual one again"
+            ) from error
 
     def _made_ready(self, host: Host) -> Host:
         """Its files are there, and belong to the user ids that it has. Blocks. Raises EngineError."""
@@ -314,20 +343,21 @@ class RoomContainer:
         if self._plan.spool is not None:
             self._plan.spool.detach(self.room_id)
 
-    def _spec(self, image: str, ground: Ground, host: Host) -> JsonObject:
+    def _spec(self, image: str, ground: Ground, host: Host, own: Own) -> JsonObject:
         plan = self._plan
         made = spec(
             name=self.name,
             image=image,
             command=COMMAND,
-            labels={ROOM: self.room_id, DAEMON: plan.daemon, STATE: str(plan.state)},
+            labels={ROOM: self.room_id, DAEMON: plan.daemon, STATE: str(plan.state), OWN: own.digest},
             mounts=self._layout.mounts(),
-            limits=plan.limits,
+            limits=own.limits(plan.limits),
             host=host,
             seccomp=ground.seccomp,
             forge=plan.forge,
             certificates=self._layout.certificates,
         )
+        made["env"] = {**own.environment, **made["env"]}
         made["labels"][MADE] = digest(made, ground.seccomp)
         return made
 

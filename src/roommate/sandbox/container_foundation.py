@@ -61,11 +61,11 @@ class Foundation:
         except OSError as exc:
             raise EngineError(f"{self._state} cannot be written: {exc.strerror or exc}") from exc
 
-    async def image(self) -> Image:
-        """The rooms' image. Raises ImageError when it is missing or no hand can run in it."""
+    async def image(self, name: str = "") -> Image:
+        """The rooms' image, or another. Raises ImageError when it is missing or no hand can run in it."""
         ground = await self.ground()
         with self._written():
-            return await self._probe.fit(ground.engine, ground.host, self._image)
+            return await self._probe.fit(ground.engine, ground.host, name or self._image)
 
     async def prove(self) -> None:
         """Run a container as a room's would be. Raises EngineError, ImageError."""

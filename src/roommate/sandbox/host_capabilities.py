@@ -40,6 +40,7 @@ SETUPS: dict[str, str | None] = {
 _ASKED = ((True, True, True), (True, False, True), (False, False, False))
 
 _VERSION_SECONDS = 10
+_MOST_FIT = 50
 
 
 class Probe:
@@ -53,7 +54,8 @@ class Probe:
         self._patience = patience
         self._memory = state / "host.json"
         self._key = ""
-        self._fit_image = ""
+        self._fit = set[str]()
+        """Ids of images that are known to be fit."""
         self._trying = asyncio.Lock()
 
     async def host(self, image: str) -> Host:
@@ -61,7 +63,7 @@ class Probe:
         self._key = await self._host_key()
         remembered = await asyncio.to_thread(_recall, self._memory, self._key)
         if remembered is not None:
-            host, self._fit_image = remembered
+            host, self._fit = remembered
             return host
         host = await self._find_out(image)
         log.info("rooms run with %s (%s)", host.setup, host.runtime)
@@ -76,9 +78,9 @@ class Probe:
         """The image, once it is known that a room's hand runs in it. Raises ImageError when it does not."""
         found = await engine.image(image)
         async with self._trying:
-            if found.id != self._fit_image:
+            if found.id not in self._fit:
                 await self._trial(engine, host, image)
-                self._fit_image = found.id
+                self._fit.add(found.id)
                 await self._keep(host)
         return found
 
@@ -97,7 +99,7 @@ class Probe:
         self._memory.unlink(missing_ok=True)
 
     async def _keep(self, host: Host) -> None:
-        kept = {"key": self._key, "host": dataclasses.asdict(host), "image": self._fit_image}
+        kept = {"key": self._key, "host": dataclasses.asdict(host), "image": " ".join(sorted(self._fit)[:_MOST_FIT])}
         await asyncio.to_thread(_write, self._memory, kept)
 
     async def _trial(self, engine: Engine, host: Host, image: str) -> Host:
@@ -138,7 +140,7 @@ class Probe:
         engine = self._engine(setup)
         try:
             facts = await engine.facts()
-            self._fit_image = (await engine.image(image)).id
+            self._fit = {(await engine.image(image)).id}
             last: EngineError | None = None
             for host in _candidates(setup, facts, quota):
                 try:
@@ -183,12 +185,12 @@ def _score(host: Host) -> tuple[bool, bool, int]:
     return host.userns, bool(host.seccomp), host.memory + host.cpu + host.pids
 
 
-def _recall(path: Path, key: str) -> tuple[Host, str] | None:
-    """The host and the id of the image that is known to be fit."""
+def _recall(path: Path, key: str) -> tuple[Host, set[str]] | None:
+    """The host and the ids of the images that are known to be fit."""
     try:
         kept = json.loads(path.read_text())
         same = kept["key"] == key and kept["host"]["setup"] in SETUPS
-        return (Host(**kept["host"]), str(kept["image"])) if same else None
+        return (Host(**kept["host"]), set(str(kept["image"]).split())) if same else None
     except (OSError, ValueError, TypeError, KeyError):
         return None  # of another version of ours, or torn: it is found out again
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from roommate.domain import Check, RoomId
@@ -17,6 +18,7 @@ from roommate.sandbox.hand import HandHost
 from roommate.sandbox.host_capabilities import Probe
 from roommate.sandbox.image import ABOVE_BASE, lacking
 from roommate.sandbox.image_inspection_container import run_aside
+from roommate.sandbox.own_settings import OwnSettings
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +127,14 @@ class RoomSandboxes:
         """From now on give each room's hand to `attach` before it is listened for."""
         self._plan.attached.append(attach)
 
+    def differ(self, own: OwnSettings) -> None:
+        """From now on rooms have this of their own: to be said before the first is asked for."""
+        self._plan = replace(self._plan, own=own)
+
+    async def fits(self, image: str) -> None:
+        """Could a room have a container of this image? Raises EngineError, ImageError."""
+        await self._foundation.image(image)
+
     async def prove(self) -> None:
         """Could a room have a container? Raises SandboxError."""
         await self._foundation.image()
@@ -167,7 +177,7 @@ class RoomSandboxes:
             try:
                 if room.room_id in rooms:
                     if container.state == "running" and not room.up:
-                        await room.adopt()
+                        await room.adopt(container.labels)
                         self._risen.set()
                 elif not room.up and not room.rising:  # else it was joined since we looked
                     log.info("removing the container of %s, which is no room of ours any more", room.room_id)

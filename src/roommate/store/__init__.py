@@ -34,6 +34,7 @@ from roommate.store.replied_messages import KnownMessage, RepliedMessages
 from roommate.store.repos import Repos
 from roommate.store.restored import Past, Restored
 from roommate.store.retention import Retention
+from roommate.store.room_settings import RoomSettings
 from roommate.store.room_upgrades import Upgrade, Upgrades
 from roommate.store.rooms import RoomRow, Rooms
 from roommate.store.schedules import Schedules
@@ -80,6 +81,7 @@ __all__ = [
     "Restored",
     "Retention",
     "RoomRow",
+    "RoomSettings",
     "Rooms",
     "Schedules",
     "Spending",

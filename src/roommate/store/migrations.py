@@ -448,6 +448,14 @@ STEPS = (
     );
     INSERT INTO mesh_floor VALUES (CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) + 30000, 0);
     """,
+    """
+    CREATE TABLE room_settings (                 -- what operators set for a room alone
+        room_id TEXT NOT NULL,
+        name TEXT NOT NULL,                      -- such as memory, setup, env.DEBUG
+        value TEXT NOT NULL,                     -- as it was checked when it was set
+        PRIMARY KEY (room_id, name)
+    ) WITHOUT ROWID;
+    """,
 )
 
 UNDO: Mapping[int, str] = {
@@ -539,6 +547,7 @@ UNDO: Mapping[int, str] = {
     DROP TABLE mesh_counts;
     DROP TABLE mesh_floor;
     """,
+    25: "DROP TABLE room_settings;",
 }
 """What makes a step as if it had not been, so that the release before it can go on. One that has none is final."""
 

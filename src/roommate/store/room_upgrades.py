@@ -43,6 +43,7 @@ class Upgrade:
 _COLUMNS = "old, new, tombstone, by, state"
 _GO_OVER = (
     "UPDATE OR IGNORE egress SET room_id=?2 WHERE room_id=?1",
+    "UPDATE OR IGNORE room_settings SET room_id=?2 WHERE room_id=?1",
     "UPDATE OR IGNORE repos SET room_id=?2 WHERE room_id=?1",
     "UPDATE OR IGNORE agents_preferred SET room_id=?2 WHERE room_id=?1",
     "UPDATE OR IGNORE egress_presets SET room_id=?2 WHERE room_id=?1",
@@ -57,6 +58,7 @@ _GO_OVER = (
 _STAY_BEHIND = (
     "DELETE FROM background_jobs WHERE room_id=?",
     "DELETE FROM egress WHERE room_id=?",
+    "DELETE FROM room_settings WHERE room_id=?",
     "DELETE FROM repos WHERE room_id=?",
     "DELETE FROM agents_preferred WHERE room_id=?",
     "DELETE FROM egress_presets WHERE room_id=?",
