@@ -275,7 +275,7 @@ asyncio.run(main())
 async def test_litellm_is_not_imported_where_it_is_not_needed(wired: Wired) -> None:
     done = await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-X", "dev", "-c", PROGRAM, wired.server.url],
+        [sys.executable, "-W", "default", "-c", PROGRAM, wired.server.url],
         capture_output=True,
         text=True,
         timeout=PATIENCE,

@@ -138,6 +138,7 @@ async def _run(
     await person.ask(room, script("warm"))
     places = [None, *[await person.say(room, "about this", msgtype="m.notice") for _ in range(2)]]
     sent: dict[str, str] = {}
+    asking: dict[str | None, str] = {}
     lines: list[str] = []
     for _ in range(burst):
         token = f"tok{len(sent):04d}"
@@ -148,8 +149,12 @@ async def _run(
         more = chance.randint(0 if open_tokens else 1, max(1, min(3, BURST - open_tokens)))
         for _ in range(0 if burst else more):
             token = f"tok{len(sent):04d}"
-            what = question(token) if chance.random() < 0.25 else script(token)
-            sent[token] = await person.say(room, what, thread=chance.choice(places))
+            asks, place = chance.random() < 0.25, chance.choice(places)
+            if before := asking.pop(place, None):  # what is said where a question is open is the answer to it
+                await person.wait(lambda token=before: token in _answers(person, room), what=f"the answer {before}")  # type: ignore[misc]
+            if asks:
+                asking[place] = token
+            sent[token] = await person.say(room, question(token) if asks else script(token), thread=place)
             await asyncio.sleep(chance.choice((0, 0, 0.02)))
         if not burst and chance.random() < 0.6:
             lines.append(f"lin{len(lines):04d}")
