@@ -20,6 +20,7 @@ from tests.terminal import Terminal
 
 TURN = "io.roommate.turn"
 CARD = "io.roommate.card"
+ANSWERS = "io.roommate.answers"
 
 
 @pytest.fixture
@@ -176,6 +177,28 @@ async def test_send_waits_for_the_answer(homeserver: Synapse, bot: Person, perso
     )
     assert code == 1
     assert json.loads(out)["body"] == "It broke"
+
+
+async def test_send_prints_the_answer_to_what_it_said_and_nothing_else(
+    homeserver: Synapse, bot: Person, person: MakePerson, tmp_path: Path
+) -> None:
+    me, room = await room_of(bot, person)
+    bob = await person("bob")
+    await me.invite(room, bob.user_id)
+    await bob.join(room)
+    await log_in(tmp_path, homeserver, me)
+
+    async def act() -> None:
+        await bot.wait(lambda: bot.messages(room, me.user_id))
+        [asked] = [message.event_id for message in bot.messages(room, me.user_id)]
+        await bot.send(room, "m.room.message", {"msgtype": "m.notice", "body": "Hello", ANSWERS: "$an-invitation"})
+        await bob.say(room, "what does it say?")
+        for said, also in (("to bob", ["$another"]), ("to both", ["$another", asked])):
+            turn = {"id": 1, "state": "done", "prompt": "$of-bob", "also": also}
+            await bot.send(room, "m.room.message", final(said) | {TURN: turn})
+
+    (code, out, _), _ = await asyncio.gather(roommate(tmp_path, "send", room, "and mine?", "--wait"), act())
+    assert (code, out) == (0, "to both\n")
 
 
 async def test_a_chat_in_a_pipe(homeserver: Synapse, bot: Person, person: MakePerson, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ async def test_an_environment_alone_is_all_there_is(shared: LiveHand) -> None:
 @pytest.mark.parametrize("how", ["typed", "signalled", "without a terminal"])
 async def test_one_program_is_interrupted_and_the_rest_goes_on(shared: LiveHand, how: str) -> None:
     terminal = None if how == "without a terminal" else (30, 90)
-    # The program itself says that it has begun: a shell forgets what interrupts it on its way to become another program.
+    # The program says itself that it has begun: a shell forgets an interrupt on its way to become another program.
     command = "trap 'echo caught' INT; echo begun >begun; tail -f begun; echo after"
     talk = Talk(shared, command, terminal=terminal)
     await talk.see("begun")

@@ -127,10 +127,11 @@ class Client:
         *,
         stops: bool = False,
     ) -> Post:
-        """Do something in the room, and wait for what somebody else says after it in the end. Raises MatrixError.
+        """Do something in the room, and wait for what a bot says to it in the end. Raises MatrixError.
 
-        `act` is started when we look already, and is given the room's last `back` events. It `stops` what runs: then
-        the end of what was stopped is an answer, too.
+        What says what it answers is the answer to that alone; people's talk is none. `act` is started when we look
+        already, and is given the room's last `back` events. It `stops` what runs: then the end of what was stopped is
+        an answer, too.
         """
         timeline = Timeline()
         acting = False
@@ -146,9 +147,9 @@ class Client:
                 if mine and acting:
                     acts.add(event.get("event_id", ""))
                 seen = timeline.take(event)
-                if not acts or not isinstance(seen, Post) or mine or seen.live:
+                if not acts or not isinstance(seen, Post) or mine or seen.live or not seen.of_bot:
                     continue
-                if seen.answers in {"", *acts} or (stops and seen.state == "stopped"):
+                if not seen.answers or seen.answers & acts or (stops and seen.state == "stopped"):
                     return seen
         raise MatrixError("the homeserver has nothing more to say")
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from roommate.domain import CARD, TURN, EventId, JsonObject, UserId
+from roommate.domain import ANSWERS, CARD, TURN, EventId, JsonObject, UserId
 from roommate.text.printable import printable
 
 _DETAILS = re.compile(r"<details>\s*<summary>(.*?)</summary>(.*)</details>", re.DOTALL)
@@ -35,8 +35,10 @@ class Post:
     size: int | None = None
     """Bytes, when it is a file; the body is its name then."""
     edited: bool = False
-    answers: str = ""
-    """The event that its turn answers; empty where it is not of a turn."""
+    answers: frozenset[str] = frozenset()
+    """The events that it answers, where it says so: of a turn also what that has taken in while it ran."""
+    of_bot: bool = False
+    """It is what no person says."""
     is_card: bool = False
     """It asks for a ✅ or ❌, and is open."""
 
@@ -84,7 +86,8 @@ class Timeline:
         new = content.get("m.new_content")
         if target is None or target.sender != event["sender"] or not isinstance(new, dict):
             return None
-        post = replace(_post(event, new), event_id=target.event_id, edited=True)
+        post = _post(event, new)
+        post = replace(post, event_id=target.event_id, edited=True, of_bot=post.of_bot or target.of_bot)
         if TURN not in new:
             # Another bot's live message: a notice that is edited, until it becomes a text.
             post = replace(post, live=post.msgtype == "m.notice")
@@ -119,9 +122,16 @@ def _post(event: Mapping[str, Any], content: JsonObject) -> Post:
         summary=summary,
         steps=steps,
         size=size if isinstance(size, int) else None,
-        answers=str(turn.get("prompt", "")),
+        answers=_answers(content, turn),
+        of_bot=content.get("msgtype") == "m.notice" or not content.keys().isdisjoint((TURN, ANSWERS, CARD)),
         is_card=CARD in content and not over,
     )
+
+
+def _answers(content: JsonObject, turn: JsonObject) -> frozenset[str]:
+    also = turn.get("also")
+    named = [turn.get("prompt"), content.get(ANSWERS), *(also if isinstance(also, list) else ())]
+    return frozenset(one for one in named if isinstance(one, str) and one)
 
 
 def _details(rich: str) -> tuple[str, tuple[str, ...]]:
