@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import sqlite3
+import time
 from urllib.parse import quote
 
 from tests.conftest import MakeDaemon, MakePerson
+from tests.e2e.test_hooks import hook
 from tests.harness import Daemon, notice, run, tool
+from tests.patience import PATIENCE
 from tests.person import Person, Shown
 from tests.scripted_model import ScriptedModel
 
@@ -129,6 +134,34 @@ async def test_what_is_not_needed_any_more_says_so(
     assert ended.msgtype == "m.text"
     assert edits_of(alice, card.event_id)
     assert not set(await rung(alice, room)) & set(edits_of(alice, card.event_id))
+
+
+async def test_what_expires_says_so_and_is_answered_no_more(bot: Daemon, person: MakePerson) -> None:
+    alice, bob = await person("alice"), await person("bob")
+    room, call = await bot.room_with(alice, bob), f"{bot.user_id}: "
+    push = hook("gemini", "before-tool", {"tool_name": "run_shell_command", "tool_input": {"command": "git push"}})
+    wants = f"{push} >verdict & {CURL.format('one')}; until [ -e go ]; do sleep 0.05; done; kill $!; cat verdict"
+    prompt = await alice.say(room, call + run(wants))
+    cards = [await asked(bot, alice, room, words) for words in ("`one.invalid`", "May `gemini` do this?")]
+    both = {card.event_id for card in cards}
+    assert both <= set(await rung(alice, room)), "a hook's rings, too"
+    assert not both & set(await rung(bob, room))
+    with contextlib.closing(sqlite3.connect(bot.state / "roommate.db", timeout=PATIENCE)) as c, c:
+        c.execute("UPDATE cards SET expires=? WHERE room_id=?", (time.time() - 1, room))
+    await alice.say(room, "!reset workspace")  # its card is one more whose time is looked at
+    for card in cards:
+        await now(bot, alice, room, card, "⌛ expired: nobody answered")
+        await alice.wait(lambda c=card: not alice.reactions(room, c.event_id), what="its choices taken off")  # type: ignore[misc]
+        await alice.react(room, card.event_id, "✅")
+        assert not set(await rung(alice, room)) & set(edits_of(alice, card.event_id))
+    await alice.wait(lambda: any("⚙️ *working" in m.body for m in bot.said(alice, room)), what="no question any more")
+    thread = await alice.say(room, "about this", msgtype="m.notice")
+    await alice.say(room, call + run("touch go"), thread=thread)
+    answer = (await alice.answer_to(prompt)).body
+    assert "[people were asked about one.invalid while this ran: nobody answered in time]" in answer
+    assert '"allow"' not in answer, "whoever taps an expired card allows nothing"
+    for card in cards:
+        await now(bot, alice, room, card, "⌛ expired")
 
 
 async def test_an_answer_that_comes_too_late_offers_to_go_on(

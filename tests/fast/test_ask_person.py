@@ -5,14 +5,14 @@ import pytest
 from tests.fakes.daemon import MemoryDaemon
 from tests.fakes.model import MemoryModel
 from tests.fast.conftest import MakeDaemon, MakePerson
-from tests.harness import tool
+from tests.harness import Bot, tool
 from tests.person import Person, Shown
 
 QUESTION = tool("ask_person", question="Which **database**?", choices=["Postgres", "SQL_ite*"])
 ASKS = f"{QUESTION}\n---\nECHO"
 
 
-async def card(bot: MemoryDaemon, person: Person, room: str, choices: int = 2) -> Shown:
+async def card(bot: Bot, person: Person, room: str, choices: int = 2) -> Shown:
     def up() -> Shown | None:
         found = [m for m in bot.said(person, room) if m.is_card and not m.content["io.roommate.card"].get("over")]
         return found[-1] if found and len(person.reactions(room, found[-1].event_id)) >= choices else None
@@ -22,7 +22,7 @@ async def card(bot: MemoryDaemon, person: Person, room: str, choices: int = 2) -
     return found
 
 
-async def over(bot: MemoryDaemon, person: Person, room: str, card: Shown) -> str:
+async def over(bot: Bot, person: Person, room: str, card: Shown) -> str:
     def closed() -> str:
         now = next(m for m in bot.said(person, room) if m.event_id == card.event_id)
         return now.body if now.content["io.roommate.card"].get("over") else ""
@@ -44,6 +44,8 @@ async def test_the_answer_is_the_result_of_the_call(
     assert question.content["m.mentions"] == {"user_ids": [alice.user_id]}, "it rings"
     assert question.body.splitlines()[2:4] == ["1️⃣ Postgres", "2️⃣ SQL_ite\\*"]
     assert [key for _, key in alice.reactions(room, question.event_id)] == ["1️⃣", "2️⃣"]
+    waits = "⏸ **waits for your answer:** [Which database?](https://matrix.to/"
+    await alice.wait(lambda: any(waits in m.body for m in bot.said(alice, room)), what="what it waits for")
     match how:
         case "tap":
             await alice.react(room, question.event_id, "2️⃣")
@@ -55,6 +57,8 @@ async def test_the_answer_is_the_result_of_the_call(
     if answer.event_id == question.event_id:
         answer = next(m for m in bot.said(alice, room) if m.msgtype == "m.text" and not m.is_card)
     assert answer.body.startswith(f"{alice.user_id} answers: {meant}")
+    assert not [look for look in answer.looks if "▶ **ask_person**" in look], "it says what it waits for once"
+    assert "ask_person</strong> <code>Which **database**?</code> — alice-" in answer.html
     assert (await over(bot, alice, room, question)).startswith("💬 alice")
     assert (await alice.ask(room, "SAY still here")).body == "still here", "and nothing is left of it"
 

@@ -7,7 +7,7 @@ from typing import Any
 from tests.fakes.daemon import MemoryDaemon
 from tests.fakes.model import MemoryModel
 from tests.fast.conftest import MakeDaemon, MakePerson
-from tests.harness import notice, run
+from tests.harness import notice, run, tool
 from tests.person import Person, Shown
 from tests.scripted_model import ScriptedModel
 from tests.tools.test_showing import png
@@ -47,6 +47,33 @@ async def test_a_file_without_a_word_is_placed_and_told_with_the_next_prompt(
     ]
     await alice.ask(room, "SAY what came next")
     assert "inbox/" not in asked(model, "what came next"), "they are told of once"
+
+
+async def test_a_file_that_comes_while_a_turn_runs_reaches_it_at_the_next_boundary(
+    daemon: MakeDaemon, person: MakePerson
+) -> None:
+    model = MemoryModel()
+    model.sees = True
+    bot, alice = await daemon(model=model), await person("alice")
+    room = await bot.room_with(alice)
+    prompt = await alice.say(room, f"{tool('ask_person', question='which file?')}\n---\nSAY never")
+    card = await alice.wait(lambda: next((m for m in bot.said(alice, room) if m.is_card), None))
+    assert card is not None
+    waits = await alice.upload(room, "later.txt", b"later", "text/plain", caption="SAY its own turn")
+    await alice.wait(lambda: (bot.user_id, "⏳") in alice.reactions(room, waits), what="⏳")
+    await marked(alice, room, await alice.upload(room, "shot.png", png(40, 30), "image/png"))
+    await alice.say(room, "this one", reply_to=card.event_id)
+    answer = await alice.wait(lambda: next((m for m in bot.said(alice, room) if "its own turn" in m.body), None))
+    assert answer is not None
+    before, own = [one for one in model.asked if "sent inbox/" in json.dumps(one.messages)][-2:]
+    assert before.prompt.endswith(f"sent inbox/shot.png (image/png, {len(png(40, 30))} B)]")
+    assert len(before.pictures) == 1, "a model that sees sees it"
+    assert "later.txt" not in json.dumps(before.messages), "what has words of its own waits for its turn"
+    assert own.prompt.count("inbox/") == 1
+    assert "sent inbox/later.txt" in own.prompt
+    said = (await alice.answer_to(prompt)).html
+    assert "↪ <strong>" in said
+    assert "inbox/shot.png" in said, "people see when it was told"
 
 
 async def test_a_caption_is_the_prompt(bot: MemoryDaemon, model: MemoryModel, person: MakePerson) -> None:

@@ -21,7 +21,7 @@ async def running(bot: MemoryDaemon, person: Person, room: str, script: str) -> 
 
     def up() -> tuple[str, str] | None:
         said = bot.said(person, room)
-        live = [m.event_id for m in said if "▶ **ask_person**" in m.body]
+        live = [m.event_id for m in said if "waits for your answer" in m.body]
         cards = [m.event_id for m in said if m.is_card]
         return (live[-1], cards[-1]) if live and cards else None
 
@@ -43,6 +43,7 @@ async def test_a_line_reaches_the_model_at_the_next_boundary(
     bot: MemoryDaemon, person: MakePerson, model: MemoryModel, reply: bool
 ) -> None:
     alice = await person("alice")
+    await alice.call("PUT", f"profile/{alice.user_id}/displayname", {"displayname": "Alice L."})
     room = await bot.room_with(alice)
     live, card = await running(bot, alice, room, f"{WAITS}\n---\nSAY never")
     text = "use tabs\nSAY with tabs"
@@ -53,8 +54,7 @@ async def test_a_line_reaches_the_model_at_the_next_boundary(
     answer = answers(bot, alice, room)[0]
     assert answer.event_id == live
     assert answer.body.splitlines()[0] == "with tabs"
-    assert "↪ <strong>alice" in answer.html, "people go on seeing it"
-    assert "use tabs" in answer.html
+    assert "↪ <strong>Alice L.</strong>: use tabs" in answer.html, "people go on seeing it"
     assert line in answer.content["io.roommate.turn"]["also"]
     await alice.wait(lambda: not alice.reactions(room, line), what="the mark taken off")
     roles = [message["role"] for message in model.asked[-1].talk]

@@ -18,7 +18,7 @@ from roommate.demo.synapse_config import free_port
 from roommate.monitoring.listener import MOST_CONNECTIONS
 from tests.cli.test_operating import run
 from tests.conftest import MakeDaemon, MakePerson
-from tests.harness import Daemon
+from tests.harness import Daemon, notice
 from tests.patience import PATIENCE
 from tests.scripted_model import ScriptedModel
 
@@ -61,7 +61,11 @@ async def test_health_and_metrics(daemon: MakeDaemon, person: MakePerson, model:
     bot, alice = await daemon(model=model, HTTP_LISTEN=str(port)), await person("alice")
     room = await bot.room_with(alice, name="Secret plans")
     script = 'TOOL run_command {"command": "true"}\nTOOL no_such_tool {}\n---\nSAY done'
-    assert (await alice.ask(room, script)).body.startswith("done")
+    said = await alice.ask(room, script)
+    assert said.body.startswith("done")
+    await alice.react(room, said.event_id, "👍🏽")
+    await alice.say(room, "!ping")
+    await notice(bot, alice, room, "Pong")
     found = await until_health(port, 200)
     assert found["status"] == daemon_health.WARNING and [one["key"] for one in found["problems"]] == [
         daemon_health.BACKUP
@@ -81,6 +85,8 @@ async def test_health_and_metrics(daemon: MakeDaemon, person: MakePerson, model:
         "roommate_turns_total,outcome=done": 1,
         "roommate_turns_total,outcome=failed": 0,
         "roommate_turn_seconds_count": 1,
+        "roommate_ratings_total,rating=good": 1,
+        "roommate_ratings_total,rating=bad": 0,
         "roommate_tool_calls_total,outcome=ok,tool=run_command": 1,
         "roommate_tool_calls_total,outcome=failed,tool=unknown": 1,
         "roommate_model_calls_total,model=openai/scripted,outcome=ok": 2,

@@ -37,6 +37,7 @@ from roommate.domain import (
     Usage,
     UserId,
 )
+from roommate.rooms.card_look import EXPIRED
 from roommate.store import Cards, Database, Inbox, Ipc, Outbox, Restored, Retention, Turns, mark_of
 from roommate.store.retention import PAGES_AT_ONCE
 from tests.patience import PATIENCE
@@ -194,13 +195,18 @@ async def test_what_something_is_still_to_come_of_stays(database: Database) -> N
     assert await turns.unfinished(ROOM) == [], "the rooms know better, after a restore"
 
 
-async def test_a_card_that_is_decided_goes_and_its_number_does_not_come_again(database: Database) -> None:
+async def test_a_card_that_is_decided_or_expired_goes_and_its_number_does_not_come_again(database: Database) -> None:
     cards = Cards(database)
     draft = Draft(ROOM, {"body": "?"})
-    numbers = [await cards.put(Question(CardKind.EGRESS, "?", subject=f"{n}", seconds=0), draft) for n in range(3)]
-    await database.run(lambda c: c.execute("UPDATE cards SET verdict = '✅', expires = expires - 10"))
+    numbers = [await cards.put(Question(CardKind.EGRESS, "?", subject=f"{n}", seconds=0), draft) for n in range(5)]
+    await database.run(lambda c: c.execute("UPDATE cards SET expires = expires - 10"))
+    expired, opened, *_ = (await cards.due())[0]
+    assert await cards.close(expired, EXPIRED, None)
+    decided = "UPDATE cards SET verdict = '✅' WHERE verdict IS NULL AND id != ?"
+    await database.run(lambda c: c.execute(decided, (opened.id,)))
     await Retention(database).sweep(later())
-    assert await rows(database, "cards") == 1
+    assert [card.id for card in (await cards.due())[0]] == [opened.id], "what nobody has closed is not forgotten"
+    assert await rows(database, "cards") == 2
     assert await cards.put(Question(CardKind.EGRESS, "?", subject="new"), draft) > max(numbers)
 
 

@@ -15,6 +15,7 @@ import pytest
 from roommate.demo.embedded_synapse import Synapse
 from roommate.updates.journal import Journal
 from tests.conftest import PASSWORD, register
+from tests.e2e.test_cards import rung
 from tests.harness import MARK, no_settings
 from tests.patience import OF_DAEMONS, PATIENCE, until
 from tests.person import Person, Shown
@@ -164,6 +165,9 @@ async def test_who_may_not_and_what_means_nothing(
             await bob.join(place)
         assert "Only an operator" in (await card(bot, bob, room)).body
         asked = await card(bot, alice, room)
+        await bob.wait(lambda: any(m.event_id == asked.event_id for m in bob.messages(room)), what="the card")
+        assert asked.event_id in await rung(alice, room), "it rings for who can answer"
+        assert asked.event_id not in await rung(bob, room)
         await bob.react(room, asked.event_id, "✅")
         assert "is no name" in (await card(bot, alice, room, "!redeploy --upload-pack=touch")).body
 

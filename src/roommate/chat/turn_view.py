@@ -10,6 +10,7 @@ from roommate.chat import todo_view
 from roommate.chat.step_view import COMMANDS, LABEL, MARKS, Tool
 from roommate.chat.texts import seconds, spent
 from roommate.domain import (
+    ASK_PERSON,
     NO_USAGE,
     TODO,
     Asked,
@@ -95,12 +96,28 @@ class _Agent:
 
 @dataclass(frozen=True, slots=True)
 class _Notice:
-    """What a hook told, or somebody has said meanwhile."""
+    """What a hook told."""
 
     text: str
 
     def line(self) -> str:
         return self.text
+
+
+@dataclass(slots=True)
+class _Line:
+    """What somebody has said to the turn meanwhile."""
+
+    sender: str
+    text: str
+    name: str = ""
+    """Markdown: what people call them; until that is known, the local part of their id."""
+
+    def line(self) -> str:
+        return f"↪ **{self.name or plain(_local_part(self.sender))}**: {plain(_first_line(self.text))}"
+
+
+_Item = str | Tool | _Agent | _Notice | _Line
 
 
 class View:
@@ -110,7 +127,9 @@ class View:
         self._began = began
         self._usage = usage
         self._text = ""
-        self._done: list[str | Tool | _Agent | _Notice] = []
+        self._done: list[_Item] = []
+        self.unnamed: list[_Line] = []
+        """Lines whose senders' names are to be found out, by who draws this."""
         self._hooked: deque[_Notice | _Agent] = deque()
         self._forgotten = 0
         self._agents: dict[tuple[str, str], _Agent] = {}
@@ -139,7 +158,7 @@ class View:
                     self._done.append(text.strip())
             case ToolStarted(call, title):
                 self._running[call.id] = started = Tool(call.name, title)
-                if call.name != TODO:
+                if call.name not in (TODO, ASK_PERSON):
                     self._done.append(started)
             case ToolOutput(call_id, text):
                 if tool := self._running.get(call_id):
@@ -150,6 +169,8 @@ class View:
             case ToolFinished(result):
                 if ended := self._running.pop(result.call_id, None):
                     ended.finish(result)
+                    if ended.name == ASK_PERSON:  # as long as it ran, the first line said what is asked
+                        self._done.append(ended)
                     if ended.name == TODO and result.ok:
                         self._todo = todo_items(result.text.splitlines())
             case Spent(usage):
@@ -161,7 +182,8 @@ class View:
             case Settled(card):
                 self._asked.pop(card, None)
             case Steered(said):
-                self._done.append(_Notice(f"↪ **{plain(_name(said.sender))}**: {plain(_first_line(said.text))}"))
+                self._done.append(line := _Line(said.sender, said.text))
+                self.unnamed.append(line)
             case HookEvent(kind=HookKind.NOTIFICATION):
                 self._hook(_Notice(hook_notice(event)))
             case HookEvent(agent=name, session=session):
@@ -189,6 +211,7 @@ class View:
         """People end the turn: what it said so far stays, and a result for each call that runs."""
         self.apply(Said(self._text))
         stopped = [tool.stop(call_id) for call_id, tool in self._running.items()]
+        self._done += [tool for tool in self._running.values() if tool.name == ASK_PERSON]
         self._running.clear()
         return stopped
 
@@ -241,7 +264,7 @@ class View:
         ]
         return " · ".join(took), self._steps(told)
 
-    def _steps(self, told: Sequence[str | Tool | _Agent | _Notice]) -> str:
+    def _steps(self, told: Sequence[_Item]) -> str:
         """The newest of them that have room, and behind these, the newest first, what stays of each."""
         last = next((item for item in reversed(told) if isinstance(item, Tool) and item.name in COMMANDS), None)
         todo = todo_view.whole(self._todo)
@@ -264,7 +287,7 @@ class View:
         return _lines(parts)
 
 
-def _runs(item: str | Tool | _Agent | _Notice) -> bool:
+def _runs(item: _Item) -> bool:
     return isinstance(item, Tool | _Agent) and item.result is None
 
 
@@ -290,8 +313,7 @@ def hook_notice(event: HookEvent) -> str:
     return f"🔔 {who}:{title} {plain(_first_line(event.text) or event.summary) or 'wants your attention'}"
 
 
-def _name(who: str) -> str:
-    """What people call somebody: the local part of their id."""
+def _local_part(who: str) -> str:
     return who.removeprefix("@").partition(":")[0]
 
 

@@ -161,7 +161,7 @@ def _github(kernel: Kernel) -> Feature:
 
 def _ask_person(kernel: Kernel) -> Feature:
     cards, inbox = store.Cards(kernel.database), store.Inbox(kernel.database)
-    return ask_person.feature(cards, inbox, kernel.questions, kernel.settings, kernel.residents.wake)
+    return ask_person.feature(cards, inbox, kernel.questions, kernel.settings, kernel.names.of, kernel.residents.wake)
 
 
 def _plans(kernel: Kernel) -> Feature:

@@ -100,7 +100,7 @@ def room_maker(
             upgrades=upgrades,
             sandboxes=kernel.sandboxes,
             conversations=lambda room, tasks, news: Conversations(room, tasks, news, needs, inbox, ipc.of_turn),
-            reactions=ReactionMeanings(MessageReactions(database), inbox, replies, settings),
+            reactions=ReactionMeanings(MessageReactions(database), inbox, replies, settings, kernel.counts),
             prompts=asked,
             files=lambda room, tasks, news: FileIntake(room, tasks, news, file_needs),
             hooks=lambda room, again: Hooks(room, again, ipc, cards, kernel.spool, questions, sender),

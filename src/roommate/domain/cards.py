@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from roommate.domain.ids import UserId
 
+ASK_PERSON = "ask_person"
+"""The tool with which a model asks them."""
+
 
 class CardKind(enum.StrEnum):
     """What a card is about, and so who deals with the choice. Rows hold these names: none is ever another's."""

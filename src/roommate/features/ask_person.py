@@ -3,15 +3,16 @@ ended meanwhile, a prompt."""
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
 from roommate.chat.card_answers import KEYCAPS, spelled
-from roommate.domain import CardKind, EventId, Incoming, Message, Note, Question, RoomId, UserId
+from roommate.domain import ASK_PERSON, CardKind, EventId, Incoming, Message, Note, Question, RoomId, UserId
 from roommate.errors import ToolError
 from roommate.features.feature import Feature
 from roommate.rooms.questions import Decide, Questions
@@ -25,7 +26,9 @@ from roommate.tools.outcome import Outcome
 from roommate.tools.tool import Call, Source, tool
 
 OPEN_SECONDS = 7 * 86_400
-LONGEST_QUESTION, LONGEST_CHOICE, SHOWN = 4000, 200, 80
+LONGEST_QUESTION, LONGEST_CHOICE, SHOWN, ABOUT = 4000, 200, 80, 60
+Name = Callable[[RoomId, str], Awaitable[str]]
+"""What people call somebody in a room."""
 GAVE_UP = "Nobody has answered yet: an answer to the question begins a new turn, whenever it comes."
 
 
@@ -51,6 +54,7 @@ class TurnQuestions:
     cards: Cards
     questions: Questions
     settings: Callable[[], Settings]
+    name: Name
 
     async def ask(self, asked: AskPerson, call: Call) -> Outcome:
         subject = f"{self.turn.id}:{call.id}"
@@ -59,14 +63,15 @@ class TurnQuestions:
             question = self._question(asked, subject)
             card = await self.questions.put_up(self.turn.room_id, question, thread=self.turn.thread)
         seconds = self.settings().answer_wait_seconds
-        answer = await self.questions.answer(card, seconds)
+        answer = await self.questions.answer(card, one_line(re.sub(r"[*`]", "", asked.question), ABOUT), seconds)
         if answer is None:
             call.emit(Note(GAVE_UP))
             told = f"nobody has answered within {age(seconds)}. Say what you have asked and end the turn: {GAVE_UP}"
             return Outcome(told, "no answer yet", ok=False)
         found = await self.cards.of(card)
         text = spelled(answer.choice, found.text if found else "")
-        return Outcome(f"{answer.by} answers: {text}", one_line(f"{answer.by}: {text}", SHOWN))
+        who = await self.name(self.turn.room_id, answer.by)
+        return Outcome(f"{answer.by} answers: {text}", one_line(f"{who}: {text}", SHOWN))
 
     def _question(self, asked: AskPerson, subject: str) -> Question:
         choices = [" ".join(one.split())[:LONGEST_CHOICE] for one in asked.choices or ()]
@@ -109,15 +114,20 @@ def decider(inbox: Inbox, cards: Cards, wake: Callable[[RoomId], None]) -> Decid
 
 
 def offered(questions: TurnQuestions) -> Source:
-    made = tool("ask_person", AskPerson, questions.ask, title=("question",), sandbox=False, again=True, looks=True)
+    made = tool(ASK_PERSON, AskPerson, questions.ask, title=("question",), sandbox=False, again=True, looks=True)
     return [made]
 
 
 def feature(
-    cards: Cards, inbox: Inbox, questions: Questions, settings: Callable[[], Settings], wake: Callable[[RoomId], None]
+    cards: Cards,
+    inbox: Inbox,
+    questions: Questions,
+    settings: Callable[[], Settings],
+    name: Name,
+    wake: Callable[[RoomId], None],
 ) -> Feature:
     return Feature(
-        tools=lambda turn: offered(TurnQuestions(turn, cards, questions, settings)),
+        tools=lambda turn: offered(TurnQuestions(turn, cards, questions, settings, name)),
         cards={CardKind.PERSON: decider(inbox, cards, wake)},
         prompts={CardKind.PERSON: prompt},
     )

@@ -11,6 +11,9 @@ from roommate.domain import Stop, Usage
 CONVERSATION, CODING_AGENT = "conversation", "coding agent"
 """On whose behalf a model was asked."""
 
+GOOD, BAD = "good", "bad"
+"""How people rate an answer: 👍, 👎."""
+
 MOST_MODELS = 20
 """Names of models that are told apart: rooms choose them, and every name is a time series for ever."""
 OTHER = "other"
@@ -47,6 +50,8 @@ class Counts:
         self.turns: Counter[str] = Counter({stop.value: 0 for stop in Stop})
         """By how they ended."""
         self.turn_seconds = Histogram()
+        self.ratings: Counter[str] = Counter({GOOD: 0, BAD: 0})
+        """What people think of answers."""
         self.tool_calls: Counter[tuple[str, str]] = Counter()
         """By tool and outcome."""
         self.tool_seconds = Histogram()

@@ -70,6 +70,8 @@ class _Daemon(Collector):
         turns = [((stop,), count) for stop, count in counts.turns.items()]
         yield _counter("turns", "Turns that have ended", ["outcome"], turns)
         yield _histogram("turn_seconds", "From a turn's beginning to its end", counts.turn_seconds)
+        ratings = [((rating,), count) for rating, count in counts.ratings.items()]
+        yield _counter("ratings", "👍 and 👎 that people gave to answers", ["rating"], ratings)
         yield _counter("tool_calls", "Calls of the model's tools", ["tool", "outcome"], counts.tool_calls.items())
         yield _histogram("tool_call_seconds", "How long they took", counts.tool_seconds)
         yield _counter(

@@ -7,12 +7,12 @@ import contextlib
 import itertools
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from roommate.agent.turn import Outcome
 from roommate.chat.turn_view import View
-from roommate.domain import TURN, Attachment, Draft, Event, EventId, JsonObject, Rank, Stop, ToolResult
+from roommate.domain import TURN, Attachment, Draft, Event, EventId, JsonObject, Rank, RoomId, Stop, ToolResult
 from roommate.errors import StateError
 from roommate.matrix import render
 from roommate.rooms.live_message_port import Progress
@@ -37,7 +37,16 @@ HOLD = 0.06
 class LiveMessage:
     """Takes a turn's events and shows them; gives the drafts that end it."""
 
-    def __init__(self, turn: Turn, reply_to: EventId | None, turns: Turns, progress: Progress) -> None:
+    def __init__(
+        self,
+        turn: Turn,
+        reply_to: EventId | None,
+        turns: Turns,
+        progress: Progress,
+        name: Callable[[RoomId, str], Awaitable[str]],
+    ) -> None:
+        """`name` is what people call somebody in a room."""
+        self._name = name
         self._turn = turn
         self._reply_to = reply_to
         self._turns = turns
@@ -109,6 +118,7 @@ class LiveMessage:
         async with self._putting_up:
             pass
         text = outcome.last.text or "Done."
+        await self._call_by_name()
         try:
             details = self._view.details(time.time(), answered=outcome.stop is Stop.DONE)
             content, whole = await self._drawn(
@@ -127,6 +137,7 @@ class LiveMessage:
 
     async def _look(self) -> JsonObject:
         self._drawn_at = time.monotonic()
+        await self._call_by_name()
         try:
             content, _ = await self._drawn(self._view.live(time.time()), notice=True)
         except Exception:  # as in `close`
@@ -134,6 +145,12 @@ class LiveMessage:
             content = {"msgtype": "m.notice", "body": "⚙️ working", "m.mentions": {}}
         content[TURN] = self._about("running")
         return content
+
+    async def _call_by_name(self) -> None:
+        """Those who have spoken to the turn."""
+        while self._view.unnamed:
+            line = self._view.unnamed.pop()
+            line.name = await self._name(self._turn.room_id, line.sender)
 
     async def _drawn(self, markdown: str, **how: Any) -> tuple[JsonObject, bytes | None]:
         return await render.drawn(markdown, thread=self._turn.thread, reply_to=self._reply_to, **how)

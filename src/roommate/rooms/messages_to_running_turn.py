@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from roommate.domain import EventId, Incoming, Prompt, UserId
 from roommate.errors import StateError
+from roommate.rooms.prompt_context import with_files
 from roommate.store import Turn, Turns
 
 log = logging.getLogger(__name__)
@@ -41,10 +42,18 @@ class TurnLines:
     """Implements agent.turn.Lines."""
 
     def __init__(
-        self, turns: Turns, turn: Turn, breath: Breath, marks_off: Callable[[], None], *, resumed: bool
+        self,
+        turns: Turns,
+        turn: Turn,
+        breath: Breath,
+        marks_off: Callable[[], None],
+        seeing: Callable[[Sequence[Prompt]], Awaitable[Sequence[Prompt]]],
+        *,
+        resumed: bool,
     ) -> None:
         """What belongs to the prompt came in the same `breath`; `marks_off` is called when lines wait no longer, for
-        people to see that."""
+        people to see that; `seeing` gives prompts with the pictures that came with them."""
+        self._seeing = seeing
         self._marks_off = marks_off
         self.breath = breath
         self.waiting = resumed
@@ -52,7 +61,7 @@ class TurnLines:
         self._joined = asyncio.Event()
 
     def tell(self) -> None:
-        """There are lines."""
+        """There are lines, or files that came without a word."""
         self.waiting = True
 
     def join(self) -> None:
@@ -63,10 +72,10 @@ class TurnLines:
     async def take(self) -> Sequence[Prompt]:
         self.waiting = False
         self._joined.clear()
-        lines = await stored(lambda: self._turns.take_lines(self._turn))
+        lines = await stored(lambda: self._turns.take_lines(self._turn, with_files))
         if lines:
             self._marks_off()
-        return [line.prompt for line in lines]
+        return await self._seeing([line.prompt for line in lines])
 
     async def joined(self) -> None:
         await self._joined.wait()

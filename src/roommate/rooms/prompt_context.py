@@ -43,7 +43,10 @@ def with_files(prompt: Prompt, files: Sequence[ReceivedFile]) -> Prompt:
     """A prompt that tells where the files lie, and which of them are pictures."""
     lines = [f"[{_who(file.sender)} sent {file.path} ({_about(file)})]" for file in files]
     pictures = tuple(file.picture for file in files if file.picture)
-    return replace(prompt, text="\n".join([*lines, prompt.text]), picture_paths=pictures) if files else prompt
+    if not files:
+        return prompt
+    text = "\n".join([*lines, *([prompt.text] if prompt.text else [])])
+    return replace(prompt, text=text, picture_paths=prompt.picture_paths + pictures)
 
 
 def _who(sender: UserId) -> str:

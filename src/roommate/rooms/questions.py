@@ -75,13 +75,13 @@ class Questions:
             if asking:
                 asking.end(card)
 
-    async def answer(self, card: int, seconds: float) -> Answer | None:
-        """Wait so long for what is answered to a card that a turn waits for; None where nothing was. Then, once and for
-        all, no turn waits for it any more."""
+    async def answer(self, card: int, about: str, seconds: float) -> Answer | None:
+        """Wait so long for what is answered to a card that a turn waits for, as people see: it is `about` that. None
+        where nothing was answered; then, once and for all, no turn waits for it any more."""
         found = await self._cards.of(card)
         asking = self._turns.of(found.turn) if found else None
         if found and asking:
-            asking.begin(card, "the question", tell=False)
+            asking.begin(card, about, tell=False)
         try:
             async with asyncio.timeout(seconds):
                 waiting = asyncio.ensure_future(self._chosen(card))

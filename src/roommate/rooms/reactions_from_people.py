@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from roommate.domain import Deed, EventId, UserId
+from roommate.monitoring.counts import BAD, GOOD, Counts
 from roommate.rooms.bot_answers import Replies
 from roommate.rooms.conversations_of_room import Meant
 from roommate.settings.config import Settings
@@ -18,7 +19,7 @@ from roommate.store.received_files import retrying
 
 STOP = frozenset({"🛑", "⏹"})
 AGAIN = "🔁"
-RATINGS = frozenset({"👍", "👎"})
+RATINGS = {"👍": GOOD, "👎": BAD}
 
 _VARIANTS = re.compile("[\ufe0f\U0001f3fb-\U0001f3ff]")
 """What makes an emoji of a sign, and tones of skin."""
@@ -40,11 +41,12 @@ class ReactionMeanings:
     inbox: Inbox
     replies: Replies
     settings: Callable[[], Settings]
+    counts: Counts
 
     async def react(self, waiting: Waiting, target: EventId, key: str, stop: Stop) -> bool:
         """Do what is meant, with the reaction's row; False where it is nothing of these, and nothing was done."""
         sign, incoming = _VARIANTS.sub("", key), waiting.incoming
-        if sign not in STOP | RATINGS | {AGAIN}:
+        if sign not in STOP | RATINGS.keys() | {AGAIN}:
             return False
         found = await self.rows.target(incoming.room_id, target)
         if found is None:
@@ -62,6 +64,7 @@ class ReactionMeanings:
         elif sign in RATINGS and found.turn is not None:
             await self.inbox.do(rating(found.turn, sign, incoming))
             await self.replies.done(waiting.seq)
+            self.counts.ratings[RATINGS[sign]] += 1
         else:
             await self.replies.done(waiting.seq)
         return True

@@ -67,9 +67,12 @@ class FileNeeds:
 
 
 class FileIntake:
-    """Of one room. Its tasks run in `tasks`; `news` is called when a message that waited for a file can go on."""
+    """Of one room. Its tasks run in `tasks`; `news` is called with the thread when a file is there: a message that
+    waited for it can go on, and a turn that runs there may be told."""
 
-    def __init__(self, room_id: RoomId, tasks: asyncio.TaskGroup, news: Callable[[], None], needs: FileNeeds) -> None:
+    def __init__(
+        self, room_id: RoomId, tasks: asyncio.TaskGroup, news: Callable[[EventId | None], None], needs: FileNeeds
+    ) -> None:
         self._room_id, self._tasks, self._news, self._needs = room_id, tasks, news, needs
         self._under_way: dict[int, asyncio.Task[None]] = {}
 
@@ -101,7 +104,7 @@ class FileIntake:
         finally:
             self._under_way.pop(file.id, None)
         self._needs.replies.wake()
-        self._news()
+        self._news(file.thread)
 
     async def _bring(self, file: ReceivedFile) -> None:
         """Fetch, place and store. Raises RoommateError, when nothing more can be tried."""

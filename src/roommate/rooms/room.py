@@ -91,7 +91,7 @@ class Room:
         conversations: Callable[[RoomId, asyncio.TaskGroup, Callable[[Thread], None]], Conversations],
         reactions: ReactionMeanings,
         prompts: Prompts,
-        files: Callable[[RoomId, asyncio.TaskGroup, Callable[[], None]], FileIntake],
+        files: Callable[[RoomId, asyncio.TaskGroup, Callable[[Thread], None]], FileIntake],
         hooks: Callable[[RoomId, Callable[[], None]], HookReports],
         breath: Callable[[], float],
     ) -> None:
@@ -108,7 +108,7 @@ class Room:
         self._tasks = asyncio.TaskGroup()
         self._conversations = conversations(room_id, self._tasks, self._answered)
         self._reactions, self._prompts = reactions, prompts
-        self._files = files(room_id, self._tasks, self.wake)
+        self._files = files(room_id, self._tasks, self._file_came)
         self._hooks = hooks(room_id, self.wake)
         self._woken = asyncio.Event()
         self._awaiting_files: Mapping[Thread, int] = {}
@@ -118,6 +118,10 @@ class Room:
 
     def wake(self) -> None:
         self._woken.set()
+
+    def _file_came(self, thread: Thread) -> None:
+        self._conversations.tell([thread])
+        self.wake()
 
     def _answered(self, thread: Thread) -> None:
         self._loops.answered(thread)

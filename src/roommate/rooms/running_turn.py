@@ -19,6 +19,7 @@ from roommate.domain import (
     Hand,
     Model,
     Note,
+    Prompt,
     RoomId,
     Step,
     Stop,
@@ -88,11 +89,13 @@ class RunningTurn:
         self._typing = typing
         self._over, self._resumes = over, resumes
         reply_to = turn.prompt_event if crowded and is_event(turn.prompt_event) else None
-        self._live = LiveMessage(turn, reply_to, needs.turns, needs.progress)
+        self._live = LiveMessage(turn, reply_to, needs.turns, needs.progress, needs.name)
         self._work: asyncio.Task[Outcome] | None = None
         self._through: asyncio.Task[None] | None = None
         self._ended = asyncio.Event()
-        self.lines = TurnLines(needs.turns, turn, breath, needs.progress.wake, resumed=resumes is not None)
+        self.lines = TurnLines(
+            needs.turns, turn, breath, needs.progress.wake, self._seeing, resumed=resumes is not None
+        )
         self._stopped_by: UserId | None = None
         self._along: Work[object] | None = None
         self._was_stopped = False
@@ -208,6 +211,10 @@ class RunningTurn:
         except Exception:
             log.exception("failed")
             return Outcome(Stop.FAILED, Answer(texts.broken(f"turn {turn.id}")))
+
+    async def _seeing(self, prompts: Sequence[Prompt]) -> Sequence[Prompt]:
+        [seen] = await with_pictures([prompts], self.turn.room_id, self._needs.hand)
+        return [step for step in seen if isinstance(step, Prompt)]
 
     async def _show_typing(self) -> None:
         await asyncio.sleep(TYPING_AFTER)

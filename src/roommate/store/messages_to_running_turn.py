@@ -7,13 +7,18 @@ So a line is a row of the inbox that waits as any other message does, until one 
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from roommate.domain import Draft, EventId, Incoming, Message, Prompt, RoomId, UserId
 from roommate.store import outbox
 from roommate.store.codec import encode, tag
 from roommate.store.database import Work
 from roommate.store.inbox_claim import take
+from roommate.store.received_files import ReceivedFile, claiming_beside
+
+Told = Callable[[Prompt, Sequence[ReceivedFile]], Prompt]
+"""A prompt that tells of these files, too."""
 
 _NAMED = "$line:"
 
@@ -78,8 +83,9 @@ def keeping(seq: int, text: str, mark: Draft | None = None) -> Work[None]:
     return work
 
 
-def taking(turn_id: int, room_id: RoomId, thread: EventId | None) -> Work[list[Line]]:
-    """The lines that wait in a conversation become steps of its turn, in order."""
+def taking(turn_id: int, room_id: RoomId, thread: EventId | None, told: Told) -> Work[list[Line]]:
+    """The lines that wait in a conversation become steps of its turn, in order, `told` of the files that came with
+    them; and so do files that came without a word."""
 
     def work(c: sqlite3.Connection) -> list[Line]:
         rows = c.execute(
@@ -87,10 +93,17 @@ def taking(turn_id: int, room_id: RoomId, thread: EventId | None) -> Work[list[L
                WHERE room_id=? AND thread=? AND state='queued' AND line IS NOT NULL ORDER BY seq""",
             (room_id, thread or ""),
         ).fetchall()
-        lines = [Line(EventId(event), Prompt(text, UserId(sender))) for _, event, sender, text in rows]
-        for (seq, *_), line in zip(rows, lines, strict=True):
-            joining(turn_id, seq, line.prompt)(c)
-        return lines
+        said = {seq: Line(EventId(event), Prompt(text, UserId(sender))) for seq, event, sender, text in rows}
+        for file in claiming_beside(room_id, thread, turn_id, list(said))(c):
+            line = said.get(file.seq, Line(file.event_id, Prompt("", file.sender)))
+            said[file.seq] = replace(line, prompt=told(line.prompt, [file]))
+        spoken = {seq for seq, *_ in rows}
+        for seq, line in sorted(said.items()):
+            if seq in spoken:
+                joining(turn_id, seq, line.prompt)(c)
+            else:  # its row was dealt with when the file was there
+                _add_step(c, turn_id, line.prompt)
+        return [line for _, line in sorted(said.items())]
 
     return work
 
@@ -101,10 +114,13 @@ def joining(turn_id: int, seq: int, prompt: Prompt) -> Work[None]:
     def work(c: sqlite3.Connection) -> None:
         if c.execute("UPDATE inbox SET turn_id=? WHERE seq=? AND state='queued'", (turn_id, seq)).rowcount:
             take(c, seq)
-            step = (turn_id, tag(prompt), encode(prompt))
-            c.execute("INSERT INTO steps (turn_id, kind, body) VALUES (?, ?, ?)", step)
+            _add_step(c, turn_id, prompt)
 
     return work
+
+
+def _add_step(c: sqlite3.Connection, turn_id: int, prompt: Prompt) -> None:
+    c.execute("INSERT INTO steps (turn_id, kind, body) VALUES (?, ?, ?)", (turn_id, tag(prompt), encode(prompt)))
 
 
 def taken(turn_id: int) -> Work[list[EventId]]:

@@ -174,6 +174,29 @@ def claiming(
     return work
 
 
+def claiming_beside(
+    room_id: RoomId, thread: EventId | None, turn_id: int, lines: Sequence[int]
+) -> Callable[[sqlite3.Connection], Sequence[ReceivedFile]]:
+    """The files that came into a conversation while this turn of it runs, and that no turn was told of: those that came
+    without a word, and those of these `lines`, by their rows of the inbox. What waits with words of its own keeps its
+    file for its own turn."""
+
+    def work(c: sqlite3.Connection) -> Sequence[ReceivedFile]:
+        rows = c.execute(
+            f"""SELECT {_COLUMNS} FROM received_files
+                WHERE room_id = ?1 AND thread = ?2 AND state = 'placed' AND turn_id IS NULL
+                  AND (seq IN (SELECT value FROM json_each(?3))
+                       OR seq NOT IN (SELECT seq FROM inbox WHERE room_id = ?1 AND state != 'done'))
+                ORDER BY id""",  # noqa: S608 — ours
+            (room_id, thread or "", json.dumps(lines)),
+        ).fetchall()
+        found = [_file(*row) for row in rows]
+        c.executemany("UPDATE received_files SET turn_id = ? WHERE id = ?", [(turn_id, one.id) for one in found])
+        return found
+
+    return work
+
+
 def _row(c: sqlite3.Connection, room_id: RoomId, event: EventId) -> ReceivedFile | None:
     query = f"SELECT {_COLUMNS} FROM received_files WHERE room_id = ? AND event_id = ?"  # noqa: S608 — ours
     row = c.execute(query, (room_id, event)).fetchone()

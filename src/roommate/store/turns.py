@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from roommate.domain import (
@@ -26,8 +26,8 @@ from roommate.store import audit, messages_to_running_turn, outbox
 from roommate.store.codec import PROMPT, decode, encode, tag
 from roommate.store.database import Database, Work
 from roommate.store.inbox_claim import take
-from roommate.store.messages_to_running_turn import Line
-from roommate.store.received_files import ReceivedFile, claiming
+from roommate.store.messages_to_running_turn import Line, Told
+from roommate.store.received_files import claiming
 from roommate.store.restore_reconcile import adopted
 
 MOST_TURNS = 200
@@ -89,7 +89,7 @@ class Turns:
         *,
         about: Sequence[EventId] = (),
         again: EventId | None = None,
-        told: Callable[[Prompt, Sequence[ReceivedFile]], Prompt] = lambda prompt, _: prompt,
+        told: Told = lambda prompt, _: prompt,
         plans: bool = False,
     ) -> Turn | None:
         """Turn a waiting message into a turn, with what belongs to it and waits in further rows; None when the message
@@ -187,9 +187,9 @@ class Turns:
 
         await self._db.run(work)
 
-    async def take_lines(self, turn: Turn) -> Sequence[Line]:
-        """What was said to the turn since it was last asked are steps of it now."""
-        return await self._db.run(messages_to_running_turn.taking(turn.id, turn.room_id, turn.thread))
+    async def take_lines(self, turn: Turn, told: Told) -> Sequence[Line]:
+        """What was said to the turn since it was last asked are steps of it now, and so are files that came."""
+        return await self._db.run(messages_to_running_turn.taking(turn.id, turn.room_id, turn.thread, told))
 
     async def lines_taken(self, turn: Turn) -> Sequence[EventId]:
         """What said all that it has taken in."""
