@@ -77,7 +77,9 @@ async def test_a_day(daemon: MakeDaemon, person: MakePerson, model: ScriptedMode
         await day.say()
     notes = await alice.upload(room, "notes.txt", b"bread", "text/plain")
     await alice.wait(lambda: (bot.user_id, "📎") in alice.reactions(room, notes), what="📎")
-    data = await day.upload("data.csv", b"1,2,3", "text/csv", tool("run_command", command="cat inbox/*"))
+    data = await day.upload(
+        "data.csv", b"1,2,3", "text/csv", tool("run_command", command="cat inbox/data.csv inbox/notes.txt")
+    )
     await day.upload("shot.png", png(40, 30), "image/png")
     await day.settled()
     [told] = {one.prompt for one in model.asked if "inbox/notes.txt" in one.prompt}
@@ -93,11 +95,15 @@ async def test_a_day(daemon: MakeDaemon, person: MakePerson, model: ScriptedMode
 
     # Long work: what is done, a question, a word in between, and what waits behind it.
     first = tool("todo", items=["[x] look", "[>] mend", "[ ] test"])
-    await day.say(first, tool("ask_person", question="Which way?", choices=["left", "right"]))
+    asks = tool("ask_person", question="Which way?", choices=["left", "right"])
+    await day.say(first, asks, tool("run_command", command="until [ -e go ]; do sleep 0.05; done"))
     token = day.asked[None][-1]
     question = await card(bot, alice, room)
     live = await day.live("Which way?")
     assert "▶ **mend**" in live.body, "the list stands there"
+    await alice.say(room, "2")
+    assert "right" in await over(bot, alice, room, question)
+    await day.live("until [ -e go ]")
     steered = await alice.say(room, f"!steer use tabs\nSAY answer {token} END")
     await waits(bot, alice, room, steered)
     extra = await alice.upload(room, "extra.txt", b"x", "text/plain")
@@ -111,8 +117,8 @@ async def test_a_day(daemon: MakeDaemon, person: MakePerson, model: ScriptedMode
     await notice(bot, alice, room, "never dropped")
     await alice.say(room, "!queue drop 3")  # behind the line that was said to the turn
     await notice(bot, alice, room, "Dropped")
-    await alice.say(room, "2")
-    assert "right" in await over(bot, alice, room, question)
+    thread = (await alice.answer_to(data)).event_id
+    await day.say(tool("run_command", command="touch go"), thread=thread)
     await day.settled()
     answer = next(m for m in alice.finals(room) if token in m.body)
     assert "use tabs" in answer.html
@@ -120,7 +126,6 @@ async def test_a_day(daemon: MakeDaemon, person: MakePerson, model: ScriptedMode
     assert "☑ look" in answer.html
 
     # A thread beside slow work, which is stopped with a tap.
-    thread = answer.event_id
     await alice.say(room, "SAY slowly\nDELAY 100\nSAY never")
     slow = await day.live("slowly")
     for _ in range(3):
@@ -128,7 +133,7 @@ async def test_a_day(daemon: MakeDaemon, person: MakePerson, model: ScriptedMode
     await day.settled()
     await alice.react(room, slow.event_id, "🛑")
     await alice.wait(lambda: any("Stopped by" in m.body for m in alice.finals(room)), what="the stop")
-    quoted = await alice.answer_to(await day.say(reply_to=thread))
+    quoted = await alice.answer_to(await day.say(reply_to=answer.event_id))
     assert f"> answer {token} END" in next(one.prompt for one in reversed(model.asked) if "This replies" in one.prompt)
     day.asked[None].append(day.asked[None][-1])
     await alice.react(room, quoted.event_id, "🔁")
@@ -143,7 +148,7 @@ async def test_a_day(daemon: MakeDaemon, person: MakePerson, model: ScriptedMode
     await alice.wait(lambda: any("Ready?" in m.body and m.is_card for m in bot.said(alice, room)), what="the question")
     await day.say(tool("run_command", command="echo once >>trace; echo it r''uns; sleep 100"))
     await day.live("it runs")
-    last = [await day.say(), await day.say(thread=thread), await day.say()][-1]
+    last = [await day.say(), await day.say()][-1]
     await waits(bot, alice, room, last)
     await bot.kill9()
     for _ in range(3):
@@ -152,6 +157,7 @@ async def test_a_day(daemon: MakeDaemon, person: MakePerson, model: ScriptedMode
     await bot.start()
     ready = next(m for m in bot.said(alice, room) if "Ready?" in m.body and m.is_card)
     await alice.say(room, "yes", reply_to=ready.event_id, thread=thread)
+    await day.say(thread=thread)
     await day.settled()
     job = await alice.wait(lambda: next((m for m in alice.finals(room) if "Background command" in m.body), None))
     assert job is not None
@@ -168,7 +174,7 @@ async def test_a_day(daemon: MakeDaemon, person: MakePerson, model: ScriptedMode
     assert "late.txt" in (await command(bot, alice, room, "!files inbox")).body
     assert "👍 1" in (await command(bot, alice, room, "!usage")).body
     await alice.edit(room, data, "SAY something else")
-    await notice(bot, alice, room, "already answered")
+    await notice(bot, alice, room, "begun with the first wording")
     trace = await alice.answer_to(await day.say(tool("run_command", command="cat trace")))
     assert trace.body.count("once") == 1, "no command runs twice"
     await day.settled()
