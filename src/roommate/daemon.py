@@ -113,7 +113,7 @@ class Daemon:
         if settings.e2ee != "off":
             records = CryptoRecords(settings.state_dir)
             encryption = Encryption(
-                records, homeserver, settings.bot, settings.state_dir, required=settings.e2ee == "required"
+                records, homeserver, homeserver, settings.bot, settings.state_dir, required=settings.e2ee == "required"
             )
             homeserver.encryption = encryption
         spool = Spool()

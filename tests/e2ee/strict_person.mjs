@@ -3,13 +3,16 @@
 import * as readline from 'node:readline';
 import * as sdk from 'matrix-js-sdk';
 import { logger } from 'matrix-js-sdk/lib/logger.js';
-import { AllDevicesIsolationMode, OnlySignedDevicesIsolationMode } from 'matrix-js-sdk/lib/crypto-api/index.js';
+import {
+  AllDevicesIsolationMode, CryptoEvent, OnlySignedDevicesIsolationMode, VerificationPhase, VerificationRequestEvent, VerifierEvent,
+} from 'matrix-js-sdk/lib/crypto-api/index.js';
 import { encodeUnpaddedBase64 } from 'matrix-js-sdk/lib/base64.js';
 
 logger.setLevel('silent');
 for (const name of ['log', 'info', 'debug', 'warn', 'error', 'trace']) console[name] = () => {};
 const out = (line) => process.stdout.write(JSON.stringify(line) + '\n');
 const people = new Map();
+const comparing = new Map();
 
 async function login({ name, url, user, password, strict = true, crossSign = true }) {
   const found = await sdk.createClient({ baseUrl: url }).loginRequest({
@@ -47,7 +50,39 @@ async function login({ name, url, user, password, strict = true, crossSign = tru
     client.on(sdk.ClientEvent.Sync, look);
   });
   people.set(name, client);
+  comparing.set(client, { requests: [], requested: null, sas: null, ended: null });
+  client.on(CryptoEvent.VerificationRequestReceived, (request) => {
+    const mine = comparing.get(client);
+    mine.requests.push(request);
+    mine.requested?.();
+  });
   return { user: found.user_id, device: found.device_id };
+}
+
+// Verification: `compare` goes as far as the emoji, `match` from there to the end.
+async function compare(client, request, starts) {
+  const mine = comparing.get(client);
+  mine.request = request;
+  const cancelled = new Promise((_, refuse) => request.on(VerificationRequestEvent.Change, () => {
+    if (request.phase === VerificationPhase.Cancelled) refuse(new Error(`cancelled: ${request.cancellationCode}`));
+  }));
+  cancelled.catch(() => {});
+  const reached = (condition) => Promise.race([cancelled, new Promise((done) => {
+    const look = () => { if (condition()) done(); };
+    request.on(VerificationRequestEvent.Change, look);
+    look();
+  })]);
+  if (starts) {
+    await reached(() => request.phase >= VerificationPhase.Ready);
+    await request.startVerification('m.sas.v1');
+  }
+  await reached(() => request.verifier);
+  const verifier = mine.verifier = request.verifier; // kept: the library refers to it weakly
+  const shown = new Promise((done) => verifier.on(VerifierEvent.ShowSas, done));
+  mine.ended = verifier.verify();
+  mine.ended.catch(() => {});
+  mine.sas = verifier.getShowSasCallbacks() ?? await Promise.race([cancelled, mine.ended, shown]);
+  return mine.sas.sas.emoji;
 }
 
 const joined = async (client, room, user) => {
@@ -95,9 +130,41 @@ const deeds = {
     const iv = Uint8Array.from(atob(file.iv + '='.repeat((4 - (file.iv.length % 4)) % 4)), (c) => c.charCodeAt(0));
     return new TextDecoder().decode(await crypto.subtle.decrypt({ name: 'AES-CTR', counter: iv, length: 64 }, key, sealed));
   },
-  async trust({ client, user, device }) {
+  async trust({ client, user, device, fresh = false }) {
+    if (fresh) await client.getCrypto().getUserDeviceInfo([user], true);
     const status = await client.getCrypto().getDeviceVerificationStatus(user, device);
     return { signed: status?.signedByOwner ?? false };
+  },
+  async verify({ client, user, room, device, starts = true }) {
+    const api = client.getCrypto();
+    const request = room ? await api.requestVerificationDM(user, room) : await api.requestDeviceVerification(user, device);
+    return await compare(client, request, starts);
+  },
+  async requested({ client }) {
+    const mine = comparing.get(client);
+    while (!mine.requests.length) await new Promise((done) => { mine.requested = done; });
+    return mine.requests[0].otherUserId;
+  },
+  async accept({ client, starts = false }) {
+    await deeds.requested({ client });
+    const request = comparing.get(client).requests.shift();
+    await request.accept();
+    return await compare(client, request, starts);
+  },
+  async match({ client, match = true }) {
+    const { sas, ended } = comparing.get(client);
+    if (!match) { sas.mismatch(); return null; }
+    await sas.confirm();
+    await ended;
+    return null;
+  },
+  async cancelled({ client }) {
+    const { request } = comparing.get(client);
+    while (request.phase !== VerificationPhase.Cancelled) await new Promise((r) => setTimeout(r, 30));
+    return request.cancellationCode;
+  },
+  async verified({ client, user }) {
+    return (await client.getCrypto().getUserVerificationStatus(user)).isCrossSigningVerified();
   },
   async stop({ client, person }) { client.stopClient(); people.delete(person); },
 };

@@ -247,6 +247,19 @@ def _self_check_command() -> None:
     _run(self_check.run())
 
 
+@app.command("verify")
+def _verify_command(
+    who: Annotated[
+        str, typer.Argument(metavar="USER|DEVICE", help="A Matrix id, or a device of the bot's own account.")
+    ],
+    device: Annotated[str, typer.Argument(help="One device of that user alone.")] = "",
+) -> None:
+    """Verify somebody by emoji: their client shows seven, and so does this terminal."""
+    from roommate.cli import verify
+
+    raise typer.Exit(verify.run(who, device))
+
+
 @backup_app.callback()
 def _backup_command(
     context: typer.Context,

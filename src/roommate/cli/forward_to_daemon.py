@@ -17,7 +17,7 @@ LOCAL = frozenset(
         *("run", "start", "stop", "restart", "reload", "status", "logs", "settings"),
         *("init", "auth", "doctor", "audit", "backup", "restore", "image"),
         *("update", "rollback", "version", "self-check"),
-        *("chat", "send", "demo"),
+        *("chat", "send", "demo", "verify"),
         *("sandbox exec", "sandbox shell"),
         *("workspace get", "workspace put", "workspace export", "workspace import"),
     }

@@ -31,6 +31,7 @@ from roommate.features import (
     turn_changes_and_output,
     turns,
     usage,
+    verification,
     workspace_files,
 )
 from roommate.features.coding_agents import delegation_tools
@@ -211,6 +212,21 @@ def _schedules(kernel: Kernel) -> Feature:
     return Feature(ScheduleOperations(schedules, settings, due.look), services=(Service(Phase.READY, due.run),))
 
 
+def _verification(kernel: Kernel) -> Feature:
+    return verification.feature(
+        verification.Verifying(
+            kernel.encryption,
+            store.Rooms(kernel.database),
+            kernel.homeserver,
+            kernel.questions,
+            kernel.outbox,
+            kernel.sender,
+            kernel.control,
+            kernel.settings,
+        )
+    )
+
+
 def _audit_log(kernel: Kernel) -> Feature:
     audit, days = store.Audit(kernel.database), kernel.settings().audit_days
     return Feature(audit_log.AuditLog(audit), services=(Service(Phase.CONNECT, lambda: audit.run(days)),))
@@ -265,6 +281,7 @@ FEATURES: tuple[Declared, ...] = (
     Declared(ScheduleOperations, _schedules),
     Declared(audit_log.AuditLog, _audit_log),
     asked_for(doctor.Doctor, _doctor),
+    Declared(verification.Verifying, _verification),
     Declared(Updates, _redeploy),
     Declared(None, _control_room),
     asked_for(sandboxes.Sandboxes, lambda kernel: sandboxes.Sandboxes(store.Rooms(kernel.database), kernel.sandboxes)),

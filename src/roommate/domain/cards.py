@@ -23,6 +23,7 @@ class CardKind(enum.StrEnum):
     PERSON = "person"
     PLAN = "plan"
     DEVCONTAINER = "devcontainer"
+    VERIFY = "verify"
 
 
 @dataclass(frozen=True, slots=True)

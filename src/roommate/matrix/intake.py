@@ -16,6 +16,7 @@ from roommate.errors import Refused, StateError, Transient
 from roommate.matrix import parse
 from roommate.matrix.crypto.encryption import Encryption
 from roommate.matrix.crypto.reading import Reading, Unread
+from roommate.matrix.crypto.verifications import is_of_verification
 from roommate.matrix.error_mapping import back_off
 from roommate.matrix.homeserver import Homeserver
 from roommate.matrix.parse import items, obj
@@ -71,6 +72,8 @@ class Intake:
         self._encryption = encryption
         self._unread: list[tuple[RoomId, JsonObject]] = []
         """Of the sync that is being read: events whose key is not there."""
+        self._verifying: list[tuple[RoomId, JsonObject]] = []
+        """Of the sync that is being read: events of verifications."""
         self._sync_log = log
         self._stored = stored
         self._synced_at: float | None = None
@@ -144,20 +147,24 @@ class Intake:
         """
         if self._encryption is not None:
             await self._encryption.reading.rooms(answer)
-        if (reading := self._reading) is None:
+        if self._encryption is None or (reading := self._reading) is None:
             batch = await self._read(answer, since, joined)
             if batch.next_batch != since:
                 await self._sync_log.commit(batch)
             return batch, []
         await reading.receive(answer, first=since is None)
-        self._unread = []
+        self._unread, self._verifying = [], []
         batch = await self._read(answer, since, joined)
         await reading.wait(self._unread)
         late, overdue = await reading.late(), await reading.overdue()
+        verifications = self._encryption.verifications
+        self._verifying += [(room, event) for room, event in late if is_of_verification(event)]
+        heard = await verifications.note(answer, self._verifying)
         happened = [found for room, event in late if (found := parse.incoming(room, event, self._homeserver.me))]
         batch = replace(batch, happened=(*happened, *batch.happened, *map(_unreadable, overdue)))
         if batch.next_batch != since or batch.happened:
             await self._sync_log.commit(batch)
+        verifications.take(heard)
         await reading.settled(late, overdue)
         return batch, overdue
 
@@ -227,6 +234,8 @@ class Intake:
         for event in events:
             if self._reading is not None and parse.is_encrypted(event):
                 self._unread.append((room_id, obj(event)))
+            elif self._reading is not None and is_of_verification(obj(event)):
+                self._verifying.append((room_id, obj(event)))
             elif incoming := parse.incoming(room_id, event, self._homeserver.me):
                 found.append(incoming)
         return found

@@ -13,7 +13,7 @@ from typing import Any
 
 from roommate.domain import JsonObject
 from roommate.matrix.crypto.homeserver_requests import Ask
-from roommate.matrix.crypto.records import USER, Records, Vault, load, save
+from roommate.matrix.crypto.records import USER, VERIFIED, Records, Vault, load, save
 from roommate.matrix.crypto.signing import is_signed
 from roommate.matrix.parse import obj
 
@@ -111,7 +111,20 @@ def _keep(r: Records, user: str, asked: int, answer: JsonObject) -> None:
             continue
         signed = signer is not None and is_signed(given, user, f"ed25519:{signer}", signer)
         devices[name] = {**read, "cross_signed": signed}
+    _compare(r, user, master_key(answer, user))
     save(r, USER, user, {"asked": asked, "changed": kept["changed"], "devices": devices})
+
+
+def _compare(r: Records, user: str, master: str | None) -> None:
+    """Say once that somebody is not who was verified any more."""
+    kept = load(r, VERIFIED, user)
+    if kept is not None and kept["master"] != master:
+        r.drop(VERIFIED, user)
+        _log.error(
+            "%s has another identity than the one that was verified: they reset it, or somebody stands in between: "
+            "verify them anew",
+            user,
+        )
 
 
 def self_signing_key(answer: JsonObject, user: str) -> str | None:

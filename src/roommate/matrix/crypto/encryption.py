@@ -19,6 +19,7 @@ from roommate.matrix.crypto.records import SEALED, Records, Vault
 from roommate.matrix.crypto.room_members import RoomMembers
 from roommate.matrix.crypto.sealing import Sealing
 from roommate.matrix.crypto.to_device_outbox import ToDevice
+from roommate.matrix.crypto.verifications import Send, Verifications
 
 SEALED_SECONDS = 60 * 86400.0
 """How long an encrypted event that never went out can be sent as it was."""
@@ -29,14 +30,15 @@ _log = logging.getLogger(__name__)
 class Encryption:
     """Of one account, on one device. `begin` comes first."""
 
-    def __init__(self, vault: Vault, ask: Ask, user: UserId, folder: Path, *, required: bool) -> None:
-        """`folder` is where the account's own keys are kept."""
+    def __init__(self, vault: Vault, ask: Ask, send: Send, user: UserId, folder: Path, *, required: bool) -> None:
+        """`folder` is where the account's own keys are kept; `send` says something in a room."""
         lists, members, to_device = DeviceLists(vault, ask), RoomMembers(ask), ToDevice(vault, ask)
         self._vault, self._to_device = vault, to_device
         self._keys = KeyUpload(vault, ask)
         self._mending = Mending(vault, user, ask, lists)
         self.signing = CrossSigning(vault, ask, folder)
         self.sealing = Sealing(vault, ask, lists, members, to_device, required=required)
+        self.verifications = Verifications(vault, ask, send, to_device, user, folder)
         self.reading = Reading(vault, user, self._keys, members, self.sealing, required=required)
 
     async def begin(self, login: Account, password: str) -> bool:

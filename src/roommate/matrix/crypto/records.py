@@ -40,8 +40,12 @@ ASKED = "asked"
 """By ``ROOM SESSION``: keys that we have asked for."""
 WEDGED = "wedged"
 """By Curve25519 key: a device with which a new Olm session has to begin."""
+VERIFYING = "verifying"
+"""By transaction or event id: verifications that run, for the start after this process."""
+VERIFIED = "verified"
+"""By user: the master key that somebody has compared."""
 
-OF_DEVICE = (ACCOUNT, OLM, OUTBOUND, SHARED, APPLIED, POSTED, SEALED, ASKED, WEDGED)
+OF_DEVICE = (ACCOUNT, OLM, OUTBOUND, SHARED, APPLIED, POSTED, SEALED, ASKED, WEDGED, VERIFYING)
 """What is of no use to another device of ours."""
 
 

@@ -29,8 +29,12 @@ def from_unpadded(given: str) -> bytes:
 
 def canonical(value: JsonObject) -> bytes:
     """What is signed of an object: all but its signatures and what is unsigned."""
-    kept = {name: part for name, part in value.items() if name not in ("signatures", "unsigned")}
-    return json.dumps(kept, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return canonical_whole({name: part for name, part in value.items() if name not in ("signatures", "unsigned")})
+
+
+def canonical_whole(value: JsonObject) -> bytes:
+    """https://spec.matrix.org/v1.16/appendices/#canonical-json"""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def is_signed(value: object, user: str, key_id: str, public: object) -> bool:

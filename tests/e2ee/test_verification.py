@@ -1,0 +1,125 @@
+"""Verification by emoji with matrix-js-sdk, from either side, in a room and from device to device."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+from roommate.demo.embedded_synapse import Synapse
+from tests import program
+from tests.conftest import PASSWORD, MakeDaemon
+from tests.e2ee import strict
+from tests.e2ee.conftest import MakeStrict
+from tests.e2ee.strict import Seen, StrictPerson
+from tests.e2ee.test_encrypted_rooms import device_of, react_to
+from tests.harness import ROOMMATE, Daemon
+from tests.patience import PATIENCE
+from tests.scripted_model import ScriptedModel
+
+LINE = re.compile(r"^\d\. (\S+) (.+)$", re.MULTILINE)
+
+
+def cards(ann: StrictPerson, room: str) -> list[Seen]:
+    return [one for one in ann.messages(room) if "Does that client show the same" in one.body and one.id == one.message]
+
+
+async def card(ann: StrictPerson, room: str, number: int = 1) -> tuple[Seen, list[list[str]]]:
+    """The card, and the emoji on it."""
+    found: Seen = await ann.node.wait(
+        lambda: next(iter(cards(ann, room)[number - 1 : number]), None), f"card {number} of a verification"
+    )
+    return found, [list(pair) for pair in LINE.findall(found.body)]
+
+
+async def tap(ann: StrictPerson, room: str, at: Seen, key: str = "✅") -> None:
+    await ann.do("send", room=room, type="m.reaction", content=react_to(at.id, key))
+
+
+async def in_step(bot: Daemon, ann: StrictPerson, room: str, shown: list[list[str]], number: int) -> None:
+    """Both sides show the same; they say so, and it is done."""
+    asked, ours = await card(ann, room, number)
+    assert ours == shown
+    await tap(ann, room, asked)
+    await ann.do("match")
+    await ann.node.wait(
+        lambda: sum("✅ Verified" in one.body for one in ann.messages(room)) == number,
+        f"end {number} of a verification",
+    )
+
+
+async def _verify(bot: Daemon, *who: str) -> asyncio.subprocess.Process:
+    """Somebody at the host types it."""
+    environment = {"PATH": program.PATH, "HOME": str(bot.cwd), **bot.settings}
+    return await asyncio.create_subprocess_exec(
+        str(ROOMMATE), "verify", *who, cwd=bot.cwd, env=environment,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+
+
+async def test_from_either_side_in_the_room_and_from_device_to_device(
+    homeserver: Synapse, daemon: MakeDaemon, strict_person: MakeStrict, model: ScriptedModel
+) -> None:
+    bot, ann = await daemon(model=model), await strict_person("ann")
+    room = await ann.room_with(bot.user_id)
+    await ann.say(room, "SAY hello")
+    await ann.answer(room, "hello")
+    assert not await ann.do("verified", user=bot.user_id)
+
+    await in_step(bot, ann, room, await ann.do("verify", user=bot.user_id, room=room), 1)
+    assert await ann.do("verified", user=bot.user_id)
+
+    await ann.say(room, "!verify")
+    await in_step(bot, ann, room, await ann.do("accept"), 2)
+
+    await in_step(bot, ann, room, await ann.do("verify", user=bot.user_id, device=device_of(bot)), 3)
+
+    # Both start at once: one of the two counts.
+    await ann.say(room, "!verify")
+    await in_step(bot, ann, room, await ann.do("accept", starts=True), 4)
+
+    # One of them sees something else.
+    await ann.do("verify", user=bot.user_id, room=room)
+    at, _ = await card(ann, room, 5)
+    await tap(ann, room, at, "❌")
+    assert await ann.do("cancelled") == "m.mismatched_sas"
+    await ann.notice(room, "were not the same")
+
+    # A restart in between ends it, and says so on both sides.
+    await ann.do("verify", user=bot.user_id, room=room)
+    await card(ann, room, 6)
+    await bot.kill9()
+    await bot.spawn()
+    assert await ann.do("cancelled") == "m.user"
+    await ann.notice(room, "the bot was started again meanwhile")
+    assert ann.failures(room) == []
+    await bot.term()
+
+
+async def test_from_the_terminal_which_shows_the_emoji_itself(
+    homeserver: Synapse, daemon: MakeDaemon, strict_person: MakeStrict, model: ScriptedModel
+) -> None:
+    bot, ann = await daemon(model=model), await strict_person("ann")
+    room = await ann.room_with(bot.user_id)
+    await ann.say(room, "SAY hello")
+    await ann.answer(room, "hello")
+    other = await strict.person(ann.node, homeserver.url, bot.user_id, PASSWORD, crossSign=False)
+    assert not (await ann.do("trust", user=bot.user_id, device=other.device_id))["signed"]
+    for who, person in ((other.device_id, other), (f"{ann.user_id} {ann.device_id}", ann)):
+        process = await _verify(bot, *who.split())
+        assert process.stdin is not None
+        assert process.stdout is not None
+        theirs = await person.do("accept")
+        async with asyncio.timeout(PATIENCE):
+            said = (await process.stdout.readuntil(b"order?")).decode()
+        assert [line.split(maxsplit=1) for line in said.splitlines() if line.startswith("  ")] == theirs
+        process.stdin.write(b"y\n")
+        await person.do("match")
+        async with asyncio.timeout(PATIENCE):
+            rest, _ = await process.communicate()
+        assert "✅ Verified" in rest.decode()
+        assert process.returncode == 0
+    async with asyncio.timeout(PATIENCE):
+        while not (await ann.do("trust", user=bot.user_id, device=other.device_id, fresh=True))["signed"]:
+            await asyncio.sleep(0.1)
+    await other.do("stop")
+    await bot.term()
