@@ -59,12 +59,27 @@ class Upstream:
         return response
 
 
+class Budget:
+    """One that a test ends."""
+
+    def __init__(self) -> None:
+        self.why, self.looked = "", 0
+
+    async def over(self, room_id: RoomId) -> str:
+        return self.why
+
+    async def look(self, room_id: RoomId) -> None:
+        self.looked += 1
+
+
 class Ways:
     """A gateway to that provider under all its names, for the room behind `url`."""
 
     def __init__(self, hand: LiveHand, upstream: Upstream, base: str) -> None:
         self.upstream, self.memory, self.base = upstream, Memory(), base
-        self.gateway = Gateway(providers(dict.fromkeys(KINDS, KEY), dict.fromkeys(KINDS, base)), self.memory)
+        self.budget = Budget()
+        known = providers(dict.fromkeys(KINDS, KEY), dict.fromkeys(KINDS, base))
+        self.gateway = Gateway(known, self.memory, self.budget)
         port = free_port()
         hand.host.serve(port, functools.partial(self.gateway.serve, ROOM))
         self.url = f"http://127.0.0.1:{port}"
@@ -172,7 +187,18 @@ async def test_a_stream_passes_piece_by_piece_and_is_counted(ways: Ways, client:
             ways.upstream.go_on.set()
     assert got == pieces
     await until(lambda: ways.memory.counted)
-    assert ways.memory.counted == [("claude", "claude-x", Usage(125, 15))]
+    assert ways.memory.counted == [("claude", "claude-x", Usage(125, 15, cached_tokens=100))]
+    await until(lambda: ways.budget.looked == 1)
+
+
+async def test_no_provider_is_asked_when_the_tokens_of_the_day_are_used_up(
+    ways: Ways, client: aiohttp.ClientSession
+) -> None:
+    ways.budget.why = "that was all for today"
+    async with client.post(f"{ways.url}/anthropic/v1/messages", json={"model": "m"}) as answer:
+        assert answer.status == 403, "which no client tries again, as they do with 429"
+        assert (await answer.json())["error"]["message"] == "Roommate: that was all for today"
+    assert ways.upstream.asked == []
 
 
 async def test_who_hangs_up_on_a_silent_model_ends_the_request_at_the_provider(ways: Ways) -> None:
@@ -366,6 +392,14 @@ async def test_a_provider_that_is_away_is_said(hand: LiveHand, client: aiohttp.C
             Usage(10, 10),
         ),
         ({"usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}}, Usage(5, 2)),
+        (
+            {"usage": {"prompt_tokens": 5, "prompt_tokens_details": {"cached_tokens": 4}, "completion_tokens": 2}},
+            Usage(5, 2, cached_tokens=4),
+        ),
+        (
+            {"usageMetadata": {"promptTokenCount": 9, "cachedContentTokenCount": 8, "candidatesTokenCount": 1}},
+            Usage(9, 1, cached_tokens=8),
+        ),
         (
             {"usage": {"input_tokens": 5, "output_tokens": 2, "output_tokens_details": {"reasoning_tokens": 1}}},
             Usage(5, 2),

@@ -78,6 +78,7 @@ OWNED = frozenset(
         "feedback",
         "schedules",
         "spending",
+        "tokens_spent",
     }
 )
 LEFT = frozenset({"audit", "mesh_events", "mesh_requests"})

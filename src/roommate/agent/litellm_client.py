@@ -128,7 +128,7 @@ class LiteLLMWire:
             counts.take(_usage_of(chunk))
 
     def usage(self, counts: Counts) -> Usage:
-        return Usage(counts.read, counts.written, self._cost(counts))
+        return Usage(counts.read, counts.written, self._cost(counts), min(counts.cached, counts.read))
 
     def _cost(self, counts: Counts) -> float | None:
         if isinstance(told := counts.fields.get("cost"), int | float):

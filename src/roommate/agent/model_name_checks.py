@@ -9,6 +9,10 @@ from roommate.agent.coding_agent_model import DIRECT
 from roommate.agent.litellm_client import models_beside, provider_of
 from roommate.agent.own_wire_or_litellm import NEED_A_KEY
 from roommate.settings.config import AGENTS, REHEARSAL
+from roommate.text.printable import one_line
+
+LONGEST_SHOWN = 100
+"""Characters of a name."""
 
 UNKNOWN_PROVIDER = (
     "{what} is {name!r}, whose provider LiteLLM does not know: write PROVIDER/MODEL, such as "
@@ -26,19 +30,20 @@ def problem(name: str, key: str, base: str, what: str = "LLM_MODEL") -> str:
     stands. Blocks, for seconds where LiteLLM must be asked."""
     if name == REHEARSAL:
         return ""
+    shown = one_line(name, LONGEST_SHOWN)
     if name.startswith(DIRECT):
         agent = name.removeprefix(DIRECT)
-        return "" if agent in AGENTS else f"{what} is {name!r}: there are {', '.join(DIRECT + one for one in AGENTS)}"
+        return "" if agent in AGENTS else f"{what} is {shown!r}: there are {', '.join(DIRECT + one for one in AGENTS)}"
     if base:  # what is not known is taken to speak like OpenAI there
         return ""
     provider, _, model = name.partition("/")
     if provider not in NEED_A_KEY.keys() | KEYLESS or not model:
         provider = provider_of(name) if not name.endswith("/") else ""
     if not provider:
-        return UNKNOWN_PROVIDER.format(what=what, name=name)
+        return UNKNOWN_PROVIDER.format(what=what, name=shown)
     if key or not (places := NEED_A_KEY.get(provider)) or any(os.environ.get(place) for place in places):
         return ""
-    return f"LLM_API_KEY: it must be the key of {provider}, which {what} names ({what} is {name!r})"
+    return f"LLM_API_KEY: it must be the key of {provider}, which {what} names ({what} is {shown!r})"
 
 
 def doubt(name: str, base: str) -> str:

@@ -136,7 +136,7 @@ class OpenAIWire:
     def usage(self, counts: Counts) -> Usage:
         told = counts.fields.get("cost")
         cost = float(told) if isinstance(told, int | float) else self._facts.cost(counts)
-        return Usage(counts.read, counts.written, cost)
+        return Usage(counts.read, counts.written, cost, min(counts.cached, counts.read))
 
 
 def cached_to_here(messages: Sequence[JsonObject]) -> list[JsonObject]:

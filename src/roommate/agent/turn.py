@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -100,6 +100,7 @@ async def run_turn(
     rounds: int,
     around: prompt.Surroundings = prompt.NOTHING_AROUND,
     lines: Lines = NOBODY,
+    over: Callable[[], Awaitable[str]] | None = None,
 ) -> Outcome:
     """Run the newest turn of a conversation to its end; one that a restart interrupted goes on where it was.
 
@@ -107,7 +108,8 @@ async def run_turn(
     `around` what else that says of it. A call whose result is not stored is never run again: its result becomes
     "unknown", and the model decides; but one that goes on when it is made again (see `Tools.goes_on`) is. What is said
     meanwhile is taken in before the model is asked next; where it is only just asked for the first time, it is asked
-    anew with what was said in the same breath.
+    anew with what was said in the same breath. `over` tells people why the model is not to be asked again;
+    empty where it may be.
 
     Raises ModelError when the model cannot be asked, and whatever the journal raises.
     """
@@ -124,7 +126,7 @@ async def run_turn(
             keep = _Storing(storing, journal)
             if again:
                 steps = settled([*steps, *await _run_calls(again, tools, emit, keep, shown=True)], UNKNOWN)
-            return await _go_on(earlier, steps, asking, tools, journal, keep, lines, emit, rounds)
+            return await _go_on(earlier, steps, asking, tools, journal, keep, lines, emit, rounds, over)
     except ExceptionGroup as group:  # one thing went wrong: callers know errors, not how the turn is built
         raise group.exceptions[0] from None
 
@@ -163,10 +165,13 @@ async def _go_on(
     lines: Lines,
     emit: Emit,
     rounds: int,
+    over: Callable[[], Awaitable[str]] | None,
 ) -> Outcome:
     """The rounds that are left."""
     answered = sum(isinstance(step, Answer) for step in steps)
     while answered < rounds:
+        if over and (why := await over()):
+            return Outcome(Stop.BUDGET, Answer(why))
         if lines.waiting:
             await storing.done()
             for said in await lines.take():

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from roommate.domain import Check, Deed, DeedOutcome, Usage
+from roommate.text.amounts import grouped
 from roommate.text.printable import in_code, plain
 
 QUEUED = "⏳"
@@ -160,7 +161,7 @@ def spent(usage: Usage) -> str:
     count = usage.input_tokens + usage.output_tokens
     if not count:
         return "nothing spent"
-    tokens = f"{count:,} tokens".replace(",", "\u2009")
+    tokens = f"{grouped(count)} tokens"
     return tokens if usage.cost is None else f"{tokens}, ${usage.cost:.4f}"
 
 

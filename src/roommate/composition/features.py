@@ -11,7 +11,7 @@ from roommate.administration.startup_phases import Phase, Service
 from roommate.composition.from_settings import site_of
 from roommate.composition.kernel import Kernel
 from roommate.composition.rooms import heard
-from roommate.composition.turns import agents_of
+from roommate.composition.turns import agents_of, budget_of
 from roommate.domain import CardKind
 from roommate.features import (
     ask_person,
@@ -100,7 +100,7 @@ def _queue(kernel: Kernel) -> queue.MessageQueue:
 def _usage(kernel: Kernel) -> usage.Usages:
     database = kernel.database
     agents, reactions = store.AgentUsages(database), store.MessageReactions(database)
-    return usage.Usages(store.Rooms(database), store.Turns(database), agents, reactions)
+    return usage.Usages(store.Rooms(database), store.Turns(database), agents, reactions, budget_of(kernel))
 
 
 def _doctor(kernel: Kernel) -> doctor.Doctor:
@@ -145,7 +145,7 @@ def _egress(kernel: Kernel) -> Feature:
 def _model_gateway(kernel: Kernel) -> Feature:
     settings, usages = kernel.settings(), store.AgentUsages(kernel.database)
     known = providers(settings.provider_keys, settings.provider_bases)
-    return Feature(ports={gateway.PORT: Gateway(known, CountedUsages(usages, kernel.counts))})
+    return Feature(ports={gateway.PORT: Gateway(known, CountedUsages(usages, kernel.counts), budget_of(kernel))})
 
 
 def _github(kernel: Kernel) -> Feature:

@@ -20,9 +20,10 @@ from roommate.net import outbound_http
 from roommate.rooms.file_delivery import TurnShare
 from roommate.rooms.room_prompt import RoomPrompts
 from roommate.rooms.running_turn import TurnNeeds
+from roommate.rooms.token_budget import TokenBudget
 from roommate.rooms.turns_awaiting_people import TellingTools
 from roommate.settings.config import Settings
-from roommate.store import Agents, Rooms, RoomSettings, Turn, Turns
+from roommate.store import Agents, Rooms, RoomSettings, TokensSpent, Turn, Turns
 from roommate.tools import RoomTools, TurnPorts
 from roommate.tools.room_tools import SOURCES
 from roommate.tools.tool import Source
@@ -65,6 +66,12 @@ def agents_of(
     return RoomAgents(room_id, choice_of(kernel.settings()), Agents(kernel.database), conversation, turn, clock)
 
 
+def budget_of(kernel: Kernel) -> TokenBudget:
+    """What the models of rooms may take."""
+    database = kernel.database
+    return TokenBudget(RoomSettings(database), TokensSpent(database), kernel.outbox, kernel.sender, kernel.settings)
+
+
 def turn_needs(kernel: Kernel, more: Callable[[Turn], Sequence[Source]], models: Models) -> TurnNeeds:
     """`more` are the tools that features give to a turn."""
     locks: dict[RoomId, defaultdict[str, asyncio.Lock]] = defaultdict(lambda: defaultdict(asyncio.Lock))
@@ -101,4 +108,5 @@ def turn_needs(kernel: Kernel, more: Callable[[Turn], Sequence[Source]], models:
         name=kernel.names.of,
         questions=kernel.questions,
         waiting=kernel.waiting,
+        budget=budget_of(kernel),
     )

@@ -140,6 +140,8 @@ class Stop(enum.StrEnum):
     ROUNDS = "rounds"
     STOPPED = "stopped"
     FAILED = "failed"
+    BUDGET = "budget"
+    """The tokens of the day are used up."""
 
     @classmethod
     def _missing_(cls, value: object) -> Stop:

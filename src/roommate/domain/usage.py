@@ -12,6 +12,8 @@ class Usage:
     input_tokens: int = 0
     output_tokens: int = 0
     cost: float | None = None
+    cached_tokens: int = 0
+    """Of those read, the ones that the provider had in its cache."""
 
     def __add__(self, other: Usage) -> Usage:
         known = [cost for cost in (self.cost, other.cost) if cost is not None]
@@ -19,6 +21,7 @@ class Usage:
             self.input_tokens + other.input_tokens,
             self.output_tokens + other.output_tokens,
             sum(known) if known else None,
+            self.cached_tokens + other.cached_tokens,
         )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from roommate.domain import AgentUsage, RoomId
 from roommate.operations import Call, Params, Table, Who, operation
+from roommate.rooms.token_budget import TokenBudget
 from roommate.store import AgentUsages, MessageReactions, Rooms, Turns
 from roommate.text.amounts import cost
 
@@ -21,6 +22,12 @@ class RoomUsage:
     input_tokens: int
     output_tokens: int
     cost: float | None
+    cached_tokens: int
+    """Of `input_tokens`, those that providers had in their caches."""
+    today: int
+    """Tokens of all kinds since midnight, those of coding agents as well."""
+    a_day: int
+    """What they may be; 0 is no limit."""
     agents: Sequence[AgentUsage]
     feedback: Mapping[str, int]
     """How often people have given each sign for an answer."""
@@ -33,14 +40,19 @@ def _table(rooms: Sequence[RoomUsage]) -> Table:
             one.name,
             str(one.turns),
             str(one.input_tokens),
+            str(one.cached_tokens),
             str(one.output_tokens),
             cost(one.cost),
+            f"{one.today} of {one.a_day}" if one.a_day else str(one.today),
             ", ".join(f"{of.agent} {of.usage.input_tokens + of.usage.output_tokens}" for of in one.agents),
             " ".join(f"{key} {count}" for key, count in sorted(one.feedback.items())),
         )
         for one in rooms
     ]
-    return Table(rows, ("room", "name", "turns", "tokens in", "tokens out", "cost", "coding agents", "feedback"))
+    return Table(
+        rows,
+        ("room", "name", "turns", "tokens in", "cached", "tokens out", "cost", "today", "coding agents", "feedback"),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +61,7 @@ class Usages:
     turns: Turns
     agent_usages: AgentUsages
     reactions: MessageReactions
+    budget: TokenBudget
 
     @operation(
         "usage", reads=lambda found: _table(found).block, terminal=_table, who=Who.OPERATORS, chat="usage", cli="usage"
@@ -59,7 +72,8 @@ class Usages:
         for row in await self.rooms.all():
             spending = await self.turns.spending(row.room_id)
             used, agents = spending.usage, await self.agent_usages.of(row.room_id)
-            usage = (used.input_tokens, used.output_tokens, used.cost)
+            usage = (used.input_tokens, used.output_tokens, used.cost, used.cached_tokens)
+            day = (await self.budget.today(row.room_id), await self.budget.limit(row.room_id))
             rated = feedback.get(row.room_id, {})
-            found.append(RoomUsage(row.room_id, row.name or "", spending.turns, *usage, agents, rated))
+            found.append(RoomUsage(row.room_id, row.name or "", spending.turns, *usage, *day, agents, rated))
         return found

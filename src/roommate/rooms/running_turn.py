@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from roommate import logs
 from roommate.agent.prompt import Surroundings
+from roommate.agent.shell_line_model import COMMAND
 from roommate.agent.turn import Outcome, run_turn
 from roommate.agent.window import MOST_CHARACTERS
 from roommate.chat import texts
@@ -36,6 +37,7 @@ from roommate.rooms.live_message_port import Progress
 from roommate.rooms.messages_to_running_turn import SILENCE, Breath, TurnLines, stored
 from roommate.rooms.prompt_pictures import with_pictures
 from roommate.rooms.questions import Questions
+from roommate.rooms.token_budget import TokenBudget
 from roommate.rooms.turns_awaiting_people import WaitingTurns
 from roommate.rooms.typing_notice import TypingNotice
 from roommate.settings.config import Settings
@@ -65,6 +67,7 @@ class TurnNeeds:
     name: Callable[[RoomId, str], Awaitable[str]]
     """What people call somebody there."""
     waiting: WaitingTurns
+    budget: TokenBudget
 
 
 class RunningTurn:
@@ -177,6 +180,8 @@ class RunningTurn:
         self._ended.set()
         needs.questions.wake()
         await self._end_questions(stopped=self._was_stopped)
+        if outcome.stop is not Stop.BUDGET:  # which has said it
+            await stored(lambda: needs.budget.look(turn.room_id))
         if self._slow:
             await self._typing.take_off()
 
@@ -193,6 +198,7 @@ class RunningTurn:
             if self._resumes is not None:
                 await self._end_questions(stopped=False)
             model = needs.model(turn.model)
+            limited = turn.model != COMMAND and await needs.budget.limit(turn.room_id)
             conversation = await needs.turns.conversation(turn, MOST_CHARACTERS * model.context_tokens)
             return await run_turn(
                 await with_pictures(conversation, turn.room_id, needs.hand),
@@ -204,6 +210,7 @@ class RunningTurn:
                 rounds=needs.settings().max_agent_turns,
                 around=replace(await needs.surroundings(turn.room_id), plans=turn.plans),
                 lines=self.lines,
+                over=self._why_not if limited else None,
             )
         except ModelError as error:
             log.warning("%s", error)
@@ -215,6 +222,12 @@ class RunningTurn:
     async def _seeing(self, prompts: Sequence[Prompt]) -> Sequence[Prompt]:
         [seen] = await with_pictures([prompts], self.turn.room_id, self._needs.hand)
         return [step for step in seen if isinstance(step, Prompt)]
+
+    async def _why_not(self) -> str:
+        """Why the model is not asked any more; where it is, the room knows when little is left."""
+        if not (why := await self._needs.budget.over(self.turn.room_id)):
+            await self._needs.budget.look(self.turn.room_id)
+        return why
 
     async def _show_typing(self) -> None:
         await asyncio.sleep(TYPING_AFTER)

@@ -55,6 +55,7 @@ LIVE = frozenset(
         "transcription_model",
         "transcription_api_key",
         "transcription_api_base",
+        "room_tokens_per_day",
         "max_agent_turns",
         "max_rooms",
     }
@@ -354,6 +355,12 @@ class Settings(BaseSettings):
     transcription_api_key: Key = Field(SecretStr(""), description="Key of its provider (default: LLM_API_KEY)")
     transcription_api_base: WebAddress = Field(
         "", description="Base URL of its provider (default: LLM_API_BASE, unless it has a key of its own)"
+    )
+    room_tokens_per_day: int = Field(
+        0,
+        ge=0,
+        le=1 << 50,
+        description="Tokens that the models of a room may take in a day of TIME_ZONE, read and written; 0 is no limit",
     )
     max_agent_turns: int = Field(25, ge=1, le=100_000, description="Rounds of tool calls in one turn")
 

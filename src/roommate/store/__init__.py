@@ -39,6 +39,7 @@ from roommate.store.room_upgrades import Upgrade, Upgrades
 from roommate.store.rooms import RoomRow, Rooms
 from roommate.store.schedules import Schedules
 from roommate.store.snapshots import Copy, copy, put_back, rescue, take_down, version
+from roommate.store.tokens_spent import TokensSpent
 from roommate.store.turns import Spending, Turn, TurnRow, Turns
 
 __all__ = [
@@ -85,6 +86,7 @@ __all__ = [
     "Rooms",
     "Schedules",
     "Spending",
+    "TokensSpent",
     "Transaction",
     "Turn",
     "TurnRow",

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from roommate.domain import AgentUsage, RoomId, Usage
+from roommate.store import tokens_spent
 from roommate.store.database import Database
 
 
@@ -18,22 +19,26 @@ class AgentUsages:
     async def count(self, room_id: RoomId, agent: str, model: str, usage: Usage) -> None:
         def work(c: sqlite3.Connection) -> None:
             c.execute(
-                """INSERT INTO agent_usage (room_id, agent, model, requests, input_tokens, output_tokens)
-                   VALUES (?, ?, ?, 1, ?, ?) ON CONFLICT (room_id, agent, model) DO UPDATE SET
+                """INSERT INTO agent_usage
+                     (room_id, agent, model, requests, input_tokens, output_tokens, cached_tokens)
+                   VALUES (?, ?, ?, 1, ?, ?, ?) ON CONFLICT (room_id, agent, model) DO UPDATE SET
                    requests = requests + 1, input_tokens = input_tokens + excluded.input_tokens,
-                   output_tokens = output_tokens + excluded.output_tokens""",
-                (room_id, agent, model, usage.input_tokens, usage.output_tokens),
+                   output_tokens = output_tokens + excluded.output_tokens,
+                   cached_tokens = cached_tokens + excluded.cached_tokens""",
+                (room_id, agent, model, usage.input_tokens, usage.output_tokens, usage.cached_tokens),
             )
+            tokens_spent.spending(c, room_id, usage)
 
         await self._db.run(work)
 
     async def of(self, room_id: RoomId) -> Sequence[AgentUsage]:
         """By agent and model."""
         rows = await self._db.rows(
-            """SELECT agent, model, requests, input_tokens, output_tokens FROM agent_usage WHERE room_id=?
-                   ORDER BY agent, model""",
+            """SELECT agent, model, requests, input_tokens, output_tokens, cached_tokens
+               FROM agent_usage WHERE room_id=? ORDER BY agent, model""",
             room_id,
         )
         return [
-            AgentUsage(agent, model, requests, Usage(read, written)) for agent, model, requests, read, written in rows
+            AgentUsage(agent, model, requests, Usage(read, written, cached_tokens=cached))
+            for agent, model, requests, read, written, cached in rows
         ]

@@ -456,6 +456,17 @@ STEPS = (
         PRIMARY KEY (room_id, name)
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE tokens_spent (                  -- of the last days, by whatever model
+        room_id TEXT NOT NULL,
+        quarter INTEGER NOT NULL,                -- of an hour, since 1970
+        tokens INTEGER NOT NULL,
+        PRIMARY KEY (room_id, quarter)
+    ) WITHOUT ROWID;
+    ALTER TABLE turns ADD COLUMN cached_tokens INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE spending ADD COLUMN cached_tokens INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE agent_usage ADD COLUMN cached_tokens INTEGER NOT NULL DEFAULT 0;
+    """,
 )
 
 UNDO: Mapping[int, str] = {
@@ -548,6 +559,12 @@ UNDO: Mapping[int, str] = {
     DROP TABLE mesh_floor;
     """,
     25: "DROP TABLE room_settings;",
+    26: """
+    DROP TABLE tokens_spent;
+    ALTER TABLE turns DROP COLUMN cached_tokens;
+    ALTER TABLE spending DROP COLUMN cached_tokens;
+    ALTER TABLE agent_usage DROP COLUMN cached_tokens;
+    """,
 }
 """What makes a step as if it had not been, so that the release before it can go on. One that has none is final."""
 

@@ -198,23 +198,32 @@ def _move_settings(c: sqlite3.Connection, old: RoomId, new: RoomId) -> None:
 
 def _move_sums(c: sqlite3.Connection, old: RoomId, new: RoomId) -> None:
     c.execute(
-        """INSERT INTO spending SELECT ?2, turns, input_tokens, output_tokens, cost FROM spending WHERE room_id=?1
+        """INSERT INTO spending SELECT ?2, turns, input_tokens, output_tokens, cost, cached_tokens FROM spending
+           WHERE room_id=?1
            ON CONFLICT (room_id) DO UPDATE SET turns = turns + excluded.turns,
              input_tokens = input_tokens + excluded.input_tokens,
              output_tokens = output_tokens + excluded.output_tokens,
+             cached_tokens = cached_tokens + excluded.cached_tokens,
              cost = coalesce(cost + excluded.cost, cost, excluded.cost)""",
         (old, new),
     )
     c.execute("DELETE FROM spending WHERE room_id=?", (old,))
     c.execute(
-        """INSERT INTO agent_usage SELECT ?2, agent, model, requests, input_tokens, output_tokens
+        """INSERT INTO agent_usage SELECT ?2, agent, model, requests, input_tokens, output_tokens, cached_tokens
            FROM agent_usage WHERE room_id=?1
            ON CONFLICT (room_id, agent, model) DO UPDATE SET requests = requests + excluded.requests,
              input_tokens = input_tokens + excluded.input_tokens,
-             output_tokens = output_tokens + excluded.output_tokens""",
+             output_tokens = output_tokens + excluded.output_tokens,
+             cached_tokens = cached_tokens + excluded.cached_tokens""",
         (old, new),
     )
     c.execute("DELETE FROM agent_usage WHERE room_id=?", (old,))
+    c.execute(
+        """INSERT INTO tokens_spent SELECT ?2, quarter, tokens FROM tokens_spent WHERE room_id=?1
+           ON CONFLICT (room_id, quarter) DO UPDATE SET tokens = tokens + excluded.tokens""",
+        (old, new),
+    )
+    c.execute("DELETE FROM tokens_spent WHERE room_id=?", (old,))
 
 
 def _move_conversations(c: sqlite3.Connection, old: RoomId, new: RoomId) -> None:

@@ -22,7 +22,7 @@ from roommate.domain import (
     Usage,
     UserId,
 )
-from roommate.store import audit, messages_to_running_turn, outbox
+from roommate.store import audit, messages_to_running_turn, outbox, tokens_spent
 from roommate.store.codec import PROMPT, decode, encode, tag
 from roommate.store.database import Database, Work
 from roommate.store.inbox_claim import take
@@ -236,9 +236,9 @@ class Turns:
         await self._db.run(work)
 
     async def spending(self, room_id: RoomId) -> Spending:
-        query = "SELECT turns, input_tokens, output_tokens, cost FROM spending WHERE room_id = ?"
+        query = "SELECT turns, input_tokens, output_tokens, cost, cached_tokens FROM spending WHERE room_id = ?"
         row = await self._db.row(query, room_id)
-        count, *usage = row or (0, 0, 0, None)
+        count, *usage = row or (0, 0, 0, None, 0)
         return Spending(count, Usage(*usage))
 
 
@@ -279,22 +279,25 @@ def _decoded(rows: Sequence[tuple[str, str]]) -> list[Step]:
 
 
 _MORE = """input_tokens = input_tokens + ?, output_tokens = output_tokens + ?,
-           cost = CASE WHEN ? IS NULL THEN cost ELSE coalesce(cost, 0) + ? END"""
+           cost = CASE WHEN ? IS NULL THEN cost ELSE coalesce(cost, 0) + ? END,
+           cached_tokens = cached_tokens + ?"""
 
 
 def _spend(c: sqlite3.Connection, turn: Turn, usage: Usage) -> None:
     """Count it for the turn, and in the room's sums."""
     if usage == NO_USAGE:
         return
-    spent = (usage.input_tokens, usage.output_tokens, usage.cost, usage.cost)
+    spent = (usage.input_tokens, usage.output_tokens, usage.cost, usage.cost, usage.cached_tokens)
     c.execute(f"UPDATE turns SET {_MORE} WHERE id = ?", (*spent, turn.id))  # noqa: S608 — texts of ours
     c.execute(f"UPDATE spending SET {_MORE} WHERE room_id = ?", (*spent, turn.room_id))  # noqa: S608
+    tokens_spent.spending(c, turn.room_id, usage)
 
 
 def _turn(c: sqlite3.Connection, turn_id: int) -> Turn:
     number, conversation, room, thread, sender, event, model, live, started, plans, *usage = c.execute(
         """SELECT turns.id, conversation_id, turns.room_id, iif(thread LIKE '$%', thread, NULL), sender, event_id,
-                  model, live, started, plans, input_tokens, output_tokens, cost
+                  model, live, started, plans, input_tokens, output_tokens, cost,
+                  cached_tokens
            FROM turns JOIN conversations ON conversation_id = conversations.id WHERE turns.id = ?""",
         (turn_id,),
     ).fetchone()

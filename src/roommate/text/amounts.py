@@ -22,6 +22,11 @@ def size(count: int) -> str:
     return f"{amount:.1f}".removesuffix(".0") + f" {units[-1]}"
 
 
+def grouped(count: int) -> str:
+    """A number with a thin space at each thousand."""
+    return f"{count:,}".replace(",", "\u2009")
+
+
 def cost(dollars: float | None) -> str:
     """Nothing where no price is known."""
     return "" if dollars is None else f"${dollars:.4f}"

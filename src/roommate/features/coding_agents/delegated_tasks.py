@@ -14,6 +14,7 @@ from roommate.features.coding_agents.agent_clis import PLANS, Plan
 from roommate.features.coding_agents.json_lines import Lines
 from roommate.features.coding_agents.run_recorder import Account
 from roommate.features.coding_agents.task_prompt import brief
+from roommate.text.amounts import grouped
 
 NAMES = 1000
 """Bytes of the names of programs that are there."""
@@ -209,5 +210,5 @@ def _how(plan: Plan, account: Account, ended: Exit) -> str:
     if account.changed:
         parts.append(f"{len(account.changed)} file{'' if len(account.changed) == 1 else 's'} written")
     if count:
-        parts.append(f"{count:,} tokens".replace(",", "\u2009"))
+        parts.append(f"{grouped(count)} tokens")
     return " · ".join(parts)

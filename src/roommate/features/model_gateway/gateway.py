@@ -6,6 +6,7 @@ import json
 import logging
 import re
 from collections.abc import AsyncIterator, Mapping
+from typing import Protocol
 
 import aiohttp
 from aiohttp import web
@@ -46,12 +47,44 @@ _COMES = re.compile(r"content-type|retry-after(-ms)?|(x-)?request-id|(anthropic|
 _SECRET_QUERY = ("key", "api_key", "access_token", "token")
 
 
+class Budget(Protocol):
+    """Of all rooms: whether a model may be asked. Raises StateError."""
+
+    async def over(self, room_id: RoomId) -> str:
+        """Why none may be; empty where one may."""
+        ...
+
+    async def look(self, room_id: RoomId) -> None:
+        """Something was spent."""
+        ...
+
+
+class NoBudget:
+    """`Budget`: whatever a room wants."""
+
+    async def over(self, room_id: RoomId) -> str:
+        return ""
+
+    async def look(self, room_id: RoomId) -> None:
+        pass
+
+
+NO_BUDGET = NoBudget()
+
+
 class Gateway:
     """Of all rooms. A room's ``http://127.0.0.1:PORT/PROVIDER/…`` is that provider's API; with ``PROVIDER+AGENT`` an
     agent says who it is, else its User-Agent does. Whatever key a request has is dropped."""
 
-    def __init__(self, providers: Mapping[str, Provider], log: UsageLog, *, body_seconds: float = BODY_SECONDS) -> None:
-        self._providers = dict(providers)
+    def __init__(
+        self,
+        providers: Mapping[str, Provider],
+        log: UsageLog,
+        budget: Budget = NO_BUDGET,
+        *,
+        body_seconds: float = BODY_SECONDS,
+    ) -> None:
+        self._providers, self._budget = dict(providers), budget
         self._log, self._body_seconds = log, body_seconds
         self._upstream = Upstream(_COMES, silent_seconds=SILENT_SECONDS, answer_bytes=ANSWER_BYTES)
         self._servers = Servers(self._handle)
@@ -68,6 +101,8 @@ class Gateway:
         if asked is None or provider is None:
             there = ", ".join(f"/{name}" for name in sorted(self._providers)) or "none: the operator has set no key"
             return _error(404, f"there is no such provider here; there are: {there}")
+        if why := await self._budget.over(room_id):
+            return _error(403, why)
         path = provider.paths.fullmatch(f"{request.method} {asked[3]}")
         if path is None:
             return _error(403, f"{request.method} {asked[3]} of {provider.name} is not let through")
@@ -123,6 +158,7 @@ class Gateway:
     async def _count(self, room_id: RoomId, agent: str, model: str, counter: Counter) -> None:
         try:
             await self._log.count(room_id, agent, model, counter.usage())
+            await self._budget.look(room_id)
         except StateError as error:
             log.warning("what %s used was not counted: %s", agent, error)
 

@@ -10,6 +10,7 @@ _KEPT = 1 << 17
 _READ = (b"promptTokenCount", b"prompt_tokens", b"input_tokens")
 _CACHED = (b"cache_read_input_tokens", b"cache_creation_input_tokens")
 """Anthropic counts these beside the input; others within it."""
+_WITHIN = (b"cachedContentTokenCount", b"cached_tokens", b"prompt_cache_hit_tokens")
 _WRITTEN = (b"candidatesTokenCount", b"completion_tokens", b"output_tokens")
 _THOUGHT = (b"thoughtsTokenCount",)
 """Gemini counts these beside the output."""
@@ -33,9 +34,11 @@ class Counter:
             del self._tail[:-_KEPT]
 
     def usage(self) -> Usage:
+        from_cache = max(self._last((_CACHED[0],)), self._last(_WITHIN))
         return Usage(
             self._last(_READ) + sum(self._last((name,)) for name in _CACHED),
             self._last(_WRITTEN) + self._last(_THOUGHT),
+            cached_tokens=from_cache,
         )
 
     def _last(self, names: tuple[bytes, ...]) -> int:

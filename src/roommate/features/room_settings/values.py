@@ -91,6 +91,10 @@ KINDS: Mapping[str, Kind] = {
     "cpus": Kind(
         "CPUs of the container", partial(_as_setting, "sandbox_cpus"), lambda settings: f"{settings.sandbox_cpus:g}"
     ),
+    "tokens": Kind(
+        "tokens that its models may take in a day; 0 is no limit", partial(_as_setting, "room_tokens_per_day"),
+        lambda settings: f"{settings.room_tokens_per_day}", remakes=False,
+    ),
     "setup": Kind("script that runs in each container that is made, before anything else", _script, lambda _: ""),
 }  # fmt: skip
 
