@@ -66,7 +66,7 @@ OWNERS = {
     "prompt_toolkit": {"cli"},
     "pydantic_settings": {"settings"},
     "rich": {"cli"},
-    "segno": {"cli"},
+    "segno": {"text"},
     "signedjson": {"features"},
     "sqlite3": {"store"},
     "synapse": set[str](),  # a process of its own, never imported

@@ -26,6 +26,8 @@ from roommate.domain import MeshEvent, Redaction, RoomId, SyncBatch, Update
 from roommate.features.egress.gate import Gate
 from roommate.features.egress.registries_of_image import Registries
 from roommate.features.hooks.watcher import Spool
+from roommate.features.mesh.policy_file import PolicyFile
+from roommate.features.mesh.trust import Trust
 from roommate.features.room_settings.setup_run import RoomsOwn
 from roommate.host import malloc_trim
 from roommate.host.flag_files import flags
@@ -160,6 +162,8 @@ class Daemon:
             if any(isinstance(one.what, MeshEvent | Redaction) for one in batch.happened):
                 mesh_news.set()
 
+        policy = PolicyFile(settings.policy)
+        policy.begin()
         holds = Holds(Pauses(database), residents.go_on)
         await holds.load(flags(settings.state_dir, FLAG))
         return Kernel(
@@ -182,6 +186,7 @@ class Daemon:
             holds=holds,
             counts=self._counts,
             journal=self._journal,
+            trust=Trust(settings.state_dir, database, settings.bot, policy, sender.wake),
             mesh_news=mesh_news,
         )
 

@@ -113,7 +113,9 @@ class MemoryDaemon(Bot):
         ready = asyncio.create_task(systemd.heard.wait())
         await asyncio.wait([ready, self._task], timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
         if self._task.done():
-            await self._task
+            failed, self._task = self._task, None
+            await self.term()
+            await failed
         assert ready.done(), f"the daemon is not ready:\n{self.log_text()}"
         return self
 

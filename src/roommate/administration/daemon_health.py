@@ -24,7 +24,7 @@ MODEL_FAILURES = 3
 
 STARTING, TRIAL, READY, TROUBLE = "starting", "trial", "ready", "trouble"
 
-START, SYNC, OUTBOX, DISK, DATABASE, BACKUP, MODEL = (
+START, SYNC, OUTBOX, DISK, DATABASE, BACKUP, MODEL, POLICY = (
     "start",
     "sync",
     "outbox",
@@ -32,8 +32,9 @@ START, SYNC, OUTBOX, DISK, DATABASE, BACKUP, MODEL = (
     "database",
     "backup",
     "model",
+    "policy",
 )
-KEYS = (START, SYNC, OUTBOX, DISK, DATABASE, BACKUP, MODEL)
+KEYS = (START, SYNC, OUTBOX, DISK, DATABASE, BACKUP, MODEL, POLICY)
 """Every kind of problem that there is."""
 
 
@@ -60,11 +61,13 @@ class Signs:
     disk_size: int
     backup_age: float | None
     model_failures: int
+    policy: str = ""
+    """What is wrong with the policy for other daemons."""
 
 
 def problems(signs: Signs) -> tuple[Problem, ...]:
     """The worst first."""
-    found = (_sync(signs), _state(signs), _outbox(signs), _disk(signs), _backup(signs), _model(signs))
+    found = (_sync(signs), _state(signs), _outbox(signs), _disk(signs), _backup(signs), _model(signs), _policy(signs))
     return tuple(sorted((one for one in found if one), key=lambda one: one.level != CRITICAL))
 
 
@@ -118,3 +121,9 @@ def _model(signs: Signs) -> Problem | None:
     if signs.model_failures < MODEL_FAILURES:
         return None
     return Problem(MODEL, WARNING, f"the model has failed {signs.model_failures} times in a row")
+
+
+def _policy(signs: Signs) -> Problem | None:
+    if not signs.policy:
+        return None
+    return Problem(POLICY, WARNING, f"other daemons are granted nothing: {signs.policy}", True)

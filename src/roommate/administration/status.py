@@ -84,6 +84,8 @@ class Gauges:
     """Since the homeserver last answered a sync; None before the first."""
     trouble: Callable[[], str]
     """Why nothing can be kept at present, or what is damaged; empty when all is well."""
+    policy: Callable[[], str]
+    """What is wrong with the policy for other daemons; empty when it can be read."""
     on_trial: Callable[[], bool]
     """Is it a release that may be taken back?"""
     systemd: bool
@@ -140,6 +142,7 @@ class Gauges:
                 disk_size=size,
                 backup_age=backup_age,
                 model_failures=self.counts.model_failures,
+                policy=self.policy(),
             )
         )
         return replace(found, health=daemon_health.level(problems), problems=problems)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import io
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 
-import segno
 from rich.console import Console
 from rich.markup import escape
 
@@ -20,6 +18,7 @@ from roommate.matrix_login import oauth, password_and_token
 from roommate.matrix_login.password_and_token import CLIENT_API
 from roommate.settings.config import Settings
 from roommate.store import Database, Inbox, reading
+from roommate.text.qr_code import qr_code
 
 LANDING = "http://localhost/"
 """Where a browser goes with a login token: nobody answers there, and the address has the token in it."""
@@ -77,10 +76,9 @@ async def in_browser(server: oauth.Server, console: Console, ca: Path | None) ->
         console.print("Let the bot in, logged in to [bold]its[/] account and not to yours, in any browser:")
         console.print(f"    [bold]{escape(grant.whole_address or grant.address)}[/]", soft_wrap=True)
         if console.is_terminal:
-            picture = io.StringIO()
-            segno.make(grant.whole_address or grant.address, micro=False).terminal(picture, border=2, compact=True)
+            picture = qr_code(grant.whole_address or grant.address)
             # White blocks on black, whatever the colours of the terminal are: readers want it so.
-            console.file.writelines(f"\x1b[40;97m{row}\x1b[0m\n" for row in picture.getvalue().splitlines())
+            console.file.writelines(f"\x1b[40;97m{row}\x1b[0m\n" for row in picture.splitlines())
         console.print(f"The code is [bold]{escape(grant.user_code)}[/]. Waiting …")
 
     return await oauth.log_in(server, show, ca=ca)

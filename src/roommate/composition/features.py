@@ -49,6 +49,8 @@ from roommate.features.github.operations import Repositories
 from roommate.features.github.pull_requests import RoomProposals
 from roommate.features.hooks import reports
 from roommate.features.mesh import feature as mesh
+from roommate.features.mesh.policy_operations import PolicyOperations
+from roommate.features.mesh.trust_operations import TrustOperations
 from roommate.features.model_and_prompt import ModelAndPrompt
 from roommate.features.model_gateway import gateway
 from roommate.features.model_gateway.gateway import Gateway
@@ -243,7 +245,7 @@ def _control_room(kernel: Kernel) -> Feature:
 
 
 def _mesh(kernel: Kernel) -> Feature:
-    return mesh.feature(kernel.database, kernel.mesh_news)
+    return mesh.feature(kernel.database, kernel.mesh_news, kernel.trust, kernel.questions, kernel.control)
 
 
 class Declared(NamedTuple):
@@ -290,6 +292,8 @@ FEATURES: tuple[Declared, ...] = (
     asked_for(shells.Shells, lambda kernel: shells.Shells(kernel.sandboxes, store.Audit(kernel.database))),
     asked_for(workspace_files.Files, _workspace_files),
     asked_for(say_as_bot.Speaking, _speaking),
+    asked_for(TrustOperations, lambda kernel: TrustOperations(kernel.trust)),
+    asked_for(PolicyOperations, lambda kernel: PolicyOperations(kernel.trust.policy, kernel.trust.peers)),
     Declared(None, _mesh),
 )
 """In the order in which people read of what can be asked for, and a model of its tools."""

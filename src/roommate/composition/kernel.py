@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from roommate.features.egress.gate import Gate
 from roommate.features.hooks.watcher import Spool
+from roommate.features.mesh.trust import Trust
 from roommate.logs import Logs
 from roommate.matrix.crypto.encryption import Encryption
 from roommate.matrix.display_names import DisplayNames
@@ -50,6 +51,8 @@ class Kernel:
     holds: Holds
     counts: Counts
     journal: Logs
+    trust: Trust
+    """Who this daemon is to others, and whom it believes."""
     mesh_news: asyncio.Event
     """Set when a sync has brought something for the mesh."""
 

@@ -26,6 +26,7 @@ def gauges(kernel: Kernel, health: Health, trial: Trial, *, systemd: bool, since
         counts=kernel.counts,
         silent_seconds=kernel.silent_seconds,
         trouble=lambda: health.trouble,
+        policy=kernel.trust.policy.look,
         on_trial=lambda: trial.on,
         systemd=systemd,
         since=since,

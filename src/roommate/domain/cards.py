@@ -24,6 +24,7 @@ class CardKind(enum.StrEnum):
     PLAN = "plan"
     DEVCONTAINER = "devcontainer"
     VERIFY = "verify"
+    TRUST = "trust"
 
 
 @dataclass(frozen=True, slots=True)

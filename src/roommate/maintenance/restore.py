@@ -15,7 +15,9 @@ from roommate.maintenance import backup
 from roommate.maintenance.backup import DATABASE, MANIFEST, REST, ROOMS, SETTINGS, Manifest
 from roommate.maintenance.tree_archive import Unpacker, members
 
-HARMLESS = frozenset({"lock", "logs", "backups", "host.json", "seccomp.json", "ipc"})
+KEPT = frozenset({"identity.key"})
+"""What stays as it is where it is there: what a host has is newer than its backups."""
+HARMLESS = frozenset({"lock", "logs", "backups", "host.json", "seccomp.json", "ipc"}) | KEPT
 """What may be in a state folder that counts as empty."""
 COMING = "restoring"
 
@@ -48,7 +50,8 @@ def restore(
             else:
                 shutil.move(kept, settings)
         for path in (coming / REST).iterdir():
-            path.rename(folder / path.name)
+            if path.name not in KEPT or not (folder / path.name).exists():
+                path.rename(folder / path.name)
         if (coming / ROOMS).exists():
             (coming / ROOMS).rename(folder / ROOMS)
         (coming / DATABASE).rename(folder / DATABASE)

@@ -293,6 +293,11 @@ class Settings(BaseSettings):
         (), description="Hosts that rooms may connect to although their addresses are private, such as a mirror"
     )
 
+    policy_file: File = Field(
+        Path(),
+        description="What other daemons may ask of this one, see docs/policy.md; empty: policy.toml in STATE_DIR",
+    )
+
     time_zone: TimeZone = Field("UTC", description="Of schedules that name none, such as Europe/Berlin")
 
     http_proxy: Proxy = Field(
@@ -465,6 +470,10 @@ class Settings(BaseSettings):
     @property
     def run_dir(self) -> Path:
         return self.ipc_base_dir if self.ipc_base_dir != Path() else self.state_dir / "ipc"
+
+    @property
+    def policy(self) -> Path:
+        return self.policy_file if self.policy_file != Path() else self.state_dir / "policy.toml"
 
     @property
     def backups(self) -> Path:

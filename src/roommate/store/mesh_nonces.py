@@ -37,10 +37,6 @@ class Nonces:
     ) -> Claim:
         return await self._db.run(claiming(key, nonce, request, event_id, issued, expires, now))
 
-    async def begin(self) -> None:
-        """At a start: where the database is a copy that was put back, all that was issued before is refused."""
-        await self._db.run(raising_after_restore)
-
 
 def claiming(key: str, nonce: str, request: str, event_id: EventId, issued: int, expires: int, now: int) -> Work[Claim]:
     """Is this the first time? Then it is not from now on. The same event may ask again: it is claimed by itself.
@@ -77,14 +73,8 @@ def forgetting(now: int) -> Work[int]:
     return lambda c: _forget(c, now)
 
 
-def raising_after_restore(c: Transaction) -> None:
-    """Where the database was put back, and people are not told yet: what was seen between the copy and now is lost."""
-    if c.execute("SELECT 1 FROM sync WHERE restored IS NOT NULL").fetchone():
-        raise_floor(c)
-
-
 def raise_floor(c: Transaction) -> None:
-    """Refuse all that was issued up to now, by whoever's clock."""
+    """Refuse all that was issued up to now, by whoever's clock: what was seen until now is not known any more."""
     c.execute("UPDATE mesh_floor SET issued = max(issued, ?)", (int(time.time() * 1000) + AHEAD,))
 
 

@@ -82,9 +82,6 @@ class Peers:
         """Those that are trusted there at this moment (ms since 1970)."""
         return [one for one in await self.all() if one.is_trusted(room_id, now)]
 
-    async def run(self, work: Work[object]) -> None:
-        await self._db.run(work)
-
 
 def all_of(c: Transaction) -> Sequence[Peer]:
     """By name."""
@@ -105,6 +102,16 @@ def keeping(peer: Peer) -> Work[object]:
     )
     marks = ", ".join("?" * len(row))
     return lambda c: c.execute(f"INSERT OR REPLACE INTO mesh_peers ({_COLUMNS}) VALUES ({marks})", row)  # noqa: S608
+
+
+def forget_introduced(c: Transaction, mxid: UserId | None, keep: int) -> None:
+    """All but the newest `keep` of those that are not trusted and never were: of an account, or of all."""
+    c.execute(
+        """DELETE FROM mesh_peers WHERE key IN (
+             SELECT key FROM mesh_peers WHERE state=? AND (? IS NULL OR mxid=?) ORDER BY changed DESC LIMIT -1 OFFSET ?
+           )""",
+        (PeerState.INTRODUCED, mxid, mxid, keep),
+    )
 
 
 def _peer(

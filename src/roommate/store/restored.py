@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from roommate.domain import Draft, RoomId
-from roommate.store import outbox
+from roommate.store import mesh_nonces, outbox
 from roommate.store.database import Database
 
 
@@ -25,15 +25,18 @@ class Restored:
 
     async def mark(self, at: int) -> None:
         """This database is a copy of that moment. What was not over then may have gone on since."""
-        await self._db.run(
-            lambda c: c.execute(
+
+        def work(c: sqlite3.Connection) -> None:
+            c.execute(
                 """UPDATE sync SET restored = ?, restored_seq = coalesce(
                      (SELECT min(seq) - 1 FROM (SELECT seq FROM inbox WHERE state != 'done' UNION ALL
                                                 SELECT inbox_seq AS seq FROM turns WHERE stop IS NULL)),
                      (SELECT seq FROM sqlite_sequence WHERE name = 'inbox'), 0)""",
                 (at,),
             )
-        )
+            mesh_nonces.raise_floor(c)
+
+        await self._db.run(work)
 
     async def untold(self) -> Past | None:
         """What people have to be told; ask for it after the first sync."""

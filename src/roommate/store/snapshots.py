@@ -12,7 +12,7 @@ from pathlib import Path
 
 from roommate.errors import StateError
 from roommate.host import durable_files
-from roommate.store import audit
+from roommate.store import audit, mesh_nonces
 from roommate.store.database import DATABASE, MEND, locked, reading
 from roommate.store.inbox import LOGIN
 from roommate.store.migrations import undo
@@ -97,6 +97,7 @@ def put_back(file: Path, folder: Path) -> None:
             shutil.copyfile(file, coming)
             coming.chmod(0o600)
             _take_over_login(folder / DATABASE, coming)
+            _take_over_trust(folder / DATABASE, coming)
             durable_files.to_disk(coming)
             # First these: the journal of one database must never be replayed into another.
             for beside in (f"{DATABASE}-wal", f"{DATABASE}-shm"):
@@ -119,6 +120,25 @@ def _take_over_login(there: Path, coming: Path) -> None:
             known &= {name for _, name, *_ in c.execute("PRAGMA there.table_info(sync)")}
             names = ", ".join(name for name in LOGIN if name in known)
             c.execute(f"UPDATE sync SET ({names}) = (SELECT {names} FROM there.sync)")  # noqa: S608 — names of ours
+
+
+def _take_over_trust(there: Path, coming: Path) -> None:
+    """Whom other daemons' requests are taken from does not become again what it was: into a copy, from the database
+    whose place it takes, as far as both know of it. What was seen until now counts as not known in any case."""
+    tables = ("mesh_peers", "mesh_nonces", "mesh_counts")
+    with contextlib.closing(sqlite3.connect(coming, isolation_level=None, uri=True)) as c:
+        if not c.execute("SELECT 1 FROM sqlite_master WHERE name='mesh_floor'").fetchone():
+            return
+        mesh_nonces.raise_floor(c)
+        if not there.exists():
+            return
+        with contextlib.suppress(sqlite3.Error):  # what is there may be damaged: then the copy's is all there is
+            c.execute("ATTACH ? AS there", (f"{there.as_uri()}?mode=ro",))
+            c.execute("BEGIN")
+            for name in tables:
+                c.execute(f"DELETE FROM main.{name}")  # noqa: S608 — names of ours
+                c.execute(f"INSERT INTO main.{name} SELECT * FROM there.{name}")  # noqa: S608
+            c.execute("COMMIT")
 
 
 def rescue(c: sqlite3.Connection, file: Path, disk: int) -> str:

@@ -10,6 +10,7 @@ import os
 import posixpath
 import re
 import tomllib
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -18,7 +19,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import ErrorDetails
 
 from roommate.errors import ConfigError
-from roommate.features.mesh.toml_positions import Position, nearest, positions
+from roommate.features.mesh.toml_positions import KeyPath, Position, nearest, positions
 
 FILE = "policy.toml"
 MOST_BYTES = 256 * 1024
@@ -132,20 +133,35 @@ class Outgoing(_Part):
     methods: Methods
 
 
+class Expected(_Part):
+    """A test of the policy itself: what should come of this, where everything is what it looks like."""
+
+    peer: Text
+    room: Text
+    method: Annotated[str, AfterValidator(_method)]
+    words: list[str] = []
+    folder: Text = "/workspace"
+    environment: list[Text] = []
+    expect: Literal["allow", "people", "operators", "deny"]
+
+
 class _Whole(_Part):
     version: Annotated[int, Field(ge=1, le=1)]
     limits: Limits = Limits()
     allow: list[Rule] = []
     outgoing: list[Outgoing] = []
+    test: list[Expected] = []
 
 
 class Policy:
-    """A file that was read. `lines` are those on which its rules begin."""
+    """A file that was read."""
 
-    def __init__(self, whole: _Whole, lines: tuple[int, ...] = (), outgoing_lines: tuple[int, ...] = ()) -> None:
-        self.limits = whole.limits
-        self.allow, self.lines = tuple(whole.allow), lines
-        self.outgoing, self.outgoing_lines = tuple(whole.outgoing), outgoing_lines
+    def __init__(self, whole: _Whole, where: Mapping[KeyPath, Position]) -> None:
+        self.limits, self.outgoing = whole.limits, tuple(whole.outgoing)
+        self.allow, self.tests = tuple(whole.allow), tuple(whole.test)
+        self.lines = tuple(nearest(where, ("allow", number)).line for number in range(len(self.allow)))
+        """Where its rules begin."""
+        self.test_lines = tuple(nearest(where, ("test", number)).line for number in range(len(self.tests)))
 
     @classmethod
     def load(cls, path: Path) -> Policy:
@@ -181,17 +197,14 @@ class Policy:
         except ValidationError as error:
             said = [_said(nearest(positions(text), one["loc"]), one) for one in error.errors(include_url=False)]
             raise PolicyMistake("; ".join(said[:5])) from None
-        where = positions(text)
-        lines = tuple(nearest(where, ("allow", number)).line for number in range(len(whole.allow)))
-        asks = tuple(nearest(where, ("outgoing", number)).line for number in range(len(whole.outgoing)))
-        return cls(whole, lines, asks)
+        return cls(whole, positions(text))
 
 
 class PolicyMistake(ValueError):
     """The message begins with the line and column."""
 
 
-NOTHING = Policy(_Whole(version=1))
+NOTHING = Policy(_Whole(version=1), {})
 
 
 class PolicyFile:
@@ -204,9 +217,19 @@ class PolicyFile:
         self._stamp: object = ()
         self._policy: Policy | None = None
 
+    def begin(self) -> None:
+        """At a start, a file with a mistake is none to start with. Raises ConfigError."""
+        if self.now() is None:
+            raise ConfigError(self.problem)
+
+    def look(self) -> str:
+        """The problem as it is now."""
+        self.now()
+        return self.problem
+
     def now(self) -> Policy | None:
         """None where the file has a mistake: then nothing is granted. Blocks for a look at the file."""
-        stamp = self._look()
+        stamp = self._stamp_now()
         if stamp is None or stamp != self._stamp:
             try:
                 self._policy, self.problem = Policy.load(self.path), ""
@@ -215,7 +238,7 @@ class PolicyFile:
             self._stamp = stamp
         return self._policy
 
-    def _look(self) -> object:
+    def _stamp_now(self) -> object:
         try:
             found = os.stat(self.path)  # noqa: PTH116
         except FileNotFoundError:

@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-Path = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 """Such as ``("allow", 0, "commands")``."""
 
 _HEADER = re.compile(r"\s*(\[\[?)")
@@ -20,12 +20,12 @@ class Position(NamedTuple):
     column: int
 
 
-def positions(text: str) -> Mapping[Path, Position]:
+def positions(text: str) -> Mapping[KeyPath, Position]:
     """Of each table and each key of a text that is right TOML. A statement is the fewest lines that can be read by
     themselves."""
-    found: dict[Path, Position] = {}
+    found: dict[KeyPath, Position] = {}
     counts: dict[str, int] = {}
-    table: Path = ()
+    table: KeyPath = ()
     begun: list[str] = []
     for number, line in enumerate(text.splitlines(), start=1):
         begun.append(line)
@@ -50,7 +50,7 @@ def positions(text: str) -> Mapping[Path, Position]:
     return found
 
 
-def nearest(found: Mapping[Path, Position], path: Sequence[Any]) -> Position:
+def nearest(found: Mapping[KeyPath, Position], path: Sequence[Any]) -> Position:
     """Of the innermost that is known."""
     for end in range(len(path), 0, -1):
         if position := found.get(tuple(path[:end])):
