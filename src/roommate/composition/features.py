@@ -121,7 +121,7 @@ def _speaking(kernel: Kernel) -> say_as_bot.Speaking:
 
 def _reset(kernel: Kernel) -> Feature:
     return Feature(
-        reset.Resets(kernel.residents.room),
+        [reset.Resets(kernel.residents.room)],
         cards={
             CardKind.RESET_WORKSPACE: reset.resetting(kernel.sandboxes, kernel.residents.room),
         },
@@ -131,13 +131,13 @@ def _reset(kernel: Kernel) -> Feature:
 def _room_settings(kernel: Kernel) -> Feature:
     database, containers = kernel.database, kernel.sandboxes
     operations = RoomSettingOperations(store.RoomSettings(database), kernel.settings, containers, kernel.sender.wake)
-    return Feature(operations, cards={CardKind.DEVCONTAINER: room_settings.deciding(database, containers)})
+    return Feature([operations], cards={CardKind.DEVCONTAINER: room_settings.deciding(database, containers)})
 
 
 def _egress(kernel: Kernel) -> Feature:
     gate, internal = kernel.gate, kernel.settings().egress_internal_hosts
     return Feature(
-        Egress(gate, store.Egress(kernel.database)),
+        [Egress(gate, store.Egress(kernel.database))],
         cards={CardKind.EGRESS: lambda card, choice, by: gate.decide(card.room_id, card.subject, choice, by)},
         prompts={CardKind.GO_ON: lambda card, _: take_up(card)},
         ports={proxy.PORT: EgressProxy(gate, Addresses(internal=internal, mirrors=gate.registries))},
@@ -159,7 +159,7 @@ def _github(kernel: Kernel) -> Feature:
         proposals = RoomProposals(turn.room_id, forge, repos, audit, protected=protected)
         return pull_request_tool.offered(proposals if forge.site.token else None)
 
-    return Feature(Repositories(forge, repos), tools=tools, ports={git_server.PORT: server})
+    return Feature([Repositories(forge, repos)], tools=tools, ports={git_server.PORT: server})
 
 
 def _ask_person(kernel: Kernel) -> Feature:
@@ -178,14 +178,14 @@ def _coding_agents(kernel: Kernel) -> Feature:
         )
 
     choices, agents = store.Agents(kernel.database), partial(agents_of, kernel)
-    return Feature(CodingAgents(kernel.settings, choices, agents, kernel.sandboxes), tools)
+    return Feature([CodingAgents(kernel.settings, choices, agents, kernel.sandboxes)], tools)
 
 
 def _redeploy(kernel: Kernel) -> Feature:
     audit = store.Audit(kernel.database)
     redeploys = Redeploys(kernel.settings, kernel.outbox, kernel.questions, kernel.sender, audit, kernel.control)
     return Feature(
-        Updates(redeploys),
+        [Updates(redeploys)],
         tools=lambda turn: redeploy_tool.offered(redeploys.asked_in(turn.room_id, turn.asked_by)),
         cards={CardKind.REDEPLOY: redeploys.decide, CardKind.ROLLBACK: redeploys.decide},
         services=(Service(Phase.PROVE, redeploys.run), Service(Phase.READY, redeploys.watch)),
@@ -200,7 +200,7 @@ def _hooks(kernel: Kernel) -> Feature:
 def _pauses(kernel: Kernel) -> Feature:
     folder = kernel.settings().state_dir
     watching = Service(Phase.READY, lambda: watch_flags(folder, FLAG, tell=kernel.holds.flagged))
-    return Feature(pauses.Pauses(kernel.holds, kernel.names.of), services=(watching,))
+    return Feature([pauses.Pauses(kernel.holds, kernel.names.of)], services=(watching,))
 
 
 def _schedules(kernel: Kernel) -> Feature:
@@ -211,7 +211,7 @@ def _schedules(kernel: Kernel) -> Feature:
         return settings().is_allowed(who)
 
     due = Due(schedules, kernel.outbox, kernel.sender, bot=bot, name=name, wake=wake, allowed=allowed)
-    return Feature(ScheduleOperations(schedules, settings, due.look), services=(Service(Phase.READY, due.run),))
+    return Feature([ScheduleOperations(schedules, settings, due.look)], services=(Service(Phase.READY, due.run),))
 
 
 def _verification(kernel: Kernel) -> Feature:
@@ -231,7 +231,7 @@ def _verification(kernel: Kernel) -> Feature:
 
 def _audit_log(kernel: Kernel) -> Feature:
     audit, days = store.Audit(kernel.database), kernel.settings().audit_days
-    return Feature(audit_log.AuditLog(audit), services=(Service(Phase.CONNECT, lambda: audit.run(days)),))
+    return Feature([audit_log.AuditLog(audit)], services=(Service(Phase.CONNECT, lambda: audit.run(days)),))
 
 
 def _control_room(kernel: Kernel) -> Feature:
@@ -249,14 +249,14 @@ def _mesh(kernel: Kernel) -> Feature:
 
 
 class Declared(NamedTuple):
-    operations: type | None
-    """Its class of operations, which are known where there is no daemon, too."""
+    operations: Sequence[type]
+    """Its classes of operations, which are known where there is no daemon, too."""
     made: Callable[[Kernel], Feature]
 
 
 def asked_for(operations: type[F], made: Callable[[Kernel], F]) -> Declared:
     """A feature that is operations and nothing else."""
-    return Declared(operations, lambda kernel: Feature(made(kernel)))
+    return Declared([operations], lambda kernel: Feature([made(kernel)]))
 
 
 FEATURES: tuple[Declared, ...] = (
@@ -268,38 +268,38 @@ FEATURES: tuple[Declared, ...] = (
     asked_for(
         turn_changes_and_output.Results, lambda kernel: turn_changes_and_output.Results(store.Turns(kernel.database))
     ),
-    Declared(reset.Resets, _reset),
+    Declared([reset.Resets], _reset),
     asked_for(ModelAndPrompt, lambda kernel: ModelAndPrompt(kernel.settings, store.Rooms(kernel.database))),
-    Declared(RoomSettingOperations, _room_settings),
-    Declared(Egress, _egress),
-    Declared(None, _model_gateway),
-    Declared(Repositories, _github),
-    Declared(CodingAgents, _coding_agents),
-    Declared(None, _ask_person),
-    Declared(plans.Plans, _plans),
-    Declared(None, _hooks),
-    Declared(pauses.Pauses, _pauses),
+    Declared([RoomSettingOperations], _room_settings),
+    Declared([Egress], _egress),
+    Declared([], _model_gateway),
+    Declared([Repositories], _github),
+    Declared([CodingAgents], _coding_agents),
+    Declared([], _ask_person),
+    Declared([plans.Plans], _plans),
+    Declared([], _hooks),
+    Declared([pauses.Pauses], _pauses),
     asked_for(usage.Usages, _usage),
-    Declared(ScheduleOperations, _schedules),
-    Declared(audit_log.AuditLog, _audit_log),
+    Declared([ScheduleOperations], _schedules),
+    Declared([audit_log.AuditLog], _audit_log),
     asked_for(doctor.Doctor, _doctor),
-    Declared(verification.Verifying, _verification),
-    Declared(Updates, _redeploy),
-    Declared(None, _control_room),
+    Declared([verification.Verifying], _verification),
+    Declared([Updates], _redeploy),
+    Declared([], _control_room),
     asked_for(sandboxes.Sandboxes, lambda kernel: sandboxes.Sandboxes(store.Rooms(kernel.database), kernel.sandboxes)),
     asked_for(Approvals, lambda kernel: Approvals(store.Cards(kernel.database), kernel.residents.room)),
     asked_for(audit_of_outside_backups.Backups, lambda kernel: audit_of_outside_backups.Backups()),
+    asked_for(TrustOperations, lambda kernel: TrustOperations(kernel.trust)),
+    asked_for(PolicyOperations, lambda kernel: PolicyOperations(kernel.trust.policy, kernel.trust.peers)),
+    Declared([], _mesh),
     asked_for(shells.Shells, lambda kernel: shells.Shells(kernel.sandboxes, store.Audit(kernel.database))),
     asked_for(workspace_files.Files, _workspace_files),
     asked_for(say_as_bot.Speaking, _speaking),
-    asked_for(TrustOperations, lambda kernel: TrustOperations(kernel.trust)),
-    asked_for(PolicyOperations, lambda kernel: PolicyOperations(kernel.trust.policy, kernel.trust.peers)),
-    Declared(None, _mesh),
 )
 """In the order in which people read of what can be asked for, and a model of its tools."""
 
 DECLARED: Sequence[Operation[Any, Any, Any]] = [
-    one for feature in FEATURES if feature.operations for one in operations_of(feature.operations)
+    one for feature in FEATURES for operations in feature.operations for one in operations_of(operations)
 ]
 
 
@@ -309,7 +309,10 @@ class Features:
     def __init__(self, kernel: Kernel) -> None:
         made = [one.made(kernel) for one in FEATURES]
         self.operations: Sequence[Bound] = [
-            one.of(feature.operations) for feature in made for one in operations_of(type(feature.operations))
+            one.of(operations)
+            for feature in made
+            for operations in feature.operations
+            for one in operations_of(type(operations))
         ]
         self.cards = {kind: decide for feature in made for kind, decide in feature.cards.items()}
         self.prompts = {kind: becomes for feature in made for kind, becomes in feature.prompts.items()}

@@ -18,8 +18,8 @@ _NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
 
 class Feature(NamedTuple):
-    operations: object = None
-    """Its methods that are declared with `@operation` can be asked for, at every door."""
+    operations: Sequence[object] = ()
+    """Their methods that are declared with `@operation` can be asked for, at every door."""
     tools: Callable[[Turn], Source] | None = None
     """What the model of a turn is offered besides."""
     cards: Mapping[CardKind, Decide] = _NOTHING

@@ -60,4 +60,4 @@ class Plans:
 
 def feature(settings: Callable[[], Settings], inbox: Inbox, wake: Callable[[RoomId], None]) -> Feature:
     plans = Plans(settings, inbox, wake)
-    return Feature(plans, cards={CardKind.PLAN: plans.deciding()}, prompts={CardKind.PLAN: plan_card.prompt})
+    return Feature([plans], cards={CardKind.PLAN: plans.deciding()}, prompts={CardKind.PLAN: plan_card.prompt})

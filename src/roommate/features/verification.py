@@ -215,4 +215,4 @@ def feature(verifying: Verifying) -> Feature:
     if verifying.encryption is not None:
         verifying.encryption.verifications.witness = verifying
         services.append(Service(Phase.READY, verifying.encryption.verifications.run))
-    return Feature(verifying, cards={CardKind.VERIFY: verifying.decide}, services=services)
+    return Feature([verifying], cards={CardKind.VERIFY: verifying.decide}, services=services)
