@@ -20,6 +20,10 @@
     │   ├── ImageError         the image is missing or unfit (no python3)
     │   └── HandLost           the room's hand died while a call was in flight
     ├── UpdateError            another release cannot be had, or is not fit to run
+    ├── PeerError              another daemon did not do what it was asked
+    │   ├── PeerRefused        it said no; exit code 77
+    │   ├── PeerTimeout        its time was over; exit code 124
+    │   └── PeerLost           it did not answer, or its answer does not count; exit code 255
     ├── ForgeError             the forge is away, or says no
     ├── ProgramFailed          a program of the operator's, such as ALERT_COMMAND, did not do its work
     ├── ToolError              what a tool tells the model when it could not do its work
@@ -127,6 +131,22 @@ class HandLost(SandboxError):
 
 class UpdateError(RoommateError):
     pass
+
+
+class PeerError(RoommateError):
+    pass
+
+
+class PeerRefused(PeerError):
+    exit_code = 77  # EX_NOPERM of sysexits.h
+
+
+class PeerTimeout(PeerError):
+    exit_code = 124  # as timeout(1) has it
+
+
+class PeerLost(PeerError):
+    exit_code = 255  # as ssh(1) has it
 
 
 class ForgeError(RoommateError):

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from roommate import __version__
-from roommate.cli import daemon_commands, sandbox_shell, workspace
+from roommate.cli import daemon_commands, peers, sandbox_shell, workspace
 from roommate.cli.path_and_secret_arguments import AsJson, typed_path
 
 T = TypeVar("T")
@@ -27,13 +27,15 @@ app.add_typer(auth_app, name="auth")
 app.add_typer(daemon_commands.app)  # without a name: its commands stand beside those from here
 app.add_typer(sandbox_shell.app, name="sandbox")
 app.add_typer(workspace.app, name="workspace")
+app.add_typer(peers.app)
+app.add_typer(peers.share, name="share")
 
 
 def complete() -> typer.Typer:
     """With all that the daemon does."""
     from roommate.cli import declared_commands
 
-    declared_commands.add_to(app, {"sandbox": sandbox_shell.app, "workspace": workspace.app})
+    declared_commands.add_to(app, {"sandbox": sandbox_shell.app, "workspace": workspace.app, "share": peers.share})
     return app
 
 

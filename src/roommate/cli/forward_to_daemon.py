@@ -19,6 +19,7 @@ LOCAL = frozenset(
         *("update", "rollback", "version", "self-check"),
         *("chat", "send", "demo", "verify"),
         *("sandbox exec", "sandbox shell"),
+        *("exec", "call", "share get", "share put"),
         *("workspace get", "workspace put", "workspace export", "workspace import"),
     }
 )

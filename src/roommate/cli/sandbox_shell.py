@@ -49,4 +49,5 @@ def _shell(
 
     with connect():  # to say what is wrong where nobody is there
         pass
-    raise typer.Exit(asyncio.run(shell_terminal.attend(daemon_location.run_dir() / control.NAME, room, term)))
+    program = shell_terminal.shell(room, term)
+    raise typer.Exit(asyncio.run(shell_terminal.attend(daemon_location.run_dir() / control.NAME, program)))

@@ -1,4 +1,4 @@
-"""A room's shell in this terminal: keys go in, what it prints comes out, as with ssh."""
+"""A program of a room in this terminal, such as its shell: keys go in, what it prints comes out, as with ssh."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ import signal
 import sys
 import termios
 import tty
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from roommate.control.frames import Frames, framed
 from roommate.errors import ControlError
+from roommate.text.printable import printable
 
 KEYS = 1 << 16
 """Bytes that are typed ahead; who pastes more has to wait."""
@@ -47,17 +49,42 @@ class Escape:
         return bytes(typed), False
 
 
-async def attend(path: Path, room: str, term: str) -> int:
-    """The shell's exit code, from the daemon that listens on `path`; `term` is what terminal this is, see term(7).
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What runs in this terminal: `opens` gives the method and its parameters for one of so many rows and columns;
+    `type` and `resize` are the methods by which it is talked to."""
 
-    Raises ControlError.
-    """
+    opens: Callable[[int, int], tuple[str, dict[str, Any]]]
+    type: str
+    resize: str
+
+
+def shell(room: str, term: str) -> Program:
+    """A shell in a room; `term` is what terminal this is, see term(7)."""
+
+    def opens(rows: int, columns: int) -> tuple[str, dict[str, Any]]:
+        return "sandbox.shell", {"room": room, "rows": rows, "columns": columns, "term": term or "dumb"}
+
+    return Program(opens, "sandbox.type", "sandbox.resize")
+
+
+def exit_code(ended: dict[str, Any]) -> int:
+    """Ours, of how a program ended, as a shell has it: 124 where its time was over, 255 where nobody knows how."""
+    if ended.get("timed_out"):
+        return 124
+    if ended["code"] is not None:
+        return int(ended["code"])
+    return 255 if ended["signal"] is None else 128 + int(ended["signal"])
+
+
+async def attend(path: Path, program: Program) -> int:
+    """The program's exit code, from the daemon that listens on `path`. Raises ControlError."""
     try:
         reader, writer = await asyncio.open_unix_connection(path)
     except OSError as error:
         raise ControlError(f"the daemon does not answer: {error.strerror or error}") from error
     try:
-        return await _Attended(reader, writer).run(room, term)
+        return await _Attended(reader, writer, program).run()
     except OSError as error:
         raise ControlError(f"the daemon hung up: {error.strerror or error}") from error
     finally:
@@ -65,8 +92,8 @@ async def attend(path: Path, room: str, term: str) -> int:
 
 
 class _Attended:
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, program: Program) -> None:
+        self._reader, self._writer, self._program = reader, writer, program
         self._loop = asyncio.get_running_loop()
         self._requests = 0
         self._answered = asyncio.Event()
@@ -78,11 +105,11 @@ class _Attended:
         self._left: asyncio.Future[int] = self._loop.create_future()
         """The exit code of who leaves before the shell ends."""
 
-    async def run(self, room: str, term: str) -> int:
+    async def run(self) -> int:
         with contextlib.ExitStack() as terminal:
             for number in (signal.SIGHUP, signal.SIGTERM):
                 self._loop.add_signal_handler(number, self._leave, 128 + number)
-            showing = asyncio.create_task(self._show(room, term, terminal))
+            showing = asyncio.create_task(self._show(terminal))
             typing = asyncio.create_task(self._type())
             try:
                 ends: list[asyncio.Future[Any]] = [showing, typing, self._left]
@@ -95,9 +122,9 @@ class _Attended:
                 typing.cancel()
                 await asyncio.wait([showing, typing])
 
-    async def _show(self, room: str, term: str, terminal: contextlib.ExitStack) -> int:
-        rows, columns = _size()
-        shell = self._ask("sandbox.shell", room=room, rows=rows, columns=columns, term=term or "dumb")
+    async def _show(self, terminal: contextlib.ExitStack) -> int:
+        method, params = self._program.opens(*_size())
+        shell = self._ask(method, **params)
         frames = Frames()
         while piece := await self._reader.read(KEYS):
             for content in frames.feed(piece):
@@ -109,11 +136,13 @@ class _Attended:
                 elif error := said.get("error"):
                     raise ControlError(error["message"], error.get("data", {}).get("exit_code", 1))
                 else:
-                    exit = said["result"]
-                    return int(exit["code"] if exit["code"] is not None else 128 + exit["signal"])
+                    return exit_code(said["result"])
         raise ControlError("the daemon hung up: the shell has ended")
 
     def _take(self, item: Any, terminal: contextlib.ExitStack) -> None:
+        if isinstance(item, dict) and "told" in item:
+            os.write(2, f"roommate: {printable(item['told'])}\r\n".encode())
+            return
         if isinstance(item, dict):
             self._name = item["shell"]
             terminal.enter_context(_raw())
@@ -133,12 +162,12 @@ class _Attended:
             if self._resized:
                 self._resized = False
                 rows, columns = _size()
-                await self._do("sandbox.resize", rows=rows, columns=columns)
+                await self._do(self._program.resize, rows=rows, columns=columns)
             while self._keys:
                 keys = bytes(self._keys)
                 self._keys.clear()
                 self._loop.add_reader(0, self._read)
-                await self._do("sandbox.type", keys=base64.b64encode(keys).decode())
+                await self._do(self._program.type, keys=base64.b64encode(keys).decode())
 
     async def _do(self, method: str, **params: Any) -> None:
         self._answered.clear()

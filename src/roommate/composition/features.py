@@ -49,6 +49,8 @@ from roommate.features.github.operations import Repositories
 from roommate.features.github.pull_requests import RoomProposals
 from roommate.features.hooks import reports
 from roommate.features.mesh import feature as mesh
+from roommate.features.mesh.asking_operations import PeerOperations
+from roommate.features.mesh.asking_part import asking_part
 from roommate.features.mesh.policy_operations import PolicyOperations
 from roommate.features.mesh.trust_operations import TrustOperations
 from roommate.features.model_and_prompt import ModelAndPrompt
@@ -64,6 +66,7 @@ from roommate.features.room_settings.operations import RoomSettingOperations
 from roommate.features.schedules.due import Due
 from roommate.features.schedules.operations import ScheduleOperations
 from roommate.host.flag_files import watch_flags
+from roommate.matrix.media_download import Media
 from roommate.monitoring.counting_ports import CountedUsages
 from roommate.operations import Bound, Operation, operations_of
 from roommate.rooms.file_delivery import largest
@@ -245,7 +248,11 @@ def _control_room(kernel: Kernel) -> Feature:
 
 
 def _mesh(kernel: Kernel) -> Feature:
-    return mesh.feature(kernel.database, kernel.mesh_news, kernel.trust, kernel.questions, kernel.control)
+    trust = kernel.trust
+    asking = asking_part(
+        kernel.database, kernel.homeserver, kernel.outbox, kernel.sender, Media(kernel.homeserver), trust
+    )
+    return mesh.feature(kernel.database, kernel.mesh_news, trust, asking, kernel.questions, kernel.control)
 
 
 class Declared(NamedTuple):
@@ -291,7 +298,7 @@ FEATURES: tuple[Declared, ...] = (
     asked_for(audit_of_outside_backups.Backups, lambda kernel: audit_of_outside_backups.Backups()),
     asked_for(TrustOperations, lambda kernel: TrustOperations(kernel.trust)),
     asked_for(PolicyOperations, lambda kernel: PolicyOperations(kernel.trust.policy, kernel.trust.peers)),
-    Declared([], _mesh),
+    Declared([PeerOperations], _mesh),
     asked_for(shells.Shells, lambda kernel: shells.Shells(kernel.sandboxes, store.Audit(kernel.database))),
     asked_for(workspace_files.Files, _workspace_files),
     asked_for(say_as_bot.Speaking, _speaking),

@@ -21,6 +21,7 @@ from roommate.store.egress import Egress
 from roommate.store.hook_reports import Heard, Ipc
 from roommate.store.inbox import Inbox, Waiting
 from roommate.store.inbox_claim import mark_of
+from roommate.store.mesh_asked import AskedRequests
 from roommate.store.mesh_events import MeshArrival, MeshEvents
 from roommate.store.mesh_nonces import Claim, Nonces
 from roommate.store.mesh_peers import Peer, Peers, PeerState
@@ -47,6 +48,7 @@ __all__ = [
     "MEND",
     "AgentUsages",
     "Agents",
+    "AskedRequests",
     "Audit",
     "Card",
     "Cards",

@@ -467,6 +467,43 @@ STEPS = (
     ALTER TABLE spending ADD COLUMN cached_tokens INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE agent_usage ADD COLUMN cached_tokens INTEGER NOT NULL DEFAULT 0;
     """,
+    """
+    CREATE TABLE mesh_asked (                    -- what this daemon asks of peers
+        id TEXT PRIMARY KEY,                     -- the request's ULID
+        room_id TEXT NOT NULL,
+        peer TEXT NOT NULL,                      -- its public key
+        peer_user TEXT NOT NULL,
+        peer_name TEXT NOT NULL,
+        origin TEXT NOT NULL,                    -- our public key
+        method TEXT NOT NULL,
+        params TEXT NOT NULL,                    -- JSON
+        digest TEXT NOT NULL,                    -- of the request, SHA-256, hex
+        who TEXT NOT NULL,
+        subject TEXT NOT NULL,                   -- what it was asked for, '' where nobody looks for it
+        shown INTEGER NOT NULL,
+        chain TEXT NOT NULL,                     -- of the newest piece of the reply
+        seconds REAL NOT NULL,                   -- how long it may run there
+        until REAL NOT NULL,                     -- seconds since 1970: when it is given up
+        asked REAL NOT NULL,
+        state TEXT NOT NULL,                     -- sent, held, running, done
+        seq INTEGER NOT NULL,                    -- of the next piece
+        sent_seq INTEGER NOT NULL,               -- of the next input
+        sent_chain TEXT NOT NULL,
+        row INTEGER NOT NULL,                    -- of the outbox: the request
+        message INTEGER,                         -- of the outbox: what people see of it
+        result TEXT,                             -- the last body, JSON
+        ended REAL
+    ) WITHOUT ROWID;
+    CREATE UNIQUE INDEX mesh_asked_subject ON mesh_asked (subject) WHERE subject != '';
+    CREATE INDEX mesh_asked_open ON mesh_asked (until) WHERE state != 'done';
+    CREATE TABLE mesh_answers (                  -- pieces of replies, verified
+        request TEXT NOT NULL,
+        seq INTEGER NOT NULL,
+        chain TEXT NOT NULL,
+        body TEXT NOT NULL,                      -- JSON
+        PRIMARY KEY (request, seq)
+    ) WITHOUT ROWID;
+    """,
 )
 
 UNDO: Mapping[int, str] = {
@@ -564,6 +601,10 @@ UNDO: Mapping[int, str] = {
     ALTER TABLE turns DROP COLUMN cached_tokens;
     ALTER TABLE spending DROP COLUMN cached_tokens;
     ALTER TABLE agent_usage DROP COLUMN cached_tokens;
+    """,
+    27: """
+    DROP TABLE mesh_answers;
+    DROP TABLE mesh_asked;
     """,
 }
 """What makes a step as if it had not been, so that the release before it can go on. One that has none is final."""

@@ -7,6 +7,8 @@ import asyncio
 from roommate.administration.startup_phases import Phase, Service
 from roommate.domain import MESH_INTRODUCTION, CardKind
 from roommate.features.feature import Feature
+from roommate.features.mesh.asking_part import AskingPart
+from roommate.features.mesh.envelope import REPLY
 from roommate.features.mesh.events import EventRoad
 from roommate.features.mesh.trust import Introductions, Trust
 from roommate.rooms.control_room import ControlRoom
@@ -15,8 +17,19 @@ from roommate.store import Database, MeshEvents
 
 
 def feature(
-    database: Database, news: asyncio.Event, trust: Trust, questions: Questions, control: ControlRoom
+    database: Database,
+    news: asyncio.Event,
+    trust: Trust,
+    asking: AskingPart,
+    questions: Questions,
+    control: ControlRoom,
 ) -> Feature:
     introductions = Introductions(trust, database, questions, lambda: control.room_id)
-    road = EventRoad(MeshEvents(database), news, deals={MESH_INTRODUCTION: introductions.hear})
-    return Feature(cards={CardKind.TRUST: introductions.decide}, services=(Service(Phase.READY, road.run),))
+    deals = {MESH_INTRODUCTION: introductions.hear, REPLY: asking.hear}
+    road = EventRoad(MeshEvents(database), news, deals)
+    return Feature(
+        [asking.operations],
+        tools=asking.tools,
+        cards={CardKind.TRUST: introductions.decide},
+        services=(Service(Phase.READY, road.run), asking.service),
+    )
