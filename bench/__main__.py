@@ -14,12 +14,28 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import aged, agents, audit, broker, calls, hooks, idle, life, models, monitoring, operating, turns, updates
+from bench import (
+    aged,
+    agents,
+    audit,
+    broker,
+    busy,
+    calls,
+    hooks,
+    idle,
+    life,
+    models,
+    monitoring,
+    operating,
+    turns,
+    updates,
+)
 from bench.stage import Figure, Stage, stage
 
 PARTS: dict[str, Callable[[Stage, int], Awaitable[list[Figure]]]] = {
     "calls": calls.measure,
     "turns": turns.measure,
+    "busy": busy.measure,
     "life": life.measure,
     "models": models.measure,
     "idle": idle.measure,
