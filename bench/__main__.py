@@ -21,6 +21,7 @@ from bench import (
     broker,
     busy,
     calls,
+    encryption,
     hooks,
     idle,
     life,
@@ -46,6 +47,7 @@ PARTS: dict[str, Callable[[Stage, int], Awaitable[list[Figure]]]] = {
     "broker": broker.measure,
     "agents": agents.measure,
     "audit": audit.measure,
+    "encryption": encryption.measure,
     "aged": aged.measure,
 }
 

@@ -115,7 +115,13 @@ class Daemon:
         if settings.e2ee != "off":
             records = CryptoRecords(settings.state_dir)
             encryption = Encryption(
-                records, homeserver, homeserver, settings.bot, settings.state_dir, required=settings.e2ee == "required"
+                records,
+                homeserver,
+                homeserver,
+                settings.bot,
+                settings.state_dir,
+                required=settings.e2ee == "required",
+                signed_only=settings.trust == "cross-signed",
             )
             homeserver.encryption = encryption
         spool = Spool()

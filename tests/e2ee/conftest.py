@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ async def strict_person(homeserver: Synapse, node: Node) -> AsyncIterator[MakeSt
     """``await strict_person("ann")``: a person whose client gives keys to signed devices alone."""
     people: list[StrictPerson] = []
 
-    async def make(name: str, **more: object) -> StrictPerson:
+    async def make(name: str, **more: Any) -> StrictPerson:
         people.append(await strict.person(node, homeserver.url, await register(homeserver, name), PASSWORD, **more))
         return people[-1]
 

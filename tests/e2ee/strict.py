@@ -137,8 +137,8 @@ class StrictPerson:
     async def do(self, deed: str, **more: Any) -> Any:
         return await self.node.do(deed, person=self.name, **more)
 
-    async def room_with(self, bot: str, version: str = "11") -> str:
-        room = await self.do("createRoom", invite=[bot], version=version)
+    async def room_with(self, bot: str, version: str = "11", *, encrypted: bool = True) -> str:
+        room = await self.do("createRoom", invite=[bot], version=version, encrypted=encrypted)
         await self.do("waitFor", room=room, user=bot)
         return str(room)
 
@@ -191,7 +191,8 @@ async def started() -> AsyncIterator[Node]:
         reading.cancel()
 
 
-async def person(node: Node, url: str, user: str, password: str, **more: Any) -> StrictPerson:
-    name = user.split(":")[0]
+async def person(node: Node, url: str, user: str, password: str, called: str = "", **more: Any) -> StrictPerson:
+    """`called` tells somebody's second client from the first one."""
+    name = called or user.split(":")[0]
     found = await node.do("login", name=name, url=url, user=user, password=password, **more)
     return StrictPerson(node, name, found["user"], found["device"])

@@ -91,10 +91,10 @@ const joined = async (client, room, user) => {
 
 const deeds = {
   login,
-  async createRoom({ client, invite, version = '11' }) {
+  async createRoom({ client, invite, version = '11', encrypted = true }) {
     const { room_id: room } = await client.createRoom({
       room_version: version, preset: 'private_chat', invite,
-      initial_state: [{ type: 'm.room.encryption', state_key: '', content: { algorithm: 'm.megolm.v1.aes-sha2' } }],
+      initial_state: encrypted ? [{ type: 'm.room.encryption', state_key: '', content: { algorithm: 'm.megolm.v1.aes-sha2' } }] : [],
     });
     return room;
   },

@@ -93,6 +93,8 @@ async def test_health_and_metrics(daemon: MakeDaemon, person: MakePerson, model:
         "roommate_model_call_seconds_bucket,le=+Inf": 2,
         "roommate_inbox_messages": 0,
         "roommate_cards_open": 0,
+        "roommate_undecrypted_events_total": 0,
+        "roommate_withheld_keys_total,by=others": 0,
     }
     assert {name: now.get(name) for name in expected} == expected
     assert now["roommate_tokens_total,by=conversation,direction=input,model=openai/scripted"] > 0

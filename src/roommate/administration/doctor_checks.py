@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from roommate.administration import preconditions
 from roommate.domain import Account, Check
 from roommate.maintenance import installation_checks, remote_checks
+from roommate.matrix.crypto.cross_signing import master_in
 from roommate.settings.config import Settings
 from roommate.store import DATABASE, MEND, damage, device_in, is_begun
 from roommate.text.amounts import size
@@ -59,7 +60,8 @@ async def examine(settings: Settings, known: Known, sandboxes: Look, probes: Seq
                     await remote_checks.upload_limit(settings, account),
                     remote_checks.rate_limit(known.pace),
                 ]
-                checks.append(await remote_checks.encryption(settings, account, device_in(settings.state_dir)))
+                keys = device_in(settings.state_dir), master_in(settings.state_dir)
+                checks.append(await remote_checks.encryption(settings, account, *keys))
     if known.runs:
         checks.append(remote_checks.sync(known.synced_ago))
     checks += [

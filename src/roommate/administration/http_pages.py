@@ -100,5 +100,7 @@ def _exposition(accept: str, status: Status, counts: Counts, commit: str) -> tup
         gauges=gauges,
         problems={key: key in there for key in daemon_health.KEYS},
         errors=status.errors,
+        unread=status.undecrypted,
+        withheld={"others": status.withheld_from_bot, "bot": status.withheld_by_bot},
         counts=counts,
     )

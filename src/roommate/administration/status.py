@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from roommate import __version__
@@ -66,6 +66,11 @@ class Status:
     questions: int = 0
     """Cards that nobody has decided."""
     database_bytes: int = 0
+    undecrypted: int = 0
+    """Events that came without their key."""
+    withheld_from_bot: int = 0
+    """Keys that were not given, each once."""
+    withheld_by_bot: int = 0
     health: str = daemon_health.OK
     problems: tuple[Problem, ...] = ()
 
@@ -91,11 +96,14 @@ class Gauges:
     systemd: bool
     """It is watched over by systemd."""
     since: float
+    encryption: Callable[[], Mapping[str, int]]
+    """What is counted of it; nothing where there is none."""
 
     async def look(self) -> Status:
         """How the daemon is now. Raises StateError."""
         now, settings, error = time.time(), self.settings(), self.journal.newest.error
         free, size, backup_age = await asyncio.to_thread(_disk, settings)
+        counted = self.encryption()
         found = Status(
             state=STARTING,
             pid=os.getpid(),
@@ -112,6 +120,9 @@ class Gauges:
             disk_size=size,
             backup_age=backup_age,
             errors=self.journal.newest.count,
+            undecrypted=counted.get("undecrypted", 0),
+            withheld_from_bot=counted.get("withheld_from_bot", 0),
+            withheld_by_bot=counted.get("withheld_by_bot", 0),
         )
         if (silent := self.silent_seconds()) is not None:
             pause, trouble, queues = self.holds.of_all(), self.trouble(), await self.queues.queues()

@@ -27,6 +27,7 @@ GROUPS = {
     "prompt": "What the model is told in a room.",
     "egress": "Where a room's container may connect to.",
     "repo": "The repositories that a room may use.",
+    "devices": "The devices of the bot's account.",
     "agents": "The coding agents of a room.",
 }
 

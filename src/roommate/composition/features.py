@@ -14,6 +14,7 @@ from roommate.composition.rooms import heard
 from roommate.composition.turns import agents_of, budget_of
 from roommate.domain import CardKind
 from roommate.features import (
+    account_devices,
     ask_person,
     audit_log,
     audit_of_outside_backups,
@@ -232,6 +233,10 @@ def _verification(kernel: Kernel) -> Feature:
     )
 
 
+def _devices(kernel: Kernel) -> Feature:
+    return account_devices.feature(account_devices.Devices(kernel.encryption, kernel.control, kernel.settings))
+
+
 def _audit_log(kernel: Kernel) -> Feature:
     audit, days = store.Audit(kernel.database), kernel.settings().audit_days
     return Feature([audit_log.AuditLog(audit)], services=(Service(Phase.CONNECT, lambda: audit.run(days)),))
@@ -291,6 +296,7 @@ FEATURES: tuple[Declared, ...] = (
     Declared([audit_log.AuditLog], _audit_log),
     asked_for(doctor.Doctor, _doctor),
     Declared([verification.Verifying], _verification),
+    Declared([account_devices.Devices], _devices),
     Declared([Updates], _redeploy),
     Declared([], _control_room),
     asked_for(sandboxes.Sandboxes, lambda kernel: sandboxes.Sandboxes(store.Rooms(kernel.database), kernel.sandboxes)),

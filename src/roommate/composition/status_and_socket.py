@@ -30,6 +30,7 @@ def gauges(kernel: Kernel, health: Health, trial: Trial, *, systemd: bool, since
         on_trial=lambda: trial.on,
         systemd=systemd,
         since=since,
+        encryption=kernel.encryption.counts if kernel.encryption else dict,
     )
 
 

@@ -182,6 +182,12 @@ class Verifying:
         await self.questions.put_up(room, question)
         return room
 
+    async def shunned(self, room_id: RoomId, user: str, device: str) -> None:
+        """A device is given no keys: say so once in that room, where its user's other ones can read it."""
+        said = render.content(UNSIGNED.format(who=plain(user), device=plain(device)), notice=True)
+        await self.outbox.put([Draft(room_id, said, once=f"unsigned {room_id} {user} {device}")])
+        self.sender.wake()
+
     async def over(self, user: str, told_in: RoomId | None, subject: str, ended: Ended) -> None:
         if told_in is None:
             return
@@ -191,6 +197,12 @@ class Verifying:
         said = render.content(said_of(user, ended), notice=True)
         await self.outbox.put([Draft(told_in, said, once=f"verification {subject}")])
         self.sender.wake()
+
+
+UNSIGNED = (
+    "{who}: your session `{device}` cannot read what I write here, since it was not verified by you. In that client, "
+    "verify it with another one of yours, or with your recovery key. (`TRUST=cross-signed`)"
+)
 
 
 def said_of(user: str, ended: Ended) -> str:
@@ -214,5 +226,6 @@ def feature(verifying: Verifying) -> Feature:
     services: list[Service] = []
     if verifying.encryption is not None:
         verifying.encryption.verifications.witness = verifying
+        verifying.encryption.sealing.tell = verifying.shunned
         services.append(Service(Phase.READY, verifying.encryption.verifications.run))
     return Feature([verifying], cards={CardKind.VERIFY: verifying.decide}, services=services)

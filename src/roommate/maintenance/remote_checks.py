@@ -135,9 +135,9 @@ async def upload_limit(settings: Settings, account: Account) -> Check:
     return Check(what, True, "the homeserver does not say one")
 
 
-async def encryption(settings: Settings, account: Account, keys_of: str) -> Check:
+async def encryption(settings: Settings, account: Account, keys_of: str, identity: str) -> Check:
     """Does the homeserver tell others that the bot's device is signed, and has it keys for them to begin with?
-    `keys_of` is the device whose keys STATE_DIR has."""
+    `keys_of` is the device whose keys STATE_DIR has, `identity` the master key there."""
     what = "encryption"
     if settings.e2ee == "off":
         return Check(what, True, "off (E2EE)")
@@ -155,6 +155,11 @@ async def encryption(settings: Settings, account: Account, keys_of: str) -> Chec
     if keys_of != device:
         mend = "set MATRIX_PASSWORD and start again, or run `roommate auth login`: the bot becomes a new device"
         return Check(what, False, f"the keys of the bot's device {device} are not in STATE_DIR", mend, needed=False)
+    master = served.get("master_keys", {}).get(user, {}).get("keys", {})
+    if identity and master and identity not in master.values():
+        mend = "verify the bot's device from the client that has made the identity, or reset it there"
+        found = f"the identity of {user} is not the one in STATE_DIR: another client has made it, or replaced ours"
+        return Check(what, False, found, mend, needed=False)
     signer = served.get("self_signing_keys", {}).get(user, {}).get("keys", {})
     count = stock.get("one_time_key_counts", {}).get("signed_curve25519", 0)
     if not signer.keys() & keys.get("signatures", {}).get(user, {}).keys():

@@ -31,12 +31,15 @@ def exposition(
     gauges: Sequence[Gauge],
     problems: Mapping[str, bool],
     errors: int,
+    unread: int,
+    withheld: Mapping[str, int],
     counts: Counts,
 ) -> tuple[str, bytes]:
-    """Content type and text, as an Accept header wants it. `problems` are all that there could be."""
+    """Content type and text, as an Accept header wants it. `problems` are all that there could be.
+    `unread` and `withheld`: encrypted events without their key, and keys that were not given, by whom."""
     registry = CollectorRegistry()
     ProcessCollector(namespace=PREFIX, registry=registry)
-    registry.register(_Daemon(build, gauges, problems, errors, counts))
+    registry.register(_Daemon(build, gauges, problems, errors, unread, withheld, counts))
     encode, content_type = choose_encoder(accept)
     return content_type, encode(registry)
 
@@ -47,6 +50,8 @@ class _Daemon(Collector):
     gauges: Sequence[Gauge]
     problems: Mapping[str, bool]
     errors: int
+    unread: int
+    withheld: Mapping[str, int]
     counts: Counts
 
     def describe(self) -> Iterable[Metric]:
@@ -67,6 +72,9 @@ class _Daemon(Collector):
     def _counted(self) -> Iterable[Metric]:
         counts = self.counts
         yield _counter("errors", "Errors that were logged", [], [((), self.errors)])
+        yield _counter("undecrypted_events", "Encrypted events that came without their key", [], [((), self.unread)])
+        withheld = [((by,), count) for by, count in self.withheld.items()]
+        yield _counter("withheld_keys", "Keys of encrypted rooms that somebody did not give", ["by"], withheld)
         turns = [((stop,), count) for stop, count in counts.turns.items()]
         yield _counter("turns", "Turns that have ended", ["outcome"], turns)
         yield _histogram("turn_seconds", "From a turn's beginning to its end", counts.turn_seconds)

@@ -225,6 +225,10 @@ class Settings(BaseSettings):
         "on",
         description="End-to-end encryption: on is for encrypted rooms too, required for these alone, off for none",
     )
+    trust: Literal["all", "cross-signed"] = Field(
+        "all",
+        description="Who reads in encrypted rooms: all devices of its people, or those alone that their user signed",
+    )
     matrix_admin_user: User = Field("", description="Matrix id of the person who runs this; the default operator")
     operators: Users = Field((), description="Matrix ids of operators (default: MATRIX_ADMIN_USER)")
     allowed_users: UserGlobs = Field(

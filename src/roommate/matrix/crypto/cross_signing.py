@@ -59,6 +59,14 @@ def identity(folder: Path) -> Identity:
         raise StateError(f"{file} cannot be read ({error}): put it back from a backup, or move it away") from error
 
 
+def master_in(folder: Path) -> str:
+    """The public part of the master key that is kept in this folder; empty for none."""
+    try:
+        return identity(folder).master.public if (folder / FILE).exists() else ""
+    except StateError:
+        return ""
+
+
 class CrossSigning:
     def __init__(self, vault: Vault, ask: Ask, folder: Path) -> None:
         self._vault, self._ask, self._folder = vault, ask, folder

@@ -13,7 +13,7 @@ from typing import Any
 
 from roommate.domain import JsonObject
 from roommate.matrix.crypto.homeserver_requests import Ask
-from roommate.matrix.crypto.records import USER, VERIFIED, Records, Vault, load, save
+from roommate.matrix.crypto.records import ACCOUNT, USER, VERIFIED, Records, Vault, load, save
 from roommate.matrix.crypto.signing import is_signed
 from roommate.matrix.parse import obj
 
@@ -100,6 +100,7 @@ def _keep(r: Records, user: str, asked: int, answer: JsonObject) -> None:
     kept = load(r, USER, user) or {"changed": asked, "devices": {}}
     before: Mapping[str, Any] = kept["devices"]
     signer = self_signing_key(answer, user)
+    own = load(r, ACCOUNT, "own") or {}
     devices = {}
     for name, given in obj(obj(answer.get("device_keys")).get(user)).items():
         if (read := _read(user, name, obj(given))) is None:
@@ -109,6 +110,10 @@ def _keep(r: Records, user: str, asked: int, answer: JsonObject) -> None:
             _log.warning("device %s of %s is passed over: it says that it has other keys now", name, user)
             devices[name] = before[name]
             continue
+        if user == own.get("user") and "asked" in kept and name not in before and name != own["device"]:
+            _log.error(
+                "the bot's account has a new device, %s: if nobody of you has logged in, change its password", name
+            )
         signed = signer is not None and is_signed(given, user, f"ed25519:{signer}", signer)
         devices[name] = {**read, "cross_signed": signed}
     _compare(r, user, master_key(answer, user))

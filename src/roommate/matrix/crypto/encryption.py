@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from roommate.domain import Account, UserId
 from roommate.errors import Refused, StateError, Transient
 from roommate.matrix.crypto import incoming_room_keys
+from roommate.matrix.crypto.account_devices import AccountDevices
 from roommate.matrix.crypto.cross_signing import CrossSigning
 from roommate.matrix.crypto.device_lists import DeviceLists
 from roommate.matrix.crypto.homeserver_requests import Ask
@@ -30,14 +32,18 @@ _log = logging.getLogger(__name__)
 class Encryption:
     """Of one account, on one device. `begin` comes first."""
 
-    def __init__(self, vault: Vault, ask: Ask, send: Send, user: UserId, folder: Path, *, required: bool) -> None:
-        """`folder` is where the account's own keys are kept; `send` says something in a room."""
+    def __init__(
+        self, vault: Vault, ask: Ask, send: Send, user: UserId, folder: Path, *, required: bool, signed_only: bool
+    ) -> None:
+        """`folder` is where the account's own keys are kept; `send` says something in a room.
+        `signed_only`: devices that their user has not signed are given no keys."""
         lists, members, to_device = DeviceLists(vault, ask), RoomMembers(ask), ToDevice(vault, ask)
         self._vault, self._to_device = vault, to_device
         self._keys = KeyUpload(vault, ask)
         self._mending = Mending(vault, user, ask, lists)
+        self.devices = AccountDevices(vault, ask, user)
         self.signing = CrossSigning(vault, ask, folder)
-        self.sealing = Sealing(vault, ask, lists, members, to_device, required=required)
+        self.sealing = Sealing(vault, ask, lists, members, to_device, required=required, signed_only=signed_only)
         self.verifications = Verifications(vault, ask, send, to_device, user, folder)
         self.reading = Reading(vault, user, self._keys, members, self.sealing, required=required)
 
@@ -55,6 +61,16 @@ class Encryption:
     @property
     def works(self) -> bool:
         return not self.sealing.out_of_order
+
+    def counts(self) -> Mapping[str, int]:
+        """Since this process began: events that came without their key, and keys that were not given, to the bot and
+        by it."""
+        reading = self.reading
+        return {
+            "undecrypted": reading.undecrypted,
+            "withheld_from_bot": reading.withheld,
+            "withheld_by_bot": self.sealing.withheld,
+        }
 
     def stand_still(self, why: str) -> None:
         """Nothing can be encrypted in this process: encrypted rooms are neither read nor written, others are."""

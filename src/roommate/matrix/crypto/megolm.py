@@ -25,6 +25,10 @@ class NoKey(Exception):
     """The event is of a session that we were not given, or not from that event on."""
 
 
+class Replayed(ValueError):
+    """The step of the ratchet that it is of was used by another event."""
+
+
 @dataclass(frozen=True, slots=True)
 class Writing:
     """The session that is written with in a room."""
@@ -74,7 +78,7 @@ def decrypt(r: Records, pickle_key: bytes, room_id: str, event: JsonObject) -> J
     if used_by is None:
         r.put(INDEX, index, event["event_id"])
     elif used_by != event["event_id"]:
-        raise ValueError("it is an earlier event once more")
+        raise Replayed("it is an earlier event once more")
     payload = json.loads(found.plaintext)
     if payload["room_id"] != room_id or not isinstance(payload["content"], dict):
         raise ValueError("it is of another room")

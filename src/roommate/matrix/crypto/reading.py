@@ -61,8 +61,12 @@ class Reading:
         """Sessions of which the rooms were told, in this process."""
         self.hurry = False
         """An event waits for its key of which nobody was told yet."""
+        self._has_twin = False
+        """Another process is the same device. It was said."""
         self.undecrypted = 0
         """Events that came without their key, for who counts."""
+        self.withheld = 0
+        """Keys that their senders do not give us."""
 
     async def rooms(self, answer: JsonObject) -> None:
         """What a sync tells of which rooms are encrypted, and of who is in them. Raises StateError."""
@@ -132,10 +136,26 @@ class Reading:
         try:
             return megolm.decrypt(r, self._vault.key, room_id, event)
         except megolm.NoKey:
+            self._look_for_twin(r, event)
             return None if event.get("sender") == self._user else event
         except (ValueError, KeyError, TypeError) as error:
+            if isinstance(error, megolm.Replayed):
+                self._look_for_twin(r, event)
             _log.warning("an encrypted event in %s is passed over: %s", room_id, error)
             return None
+
+    def _look_for_twin(self, r: Records, event: JsonObject) -> None:
+        """Say so, once, where an event of our own device is none that we have made."""
+        own = OwnDevice.of(r, self._vault.key)
+        said_by = obj(event.get("content")).get("device_id")
+        if own is None or event.get("sender") != self._user or said_by != own.device_id or self._has_twin:
+            return
+        self._has_twin = True
+        _log.error(
+            "another process uses the bot's device %s, with a copy of STATE_DIR or the same token: stop one of the "
+            "two, and have it log in for a device of its own with `roommate auth login`",
+            own.device_id,
+        )
 
     # ── What has no key yet ──────────────────────────────────────────────────────────────────────
 
@@ -208,6 +228,7 @@ class Reading:
                 continue
             if one.withheld or now - one.since >= GRACE_SECONDS:
                 found.append(one)
+                self.withheld += bool(one.withheld)
             else:
                 self.hurry = True
         return found

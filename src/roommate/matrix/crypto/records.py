@@ -32,6 +32,8 @@ USER = "user"
 """By user: whether their list of devices is as new as the homeserver has it, and the devices."""
 ROOM = "room"
 """By room: its ``m.room.encryption``, for ever."""
+SHUNNED = "shunned"
+"""By ``SESSION USER DEVICE``: a device that was told that it does not get the key of that."""
 WAITING = "waiting"
 """By ``ROOM EVENT``: encrypted events whose key we do not have."""
 WITHHELD = "withheld"
@@ -45,7 +47,7 @@ VERIFYING = "verifying"
 VERIFIED = "verified"
 """By user: the master key that somebody has compared."""
 
-OF_DEVICE = (ACCOUNT, OLM, OUTBOUND, SHARED, APPLIED, POSTED, SEALED, ASKED, WEDGED, VERIFYING)
+OF_DEVICE = (ACCOUNT, OLM, OUTBOUND, SHARED, SHUNNED, APPLIED, POSTED, SEALED, ASKED, WEDGED, VERIFYING)
 """What is of no use to another device of ours."""
 
 

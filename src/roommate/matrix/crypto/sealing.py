@@ -8,6 +8,7 @@ import json
 import logging
 import time
 from collections import defaultdict
+from collections.abc import Awaitable, Callable
 from urllib.parse import quote
 
 from roommate.domain import JsonObject, RoomId
@@ -16,7 +17,7 @@ from roommate.matrix.crypto import megolm, olm
 from roommate.matrix.crypto.device_lists import Device, DeviceLists, devices_of
 from roommate.matrix.crypto.homeserver_requests import Ask
 from roommate.matrix.crypto.own_device import MEGOLM_ALGORITHM, OwnDevice
-from roommate.matrix.crypto.records import ROOM, SEALED, SHARED, Records, Vault, key, load, save
+from roommate.matrix.crypto.records import ROOM, SEALED, SHARED, SHUNNED, Records, Vault, key, load, save
 from roommate.matrix.crypto.room_members import RoomMembers
 from roommate.matrix.crypto.signing import is_signed
 from roommate.matrix.crypto.to_device_outbox import ToDevice, post
@@ -31,6 +32,9 @@ ROUNDS = 5
 
 _log = logging.getLogger(__name__)
 
+Tell = Callable[[RoomId, str, str], Awaitable[None]]
+"""Given a room, and a device in it: its user and its id."""
+
 
 class Sealing:
     """What is sent into a room: in an encrypted one never anything that its devices alone cannot read.
@@ -41,11 +45,19 @@ class Sealing:
     """
 
     def __init__(
-        self, vault: Vault, ask: Ask, lists: DeviceLists, members: RoomMembers, to_device: ToDevice, *, required: bool
-    ) -> None:
-        """`required`: nothing is sent into rooms without encryption."""
+        self, vault: Vault, ask: Ask, lists: DeviceLists, members: RoomMembers, to_device: ToDevice, *, required: bool,
+        signed_only: bool,
+    ) -> None:  # fmt: skip
+        """`required`: nothing is sent into rooms without encryption. `signed_only`: devices that their user has not
+        signed are given no keys."""
         self._vault, self._ask, self._lists, self._members, self._to_device = vault, ask, lists, members, to_device
-        self._required = required
+        self._required, self._signed_only = required, signed_only
+        self.tell: Tell | None = None
+        """Has people know of devices that are given no keys."""
+        self.withheld = 0
+        """Keys that we did not give, each to a device."""
+        self._shunned: set[tuple[RoomId, str, str]] = set()
+        """In which rooms which devices are given no keys; people were not told of them yet."""
         self._plain: set[RoomId] = set()
         """Rooms of which the homeserver says that they are not encrypted, until a sync says otherwise."""
         self._alone: defaultdict[RoomId, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -89,6 +101,8 @@ class Sealing:
             if sealed is None:
                 sealed = await self._sealed(room_id, kind, content, txn_id)
         await self._to_device.flush()
+        while self.tell is not None and self._shunned:
+            await self.tell(*self._shunned.pop())
         return "m.room.encrypted", sealed
 
     def arrived(self, txn_id: str) -> None:
@@ -129,9 +143,12 @@ class Sealing:
         devices = [
             one for one in devices_of(r, members) if (one.user_id, one.device_id) != (own.user_id, own.device_id)
         ]
+        shunned = [one for one in devices if self._signed_only and not one.cross_signed]
+        devices = [one for one in devices if one not in shunned]
         allowed = {(one.user_id, one.device_id): one.curve25519 for one in devices}
         session = megolm.writing(r, self._vault.key, own, room_id, allowed)
         have = megolm.shared_with(r, session.session_id)
+        self._shun(r, own, room_id, session.session_id, shunned)
         lack = [one for one in devices if (one.user_id, one.device_id) not in have]
         met = [one for one in lack if olm.has_session(r, one.curve25519)]
         strangers = [one for one in lack if one not in met and not self._is_keyless(one)]
@@ -151,6 +168,29 @@ class Sealing:
                 r.put(SHARED, key(session.session_id, one.user_id, one.device_id), one.curve25519)
         post(r, "m.room.encrypted", messages)
         return []
+
+    def _shun(self, r: Records, own: OwnDevice, room_id: RoomId, session_id: str, devices: list[Device]) -> None:
+        """Say to these devices that they are not given the key, and why, once for each.
+
+        https://spec.matrix.org/v1.16/client-server-api/#reporting-that-decryption-keys-are-withheld
+        """
+        why = {
+            "algorithm": MEGOLM_ALGORITHM,
+            "room_id": room_id,
+            "session_id": session_id,
+            "sender_key": own.curve25519,
+            "code": "m.unverified",
+            "reason": "This session was not verified by its own user",
+        }
+        told = []
+        for one in devices:
+            name = key(session_id, one.user_id, one.device_id)
+            if r.get(SHUNNED, name) is None:
+                r.put(SHUNNED, name, "")
+                told.append((one.user_id, one.device_id, why))
+                self._shunned.add((room_id, one.user_id, one.device_id))
+        post(r, "m.room_key.withheld", told)
+        self.withheld += len(told)
 
     def _is_keyless(self, one: Device) -> bool:
         return time.monotonic() < self._keyless.get(one.curve25519, 0.0)

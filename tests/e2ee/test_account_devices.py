@@ -1,0 +1,54 @@
+"""The devices of the bot's account: listed, removed, and one that two processes use."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+from roommate.demo.embedded_synapse import Synapse
+from tests.cli.test_commands import roommate
+from tests.conftest import PASSWORD, MakeDaemon
+from tests.e2ee import strict
+from tests.e2ee.conftest import MakeStrict
+from tests.e2ee.test_encrypted_rooms import device_of
+from tests.scripted_model import ScriptedModel
+
+
+async def test_old_ones_are_removed_and_a_second_process_is_noticed(
+    homeserver: Synapse, daemon: MakeDaemon, strict_person: MakeStrict, model: ScriptedModel
+) -> None:
+    bot, ann = await daemon(model=model), await strict_person("ann")
+    room = await ann.room_with(bot.user_id)
+    await ann.say(room, "SAY one")
+    await ann.answer(room, "one")
+    other = await strict.person(ann.node, homeserver.url, bot.user_id, PASSWORD, crossSign=False)
+    await ann.say(room, "SAY two")
+    await bot.wait_for_log(f"the bot's account has a new device, {other.device_id}")
+
+    async def devices(*more: str) -> tuple[int, str]:
+        code, out, err = await roommate(bot.cwd, "devices", *more, **bot.settings)
+        return code, out + err
+
+    async def listed() -> dict[str, tuple[bool, bool]]:
+        return {one["id"]: (one["ours"], one["signed"]) for one in json.loads((await devices("ls", "--json"))[1])}
+
+    before = await listed()  # the account was registered with one, too
+    assert (before[device_of(bot)], before[other.device_id]) == ((True, True), (False, False))
+    await other.do("stop")
+    code, out = await devices("rm", device_of(bot))
+    assert code != 0
+    assert "is the device that runs" in out
+    assert await devices("rm", other.device_id) == (0, "1 removed.\n")
+    assert (await listed()).keys() == before.keys() - {other.device_id}
+
+    await bot.term()
+    twin = await daemon(model=model, start=False)
+    shutil.copytree(bot.state, twin.state)
+    twin.settings["MATRIX_USER"] = bot.user_id
+    await bot.start()
+    await twin.start()
+    await ann.say(room, "SAY three")
+    await ann.answer(room, "three")
+    await bot.wait_for_log("another process uses the bot's device")
+    await bot.term()
+    await twin.term()
