@@ -159,3 +159,12 @@ async def test_from_the_host_the_room_is_told(daemon: MakeDaemon, person: MakePe
     assert "made anew" in (await notice(bot, ann, room, "has changed this room")).body
     shown = {one["name"]: one for one in await found(bot, "room", "show", room)}
     assert (shown["cpus"]["value"], shown["cpus"]["of_all"], shown["memory"]["of_all"]) == ("1.5", False, True)
+
+
+async def test_what_hooks_of_others_leave_in_the_workspace_is_told(
+    daemon: MakeDaemon, person: MakePerson, model: MemoryModel
+) -> None:
+    bot, ann, room = await with_operator(daemon, person, model)
+    leave = 'mkdir .ipc && echo \'{"text": "from a hook of others"}\' > .ipc/notification.json && echo left'
+    assert await ran(ann, room, leave) == "left"
+    await notice(bot, ann, room, "from a hook of others")

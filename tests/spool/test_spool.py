@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -495,3 +496,38 @@ def leave(path: bytes, how: str, content: bytes) -> None:
                 if how == "sparse":
                     file.truncate(1 << 40)
             os.chmod(path, 0 if how == "closed" else 0o600)
+
+
+async def test_hooks_of_others_in_the_workspace_whatever_that_folder_is(
+    rooms: Rooms, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("roommate.features.hooks.watcher._ABSENT_SECONDS", 0.02)
+    beside, elsewhere = tmp_path / ".ipc", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "event-result.json").write_text('{"text": "of the host"}')
+    beside.symlink_to(elsewhere)
+    rooms.spool.attach(ONE, rooms.out(ONE), rooms.into(ONE), beside)
+    rooms.put(ONE, text="the spool goes on")
+    await until(_told(rooms, ONE, "the spool goes on"))
+    beside.unlink()
+    os.mkfifo(beside)
+    rooms.put(ONE, text="and on")
+    await until(_told(rooms, ONE, "and on"))
+    beside.unlink()
+    beside.mkdir()
+    (beside / "README.md").write_text("of the room")
+    (beside / "event-progress.json").symlink_to("/etc/hostname")
+    (beside / "event-result.json").write_text('{"text": "hello from there"}')
+    await until(_told(rooms, ONE, "hello from there"))
+    fresh = beside / ".notification"
+    fresh.write_text('{"text": "and once more"}')
+    fresh.rename(beside / "notification.json")
+    await until(_told(rooms, ONE, "and once more"))
+    await until(lambda: {one.name for one in beside.iterdir() if not one.name.startswith(".bad-")} == {"README.md"})
+    assert (elsewhere / "event-result.json").exists()
+    assert "of the host" not in rooms.texts(ONE)
+    assert sum("trying again" in record.message for record in caplog.records) == 0
+    shutil.rmtree(beside)
+    beside.mkdir()
+    (beside / "event-result.json").write_text('{"text": "made anew"}')
+    await until(_told(rooms, ONE, "made anew"))

@@ -45,8 +45,9 @@ _LOSSES = 3
 class Spools(Protocol):
     """The folders through which hooks in the rooms and the daemon exchange IPC files."""
 
-    def attach(self, room_id: RoomId, out: Path, into: Path) -> None:
-        """A room's container is up: hooks write into `out`, and read answers from `into`."""
+    def attach(self, room_id: RoomId, out: Path, into: Path, beside: Path | None = None) -> None:
+        """A room's container is up: hooks write into `out`, hooks of others into `beside`, should the room make that
+        folder, and read answers from `into`."""
         ...
 
     def detach(self, room_id: RoomId) -> None:
@@ -337,7 +338,7 @@ class RoomContainer:
 
     def _attach(self) -> None:
         if self._plan.spool is not None:
-            self._plan.spool.attach(self.room_id, self.files.spool, self._layout.answers)
+            self._plan.spool.attach(self.room_id, self.files.spool, self._layout.answers, self.files.ipc)
 
     def _detach(self) -> None:
         if self._plan.spool is not None:

@@ -48,6 +48,11 @@ class Workspace:
         return self.folder / "files" / "spool"
 
     @property
+    def ipc(self) -> Path:
+        """Where hooks of others leave theirs, in a folder that the room makes of whatever it likes."""
+        return self.workspace / ".ipc"
+
+    @property
     def _files(self) -> Path:
         return self.folder / "files"
 

@@ -29,6 +29,11 @@ def is_waiting(name: str) -> bool:
     return not name.startswith(".") and name != ERRORS and not name.endswith(".tmp")
 
 
+def is_ours(name: str) -> bool:
+    """It can be nothing but an IPC file."""
+    return name in SEEDS or kind_of(name) is not None
+
+
 def claimed(seed: str) -> str:
     """A name of its own for a file with a seed name, so that the next one does not overwrite it."""
     return f"{time.time_ns():020d}-0-{SEEDS[seed]}-{_CLAIMED}{secrets.token_hex(8)}.json"

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 from roommate.domain import HookEvent, RoomId
-from roommate.features.hooks.file_names import SEEDS, claimed, is_claimed, is_waiting, kind_of
+from roommate.features.hooks.file_names import SEEDS, claimed, is_claimed, is_ours, is_waiting, kind_of
 from roommate.features.hooks.parse import Unfit, parse
 from roommate.host import durable_files
 
@@ -64,6 +64,8 @@ class Folder:
     room_id: RoomId
     out: Path
     into: Path
+    shared: bool = False
+    """There may be other files in it, which are nobody's but the room's."""
     bad: int = 0
     dropped: int = 0
     _backlog: deque[str] = field(default_factory=deque)
@@ -71,6 +73,10 @@ class Folder:
     _surplus: deque[str] = field(default_factory=deque)
     """Names that were listed and are to be deleted unread."""
     _answers: int = 0
+
+    def means(self, name: str) -> bool:
+        """Is a file of this name to be looked at?"""
+        return is_ours(name) if self.shared else is_waiting(name)
 
     def take(self, most: int) -> Taken:
         """Read the next files, at most so many; they stay until `remove`. Raises OSError when the folder is away."""
@@ -136,7 +142,7 @@ class Folder:
         """Find what waits, in order; gives the entries there are. Dotted names are not finished, or set aside."""
         with os.scandir(folder) as entries:
             every = [entry.name for entry in islice(entries, MOST_LISTED)]
-        names = sorted(name for name in every if is_waiting(name))
+        names = sorted(name for name in every if self.means(name))
         if surplus := names[MOST_WAITING:]:
             self.dropped += len(surplus)
             log.warning("%s: %d hook files are deleted unread, too many wait", self.room_id, len(surplus))
