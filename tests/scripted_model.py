@@ -8,6 +8,7 @@ last user message is the script; lines of ``---`` divide it into rounds, and eac
     TOOL read_file {"path":…}  a tool call; the arguments go out as they stand here, JSON or not
     ECHO                       text: the results of the calls before this round
     DELAY 0.2                  silence, in seconds
+    GATE name                  silence, until the test calls ``model.open("name")``
     STATUS 429 2 retry-after=0 an HTTP error in place of a reply, the first 2 times this history is asked, or always
     DROP                       the connection is cut
     STALL                      the connection stays, nothing comes any more
@@ -30,7 +31,7 @@ import re
 import sys
 import time
 import uuid
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -79,6 +80,13 @@ class Delay:
 
 
 @dataclass(frozen=True, slots=True)
+class Gate:
+    """Nothing comes until `open` was called with this name."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """An HTTP error in place of a reply: OpenAI's error object around `message`, or `body` as it stands."""
 
@@ -119,7 +127,7 @@ class NoTokens:
     """No usage is sent, as some providers do."""
 
 
-Action = Text | Call | Delta | Line | Delay | Status | Drop | Stall | Finish | Tokens | NoTokens
+Action = Text | Call | Delta | Line | Delay | Gate | Status | Drop | Stall | Finish | Tokens | NoTokens
 
 
 @dataclass(slots=True)
@@ -185,7 +193,7 @@ Rules = Callable[[Asked], Iterable[Action]]
 
 # ── The script in the chat ───────────────────────────────────────────────────────────────────────
 
-_VERBS = "SAY|FILL|TOOL|ECHO|DELAY|STATUS|DROP|STALL|FINISH|USAGE"
+_VERBS = "SAY|FILL|TOOL|ECHO|DELAY|GATE|STATUS|DROP|STALL|FINISH|USAGE"
 _LINE = re.compile(rf"(?P<verb>{_VERBS})(?: (?P<rest>.*))?")
 _WHO = re.compile(rf"\A@?[^\s:]+(?::\S+)?: (?=(?:{_VERBS})\b)")
 """``alice: `` before a script: who wrote is part of the text when several people share a room."""
@@ -231,6 +239,8 @@ def _act(verb: str, rest: str, asked: Asked) -> Iterable[Action]:
             return [Text("\n".join(asked.results))]
         case "DELAY":
             return [Delay(float(rest))]
+        case "GATE":
+            return [Gate(rest)]
         case "STATUS":
             return _status(rest.split(), asked.nth)
         case "DROP":
@@ -348,6 +358,7 @@ class ScriptedModel:
         self.connections = 0
         """Connections that were ever opened: how a test sees that they are kept alive."""
         self._key = key
+        self._gates: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._seen: Counter[str] = Counter()
         self._peers: set[Any] = set()
         self._runner: web.AppRunner | None = None
@@ -357,6 +368,10 @@ class ScriptedModel:
     def url(self) -> str:
         """What a client takes as its API base."""
         return f"http://127.0.0.1:{self._port}/v1"
+
+    def open(self, gate: str) -> None:
+        """What waits for it goes on, now and ever after."""
+        self._gates[gate].set()
 
     async def _hear(self, request: web.Request) -> web.Response:
         """A recording of this model says what stands in it; an empty one is none."""
@@ -430,7 +445,7 @@ class ScriptedModel:
 
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
         await response.prepare(request)
-        async with contextlib.aclosing(_chunks(asked, actions)) as chunks:
+        async with contextlib.aclosing(_chunks(asked, actions, self._gates)) as chunks:
             async for chunk in chunks:
                 if chunk is None:
                     asked.ended = "cut"
@@ -444,7 +459,9 @@ class ScriptedModel:
         return response
 
 
-async def _chunks(asked: Asked, actions: Sequence[Action]) -> AsyncGenerator[bytes | None, None]:
+async def _chunks(
+    asked: Asked, actions: Sequence[Action], gates: Mapping[str, asyncio.Event]
+) -> AsyncGenerator[bytes | None, None]:
     """The event stream, chunk by chunk; None is where the connection is to be cut."""
     reply_id = f"chatcmpl-{uuid.uuid4().hex}"
     calls = written = 0
@@ -484,6 +501,8 @@ async def _chunks(asked: Asked, actions: Sequence[Action]) -> AsyncGenerator[byt
                 yield line.encode() + b"\n\n"
             case Delay(seconds):
                 await asyncio.sleep(seconds)
+            case Gate(name):
+                await gates[name].wait()
             case Drop():
                 yield None
                 return

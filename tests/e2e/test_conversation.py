@@ -1,10 +1,10 @@
 """A person writes in a room and gets work done, seen by a client; see tests/fast/test_conversation.py for the rest."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 from tests.harness import Daemon, notice, tool
 from tests.person import Person
+from tests.scripted_model import ScriptedModel
 
 MakePerson = Callable[[str], Awaitable[Person]]
 
@@ -24,10 +24,12 @@ async def test_it_greets_once_and_does_the_work_in_the_rooms_container(bot: Daem
     assert len([m for m in bot.said(alice, room) if "Hello" in m.body]) == 1
 
 
-async def test_what_comes_while_it_works_is_marked_and_answered_in_order(bot: Daemon, person: MakePerson) -> None:
+async def test_what_comes_while_it_works_is_marked_and_answered_in_order(
+    bot: Daemon, person: MakePerson, model: ScriptedModel
+) -> None:
     alice = await person("alice")
     room = await bot.room_with(alice)
-    first = await alice.say(room, "DELAY 5\nSAY first")
+    first = await alice.say(room, f"GATE {room}\nSAY first")
     second = await alice.say(room, "SAY second")
     third = await alice.say(room, "SAY third")
     dropped = await alice.say(room, "SAY dropped")
@@ -35,6 +37,9 @@ async def test_what_comes_while_it_works_is_marked_and_answered_in_order(bot: Da
         await alice.wait(lambda event=event: (bot.user_id, "⏳") in alice.reactions(room, event), what="⏳")  # type: ignore[misc]
     await alice.edit(room, second, "SAY changed")
     await alice.redact(room, dropped)
+    await alice.say(room, "!ping")
+    await notice(bot, alice, room, "Pong")
+    model.open(room)
     await alice.answer_to(first)
     await alice.wait(lambda: len(alice.finals(room)) == 3, what="three answers")
     last = await alice.ask(room, "SAY last")
@@ -72,12 +77,15 @@ async def test_a_busy_provider_is_asked_again(bot: Daemon, person: MakePerson) -
     assert "patience" in (await alice.ask(room, "STATUS 429 1 retry-after=0\nSAY patience")).body
 
 
-async def test_two_rooms_work_at_the_same_time_and_see_nothing_of_each_other(bot: Daemon, person: MakePerson) -> None:
+async def test_two_rooms_work_at_the_same_time_and_see_nothing_of_each_other(
+    bot: Daemon, person: MakePerson, model: ScriptedModel
+) -> None:
     alice, bob = await person("alice"), await person("bob")
     mine, other = await bot.room_with(alice), await bot.room_with(bob)
-    secret = tool("write_file", path="secret.txt", content="hush") + "\n---\nDELAY 1\nSAY written"
+    secret = tool("write_file", path="secret.txt", content="hush") + f"\n---\nGATE {mine}\nSAY written"
     look = tool("run_command", command="cat secret.txt; ls /workspace; ps aux | wc -l") + "\n---\nECHO"
-    first, second = await asyncio.gather(alice.ask(mine, secret), bob.ask(other, look))
-    assert first.body.startswith("written")
-    assert "hush" not in second.body
-    assert second.changed_at < first.changed_at
+    first = await alice.say(mine, secret)
+    await alice.wait(lambda: any("secret.txt" in m.body for m in bot.said(alice, mine)), what="the file")
+    assert "hush" not in (await bob.ask(other, look)).body, "and it is answered while the other room works"
+    model.open(mine)
+    assert (await alice.answer_to(first)).body.startswith("written")

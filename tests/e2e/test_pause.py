@@ -57,9 +57,10 @@ async def test_a_turn_that_a_restart_left_waits_as_well(
 ) -> None:
     bot, alice = await daemon(model=model), await person("alice")
     room = await bot.room_with(alice)
-    asked = await alice.say(room, "SAY begun\nDELAY 2\nSAY and done")
+    asked = await alice.say(room, f"SAY begun\nGATE {room}\nSAY and done")
     await alice.wait(lambda: any("begun" in m.body for m in bot.said(alice, room)), what="the turn")
     await bot.kill9()
+    model.open(room)
     (bot.state / "PAUSE").touch()
     await bot.start()
     later = await alice.say(room, "SAY later")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from roommate.agent.openai_messages import messages, tools_for
 from roommate.domain import Emit, Reply, Step, TextDelta, ToolCall, ToolSpec, Usage
 from roommate.errors import ModelRefused
-from tests.scripted_model import Asked, Call, Delay, Rules, Stall, Status, Text, Tokens, from_chat, what_is_wrong
+from tests.scripted_model import Asked, Call, Delay, Gate, Rules, Stall, Status, Text, Tokens, from_chat, what_is_wrong
 
 NAME = "openai/scripted"
 
@@ -28,7 +28,12 @@ class MemoryModel:
         self.rules = rules
         self.asked: list[Asked] = []
         self._seen: Counter[str] = Counter()
+        self._gates: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._calls = 0
+
+    def open(self, gate: str) -> None:
+        """What waits for it goes on, now and ever after."""
+        self._gates[gate].set()
 
     async def reply(self, system: str, history: Sequence[Step], tools: Sequence[ToolSpec], emit: Emit) -> Reply:
         body = {"model": self.name, "messages": messages(system, history, sees=self.sees), "tools": tools_for(tools)}
@@ -49,6 +54,8 @@ class MemoryModel:
                     calls.append(ToolCall(call_id or f"call_{self._calls}", name, arguments))
                 case Delay(seconds):
                     await asyncio.sleep(seconds)
+                case Gate(name):
+                    await self._gates[name].wait()
                 case Stall():
                     await asyncio.Event().wait()
                 case Tokens(read, written):

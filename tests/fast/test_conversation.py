@@ -33,11 +33,12 @@ async def test_an_answer_at_once_is_one_event_and_a_longer_one_is_one_edited_mes
     assert answer.edits >= 2
 
 
-async def test_it_is_typing_while_it_works(bot: MemoryDaemon, person: MakePerson) -> None:
+async def test_it_is_typing_while_it_works(bot: MemoryDaemon, person: MakePerson, model: MemoryModel) -> None:
     alice = await person("alice")
     room = await bot.room_with(alice)
-    asked = await alice.say(room, "DELAY 0.5\nSAY done")
+    asked = await alice.say(room, f"GATE {room}\nSAY done")
     await alice.wait(lambda: bot.user_id in alice.typing.get(room, ()), what="typing")
+    model.open(room)
     await alice.answer_to(asked)
     await alice.wait(lambda: bot.user_id not in alice.typing.get(room, ()), what="no typing")
 
@@ -141,7 +142,7 @@ async def test_commands_answer(bot: MemoryDaemon, person: MakePerson) -> None:
 async def test_status_is_answered_while_a_turn_runs(bot: MemoryDaemon, person: MakePerson) -> None:
     alice = await person("alice")
     room = await bot.room_with(alice)
-    await alice.say(room, "DELAY 3\nSAY done")
+    await alice.say(room, "DELAY 100\nSAY never")
     await alice.say(room, "!status")
     status = await notice(bot, alice, room, "turn: number")
     assert not alice.finals(room)

@@ -75,14 +75,16 @@ async def test_the_mark_is_taken_off_when_the_turn_takes_the_line_in(bot: Memory
 
 
 async def test_a_line_that_comes_too_late_is_the_next_prompt_before_what_waits(
-    bot: MemoryDaemon, person: MakePerson
+    bot: MemoryDaemon, person: MakePerson, model: MemoryModel
 ) -> None:
     alice = await person("alice")
     room = await bot.room_with(alice)
-    await alice.say(room, "SAY begun\nDELAY 2\nSAY over")
+    await alice.say(room, f"SAY begun\nGATE {room}\nSAY over")
     await alice.wait(lambda: any("begun" in m.body for m in bot.said(alice, room)))
-    await alice.say(room, "SAY waited")
-    await alice.say(room, "!steer SAY steered")
+    for line in ("SAY waited", "!steer SAY steered"):
+        waits = await alice.say(room, line)
+        await alice.wait(lambda waits=waits: bool(alice.reactions(room, waits)), what="⏳")  # type: ignore[misc]
+    model.open(room)
     await alice.wait(lambda: len(alice.finals(room)) == 3, what="three answers")
     assert [m.body.split()[-1] for m in alice.finals(room)] == ["over", "steered", "waited"]
     assert "↪" not in alice.finals(room)[1].html
@@ -189,10 +191,11 @@ async def test_lines_of_another_breath_or_person_are_prompts_of_their_own(
     alice, bob = await person("alice"), await person("bob")
     bot = await daemon(model=model, SAME_PROMPT_SECONDS="0.001", ANSWER_EVERYTHING="true")
     room = await bot.room_with(alice, bob)
-    await alice.say(room, "DELAY 0.3\nSAY one")
+    await alice.say(room, f"GATE {room}\nSAY one")
     await alice.wait(lambda: bot.user_id in alice.typing.get(room, ()), what="typing")
     await alice.say(room, "SAY two")
     await bob.say(room, "SAY three")
+    model.open(room)
     await alice.wait(lambda: len(answers(bot, alice, room)) == 3, what="three answers")
     assert [m.body for m in answers(bot, alice, room)] == ["one", "two", "three"]
 

@@ -60,12 +60,13 @@ async def test_a_restart_changes_nothing_of_that(
     bot = await daemon(model=model)
     room = await bot.room_with(alice)
     if during == "the turn":
-        await alice.say(room, f"!plan DELAY 1\nSAY begun\n{WRITE}\n---\nECHO")
+        await alice.say(room, f"!plan GATE {room}\nSAY begun\n{WRITE}\n---\nECHO")
         await alice.wait(lambda: any("working" in m.body for m in bot.said(alice, room)))
     else:
         await alice.say(room, "!plan SAY a plan")
         await card(bot, alice, room)
     await bot.term()
+    model.open(room)
     await bot.start()
     question = await card(bot, alice, room)
     if during == "the turn":
