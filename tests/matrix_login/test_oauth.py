@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import secrets
 import sqlite3
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -17,7 +20,8 @@ from tests.conftest import PASSWORD, MakeDaemon, MakePerson
 from tests.front import for_ever
 from tests.harness import ROOMMATE, Daemon, no_settings
 from tests.matrix_login.accounts_elsewhere import AccountsElsewhere
-from tests.patience import PATIENCE
+from tests.nursery import Child, Nursery
+from tests.patience import PATIENCE, until
 from tests.terminal import Terminal
 
 
@@ -30,27 +34,30 @@ async def accounts(homeserver: Synapse) -> AsyncIterator[AccountsElsewhere]:
 class LoggingIn:
     """`roommate auth login` that waits for a person."""
 
-    def __init__(self, process: asyncio.subprocess.Process, said: str) -> None:
+    def __init__(self, process: Child, errors: Path) -> None:
         self.process = process
-        self.said = said
+        self._errors = errors
+        self.said = ""
 
     @classmethod
     async def of(cls, bot: Daemon) -> LoggingIn:
-        process = await asyncio.create_subprocess_exec(
-            ROOMMATE, "auth", "login",
-            cwd=bot.folder,
-            env={**no_settings(), **bot.settings},
-            stdin=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        assert process.stderr is not None
-        said = ""
-        async with asyncio.timeout(PATIENCE):
-            while "Waiting" not in said:
-                line = await process.stderr.readline()
-                assert line, said
-                said += line.decode()
-        return cls(process, said)
+        errors = bot.folder / f"login-{secrets.token_hex(4)}"
+        errors.touch()
+        process = await (await Nursery.shared()).bear(
+            [str(ROOMMATE), "auth", "login"],
+            folder=bot.folder,
+            environment={**no_settings(), **bot.settings},
+            out=Path(os.devnull),
+            errors=errors,
+        )
+        login = cls(process, errors)
+        await until(login._waits, "a login that waits")
+        return login
+
+    def _waits(self) -> bool:
+        assert self.process.returncode is None, self._errors.read_text()
+        self.said = "".join(self._errors.read_text().partition("Waiting")[:2])
+        return self.said.endswith("Waiting")
 
     @property
     def code(self) -> str:
@@ -59,10 +66,10 @@ class LoggingIn:
         return found[1]
 
     async def ended(self) -> tuple[int, str]:
-        assert self.process.stderr is not None
+        """Its code, and what it has said since it waited."""
         async with asyncio.timeout(PATIENCE):
-            rest = await self.process.stderr.read()
-            return await self.process.wait(), rest.decode()
+            code = await self.process.wait()
+        return code, self._errors.read_text().removeprefix(self.said).partition("\n")[2]
 
 
 async def at(accounts: AccountsElsewhere, daemon: MakeDaemon) -> Daemon:
