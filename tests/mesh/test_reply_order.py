@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roommate.domain import RoomId, UserId
@@ -33,6 +33,7 @@ def chained(some: list[dict[str, object]]) -> list[Piece]:
     return pieces
 
 
+@settings(max_examples=25)
 @given(bodies, st.data())
 def test_in_whatever_order_and_however_often_it_comes_it_counts_once_and_in_order(
     sent: list[dict[str, object]], data: st.DataObject
@@ -52,6 +53,7 @@ def test_in_whatever_order_and_however_often_it_comes_it_counts_once_and_in_orde
     assert position == Position(len(sent), pieces[-1].chain)
 
 
+@settings(max_examples=25)
 @given(bodies, st.data())
 def test_what_was_left_out_is_waited_for_and_nothing_behind_it_counts(
     sent: list[dict[str, object]], data: st.DataObject
@@ -65,6 +67,7 @@ def test_what_was_left_out_is_waited_for_and_nothing_behind_it_counts(
     assert not step.broken
 
 
+@settings(max_examples=25)
 @given(bodies, st.data())
 def test_a_piece_in_anothers_place_is_seen(sent: list[dict[str, object]], data: st.DataObject) -> None:
     pieces = chained(sent)

@@ -33,15 +33,18 @@ class Nonces:
         self._db = database
 
     async def claim(
-        self, key: str, nonce: str, request: str, event_id: EventId, issued: int, expires: int, now: int
+        self, key: str, nonce: str, request: str, event_id: EventId, issued: int, expires: int, now: int, made: int = 0
     ) -> Claim:
-        return await self._db.run(claiming(key, nonce, request, event_id, issued, expires, now))
+        return await self._db.run(claiming(key, nonce, request, event_id, issued, expires, now, made))
 
 
-def claiming(key: str, nonce: str, request: str, event_id: EventId, issued: int, expires: int, now: int) -> Work[Claim]:
+def claiming(
+    key: str, nonce: str, request: str, event_id: EventId, issued: int, expires: int, now: int, made: int = 0
+) -> Work[Claim]:
     """Is this the first time? Then it is not from now on. The same event may ask again: it is claimed by itself.
 
-    Times are ms since 1970, by our clock but `issued` and `expires`.
+    Times are ms since 1970, by our clock but `issued` and `expires`. `made` is when our own key was: before that nobody
+    asked it for anything, so that a floor of before means nothing.
     """
 
     def work(c: Transaction) -> Claim:
@@ -55,7 +58,7 @@ def claiming(key: str, nonce: str, request: str, event_id: EventId, issued: int,
         if found:
             return Claim.NEW if found == [(nonce, request, event_id)] else Claim.SEEN
         [(lowest, forgotten)] = floor
-        if issued <= lowest:
+        if issued <= lowest and made < lowest - AHEAD:
             return Claim.BELOW_FLOOR
         if expires <= forgotten:
             return Claim.FORGOTTEN

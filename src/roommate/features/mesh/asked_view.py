@@ -51,6 +51,8 @@ def what(method: str, params: JsonObject) -> str:
 def outcome(method: str, result: JsonObject) -> str:
     """How it ended, on a line of Markdown."""
     match result:
+        case {"kind": "refused", "code": Code.UNKNOWN | Code.FAILED as code}:
+            return f"⚠️ {plain(reason(code, result.get('message')))}"
         case {"kind": "refused", "code": str(code)}:
             return f"⛔ refused: {plain(reason(code, result.get('message')))}"
         case {"kind": "result"} if method == "exec":

@@ -12,6 +12,7 @@ from typing import Protocol
 from roommate.domain import JsonObject, SentFile
 from roommate.errors import MatrixError, PeerError, PeerLost, PeerRefused
 from roommate.features.mesh.asked_view import reason
+from roommate.features.mesh.refusals import Code
 from roommate.store.mesh_asked import LOST
 from roommate.text.amounts import size
 
@@ -74,7 +75,10 @@ class ReplyOutput:
 def why_not(peer: str, body: JsonObject) -> PeerError | None:
     """What a last word that is no result means."""
     if body["kind"] == "refused":
-        return PeerRefused(f"{peer} refuses: {reason(str(body.get('code', '')), body.get('message'))}")
+        why = reason(str(body.get("code", "")), body.get("message"))
+        if body.get("code") in (Code.UNKNOWN, Code.FAILED):
+            return PeerLost(f"{peer}: {why}")
+        return PeerRefused(f"{peer} refuses: {why}")
     if body["kind"] == LOST:
         return PeerLost(str(body.get("message", "")))
     return None

@@ -83,7 +83,7 @@ class Verification:
                 return refusal or Refusal(Code.UNKNOWN_PEER)
             claim = await self._nonces.claim(
                 request.origin, request.nonce, request.id, arrival.event_id,
-                request.issued, request.expires, self._now(),
+                request.issued, request.expires, self._now(), self._identity().made,
             )  # fmt: skip
         except StateError as error:
             return Refusal(Code.REPLAY_STORE, str(error))
