@@ -122,6 +122,7 @@ class Daemon:
                 settings.state_dir,
                 required=settings.e2ee == "required",
                 signed_only=settings.trust == "cross-signed",
+                url=settings.matrix_homeserver.rstrip("/"),
             )
             homeserver.encryption = encryption
         spool = Spool()

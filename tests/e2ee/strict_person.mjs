@@ -6,6 +6,7 @@ import { logger } from 'matrix-js-sdk/lib/logger.js';
 import {
   AllDevicesIsolationMode, CryptoEvent, OnlySignedDevicesIsolationMode, VerificationPhase, VerificationRequestEvent, VerifierEvent,
 } from 'matrix-js-sdk/lib/crypto-api/index.js';
+import { decodeRecoveryKey } from 'matrix-js-sdk/lib/crypto-api/recovery-key.js';
 import { encodeUnpaddedBase64 } from 'matrix-js-sdk/lib/base64.js';
 
 logger.setLevel('silent');
@@ -13,13 +14,18 @@ for (const name of ['log', 'info', 'debug', 'warn', 'error', 'trace']) console[n
 const out = (line) => process.stdout.write(JSON.stringify(line) + '\n');
 const people = new Map();
 const comparing = new Map();
+const recoveryKeys = new Map();
 
 async function login({ name, url, user, password, strict = true, crossSign = true }) {
   const found = await sdk.createClient({ baseUrl: url }).loginRequest({
     type: 'm.login.password', identifier: { type: 'm.id.user', user }, password,
   });
   const client = sdk.createClient({
-    baseUrl: url, accessToken: found.access_token, userId: found.user_id, deviceId: found.device_id, cryptoCallbacks: {},
+    baseUrl: url, accessToken: found.access_token, userId: found.user_id, deviceId: found.device_id,
+    cryptoCallbacks: { getSecretStorageKey: async ({ keys }) => {
+      const id = await client.secretStorage.getDefaultKeyId();
+      return keys[id] ? [id, recoveryKeys.get(name)] : null;
+    } },
   });
   await client.initRustCrypto({ useIndexedDB: false });
   const crypto = client.getCrypto();
@@ -165,6 +171,31 @@ const deeds = {
   },
   async verified({ client, user }) {
     return (await client.getCrypto().getUserVerificationStatus(user)).isCrossSigningVerified();
+  },
+  async makeRecovery({ client, person, passphrase }) {
+    const made = await client.getCrypto().createRecoveryKeyFromPassphrase(passphrase);
+    recoveryKeys.set(person, made.privateKey);
+    await client.getCrypto().bootstrapSecretStorage({ createSecretStorageKey: async () => made, setupNewKeyBackup: true });
+    return made.encodedPrivateKey;
+  },
+  async backUp({ client, count }) {
+    const info = () => client.http.authedRequest('GET', '/room_keys/version');
+    while ((await info()).count < count) await new Promise((r) => setTimeout(r, 100));
+  },
+  async recover({ client, person, key }) {
+    recoveryKeys.set(person, decodeRecoveryKey(key));
+    const crypto = client.getCrypto();
+    await crypto.userHasCrossSigningKeys(client.getUserId(), true);
+    await crypto.bootstrapCrossSigning({});
+    await crypto.loadSessionBackupPrivateKeyFromSecretStorage();
+    const info = await crypto.getKeyBackupInfo();
+    const trusted = await crypto.isKeyBackupTrusted(info);
+    const { imported } = await crypto.restoreKeyBackup();
+    return { imported, trusted: trusted.trusted, version: info.version, crossSigned: await crypto.isCrossSigningReady() };
+  },
+  async masterKey({ client, user }) {
+    const answer = await client.http.authedRequest('POST', '/keys/query', undefined, { device_keys: { [user]: [] } });
+    return Object.values(answer.master_keys[user].keys)[0];
   },
   async stop({ client, person }) { client.stopClient(); people.delete(person); },
 };

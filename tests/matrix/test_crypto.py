@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from roommate.domain import UserId
 from roommate.errors import Refused, StateError
-from roommate.matrix.crypto import attachments, incoming_room_keys, megolm, olm
-from roommate.matrix.crypto.cross_signing import identity
+from roommate.matrix.crypto import attachments, cross_signing, incoming_room_keys, megolm, olm
 from roommate.matrix.crypto.own_device import MEGOLM_ALGORITHM, OwnDevice
 from roommate.matrix.crypto.records import OUTBOUND, Records
 from roommate.matrix.crypto.signing import SigningKey, canonical, is_signed
@@ -191,16 +190,20 @@ async def test_the_file_is_ours_alone_and_is_not_read_without_its_key(tmp_path: 
         CryptoRecords(tmp_path)
 
 
-def test_an_identity_is_made_once(tmp_path: Path) -> None:
-    first = identity(tmp_path)
-    assert identity(tmp_path).keys(BOT) == first.keys(BOT)
+def test_an_identity_is_kept_as_it_is(tmp_path: Path) -> None:
+    assert cross_signing.kept_identity(tmp_path) is None
+    first = cross_signing.Identity(SigningKey.fresh(), SigningKey.fresh(), SigningKey.fresh())
+    cross_signing.keep_identity(tmp_path, first)
     keys = first.keys(BOT)
+    again = cross_signing.kept_identity(tmp_path)
+    assert again is not None
+    assert again.keys(BOT) == keys
     for use in ("self_signing_key", "user_signing_key"):
         assert is_signed(keys[use], BOT, first.master.id, first.master.public)
     assert (tmp_path / "cross-signing.json").stat().st_mode & 0o777 == 0o600
     (tmp_path / "cross-signing.json").write_text("{}")
     with pytest.raises(StateError, match="put it back"):
-        identity(tmp_path)
+        cross_signing.kept_identity(tmp_path)
 
 
 @given(st.dictionaries(st.text(), st.integers() | st.text() | st.booleans()))

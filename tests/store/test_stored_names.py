@@ -149,6 +149,7 @@ NAMES = {
     "sandbox.remove", "workspace.get", "workspace.put", "workspace.export", "workspace.import", "redeploy",
     "redeploy.ask", "rollback", "rollback.ask", "backup", "restore", "daemon.stop", "daemon.restart", "daemon.reload",
     "control", "doctor", "audit", "room.set", "room.unset", "room.devcontainer",
+    "recovery.setup", "recovery.restore",
 }  # fmt: skip
 """What lines of the audit log may be of, in every release so far: people search for these."""
 

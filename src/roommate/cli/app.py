@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from roommate import __version__
-from roommate.cli import daemon_commands, peers, sandbox_shell, workspace
+from roommate.cli import daemon_commands, peers, recovery, sandbox_shell, workspace
 from roommate.cli.path_and_secret_arguments import AsJson, typed_path
 
 T = TypeVar("T")
@@ -29,13 +29,15 @@ app.add_typer(sandbox_shell.app, name="sandbox")
 app.add_typer(workspace.app, name="workspace")
 app.add_typer(peers.app)
 app.add_typer(peers.share, name="share")
+app.add_typer(recovery.app, name="recovery")
 
 
 def complete() -> typer.Typer:
     """With all that the daemon does."""
     from roommate.cli import declared_commands
 
-    declared_commands.add_to(app, {"sandbox": sandbox_shell.app, "workspace": workspace.app, "share": peers.share})
+    there = {"sandbox": sandbox_shell.app, "workspace": workspace.app, "recovery": recovery.app}
+    declared_commands.add_to(app, {**there, "share": peers.share})
     return app
 
 

@@ -18,6 +18,7 @@ LOCAL = frozenset(
         *("init", "auth", "doctor", "audit", "backup", "restore", "image"),
         *("update", "rollback", "version", "self-check"),
         *("chat", "send", "demo", "verify"),
+        *("recovery setup", "recovery restore"),
         *("sandbox exec", "sandbox shell"),
         *("exec", "call", "share get", "share put"),
         *("workspace get", "workspace put", "workspace export", "workspace import"),

@@ -23,6 +23,7 @@ from roommate.features import (
     pauses,
     plans,
     queue,
+    recovery,
     reset,
     rooms,
     sandboxes,
@@ -237,6 +238,11 @@ def _devices(kernel: Kernel) -> Feature:
     return account_devices.feature(account_devices.Devices(kernel.encryption, kernel.control, kernel.settings))
 
 
+def _recovery(kernel: Kernel) -> Feature:
+    services = (Service(Phase.SERVE, kernel.encryption.run),) if kernel.encryption else ()
+    return Feature([recovery.RecoveryOfRooms(kernel.encryption)], services=services)
+
+
 def _audit_log(kernel: Kernel) -> Feature:
     audit, days = store.Audit(kernel.database), kernel.settings().audit_days
     return Feature([audit_log.AuditLog(audit)], services=(Service(Phase.CONNECT, lambda: audit.run(days)),))
@@ -293,6 +299,7 @@ FEATURES: tuple[Declared, ...] = (
     Declared([pauses.Pauses], _pauses),
     asked_for(usage.Usages, _usage),
     Declared([ScheduleOperations], _schedules),
+    Declared([recovery.RecoveryOfRooms], _recovery),
     Declared([audit_log.AuditLog], _audit_log),
     asked_for(doctor.Doctor, _doctor),
     Declared([verification.Verifying], _verification),

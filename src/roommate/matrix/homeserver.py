@@ -202,7 +202,7 @@ class Homeserver:
         if self.encryption is None or not self.encryption.works:
             return events
         with _tried_again():
-            return await self.encryption.reading.read(room, events)
+            return await self.encryption.read_old(room, events)
 
     async def open(self, what: str, path: str, seconds: float) -> ClientResponse:
         """Something that is no JSON, its body unread: whoever reads it closes it. `seconds` until its first byte."""

@@ -147,7 +147,7 @@ class Intake:
         """
         if self._encryption is not None:
             await self._encryption.reading.rooms(answer)
-        if self._encryption is None or (reading := self._reading) is None:
+        if (encryption := self._encryption) is None or (reading := self._reading) is None:
             batch = await self._read(answer, since, joined)
             if batch.next_batch != since:
                 await self._sync_log.commit(batch)
@@ -156,8 +156,10 @@ class Intake:
         self._unread, self._verifying = [], []
         batch = await self._read(answer, since, joined)
         await reading.wait(self._unread)
-        late, overdue = await reading.late(), await reading.overdue()
-        verifications = self._encryption.verifications
+        overdue, late = await encryption.overdue(), await reading.late()
+        came = {event["event_id"] for _, event in late}
+        overdue = [one for one in overdue if one.event["event_id"] not in came]
+        verifications = encryption.verifications
         self._verifying += [(room, event) for room, event in late if is_of_verification(event)]
         heard = await verifications.note(answer, self._verifying)
         happened = [found for room, event in late if (found := parse.incoming(room, event, self._homeserver.me))]

@@ -81,6 +81,10 @@ class Transaction:
         )
         return [(key, value) for key, value in found]
 
+    def some(self, kind: str, most: int) -> list[tuple[str, str]]:
+        found = self._execute("SELECT key, value FROM records WHERE kind=? ORDER BY key LIMIT ?", (kind, most))
+        return [(key, value) for key, value in found]
+
     def oldest_first(self, kind: str) -> list[tuple[str, str, float]]:
         found = self._execute("SELECT key, value, at FROM records WHERE kind=? ORDER BY at, key", (kind,))
         return [(key, value, at / 1000) for key, value, at in found]

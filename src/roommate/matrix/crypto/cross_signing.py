@@ -8,8 +8,10 @@ from __future__ import annotations
 import base64
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlencode
 
 from roommate.domain import JsonObject, UserId
 from roommate.errors import Refused, StateError
@@ -19,10 +21,11 @@ from roommate.matrix.crypto.homeserver_requests import Ask
 from roommate.matrix.crypto.own_device import OwnDevice
 from roommate.matrix.crypto.records import Records, Vault
 from roommate.matrix.crypto.signing import SigningKey, is_signed
-from roommate.matrix.parse import obj
+from roommate.matrix.parse import items, obj, text
 
 FILE = "cross-signing.json"
-_USES = ("master", "self_signing", "user_signing")
+USES = ("master", "self_signing", "user_signing")
+APPROVED_IN_BROWSER = ("m.oauth", "org.matrix.cross_signing_reset")
 
 _log = logging.getLogger(__name__)
 
@@ -38,82 +41,118 @@ class Identity:
     def keys(self, user: UserId) -> JsonObject:
         """What an upload says: https://spec.matrix.org/v1.16/client-server-api/#post_matrixclientv3keysdevice_signingupload"""
         said = {}
-        for use in _USES:
+        for use in USES:
             one: SigningKey = getattr(self, use)
             public: JsonObject = {"user_id": user, "usage": [use], "keys": {one.id: one.public}}
             said[f"{use}_key"] = public if use == "master" else self.master.signed(public, user)
         return said
 
 
-def identity(folder: Path) -> Identity:
-    """The one that is kept in this folder, made now where there is none: it is on the disk before anybody hears of it.
-    A backup has it, so that a restored bot is who it was. Raises StateError."""
+def kept_identity(folder: Path) -> Identity | None:
+    """The one that is kept in this folder, None where there is none. Raises StateError."""
     file = folder / FILE
     try:
-        if not file.exists():
-            fresh = {use: base64.b64encode(SigningKey.fresh().seed).decode() for use in _USES}
-            durable_files.replace(file, json.dumps(fresh).encode(), lasting=True)
-        kept = json.loads(file.read_bytes())
-        return Identity(*(SigningKey(base64.b64decode(kept[use])) for use in _USES))
+        seeds = json.loads(file.read_bytes())
+        return Identity(*(SigningKey(base64.b64decode(seeds[use])) for use in USES))
+    except FileNotFoundError:
+        return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StateError(f"{file} cannot be read ({error}): put it back from a backup, or move it away") from error
+
+
+def keep_identity(folder: Path, identity: Identity) -> None:
+    """In the place of the one that is kept. Backups have it: a restored bot is who it was. Raises StateError."""
+    file = folder / FILE
+    seeds = {use: base64.b64encode(getattr(identity, use).seed).decode() for use in USES}
+    try:
+        durable_files.replace(file, json.dumps(seeds).encode(), lasting=True)
+    except OSError as error:
+        raise StateError(f"{file} cannot be written: {error}") from error
 
 
 def master_in(folder: Path) -> str:
     """The public part of the master key that is kept in this folder; empty for none."""
     try:
-        return identity(folder).master.public if (folder / FILE).exists() else ""
+        mine = kept_identity(folder)
     except StateError:
         return ""
+    return mine.master.public if mine else ""
 
 
 class CrossSigning:
-    def __init__(self, vault: Vault, ask: Ask, folder: Path) -> None:
-        self._vault, self._ask, self._folder = vault, ask, folder
+    def __init__(self, vault: Vault, ask: Ask, folder: Path, homeserver: str = "") -> None:
+        """`homeserver` is its URL, for people who have to approve something there."""
+        self._vault, self._ask, self._folder, self._homeserver = vault, ask, folder, homeserver
+        self._login: tuple[UserId, str, str] | None = None
+        self._approval = ""
+        """The session of an upload that somebody may have approved meanwhile."""
         self.problem = ""
         """Why the device is not signed, and what to do, for operators; empty when it is."""
+
+    @property
+    def identity(self) -> Identity | None:
+        """Raises StateError."""
+        return kept_identity(self._folder)
 
     async def begin(self, user: UserId, device: str, password: str) -> None:
         """Have the account's keys on the homeserver, where it has none, and our device signed by them. What cannot be
         done is a `problem`. Raises Transient, TokenRevoked, StateError."""
-        try:
-            self.problem = await self._begin(user, device, password)
-        except Refused as error:
-            self.problem = f"the bot's device is not signed, so that strict clients give it no keys: {error}"
+        self._login = user, device, password
+        await self.establish()
         if self.problem:
             _log.error("%s", self.problem)
 
-    async def _begin(self, user: UserId, device: str, password: str) -> str:
-        mine = identity(self._folder)
+    async def establish(self, *, replace: bool = False) -> None:
+        """As `begin`; `replace`: an identity that another client made is not the account's any more."""
+        assert self._login is not None, "`begin` comes first"
+        try:
+            self.problem = await self._establish(*self._login, replace=replace)
+        except Refused as error:
+            self.problem = f"the bot's device is not signed, so that strict clients give it no keys: {error}"
+
+    async def served(self) -> tuple[str | None, str | None]:
+        """The master key and the self-signing key that others see. Raises MatrixError."""
+        assert self._login is not None, "`begin` comes first"
+        user, _, _ = self._login
+        answer = await self._query(user)
+        return master_key(answer, user), self_signing_key(answer, user)
+
+    async def _query(self, user: UserId) -> JsonObject:
         asked: JsonObject = {"device_keys": {user: []}}
-        served = await self._ask.call("tell the bot's identity", "POST", "/keys/query", asked)
+        return await self._ask.call("tell the bot's identity", "POST", "/keys/query", asked)
+
+    async def _establish(self, user: UserId, device: str, password: str, *, replace: bool) -> str:
+        served = await self._query(user)
         own_keys = obj(obj(obj(served.get("device_keys")).get(user)).get(device))
-        master, signer = master_key(served, user), self_signing_key(served, user)
-        if signer and is_signed(own_keys, user, f"ed25519:{signer}", signer):
+        master, signer, mine = master_key(served, user), self_signing_key(served, user), self.identity
+        ours = mine is not None and (master, signer) == (mine.master.public, mine.self_signing.public)
+        if signer and (ours or not replace) and is_signed(own_keys, user, f"ed25519:{signer}", signer):
             return ""
-        if master is None:
-            if refused := await self._upload(mine, user, password):
-                return refused
-        elif (master, signer) != (mine.master.public, mine.self_signing.public):
+        if not ours and master is not None and not replace:
             return (
                 f"the account {user} has an identity (cross-signing keys) that another client made: the bot's "
-                f"device {device} is not signed by it, and strict clients give it no keys. Verify the device from that "
-                "client, or reset the identity there"
+                f"device {device} is not signed by it, and strict clients give it no keys. `roommate recovery restore` "
+                "takes the identity over, with the account's recovery key or passphrase; without one, verify the "
+                "device from that client, or make a new identity with `roommate recovery setup --replace`"
             )
+        if mine is None:
+            mine = Identity(*(SigningKey.fresh() for _ in USES))
+            keep_identity(self._folder, mine)  # on the disk before anybody hears of it
+        if not ours and (refused := await self._upload(mine, user, password)):
+            return refused
         await self._sign(mine, user, device)
         return ""
 
     async def _upload(self, mine: Identity, user: UserId, password: str) -> str:
         path, body = "/keys/device_signing/upload", mine.keys(user)
-        answer = await self._ask.call("take the bot's identity", "POST", path, body, also=401)
+        approved: JsonObject = {"auth": {"session": self._approval}} if self._approval else {}
+        answer = await self._ask.call("take the bot's identity", "POST", path, {**body, **approved}, also=401)
         if "flows" not in answer:
             return ""
-        steps = [flow.get("stages") for flow in answer["flows"] if isinstance(flow, dict)]
+        steps = [flow.get("stages") for flow in items(answer["flows"]) if isinstance(flow, dict)]
         if not password or ["m.login.password"] not in steps:
-            return (
-                "the homeserver wants to be asked by a person before it takes the bot's identity (cross-signing keys): "
-                "set MATRIX_PASSWORD and start again, or approve it where the account is managed"
-            )
+            self._approval = str(answer.get("session") or "")
+            return self._wanted(answer, [step[0] for step in steps if isinstance(step, list) and len(step) == 1])
         auth = {
             "type": "m.login.password",
             "identifier": {"type": "m.id.user", "user": user},
@@ -122,6 +161,19 @@ class CrossSigning:
         }
         answer = await self._ask.call("take the bot's identity", "POST", path, {**body, "auth": auth}, also=401)
         return "MATRIX_PASSWORD is not what the homeserver takes the bot's identity with" if "flows" in answer else ""
+
+    def _wanted(self, answer: JsonObject, steps: Sequence[object]) -> str:
+        """What a person has to do: https://spec.matrix.org/v1.17/client-server-api/#oauth-authentication"""
+        params = obj(answer.get("params"))
+        addresses = (text(obj(params.get(step)).get("url")) for step in steps if step in APPROVED_IN_BROWSER)
+        address = next(filter(None, addresses), None)
+        if address is None and "m.login.sso" in steps:
+            query = urlencode({"session": self._approval})
+            address = f"{self._homeserver}/_matrix/client/v3/auth/m.login.sso/fallback/web?{query}"
+        said = "the homeserver wants to be asked by a person before it takes the bot's identity (cross-signing keys): "
+        if address is not None:
+            return f"{said}approve it, as the bot, at {address} , then run `roommate recovery setup`"
+        return f"{said}set MATRIX_PASSWORD and start again, or approve it where the account is managed"
 
     async def _sign(self, mine: Identity, user: UserId, device: str) -> None:
         def work(r: Records) -> tuple[JsonObject, JsonObject]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import time
 
 import vodozemac
 
@@ -16,8 +15,6 @@ from roommate.matrix.crypto.own_device import MEGOLM_ALGORITHM, OLM_ALGORITHM, O
 from roommate.matrix.crypto.records import APPLIED, ASKED, WEDGED, WITHHELD, Records, key, load, save
 from roommate.matrix.parse import obj, text
 
-APPLIED_SECONDS = 30 * 86400.0
-"""How long it is known of a to-device event that it was applied. The homeserver forgets it with the next token."""
 WHY = 200
 
 _log = logging.getLogger(__name__)
@@ -92,7 +89,3 @@ def _withheld(r: Records, sender: str, content: JsonObject) -> bool:
 def _mark_wedged(r: Records, user: str, curve25519: object) -> None:
     if isinstance(curve25519, str) and r.get(WEDGED, curve25519) is None:
         save(r, WEDGED, curve25519, {"user": user, "mended": False})
-
-
-def forget_old(r: Records) -> None:
-    r.drop_before(APPLIED, time.time() - APPLIED_SECONDS)

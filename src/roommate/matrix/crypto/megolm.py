@@ -13,8 +13,21 @@ from typing import Any
 import vodozemac
 
 from roommate.domain import JsonObject
+from roommate.matrix.crypto import replay_guard
 from roommate.matrix.crypto.own_device import MEGOLM_ALGORITHM, OwnDevice
-from roommate.matrix.crypto.records import INBOUND, INDEX, OUTBOUND, ROOM, SHARED, Records, key, load, save
+from roommate.matrix.crypto.records import (
+    BACKUP,
+    GONE,
+    INBOUND,
+    OUTBOUND,
+    ROOM,
+    SHARED,
+    UNSAVED,
+    Records,
+    key,
+    load,
+    save,
+)
 
 ROTATION_SECONDS = 7 * 86400.0
 ROTATION_MESSAGES = 100
@@ -39,20 +52,42 @@ class Writing:
 
 
 def keep_key(
-    r: Records, pickle_key: bytes, room_id: str, session: Any, *, user: str, curve25519: str, ed25519: str
+    r: Records,
+    pickle_key: bytes,
+    room_id: str,
+    session: Any,
+    *,
+    user: str,
+    curve25519: str,
+    ed25519: str,
+    saved: bool = False,
 ) -> bool:
     """Keep a room key that came from this user's device; one that begins earlier takes the place of the other.
-    Gives whether something can be read now that could not be read before."""
+    Gives whether something can be read now that could not be read before.
+
+    Without a `user` it is of a backup that does not prove whose it is. `saved`: the backup has it."""
     name = key(room_id, session.session_id)
+    if r.get(GONE, name) is not None:
+        return False
+    origin: JsonObject = {"user": user, "curve25519": curve25519, "ed25519": ed25519}
+    if not user:
+        origin["unproven"] = True
+    earlier = True
     if kept := load(r, INBOUND, name):
         known = vodozemac.InboundGroupSession.from_pickle(kept["pickle"], pickle_key)
-        if (kept["user"], kept["curve25519"]) != (user, curve25519):
+        earlier = session.first_known_index < known.first_known_index
+        if user and "unproven" in kept:
+            session = session if earlier else known
+        elif user and (kept["user"], kept["curve25519"]) != (user, curve25519):
             return False  # somebody says that it is theirs
-        if known.first_known_index <= session.first_known_index:
+        elif not earlier:
             return False
-    origin = {"user": user, "curve25519": curve25519, "ed25519": ed25519}
-    save(r, INBOUND, name, {"pickle": session.pickle(pickle_key), **origin})
-    return True
+        else:
+            origin = kept
+    save(r, INBOUND, name, {**origin, "pickle": session.pickle(pickle_key)})
+    if not saved and r.get(BACKUP, "own") is not None:
+        r.put(UNSAVED, name, "")
+    return earlier
 
 
 def decrypt(r: Records, pickle_key: bytes, room_id: str, event: JsonObject) -> JsonObject:
@@ -62,22 +97,22 @@ def decrypt(r: Records, pickle_key: bytes, room_id: str, event: JsonObject) -> J
     if content["algorithm"] != MEGOLM_ALGORITHM:
         raise ValueError("it is encrypted in a way that is not known here")
     session_id = content["session_id"]
-    kept = load(r, INBOUND, key(room_id, session_id))
+    name = key(room_id, session_id)
+    if r.get(GONE, name) is not None:
+        raise ValueError("its key was thrown away, since the room was left long ago")
+    kept = load(r, INBOUND, name)
     if kept is None:
         raise NoKey(session_id)
     session = vodozemac.InboundGroupSession.from_pickle(kept["pickle"], pickle_key)
     message = vodozemac.MegolmMessage.from_base64(content["ciphertext"])
     if message.message_index() < session.first_known_index:
         raise NoKey(session_id)
-    if kept["user"] != event["sender"]:
+    if kept["user"] not in ("", event["sender"]):
         raise ValueError("it is not by the one whose key it is encrypted with")
     found = session.decrypt(message)
-    # A homeserver that shows an event once more under another id would have us do it once more.
-    index = key(session_id, found.message_index)
-    used_by = r.get(INDEX, index)
-    if used_by is None:
-        r.put(INDEX, index, event["event_id"])
-    elif used_by != event["event_id"]:
+    if not kept["user"]:
+        save(r, INBOUND, name, {**kept, "user": event["sender"]})  # and nobody else's from now on
+    if not replay_guard.is_first(r, pickle_key, session_id, found.message_index, event["event_id"]):
         raise Replayed("it is an earlier event once more")
     payload = json.loads(found.plaintext)
     if payload["room_id"] != room_id or not isinstance(payload["content"], dict):

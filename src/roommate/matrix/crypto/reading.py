@@ -13,7 +13,7 @@ from roommate.domain import JsonObject, RoomId, UserId
 from roommate.matrix.crypto import device_lists, incoming_room_keys, megolm
 from roommate.matrix.crypto.key_upload import KeyUpload
 from roommate.matrix.crypto.own_device import OwnDevice
-from roommate.matrix.crypto.records import ROOM, WAITING, WITHHELD, Records, Vault, key, load, save
+from roommate.matrix.crypto.records import LEFT, ROOM, WAITING, WITHHELD, Records, Vault, key, load, save
 from roommate.matrix.crypto.room_members import RoomMembers, state_and_timeline
 from roommate.matrix.crypto.sealing import Sealing
 from roommate.matrix.parse import items, obj
@@ -77,14 +77,19 @@ class Reading:
             encrypted |= {RoomId(room_id): said for event in happened if (said := _encryption(obj(event))) is not None}
             gap = obj(obj(section).get("timeline")).get("limited") is True
             self._members.learn(RoomId(room_id), happened, gap=gap)
-        for room_id in obj(rooms.get("leave")):
+        left = [RoomId(room_id) for room_id in obj(rooms.get("leave"))]
+        for room_id in left:
             self._members.forget(RoomId(room_id))
 
         def work(r: Records) -> None:
             for room_id, said in encrypted.items():
                 save(r, ROOM, room_id, said)
+                r.drop(LEFT, room_id)
+            for room_id in left:
+                if r.get(ROOM, room_id) is not None:
+                    r.put(LEFT, room_id, "")
 
-        if encrypted:
+        if encrypted or left:
             await self._vault.do(work)
             self._sealing.encrypted(set(encrypted))
 
@@ -156,6 +161,11 @@ class Reading:
             "two, and have it log in for a device of its own with `roommate auth login`",
             own.device_id,
         )
+
+    async def keys_came(self) -> None:
+        """More room keys than a sync told of: what waits for one of them is read with the next sync."""
+        self._came += 1
+        self.hurry = True
 
     # ── What has no key yet ──────────────────────────────────────────────────────────────────────
 
@@ -231,6 +241,12 @@ class Reading:
                 self.withheld += bool(one.withheld)
             else:
                 self.hurry = True
+        return found
+
+    def postpone(self, overdue: Sequence[Unread], seconds: float) -> list[Unread]:
+        """Those that were due so long ago that somebody is told nevertheless; the others are due again soon."""
+        found = [one for one in overdue if time.time() - one.since >= GRACE_SECONDS + seconds]
+        self.hurry = self.hurry or len(found) < len(overdue)
         return found
 
 

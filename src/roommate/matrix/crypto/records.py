@@ -21,7 +21,19 @@ OUTBOUND = "outbound"
 SHARED = "shared"
 """By ``SESSION USER DEVICE``: who has the key of that, or will have it by what is `POSTED`; the Curve25519 key."""
 INDEX = "index"
-"""By ``SESSION INDEX``: the event that used this step of a ratchet."""
+"""By ``SESSION STEP``: the event that used this step of a ratchet. Of earlier releases; `STEPS` now."""
+STEPS = "steps"
+"""By ``SESSION NUMBER``: marks of the events that used so many steps of a ratchet, see `replay_guard`."""
+GONE = "gone"
+"""By ``ROOM SESSION``: room keys that were thrown away for good."""
+LEFT = "left"
+"""By room: we are not in it any more."""
+BACKUP = "backup"
+"""By the one name ``own``: the key backup on the homeserver, and its key."""
+UNSAVED = "unsaved"
+"""By ``ROOM SESSION``: room keys that the backup does not have yet."""
+SETUP = "setup"
+"""By the one name ``own``: a recovery key that nobody was shown yet."""
 APPLIED = "applied"
 """By hash: to-device events that have taken effect."""
 POSTED = "posted"
@@ -68,6 +80,10 @@ class Records(Protocol):
 
     def all(self, kind: str, prefix: str = "") -> list[tuple[str, str]]:
         """Keys that begin so, in their order, with their values."""
+        ...
+
+    def some(self, kind: str, most: int) -> list[tuple[str, str]]:
+        """As many, by their keys' order."""
         ...
 
     def oldest_first(self, kind: str) -> list[tuple[str, str, float]]:

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from roommate.domain import EventId, JsonObject, RoomId, UserId
 from roommate.errors import MatrixError, Refused, StateError, Transient
 from roommate.matrix.crypto import short_auth_string as sas
-from roommate.matrix.crypto.cross_signing import identity
+from roommate.matrix.crypto.cross_signing import kept_identity
 from roommate.matrix.crypto.device_lists import master_key
 from roommate.matrix.crypto.homeserver_requests import Ask
 from roommate.matrix.crypto.own_device import OwnDevice
@@ -327,9 +327,9 @@ class Verifications:
         """Ask for both sides' keys, and be ready with them. Gives their other devices."""
         asked: JsonObject = {"device_keys": {one.user: [], self._user: []}}
         answer = await self._ask.call("tell the keys of who is verified", "POST", "/keys/query", asked)
-        mine = identity(self._folder).master
-        if master_key(answer, self._user) == mine.public:
-            one.me = Side(one.me.user, one.me.device, {**one.me.keys, mine.id: mine.public})
+        mine = kept_identity(self._folder)
+        if mine is not None and master_key(answer, self._user) == mine.master.public:
+            one.me = Side(one.me.user, one.me.device, {**one.me.keys, mine.master.id: mine.master.public})
         devices = obj(obj(answer.get("device_keys")).get(one.user))
         device = obj(devices.get(one.device))
         ed25519 = obj(device.get("keys")).get(f"ed25519:{one.device}")
@@ -346,8 +346,8 @@ class Verifications:
     async def _vouch(self, one: Verification) -> bool:
         """Sign what was verified: a person's master key, or another device of the bot's own account. False where the
         bot's account has no keys of ours to do it with."""
-        known, mine = self._keys[one.id], identity(self._folder)
-        if mine.master.id not in one.me.keys:
+        known, mine = self._keys[one.id], kept_identity(self._folder)
+        if mine is None or mine.master.id not in one.me.keys:
             return False
         master = next(iter(obj(known.master.get("keys")).values()), "")
         if one.user == self._user:
