@@ -28,15 +28,14 @@ def asked(event: str, room: RoomId = ROOM) -> Incoming:
 async def test_it_waits_in_order_and_is_never_there_again_once_taken(database: Database) -> None:
     inbox, events = Inbox(database), MeshEvents(database)
     await inbox.commit(SyncBatch("s1", (), (asked("$1"), asked("$2"), asked("$1"))))
-    first, second = await events.waiting()
+    first, _ = await events.waiting(ROOM)
     assert (first.event_id, first.room_id, first.sender, first.content) == (
         "$1", ROOM, "@builder:x", {"id": "$1", "n": [1]},
     )  # fmt: skip
     assert await inbox.waiting(ROOM) == []
     await events.taken(first)
     await inbox.commit(SyncBatch("s2", (), (asked("$1"), asked("$3"))))
-    assert [one.event_id for one in await events.waiting()] == ["$2", "$3"]
-    assert [one.event_id for one in await events.waiting(second.seq)] == ["$3"]
+    assert [one.event_id for one in await events.waiting(ROOM)] == ["$2", "$3"]
 
 
 async def test_a_removed_one_is_gone_before_it_is_taken_and_told_of_while_its_request_is_open(
@@ -45,7 +44,7 @@ async def test_a_removed_one_is_gone_before_it_is_taken_and_told_of_while_its_re
     inbox, events = Inbox(database), MeshEvents(database)
     redaction = Incoming(EventId("$r"), ROOM, UserId("@builder:x"), 6, Redaction(EventId("$1")))
     await inbox.commit(SyncBatch("s1", (), (asked("$1"), redaction, asked("$1"))))
-    assert await events.waiting() == []
+    assert await events.waiting(ROOM) == []
     await database.run(
         lambda c: c.execute(
             """INSERT INTO mesh_requests (peer, request, event_id, room_id, sender, method, content, digest, expires,
@@ -56,7 +55,7 @@ async def test_a_removed_one_is_gone_before_it_is_taken_and_told_of_while_its_re
     elsewhere = replace(redaction, event_id=EventId("$r1"), room_id=RoomId("!other"), what=Redaction(EventId("$2")))
     here = replace(redaction, event_id=EventId("$r2"), what=Redaction(EventId("$2")))
     await inbox.commit(SyncBatch("s2", (), (elsewhere, here)))
-    [told] = await events.waiting()
+    [told] = await events.waiting(ROOM)
     assert (told.type, told.content) == (mesh_events.REDACTED, {"redacts": "$2"})
 
 
@@ -67,4 +66,6 @@ async def test_a_flood_in_one_room_fills_no_disk_and_leaves_the_others_alone(
     inbox, events = Inbox(database), MeshEvents(database)
     flood = tuple(asked(f"${number}") for number in range(9))
     await inbox.commit(SyncBatch("s1", (), (*flood, asked("$other", RoomId("!other")))))
-    assert [one.event_id for one in await events.waiting()] == ["$0", "$1", "$2", "$other"]
+    assert await events.rooms() == ["!other", ROOM]
+    assert [one.event_id for one in await events.waiting(ROOM)] == ["$0", "$1", "$2"]
+    assert [one.event_id for one in await events.waiting(RoomId("!other"))] == ["$other"]

@@ -25,6 +25,7 @@ class CardKind(enum.StrEnum):
     DEVCONTAINER = "devcontainer"
     VERIFY = "verify"
     TRUST = "trust"
+    MESH_REQUEST = "mesh-request"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from __future__ import annotations
 class Allowance:
     """A bucket of `burst` that `rate` a second flows into; how much may be done now. Times are of one clock."""
 
-    def __init__(self, burst: int, rate: int) -> None:
+    def __init__(self, burst: int, rate: float) -> None:
         self._burst, self._rate = burst, rate
         self._left = float(burst)
         self._at = 0.0

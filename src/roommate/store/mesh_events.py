@@ -36,12 +36,16 @@ class MeshEvents:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    async def waiting(self, after: int = 0, most: int = 100) -> Sequence[MeshArrival]:
-        """Those behind this row, in the order in which they came."""
+    async def rooms(self) -> Sequence[RoomId]:
+        """Where any wait."""
+        return [RoomId(room) for (room,) in await self._db.rows("SELECT DISTINCT room_id FROM mesh_events")]
+
+    async def waiting(self, room_id: RoomId, most: int = 100) -> Sequence[MeshArrival]:
+        """Those of a room, in the order in which they came."""
         rows = await self._db.rows(
             """SELECT seq, event_id, room_id, sender, sent_at, type, content, state_key
-               FROM mesh_events WHERE seq > ? ORDER BY seq LIMIT ?""",
-            after,
+               FROM mesh_events WHERE room_id = ? ORDER BY seq LIMIT ?""",
+            room_id,
             most,
         )
         return [

@@ -5,48 +5,70 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import TypeVar
 
 from roommate import logs
+from roommate.domain import RoomId
 from roommate.errors import StateError
 from roommate.store import MeshArrival, MeshEvents
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
 Deal = Callable[[MeshArrival], Awaitable[object]]
-"""Deals with one, and takes its row in the transaction that stores what came of it (`store.mesh_events.taking`). It
-waits for nothing but the database: what takes longer is a task of its own. The row is gone afterwards in any case, so
-one whose dealing was cut off by a crash is dealt with again."""
+"""Deals with one, and takes its row in the transaction that stores what came of it (`store.mesh_events.taking`). Those
+behind it in its room wait for that. The row is gone afterwards in any case, so one whose dealing was cut off by a crash
+is dealt with again."""
 
 RETRY_SECONDS = 5.0
 
 
 class EventRoad:
-    """Run `run()`."""
+    """Run `run()`. The events of a room are dealt with one after the other, and no room waits for another one."""
 
     def __init__(self, events: MeshEvents, news: asyncio.Event, deals: Mapping[str, Deal]) -> None:
         """`news` is set when there is more; `deals` by the type of event. What has none is passed over."""
         self._events, self._news, self._deals = events, news, deals
+        self._rooms: dict[RoomId, asyncio.Event] = {}
+        """Where somebody deals with what comes; set where there may be more."""
 
     async def run(self) -> None:
-        while True:
-            self._news.clear()
-            try:
-                while arrivals := await self._events.waiting():
-                    for arrival in arrivals:
-                        await self._deal(arrival)
-            except StateError as error:  # a full disk: what came waits where it is
-                log.error("%s", error)
-                await asyncio.sleep(RETRY_SECONDS)
-            else:
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                self._news.clear()
+                for room_id in await self._patiently(self._events.rooms):
+                    if room_id not in self._rooms:
+                        self._rooms[room_id] = asyncio.Event()
+                        tasks.create_task(self._room(room_id))
+                    self._rooms[room_id].set()
                 await self._news.wait()
 
+    async def _room(self, room_id: RoomId) -> None:
+        with logs.about(room=room_id):
+            while self._rooms[room_id].is_set():
+                self._rooms[room_id].clear()
+                while arrivals := await self._patiently(partial(self._events.waiting, room_id)):
+                    for arrival in arrivals:
+                        await self._patiently(partial(self._deal, arrival))
+            del self._rooms[room_id]
+
     async def _deal(self, arrival: MeshArrival) -> None:
-        with logs.about(room=arrival.room_id):
+        try:
+            if deal := self._deals.get(arrival.type):
+                await deal(arrival)
+        except StateError:
+            raise
+        except Exception:  # one peer's words must not end the hearing of all others
+            log.exception("an event of the mesh was not dealt with")
+        await self._events.taken(arrival)
+
+    async def _patiently(self, do: Callable[[], Awaitable[T]]) -> T:
+        """What a full disk keeps from being stored waits where it is."""
+        while True:
             try:
-                if deal := self._deals.get(arrival.type):
-                    await deal(arrival)
-            except StateError:
-                raise
-            except Exception:  # one peer's words must not end the hearing of all others
-                log.exception("an event of the mesh was not dealt with")
-            await self._events.taken(arrival)
+                return await do()
+            except StateError as error:
+                log.error("%s", error)
+                await asyncio.sleep(RETRY_SECONDS)

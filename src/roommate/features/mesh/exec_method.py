@@ -1,0 +1,121 @@
+"""``exec``: a program in the room's container, for a peer."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from roommate.domain import Exit, Hand, JsonObject, Session
+from roommate.errors import RoommateError, ToolError
+from roommate.features.mesh.methods import Method, Shape, Work
+from roommate.features.mesh.output_pieces import OutputPieces, Stream, sending
+from roommate.rooms.sandboxes_port import Sandboxes
+
+WORKSPACE = "/workspace"
+
+Size = Annotated[int, Field(ge=1, le=9999)]
+
+
+class Terminal(Shape):
+    rows: Size
+    columns: Size
+    term: Annotated[str, Field(pattern=r"^[A-Za-z0-9._+-]{1,64}$")] = "xterm-256color"
+
+
+class Exec(Shape):
+    argv: Annotated[list[Annotated[str, Field(max_length=16_384)]], Field(min_length=1, max_length=512)]
+    cwd: Annotated[str, Field(max_length=4096)] = WORKSPACE
+    env: Annotated[dict[str, Annotated[str, Field(max_length=16_384)]], Field(default_factory=dict)]
+    timeout: Annotated[int, Field(ge=1, le=86_400)] | None = None
+    """Seconds."""
+    pty: Terminal | None = None
+    stdin: bool = False
+    """Input follows."""
+
+    @field_validator("argv", "cwd", "env")
+    @classmethod
+    def _no_nul(cls, value: object) -> object:
+        texts = (
+            [*value, *value.values()] if isinstance(value, Mapping) else [value] if isinstance(value, str) else value
+        )
+        if any("\0" in text for text in texts):  # type: ignore[attr-defined]
+            raise ValueError("no text may have a NUL")
+        return value
+
+    @property
+    def folder(self) -> str:
+        return self.cwd if self.cwd.startswith("/") else f"{WORKSPACE}/{self.cwd}"
+
+
+def exec_method(sandboxes: Sandboxes) -> Method[Exec]:
+    async def do(params: Exec, work: Work) -> JsonObject:
+        hand = await sandboxes.hand(work.room_id)
+        seconds = min(work.seconds, params.timeout or work.seconds)
+        async with sending(work) as pieces:
+            if params.stdin or params.pty:
+                ended = await _talked_to(hand, params, seconds, work, pieces)
+            else:
+                ended = await hand.run(
+                    params.argv,
+                    cwd=params.folder,
+                    env=params.env,
+                    timeout=seconds,
+                    on_output=lambda piece: pieces.take("out", piece),
+                    on_errors=lambda piece: pieces.take("err", piece),
+                )
+        return {
+            "exit": ended.code,
+            "signal": ended.signal,
+            "ms": int(ended.seconds * 1000),
+            "timed_out": ended.timed_out,
+            **pieces.summary,
+        }
+
+    return Method("exec", Exec, do)
+
+
+async def _talked_to(hand: Hand, params: Exec, seconds: int, work: Work, pieces: OutputPieces) -> Exit:
+    """One that has input, or a terminal."""
+    env, size = dict(params.env), None
+    if params.pty:
+        env["TERM"] = params.pty.term
+        size = params.pty.rows, params.pty.columns
+    session = hand.session(params.argv, terminal=size, cwd=params.folder, env=env, apart=size is None)
+    output: Stream = "pty" if params.pty else "out"
+    feeding = asyncio.create_task(_feed(session, work))
+    began = asyncio.get_running_loop().time()
+    try:
+        async with asyncio.timeout(seconds):
+            return await session.finish(
+                lambda piece: pieces.take(output, piece), lambda piece: pieces.take("err", piece)
+            )
+    except TimeoutError:
+        return Exit(None, None, True, asyncio.get_running_loop().time() - began)
+    finally:
+        feeding.cancel()
+        with suppress(asyncio.CancelledError, RoommateError):  # how it ended `finish` tells
+            await feeding
+
+
+async def _feed(session: Session, work: Work) -> None:
+    """What the asker types goes in, until the program has ended; what it does not take is lost with it."""
+    with suppress(ToolError):
+        while True:
+            match await work.inputs.get():
+                case {"kind": "data", "data": str(text)}:
+                    with suppress(binascii.Error):
+                        await session.write(base64.b64decode(text, validate=True))
+                case {"kind": "end"}:
+                    session.end()
+                case {"kind": "resize", "rows": int(rows), "columns": int(columns)}:
+                    if 1 <= rows <= 9999 and 1 <= columns <= 9999:
+                        await session.resize(rows, columns)
+                case {"kind": "signal", "number": int(number)}:
+                    if 1 <= number <= 64:
+                        await session.signal(number)

@@ -1,0 +1,125 @@
+"""A program's output on its way to who asked: pieces as fast as the homeserver takes them, else a file."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+from collections.abc import AsyncIterator
+from typing import Literal
+
+from roommate.domain import JsonObject
+from roommate.features.mesh.methods import Work
+
+PIECE = 24 * 1024
+"""Bytes of one piece: in base64, signed and encrypted it stays below the 65 536 bytes of an event."""
+GATHER_SECONDS = 0.25
+"""How long a piece gathers what is printed."""
+INLINE = 8 * PIECE
+"""Bytes that wait to be sent as pieces; what is more becomes a file when the program has ended."""
+AT_END = 3 * PIECE
+"""So much goes as pieces at the end."""
+
+Stream = Literal["out", "err", "pty", "file"]
+
+
+class OutputPieces:
+    """Take with `take` while `run()` runs as a task; then `finish()`. No homeserver holds the program back."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._waiting: list[tuple[Stream, bytearray]] = []
+        self._size = 0
+        self._more = asyncio.Event()
+        self._in_files = False
+        self._left = work.output_bytes
+        self._hash = hashlib.sha256()
+        self._given = 0
+        self.truncated = False
+
+    @property
+    def summary(self) -> JsonObject:
+        """Of all that was sent, in that order."""
+        return {"truncated": self.truncated, "sha256": self._hash.hexdigest(), "bytes": self._given}
+
+    def take(self, stream: Stream, piece: bytes) -> None:
+        kept = piece[: self._left]
+        self._left -= len(kept)
+        self.truncated = self.truncated or len(kept) < len(piece)
+        if not kept:
+            return
+        self._work.tail(kept)
+        if not self._waiting or self._waiting[-1][0] != stream:
+            self._waiting.append((stream, bytearray()))
+        self._waiting[-1][1].extend(kept)
+        self._size += len(kept)
+        self._in_files = self._in_files or self._size > INLINE
+        self._more.set()
+
+    async def run(self) -> None:
+        """Send what there is, one piece after the other has arrived, until cancelled."""
+        while True:
+            await self._more.wait()
+            await asyncio.sleep(GATHER_SECONDS)
+            while self._waiting and not self._in_files:
+                if (row := await self._piece()) is None:
+                    return
+                await self._work.arrived(row)
+            self._more.clear()
+            if self._in_files:
+                return
+
+    async def finish(self) -> None:
+        """Send what is left."""
+        if self._size > AT_END:
+            await self._files()
+        while self._waiting:
+            await self._piece()
+
+    async def _piece(self) -> int | None:
+        stream, waiting = self._waiting[0]
+        piece = bytes(waiting[:PIECE])
+        if len(piece) == len(waiting):
+            self._waiting.pop(0)
+        else:
+            del waiting[: len(piece)]
+        self._size -= len(piece)
+        self._count(piece)
+        body = {"kind": "output", "stream": stream, "data": base64.b64encode(piece).decode()}
+        return await self._work.say(body)
+
+    async def _files(self) -> None:
+        """One of each stream, in the order in which they began."""
+        whole: dict[Stream, bytearray] = {}
+        for stream, piece in self._waiting:
+            whole.setdefault(stream, bytearray()).extend(piece)
+        self._waiting, self._size = [], 0
+        for stream, content in whole.items():
+            await send_file(self._work, stream, bytes(content))
+            self._count(bytes(content))
+
+    def _count(self, piece: bytes) -> None:
+        self._hash.update(piece)
+        self._given += len(piece)
+
+
+async def send_file(work: Work, stream: Stream, content: bytes) -> int | None:
+    """Raises Refused, Transient where the homeserver does not take it."""
+    place = await work.upload(content, f"{stream}.bin")
+    named = {"stream": stream, "sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+    return await work.say({"kind": "file", **named, **place})
+
+
+@contextlib.asynccontextmanager
+async def sending(work: Work) -> AsyncIterator[OutputPieces]:
+    """What is taken within is sent meanwhile, and all of it before this is over; nothing more where it is left."""
+    pieces = OutputPieces(work)
+    running = asyncio.create_task(pieces.run())
+    try:
+        yield pieces
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+    await pieces.finish()

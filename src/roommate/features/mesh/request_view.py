@@ -1,0 +1,89 @@
+"""What people of a room see of a peer's request: who asks for what, how it was decided, what came of it. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+
+from roommate.domain import JsonObject
+from roommate.features.mesh.refusals import MEANINGS, Code
+from roommate.store.mesh_requests import PeerRequest, RequestState
+from roommate.text.amounts import size
+from roommate.text.printable import block, in_code, one_line, plain, visible
+
+TAIL = 1500
+"""Characters of output that are shown."""
+MOST = 6000
+"""Characters of what is asked that people are shown whole. Nobody approves what is longer."""
+
+
+def asked_for(method: str, params: Mapping[str, object]) -> str:
+    """All of it, as lines of plain text in which nothing is hidden."""
+    lines, rest = [], dict(params)
+    if method == "exec" and isinstance(argv := rest.pop("argv", None), list):
+        lines.append(shlex.join(map(str, argv)))
+    lines += [f"{name}: {_value(value)}" for name, value in sorted(rest.items())]
+    return visible("\n".join(lines)) if lines else method
+
+
+def question(who: str, words: str, method: str, params: Mapping[str, object]) -> str:
+    """Markdown: what people are asked."""
+    return f"{_headline(who, words, method)}\n\n{block(asked_for(method, params))}"
+
+
+def look(row: PeerRequest, who: str, words: str, tail: str = "") -> str:
+    """Markdown: the request as it stands."""
+    params = row.content.get("params", {})
+    shown = asked_for(row.method, params)
+    cut = shown if len(shown) <= MOST else f"{shown[:MOST]}…"
+    parts = [_headline(who, words, row.method), block(cut), _state(row)]
+    if tail.strip():
+        parts.append(block(visible(tail[-TAIL:]).strip("\n")))
+    return "\n\n".join(parts)
+
+
+def refused(who: str, method: str, code: str) -> str:
+    return f"⛔ {who} asked for {in_code(method, 64)}: {_meaning(code)}."
+
+
+def _headline(who: str, words: str, method: str) -> str:
+    return f"🛰 **{who}** ({in_code(words, 64)}) asks for {in_code(method, 64)}:"
+
+
+def _state(row: PeerRequest) -> str:
+    by = f" Allowed by {plain(row.decided_by)}." if row.decided_by and row.outcome != "not-approved" else ""
+    rule = f" {plain(one_line(row.line, 200))}." if row.line and not by else ""
+    if row.state is not RequestState.DONE:
+        word = {
+            RequestState.HELD: "⏸ waits for your decision",
+            RequestState.ACCEPTED: "⏳ begins",
+            RequestState.RUNNING: "▶ runs",
+        }[row.state]
+        return f"{word}.{by}{rule}"
+    if row.outcome == "result":
+        return f"{_result(row.method, row.result or {})}{by}{rule}"
+    meaning = _meaning(row.outcome)
+    return f"⛔ Not done: {meaning}.{by}" if row.outcome != "unknown" else f"❓ {meaning}.{by}"
+
+
+def _result(method: str, result: JsonObject) -> str:
+    match result:
+        case {"exit": code, "signal": signal, "ms": int(ms), "bytes": int(given)}:
+            how = f"exit {code}" if code is not None else f"signal {signal}" if signal is not None else "ended"
+            late = ", out of time" if result.get("timed_out") else ""
+            cut = ", cut" if result.get("truncated") else ""
+            mark = "✅" if code == 0 else "❌"
+            return f"{mark} {how}{late} after {ms / 1000:.1f} s, {size(given)} of output{cut}."
+        case {"path": str(path), "bytes": int(given)}:
+            return f"✅ {in_code(path, 200)}, {size(given)}."
+        case {"ok": False}:
+            return "❌ failed."
+    return "✅ done."
+
+
+def _meaning(code: str) -> str:
+    return MEANINGS[Code(code)] if code in set(Code) else code
+
+
+def _value(value: object) -> str:
+    return value if isinstance(value, str) else repr(value)
