@@ -51,9 +51,11 @@ from roommate.features.github.operations import Repositories
 from roommate.features.github.pull_requests import RoomProposals
 from roommate.features.hooks import reports
 from roommate.features.mesh import feature as mesh
+from roommate.features.mesh.answering_part import answering_part
 from roommate.features.mesh.asking_operations import PeerOperations
 from roommate.features.mesh.asking_part import asking_part
 from roommate.features.mesh.policy_operations import PolicyOperations
+from roommate.features.mesh.request_operations import RequestOperations
 from roommate.features.mesh.trust_operations import TrustOperations
 from roommate.features.model_and_prompt import ModelAndPrompt
 from roommate.features.model_gateway import gateway
@@ -263,7 +265,18 @@ def _mesh(kernel: Kernel) -> Feature:
     asking = asking_part(
         kernel.database, kernel.homeserver, kernel.outbox, kernel.sender, Media(kernel.homeserver), trust
     )
-    return mesh.feature(kernel.database, kernel.mesh_news, trust, asking, kernel.questions, kernel.control)
+    answering = answering_part(
+        kernel.database,
+        kernel.homeserver,
+        kernel.outbox,
+        kernel.sender,
+        trust,
+        sandboxes=kernel.sandboxes,
+        questions=kernel.questions,
+        holds=kernel.holds,
+        name=kernel.names.of,
+    )
+    return mesh.feature(kernel.database, kernel.mesh_news, trust, asking, answering, kernel.questions, kernel.control)
 
 
 class Declared(NamedTuple):
@@ -311,7 +324,7 @@ FEATURES: tuple[Declared, ...] = (
     asked_for(audit_of_outside_backups.Backups, lambda kernel: audit_of_outside_backups.Backups()),
     asked_for(TrustOperations, lambda kernel: TrustOperations(kernel.trust)),
     asked_for(PolicyOperations, lambda kernel: PolicyOperations(kernel.trust.policy, kernel.trust.peers)),
-    Declared([PeerOperations], _mesh),
+    Declared([PeerOperations, RequestOperations], _mesh),
     asked_for(shells.Shells, lambda kernel: shells.Shells(kernel.sandboxes, store.Audit(kernel.database))),
     asked_for(workspace_files.Files, _workspace_files),
     asked_for(say_as_bot.Speaking, _speaking),

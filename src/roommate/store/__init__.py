@@ -25,6 +25,7 @@ from roommate.store.mesh_asked import AskedRequests
 from roommate.store.mesh_events import MeshArrival, MeshEvents
 from roommate.store.mesh_nonces import Claim, Nonces
 from roommate.store.mesh_peers import Peer, Peers, PeerState
+from roommate.store.mesh_requests import PeerRequest, PeerRequests
 from roommate.store.offer_run_again import again_at
 from roommate.store.outbox import Outbox
 from roommate.store.pauses import Pause, Pauses
@@ -73,6 +74,8 @@ __all__ = [
     "Pause",
     "Pauses",
     "Peer",
+    "PeerRequest",
+    "PeerRequests",
     "PeerState",
     "Peers",
     "Queues",

@@ -101,7 +101,8 @@ class PeerRequests:
                 return None
             number = c.execute(
                 """INSERT OR IGNORE INTO mesh_requests (peer, request, event_id, room_id, sender, method, content,
-                     digest, expires, state, line, chain, came) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id""",
+                     digest, expires, state, line, chain, came) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                   RETURNING id""",
                 (
                     asked.peer,
                     asked.id,

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from roommate import logs
 from roommate.chat import texts
-from roommate.domain import CardKind, Deed, DeedOutcome, Draft, JsonObject, Question, Rank, RoomId, UserId
+from roommate.domain import MESH_REQUEST, CardKind, Deed, DeedOutcome, Draft, JsonObject, Question, Rank, RoomId, UserId
 from roommate.errors import HandLost, RoommateError, StateError, Transient
 from roommate.features.mesh import request_view
 from roommate.features.mesh.envelope import (
@@ -35,6 +35,7 @@ from roommate.features.mesh.envelope import (
 from roommate.features.mesh.identity_key import Identity, words
 from roommate.features.mesh.methods import Inputs, Method, Methods, Work
 from roommate.features.mesh.refusals import Code, Refusal
+from roommate.features.mesh.verification import Accepted
 from roommate.matrix import render
 from roommate.net.token_bucket import Allowance
 from roommate.rooms.card_look import UNNEEDED
@@ -57,40 +58,8 @@ EVERY = 3600.0
 UPLOAD_TRIES = 5
 
 
-class Limits(Protocol):
-    @property
-    def seconds(self) -> int: ...
-    @property
-    def output_bytes(self) -> int: ...
-    @property
-    def at_once(self) -> int: ...
-    @property
-    def per_minute(self) -> int: ...
-
-
-class Decision(Protocol):
-    @property
-    def limits(self) -> Limits: ...
-    @property
-    def approval(self) -> str:
-        """``none``, or who has to say yes: ``people``, ``operators``."""
-        ...
-
-    @property
-    def why(self) -> str: ...
-
-
-class Granted(Protocol):
-    """A request that is what it says, and that the policy grants."""
-
-    @property
-    def request(self) -> Request: ...
-    @property
-    def decision(self) -> Decision: ...
-
-
 class Verifies(Protocol):
-    async def check(self, arrival: MeshArrival, *, released: bool = False) -> Granted | Refusal:
+    async def check(self, arrival: MeshArrival, *, released: bool = False) -> Accepted | Refusal:
         """May it be done? Without `released` it counts as seen from now on, for any other event."""
         ...
 
@@ -137,6 +106,11 @@ class Answering:
         self._rates: dict[tuple[str, ...], Allowance] = {}
         self._untold: Counter[tuple[str, RoomId, Code]] = Counter()
 
+    @property
+    def load(self) -> int:
+        """How many requests run."""
+        return sum(one.task is not None for one in self._running.values())
+
     async def run(self) -> None:
         async with asyncio.TaskGroup() as self._tasks:
             for row in await self._requests.open():
@@ -171,7 +145,7 @@ class Answering:
         if method.instant:
             await self._answer_at_once(arrival, request, method, found)
             return
-        held = found.decision.approval != "none"
+        held = found.decision.approval is not None
         if held and len(request_view.asked_for(request.method, request.params)) > request_view.MOST:
             await self._refused(arrival, Refusal(Code.PARAMS, "it is too long for people to read"), found)
             return
@@ -199,7 +173,7 @@ class Answering:
         if held:
             self._questions.wake()
         self._progress.wake()
-        self._begin(stored)
+        self._begin(stored, found)
 
     async def hear_input(self, arrival: MeshArrival) -> None:
         """Input for what runs. What is wrong with it ends the request, where its peer has signed it; else nothing."""
@@ -254,7 +228,7 @@ class Answering:
         )
         self._progress.wake()
         if now is not None:
-            self._begin(now)
+            self._begin(now, found)
         return None
 
     async def stop(self, row: PeerRequest, why: Code) -> bool:
@@ -275,7 +249,7 @@ class Answering:
                 await self.stop(row, found.code)
 
     async def _answer_at_once(
-        self, arrival: MeshArrival, request: Request, method: Method[Any], found: Granted
+        self, arrival: MeshArrival, request: Request, method: Method[Any], found: Accepted
     ) -> None:
         work = Work(request, found.decision.limits.seconds, 0)
         body = {"kind": "result", **await method.do(method.params.model_validate(request.params), work)}
@@ -286,27 +260,27 @@ class Answering:
 
     # ── How it goes on ───────────────────────────────────────────────────────────────────────────
 
-    def _begin(self, row: PeerRequest) -> None:
+    def _begin(self, row: PeerRequest, found: Accepted | None = None) -> None:
+        """`found` is what its check has just said."""
         if self._tasks is not None:
             self._running.setdefault(row.number, _Running())
-            self._tasks.create_task(self._attend(row))
+            self._tasks.create_task(self._attend(row, found))
 
-    async def _attend(self, row: PeerRequest) -> None:
+    async def _attend(self, row: PeerRequest, found: Accepted | None) -> None:
         with logs.about(room=row.room_id):
             try:
                 if row.state is RequestState.HELD:
                     await asyncio.sleep(max(0.0, row.expires / 1000 - time.time()))
                     await self._end(row.number, _refusal(Code.APPROVAL_EXPIRED), before=[RequestState.HELD])
                 else:
-                    await self._do(row)
+                    await self._do(row, found or await self._check_again(row))
             except StateError as error:  # a full disk: the next start knows how far it was
                 log.error("request %d: %s", row.number, error)
             finally:
                 if row.state is not RequestState.HELD:
                     self._running.pop(row.number, None)
 
-    async def _do(self, row: PeerRequest) -> None:
-        found = await self._check_again(row)
+    async def _do(self, row: PeerRequest, found: Accepted | Refusal) -> None:
         method = self._methods.get(row.method)
         if isinstance(found, Refusal) or method is None:
             refusal = found if isinstance(found, Refusal) else Refusal(Code.UNKNOWN_METHOD)
@@ -319,7 +293,7 @@ class Answering:
         body = await self._run(now, found, method, running)
         await self._end(row.number, body, before=[RequestState.RUNNING])
 
-    async def _run(self, row: PeerRequest, found: Granted, method: Method[Any], running: _Running) -> JsonObject:
+    async def _run(self, row: PeerRequest, found: Accepted, method: Method[Any], running: _Running) -> JsonObject:
         """The last body of its reply."""
         started = asyncio.Lock()
         said = False
@@ -430,7 +404,7 @@ class Answering:
 
     # ── Whether it may ───────────────────────────────────────────────────────────────────────────
 
-    async def _against(self, request: Request, method: Method[Any], found: Granted) -> Refusal | None:
+    async def _against(self, request: Request, method: Method[Any], found: Accepted) -> Refusal | None:
         room_id = RoomId(request.room_id)
         try:
             method.params.model_validate(request.params)
@@ -443,9 +417,9 @@ class Answering:
         if self._paused(room_id) and request.method != "ping":
             return Refusal(Code.PAUSED)
         open_now = await self._requests.open()
-        of_peer = sum(row.peer == request.origin for row in open_now)
-        of_room = sum(row.room_id == room_id for row in open_now)
-        if of_peer >= found.decision.limits.at_once or of_room >= MOST_OF_ROOM or len(open_now) >= MOST:
+        of_room = [row for row in open_now if row.room_id == room_id]
+        of_peer = sum(row.peer == request.origin for row in of_room)
+        if of_peer >= found.decision.limits.at_once or len(of_room) >= MOST_OF_ROOM or len(open_now) >= MOST:
             return Refusal(Code.BUSY)
         return None
 
@@ -457,9 +431,11 @@ class Answering:
         bucket.used(allowed)
         return bool(allowed)
 
-    async def _check_again(self, row: PeerRequest) -> Granted | Refusal:
+    async def _check_again(self, row: PeerRequest) -> Accepted | Refusal:
         """As when it came, by what is true now."""
-        arrival = MeshArrival(0, row.event_id, row.room_id, row.sender, int(row.came * 1000), "", row.content, None)
+        arrival = MeshArrival(
+            0, row.event_id, row.room_id, row.sender, int(row.came * 1000), MESH_REQUEST, row.content, None
+        )
         found = await self._verification.check(arrival, released=True)
         if isinstance(found, Refusal):
             return found
@@ -467,7 +443,7 @@ class Answering:
             return Refusal(Code.SIGNATURE, "it is not the request that was stored")
         return found
 
-    async def _refused(self, arrival: MeshArrival, refusal: Refusal, found: Granted | None = None) -> None:
+    async def _refused(self, arrival: MeshArrival, refusal: Refusal, found: Accepted | None = None) -> None:
         """Written down, answered where the code says so, and shown where the peer is one of ours."""
         await self._note(arrival, refusal.code, refusal.detail)
         if not refusal.code.is_told or not self._allow(("refused", arrival.sender, arrival.room_id), REFUSALS, 1):
@@ -495,7 +471,7 @@ class Answering:
 
     # ── What people see ──────────────────────────────────────────────────────────────────────────
 
-    async def _question(self, row: PeerRequest, found: Granted) -> Any:
+    async def _question(self, row: PeerRequest, found: Accepted) -> Any:
         who, params = await self._name(row.room_id, row.sender), found.request.params
         question = Question(
             CardKind.MESH_REQUEST,
@@ -593,4 +569,6 @@ def _refusal(code: Code) -> JsonObject:
 
 
 def _summary(body: JsonObject) -> str:
-    return " ".join(f"{name}={body[name]}" for name in ("exit", "signal", "ms", "bytes", "sha256") if name in body)
+    return " ".join(
+        f"{name}={body[name]}" for name in ("exit", "signal", "ms", "bytes", "sha256") if body.get(name) is not None
+    )

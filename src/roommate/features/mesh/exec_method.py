@@ -7,7 +7,7 @@ import base64
 import binascii
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -15,9 +15,8 @@ from roommate.domain import Exit, Hand, JsonObject, Session
 from roommate.errors import RoommateError, ToolError
 from roommate.features.mesh.methods import Method, Shape, Work
 from roommate.features.mesh.output_pieces import OutputPieces, Stream, sending
+from roommate.features.mesh.room_facts import WORKSPACE, folder_of
 from roommate.rooms.sandboxes_port import Sandboxes
-
-WORKSPACE = "/workspace"
 
 Size = Annotated[int, Field(ge=1, le=9999)]
 
@@ -37,6 +36,10 @@ class Exec(Shape):
     pty: Terminal | None = None
     stdin: bool = False
     """Input follows."""
+    place: Literal["room"] = "room"
+    """In the room's own container."""
+    output_bytes: Annotated[int, Field(ge=1)] | None = None
+    """The most that is wanted of its output."""
 
     @field_validator("argv", "cwd", "env")
     @classmethod
@@ -50,13 +53,13 @@ class Exec(Shape):
 
     @property
     def folder(self) -> str:
-        return self.cwd if self.cwd.startswith("/") else f"{WORKSPACE}/{self.cwd}"
+        return folder_of(self.cwd)
 
 
 def exec_method(sandboxes: Sandboxes) -> Method[Exec]:
     async def do(params: Exec, work: Work) -> JsonObject:
         hand = await sandboxes.hand(work.room_id)
-        seconds = min(work.seconds, params.timeout or work.seconds)
+        seconds = work.seconds
         async with sending(work) as pieces:
             if params.stdin or params.pty:
                 ended = await _talked_to(hand, params, seconds, work, pieces)

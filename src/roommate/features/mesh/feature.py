@@ -7,6 +7,7 @@ import asyncio
 from roommate.administration.startup_phases import Phase, Service
 from roommate.domain import MESH_INTRODUCTION, CardKind
 from roommate.features.feature import Feature
+from roommate.features.mesh.answering_part import AnsweringPart
 from roommate.features.mesh.asking_part import AskingPart
 from roommate.features.mesh.envelope import REPLY
 from roommate.features.mesh.events import EventRoad
@@ -21,15 +22,16 @@ def feature(
     news: asyncio.Event,
     trust: Trust,
     asking: AskingPart,
+    answering: AnsweringPart,
     questions: Questions,
     control: ControlRoom,
 ) -> Feature:
     introductions = Introductions(trust, database, questions, lambda: control.room_id)
-    deals = {MESH_INTRODUCTION: introductions.hear, REPLY: asking.hear}
+    deals = {MESH_INTRODUCTION: introductions.hear, REPLY: asking.hear, **answering.deals}
     road = EventRoad(MeshEvents(database), news, deals)
     return Feature(
-        [asking.operations],
+        [asking.operations, answering.operations],
         tools=asking.tools,
-        cards={CardKind.TRUST: introductions.decide},
-        services=(Service(Phase.READY, road.run), asking.service),
+        cards={CardKind.TRUST: introductions.decide, CardKind.MESH_REQUEST: answering.decide},
+        services=(Service(Phase.READY, road.run), asking.service, answering.service),
     )

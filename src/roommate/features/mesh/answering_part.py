@@ -1,0 +1,85 @@
+"""The side of the mesh that answers, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import NamedTuple, Protocol
+
+from roommate.administration.startup_phases import Phase, Service
+from roommate.domain import MESH_INPUT, MESH_REQUEST, JsonObject, RoomId
+from roommate.features.mesh.answering import Answering, replying, replying_once
+from roommate.features.mesh.events import Deal
+from roommate.features.mesh.exec_method import exec_method
+from roommate.features.mesh.methods import Methods
+from roommate.features.mesh.ping_and_who import ping, who
+from roommate.features.mesh.request_operations import RequestOperations
+from roommate.features.mesh.room_facts import finding_facts
+from roommate.features.mesh.trust import Trust
+from roommate.features.mesh.verification import Verification
+from roommate.rooms.live_message_port import Progress
+from roommate.rooms.questions import Decide, Questions
+from roommate.rooms.sandboxes_port import Sandboxes
+from roommate.rooms.turn_holds import Holds
+from roommate.store import Audit, Cards, Database, Outbox, PeerRequests
+from roommate.store.mesh_events import REDACTED
+
+
+class Account(Protocol):
+    """See matrix/homeserver.py."""
+
+    async def put_file(self, room: RoomId, content: bytes, content_type: str, name: str) -> JsonObject: ...
+
+
+class AnsweringPart(NamedTuple):
+    operations: RequestOperations
+    deals: Mapping[str, Deal]
+    decide: Decide
+    service: Service
+
+
+def answering_part(
+    database: Database,
+    account: Account,
+    outbox: Outbox,
+    progress: Progress,
+    trust: Trust,
+    *,
+    sandboxes: Sandboxes,
+    questions: Questions,
+    holds: Holds,
+    name: Callable[[RoomId, str], Awaitable[str]],
+) -> AnsweringPart:
+    requests = PeerRequests(database, replying(lambda: trust.identity, trust.bot))
+    facts = finding_facts(sandboxes)
+
+    def upload(room_id: RoomId, content: bytes, file: str) -> Awaitable[JsonObject]:
+        return account.put_file(room_id, content, "application/octet-stream", file)
+
+    answering = Answering(
+        requests,
+        Verification(lambda: trust.identity, trust.peers, trust.nonces, trust.policy, facts),
+        _methods(sandboxes, lambda: trust.load()),
+        outbox=outbox,
+        progress=progress,
+        questions=questions,
+        cards=Cards(database),
+        audit=Audit(database),
+        name=name,
+        paused=lambda room_id: holds.of(room_id) is not None,
+        upload=upload,
+        reply=replying_once(lambda: trust.identity, trust.bot),
+    )
+    trust.load = lambda: answering.load
+    trust.changed.append(answering.recheck)
+    deals = {
+        MESH_REQUEST: answering.hear_request,
+        MESH_INPUT: answering.hear_input,
+        REDACTED: answering.hear_redaction,
+    }
+    service = Service(Phase.READY, answering.run)
+    return AnsweringPart(RequestOperations(requests, answering), deals, answering.decide, service)
+
+
+def _methods(sandboxes: Sandboxes, load: Callable[[], int]) -> Methods:
+    found = (ping(load), who(lambda: [one.name for one in found], tuple), exec_method(sandboxes))
+    return {one.name: one for one in found}
