@@ -153,8 +153,8 @@ NAMES = {
 }  # fmt: skip
 """What lines of the audit log may be of, in every release so far: people search for these."""
 
-JOINED = {"card.", ".ask"}
-"""Parts of such names that are put together: of a card's kind, of what is asked for."""
+JOINED = {"card.", "mesh.", ".ask"}
+"""Parts of such names that are put together: of a card's kind, of a method, of what is asked for."""
 
 WHERE = {"Deed": 2, "deed_of": 1, "_deed": 1, "Changed": 1, "NotPermitted": 1}
 """The place of what was done among the arguments of what leads to a line of the audit log."""

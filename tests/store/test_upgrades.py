@@ -81,7 +81,7 @@ OWNED = frozenset(
         "tokens_spent",
     }
 )
-LEFT = frozenset({"audit", "mesh_events", "mesh_requests"})
+LEFT = frozenset({"audit", "mesh_asked", "mesh_events", "mesh_requests"})
 """Of what was: it is not changed; and what is bound to the room that it was said in."""
 
 
