@@ -25,6 +25,7 @@ from bench import (
     hooks,
     idle,
     life,
+    mesh,
     models,
     monitoring,
     operating,
@@ -48,6 +49,7 @@ PARTS: dict[str, Callable[[Stage, int], Awaitable[list[Figure]]]] = {
     "agents": agents.measure,
     "audit": audit.measure,
     "encryption": encryption.measure,
+    "mesh": mesh.measure,
     "aged": aged.measure,
 }
 

@@ -45,7 +45,7 @@ def test_a_shell_line_works(line: str, image: str) -> None:
 
 def test_every_block_says_what_it_is() -> None:
     tags = {tag for page in PAGES for tag, _ in BLOCK.findall(page.read_text())}
-    assert tags <= {"sh", "text", "diff"}
+    assert tags <= {"sh", "text", "diff", "toml"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
