@@ -52,8 +52,9 @@ def claiming(
         if len(floor) != 1:
             return Claim.DAMAGED
         found = c.execute(
-            "SELECT nonce, request, event_id FROM mesh_nonces WHERE key=? AND (nonce=? OR request=?)",
-            (key, nonce, request),
+            """SELECT nonce, request, event_id FROM mesh_nonces WHERE key=? AND nonce=?
+               UNION SELECT nonce, request, event_id FROM mesh_nonces WHERE key=? AND request=?""",
+            (key, nonce, key, request),  # each by its index, which an OR is not
         ).fetchall()
         if found:
             return Claim.NEW if found == [(nonce, request, event_id)] else Claim.SEEN
