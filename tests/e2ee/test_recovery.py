@@ -13,6 +13,7 @@ from aiohttp import web
 from roommate.demo.embedded_synapse import Synapse
 from tests import program
 from tests.conftest import PASSWORD, MakeDaemon
+from tests.cli.test_commands import roommate
 from tests.e2ee import strict
 from tests.e2ee.conftest import MakeStrict
 from tests.e2ee.strict import Node, Seen, StrictPerson
@@ -104,6 +105,8 @@ async def test_what_the_bot_backs_up_another_client_reads_and_so_does_the_bot_wh
 
     # Nothing is left but the recovery key.
     identity = await ann.do("masterKey", user=bot.user_id)
+    code, file, err = await roommate(bot.folder, "backup", "--to", str(bot.folder / "backups"), **bot.settings)
+    assert code == 0, err
     await bot.term()
     shutil.rmtree(bot.state)
     bot.log.write_text("")
@@ -117,6 +120,20 @@ async def test_what_the_bot_backs_up_another_client_reads_and_so_does_the_bot_wh
     assert (await ann.do("trust", user=bot.user_id, device=device_of(bot)))["signed"]
     await reply(ann, room, first, "what was that?")
     assert "first-words" in (await ann.answer(room, "what was that?")).body
+
+    # A backup from before that, on a host that has nothing: its database is older, its device another.
+    await bot.term()
+    shutil.rmtree(bot.state)
+    code, _, err = await roommate(bot.folder, "restore", file.strip(), **bot.settings)
+    assert code == 0, err
+    await bot.start()
+    code, out, err = await recovery(bot, "restore", typed=key)
+    assert (code, "room keys" in out) == (0, True), err
+    await ann.say(room, "SAY on-another-host")
+    await ann.answer(room, "on-another-host")
+    await reply(ann, room, first, "and what was that?")
+    assert "first-words" in (await ann.answer(room, "and what was that?")).body
+    assert len([one for one in ann.finals(room) if one.body == "later-words"]) == 1, "nothing is answered twice"
     assert ann.failures(room) == []
     assert {one.shield for one in ann.messages(room)} == {0}
     assert not [part for part in key.split() if part in bot.log_text()], "the key is in no log"
