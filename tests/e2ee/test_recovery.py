@@ -12,8 +12,8 @@ from aiohttp import web
 
 from roommate.demo.embedded_synapse import Synapse
 from tests import program
-from tests.conftest import PASSWORD, MakeDaemon
 from tests.cli.test_commands import roommate
+from tests.conftest import PASSWORD, MakeDaemon
 from tests.e2ee import strict
 from tests.e2ee.conftest import MakeStrict
 from tests.e2ee.strict import Node, Seen, StrictPerson

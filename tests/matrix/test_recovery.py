@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import random
@@ -17,14 +18,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roommate.domain import UserId
-from roommate.errors import Refused
+from roommate.errors import Refused, Transient
 from roommate.matrix.crypto import megolm, recovery_key, replay_guard
 from roommate.matrix.crypto.backed_up_session import BackupKey, packed, unpack
 from roommate.matrix.crypto.forgetting import LEFT_SECONDS, forget
+from roommate.matrix.crypto.key_backup import BATCH, KeyBackup
 from roommate.matrix.crypto.own_device import OwnDevice
 from roommate.matrix.crypto.records import BACKUP, INBOUND, INDEX, LEFT, STEPS, UNSAVED, Records
 from roommate.matrix.crypto.secret_storage import described, fits, seal, unseal
 from roommate.store import CryptoRecords
+from tests.patience import until
 
 JsonObject = dict[str, Any]
 ROOM, BOT, ANN = "!room:a", UserId("@bot:a"), "@ann:a"
@@ -151,6 +154,57 @@ async def test_a_room_key_out_of_the_backup_is_whose_it_was_if_the_backup_proves
             unpack(r, key, backup, ROOM, "another", saved)
 
     await records.do(work)
+
+
+class Server:
+    """A homeserver's key backup that is busy at first, and later is another one."""
+
+    def __init__(self) -> None:
+        self.busy, self.gone, self.saved = 2, False, dict[str, JsonObject]()
+        self.came = asyncio.Event()
+
+    async def call(
+        self, what: str, method: str, path: str, body: JsonObject | None = None, *rest: object
+    ) -> JsonObject:
+        if method == "GET":
+            raise Refused("no such key", "M_NOT_FOUND")
+        assert path == "/room_keys/keys?version=7"
+        if self.gone:
+            self.came.set()
+            raise Refused("another version is current", "M_WRONG_ROOM_KEYS_VERSION")
+        if self.busy:
+            self.busy -= 1
+            raise Transient("too many requests", 0.0)
+        assert body is not None
+        for room in body["rooms"].values():
+            assert len(room["sessions"]) <= BATCH
+            self.saved |= room["sessions"]
+        self.came.set()
+        return {}
+
+
+async def test_room_keys_go_to_the_backup_when_it_takes_them_and_stay_due_until_then(records: CryptoRecords) -> None:
+    server = Server()
+    backup = KeyBackup(records, server)
+    before = await records.do(lambda r: [ours(r, records.key)[0] for _ in range(BATCH + 5)])
+    running = asyncio.create_task(backup.run())
+    await backup.use("7", BackupKey(bytes(32)), whole=False)
+    await until(lambda: server.saved.keys() >= set(before), "all that was there")
+    later, _ = await records.do(lambda r: ours(r, records.key))
+    backup.wake()
+    await until(lambda: later in server.saved, "what came")
+    await until(lambda: _due(backup), "nothing is due")
+    server.gone = True
+    await records.do(lambda r: ours(r, records.key))
+    backup.wake()
+    await until(lambda: "replaced by another client" in backup.problem, "a line that says so")
+    assert await backup.waiting() == 1, "it is not lost"
+    assert not await backup.look_up([(ROOM, "unknown")])
+    running.cancel()
+
+
+async def _due(backup: KeyBackup) -> bool:
+    return await backup.waiting() == 0
 
 
 async def test_a_step_is_for_one_event_whatever_else_is_remembered(records: CryptoRecords) -> None:
