@@ -119,6 +119,29 @@ async def test_pictures_and_300_rounds_are_taken(way: Way) -> None:
     assert (await way.ask(history)).text == "Done."
 
 
+async def test_a_conversation_goes_from_one_protocol_to_the_next_and_back_with_no_thought_of_another() -> None:
+    async with StrictProviders() as server:
+        history: list[Step] = [Prompt("look", ALICE)]
+        for turn, name in enumerate([*WAYS, *reversed(WAYS)]):
+            model, base, params = WAYS[name]
+            way = Way(
+                name,
+                server,
+                ProviderModel(model, api_key="k", api_base=server.url + base, timeout=5, patience=QUICK, params=params),
+                [],
+            )
+            server.replies = (Out(f"I look {turn}.", TWO, f"Thought {turn} of {name}."), Out(f"Done {turn}."))
+            before = len(server.asked)
+            for text in (f"I look {turn}.", f"Done {turn}."):
+                reply = await way.ask(history)
+                assert reply.text == text
+                history = answered(history, reply)
+            sent = f"{server.asked[before:]}"
+            assert not [one for one in WAYS if one != name and f"of {one}." in sent]
+            assert f"Done {turn - 1}." in sent or not turn, "all that was said goes with it"
+            history.append(Prompt("and now?", ALICE))
+
+
 async def test_what_another_model_thought_is_not_sent(way: Way) -> None:
     way.server.replies = (Out("Done."),)
     foreign = Thought("openrouter/x", {"reasoning_details": [{"type": "reasoning.text", "text": "secret thought"}]})

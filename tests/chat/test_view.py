@@ -18,6 +18,7 @@ from roommate.domain import (
     Spent,
     TextDelta,
     TextDropped,
+    Thinking,
     ToolCall,
     ToolFinished,
     ToolOutput,
@@ -176,3 +177,26 @@ def test_what_hooks_tell_in_a_turn_has_an_end() -> None:
     assert kept < 2 << 20
     shown = view.live(0.0)
     assert "3990 more before" in shown and shown.count("▶ **gemini**") == LIVE_RUNNING
+
+
+def test_thoughts_are_a_line_and_their_words_where_people_want_them() -> None:
+    quiet, loud = View(0), View(0)
+    loud.verbose = True
+    for view in (quiet, loud):
+        view.apply(Thinking("perhaps *this*\n"))
+        view.apply(Thinking("or that"))
+    assert "thinking" in quiet.live(1) and "perhaps" not in quiet.live(1)
+    assert "> 💭 perhaps \\*this\\* or that" in loud.live(1)
+    for view in (quiet, loud):
+        view.apply(Said(""))
+        view.apply(ToolStarted(ToolCall("a", "write_file", '{"path": "a.txt", "content": "one"}'), "a.txt"))
+    assert "content" not in quiet.live(2)
+    assert '"content": "one"' in loud.live(2)
+    loud.apply(ToolFinished(ToolResult("a", "written", title="written")))
+    loud.apply(Said("done"))
+    details = loud.details(3, answered=True)
+    assert details is not None
+    for words in ("perhaps", '"content": "one"'):
+        assert words in details[1]
+    loud.apply(Thinking("x" * 100_000))
+    assert len(loud.live(4)) < 10_000

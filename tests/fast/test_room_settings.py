@@ -168,3 +168,16 @@ async def test_what_hooks_of_others_leave_in_the_workspace_is_told(
     leave = 'mkdir .ipc && echo \'{"text": "from a hook of others"}\' > .ipc/notification.json && echo left'
     assert await ran(ann, room, leave) == "left"
     await notice(bot, ann, room, "from a hook of others")
+
+
+async def test_what_tools_are_given_is_shown_to_who_wants_it(
+    daemon: MakeDaemon, person: MakePerson, model: MemoryModel
+) -> None:
+    bot, ann, room = await with_operator(daemon, person, model)
+    script = tool("write_file", path="a.txt", content="unusual words") + "\n---\nSAY written"
+    diff = (await ann.answer_to(await ann.say(room, script))).html
+    assert '"content"' not in diff
+    assert "`!verbose off`" in (await command(bot, ann, room, "!verbose on")).body
+    assert '"content": "unusual words"' in (await ann.answer_to(await ann.say(room, script))).html
+    assert "`!verbose on`" in (await command(bot, ann, room, "!verbose off")).body
+    assert '"content"' not in (await ann.answer_to(await ann.say(room, script))).html

@@ -148,7 +148,7 @@ NAMES = {
     "card.reset-workspace", "card.redeploy", "card.rollback", "sandbox.run", "sandbox.shell", "sandbox.stop",
     "sandbox.remove", "workspace.get", "workspace.put", "workspace.export", "workspace.import", "redeploy",
     "redeploy.ask", "rollback", "rollback.ask", "backup", "restore", "daemon.stop", "daemon.restart", "daemon.reload",
-    "control", "doctor", "audit", "room.set", "room.unset", "room.devcontainer",
+    "control", "doctor", "audit", "room.set", "room.unset", "room.devcontainer", "verbose",
     "recovery.setup", "recovery.restore",
 }  # fmt: skip
 """What lines of the audit log may be of, in every release so far: people search for these."""

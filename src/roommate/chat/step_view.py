@@ -35,6 +35,8 @@ class Tool:
     """The end of what it has printed, while it runs."""
     result: ToolResult | None = None
     stopped: bool = False
+    arguments: str = ""
+    """What it was given, where people want to see that."""
     steps: dict[str, ToolStep] = field(default_factory=dict)
     """The newest steps within it, by key."""
 
@@ -78,17 +80,19 @@ class Tool:
         diffs = [step.diff for step in steps if step.diff]
         newest = block("\n".join(diffs[-1].splitlines()[:LIVE_OUTPUT_LINES]), "diff") if diffs else ""
         output = "\n".join(self.output[-LIVE_OUTPUT_TEXT:].splitlines()[-LIVE_OUTPUT_LINES:])
-        return [part for part in ("\n".join(lines), newest, block(output) if output else "") if part]
+        given = block(self.arguments, "json") if self.arguments else ""
+        return [part for part in (given, "\n".join(lines), newest, block(output) if output else "") if part]
 
     def kept(self, *, last: bool) -> str:
         """What stays to be seen: the diff of a file; the end of what a command printed that failed, was stopped or was
         the `last` one. Empty for all others."""
         if self.result is None:
             return ""
+        given = block(self.arguments, "json") if self.arguments else ""
         if self.result.diff:
-            return block(_first(self.result.diff), "diff")
+            return "\n".join(filter(None, (given, block(_first(self.result.diff), "diff"))))
         tail = printed_end(self.result) if last or not self.result.ok else ""
-        return block(tail) if tail else ""
+        return "\n".join(filter(None, (given, block(tail) if tail else "")))
 
 
 def printed(result: ToolResult) -> str:

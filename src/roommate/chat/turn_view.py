@@ -36,6 +36,8 @@ from roommate.domain import (
 )
 from roommate.text.printable import plain, span
 
+THOUGHT, ARGUMENTS = 400, 600
+"""Characters of a thought, its newest, and of what a tool is given, where people want to see them."""
 LIVE_TEXT = 8000
 """Characters of streamed text that a live message shows: its end is what is new."""
 
@@ -135,6 +137,10 @@ class View:
         self._agents: dict[tuple[str, str], _Agent] = {}
         self._todo: Sequence[TodoItem] = ()
         self._notes: list[str] = []
+        self.verbose = False
+        """The words of thoughts and of tools' arguments are shown."""
+        self._thought = ""
+        """The end of what it thinks, as long as it does."""
         self._thinks = False
         self._thinks_since: float | None = None
         """When that was first to be shown."""
@@ -146,18 +152,22 @@ class View:
             case TextDelta(text):
                 self._text += text
                 self._thinks = False
-            case Thinking():
+                self._think_aloud()
+            case Thinking(text):
                 self._thinks = True
+                self._thought = (self._thought + text)[-THOUGHT:] if self.verbose else ""
             case TextDropped(why):
                 self._text = ""
                 if why:
                     self._notes.append(why)
             case Said(text):
                 self._text, self._thinks = "", False
+                self._think_aloud()
                 if text.strip():
                     self._done.append(text.strip())
             case ToolStarted(call, title):
                 self._running[call.id] = started = Tool(call.name, title)
+                started.arguments = call.arguments[:ARGUMENTS] if self.verbose else ""
                 if call.name not in (TODO, ASK_PERSON):
                     self._done.append(started)
             case ToolOutput(call_id, text):
@@ -191,6 +201,12 @@ class View:
                     self._agents[name, session] = agent = _Agent(plain(name) or "hook")
                     self._hook(agent)
                 self._agents[name, session].apply(event)
+
+    def _think_aloud(self) -> None:
+        """A thought is over: its end stays to be seen."""
+        if self._thought.strip():
+            self._done.append(_thought(self._thought))
+        self._thought = ""
 
     def _hook(self, told: _Notice | _Agent) -> None:
         """Something new that hooks tell of; the oldest of it is forgotten for that."""
@@ -230,6 +246,7 @@ class View:
             does = f"⏸ **waits for your answer:** {about} *· {seconds(now - self._began)}*"
         head = does + (f" *· {hidden} more before*" if hidden else "")
         parts = [head, *(f"ℹ️ {note}" for note in self._notes)]
+        parts += ["", _thought(self._thought), ""] if self._thought.strip() else []
         parts += ["", *todo_view.live(self._todo), ""] if self._todo else []
         for item in self._done:
             if id(item) not in newest:
@@ -285,6 +302,11 @@ class View:
         for (row, kept), item in zip(reversed(rows), told[hidden:], strict=True):
             parts += ["", row, ""] if isinstance(item, str) else [row, "", kept, ""] if kept else [row]
         return _lines(parts)
+
+
+def _thought(words: str) -> str:
+    """On one line, so that it can be cut anywhere."""
+    return f"> 💭 {plain(words)}"
 
 
 def _runs(item: _Item) -> bool:

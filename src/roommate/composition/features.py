@@ -33,6 +33,7 @@ from roommate.features import (
     turn_changes_and_output,
     turns,
     usage,
+    verbose,
     verification,
     workspace_files,
 )
@@ -295,6 +296,7 @@ FEATURES: tuple[Declared, ...] = (
     asked_for(rooms.Rooms, _rooms),
     asked_for(turns.Turns, _turns),
     asked_for(queue.MessageQueue, _queue),
+    asked_for(verbose.Verbosity, lambda kernel: verbose.Verbosity(store.RoomSettings(kernel.database))),
     asked_for(threads.Threads, lambda kernel: threads.Threads(store.Rooms(kernel.database))),
     asked_for(
         turn_changes_and_output.Results, lambda kernel: turn_changes_and_output.Results(store.Turns(kernel.database))

@@ -109,4 +109,5 @@ def turn_needs(kernel: Kernel, more: Callable[[Turn], Sequence[Source]], models:
         questions=kernel.questions,
         waiting=kernel.waiting,
         budget=budget_of(kernel),
+        own=rows.of,
     )

@@ -64,6 +64,10 @@ class LiveMessage:
         """Its outbox id, None before it was put up."""
         return self._row
 
+    def be_verbose(self) -> None:
+        """Show the words of thoughts and of tools' arguments from now on."""
+        self._view.verbose = True
+
     def emit(self, event: Event) -> None:
         self._view.apply(event)
         self._unseen = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from roommate import logs
@@ -46,6 +46,8 @@ from roommate.store.messages_to_running_turn import is_event
 
 log = logging.getLogger(__name__)
 
+VERBOSE = "verbose"
+"""A room's own setting: the words of its model's thinking are shown."""
 TYPING_AFTER = 0.015
 """Seconds of work before the bot is shown as typing: an answer that comes sooner is not slowed down by it."""
 
@@ -68,6 +70,8 @@ class TurnNeeds:
     """What people call somebody there."""
     waiting: WaitingTurns
     budget: TokenBudget
+    own: Callable[[RoomId], Awaitable[Mapping[str, str]]]
+    """What is set for a room alone."""
 
 
 class RunningTurn:
@@ -198,6 +202,8 @@ class RunningTurn:
             if self._resumes is not None:
                 await self._end_questions(stopped=False)
             model = needs.model(turn.model)
+            if VERBOSE in await needs.own(turn.room_id):
+                self._live.be_verbose()
             limited = turn.model != COMMAND and await needs.budget.limit(turn.room_id)
             conversation = await needs.turns.conversation(turn, MOST_CHARACTERS * model.context_tokens)
             return await run_turn(
