@@ -121,8 +121,10 @@ def test_it_is_restored_only_where_there_is_nothing(state: backup.State, tmp_pat
     folder.mkdir()
     (folder / "lock").touch()
     (folder / "logs").mkdir()
+    (folder / "identity.key").write_text("a newer key")
     (tmp_path / "restored.env").write_text("MINE=1\n")
     restored(file, folder)
+    assert (folder / "identity.key").read_text() == "a newer key", "it is not taken back to what it was"
     assert (tmp_path / "restored.env").read_text() == "MINE=1\n", "settings that are there stay"
     assert not list(folder.rglob("settings.env"))
 
