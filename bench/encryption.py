@@ -95,7 +95,7 @@ class Crowd:
 
 
 async def _first_message(rounds: int) -> Figure:
-    """Processor time, without a homeserver's own: keys asked for, claimed, sessions begun, the room's key in each."""
+    """Without a homeserver's time: keys asked for and claimed, sessions begun, and the room's key in each."""
     samples = []
     for _ in range(rounds):
         crowd = Crowd(DEVICES)

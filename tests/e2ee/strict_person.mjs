@@ -97,10 +97,10 @@ const joined = async (client, room, user) => {
 
 const deeds = {
   login,
-  async createRoom({ client, invite, version = '11', encrypted = true }) {
+  async createRoom({ client, invite, version = '11', encrypted = true, rotation = 100 }) {
     const { room_id: room } = await client.createRoom({
       room_version: version, preset: 'private_chat', invite,
-      initial_state: encrypted ? [{ type: 'm.room.encryption', state_key: '', content: { algorithm: 'm.megolm.v1.aes-sha2' } }] : [],
+      initial_state: encrypted ? [{ type: 'm.room.encryption', state_key: '', content: { algorithm: 'm.megolm.v1.aes-sha2', rotation_period_msgs: rotation } }] : [],
     });
     return room;
   },

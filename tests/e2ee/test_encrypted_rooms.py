@@ -11,8 +11,8 @@ from aiohttp import web
 
 from roommate.demo.embedded_synapse import Synapse
 from tests.cli.test_commands import roommate
-from tests.conftest import MakeDaemon, MakePerson
-from tests.e2ee import crash
+from tests.conftest import PASSWORD, MakeDaemon, MakePerson
+from tests.e2ee import crash, long, strict
 from tests.e2ee.conftest import MakeStrict
 from tests.e2ee.strict import StrictPerson
 from tests.front import Front
@@ -105,6 +105,20 @@ async def test_kill_9_around_commits_and_requests(
         verdict = await crash.run(bot, front, await strict_person("ann"), points=8, seed=seed)
         await bot.term()
     assert verdict.kept, (seed, verdict)
+
+
+async def test_keys_that_change_all_the_time_and_a_second_device(
+    homeserver: Synapse, daemon: MakeDaemon, strict_person: MakeStrict, model: ScriptedModel
+) -> None:
+    """A short run; `python -m tests.e2ee.long --messages 1000` is the long one."""
+    bot, ann = await daemon(model=model), await strict_person("ann")
+    phone = await strict.person(
+        ann.node, homeserver.url, ann.user_id, PASSWORD, called="phone", strict=False, crossSign=False
+    )
+    verdict = await long.run(bot, ann, phone, messages=24)
+    assert verdict.kept, verdict
+    await phone.do("stop")
+    await bot.term()
 
 
 async def test_keys_that_are_missing_members_that_change_and_states_that_are_lost(
