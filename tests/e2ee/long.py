@@ -98,6 +98,7 @@ async def main(messages: int) -> int:
                     "LLM_API_BASE": model.url,
                     "LLM_API_KEY": "scripted",
                     "SAME_PROMPT_SECONDS": "0",
+                    "LOOP_LIMIT": "0",
                 }
                 daemon = Daemon(synapse.url, bot.user_id, "secret", settings, nursery=await Nursery.shared())
                 try:

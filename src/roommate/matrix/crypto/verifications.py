@@ -35,6 +35,7 @@ FUTURE_SECONDS = 300.0
 MOST = 20
 """That run at once."""
 TRIES = 6
+RETRY_SECONDS = 10.0
 LONGEST_NAME = 255
 
 _log = logging.getLogger(__name__)
@@ -135,18 +136,27 @@ class Verifications:
 
     async def run(self) -> None:
         """For ever."""
-        await self._interrupted()
+        step = self._interrupted
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._next_end()):
-                    heard = await self._heard.get()
-                    async with self._alone:
-                        await self._hear(heard)
-                    continue
-            async with self._alone:
-                for one in list(self._running.values()):
-                    if one.ends_at <= time.monotonic():
-                        await self._cancel(one, "m.timeout", "nobody went on in time")
+            try:
+                await step()
+                step = self._step
+            except StateError as error:  # a full disk may have room later
+                _log.error("verifications wait: %s", error)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _step(self) -> None:
+        """One event, or the end of those that nobody goes on with."""
+        heard = None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._next_end()):
+                heard = await self._heard.get()
+        async with self._alone:
+            if heard is not None:
+                await self._hear(heard)
+            for one in list(self._running.values()):
+                if one.ends_at <= time.monotonic():
+                    await self._cancel(one, "m.timeout", "nobody went on in time")
 
     def _next_end(self) -> float | None:
         ends = [one.ends_at for one in self._running.values()]
@@ -175,7 +185,7 @@ class Verifications:
                 lost = Verification(heard.id, None, Side(self._user, "", {}), heard.sender, Stage.READY, 0.0, "*")
                 content = {"code": "m.unknown_transaction", "reason": "the bot knows nothing of it"}
                 await self._say(lost, [("cancel", content)])
-        except (MatrixError, StateError) as error:
+        except (MatrixError, ValueError, KeyError, TypeError) as error:
             _log.warning("a verification with %s does not go on: %s", heard.sender, error)
 
     def _known(self, heard: _Heard) -> bool:
@@ -251,7 +261,10 @@ class Verifications:
             await work
         except Cancelled as error:
             await self._cancel(one, error.code, str(error))
-        except (MatrixError, StateError) as error:
+        except (ValueError, KeyError, TypeError) as error:
+            _log.warning("a verification with %s is cancelled: %s", one.user, error)
+            await self._cancel(one, "m.invalid_message", "it cannot be read")
+        except MatrixError as error:
             _log.warning("a verification with %s is cancelled: %s", one.user, error)
             await self._cancel(one, "m.user", "the homeserver does not pass it on")
 
