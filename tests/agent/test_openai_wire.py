@@ -63,7 +63,7 @@ class Wired:
         self.events: list[Event] = []
 
     def model(self, name: str = "openai/scripted", **more: Any) -> ProviderModel:
-        given = {"api_key": "sk-x", "api_base": self.server.url, "timeout": 5, "patience": QUICK}
+        given = {"api_key": "sk-x", "api_base": self.server.url, "timeout": PATIENCE, "patience": QUICK}
         return ProviderModel(name, session=self.session, **{**given, **more})
 
     async def ask(self, model: ProviderModel | None = None, history: Sequence[Step] = HI) -> Reply:
