@@ -55,6 +55,13 @@ commands = ["*"]
 arguments = ["*"]
 folders = ["*"]
 approval = "people"
+[[allow]]
+peers = ["builder"]
+rooms = ["*"]
+methods = ["call", "share.put", "share.get", "share.ls"]
+tools = ["run_command"]
+paths = ["*"]
+approval = "none"
 """
 
 
@@ -283,14 +290,46 @@ async def test_a_copy_edited_or_sent_again_runs_nothing_more(met: Meeting) -> No
 
 
 async def test_what_no_rule_grants_is_refused_with_its_code_and_shown(met: Meeting) -> None:
-    asked = await met.peer.ask(met.room, "call", tool="shell", arguments={})
-    assert (await met.ended(asked))["code"] in ("policy", "unknown-method")
+    asked = await met.peer.ask(met.room, "call", tool="write_file", arguments={})
+    assert (await met.ended(asked))["code"] == "policy"
     wrong = await met.exec("true", env={"LD_PRELOAD": "x"})
     assert (await met.ended(wrong))["code"] == "policy"
     await until(lambda: any("⛔" in one and "policy" in one for one in met.shown()))
     stranger = RawPeer(met.alice, met.peer.target)
     asked = await stranger.ask(met.room, "exec", argv=["true"])
     assert await stranger.refusal(asked) == "unknown-peer"
+
+
+async def test_a_file_is_put_listed_and_given_back_and_one_that_was_exchanged_is_not(met: Meeting) -> None:
+    content = bytes(range(256)) * 2048
+    elsewhere = await met.alice.create_room([])
+    event = await met.alice.upload(elsewhere, "a.bin", content)
+    sent = await met.alice.wait(lambda: next((one for one in met.alice.seen if one.event_id == event), None))
+    assert sent is not None
+    url = sent.content["url"]
+    sha256 = hashlib.sha256(content).hexdigest()
+    part = {"url": url, "sha256": sha256, "size": len(content)}
+    asked = await met.peer.ask(met.room, "share.put", path="in/a.bin", size=len(content), sha256=sha256, parts=[part])
+    assert (await met.ended(asked))["bytes"] == len(content)
+    listed = await met.ended(await met.peer.ask(met.room, "share.ls", path="in"))
+    assert listed["entries"] == [{"name": "a.bin", "kind": "file", "size": len(content)}]
+    asked = await met.peer.ask(met.room, "share.get", path="in/a.bin")
+    end = await met.ended(asked)
+    [file] = [one.body for one in met.peer.replies(asked) if one.kind == "file"]
+    assert (end["sha256"], await met.alice.download(file["url"])) == (sha256, content)
+    wrong = {**part, "sha256": "0" * 64}
+    asked = await met.peer.ask(
+        met.room, "share.put", path="in/b.bin", size=len(content), sha256="0" * 64, parts=[wrong]
+    )
+    assert (await met.ended(asked))["code"] == "failed"
+    assert (await met.ended(await met.peer.ask(met.room, "share.ls", path="in")))["total"] == 1
+
+
+async def test_a_tool_is_called_as_the_policy_grants(met: Meeting) -> None:
+    asked = await met.peer.ask(met.room, "call", tool="run_command", arguments={"command": "echo from-the-tool"})
+    end = await met.ended(asked)
+    assert end["ok"]
+    assert "from-the-tool" in end["text"]
 
 
 async def test_paused_says_so(daemon: MakeDaemon, person: MakePerson) -> None:

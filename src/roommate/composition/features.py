@@ -271,6 +271,7 @@ def _mesh(kernel: Kernel) -> Feature:
         kernel.homeserver,
         kernel.outbox,
         kernel.sender,
+        Media(kernel.homeserver),
         trust,
         sandboxes=kernel.sandboxes,
         questions=kernel.questions,

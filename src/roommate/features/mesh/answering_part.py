@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from roommate.administration.startup_phases import Phase, Service
 from roommate.domain import MESH_INPUT, MESH_REQUEST, JsonObject, RoomId
 from roommate.features.mesh.answering import Answering, replying, replying_once
+from roommate.features.mesh.call_method import call_method, described_tools
 from roommate.features.mesh.events import Deal
 from roommate.features.mesh.exec_method import exec_method
-from roommate.features.mesh.methods import Methods
+from roommate.features.mesh.methods import Method, Methods
 from roommate.features.mesh.ping_and_who import ping, who
 from roommate.features.mesh.request_operations import RequestOperations
 from roommate.features.mesh.room_facts import finding_facts
+from roommate.features.mesh.share_methods import Media, share_methods
 from roommate.features.mesh.trust import Trust
 from roommate.features.mesh.verification import Verification
 from roommate.rooms.live_message_port import Progress
@@ -42,6 +44,7 @@ def answering_part(
     account: Account,
     outbox: Outbox,
     progress: Progress,
+    media: Media,
     trust: Trust,
     *,
     sandboxes: Sandboxes,
@@ -58,7 +61,7 @@ def answering_part(
     answering = Answering(
         requests,
         Verification(lambda: trust.identity, trust.peers, trust.nonces, trust.policy, facts),
-        _methods(sandboxes, lambda: trust.load()),
+        _methods(sandboxes, media, lambda: trust.load()),
         outbox=outbox,
         progress=progress,
         questions=questions,
@@ -80,6 +83,12 @@ def answering_part(
     return AnsweringPart(RequestOperations(requests, answering), deals, answering.decide, service)
 
 
-def _methods(sandboxes: Sandboxes, load: Callable[[], int]) -> Methods:
-    found = (ping(load), who(lambda: [one.name for one in found], tuple), exec_method(sandboxes))
+def _methods(sandboxes: Sandboxes, media: Media, load: Callable[[], int]) -> Methods:
+    found: tuple[Method[Any], ...] = (
+        ping(load),
+        who(lambda: [one.name for one in found], described_tools()),
+        exec_method(sandboxes),
+        call_method(sandboxes),
+        *share_methods(sandboxes, media),
+    )
     return {one.name: one for one in found}
