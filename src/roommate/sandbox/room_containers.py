@@ -142,7 +142,7 @@ class RoomSandboxes:
     async def lacking(self) -> Mapping[str, str]:
         """See `Sandboxes`. Who asks does not wait for a Podman that hangs."""
         try:
-            async with asyncio.timeout(LACKING_SECONDS):
+            async with asyncio.timeout(LACKING_SECONDS * self._plan.patience):
                 return {one: ABOVE_BASE[one] for one in lacking((await self._foundation.image()).labels)}
         except (SandboxError, TimeoutError):
             return {}
