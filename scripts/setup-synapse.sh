@@ -107,7 +107,7 @@ else
 fi
 set -- --server-name "$name" --port "$port" --bot "$bot" --operator "$operator" $federation ${url:+--url "$url"}
 for address in $binds; do set -- "$@" --bind "$address"; done
-run .venv/bin/python -m roommate.demo.setup_synapse_script configure "$folder" "$@"
+run .venv/bin/python -m roommate.demo.standalone_synapse configure "$folder" "$@"
 
 # ── Service ──
 changed=
@@ -122,7 +122,7 @@ run $systemctl restart $unit || :  # why not, its last words tell
 wait_for $unit 180
 [ -z "$dry" ] || exit 0
 
-.venv/bin/python -m roommate.demo.setup_synapse_script accounts "$folder" "$@" --settings "$said" ${env:+--env "$env"}
+.venv/bin/python -m roommate.demo.standalone_synapse accounts "$folder" "$@" --settings "$said" ${env:+--env "$env"}
 [ -z "$ip" ] || say "it listens on$(printf ' %s' $binds), and is reached at $url by all who reach that address, without TLS"
 [ -n "$env" ] || say "put these lines into .env, or give them to .venv/bin/roommate init"
 say "next: scripts/install-service.sh"

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from roommate.sandbox import host_apt, site
+from roommate.sandbox import host_apt, mirrors_and_certificates
 from roommate.sandbox.host_capabilities import SETUPS
 from roommate.sandbox.image import CONTAINERFILE, build
 from tests.patience import PATIENCE
@@ -62,7 +62,9 @@ class Machine(Shell):
         recipe = CONTAINERFILE.read_text()
         (folder / "Containerfile").write_text(recipe[: recipe.index("\nFROM base AS core")] + STAGE)
         await build(NAME, stage="machine", containerfile=folder / "Containerfile", step=printed)
-        site.read(Path("/"), os.environ, host_apt.codename(), ()).lay_out(folder / "site", "site.sh")
+        mirrors_and_certificates.read(Path("/"), os.environ, host_apt.codename(), ()).lay_out(
+            folder / "site", "site.sh"
+        )
         for path in (folder / "site").glob("*rc"), (folder / "site").glob("pip.conf"):
             for file in path:
                 file.chmod(0o644)

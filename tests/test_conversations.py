@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roommate.domain import EventId
-from roommate.rooms.conversations_of_room import Line, lined_up
+from roommate.rooms.turns_side_by_side import Line, lined_up
 
 ONE, TWO, LATE = EventId("$1"), EventId("$2"), EventId("$late")
 

@@ -12,7 +12,7 @@ from functools import partial
 from roommate.administration.daemon_operations import Steering
 from roommate.administration.health_watch import Alarm
 from roommate.administration.settings_show_and_reload import LiveSettings
-from roommate.administration.startup_phases import Phase, Service, Startup
+from roommate.administration.startup_order import Phase, Service, Startup
 from roommate.administration.storage_health import Health
 from roommate.composition.features import Features
 from roommate.composition.from_settings import REAL, Borders

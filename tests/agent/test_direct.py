@@ -2,7 +2,7 @@
 
 import json
 
-from roommate.agent.coding_agent_model import DIRECT, DirectModel
+from roommate.agent.direct_to_coding_agent_model import DIRECT, DirectModel
 from roommate.domain import Answer, Prompt, Step, ToolResult, UserId
 
 ALICE = UserId("@alice:x")

@@ -21,7 +21,7 @@ from roommate.features.egress.host_rules import allowed, typed
 from roommate.features.egress.proxy import EgressProxy, Limits, parse
 from roommate.features.egress.registries_of_image import Registries, destinations
 from roommate.features.egress.safe_connect import Addresses, Unreachable
-from roommate.tunnels.request_body import Refused
+from roommate.tunnels.request_body_stream import Refused
 from tests.broker.conftest import ROOM, Memory, People, connect, say, server
 from tests.live_hand import LiveHand
 from tests.patience import PATIENCE, until

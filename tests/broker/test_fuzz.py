@@ -26,7 +26,7 @@ from roommate.features.github.git_server import GitServer
 from roommate.features.github.git_wire import BadPush, commands, judgeable, pkt, pkts, report
 from roommate.features.model_gateway.gateway import Gateway
 from roommate.features.model_gateway.providers import providers
-from roommate.tunnels.request_body import Refused
+from roommate.tunnels.request_body_stream import Refused
 from roommate.tunnels.tunnel import Tunnel
 from tests.broker.conftest import ROOM, Memory, People
 from tests.patience import PATIENCE

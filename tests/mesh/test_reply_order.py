@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from roommate.domain import RoomId, UserId
 from roommate.features.mesh.envelope import INPUT, REPLY, Forged, Message, next_chain
-from roommate.features.mesh.reply_order import FARTHEST, Bound, Piece, Position, advance, belongs, is_wanted
+from roommate.features.mesh.reply_checks import FARTHEST, Bound, Piece, Position, advance, belongs, is_wanted
 
 DIGEST = "ab" * 32
 START = Position(0, DIGEST)

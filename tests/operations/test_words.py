@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 
-from roommate.cli import daemon_commands, forward_to_daemon, peers, recovery, sandbox_shell, workspace
+from roommate.cli import daemon_commands, forward_to_daemon, peer_requests, recovery, sandbox, workspace
 from roommate.cli.app import app
 from roommate.composition.features import DECLARED
 from roommate.domain import RoomId
@@ -104,8 +104,8 @@ def test_usage() -> None:
 
 def test_the_command_line_knows_what_is_not_for_the_daemon() -> None:
     local = {str(one.name) for one in (*app.registered_commands, *daemon_commands.app.registered_commands)}
-    local |= {str(one.name) for one in peers.app.registered_commands}
-    mixed = {"sandbox": sandbox_shell.app, "workspace": workspace.app, "share": peers.share, "recovery": recovery.app}
+    local |= {str(one.name) for one in peer_requests.app.registered_commands}
+    mixed = {"sandbox": sandbox.app, "workspace": workspace.app, "share": peer_requests.share, "recovery": recovery.app}
     local |= {str(one.name) for one in app.registered_groups if one.name and one.name not in mixed}
     local |= {f"{name} {one.name}" for name, group in mixed.items() for one in group.registered_commands}
     assert local == forward_to_daemon.LOCAL

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from roommate.host import file_modes
+from roommate.host import folder_modes
 from roommate.sandbox.agent_hooks import shipped
 from roommate.sandbox.trial_container import FACTS
 from tests.sandbox.conftest import ROOM, Make, sh
@@ -91,11 +91,11 @@ def test_the_trial_names_what_a_room_could_not_get_at() -> None:
 
 def test_a_private_folder_is_private_all_the_way(umask: int, tmp_path: Path) -> None:
     there = tmp_path / "there"
-    file_modes.readable(there)
-    file_modes.private(there / "made" / "deep")
-    file_modes.private(there / "made" / "deep")
+    folder_modes.readable(there)
+    folder_modes.private(there / "made" / "deep")
+    folder_modes.private(there / "made" / "deep")
     modes = [stat.S_IMODE(path.stat().st_mode) for path in (there, there / "made", there / "made" / "deep")]
     assert modes == [0o755, 0o700, 0o700]
     (tmp_path / "file").touch()
     with pytest.raises(FileExistsError):
-        file_modes.private(tmp_path / "file")
+        folder_modes.private(tmp_path / "file")

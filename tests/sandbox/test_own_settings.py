@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from roommate.domain import RoomId
 from roommate.sandbox.hand import HandHost
-from roommate.sandbox.own_settings import Own
+from roommate.sandbox.room_container_settings import Own
 from tests.sandbox.conftest import ROOM, Make, sh
 
 OTHER = RoomId("!other:example.org")

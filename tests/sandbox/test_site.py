@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from roommate.sandbox import site
+from roommate.sandbox import mirrors_and_certificates
 from roommate.sandbox.image import build
 from tests.sandbox_image import podman, printed
 
@@ -44,7 +44,7 @@ ENVIRONMENT = {"HOME": "/home", "ACME": SECRET, "PIP_CERT": "/ours.crt", "PIP_RE
 
 
 def test_a_build_gets_what_the_site_knows(root: Path, tmp_path: Path) -> None:
-    found = site.read(root, ENVIRONMENT, "bookworm", ['Acquire::Retries "3";'])
+    found = mirrors_and_certificates.read(root, ENVIRONMENT, "bookworm", ['Acquire::Retries "3";'])
     assert found.pip == {
         "index-url": f"https://bob:{SECRET}@mirror.example/pip/simple",
         "extra-index-url": "https://extra.example/simple",
@@ -77,7 +77,7 @@ def test_a_build_gets_what_the_site_knows(root: Path, tmp_path: Path) -> None:
 
 
 def test_in_the_image_stays_only_where_the_mirrors_are(root: Path) -> None:
-    assert site.read(root, ENVIRONMENT, "bookworm", []).stays == {
+    assert mirrors_and_certificates.read(root, ENVIRONMENT, "bookworm", []).stays == {
         "etc/pip.conf": "[global]\nindex-url = https://mirror.example/pip/simple\n"
         "extra-index-url = https://extra.example/simple\n",
         "etc/uv/uv.toml": 'index-url = "https://mirror.example/pip/simple"\n'
@@ -88,7 +88,7 @@ def test_in_the_image_stays_only_where_the_mirrors_are(root: Path) -> None:
 
 def test_the_environment_wins(root: Path) -> None:
     environment = ENVIRONMENT | {"PIP_INDEX_URL": "https://mine.example/", "npm_config_registry": "https://my.example/"}
-    found = site.read(root, environment, "", [])
+    found = mirrors_and_certificates.read(root, environment, "", [])
     assert found.pip["index-url"] == "https://mine.example/"
     assert found.npm["registry"] == "https://my.example/"
 
@@ -96,7 +96,7 @@ def test_the_environment_wins(root: Path) -> None:
 def test_a_host_with_nothing_of_its_own_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc" / "pip.conf").write_text("no section\n")
-    found = site.read(tmp_path, {}, "", [])
+    found = mirrors_and_certificates.read(tmp_path, {}, "", [])
     assert (found.pip, found.npm, found.stays, found.certificates) == ({}, {}, {}, ())
 
 

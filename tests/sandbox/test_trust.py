@@ -16,7 +16,7 @@ from roommate.domain import Destination
 from roommate.features.egress.gate import Gate
 from roommate.features.egress.proxy import EgressProxy
 from roommate.features.egress.safe_connect import Addresses
-from roommate.sandbox import site
+from roommate.sandbox import mirrors_and_certificates
 from tests.broker.conftest import Memory, People
 from tests.sandbox.conftest import ROOM, Make, sh
 
@@ -95,5 +95,5 @@ def test_a_bundle_has_each_certificate_once(tmp_path: Path) -> None:
     one, other = (f"-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----" for text in ("QUJD", "REVG"))
     (tmp_path / "a").write_text(f"# ours\n{one}\n")
     (tmp_path / "b").write_text(f"{other}\n{one}\n-----BEGIN PRIVATE KEY-----\nQUJD\n-----END PRIVATE KEY-----\n")
-    assert site.bundle([tmp_path / "a", tmp_path / "b"]) == f"{one}\n{other}\n"
-    assert site.bundle([]) == ""
+    assert mirrors_and_certificates.bundle([tmp_path / "a", tmp_path / "b"]) == f"{one}\n{other}\n"
+    assert mirrors_and_certificates.bundle([]) == ""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from roommate.sandbox import host_apt, site
+from roommate.sandbox import host_apt, mirrors_and_certificates
 from tests.shell import ID, USER
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "roommate-vm"
@@ -91,7 +91,7 @@ class Base:
 
 async def base() -> Base:
     """Debian 13, with this site's mirrors, proxies and certificates: half a minute on an idle host."""
-    here = site.read(Path("/"), os.environ, host_apt.codename(), await host_apt.options())
+    here = mirrors_and_certificates.read(Path("/"), os.environ, host_apt.codename(), await host_apt.options())
     sources = [_of_13(line) for line in here.apt_sources]
     assert sources, "/etc/apt of this host has no package source that the machine could be made from"
     near = _site_files(here, sources)
@@ -160,9 +160,11 @@ async def _found_or_made(folder: Path, make: Callable[[Path], Coroutine[None, No
             unfinished.rename(folder)
 
 
-def _site_files(here: site.Site, sources: list[str]) -> dict[str, str]:
+def _site_files(here: mirrors_and_certificates.Site, sources: list[str]) -> dict[str, str]:
     """What makes the machine reach package indexes as this host does."""
-    bundle = re.findall(r"-+BEGIN CERTIFICATE-+.*?-+END CERTIFICATE-+\n", site.bundle(here.certificates), re.DOTALL)
+    bundle = re.findall(
+        r"-+BEGIN CERTIFICATE-+.*?-+END CERTIFICATE-+\n", mirrors_and_certificates.bundle(here.certificates), re.DOTALL
+    )
     trusted = {f"usr/local/share/ca-certificates/site-{at}.crt": one for at, one in enumerate(bundle)}
     proxies = {
         name: value for name, value in os.environ.items() if re.fullmatch(r"(?i)(https?|no|all)_proxy|uv_.*", name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 
-from roommate.agent.coding_agent_model import DIRECT
+from roommate.agent.direct_to_coding_agent_model import DIRECT
 from roommate.agent.litellm_client import models_beside, provider_of
 from roommate.agent.own_wire_or_litellm import NEED_A_KEY
 from roommate.settings.config import AGENTS, REHEARSAL

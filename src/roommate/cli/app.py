@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from roommate import __version__
-from roommate.cli import daemon_commands, peers, recovery, sandbox_shell, workspace
+from roommate.cli import daemon_commands, peer_requests, recovery, sandbox, workspace
 from roommate.cli.path_and_secret_arguments import AsJson, typed_path
 
 T = TypeVar("T")
@@ -25,10 +25,10 @@ auth_app = typer.Typer(no_args_is_help=True, help="The bot's login.")
 app.add_typer(auth_app, name="auth")
 
 app.add_typer(daemon_commands.app)  # without a name: its commands stand beside those from here
-app.add_typer(sandbox_shell.app, name="sandbox")
+app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(workspace.app, name="workspace")
-app.add_typer(peers.app)
-app.add_typer(peers.share, name="share")
+app.add_typer(peer_requests.app)
+app.add_typer(peer_requests.share, name="share")
 app.add_typer(recovery.app, name="recovery")
 
 
@@ -36,8 +36,8 @@ def complete() -> typer.Typer:
     """With all that the daemon does."""
     from roommate.cli import declared_commands
 
-    there = {"sandbox": sandbox_shell.app, "workspace": workspace.app, "recovery": recovery.app}
-    declared_commands.add_to(app, {**there, "share": peers.share})
+    there = {"sandbox": sandbox.app, "workspace": workspace.app, "recovery": recovery.app}
+    declared_commands.add_to(app, {**there, "share": peer_requests.share})
     return app
 
 

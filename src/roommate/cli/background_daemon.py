@@ -16,7 +16,7 @@ import typer
 from roommate.cli import daemon_requests
 from roommate.cli.status import connect
 from roommate.errors import ConfigError, ControlError, NotRunning
-from roommate.host import daemon_location, file_modes
+from roommate.host import daemon_location, folder_modes
 from roommate.text.amounts import age
 
 LOG = Path("logs") / "roommate.log"
@@ -37,7 +37,7 @@ def start() -> int:
     state = daemon_location.state_dir()
     log = state / LOG
     try:
-        file_modes.private(log.parent)
+        folder_modes.private(log.parent)
         out = log.open("ab")
     except (OSError, ValueError) as error:
         why = f"it must be a folder that can be written: {str(getattr(error, 'strerror', error)).lower()}"

@@ -11,7 +11,7 @@ import typer
 
 from roommate.domain import Account, UserId
 from roommate.errors import ConfigError
-from roommate.host import durable_files, file_modes
+from roommate.host import durable_files, folder_modes
 from roommate.user_client import login
 
 FOLDER = Path("~/.local/state/roommate-chat")
@@ -52,7 +52,7 @@ def _known(homeserver: str, user: str) -> list[Account]:
 
 def _keep(account: Account) -> None:
     file = _file(account.user_id)
-    file_modes.private(file.parent)
+    folder_modes.private(file.parent)
     durable_files.replace(file, json.dumps(asdict(account)).encode())
 
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from roommate import __version__, store
-from roommate.administration.startup_phases import Phase, Service
+from roommate.administration.startup_order import Phase, Service
 from roommate.composition.from_settings import site_of
 from roommate.composition.kernel import Kernel
 from roommate.composition.rooms import heard
@@ -29,7 +29,7 @@ from roommate.features import (
     sandboxes,
     say_as_bot,
     shells,
-    threads,
+    thread_per_task,
     turn_changes_and_output,
     turns,
     usage,
@@ -55,7 +55,7 @@ from roommate.features.mesh import feature as mesh
 from roommate.features.mesh.answering_part import answering_part
 from roommate.features.mesh.asking_operations import PeerOperations
 from roommate.features.mesh.asking_part import asking_part
-from roommate.features.mesh.policy_operations import PolicyOperations
+from roommate.features.mesh.policy_trials import PolicyOperations
 from roommate.features.mesh.request_operations import RequestOperations
 from roommate.features.mesh.trust_operations import TrustOperations
 from roommate.features.model_and_prompt import ModelAndPrompt
@@ -298,7 +298,7 @@ FEATURES: tuple[Declared, ...] = (
     asked_for(turns.Turns, _turns),
     asked_for(queue.MessageQueue, _queue),
     asked_for(verbose.Verbosity, lambda kernel: verbose.Verbosity(store.RoomSettings(kernel.database))),
-    asked_for(threads.Threads, lambda kernel: threads.Threads(store.Rooms(kernel.database))),
+    asked_for(thread_per_task.Threads, lambda kernel: thread_per_task.Threads(store.Rooms(kernel.database))),
     asked_for(
         turn_changes_and_output.Results, lambda kernel: turn_changes_and_output.Results(store.Turns(kernel.database))
     ),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from roommate.agent.coding_agent_model import DIRECT, DirectModel
+from roommate.agent.direct_to_coding_agent_model import DIRECT, DirectModel
 from roommate.agent.fallback_model import FallbackModel
 from roommate.agent.openai_wire import Session
 from roommate.agent.provider_model import ProviderModel
@@ -19,7 +19,7 @@ from roommate.features.github.forge import Site
 from roommate.features.hooks.watcher import Spool
 from roommate.monitoring.alert_delivery import Alerts
 from roommate.net import outbound_http
-from roommate.rooms.received_files import Transcribe
+from roommate.rooms.fetch_received_files import Transcribe
 from roommate.sandbox.container_spec import Limits
 from roommate.sandbox.room_containers import RoomSandboxes
 from roommate.settings.config import REHEARSAL, Settings, environment_of_others

@@ -18,16 +18,16 @@ from roommate.operations import Operations
 from roommate.rooms.bot_answers import Replies
 from roommate.rooms.bot_loop_guard import BotLoopGuard
 from roommate.rooms.card_decisions import Becomes, CardDecisions
-from roommate.rooms.conversations_of_room import Conversations
+from roommate.rooms.fetch_received_files import FileIntake, FileNeeds
 from roommate.rooms.membership import Membership
 from roommate.rooms.message_meaning import Meanings
-from roommate.rooms.prompt_asked import Prompts
+from roommate.rooms.prompt_from_message import Prompts
 from roommate.rooms.questions import Decide
 from roommate.rooms.reactions_from_people import ReactionMeanings
-from roommate.rooms.received_files import FileIntake, FileNeeds
 from roommate.rooms.room import Room
 from roommate.rooms.room_upgrades import RoomUpgrades
 from roommate.rooms.running_turn import TurnNeeds
+from roommate.rooms.turns_side_by_side import Conversations
 from roommate.store import Cards, Inbox, Ipc, MessageReactions, ReceivedFiles, RepliedMessages, Rooms, Upgrades
 
 DOWNLOADS = 4

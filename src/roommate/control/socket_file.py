@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 from roommate.errors import StateError
-from roommate.host import file_modes
+from roommate.host import folder_modes
 
 MOST_PATH = 107
 """Bytes of a Unix socket's path (unix(7), sun_path)."""
@@ -24,7 +24,7 @@ def listen(path: Path) -> socket.socket:
     if len(os.fsencode(path)) > MOST_PATH:
         raise StateError(f"{path} is too long for a socket ({MOST_PATH} bytes): set IPC_BASE_DIR to a shorter path")
     try:
-        file_modes.private(path.parent)
+        folder_modes.private(path.parent)
         _check_folder(path.parent)
         _clear(path)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

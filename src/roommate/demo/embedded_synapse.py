@@ -13,7 +13,7 @@ from roommate.demo.process import Background
 from roommate.demo.synapse_config import MARK_KEY, Instance, Limits, Place, is_free
 from roommate.domain import Account, JsonObject
 from roommate.errors import MatrixError
-from roommate.host import file_modes
+from roommate.host import folder_modes
 from roommate.matrix_login import call
 from roommate.user_client import homeserver_accounts
 
@@ -57,7 +57,7 @@ class Synapse:
 
     async def start(self) -> None:
         """Start it, or take the one that already runs in this folder. Raises MatrixError when it does not come up."""
-        file_modes.private(self._folder)
+        folder_modes.private(self._folder)
         kept = Instance.kept(self._folder)
         if kept is not None and self.pid is not None:
             self._instance = kept

@@ -20,7 +20,7 @@ from roommate.demo.embedded_synapse import Synapse
 from roommate.demo.process import Background
 from roommate.domain import Account, RoomId, UserId
 from roommate.errors import ImageError, StateError
-from roommate.host import durable_files, file_lock, file_modes
+from roommate.host import durable_files, file_lock, folder_modes
 from roommate.sandbox import image
 from roommate.sandbox.workspace import Workspace
 from roommate.settings.config import Settings
@@ -96,7 +96,7 @@ class Demo:
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """Nobody else runs a demo in this folder meanwhile. Raises StateError."""
-        file_modes.private(self._folder)
+        folder_modes.private(self._folder)
         taken = StateError(f"a demo runs already in {self._folder}: end that one first")
         with file_lock.alone(self._folder / "lock", taken):
             yield

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from roommate.administration.startup_phases import Phase, Service
+from roommate.administration.startup_order import Phase, Service
 from roommate.errors import ControlError, MatrixError
 from roommate.features.feature import Feature
 from roommate.matrix.crypto.account_devices import AccountDevice

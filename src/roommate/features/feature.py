@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from roommate.administration.startup_phases import Service
+from roommate.administration.startup_order import Service
 from roommate.domain import CardKind
 from roommate.rooms.card_decisions import Becomes
 from roommate.rooms.questions import Decide

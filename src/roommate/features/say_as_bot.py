@@ -19,7 +19,7 @@ from roommate.matrix import render
 from roommate.operations import Call, Change, OfRoom, changing, operation
 from roommate.rooms.live_message_port import Progress
 from roommate.settings.config import Settings
-from roommate.store import Outbox, offer_card_choices
+from roommate.store import Outbox, card_choice_reactions
 from roommate.store.inbox import putting
 from roommate.text.printable import plain
 
@@ -118,7 +118,7 @@ class Speaking:
     async def react(self, params: Reacted, call: Call) -> Change[EventId]:
         """Reacts to something in a room, on behalf of an operator."""
         who, target = self._operator(), EventId(params.event)
-        relation = {"rel_type": "m.annotation", "event_id": target, "key": offer_card_choices.beside(params.key)}
+        relation = {"rel_type": "m.annotation", "event_id": target, "key": card_choice_reactions.beside(params.key)}
         content: JsonObject = {"m.relates_to": relation, SAID: {"by": who, "session": params.session}}
         draft = Draft(call.its_room, content, event_type="m.reaction")
         return replace(await self._take(draft, who, Reaction(target, params.key)), detail=params.key)

@@ -8,7 +8,7 @@ from typing import Annotated, Protocol
 
 from pydantic import Field
 
-from roommate.administration.startup_phases import Phase, Service
+from roommate.administration.startup_order import Phase, Service
 from roommate.chat import texts
 from roommate.domain import CardKind, Draft, Question, RoomId, UserId
 from roommate.errors import ControlError, MatrixError, NotFound, Refused

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from pydantic import SecretStr
 
-from roommate.host import file_modes
+from roommate.host import folder_modes
 from roommate.logs.redaction import Redaction
 from roommate.settings.config import Settings
 
@@ -170,7 +170,7 @@ class _File(RotatingFileHandler):
 
     def _open(self) -> TextIOWrapper:
         file = Path(self.baseFilename)
-        file_modes.private(file.parent)
+        folder_modes.private(file.parent)
         descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         return os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace")
 

@@ -1,7 +1,7 @@
 """Backups: the whole state in one file, made while the daemon runs; and whether such a file is whole.
 
 The database comes first, as it is at one moment; then all else. So whatever the database says was done is in the files,
-too. What was done after that moment the rooms know (`store/restore_reconcile.py`).
+too. What was done after that moment the rooms know (`store/catch_up_after_restore.py`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pydantic import TypeAdapter
 from roommate import __version__
 from roommate.domain import JsonObject
 from roommate.errors import StateError
-from roommate.host import durable_files, file_lock, file_modes
+from roommate.host import durable_files, file_lock, folder_modes
 from roommate.maintenance.tree_archive import PIECE, UNREADABLE, Packer, fresh_hash, members
 
 DATABASE, MANIFEST, SETTINGS, ROOMS = "roommate.db", "manifest.json", "settings.env", "rooms"
@@ -94,7 +94,7 @@ def make(state: State, to: Path, *, keep: int, packed: Callable[[str, int], None
     another name. Raises StateError: the disk is full, another backup is being made there, or there is no database.
     """
     try:
-        file_modes.private(to)
+        folder_modes.private(to)
         with file_lock.alone(to, StateError(f"another backup is being made in {to}")):
             for partial in to.glob(f"*{_PARTIAL}"):
                 partial.unlink()  # of one that was killed

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from roommate.domain import Check
-from roommate.host import file_modes
+from roommate.host import folder_modes
 from roommate.maintenance import backup
 from roommate.settings.config import Settings
 from roommate.text.amounts import size
@@ -45,7 +45,7 @@ def fix(settings: Settings) -> list[str]:
 
     for folder in (settings.state_dir, settings.run_dir, settings.backups):
         if not folder.exists():
-            do(f"made {folder}", partial(file_modes.private, folder))
+            do(f"made {folder}", partial(folder_modes.private, folder))
     for path, mode in _too_open(settings):
         do(f"chmod {mode:o} {path}", partial(path.chmod, mode))
     if _stale(settings.run_dir / SOCKET):

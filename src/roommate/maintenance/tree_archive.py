@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from roommate.errors import StateError
-from roommate.host import file_modes, hostile_trees
+from roommate.host import folder_modes, hostile_trees
 from roommate.host.hostile_trees import Step, Visit
 
 if TYPE_CHECKING:
@@ -349,7 +349,7 @@ class Unpacker:
             if place.is_symlink():
                 raise StateError(f"the backup is damaged: {name!r} leads through a link")
             if not place.exists():
-                file_modes.private(place)
+                folder_modes.private(place)
         self._known = tuple(above)
         return place / last
 

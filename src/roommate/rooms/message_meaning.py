@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from roommate.agent.coding_agent_model import DIRECT
+from roommate.agent.direct_to_coding_agent_model import DIRECT
 from roommate.agent.shell_line_model import COMMAND
 from roommate.chat import commands, texts
 from roommate.chat.calling_by_name import without_call

@@ -10,7 +10,7 @@ from typing import Protocol
 from roommate.domain import Deed, EventId, UserId
 from roommate.monitoring.counts import BAD, GOOD, Counts
 from roommate.rooms.bot_answers import Replies
-from roommate.rooms.conversations_of_room import Meant
+from roommate.rooms.turns_side_by_side import Meant
 from roommate.settings.config import Settings
 from roommate.store import Inbox, MessageReactions, Waiting, Work
 from roommate.store.inbox import closing

@@ -32,17 +32,17 @@ from roommate.net.retrying import to_the_end
 from roommate.rooms.bot_answers import Replies, notice, queue_mark
 from roommate.rooms.bot_loop_guard import BotLoopGuard
 from roommate.rooms.card_decisions import CardDecisions
-from roommate.rooms.conversations_of_room import Conversations, Line, Meant, Thread, every_turn
+from roommate.rooms.fetch_received_files import FileIntake
 from roommate.rooms.membership import Membership
 from roommate.rooms.message_meaning import Meanings, Refusal, Task
 from roommate.rooms.messages_to_running_turn import STATE_RETRY_SECONDS, Breath
-from roommate.rooms.prompt_asked import Asked, Prompts
+from roommate.rooms.prompt_from_message import Asked, Prompts
 from roommate.rooms.reactions_from_people import ReactionMeanings
-from roommate.rooms.received_files import FileIntake
 from roommate.rooms.room_upgrades import RoomUpgrades
 from roommate.rooms.running_turn import RunningTurn
 from roommate.rooms.sandboxes_port import Sandboxes
 from roommate.rooms.turn_holds import Holds
+from roommate.rooms.turns_side_by_side import Conversations, Line, Meant, Thread, every_turn
 from roommate.store import Card, Inbox, RoomRow, Rooms, Turn, Waiting, Work, again_at
 from roommate.store.inbox import threading
 from roommate.store.messages_to_running_turn import keeping

@@ -12,7 +12,7 @@ from importlib.util import MAGIC_NUMBER, source_hash
 from pathlib import Path
 
 from roommate.domain import Check
-from roommate.host import durable_files, file_modes
+from roommate.host import durable_files, folder_modes
 from roommate.sandbox.container_spec import HOOKS, Mount
 
 SETTINGS = {
@@ -47,7 +47,7 @@ def lay_out(folder: Path, root: int) -> None:
         target = folder / name
         for parent in (target.parent.parent, target.parent):
             if parent.is_relative_to(folder):
-                file_modes.readable(parent)
+                folder_modes.readable(parent)
                 os.chown(parent, root, -1)
         durable_files.replace(target, content, mode=0o755 if name in PROGRAMS else 0o644, owner=root)
 

@@ -20,8 +20,8 @@ from roommate.sandbox.container_foundation import Foundation, Ground
 from roommate.sandbox.container_spec import STATE, Host, Limits, digest, spec
 from roommate.sandbox.hand import HandHost
 from roommate.sandbox.mounts import COMMAND, Layout
-from roommate.sandbox.own_settings import NoneSet, Own, OwnSettings, Setup
 from roommate.sandbox.podman_client import Engine, Image
+from roommate.sandbox.room_container_settings import NoneSet, Own, OwnSettings, Setup
 from roommate.sandbox.workspace import Workspace
 from roommate.text.amounts import size
 

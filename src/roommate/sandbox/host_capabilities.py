@@ -12,7 +12,7 @@ from pathlib import Path
 
 from roommate.domain import JsonObject
 from roommate.errors import EngineError
-from roommate.host import durable_files, file_modes
+from roommate.host import durable_files, folder_modes
 from roommate.sandbox.container_spec import Host, Limits
 from roommate.sandbox.id_ranges import free_ids
 from roommate.sandbox.podman_client import Engine, Image
@@ -196,5 +196,5 @@ def _recall(path: Path, key: str) -> tuple[Host, set[str]] | None:
 
 
 def _write(path: Path, kept: JsonObject) -> None:
-    file_modes.private(path.parent)
+    folder_modes.private(path.parent)
     durable_files.replace(path, json.dumps(kept, indent=2).encode())

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from roommate.host import durable_files, file_lock, file_modes
+from roommate.host import durable_files, file_lock, folder_modes
 from roommate.sandbox.container_spec import IDS, Host
 
 _KEPT = "ids"
@@ -41,7 +41,7 @@ def of_room(folder: Path, host: Host) -> Host:
     firsts = _of_rooms(host)
     if not firsts:
         return host
-    file_modes.private(folder)
+    folder_modes.private(folder)
     with file_lock.alone(folder.parent):
         kept = _kept(folder)
         if kept not in firsts:

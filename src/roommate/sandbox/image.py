@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roommate.errors import ImageError
-from roommate.sandbox import base_from_registry_or_debian, host_apt, site
+from roommate.sandbox import base_from_registry_or_debian, host_apt, mirrors_and_certificates
 from roommate.sandbox.base_from_registry_or_debian import INPUTS
 from roommate.sandbox.containerfile import Stage, digest, stages
+from roommate.sandbox.mirrors_and_certificates import Site
 from roommate.sandbox.run_host_program import follow, output, run
-from roommate.sandbox.site import Site
 
 CONTAINERFILE = Path(__file__).parents[3] / "Containerfile"
 """Of the checkout that this module is part of; a wheel carries none."""
@@ -158,7 +158,12 @@ async def _build(
         # Isolation "chroot" needs neither an OCI runtime nor cgroups, which is what differs most between hosts.
         command = [podman, "build", "--isolation=chroot", "--layers", "--pull=never"]
         command += ["--no-cache"] if fresh else []
-        command += ["--volume", f"{folder}:{site.MOUNT}:ro", "--build-arg", f"SITE={site.MOUNT}/{script}"]
+        command += [
+            "--volume",
+            f"{folder}:{mirrors_and_certificates.MOUNT}:ro",
+            "--build-arg",
+            f"SITE={mirrors_and_certificates.MOUNT}/{script}",
+        ]
         command += ["--tag", name, "-"]
 
         def show(line: str) -> None:
@@ -174,7 +179,7 @@ async def _build(
 
 async def _site() -> Site:
     options, codename = await host_apt.options(), host_apt.codename()
-    return await asyncio.to_thread(site.read, Path("/"), os.environ, codename, options)
+    return await asyncio.to_thread(mirrors_and_certificates.read, Path("/"), os.environ, codename, options)
 
 
 def _stages(recipe: str, here: Site) -> list[Stage]:

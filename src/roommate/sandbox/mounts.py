@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roommate.errors import EngineError
-from roommate.host import durable_files, file_modes
-from roommate.sandbox import agent_hooks, site
+from roommate.host import durable_files, folder_modes
+from roommate.sandbox import agent_hooks, mirrors_and_certificates
 from roommate.sandbox.container_spec import HOME, RUN, SPOOL_IN, SPOOL_OUT, WORKSPACE, Mount
 from roommate.sandbox.hand import program
 from roommate.sandbox.podman_service_process import check_socket_path
@@ -59,14 +59,14 @@ class Layout:
             raise EngineError(f"{self.run} cannot be written: {exc.strerror or exc}") from exc
 
     def _write(self, root: int) -> None:
-        file_modes.private(self.run.parent)
-        file_modes.readable(self.run)
+        folder_modes.private(self.run.parent)
+        folder_modes.readable(self.run)
         # A site that looks into TLS has an authority of its own, which its programs must trust in a room as well.
-        trusted = site.bundle(site.certificates(Path("/"), os.environ))
+        trusted = mirrors_and_certificates.bundle(mirrors_and_certificates.certificates(Path("/"), os.environ))
         for name, content in (("hand.py", program()), ("hosts", _HOSTS.encode()), (_TRUSTED, trusted.encode())):
             durable_files.replace(self.run / name, content, mode=0o644)
-        file_modes.readable(self.answers.parent)
-        file_modes.readable(self.answers)
+        folder_modes.readable(self.answers.parent)
+        folder_modes.readable(self.answers)
         agent_hooks.lay_out(self.run / "hooks", root)
 
     def mounts(self) -> tuple[Mount, ...]:

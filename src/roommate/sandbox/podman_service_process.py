@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from roommate.errors import EngineError
-from roommate.host import durable_files, file_modes
+from roommate.host import durable_files, folder_modes
 from roommate.host.die_with_parent import tied
 from roommate.sandbox import containers_conf, empty_shared_keyring
 
@@ -113,7 +113,7 @@ class Service:
         check_socket_path(self._socket)
         podman = self.program
         try:
-            file_modes.private(self._folder)
+            folder_modes.private(self._folder)
             _forget_dead(self._folder, self.patience)
             self._conf_file = self._configured()
             log = self._log.open("wb")

@@ -18,7 +18,7 @@ from roommate.sandbox.hand import HandHost
 from roommate.sandbox.host_capabilities import Probe
 from roommate.sandbox.image import ABOVE_BASE, lacking
 from roommate.sandbox.image_inspection_container import run_aside
-from roommate.sandbox.own_settings import OwnSettings
+from roommate.sandbox.room_container_settings import OwnSettings
 
 log = logging.getLogger(__name__)
 

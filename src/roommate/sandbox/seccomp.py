@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from roommate.domain import JsonObject
-from roommate.host import durable_files, file_modes
+from roommate.host import durable_files, folder_modes
 
 _ALLOW = "SCMP_ACT_ALLOW"
 _REFUSE = "SCMP_ACT_ERRNO"
@@ -61,7 +61,7 @@ def write(default: Path, target: Path) -> bool:
         profile = derive(json.loads(default.read_text()))
     except (OSError, ValueError):
         return False
-    file_modes.private(target.parent)
+    folder_modes.private(target.parent)
     durable_files.replace(target, json.dumps(profile).encode())
     return True
 

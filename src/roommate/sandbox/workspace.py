@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roommate.errors import EngineError
-from roommate.host import durable_files, file_lock, file_modes, hostile_trees
+from roommate.host import durable_files, file_lock, folder_modes, hostile_trees
 
 log = logging.getLogger(__name__)
 
@@ -67,13 +67,13 @@ class Workspace:
         EngineError when the host's disk is full, or the room's disk cannot be mounted.
         """
         try:
-            file_modes.private(self.folder)
-            file_modes.readable(self._files)
+            folder_modes.private(self.folder)
+            folder_modes.readable(self._files)
             if self._disk.exists() or (megabytes and not any(self._files.iterdir())):
                 self._mount(megabytes, self._files)
             for folder in (self.workspace, self.home, self.spool):
                 if not folder.exists():  # later its mode is the room's own matter
-                    file_modes.readable(folder)
+                    folder_modes.readable(folder)
                 if folder.stat().st_uid != owner:
                     hostile_trees.give(folder, owner)
         except (OSError, EngineError) as exc:
@@ -197,7 +197,7 @@ def quota_problem(folder: Path) -> str:
     """Why no disk can be mounted below `folder`, found out by trying; empty when it works."""
     if os.geteuid() != 0:
         return "only root can mount a disk for each room"
-    file_modes.private(folder)
+    folder_modes.private(folder)
     trial = Workspace(Path(tempfile.mkdtemp(prefix="quota-", dir=folder)))
     try:
         trial.prepare(owner=0, megabytes=8)

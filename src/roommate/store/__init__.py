@@ -26,7 +26,6 @@ from roommate.store.mesh_events import MeshArrival, MeshEvents
 from roommate.store.mesh_nonces import Claim, Nonces
 from roommate.store.mesh_peers import Peer, Peers, PeerState
 from roommate.store.mesh_requests import PeerRequest, PeerRequests
-from roommate.store.offer_run_again import again_at
 from roommate.store.outbox import Outbox
 from roommate.store.pauses import Pause, Pauses
 from roommate.store.queue_depths import Queues, Vitals
@@ -39,6 +38,7 @@ from roommate.store.retention import Retention
 from roommate.store.room_settings import RoomSettings
 from roommate.store.room_upgrades import Upgrade, Upgrades
 from roommate.store.rooms import RoomRow, Rooms
+from roommate.store.run_again_reaction import again_at
 from roommate.store.schedules import Schedules
 from roommate.store.snapshots import Copy, copy, put_back, rescue, take_down, version
 from roommate.store.tokens_spent import TokensSpent

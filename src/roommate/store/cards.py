@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from roommate.domain import Deed, Draft, EventId, Message, Question, RoomId, UserId
-from roommate.store import audit, offer_card_choices, outbox
+from roommate.store import audit, card_choice_reactions, outbox
 from roommate.store.codec import encode, tag
 from roommate.store.database import Database, Work
 from roommate.store.inbox import answering
@@ -211,7 +211,7 @@ class Cards:
 
         def work(c: sqlite3.Connection) -> None:
             settled = c.execute("UPDATE cards SET pending=0 WHERE id=? AND pending", (decided.card.id,)).rowcount
-            outbox.insert(c, offer_card_choices.take_off(c, decided.card.id))
+            outbox.insert(c, card_choice_reactions.take_off(c, decided.card.id))
             _say(c, decided, settled, said)
 
         await self._db.run(work)
@@ -247,7 +247,7 @@ class Cards:
             closing = "UPDATE cards SET verdict=?, decided_by='' WHERE id=? AND verdict IS NULL"
             if not c.execute(closing, (verdict, card.id)).rowcount:
                 return False
-            outbox.insert(c, [*offer_card_choices.take_off(c, card.id), *([shown] if shown else [])])
+            outbox.insert(c, [*card_choice_reactions.take_off(c, card.id), *([shown] if shown else [])])
             return True
 
         return await self._db.run(work)
@@ -297,7 +297,7 @@ class Cards:
                     "UPDATE inbox SET kind=?, body=?, state=?, line=? WHERE seq=? AND state!='done'",
                     (*row, message.text if line else None, decided.seq),
                 )
-            outbox.insert(c, [*offer_card_choices.take_off(c, decided.card.id), *([shown] if shown else [])])
+            outbox.insert(c, [*card_choice_reactions.take_off(c, decided.card.id), *([shown] if shown else [])])
             audit.insert(c, [deed])
             return True
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from roommate.errors import InUse, StateError
-from roommate.host import file_modes
+from roommate.host import folder_modes
 from roommate.store.migrations import migrate
 
 T = TypeVar("T")
@@ -220,7 +220,7 @@ def _fail(jobs: Iterable[_Job], error: Exception | None) -> None:
 def _lock(folder: Path) -> int:
     """Make the state folder where there is none, and keep other daemons out until this descriptor is closed."""
     try:
-        file_modes.private(folder)
+        folder_modes.private(folder)
         folder.chmod(0o700)
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:

@@ -23,7 +23,7 @@ from roommate.domain import (
     Tombstone,
     UserId,
 )
-from roommate.store import audit, mesh_events, outbox, reactions_from_people, restore_reconcile, room_upgrades
+from roommate.store import audit, catch_up_after_restore, mesh_events, outbox, reactions_from_people, room_upgrades
 from roommate.store.codec import MESSAGE, decode, encode, tag
 from roommate.store.database import Database, Work
 from roommate.store.inbox_claim import take
@@ -299,7 +299,7 @@ def _put(c: sqlite3.Connection, incoming: Incoming) -> None:
                 c.execute("UPDATE inbox SET body=? WHERE event_id=?", (new, target))
                 _insert(c, incoming)
         case Answered() as own:
-            restore_reconcile.hear(c, incoming, own)
+            catch_up_after_restore.hear(c, incoming, own)
         case _ if is_known(c, incoming.event_id):
             pass
         case MeshEvent() as event:

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 
 from roommate.domain import Draft, EventId, JsonObject, Outgoing, Rank, RoomId
-from roommate.store import offer_card_choices, offer_run_again, seen_events
+from roommate.store import card_choice_reactions, run_again_reaction, seen_events
 from roommate.store.database import Database
 
 
@@ -91,8 +91,8 @@ class Outbox:
             c.execute(
                 "UPDATE outbox SET state='sent', event_id=?, content='{}', upload=NULL WHERE id=?", (event_id, row)
             )
-            insert(c, offer_card_choices.put_up(c, row, EventId(event_id)))
-            insert(c, offer_run_again.put_up(c, row, EventId(event_id)))
+            insert(c, card_choice_reactions.put_up(c, row, EventId(event_id)))
+            insert(c, run_again_reaction.put_up(c, row, EventId(event_id)))
 
         await self._db.run(work)
         self._settled(row)

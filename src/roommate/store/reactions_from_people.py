@@ -11,7 +11,7 @@ from roommate.domain import EventId, Incoming, Message, Prompt, RoomId, UserId
 from roommate.store import received_files
 from roommate.store.codec import MESSAGE, PROMPT, decode, encode
 from roommate.store.database import Database, Work
-from roommate.store.offer_run_again import offered
+from roommate.store.run_again_reaction import offered
 
 
 @dataclass(frozen=True, slots=True)

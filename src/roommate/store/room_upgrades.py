@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from roommate.domain import Deed, Draft, EventId, JsonObject, Rank, RoomId, Tombstone, UserId
-from roommate.store import audit, offer_card_choices, outbox
+from roommate.store import audit, card_choice_reactions, outbox
 from roommate.store.codec import MESSAGE, encode, tag
 from roommate.store.database import Database
 from roommate.store.inbox_claim import take
@@ -275,7 +275,7 @@ def _move_outbox(c: sqlite3.Connection, old: RoomId, new: RoomId) -> None:
 
 def _move_cards(c: sqlite3.Connection, old: RoomId, new: RoomId, shown: Mapping[int, JsonObject]) -> None:
     for card, content in shown.items():
-        offer_card_choices.take_off(c, card)  # nothing can be said in the old room
+        card_choice_reactions.take_off(c, card)  # nothing can be said in the old room
         kept = {name: value for name, value in content.items() if name != "m.relates_to"}
         [row] = outbox.insert(c, [Draft(new, kept, Rank.CARD)])
         c.execute(

@@ -23,12 +23,12 @@ from roommate.domain import (
     UserId,
 )
 from roommate.store import audit, messages_to_running_turn, outbox, tokens_spent
+from roommate.store.catch_up_after_restore import adopted
 from roommate.store.codec import PROMPT, decode, encode, tag
 from roommate.store.database import Database, Work
 from roommate.store.inbox_claim import take
 from roommate.store.messages_to_running_turn import Line, Told
 from roommate.store.received_files import claiming
-from roommate.store.restore_reconcile import adopted
 
 MOST_TURNS = 200
 NO_MORE: Mapping[int, Prompt] = {}

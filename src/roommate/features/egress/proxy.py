@@ -12,7 +12,7 @@ from roommate.domain import RoomId
 from roommate.features.egress.gate import Gate
 from roommate.features.egress.host_rules import host_name
 from roommate.features.egress.safe_connect import Addresses, Unreachable
-from roommate.tunnels.request_body import Refused
+from roommate.tunnels.request_body_stream import Refused
 from roommate.tunnels.tunnel import Tunnel
 
 log = logging.getLogger(__name__)

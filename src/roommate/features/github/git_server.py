@@ -31,7 +31,7 @@ from roommate.features.github.git_upstream import (
 from roommate.features.github.git_wire import COMMANDS_BYTES, BadPush, Commands, commands, report
 from roommate.tunnels.http_forward import TOTAL_SECONDS
 from roommate.tunnels.http_server import Servers, tunnel_of
-from roommate.tunnels.request_body import Body, Refused
+from roommate.tunnels.request_body_stream import Body, Refused
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from roommate.errors import ForgeError
 from roommate.features.github.forge import Site
 from roommate.features.github.git_wire import COMMANDS_BYTES, BadPush, judgeable
 from roommate.tunnels.http_forward import Upstream, fields
-from roommate.tunnels.request_body import Refused
+from roommate.tunnels.request_body_stream import Refused
 
 FETCH, PUSH = "git-upload-pack", "git-receive-pack"
 """git's two services."""

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
-from roommate.administration.startup_phases import Phase, Service
+from roommate.administration.startup_order import Phase, Service
 from roommate.domain import MESH_INPUT, MESH_REQUEST, JsonObject, RoomId
 from roommate.features.mesh.answering import Answering, replying, replying_once
 from roommate.features.mesh.call_method import call_method, described_tools
-from roommate.features.mesh.events import Deal
+from roommate.features.mesh.event_dispatch import Deal
 from roommate.features.mesh.exec_method import exec_method
 from roommate.features.mesh.methods import Method, Methods
 from roommate.features.mesh.ping_and_who import ping, who
 from roommate.features.mesh.request_operations import RequestOperations
-from roommate.features.mesh.room_facts import finding_facts
+from roommate.features.mesh.resolve_paths_in_room import finding_facts
 from roommate.features.mesh.share_methods import Media, share_methods
 from roommate.features.mesh.trust import Trust
 from roommate.features.mesh.verification import Verification

@@ -30,7 +30,7 @@ from roommate.features.mesh.envelope import (
     verify,
 )
 from roommate.features.mesh.identity_key import Identity
-from roommate.features.mesh.reply_order import Bound, Piece, Position, advance, belongs, is_wanted
+from roommate.features.mesh.reply_checks import Bound, Piece, Position, advance, belongs, is_wanted
 from roommate.rooms.live_message_port import Progress
 from roommate.store import AskedRequests, Audit, MeshArrival, Outbox, Peer, Peers
 from roommate.store.mesh_asked import KEPT_SECONDS, LOST, Asked, AskedState, Heard

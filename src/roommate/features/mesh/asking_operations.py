@@ -18,10 +18,10 @@ from pydantic import Field
 from roommate.chat import texts
 from roommate.domain import JsonObject, RoomId
 from roommate.errors import PeerLost, ToolError
+from roommate.features.mesh.ask_and_await import PUT, PeerCalls
 from roommate.features.mesh.asking import Asking, Order
+from roommate.features.mesh.file_in_parts import Parts, PutFile
 from roommate.features.mesh.identity_key import words
-from roommate.features.mesh.peer_calls import PUT, PeerCalls
-from roommate.features.mesh.shared_parts import Parts, PutFile
 from roommate.operations import Base64, Call, OfRoomOrAll, Params, Table, Who, operation
 from roommate.store import Peer
 from roommate.store.mesh_asked import Asked

@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import NamedTuple, Protocol
 
-from roommate.administration.startup_phases import Phase, Service
+from roommate.administration.startup_order import Phase, Service
 from roommate.domain import JsonObject, RoomId
+from roommate.features.mesh.ask_and_await import PeerCalls
 from roommate.features.mesh.asking import Asking
 from roommate.features.mesh.asking_operations import PeerOperations
 from roommate.features.mesh.mesh_tools import PeerTools
-from roommate.features.mesh.peer_calls import PeerCalls
 from roommate.features.mesh.peer_choice import PeerChoice
 from roommate.features.mesh.policy_decision import may_ask
 from roommate.features.mesh.reply_output import Media

@@ -15,7 +15,7 @@ from roommate.domain import Exit, Hand, JsonObject, Session
 from roommate.errors import RoommateError, ToolError
 from roommate.features.mesh.methods import Method, Shape, Work
 from roommate.features.mesh.output_pieces import OutputPieces, Stream, sending
-from roommate.features.mesh.room_facts import WORKSPACE, folder_of
+from roommate.features.mesh.resolve_paths_in_room import WORKSPACE, folder_of
 from roommate.rooms.sandboxes_port import Sandboxes
 
 Size = Annotated[int, Field(ge=1, le=9999)]

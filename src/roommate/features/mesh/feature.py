@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-from roommate.administration.startup_phases import Phase, Service
+from roommate.administration.startup_order import Phase, Service
 from roommate.domain import MESH_INTRODUCTION, CardKind
 from roommate.features.feature import Feature
 from roommate.features.mesh.answering_part import AnsweringPart
 from roommate.features.mesh.asking_part import AskingPart
 from roommate.features.mesh.envelope import REPLY
-from roommate.features.mesh.events import EventRoad
+from roommate.features.mesh.event_dispatch import EventRoad
 from roommate.features.mesh.trust import Introductions, Trust
 from roommate.rooms.control_room import ControlRoom
 from roommate.rooms.questions import Questions

@@ -11,10 +11,10 @@ from pydantic import BeforeValidator, Field
 
 from roommate.domain import JsonObject, Note
 from roommate.errors import ControlError, NotFound, PeerError, ToolError
+from roommate.features.mesh.ask_and_await import PeerCalls
 from roommate.features.mesh.asked_view import outcome
 from roommate.features.mesh.asking import Order
 from roommate.features.mesh.identity_key import words
-from roommate.features.mesh.peer_calls import PeerCalls
 from roommate.features.mesh.peer_choice import Reached
 from roommate.store import Peer, Turn
 from roommate.text.printable import one_line

@@ -19,7 +19,7 @@ from roommate.features.model_gateway.token_usage import Counter
 from roommate.monitoring.counting_ports import UsageLog
 from roommate.tunnels.http_forward import Upstream, fields
 from roommate.tunnels.http_server import Servers
-from roommate.tunnels.request_body import Body, Refused
+from roommate.tunnels.request_body_stream import Body, Refused
 
 log = logging.getLogger(__name__)
 

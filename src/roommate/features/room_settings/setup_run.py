@@ -11,7 +11,7 @@ from roommate.errors import HandLost, StateError, ToolError
 from roommate.features.room_settings import values
 from roommate.matrix import render
 from roommate.rooms.live_message_port import Progress
-from roommate.sandbox.own_settings import Own
+from roommate.sandbox.room_container_settings import Own
 from roommate.settings.config import Settings
 from roommate.store import Outbox
 from roommate.store.room_settings import RoomSettings

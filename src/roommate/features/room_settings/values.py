@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from roommate.errors import Misused
 from roommate.sandbox.container_spec import ENVIRONMENT, TRUST
-from roommate.sandbox.own_settings import Own
+from roommate.sandbox.room_container_settings import Own
 from roommate.settings.config import Settings
 
 ENV = "env."

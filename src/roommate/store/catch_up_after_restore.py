@@ -10,7 +10,7 @@ import sqlite3
 import time
 
 from roommate.domain import ANSWERS, TURN, Answer, Answered, Draft, Incoming, Stop
-from roommate.store import offer_card_choices, outbox
+from roommate.store import card_choice_reactions, outbox
 from roommate.store.codec import REACTION, encode, tag
 from roommate.store.inbox_claim import take
 
@@ -48,7 +48,7 @@ def hear(c: sqlite3.Connection, incoming: Incoming, own: Answered) -> None:
             (news, own.edits, body),
         ).fetchall()
         for (card,) in closed:
-            outbox.insert(c, offer_card_choices.take_off(c, card))
+            outbox.insert(c, card_choice_reactions.take_off(c, card))
 
 
 def adopted(seq: int) -> str:

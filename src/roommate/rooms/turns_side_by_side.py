@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from roommate.domain import Event, EventId, Prompt, RoomId, UserId
 from roommate.rooms.messages_to_running_turn import SILENCE, Breath
-from roommate.rooms.prompt_asked import Asked
 from roommate.rooms.prompt_context import with_files
+from roommate.rooms.prompt_from_message import Asked
 from roommate.rooms.running_turn import RunningTurn, TurnNeeds
 from roommate.rooms.typing_notice import TypingNotice
 from roommate.store import Inbox, Turn, Work

@@ -19,7 +19,7 @@ from dotenv import dotenv_values
 
 from roommate.demo.synapse_config import MARK_KEY, Instance, Place
 from roommate.errors import MatrixError, RoommateError, Transient
-from roommate.host import durable_files, file_modes
+from roommate.host import durable_files, folder_modes
 from roommate.maintenance import env_file
 from roommate.matrix_login import call
 from roommate.user_client import homeserver_accounts
@@ -75,7 +75,7 @@ def main() -> int:
 
 def configure(folder: Path, place: Place, port: int) -> None:
     """Write what Synapse reads; secrets of an earlier time stay. Raises MatrixError."""
-    file_modes.private(folder)
+    folder_modes.private(folder)
     config = folder / "homeserver.yaml"
     if config.exists() and (name := json.loads(config.read_text())["server_name"]) != place.server_name:
         raise MatrixError(f"this homeserver is {name} for ever: another name needs another --folder")
