@@ -14,7 +14,7 @@ import pytest
 from yarl import URL
 
 from roommate.demo.synapse_config import free_port
-from roommate.domain import Destination
+from roommate.domain import Destination, Program
 from roommate.errors import EngineError
 from roommate.features.egress.gate import ALWAYS, NO, ONCE, Gate
 from roommate.features.egress.host_rules import allowed, typed
@@ -288,6 +288,30 @@ async def test_an_unknown_host_is_asked_about_once_and_a_yes_lets_it_through(way
         assert (await say(port, request)).startswith(b"HTTP/1.1 200")
         assert way.memory.kept == []
     assert len(way.people.asked) == 1
+
+
+@pytest.mark.parametrize("choice", [ONCE, ALWAYS, NO])
+async def test_who_comes_while_people_answer_asks_nobody(choice: str) -> None:
+    memory, people, answered = Memory(), People(), asyncio.Event()
+
+    async def none() -> Sequence[Destination]:
+        return ()
+
+    async def at_once() -> Program:
+        return Program()
+
+    async def later() -> Program:
+        await answered.wait()
+        return Program()
+
+    gate = Gate(memory, people, registries=none, wait=PATIENCE)
+    people.decide = gate.decide
+    asking = [asyncio.ensure_future(gate.refusal(ROOM, "new.test", 443, caller)) for caller in (at_once, later)]
+    await until(lambda: people.asked)
+    await people.choose("new.test:443", choice)
+    answered.set()
+    assert [bool(refused) for refused in await asyncio.gather(*asking)] == [choice == NO] * 2
+    assert len(people.asked) == 1
 
 
 async def test_nobody_is_asked_about_an_address_that_nobody_can_allow(way: Way) -> None:

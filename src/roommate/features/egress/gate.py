@@ -84,14 +84,14 @@ class Gate:
         """Why this room may not connect there now; empty when it may. Waits for people where rules are silent, and
         tells them of the `caller`; that may raise HandLost."""
         key = (room_id, host, port)
-        if (said := self._said(key)) is not None:
-            return "" if said else _denied(host, port)
-        if host_rules.allowed(await self._rules(room_id), host, port):
-            return ""
+        if (known := await self._known(key)) is not None:
+            return known
         try:
             program = await caller()
         except HandLost:  # it has gone; its next try is answered by what people say now
             program = Program()
+        if (known := await self._known(key)) is not None:  # somebody said it while its caller was looked for
+            return known
         loop = asyncio.get_running_loop()
         if self._open.get(key, 0) < loop.time():
             if not self._may_ask(room_id):
@@ -109,6 +109,14 @@ class Gate:
             return _denied(host, port)
         self._open.pop(key, None)
         return f"{host}:{port} is not allowed in this room: people were asked, and nobody answered. Go on without it."
+
+    async def _known(self, key: Key) -> str | None:
+        """What `refusal` gives without asking; None where people have to be asked."""
+        room_id, host, port = key
+        allowed = host_rules.allowed(await self._rules(room_id), host, port)
+        if (said := self._said(key)) is not None:
+            return "" if said else _denied(host, port)
+        return "" if allowed else None
 
     async def changed(self, room_id: RoomId) -> None:
         """The room's rules have: what they let out now is asked no more."""
