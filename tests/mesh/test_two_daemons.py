@@ -4,14 +4,9 @@ room; and one that is killed while it works for the other."""
 from __future__ import annotations
 
 import asyncio
-import json
-import subprocess
-from dataclasses import dataclass
 
 from tests.conftest import MakeDaemon, MakePerson
-from tests.harness import ROOMMATE, Daemon, no_settings
-from tests.patience import PATIENCE
-from tests.person import Person
+from tests.mesh.pair import roommate, trusts, with_both
 
 POLICY = """\
 version = 1
@@ -25,47 +20,6 @@ arguments = ["*"]
 stdin = true
 approval = "none"
 """
-
-
-@dataclass
-class Done:
-    code: int
-    out: str
-    errors: str
-
-
-async def roommate(bot: Daemon, *arguments: str, stdin: str | None = None) -> Done:
-    """As an operator types it on the host of this bot."""
-
-    def run() -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [ROOMMATE, *arguments],
-            env={**no_settings(), **bot.settings},
-            cwd=bot.cwd,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PATIENCE,
-            input=stdin,
-            stdin=subprocess.DEVNULL if stdin is None else None,
-        )
-
-    done = await asyncio.to_thread(run)
-    return Done(done.returncode, done.stdout, done.stderr)
-
-
-async def trusts(one: Daemon, other: Daemon, name: str) -> None:
-    shown = await roommate(other, "identity", "--json")
-    key = json.loads(shown.out)["key"]
-    added = await roommate(one, "trust", "add", key, other.user_id, "--everywhere", "--name", name)
-    assert added.code == 0, added.errors
-
-
-async def with_both(alice: Person, *bots: Daemon, encrypted: bool) -> str:
-    room = await alice.create_room([bot.user_id for bot in bots], encrypted=encrypted)
-    for bot in bots:
-        await alice.wait_for_member(room, bot.user_id)
-    return room
 
 
 async def test_plain_encrypted_and_killed(daemon: MakeDaemon, person: MakePerson) -> None:

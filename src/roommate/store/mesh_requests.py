@@ -133,6 +133,17 @@ class PeerRequests:
 
         return await self._db.run(work)
 
+    async def answer(self, arrival: MeshArrival, drafts: Sequence[Draft], deeds: Sequence[Deed]) -> None:
+        """Send what is all that comes of it, without a row; nothing where that was done before or its event is gone.
+        A daemon that is killed meanwhile has done both or neither: it never answers and then thinks anew."""
+
+        def work(c: sqlite3.Connection) -> None:
+            if taking(arrival)(c):
+                outbox.insert(c, drafts)
+                audit.insert(c, deeds)
+
+        await self._db.run(work)
+
     async def move(
         self,
         number: int,

@@ -253,10 +253,10 @@ class Answering:
     ) -> None:
         work = Work(request, found.decision.limits.seconds, 0)
         body = {"kind": "result", **await method.do(method.params.model_validate(request.params), work)}
-        await self._outbox.put([self._reply(request, body)])
-        self._progress.wake()
         who = f"{arrival.sender} {words(request.origin)}"
-        await self._audit.record(Deed(who, arrival.event_id, f"mesh.{method.name}", room_id=arrival.room_id))
+        deed = Deed(who, arrival.event_id, f"mesh.{method.name}", room_id=arrival.room_id)
+        await self._requests.answer(arrival, [self._reply(request, body)], [deed])
+        self._progress.wake()
 
     # ── How it goes on ───────────────────────────────────────────────────────────────────────────
 
@@ -445,8 +445,9 @@ class Answering:
 
     async def _refused(self, arrival: MeshArrival, refusal: Refusal, found: Accepted | None = None) -> None:
         """Written down, answered where the code says so, and shown where the peer is one of ours."""
-        await self._note(arrival, refusal.code, refusal.detail)
+        deeds = self._noted(arrival, refusal.code, refusal.detail)
         if not refusal.code.is_told or not self._allow(("refused", arrival.sender, arrival.room_id), REFUSALS, 1):
+            await self._requests.answer(arrival, [], deeds)
             return
         request = found.request if found else read_request(arrival.content)
         drafts = [self._reply(request, _refusal(refusal.code))]
@@ -454,20 +455,24 @@ class Answering:
             who = await self._name(arrival.room_id, arrival.sender)
             said = request_view.refused(who, request.method, refusal.code)
             drafts.append(Draft(arrival.room_id, render.content(said, notice=True), once=f"mesh-no:{arrival.event_id}"))
-        await self._outbox.put(drafts)
+        await self._requests.answer(arrival, drafts, deeds)
         self._progress.wake()
 
     async def _note(self, arrival: MeshArrival, code: Code, detail: str) -> None:
-        if code is Code.TARGET:  # others talk to each other
-            return
+        for deed in self._noted(arrival, code, detail):
+            await self._audit.record(deed)
+
+    def _noted(self, arrival: MeshArrival, code: Code, detail: str) -> list[Deed]:
+        """What the audit log says of it: nothing where others talk to each other, and of many a count later."""
+        if code is Code.TARGET:
+            return []
         if not self._allow(("audit", arrival.sender, arrival.room_id), REFUSALS, REFUSALS_PER_SECOND):
             self._untold[arrival.sender, arrival.room_id, code] += 1
-            return
+            return []
         log.warning("a request of %s is refused: %s %s", arrival.sender, code, detail)
-        deed = Deed(
-            arrival.sender, arrival.event_id, "mesh.request", DeedOutcome.REFUSED, arrival.room_id, code, detail
-        )
-        await self._audit.record(deed)
+        return [
+            Deed(arrival.sender, arrival.event_id, "mesh.request", DeedOutcome.REFUSED, arrival.room_id, code, detail)
+        ]
 
     # ── What people see ──────────────────────────────────────────────────────────────────────────
 
