@@ -4,8 +4,11 @@ room; and one that is killed while it works for the other."""
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 
 from tests.conftest import MakeDaemon, MakePerson
+from tests.harness import Daemon
 from tests.mesh.pair import roommate, trusts, with_both
 
 POLICY = """\
@@ -19,7 +22,28 @@ commands = ["*"]
 arguments = ["*"]
 stdin = true
 approval = "none"
+
+[[allow]]
+peers = ["laptop"]
+rooms = ["*"]
+methods = ["call", "share.put", "share.get", "share.ls"]
+tools = ["run_command"]
+paths = ["*"]
+approval = "none"
 """
+
+
+async def takes_files(laptop: Daemon, room: str) -> None:
+    """A file goes there, is listed and comes back as it was."""
+    at, content = ("--peer", "builder", "--room", room), os.urandom(100_000)
+    given, got = laptop.cwd / "given", laptop.cwd / f"got-{room[1:9]}"
+    given.write_bytes(content)
+    done = await roommate(laptop, "share", "put", *at, str(given), "in/a.bin")
+    assert done.code == 0, done
+    done = await roommate(laptop, "share", "ls", "builder", "in", "--room", room, "--json")
+    assert json.loads(done.out)["entries"] == [{"name": "a.bin", "kind": "file", "size": 100_000}]
+    done = await roommate(laptop, "share", "get", *at, "in/a.bin", str(got))
+    assert (done.code, got.read_bytes() == content) == (0, True), done
 
 
 async def test_plain_encrypted_and_killed(daemon: MakeDaemon, person: MakePerson) -> None:
@@ -34,6 +58,16 @@ async def test_plain_encrypted_and_killed(daemon: MakeDaemon, person: MakePerson
         assert (done.code, done.out, done.errors) == (5, "hello\n", "oops\n")
         done = await roommate(laptop, "exec", *at, "seq", "100000")  # comes as a file
         assert (done.code, done.out) == (0, "".join(f"{n}\n" for n in range(1, 100_001)))
+        await takes_files(laptop, room)
+    offers = json.loads((await roommate(laptop, "who", "builder", "--room", sealed, "--json")).out)
+    offered = {one["name"]: one["schema"] for one in offers["tools"]}
+    assert {"exec", "call", "share.put"} <= set(offers["methods"])
+    assert "command" in offered["run_command"]["properties"]
+    run = json.dumps({"command": "echo $((6 * 7)) from the tool"})
+    done = await roommate(laptop, "call", "--peer", "builder", "--room", sealed, "run_command", run)
+    assert (done.code, "42 from the tool" in done.out) == (0, True), done
+    done = await roommate(laptop, "call", "--peer", "builder", "--room", sealed, "write_file", "{}")
+    assert (done.code, "the policy does not grant it" in done.errors) == (77, True), done
     for seen in alice.seen:
         if seen.room_id == sealed and "state_key" not in seen.event:
             assert seen.type in ("m.room.encrypted", "m.reaction"), seen
