@@ -136,8 +136,7 @@ const deeds = {
     const iv = Uint8Array.from(atob(file.iv + '='.repeat((4 - (file.iv.length % 4)) % 4)), (c) => c.charCodeAt(0));
     return new TextDecoder().decode(await crypto.subtle.decrypt({ name: 'AES-CTR', counter: iv, length: 64 }, key, sealed));
   },
-  async trust({ client, user, device, fresh = false }) {
-    if (fresh) await client.getCrypto().getUserDeviceInfo([user], true);
+  async trust({ client, user, device }) {
     const status = await client.getCrypto().getDeviceVerificationStatus(user, device);
     return { signed: status?.signedByOwner ?? false };
   },

@@ -21,7 +21,7 @@ async def test_old_ones_are_removed_and_a_second_process_is_noticed(
     room = await ann.room_with(bot.user_id)
     await ann.say(room, "SAY one")
     await ann.answer(room, "one")
-    other = await strict.person(ann.node, homeserver.url, bot.user_id, PASSWORD, crossSign=False)
+    other = await strict.person(ann.node, homeserver.url, bot.user_id, PASSWORD, strict=False, crossSign=False)
     await ann.say(room, "SAY two")
     await bot.wait_for_log(f"the bot's account has a new device, {other.device_id}")
 
