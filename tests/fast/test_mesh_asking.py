@@ -14,6 +14,7 @@ import pytest
 
 from roommate.cli.streamed_input import streamed
 from roommate.control import NAME
+from roommate.control.server import MOST_CONNECTIONS
 from roommate.domain import UserId
 from roommate.errors import ControlError
 from roommate.features.mesh.envelope import INPUT
@@ -256,3 +257,12 @@ async def test_a_file_goes_in_parts_and_what_comes_back_is_checked(pair: Pair) -
         else:
             await stream.result()
             assert bytes(stream.out) == content
+
+
+async def test_a_socket_that_takes_no_more_says_so(pair: Pair) -> None:
+    path = pair.bot.state / "ipc" / NAME
+    parked = [await asyncio.open_unix_connection(path) for _ in range(MOST_CONNECTIONS)]
+    with pytest.raises(ControlError, match="connections are open: try again"):
+        await pair.exec("true").result()
+    for _, writer in parked:
+        writer.close()

@@ -56,6 +56,8 @@ class _Streamed:
                     said = json.loads(content)
                     if said.get("method"):
                         self._item(said["params"]["item"])
+                    elif said["id"] is None:  # it takes no connection, or no request, more
+                        raise ControlError(said["error"]["message"])
                     elif said["id"] != asked:
                         self._answered.pop(said["id"]).set_result("error" not in said)
                     elif error := said.get("error"):
