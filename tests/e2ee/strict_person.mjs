@@ -168,6 +168,15 @@ const deeds = {
     while (request.phase !== VerificationPhase.Cancelled) await new Promise((r) => setTimeout(r, 30));
     return request.cancellationCode;
   },
+  async askForSecret({ client, name, device }) { // as a session does that does not care whether it is verified
+    const content = { action: 'request', name, request_id: 'mine', requesting_device_id: client.getDeviceId() };
+    await client.sendToDevice('m.secret.request', new Map([[client.getUserId(), new Map([[device, content]])]]));
+  },
+  async secrets({ client }) {
+    const api = client.getCrypto();
+    const { masterKey, selfSigningKey, userSigningKey } = (await api.getCrossSigningStatus()).privateKeysCachedLocally;
+    return { masterKey, selfSigningKey, userSigningKey, backup: Boolean(await api.getSessionBackupPrivateKey()) };
+  },
   async verified({ client, user }) {
     return (await client.getCrypto().getUserVerificationStatus(user)).isCrossSigningVerified();
   },
@@ -191,6 +200,9 @@ const deeds = {
     const trusted = await crypto.isKeyBackupTrusted(info);
     const { imported } = await crypto.restoreKeyBackup();
     return { imported, trusted: trusted.trusted, version: info.version, crossSigned: await crypto.isCrossSigningReady() };
+  },
+  async timeline({ client, room }) { // as the homeserver has it, whenever each could be read
+    return client.getRoom(room).getLiveTimeline().getEvents().map((event) => event.getId());
   },
   async masterKey({ client, user }) {
     const answer = await client.http.authedRequest('POST', '/keys/query', undefined, { device_keys: { [user]: [] } });

@@ -14,6 +14,7 @@ from tests.e2ee import strict
 from tests.e2ee.conftest import MakeStrict
 from tests.e2ee.strict import Seen, StrictPerson
 from tests.e2ee.test_encrypted_rooms import device_of, react_to
+from tests.e2ee.test_recovery import recovery
 from tests.harness import ROOMMATE, Daemon
 from tests.patience import PATIENCE
 from tests.scripted_model import ScriptedModel
@@ -100,14 +101,21 @@ async def test_from_either_side_in_the_room_and_from_device_to_device(
 async def test_from_the_terminal_which_shows_the_emoji_itself(
     homeserver: Synapse, daemon: MakeDaemon, strict_person: MakeStrict, model: ScriptedModel
 ) -> None:
+    """People, and another session of the bot's account, which is given the account's keys when it is verified, and not
+    before."""
     bot, ann = await daemon(model=model), await strict_person("ann")
+    code, _, err = await recovery(bot, "setup")
+    assert code == 0, err
     room = await ann.room_with(bot.user_id)
     await ann.say(room, "SAY hello")
     await ann.answer(room, "hello")
     # Strict, it would panic (`check_sender_trust_requirement`) over what its own user says in a room.
     other = await strict.person(ann.node, homeserver.url, bot.user_id, PASSWORD, strict=False, crossSign=False)
     assert not (await ann.do("trust", user=bot.user_id, device=other.device_id))["signed"]
-    for who, person in ((other.device_id, other), (f"{ann.user_id} {ann.device_id}", ann)):
+    await other.do("askForSecret", name="m.cross_signing.self_signing", device=device_of(bot))
+    await bot.wait_for_log(f"session {other.device_id} of the bot's account asks for the account's keys, and gets none")
+    ways = ((other.device_id, other), (f"{ann.user_id} {ann.device_id}", ann), (ann.user_id, ann))
+    for who, person in ways:
         process = await _verify(bot, *who.split())
         assert process.stdin is not None
         assert process.stdout is not None
@@ -121,6 +129,10 @@ async def test_from_the_terminal_which_shows_the_emoji_itself(
             rest, _ = await process.communicate()
         assert "✅ Verified" in rest.decode()
         assert process.returncode == 0
+    while not all((await other.do("secrets")).values()):
+        await asyncio.sleep(0.05)
+    assert await ann.do("verified", user=bot.user_id)
+    assert f"{other.device_id} of the bot's account, which is verified, was given" in bot.log_text()
     _, out, _ = await roommate(bot.cwd, "devices", "ls", "--json", **bot.settings)
     assert [one["signed"] for one in json.loads(out) if one["id"] == other.device_id] == [True]
     await other.do("stop")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import re
 import signal
+import sqlite3
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,6 +18,8 @@ from roommate.demo.embedded_synapse import Synapse
 from roommate.updates.journal import Journal
 from tests.conftest import PASSWORD, register
 from tests.e2e.test_cards import rung
+from tests.e2ee import strict
+from tests.e2ee.strict import Seen, StrictPerson
 from tests.harness import MARK, no_settings
 from tests.patience import OF_DAEMONS, PATIENCE, until
 from tests.person import Person, Shown
@@ -38,14 +42,27 @@ async def alice(homeserver: Synapse) -> AsyncIterator[Person]:
 
 
 @pytest.fixture(scope="module")
+async def ann(homeserver: Synapse) -> AsyncIterator[StrictPerson]:
+    """An operator, too, whose client reads what signed devices write."""
+    async with strict.started() as node:
+        yield await strict.person(node, homeserver.url, await register(homeserver, "ann"), PASSWORD)
+
+
+@pytest.fixture(scope="module")
 async def bot(
-    homeserver: Synapse, image: str, model: ScriptedModel, learned: Path, remote: Remote, alice: Person
+    homeserver: Synapse,
+    image: str,
+    model: ScriptedModel,
+    learned: Path,
+    remote: Remote,
+    alice: Person,
+    ann: StrictPerson,
 ) -> AsyncIterator[Installed]:
     with tempfile.TemporaryDirectory(prefix="root-") as folder:
         root = await asyncio.to_thread(installed_in, Path(folder), remote)
         settings = {
             "SANDBOX_IMAGE": image,
-            "OPERATORS": alice.user_id,
+            "OPERATORS": f"{alice.user_id},{ann.user_id}",
             "LLM_API_BASE": model.url,  # for the room that talks to it: the rehearsal costs a start nothing
             "LLM_API_KEY": "scripted",
         }
@@ -75,6 +92,17 @@ async def talk(bot: Installed, alice: Person) -> str:
     talk = await bot.room_with(alice)
     await card(bot, alice, talk, "!model openai/scripted")
     return talk
+
+
+@pytest.fixture(scope="module")
+async def sealed(bot: Installed, ann: StrictPerson) -> str:
+    """An encrypted room of ann's with the scripted model, in which she has had an answer."""
+    sealed = await ann.room_with(bot.user_id)
+    await ann.say(sealed, "!model openai/scripted")
+    await ann.notice(sealed, "openai/scripted")
+    await ann.say(sealed, "SAY before")
+    await ann.answer(sealed, "before")
+    return sealed
 
 
 async def card(bot: Installed, person: Person, room: str, command: str = "!redeploy") -> Shown:
@@ -288,6 +316,67 @@ async def test_a_migration_that_destroys_and_a_start_that_hangs(
     remote.back_to(running)
 
 
+def steps_of(said: Seen) -> tuple[str, int]:
+    """Which step of which ratchet an event of an encrypted room was written with: it stands before the ciphertext, a
+    version and a tag in front of it. https://spec.matrix.org/v1.16/olm-megolm/megolm/#message-format"""
+    message = base64.b64decode(said.wire["ciphertext"] + "==")
+    assert message[:2] == b"\x03\x08"
+    index = end = 0
+    for end, byte in enumerate(message[2:]):
+        index |= (byte & 0x7F) << 7 * end
+        if byte < 0x80:
+            break
+    return str(said.wire["session_id"]), index
+
+
+def nothing_lost(bot: Installed, ann: StrictPerson, sealed: str, *words: str) -> None:
+    """The encrypted conversation is whole, in order, once, and no step of a ratchet was taken for two events."""
+    assert [one.body for one in ann.finals(sealed)] == [*words]
+    assert ann.failures(sealed) == []
+    assert not [one.body for one in ann.messages(sealed) if "cannot read" in one.body]
+    assert {one.shield for one in ann.messages(sealed)} == {0}
+    steps = {one.id: steps_of(one) for one in ann.messages(sealed)}
+    assert len(set(steps.values())) == len(steps)
+
+
+async def test_an_encrypted_conversation_where_a_release_comes_and_goes(
+    bot: Installed, remote: Remote, alice: Person, room: str, ann: StrictPerson, sealed: str
+) -> None:
+    """The database goes back to before the trial, what encryption knows does not: a key that only the release on trial
+    was given is there in the one that takes over again."""
+    running, enough = bot.release, bot.root / "enough"
+    broken = remote.commit(
+        "It takes keys, and ends",
+        updates__at_start=f"async def confirmed(*_: object) -> None:\n    while not Path({str(enough)!r}).exists():\n"
+        "        await asyncio.sleep(0.01)\n    raise RuntimeError('enough')",
+    )
+    asked = await card(bot, alice, room)
+    await alice.react(room, asked.event_id, "✅")
+    await bot.step("trial")
+    await ann.do("discardSession", room=sealed)
+    said = await ann.say(sealed, "SAY to the one on trial")
+    await ann.say(sealed, "SAY and once more")
+
+    def given() -> bool:
+        session = next(one.wire["session_id"] for one in ann.node.seen if one.id == said)
+        with sqlite3.connect(bot.state / "crypto.db") as c:
+            return bool(
+                c.execute("SELECT 1 FROM records WHERE kind='inbound' AND key=?", (f"{sealed} {session}",)).fetchone()
+            )
+
+    await until(given, "the key of what is said meanwhile")
+    assert bot.journal["step"] == "trial"
+    enough.touch()
+    assert f"❌ `{broken}` failed" in (await ended(bot, alice, room, asked)).body
+    assert bot.release == running
+    await ann.answer(sealed, "and once more")
+    await ann.do("discardSession", room=sealed)
+    await ann.say(sealed, "SAY afterwards")
+    await ann.answer(sealed, "afterwards")
+    nothing_lost(bot, ann, sealed, "before", "to the one on trial", "and once more", "afterwards")
+    remote.back_to(running)
+
+
 KILLS = [
     *((step, ("run", "update")) for step in ("build", "check", "image", "restart", "trial", "confirmed")),
     ("check", ("update",)),
@@ -327,11 +416,24 @@ async def test_kill_9_between_any_two_steps(bot: Installed, remote: Remote, alic
     assert {outcome for _, _, outcome in outcomes} == {"done", "back"}
 
 
-async def test_back_to_the_release_before(bot: Installed, alice: Person, room: str) -> None:
+async def test_back_to_the_release_before(
+    bot: Installed, alice: Person, room: str, ann: StrictPerson, sealed: str
+) -> None:
+    """In the middle of a turn in an encrypted room, too."""
     running, before = bot.release, (bot.root / "previous").readlink().name
-    shown = await redeploy(bot, alice, room, "!rollback")
+    said = [one.body for one in ann.finals(sealed)]
+    asked = await card(bot, alice, room, "!rollback")
+    await ann.say(sealed, "DELAY 3\nSAY in flight")
+    await ann.do("discardSession", room=sealed)
+    await ann.say(sealed, "SAY behind it")
+    await alice.react(room, asked.event_id, "✅")
+    shown = await ended(bot, alice, room, asked)
     assert f"✅ `{running}` → `{before}`" in shown.body
     assert bot.release == before
+    await ann.answer(sealed, "behind it")
+    await ann.say(sealed, "SAY and back")
+    await ann.answer(sealed, "and back")
+    nothing_lost(bot, ann, sealed, *said, "in flight", "behind it", "and back")
 
 
 async def test_no_way_back_to_a_release_that_cannot_read_the_database(

@@ -22,6 +22,7 @@ from roommate.matrix.crypto.records import Vault
 from roommate.matrix.crypto.recovery import Recovery
 from roommate.matrix.crypto.room_members import RoomMembers
 from roommate.matrix.crypto.sealing import Sealing
+from roommate.matrix.crypto.secret_sharing import SecretSharing
 from roommate.matrix.crypto.to_device_outbox import ToDevice
 from roommate.matrix.crypto.verifications import Send, Verifications
 from roommate.matrix.parse import is_encrypted, obj
@@ -61,6 +62,7 @@ class Encryption:
         self.verifications = Verifications(vault, ask, send, to_device, user, folder)
         self.reading = Reading(vault, user, self._keys, members, self.sealing, required=required)
         self.backup = KeyBackup(vault, ask)
+        self._secrets = SecretSharing(vault, ask, user, folder, self.backup)
         self.recovery = Recovery(vault, ask, user, folder, self.signing, self.backup, self.reading.keys_came)
 
     async def begin(self, login: Account, password: str) -> bool:
@@ -100,6 +102,7 @@ class Encryption:
             await self._keys.stock()
             await self._mending.ask_for(overdue)
             await self._mending.mend_sessions()
+            await self._secrets.answer()
             await self._to_device.flush()
         except (Transient, Refused, StateError) as error:
             _log.warning("%s; it is tried again", error)

@@ -9,7 +9,7 @@ import logging
 import vodozemac
 
 from roommate.domain import JsonObject
-from roommate.matrix.crypto import megolm, olm
+from roommate.matrix.crypto import megolm, olm, secret_sharing
 from roommate.matrix.crypto.device_lists import sender_of
 from roommate.matrix.crypto.own_device import MEGOLM_ALGORITHM, OLM_ALGORITHM, OwnDevice
 from roommate.matrix.crypto.records import APPLIED, ASKED, WEDGED, WITHHELD, Records, key, load, save
@@ -36,6 +36,9 @@ def apply(r: Records, pickle_key: bytes, own: OwnDevice, event: JsonObject) -> b
     try:
         if event.get("type") == "m.room_key.withheld":
             return _withheld(r, sender, content)
+        if event.get("type") == "m.secret.request":
+            secret_sharing.note(r, own, sender, content)
+            return False
         if event.get("type") != "m.room.encrypted" or content.get("algorithm") != OLM_ALGORITHM:
             return False
         if own.curve25519 not in obj(content.get("ciphertext")):

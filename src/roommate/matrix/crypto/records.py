@@ -54,12 +54,14 @@ ASKED = "asked"
 """By ``ROOM SESSION``: keys that we have asked for."""
 WEDGED = "wedged"
 """By Curve25519 key: a device with which a new Olm session has to begin."""
+WANTED = "wanted"
+"""By ``DEVICE REQUEST``: secrets of the account that other sessions of the account ask for."""
 VERIFYING = "verifying"
 """By transaction or event id: verifications that run, for the start after this process."""
 VERIFIED = "verified"
 """By user: the master key that somebody has compared."""
 
-OF_DEVICE = (ACCOUNT, OLM, OUTBOUND, SHARED, SHUNNED, APPLIED, POSTED, SEALED, ASKED, WEDGED, VERIFYING)
+OF_DEVICE = (ACCOUNT, OLM, OUTBOUND, SHARED, SHUNNED, APPLIED, POSTED, SEALED, ASKED, WEDGED, WANTED, VERIFYING)
 """What is of no use to another device of ours."""
 
 

@@ -18,8 +18,9 @@ from pathlib import Path
 from roommate.domain import JsonObject, UserId
 from roommate.errors import Refused
 from roommate.matrix.crypto import cross_signing, recovery_key
+from roommate.matrix.crypto.account_secrets import OF_BACKUP, OF_IDENTITY, secrets_of
 from roommate.matrix.crypto.backed_up_session import BackupKey
-from roommate.matrix.crypto.cross_signing import USES, CrossSigning, Identity
+from roommate.matrix.crypto.cross_signing import CrossSigning, Identity
 from roommate.matrix.crypto.homeserver_requests import Ask
 from roommate.matrix.crypto.key_backup import KeyBackup
 from roommate.matrix.crypto.own_device import OwnDevice
@@ -28,7 +29,6 @@ from roommate.matrix.crypto.secret_storage import ALGORITHM, SecretStorage, desc
 from roommate.matrix.crypto.signing import SigningKey, from_unpadded, unpadded
 from roommate.matrix.parse import items
 
-_KEY_OF_BACKUP = "m.megolm_backup.v1"
 _OWN = "own"
 _ASK_FOR_IT = "ask who made it, or begin anew with `roommate recovery setup --replace`"
 
@@ -79,10 +79,6 @@ class _Pending:
     key_id: str
     backup: BackupKey
     replace: bool
-
-
-def _secret(use: str) -> str:
-    return f"m.cross_signing.{use}"
 
 
 class Recovery:
@@ -188,8 +184,7 @@ class Recovery:
         else:
             version = await self._backup.make(pending.backup, await self._signed(pending.backup, mine))
         await self._backup.use(version, pending.backup, whole=False)
-        kept = {_secret(use): unpadded(getattr(mine, use).seed) for use in USES}
-        kept[_KEY_OF_BACKUP] = unpadded(pending.backup.private)
+        kept = secrets_of(mine, pending.backup)
         await self._storage.describe(pending.key_id, described(pending.key))
         # Beside what is there, so that an older key opens it as long as that one is in use.
         for name, secret in kept.items():
@@ -249,7 +244,7 @@ class Recovery:
 
     async def _take_identity(self, key_id: str, key: bytes) -> str:
         """Gives what is wrong."""
-        seeds = [await self._storage.read(_secret(use), key_id, key) for use in USES]
+        seeds = [await self._storage.read(name, key_id, key) for name in OF_IDENTITY.values()]
         try:
             found = Identity(*(SigningKey(from_unpadded(seed)) for seed in seeds))
         except (ValueError, binascii.Error):
@@ -264,7 +259,7 @@ class Recovery:
         served = await self._backup.served()
         if served is None:
             return "the account has no key backup: `roommate recovery setup --replace` makes one"
-        secret = await self._storage.read(_KEY_OF_BACKUP, key_id, key)
+        secret = await self._storage.read(OF_BACKUP, key_id, key)
         try:
             found = BackupKey(from_unpadded(secret))
             if found.public != served.public:
