@@ -10,7 +10,7 @@ from roommate.matrix import render
 from tests.fast.conftest import MakeLine, MakePerson
 from tests.matrix.line import text
 from tests.matrix.test_sender import Look, all_said, bodies, file, room_of, work
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 
 
 async def test_what_was_written_while_down_is_sent_at_the_start(line: MakeLine, person: MakePerson) -> None:
@@ -113,7 +113,9 @@ async def test_progress_is_coalesced_and_the_final_edit_is_the_last(line: MakeLi
     room, look = RoomId(await room_of(bot, alice)), Look()
     (row,) = await bot.put(Draft(room, text("begin", notice=True), Rank.SIGN))
     began = time.monotonic()
-    await work(bot, room, row, look, 200)
+    turn = asyncio.create_task(work(bot, room, row, look))
+    await until(lambda: look.drawn > 3, "a few steps that are shown")
+    turn.cancel()
     took = time.monotonic() - began
     bot.sender.forget(row)
     await bot.put(Draft(room, text("the answer"), edits=row))

@@ -153,10 +153,13 @@ async def test_a_card_goes_before_what_waits_in_other_rooms(
     bot, alice = await line(limited=True), await person("alice")
     await limit(homeserver, bot.user_id, 2, 4)
     busy, asking = await room_of(bot, alice), await room_of(bot, alice)
-    await bot.say(busy, *(f"{number}" for number in range(8)))
+    await bot.say(busy, *(f"{number}" for number in range(4)))
     await alice.wait(lambda: len(bodies(alice, busy, bot.user_id)) >= 4)
-    await bot.say(asking, "a line first")
-    await bot.say(asking, "may I?", rank=Rank.CARD)
+    await bot.put(
+        *(Draft(RoomId(busy), text(f"{number}")) for number in range(4, 8)),
+        Draft(RoomId(asking), text("a line first")),
+        Draft(RoomId(asking), text("may I?"), Rank.CARD),
+    )
     await all_said(alice, busy, bot.user_id, [str(number) for number in range(8)])
     await all_said(alice, asking, bot.user_id, ["a line first", "may I?"])
     assert alice.messages(asking, bot.user_id)[1].at <= alice.messages(busy, bot.user_id)[-1].at, "at most in one sync"
