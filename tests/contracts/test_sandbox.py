@@ -13,7 +13,7 @@ import pytest
 
 from roommate.domain import Exit, RoomId
 from roommate.errors import HandLost, ToolError
-from roommate.sandbox.container_spec import Limits
+from roommate.sandbox.container_spec import STATE, Limits
 from roommate.sandbox.hand import HandHost
 from roommate.sandbox.room_containers import RoomSandboxes
 from tests.fakes.containers import Processes, ProcessSandboxes
@@ -220,6 +220,57 @@ async def test_a_call_whose_container_ends_is_lost_and_the_next_is_good(
     with pytest.raises(HandLost):
         await call
     assert (await sh(await sandboxes.hand(room), "ls"))[0] == "begun\n"
+
+
+async def test_a_fresh_one_has_nothing_of_the_room_and_is_gone_afterwards(
+    sandboxes: RoomSandboxes, room: RoomId, hand: HandHost
+) -> None:
+    await hand.write("of-the-room", b"secret")
+
+    def left() -> list[Path]:
+        return [*_state(sandboxes).glob("rooms/fresh-*"), *_run(sandboxes).glob("fresh-*")]
+
+    async with sandboxes.fresh(room) as one, sandboxes.fresh(room) as other:
+        assert (await sh(one, "ls -A; touch made; ls"))[0] == "made\n"
+        assert (await sh(other, "ls -A"))[0] == ""
+        assert len(left()) == 4
+    assert not left()
+    assert (await hand.list("."))[1] == 1
+
+    began = asyncio.Event()
+
+    async def work() -> None:
+        async with sandboxes.fresh(room):
+            began.set()
+            await asyncio.sleep(1000)
+
+    working = asyncio.create_task(work())
+    await began.wait()
+    working.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await working
+    assert not left()
+    await sandboxes.reconcile([room])
+    assert (await sh(await sandboxes.hand(room), "ls"))[0] == "of-the-room\n"
+
+
+async def test_what_a_killed_daemon_left_of_a_fresh_one_goes_with_the_next_start(
+    sandboxes: RoomSandboxes, room: RoomId
+) -> None:
+    async with sandboxes.fresh(room):
+        sandboxes._fresh.clear()  # as one that has just started knows of none
+        await sandboxes.reconcile([room])
+        assert not list(_state(sandboxes).glob("rooms/fresh-*"))
+        engine = (await sandboxes._foundation.ground()).engine
+        assert not [one for one in await engine.list(STATE, str(_state(sandboxes))) if "fresh" in one.name]
+
+
+def _state(sandboxes: RoomSandboxes) -> Path:
+    return sandboxes._plan.state
+
+
+def _run(sandboxes: RoomSandboxes) -> Path:
+    return sandboxes._plan.run
 
 
 async def test_rooms_have_files_of_their_own_and_can_hand_them_over(

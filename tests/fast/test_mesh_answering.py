@@ -80,6 +80,14 @@ class Meeting:
     async def ended(self, asked: Request) -> dict[str, Any]:
         return (await self.peer.reply(asked, lambda one: one.kind in ("result", "refused"))).body
 
+    async def given(self, asked: Request) -> bytes:
+        """All that it printed, when it has ended."""
+        await self.ended(asked)
+        return order_of(self.peer.replies(asked), envelope.digest(asked))
+
+    def policy(self, text: str) -> None:
+        (self.bot.state / "policy.toml").write_text(text)
+
     def kinds(self, asked: Request) -> list[str]:
         return [one.kind for one in self.peer.replies(asked)]
 
@@ -123,6 +131,11 @@ def order_of(pieces: list[Message], digest: str) -> bytes:
         if piece.kind == "output":
             found += base64.b64decode(piece.body["data"])
     return found
+
+
+async def cancel(met: Meeting, asked: Request) -> None:
+    of = envelope.digest(asked)
+    await met.peer.send(met.room, met.peer.signed(met.peer.input(asked, 0, of, kind="cancel")), envelope.INPUT)
 
 
 @pytest.fixture
@@ -170,8 +183,7 @@ async def test_a_long_one_says_that_it_began_shows_what_it_prints_and_is_cancell
     await met.peer.reply(asked, lambda one: one.kind == "output")
     assert met.kinds(asked)[0] == "started"
     await until(lambda: any("runs" in one and "working" in one for one in met.shown()))
-    cancel = met.peer.input(asked, 0, envelope.digest(asked), kind="cancel")
-    await met.peer.send(met.room, met.peer.signed(cancel), envelope.INPUT)
+    await cancel(met, asked)
     assert (await met.ended(asked))["code"] == "cancelled"
     await until(lambda: any("took it back" in one for one in met.shown()))
 
@@ -348,8 +360,7 @@ async def test_no_more_run_at_once_than_is_granted(met: Meeting) -> None:
         await met.peer.reply(one, lambda piece: piece.kind == "started")
     assert (await met.ended(await met.exec("true")))["code"] == "busy"
     for one in running:
-        cancel = met.peer.input(one, 0, envelope.digest(one), kind="cancel")
-        await met.peer.send(met.room, met.peer.signed(cancel), envelope.INPUT)
+        await cancel(met, one)
     assert {(await met.ended(one))["code"] for one in running} == {"cancelled"}
 
 

@@ -91,6 +91,7 @@ def test_what_a_rule_grants_with_the_lower_limit_and_its_line() -> None:
         pytest.param(MAKE, {"env": []}, id="no environment"),
         pytest.param(MAKE, {"pty": {"rows": 1}}, id="a terminal"),
         pytest.param(MAKE, {"stdin": True}, id="input"),
+        pytest.param(MAKE, {"place": "fresh"}, id="another place"),
         pytest.param(MAKE, {"place": "host"}, id="the bare host"),
         pytest.param(MAKE, {"place": None}, id="no place"),
         pytest.param(Facts("/usr/bin/git", "/workspace"), {"argv": ["git", "push"]}, id="other words of an argv"),

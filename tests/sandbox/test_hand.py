@@ -325,6 +325,37 @@ async def test_writing_keeps_the_mode_and_follows_links(hand: LiveHand) -> None:
     assert (hand.workspace / "target").read_text() == "made"
 
 
+async def test_what_was_looked_up_is_what_runs_and_is_read_or_nothing_is(hand: LiveHand) -> None:
+    inside, outside = hand.workspace / "inside", hand.home / "outside"
+    for folder in (inside, outside):
+        folder.mkdir()
+        (folder / "file").write_text(folder.name)
+        (folder / "tool").write_text(f"#!/bin/sh\necho {folder.name} $0 in $(pwd)\n")
+        (folder / "tool").chmod(0o755)
+    at, program = str(inside), str(inside / "tool")
+    printed, _ = await output(hand, [program], cwd=at, called="/usr/bin/other")
+    assert printed.decode() == f"inside {program} in {at}\n", "a script is known by its file"
+    printed, _ = await output(hand, [os.path.realpath("/bin/sh"), "-c", "echo $0"], cwd=at, called="/opt/name")
+    assert printed == b"/opt/name\n"
+
+    inside.rename(hand.workspace / "away")
+    inside.symlink_to(outside)
+    for command, where in (([program], "/"), (["/bin/true"], at)):
+        with pytest.raises(ToolError, match="it is not what was looked up"):
+            await hand.host.run(command, cwd=where, called=command[0])
+        session = hand.host.session(command, cwd=where, terminal=(5, 5), called=command[0])
+        with pytest.raises(ToolError, match="it is not what was looked up"):
+            await session.finish(lambda _: None)
+    for path in (str(inside / "file"), str(inside / "none")):
+        with pytest.raises(ToolError, match="it is not what was looked up"):
+            await hand.host.write(path, b"evil", exact=True)
+    for call in (hand.host.read(str(inside / "file"), exact=True), hand.host.list(at, exact=True)):
+        with pytest.raises(ToolError, match="it is not what was looked up"):
+            await call
+    assert sorted(one.name for one in outside.iterdir()) == ["file", "tool"]
+    assert (outside / "file").read_text() == "outside"
+
+
 async def test_files_of_proc_are_read(hand: LiveHand) -> None:
     got = await hand.host.read("/proc/self/status")
     assert got.content.startswith(b"Name:")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import codecs
 import contextlib
 import json
 import os
@@ -58,6 +59,9 @@ def _exec(
         bool, typer.Option("--pty", help="In a terminal, as this one; Enter ~ . leaves and ends it.")
     ] = False,
     cwd: Annotated[str, typer.Option(help="The folder there (default: /workspace).")] = "",
+    place: Annotated[
+        str, typer.Option(help="`fresh`: in a new container, empty and without a way out (default: its room's).")
+    ] = "room",
     env: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, as its policy allows.")] = None,
     timeout: Annotated[int, typer.Option(min=1, max=86_400, help="Seconds until it is ended there.")] = 3600,
     term: Annotated[str, typer.Option(envvar="TERM", show_default=False, help="What terminal this is.")] = "dumb",
@@ -73,6 +77,7 @@ def _exec(
     if any("=" not in one for one in env or ()):
         raise _misused("--env is NAME=VALUE")
     asked = {"peer": peer, "room": room, "argv": command, "cwd": cwd, "env": named, "timeout": timeout}
+    asked["place"] = place
     if pty:
         if as_json or not sys.stdin.isatty():
             raise _misused("--pty needs a terminal" if not as_json else "--pty prints no JSON")
@@ -144,12 +149,30 @@ def _get(path: There, peer: Peer, to: Local = STREAM, room: Room = "") -> None:
         draft.unlink(missing_ok=True)
 
 
+class _Screen:
+    """A terminal, which a peer's output must not command: it could write what was never printed, or type."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out, self._text = out, codecs.getincrementaldecoder("utf-8")("replace")
+
+    @staticmethod
+    def of(out: BinaryIO) -> BinaryIO | _Screen:
+        return _Screen(out) if out.isatty() else out
+
+    def write(self, piece: bytes) -> None:
+        self._out.write(printable(self._text.decode(piece)).encode())
+
+    def flush(self) -> None:
+        self._out.flush()
+
+
 class _Shown:
     """Takes the items of a stream: prints them, or keeps them for the JSON at its end."""
 
     def __init__(self, as_json: bool = False, out: BinaryIO | None = None) -> None:
         self._kept = (bytearray(), bytearray()) if as_json else None
-        self._out = out or sys.stdout.buffer
+        self._out = _Screen.of(out or sys.stdout.buffer)
+        self._errors = _Screen.of(sys.stderr.buffer)
 
     def take(self, item: Any) -> None:
         if isinstance(item, dict) and "told" in item:
@@ -161,7 +184,7 @@ class _Shown:
             if self._kept is not None:
                 self._kept[errors] += piece
                 return
-            to = sys.stderr.buffer if errors else self._out
+            to = self._errors if errors else self._out
             to.write(piece)
             to.flush()
 

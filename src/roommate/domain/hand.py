@@ -74,6 +74,7 @@ class Hand(Protocol):
         on_errors: Take | None = None,
         spill_after: int | None = None,
         clock: Clock | None = None,
+        called: str = "",
     ) -> Exit:
         """Run a program, or a text with the shell (bash where the image has it, else sh); stdout and stderr come
         merged, as printed, to `on_output`, unless somebody takes the errors apart. `env` is added to the room's
@@ -82,6 +83,9 @@ class Hand(Protocol):
         An awaitable that `on_output` returns holds the process back. At `timeout` seconds, by this `clock` where there
         is one, and when the caller is cancelled, the process and all it started are killed. Past `spill_after` bytes
         the whole output also goes to a file in the workspace, named in the Exit.
+
+        `called` is what the program finds as its name where that is not the first word; then that word and `cwd` are
+        absolute paths without symbolic links, and where one has a link now nothing is started: ToolError.
         """
         ...
 
@@ -94,6 +98,7 @@ class Hand(Protocol):
         env: dict[str, str] | None = None,
         alone: bool = False,
         apart: bool = False,
+        called: str = "",
     ) -> Session:
         """Start a program, to be talked to, in a `terminal` of so many rows and columns, or without one, and then with
         its stderr `apart` or not; the rest is as in `run`. In a terminal its environment is one for people: what keeps
@@ -122,13 +127,17 @@ class Hand(Protocol):
         """
         ...
 
-    async def read(self, path: str, offset: int = 0, limit: int = 1 << 20) -> FileSlice: ...
+    async def read(self, path: str, offset: int = 0, limit: int = 1 << 20, *, exact: bool = False) -> FileSlice:
+        """`exact`, here and below: `path` is absolute and has no symbolic link; where it has one now, ToolError."""
+        ...
 
-    async def write(self, path: str, content: bytes) -> None:
+    async def write(self, path: str, content: bytes, *, exact: bool = False) -> None:
         """Replace a file whole, at once (a rename), keeping its mode; folders on the way are made."""
         ...
 
-    async def list(self, path: str, pattern: str | None = None, limit: int = 1000) -> tuple[list[DirEntry], int]:
+    async def list(
+        self, path: str, pattern: str | None = None, limit: int = 1000, *, exact: bool = False
+    ) -> tuple[list[DirEntry], int]:
         """Entries of a folder, or with a glob `pattern` (``**`` crosses folders) all below that match; and how many
         there are in all. Sorted by path; ``.git`` and ``node_modules`` are not walked into."""
         ...

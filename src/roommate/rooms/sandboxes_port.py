@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from roommate.domain import Check, Hand, RoomId
@@ -13,6 +14,11 @@ class Sandboxes(Protocol):
 
     async def hand(self, room_id: RoomId) -> Hand:
         """The room's hand; its container is made or started first where needed. Raises SandboxError."""
+        ...
+
+    def fresh(self, room_id: RoomId) -> AbstractAsyncContextManager[Hand]:
+        """A container as the room's, with an empty workspace and no way out, for as long as this is entered. Entering
+        raises SandboxError."""
         ...
 
     def up(self, room_id: RoomId) -> bool:

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 from roommate import logs
@@ -90,13 +91,23 @@ class Plan:
 class RoomContainer:
     """Made on first use; whatever state it is found in, `hand` brings it up."""
 
-    def __init__(self, room_id: RoomId, plan: Plan, foundation: Foundation) -> None:
+    def __init__(
+        self,
+        room_id: RoomId,
+        plan: Plan,
+        foundation: Foundation,
+        *,
+        key: str = "",
+        labels: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """`key` is what its folder and its container are called, if not by the room; it gets these `labels` besides."""
         self.room_id = room_id
         self.asked = 0.0
         """When somebody wanted the hand last, as loop.time()."""
         self.up = False
         """It was brought up and not stopped by us since."""
-        of_room = _short(room_id, 16)
+        of_room = key or _short(room_id, 16)
+        self._labels = labels
         self.name = f"{plan.prefix}-{of_room}"
         self.files = Workspace(plan.state / "rooms" / of_room)
         self._layout = Layout(self.files, plan.run / of_room)
@@ -119,6 +130,11 @@ class RoomContainer:
             self._rising.add_done_callback(self._risen)
         # Who stops waiting (a `!stop`) does not stop it for the others.
         return await asyncio.shield(self._rising)
+
+    async def risen(self) -> None:
+        """Wait until it is up, or cannot be, where somebody has asked for it."""
+        if self._rising is not None:
+            await asyncio.wait([self._rising])
 
     async def adopt(self, labels: Mapping[str, str]) -> None:
         """The container runs, started by a daemon before us: let its hand dial in. Where it is not as was set since, or
@@ -350,7 +366,7 @@ class RoomContainer:
             name=self.name,
             image=image,
             command=COMMAND,
-            labels={ROOM: self.room_id, DAEMON: plan.daemon, STATE: str(plan.state), OWN: own.digest},
+            labels={ROOM: self.room_id, DAEMON: plan.daemon, STATE: str(plan.state), OWN: own.digest, **self._labels},
             mounts=self._layout.mounts(),
             limits=own.limits(plan.limits),
             host=host,

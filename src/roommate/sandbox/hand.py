@@ -236,6 +236,7 @@ class HandHost:
         on_errors: Take | None = None,
         spill_after: int | None = None,
         clock: Clock | None = None,
+        called: str = "",
     ) -> Exit:
         """See `Hand`. At the timeout, and on cancelling, all that the command started gets SIGTERM, and SIGKILL a
         second later; cancelling does not wait for that. What a command that ended by itself left running goes on.
@@ -253,6 +254,7 @@ class HandHost:
             "stdin": bool(stdin),
             "timeout": timeout,
             "spill_after": spill_after,
+            "called": called,
         }
         connection, call = self._begin(request, stdin or None, timeout, apart=on_errors is not None)
         keeping = None
@@ -292,6 +294,7 @@ class HandHost:
         env: dict[str, str] | None = None,
         alone: bool = False,
         apart: bool = False,
+        called: str = "",
     ) -> Session:
         """See `Hand`. Whoever goes hangs up a terminal: SIGHUP; else it is as in `run`."""
         request = {
@@ -304,6 +307,7 @@ class HandHost:
             "stdin": True,
             "timeout": None,
             "terminal": terminal,
+            "called": called,
         }
         connection, call = self._begin(request, b"", None, more=True, apart=apart)
 
@@ -344,7 +348,7 @@ class HandHost:
         )
         return looked.word()
 
-    async def read(self, path: str, offset: int = 0, limit: int = 1 << 20) -> FileSlice:
+    async def read(self, path: str, offset: int = 0, limit: int = 1 << 20, *, exact: bool = False) -> FileSlice:
         """See `Hand`. Regular files only: a FIFO or a device is a ToolError."""
         if offset + limit > LARGEST_FILE:
             raise ToolError(f"no file has {offset + limit} bytes")
@@ -356,17 +360,26 @@ class HandHost:
                 raise SandboxError("the room's hand sent more of a file than was asked for")
 
         size = await self._ask(
-            Size.model_validate_json, take=take, within=FILE_TIME, op="read", path=path, offset=offset, limit=limit
+            Size.model_validate_json,
+            take=take,
+            within=FILE_TIME,
+            op="read",
+            path=path,
+            offset=offset,
+            limit=limit,
+            exact=exact,
         )
         if content and offset + len(content) > size.size:
             raise SandboxError("the room's hand sent more of a file than it says there is")
         return FileSlice(bytes(content), size.size)
 
-    async def write(self, path: str, content: bytes) -> None:
+    async def write(self, path: str, content: bytes, *, exact: bool = False) -> None:
         """See `Hand`. Symbolic links are followed, inside the container."""
-        await self._ask(Done.model_validate_json, content=content, within=FILE_TIME, op="write", path=path)
+        await self._ask(Done.model_validate_json, content=content, within=FILE_TIME, op="write", path=path, exact=exact)
 
-    async def list(self, path: str, pattern: str | None = None, limit: int = 1000) -> tuple[list[DirEntry], int]:
+    async def list(
+        self, path: str, pattern: str | None = None, limit: int = 1000, *, exact: bool = False
+    ) -> tuple[list[DirEntry], int]:
         """See `Hand`. Paths are relative to `path`; a pattern without a slash is about names at any depth."""
         text = bytearray()
 
@@ -378,7 +391,9 @@ class HandHost:
         def whole(result: bytearray) -> tuple[list[DirEntry], int]:
             return entries(bytes(text), limit), Total.model_validate_json(result).total
 
-        return await self._ask(whole, take=take, within=FILE_TIME, op="list", path=path, pattern=pattern, limit=limit)
+        return await self._ask(
+            whole, take=take, within=FILE_TIME, op="list", path=path, pattern=pattern, limit=limit, exact=exact
+        )
 
     async def start_job(self, command: str, *, cwd: str = "/workspace") -> Job:
         return (

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from roommate.domain import Check, RoomId
 from roommate.errors import SandboxError
-from roommate.sandbox import doctor
+from roommate.sandbox import doctor, fresh_container
 from roommate.sandbox.container import DAEMON, ROOM, Plan, RoomContainer, Spools
 from roommate.sandbox.container_foundation import Foundation
 from roommate.sandbox.container_spec import STATE, Limits
+from roommate.sandbox.fresh_container import FreshContainer
 from roommate.sandbox.hand import HandHost
 from roommate.sandbox.host_capabilities import Probe
 from roommate.sandbox.image import ABOVE_BASE, lacking
@@ -61,6 +63,8 @@ class RoomSandboxes:
         self._foundation = Foundation(probe, state, image)
         self._idle_seconds = idle_seconds
         self._rooms: dict[RoomId, RoomContainer] = {}
+        self._fresh: set[str] = set()
+        """Keys of those that are there, or may be."""
         self._risen = asyncio.Event()
         """A container came up, so that there is something new to stop some day."""
 
@@ -74,6 +78,25 @@ class RoomSandboxes:
         if not was_up:
             self._risen.set()
         return hand
+
+    @contextlib.asynccontextmanager
+    async def fresh(self, room_id: RoomId) -> AsyncGenerator[HandHost, None]:
+        """See `Sandboxes`."""
+        one = FreshContainer(room_id, self._plan, self._foundation)
+        self._fresh.add(one.key)
+        try:
+            yield await one.hand()
+        finally:
+            # Who is cancelled once more does not stop this: it would stay until the daemon's next start.
+            await asyncio.shield(asyncio.create_task(self._remove(one), name=f"remove {one.key}"))
+
+    async def _remove(self, one: FreshContainer) -> None:
+        try:
+            await one.remove()
+        except SandboxError as problem:
+            log.warning("sandboxes: %s is left until the next start: %s", one.key, problem)
+        else:
+            self._fresh.discard(one.key)
 
     def up(self, room_id: RoomId) -> bool:
         room = self._rooms.get(room_id)
@@ -170,9 +193,10 @@ class RoomSandboxes:
         rooms = frozenset(joined)
         ground = await self._foundation.ground()
         await self._foundation.clear()
+        await fresh_container.clear(ground.engine, self._plan, self._fresh)
         for container in await ground.engine.list(DAEMON, self._plan.daemon):
-            if container.labels.get(STATE) != str(self._plan.state):
-                continue  # of a daemon with the same name and another state
+            if container.labels.get(STATE) != str(self._plan.state) or fresh_container.LABEL in container.labels:
+                continue  # of a daemon with the same name and another state; or no room's
             room = self._room(RoomId(container.labels.get(ROOM, "")))
             try:
                 if room.room_id in rooms:

@@ -251,7 +251,7 @@ class Answering:
     async def _answer_at_once(
         self, arrival: MeshArrival, request: Request, method: Method[Any], found: Accepted
     ) -> None:
-        work = Work(request, found.decision.limits.seconds, 0)
+        work = Work(request, found.facts, found.decision.limits.seconds, 0)
         body = {"kind": "result", **await method.do(method.params.model_validate(request.params), work)}
         who = f"{arrival.sender} {words(request.origin)}"
         deed = Deed(who, arrival.event_id, f"mesh.{method.name}", room_id=arrival.room_id)
@@ -330,6 +330,7 @@ class Answering:
 
         work = Work(
             request=found.request,
+            facts=found.facts,
             seconds=found.decision.limits.seconds,
             output_bytes=found.decision.limits.output_bytes,
             say=say,

@@ -22,6 +22,7 @@ from roommate.features.mesh.ask_and_await import PUT, PeerCalls
 from roommate.features.mesh.asking import Asking, Order
 from roommate.features.mesh.file_in_parts import Parts, PutFile
 from roommate.features.mesh.identity_key import words
+from roommate.features.mesh.policy_file import Place
 from roommate.operations import Base64, Call, OfRoomOrAll, Params, Table, Who, operation
 from roommate.store import Peer
 from roommate.store.mesh_asked import Asked
@@ -56,6 +57,7 @@ class Exec(OfPeer):
     argv: Annotated[list[str], Field(min_length=1, max_length=4096)]
     cwd: Annotated[str, Field(max_length=4096)] = ""
     env: dict[str, str] = Field(default_factory=dict)
+    place: Place = "room"
     timeout: Seconds = 3600
     pty: Pty | None = None
     stdin: bool = False
@@ -289,6 +291,7 @@ class PeerOperations:
         """Runs a program at a peer, and sends what it prints; leaving ends it."""
         asked_for: JsonObject = {"argv": params.argv, "timeout": params.timeout}
         asked_for |= {"cwd": params.cwd} if params.cwd else {}
+        asked_for |= {"place": params.place} if params.place != "room" else {}
         asked_for |= {"env": params.env} if params.env else {}
         asked_for |= {"pty": params.pty.model_dump()} if params.pty else {}
         asked_for |= {"stdin": True} if params.stdin and not params.pty else {}

@@ -1,4 +1,4 @@
-"""``exec``: a program in the room's container, for a peer."""
+"""``exec``: a program in the room's container, or in one of its own, for a peer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import base64
 import binascii
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, field_validator
 
@@ -15,7 +15,8 @@ from roommate.domain import Exit, Hand, JsonObject, Session
 from roommate.errors import RoommateError, ToolError
 from roommate.features.mesh.methods import Method, Shape, Work
 from roommate.features.mesh.output_pieces import OutputPieces, Stream, sending
-from roommate.features.mesh.resolve_paths_in_room import WORKSPACE, folder_of
+from roommate.features.mesh.policy_file import Place
+from roommate.features.mesh.resolve_paths_in_room import WORKSPACE, hand_in
 from roommate.rooms.sandboxes_port import Sandboxes
 
 Size = Annotated[int, Field(ge=1, le=9999)]
@@ -36,8 +37,7 @@ class Exec(Shape):
     pty: Terminal | None = None
     stdin: bool = False
     """Input follows."""
-    place: Literal["room"] = "room"
-    """In the room's own container."""
+    place: Place = "room"
     output_bytes: Annotated[int, Field(ge=1)] | None = None
     """The most that is wanted of its output."""
 
@@ -51,24 +51,20 @@ class Exec(Shape):
             raise ValueError("no text may have a NUL")
         return value
 
-    @property
-    def folder(self) -> str:
-        return folder_of(self.cwd)
-
 
 def exec_method(sandboxes: Sandboxes) -> Method[Exec]:
     async def do(params: Exec, work: Work) -> JsonObject:
-        hand = await sandboxes.hand(work.room_id)
-        seconds = work.seconds
-        async with sending(work) as pieces:
+        judged = [work.facts.executable, *params.argv[1:]]
+        async with hand_in(params.place, sandboxes, work.room_id) as hand, sending(work) as pieces:
             if params.stdin or params.pty:
-                ended = await _talked_to(hand, params, seconds, work, pieces)
+                ended = await _talked_to(hand, judged, params, work, pieces)
             else:
                 ended = await hand.run(
-                    params.argv,
-                    cwd=params.folder,
+                    judged,
+                    cwd=work.facts.folder,
+                    called=work.facts.called,
                     env=params.env,
-                    timeout=seconds,
+                    timeout=work.seconds,
                     on_output=lambda piece: pieces.take("out", piece),
                     on_errors=lambda piece: pieces.take("err", piece),
                 )
@@ -83,18 +79,19 @@ def exec_method(sandboxes: Sandboxes) -> Method[Exec]:
     return Method("exec", Exec, do)
 
 
-async def _talked_to(hand: Hand, params: Exec, seconds: int, work: Work, pieces: OutputPieces) -> Exit:
+async def _talked_to(hand: Hand, judged: list[str], params: Exec, work: Work, pieces: OutputPieces) -> Exit:
     """One that has input, or a terminal."""
     env, size = dict(params.env), None
     if params.pty:
         env["TERM"] = params.pty.term
         size = params.pty.rows, params.pty.columns
-    session = hand.session(params.argv, terminal=size, cwd=params.folder, env=env, apart=size is None)
+    at, called = work.facts.folder, work.facts.called
+    session = hand.session(judged, terminal=size, cwd=at, env=env, apart=size is None, called=called)
     output: Stream = "pty" if params.pty else "out"
     feeding = asyncio.create_task(_feed(session, work))
     began = asyncio.get_running_loop().time()
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(work.seconds):
             return await session.finish(
                 lambda piece: pieces.take(output, piece), lambda piece: pieces.take("err", piece)
             )

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from roommate.domain import JsonObject, RoomId
 from roommate.features.mesh.envelope import Request
+from roommate.features.mesh.policy_decision import Facts
 
 MOST_INPUT = 1 << 20
 """Bytes of input that wait to be taken. Whoever sends more before that is cut off."""
@@ -65,6 +66,8 @@ class Work:
     """A request that runs, as its method sees it."""
 
     request: Request
+    facts: Facts
+    """What the policy has judged: nothing else is run, read or written."""
     seconds: int
     """The most that it may take."""
     output_bytes: int

@@ -35,6 +35,12 @@ class Facts:
     """The folder that it would run in; empty where there is none."""
     paths: tuple[str, ...] = ()
     """The files or folders that a share is about."""
+    called: str = ""
+    """What the program finds as its own name: the one that it was asked for by, where nothing that runs there can have
+    given it that name, else its file's."""
+
+
+NO_FACTS = Facts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +84,12 @@ def decide(
     return Decision(False, Code.POLICY, line, policy.limits, why=f"{line}: {last.against}" if line else last.against)
 
 
-def concerned(policy: Policy | None, peer: Peer, room_id: RoomId, method: str) -> bool:
-    """Is there a rule about them at all? Where not, nothing has to be found out before it is denied."""
-    return policy is not None and any(_is_about(rule, peer, room_id, method) for rule in policy.allow)
+def concerned(policy: Policy | None, peer: Peer, room_id: RoomId, method: str, params: Mapping[str, Any]) -> bool:
+    """Is there a rule about them and that place at all? Where not, nothing has to be found out to deny it."""
+    if policy is None:
+        return False
+    place = params.get("place", "room") if method == "exec" else None
+    return any(_is_about(rule, peer, room_id, method) and place in (None, *rule.places) for rule in policy.allow)
 
 
 def judgements(

@@ -25,7 +25,8 @@ FILE = "policy.toml"
 MOST_BYTES = 256 * 1024
 ANY = "*"
 
-Place = Literal["room", "fresh", "bubblewrap", "host"]
+Place = Literal["room", "fresh"]
+"""The room's own container, or a new one of its image."""
 People = Literal["people", "operators"]
 METHODS = ("ping", "who", "exec", "call", "share.put", "share.get", "share.ls")
 

@@ -1,12 +1,13 @@
-"""Where a peer's request would run in a room: which file its program is, and which folders and files it is about, with
-symbolic links followed."""
+"""Where a peer's request would run: in which container, which file its program is, and which folders and files it is
+about, with symbolic links followed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncGenerator, Sequence
 
-from roommate.domain import RoomId
-from roommate.errors import RoommateError
+from roommate.domain import Hand, RoomId
+from roommate.errors import ToolError
 from roommate.features.mesh.envelope import Request
 from roommate.features.mesh.policy_decision import Facts
 from roommate.features.mesh.verification import FindFacts
@@ -16,20 +17,29 @@ WORKSPACE = "/workspace"
 SECONDS = 20.0
 MOST_ANSWER = 64 * 1024
 
-# Names may have any byte but NUL, which no name has and which ends each answer.
+# Names may have any byte but NUL, which no name has and which ends each answer. What a program is called decides what
+# some do: a name counts where the room's own programs cannot have given it.
 _LOOK = r"""
+set -f
 realpath -ze .
+found=
 case "$1" in
-"") printf '\0' ;;
-*/*) realpath -ze -- "$1" 2>/dev/null || printf '\0' ;;
+"") ;;
+*/*) found=$1 ;;
 *)
-    found=
     IFS=:
     for dir in $PATH; do
         if [ -f "$dir/$1" ] && [ -x "$dir/$1" ]; then found=$dir/$1; break; fi
-    done
-    [ -n "$found" ] && realpath -ze -- "$found" 2>/dev/null || printf '\0' ;;
+    done ;;
 esac
+[ -n "$found" ] && realpath -ze -- "$found" 2>/dev/null || printf '\0'
+dir=${found%/*}/
+if [ -n "$found" ] && [ ! -w "$dir" ] && [ ! -O "$dir" ]; then
+    realpath -ze -- "$dir" 2>/dev/null || printf '\0'
+    printf '%s\0' "${found##*/}"
+else
+    printf '\0\0'
+fi
 shift
 for path; do realpath -zm -- "$path" 2>/dev/null || printf '\0'; done
 """
@@ -41,9 +51,20 @@ def folder_of(cwd: object) -> str:
     return text if text.startswith("/") else f"{WORKSPACE}/{text}".rstrip("/")
 
 
+@contextlib.asynccontextmanager
+async def hand_in(place: object, sandboxes: Sandboxes, room_id: RoomId) -> AsyncGenerator[Hand, None]:
+    """Raises SandboxError. What a fresh container had is gone when this is left."""
+    if place == "fresh":
+        async with sandboxes.fresh(room_id) as hand:
+            yield hand
+    else:
+        yield await sandboxes.hand(room_id)
+
+
 def finding_facts(sandboxes: Sandboxes) -> FindFacts:
     async def find(room_id: RoomId, request: Request) -> Facts:
         params, program, folder, paths = request.params, "", WORKSPACE, []
+        place = params.get("place")
         if request.method == "exec":
             argv = params.get("argv")
             program = argv[0] if isinstance(argv, list) and argv and isinstance(argv[0], str) else ""
@@ -56,17 +77,21 @@ def finding_facts(sandboxes: Sandboxes) -> FindFacts:
         if any("\0" in one for one in (program, folder, *paths)):
             return Facts()
         try:
-            found = await _look(sandboxes, room_id, folder, [program, *paths])
-        except RoommateError:  # then there is nothing that it could be about
+            async with hand_in(place, sandboxes, room_id) as hand:
+                found = await _look(hand, folder, [program, *paths])
+        except ToolError:  # then there is nothing that it could be about
             return Facts()
-        return Facts(executable=found[1], folder=found[0], paths=tuple(one for one in found[2:] if one))
+        at, executable, named_in, name, *rest = found
+        called = f"{named_in.rstrip('/')}/{name}" if named_in else executable
+        return Facts(executable, at, tuple(one for one in rest if one), called)
 
     return find
 
 
-async def _look(sandboxes: Sandboxes, room_id: RoomId, folder: str, asked: Sequence[str]) -> Sequence[str]:
-    """The folder, and each of what is asked of; where one leads nowhere it is empty. Raises ToolError for no folder."""
-    hand, said = await sandboxes.hand(room_id), bytearray()
+async def _look(hand: Hand, folder: str, asked: Sequence[str]) -> Sequence[str]:
+    """The folder; the program's file, the folder that its name is in, and that name; and each path. What leads nowhere
+    is empty. Raises ToolError for no folder."""
+    said = bytearray()
 
     def take(piece: bytes) -> None:
         said.extend(piece[: MOST_ANSWER - len(said)])
@@ -74,4 +99,5 @@ async def _look(sandboxes: Sandboxes, room_id: RoomId, folder: str, asked: Seque
     program = ["/bin/sh", "-c", _LOOK, "sh", *asked]
     await hand.run(program, cwd=folder, timeout=SECONDS, on_output=take, on_errors=lambda _: None)
     found = said.decode(errors="surrogateescape").split("\0")[:-1]
-    return found if len(found) == 1 + len(asked) else [""] * (1 + len(asked))
+    count = 3 + len(asked)
+    return found if len(found) == count else [""] * count

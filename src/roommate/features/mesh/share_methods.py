@@ -75,7 +75,7 @@ def share_methods(sandboxes: Sandboxes, media: Media) -> tuple[Method[Put], Meth
             _check(content[begins:], part.size, part.sha256, "a part")
         _check(content, params.size, params.sha256, "it")
         hand = await sandboxes.hand(work.room_id)
-        await hand.write(params.path, bytes(content))
+        await hand.write(_judged(work), bytes(content), exact=True)
         return {"path": params.path, "sha256": params.sha256, "bytes": params.size}
 
     async def get(params: Get, work: Work) -> JsonObject:
@@ -84,7 +84,7 @@ def share_methods(sandboxes: Sandboxes, media: Media) -> tuple[Method[Put], Meth
         while count < total:
             part = bytearray()
             while len(part) < PART and count + len(part) < total:
-                got = await hand.read(params.path, count + len(part), SLICE)
+                got = await hand.read(_judged(work), count + len(part), SLICE, exact=True)
                 total = got.size
                 _fits(total, work)
                 part += got.content
@@ -99,7 +99,7 @@ def share_methods(sandboxes: Sandboxes, media: Media) -> tuple[Method[Put], Meth
 
     async def ls(params: List, work: Work) -> JsonObject:
         hand = await sandboxes.hand(work.room_id)
-        found, total = await hand.list(params.path, None, MOST_ENTRIES)
+        found, total = await hand.list(_judged(work), None, MOST_ENTRIES, exact=True)
         entries: list[JsonObject] = []
         left = MOST_LISTED
         for one in found:
@@ -110,6 +110,11 @@ def share_methods(sandboxes: Sandboxes, media: Media) -> tuple[Method[Put], Meth
         return {"entries": entries, "total": total}
 
     return Method("share.put", Put, put), Method("share.get", Get, get), Method("share.ls", List, ls)
+
+
+def _judged(work: Work) -> str:
+    [path] = work.facts.paths
+    return path
 
 
 def _fits(count: int, work: Work) -> None:

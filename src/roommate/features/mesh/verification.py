@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from roommate.domain import RoomId
-from roommate.errors import StateError
+from roommate.errors import SandboxError, StateError
 from roommate.features.mesh import envelope
 from roommate.features.mesh.envelope import Forged, Malformed, Request
 from roommate.features.mesh.identity_key import Identity
-from roommate.features.mesh.policy_decision import Decision, Facts, concerned, decide
+from roommate.features.mesh.policy_decision import NO_FACTS, Decision, Facts, concerned, decide
 from roommate.features.mesh.policy_file import METHODS, PolicyFile
 from roommate.features.mesh.refusals import Code, Refusal
 from roommate.store import Claim, MeshArrival, Nonces, Peer, Peers, PeerState
@@ -27,7 +27,7 @@ LIFE_MS = 300_000
 
 FindFacts = Callable[[RoomId, Request], Awaitable[Facts]]
 """What is true where it would run, for a request that some rule is about. It may be from a hostile asker, and changes
-nothing."""
+nothing. Raises SandboxError where that cannot be found out."""
 
 _CLAIMS = {
     Claim.SEEN: Refusal(Code.REPLAY),
@@ -44,6 +44,8 @@ class Accepted:
     peer: Peer
     decision: Decision
     digest: str
+    facts: Facts = NO_FACTS
+    """What was judged: to be run just so."""
 
 
 def _now() -> int:
@@ -129,11 +131,14 @@ class Verification:
     async def _granted(self, arrival: MeshArrival, request: Request, peer: Peer) -> Accepted | Refusal:
         if request.method not in METHODS:
             return Refusal(Code.UNKNOWN_METHOD, request.method)
-        facts, policy = Facts(), self._policy.now()
-        if concerned(policy, peer, arrival.room_id, request.method):
-            facts = await self._facts(arrival.room_id, request)
+        facts, policy = NO_FACTS, self._policy.now()
+        if concerned(policy, peer, arrival.room_id, request.method, request.params):
+            try:
+                facts = await self._facts(arrival.room_id, request)
+            except SandboxError as error:
+                return Refusal(Code.TRY_AGAIN, str(error))
             policy = self._policy.now()  # it may be another by now
         decision = decide(policy, peer, arrival.room_id, request.method, request.params, facts)
         if not decision.allowed:
             return Refusal(decision.code or Code.POLICY, decision.why)
-        return Accepted(request, peer, decision, envelope.digest(request))
+        return Accepted(request, peer, decision, envelope.digest(request), facts)

@@ -1,7 +1,7 @@
 """A command: a process in a session of its own, its input, its merged output, its end."""
 
 # pathlib and contextlib would cost time and memory at every start.
-# ruff: noqa: PTH123, SIM105
+# ruff: noqa: PTH109, PTH123, SIM105
 
 from __future__ import annotations
 
@@ -108,6 +108,12 @@ def explain(error: OSError, what: str) -> str:
     }.get(error.errno or 0, f"{what}: {error.strerror or error}")
 
 
+def as_it_was(path: str, now: str) -> None:
+    """Raises Refusal where a path that was looked up leads elsewhere now."""
+    if now != path:
+        raise Refusal(f"{path[:200]!a} has a symbolic link in it, or none any more: it is not what was looked up")
+
+
 class Command:
     """To be started when its turn comes. Output that comes after ``over()`` (of a server left in the background)
     still goes to the owner's ``take``, because a closed pipe would kill who prints it."""
@@ -128,17 +134,19 @@ class Command:
         counted: bool = True,
         alone: bool = False,
         errors: Callable[[bytes], None] | None = None,
+        program: str = "",
     ) -> None:
         """`pipe` gives both ends of where its output goes. `counted`: others wait while many such run. `env` is added
         to the room's environment, or `alone` it is all that there is. `errors` takes what goes to its stderr, if
-        that is not to come with the rest."""
+        that is not to come with the rest. `program` is the file to be run, which `argv` may call something else: it and
+        `cwd` have no symbolic links, or it is not started."""
         self.owner, self.argv, self.counted = owner, argv, counted
         self.status: int | None = None
         self.family = Family(0, os.urandom(8).hex())
         self.since = 0.0
         """When it came into the queue, as time.monotonic()."""
         self._room, self._loop = room, room.loop
-        self._cwd, self._stdin, self._pipe = cwd, stdin, pipe
+        self._cwd, self._stdin, self._pipe, self._program = cwd, stdin, pipe, program
         self._env = env if alone else {**os.environ, **env}
         self._errors = errors
         self._killing = self._over = self._gave_up = False
@@ -190,10 +198,13 @@ class Command:
         what = self._cwd
         try:
             os.chdir(self._cwd)  # there is one thread here, and every other path is a full one
-            what = self.argv[0]
+            if self._program:
+                as_it_was(self._cwd, os.getcwd())
+                as_it_was(self._program, os.path.realpath(self._program))
+            what = self._program or self.argv[0]
             actions, feed, errors = self._connect(ours, given)
             pid = os.posix_spawnp(
-                self.argv[0],
+                what,
                 self.argv,
                 {**self._env, MARK: self.family.mark},
                 file_actions=actions,

@@ -1,7 +1,7 @@
 """Calls about files: read, write, list. Every path is one inside the container; its links are followed there."""
 
 # pathlib and contextlib would cost time and memory at every start.
-# ruff: noqa: PTH103, PTH104, PTH108, PTH116, PTH118, PTH120, SIM105
+# ruff: noqa: PTH103, PTH104, PTH108, PTH115, PTH116, PTH118, PTH120, SIM105
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import stat
 import time
 
 from roommate.sandbox.inside.call import Call, Outflow
-from roommate.sandbox.inside.command import Refusal, explain
+from roommate.sandbox.inside.command import Refusal, as_it_was, explain
 from roommate.sandbox.inside.glob_matcher import Glob
 from roommate.sandbox.inside.shortage import shortages
 
@@ -35,6 +35,8 @@ class Read(Outflow):
         path = folders.place(asked["path"])
         # A FIFO or a device would hang us, or never end.
         self.fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        if asked.get("exact"):
+            _judged(path, self.fd)
         status = os.fstat(self.fd)
         if not stat.S_ISREG(status.st_mode):
             os.close(self.fd)
@@ -66,7 +68,10 @@ class Write(Call):
 
     def __init__(self, calls: Calls, number: int, asked: dict[str, Any], folders: Folders) -> None:
         super().__init__(calls, number)
-        self.path = os.path.realpath(folders.place(asked["path"]))
+        path = folders.place(asked["path"])
+        self.path = os.path.realpath(path)
+        if exact := asked.get("exact", False):
+            as_it_was(path, self.path)
         self._workspace = folders.workspace
         mode = None
         try:
@@ -79,6 +84,12 @@ class Write(Call):
             os.makedirs(os.path.dirname(self.path), exist_ok=True)
         self.draft = os.path.join(os.path.dirname(self.path), f".roommate-{os.urandom(8).hex()}.tmp")
         self.fd = os.open(self.draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        if exact:  # from here on the draft is only where it is, and a rename out of another folder fails
+            try:
+                _judged(self.draft, self.fd)
+            except Refusal:
+                os.unlink(self.draft)
+                raise
         if mode is not None:
             os.fchmod(self.fd, mode)
 
@@ -126,6 +137,8 @@ class List(Outflow):
         self.offset = 0
         pattern = asked["pattern"]
         self.steps = self.walk(Glob(pattern) if pattern else None)
+        if asked.get("exact"):
+            as_it_was(self.folder, os.path.realpath(self.folder))
         os.scandir(self.folder).close()  # is it one?
         self.waiting = False
         calls.loop.soon(self.step)
@@ -172,6 +185,15 @@ class List(Outflow):
 
     def whole(self) -> dict[str, Any]:
         return {"total": self.total}
+
+
+def _judged(path: str, fd: int) -> None:
+    """What was opened is at this very path; else it is closed. Raises Refusal."""
+    try:
+        as_it_was(path, os.readlink(f"/proc/self/fd/{fd}"))
+    except Refusal:
+        os.close(fd)
+        raise
 
 
 def _entry(path: str, entry: os.DirEntry[str]) -> tuple[str, str, int]:

@@ -31,13 +31,16 @@ class Run(Call):
         self.longest: float | None = asked["timeout"]
         command = asked["command"]
         argv = [SHELL, "-c", command] if isinstance(command, str) else command
+        program = ""
+        if called := asked.get("called"):
+            program, argv = argv[0], [called, *argv[1:]]
         cwd, env, size = folders.place(asked["cwd"]), asked["env"], asked.get("terminal")
         if size and _terminals(commands) >= TERMINALS:
             commands.reap()  # one that has ended counts no more
             if _terminals(commands) >= TERMINALS:
                 raise Refusal(f"{TERMINALS} terminals are open in this room already: leave one first")
         self.command = (
-            Terminal(commands, self, argv, cwd, env, rows=size[0], columns=size[1])
+            Terminal(commands, self, argv, cwd, env, rows=size[0], columns=size[1], program=program)
             if size
             else Command(
                 commands,
@@ -48,6 +51,7 @@ class Run(Call):
                 stdin=asked["stdin"],
                 alone=asked.get("alone", False),
                 errors=self.take_errors if asked.get("apart") else None,
+                program=program,
             )
         )
         self._commands, self._workspace = commands, folders.workspace

@@ -41,8 +41,9 @@ class Terminal(Command):
         rows: int,
         columns: int,
         script: bool = False,
+        program: str = "",
     ) -> None:
-        super().__init__(room, owner, argv, cwd, env, stdin=script, counted=False)
+        super().__init__(room, owner, argv, cwd, env, stdin=script, counted=False, program=program)
         if not script:  # somebody does sit there
             self._env = {name: value for name, value in self._env.items() if UNATTENDED.get(name) != value}
         self.path = ""
