@@ -166,6 +166,8 @@ class Daemon:
 
         def stored(batch: SyncBatch) -> None:
             residents.stored(batch)
+            if any(isinstance(one.what, Redaction) for one in batch.happened):
+                sender.wake()  # the mark of what waited is taken off in the same transaction
             if any(isinstance(one.what, MeshEvent | Redaction) for one in batch.happened):
                 mesh_news.set()
 

@@ -53,6 +53,8 @@ def test_a_tool_shows_its_command_its_output_while_it_runs_and_how_it_ended() ->
     view.apply(ToolFinished(ToolResult("c1", "…", title="exit 0 · 1.2 s")))
     assert "✔ **run_command** `pytest -q` — exit 0 · 1.2 s" in view.live(3)
     assert "collecting" not in view.live(3)
+    gone = ToolResult("c1", "…", ok=False, title="a.py: no such file")
+    assert "✘ **run_command** `a.py` — no such file" in seen(ToolStarted(CALL, "a.py"), ToolFinished(gone)).live(1)
 
 
 def test_the_end_sums_up_and_does_not_repeat_the_answer() -> None:

@@ -8,12 +8,13 @@ tests/contracts. Spec: https://spec.matrix.org/v1.16/client-server-api/
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import math
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -38,6 +39,7 @@ class User:
     spent_at: float = field(default_factory=time.monotonic)
     rooms: set[Room] = field(default_factory=set)
     avatar: str = ""
+    hears: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ class MemoryHomeserver:
         """A new account; returns its user id. Unless `limited` it may send as fast as it likes."""
         user_id = f"@{name}:{self.name}"
         self._users[user_id] = User(user_id, name, password, limited)
+        self._users[user_id].hears.set()
         return user_id
 
     def account(self, user_id: str) -> Account:
@@ -99,6 +102,15 @@ class MemoryHomeserver:
 
     def rename(self, user_id: str, name: str) -> None:
         self._users[user_id].name = name
+
+    @contextlib.contextmanager
+    def deaf(self, user_id: str) -> Iterator[None]:
+        """Their syncs take as long as this."""
+        self._users[user_id].hears.clear()
+        try:
+            yield
+        finally:
+            self._users[user_id].hears.set()
 
     # ── one request ──────────────────────────────────────────────────────────────────────────────
 
@@ -340,6 +352,7 @@ class MemoryHomeserver:
         wanted: JsonObject = json.loads(asked.query.get("filter", "{}")).get("room", {})
         ends = time.monotonic() + int(asked.query.get("timeout", 0)) / 1000
         while True:
+            await asked.user.hears.wait()
             self._login_again(asked.login)
             now, news = self._now, self._news
             rooms = self._news_of(asked.login, since, wanted)

@@ -1,8 +1,12 @@
 """The model asks people: a card that is answered by a tap, a number or words, in the turn or when that is long over."""
 
+import contextlib
+import sqlite3
+
 import pytest
 
 from tests.fakes.daemon import MemoryDaemon
+from tests.fakes.homeserver import MemoryHomeserver
 from tests.fakes.model import MemoryModel
 from tests.fast.conftest import MakeDaemon, MakePerson
 from tests.harness import Bot, tool
@@ -63,6 +67,26 @@ async def test_the_answer_is_the_result_of_the_call(
     assert (await alice.ask(room, "SAY still here")).body == "still here", "and nothing is left of it"
 
 
+async def test_what_was_said_before_the_question_is_no_answer(
+    bot: MemoryDaemon, person: MakePerson, model: MemoryModel, homeserver: MemoryHomeserver
+) -> None:
+    alice = await person("alice")
+    room = await bot.room_with(alice)
+    await alice.say(room, f"GATE said-before\n{ASKS}")
+    await alice.wait(lambda: model.asked and model.asked[-1].prompt.startswith("GATE said-before"), what="its turn")
+    with homeserver.deaf(bot.user_id):
+        early = await alice.say(room, "SAY said before")
+        model.open("said-before")
+        question = await card(bot, alice, room)
+    await alice.wait(lambda: alice.reactions(room, early), what="⏳: it is a prompt")
+    await alice.say(room, "2")
+    await alice.wait(lambda: len(finals(bot, alice, room)) == 2, what="both answers")
+    answered, prompt = finals(bot, alice, room)
+    assert answered.body.startswith(f"{alice.user_id} answers: SQL_ite*"), "what was said below it is one"
+    assert prompt.body == "said before"
+    assert (await over(bot, alice, room, question)).startswith("💬 alice")
+
+
 async def test_an_answer_that_comes_when_the_turn_is_over_begins_one(
     daemon: MakeDaemon, person: MakePerson, model: MemoryModel
 ) -> None:
@@ -103,6 +127,28 @@ async def test_a_restart_finds_the_question_again(
     answer = (await alice.wait(lambda: finals(bot, alice, room)))[0]
     assert answer.body.startswith(f"{alice.user_id} answers: Postgres")
     assert len([m for m in bot.said(alice, room) if m.is_card]) == 1, "it is asked once"
+
+
+async def test_a_question_whose_time_ends_while_the_daemon_is_away_ends_once(
+    daemon: MakeDaemon, person: MakePerson, model: MemoryModel
+) -> None:
+    alice = await person("alice")
+    bot = await daemon(model=model)
+    room = await bot.room_with(alice)
+    await alice.say(room, ASKS)
+    question = await card(bot, alice, room)
+    await bot.term()
+    with contextlib.closing(sqlite3.connect(bot.state / "roommate.db", isolation_level=None)) as c:
+        assert c.execute("UPDATE cards SET expires = 1 WHERE verdict IS NULL").rowcount == 1
+    await bot.start()
+    assert (await over(bot, alice, room, question)).startswith("⌛ expired")
+    [answer] = await alice.wait(lambda: finals(bot, alice, room), what="the turn that had asked")
+    assert "nobody has answered" in answer.body, "who waits is told"
+    await bot.term()
+    await bot.start()
+    assert (await alice.ask(room, "SAY still here")).body == "still here"
+    [ended] = [m for m in bot.said(alice, room) if m.is_card]
+    assert [look[0] for look in ended.looks] == [question.body[0], "⌛"]
 
 
 async def test_a_stop_takes_the_question_back_and_others_wait_meanwhile(bot: MemoryDaemon, person: MakePerson) -> None:

@@ -101,8 +101,9 @@ async def test_a_line_can_be_changed_and_taken_back_while_it_waits(
     gone = await alice.say(room, "!steer SAY gone")
     for line in (changed, gone):
         await alice.wait(lambda line=line: bool(alice.reactions(room, line)), what="⏳")  # type: ignore[misc]
-    await alice.edit(room, changed, "!steer SAY better")
     await alice.redact(room, gone)
+    await alice.wait(lambda: not alice.reactions(room, gone), what="⏳ taken off, while the bot has nothing to say")
+    await alice.edit(room, changed, "!steer SAY better")
     await go(alice, room, card)
     await alice.wait(lambda: answers(bot, alice, room))
     assert answers(bot, alice, room)[0].body.startswith("better")

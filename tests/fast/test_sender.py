@@ -108,6 +108,15 @@ async def test_a_file_too_large_is_refused_in_words(line: MakeLine, person: Make
     assert f"files of {most:,} bytes at most" in ((await bot.fate(row))[1] or "")
 
 
+async def test_an_answer_whose_sign_nobody_saw_stands_in_its_place(line: MakeLine, person: MakePerson) -> None:
+    bot, alice = await line(), await person("alice")
+    room = RoomId(await room_of(bot, alice))
+    (sign,) = await bot.outbox.put([Draft(room, text("working"), Rank.SIGN)])
+    await bot.outbox.put([Draft(room, text("a file")), Draft(room, text("the answer"), edits=sign)])
+    bot.sender.wake()
+    await all_said(alice, room, bot.user_id, ["the answer", "a file"])
+
+
 async def test_progress_is_coalesced_and_the_final_edit_is_the_last(line: MakeLine, person: MakePerson) -> None:
     bot, alice = await line(), await person("alice")
     room, look = RoomId(await room_of(bot, alice)), Look()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from roommate.domain import (
     ANSWERS,
+    CARD,
     MESH_INTRODUCTION,
     MESH_REQUEST,
     MESH_TYPES,
@@ -25,6 +26,7 @@ from roommate.domain import (
     Invite,
     MeshEvent,
     Message,
+    OwnCard,
     Reaction,
     Redaction,
     RoomId,
@@ -179,6 +181,11 @@ def test_of_the_bots_own_messages_those_count_that_answer_something() -> None:
     ):
         assert own(other) in (None, Answered(asked, "", "done"))
     assert own(turn("done"), "m.reaction") is None
+    card = text("Do it?", **{CARD: {"what": "plan"}, ANSWERS: "$asked"})
+    assert read(card, sender=ME.user_id, unsigned={"transaction_id": "t1"}) == OwnCard("t1", Answered(asked, "Do it?"))
+    assert own(text("Do it?", **{CARD: {"what": "plan"}})) == OwnCard("")
+    assert own(edited(text("Done.", **{CARD: {"what": "plan", "over": True}}))) is None
+    assert read(card) == Message("Do it?"), "nobody else puts up a card"
     assert read(turn("done")) == Message("hello"), "of others it is talk"
 
 

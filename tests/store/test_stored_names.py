@@ -34,6 +34,7 @@ from roommate.domain import (
     Invite,
     MeshEvent,
     Message,
+    OwnCard,
     Prompt,
     Rank,
     Reaction,
@@ -94,7 +95,7 @@ ROWS: list[tuple[str, str, object]] = [
 ]
 """As releases have written them: add to this list, and change nothing in it."""
 
-NOT_STORED = {MeshEvent, Redaction, Answered, Unknown}
+NOT_STORED = {MeshEvent, Redaction, Answered, OwnCard, Unknown}
 """What happens and is dealt with when it is stored."""
 
 RELEASED: dict[type[StrEnum], set[str]] = {

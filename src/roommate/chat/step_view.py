@@ -70,7 +70,7 @@ class Tool:
         if self.result is None:
             return f"{MARKS[None]} {about}"
         mark = "⏹" if self.stopped else MARKS[self.result.ok]
-        title = self.result.title.replace("`", "'")
+        title = self.result.title.removeprefix(f"{self.title}: ").replace("`", "'")
         return f"{mark} {about}" + (f" — {title}" if title else "")
 
     def live(self) -> list[str]:

@@ -36,6 +36,8 @@ class Message:
     """It was said before, as this event, and is asked once more: such a row is made by a reaction."""
     alone: bool = False
     """It is a prompt of its own, whatever is said around it: such a row is made by a schedule."""
+    late: bool = False
+    """It could not be read when it came: what had been said by then is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,15 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnCard:
+    """The bot's own card, at its place among what people say."""
+
+    txn_id: str
+    """What it was sent with; empty where it was by another device of the bot."""
+    answers: Answered | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class MeshEvent:
     """A daemon asks another one for something, answers it, or says who it is. Nothing of it is believed yet."""
 
@@ -148,6 +159,7 @@ Happening = (
     | Gone
     | Tombstone
     | Answered
+    | OwnCard
     | MeshEvent
     | Unknown
 )

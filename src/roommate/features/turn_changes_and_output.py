@@ -42,7 +42,7 @@ class StepResult:
 
 def _diffs(found: Sequence[StepResult]) -> str:
     changes = (f"{one.call} — {one.title}\n{block(one.text, 'diff')}" for one in found)
-    return "\n\n".join((f"What turn {found[0].turn} changed with its own tools:", *changes))
+    return "\n\n".join((f"What I changed in turn {found[0].turn}, apart from what commands did:", *changes))
 
 
 def _output(one: StepResult) -> str:

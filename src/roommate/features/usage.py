@@ -9,7 +9,8 @@ from roommate.domain import AgentUsage, RoomId
 from roommate.operations import Call, Params, Table, Who, operation
 from roommate.rooms.token_budget import TokenBudget
 from roommate.store import AgentUsages, MessageReactions, Rooms, Turns
-from roommate.text.amounts import cost
+from roommate.text.amounts import cost, grouped
+from roommate.text.printable import plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,24 @@ def _table(rooms: Sequence[RoomUsage]) -> Table:
     )
 
 
+def _list(rooms: Sequence[RoomUsage]) -> str:
+    """As Markdown for a phone: a line for each room in which something was spent."""
+    spent = [one for one in rooms if one.turns or one.today or one.feedback]
+    return "\n".join(f"- **{plain(one.name) or one.room_id}**: {_of(one)}" for one in spent) or "Nothing was spent yet."
+
+
+def _of(one: RoomUsage) -> str:
+    parts = [
+        f"{one.turns} turn{'s' if one.turns != 1 else ''}",
+        f"{grouped(one.input_tokens)} tokens in and {grouped(one.output_tokens)} out",
+        cost(one.cost),
+        f"today {grouped(one.today)}" + (f" of {grouped(one.a_day)}" if one.a_day else ""),
+        *(f"{of.agent} {grouped(of.usage.input_tokens + of.usage.output_tokens)}" for of in one.agents),
+        " ".join(f"{key} {count}" for key, count in sorted(one.feedback.items())),
+    ]
+    return " · ".join(filter(None, parts))
+
+
 @dataclass(frozen=True, slots=True)
 class Usages:
     rooms: Rooms
@@ -63,9 +82,7 @@ class Usages:
     reactions: MessageReactions
     budget: TokenBudget
 
-    @operation(
-        "usage", reads=lambda found: _table(found).block, terminal=_table, who=Who.OPERATORS, chat="usage", cli="usage"
-    )
+    @operation("usage", reads=_list, terminal=_table, who=Who.OPERATORS, chat="usage", cli="usage")
     async def usage(self, params: Params, call: Call) -> Sequence[RoomUsage]:
         """Shows what each room has spent."""
         found, feedback = [], await self.reactions.feedback()

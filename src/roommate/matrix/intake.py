@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from roommate import logs
-from roommate.domain import EventId, Incoming, JsonObject, RoomId, RoomState, SyncBatch, Unreadable, UserId
+from roommate.domain import EventId, Incoming, JsonObject, Message, RoomId, RoomState, SyncBatch, Unreadable, UserId
 from roommate.errors import Refused, StateError, Transient
 from roommate.matrix import parse
 from roommate.matrix.crypto.encryption import Encryption
@@ -162,8 +162,10 @@ class Intake:
         verifications = encryption.verifications
         self._verifying += [(room, event) for room, event in late if is_of_verification(event)]
         heard = await verifications.note(answer, self._verifying)
-        happened = [found for room, event in late if (found := parse.incoming(room, event, self._homeserver.me))]
-        batch = replace(batch, happened=(*happened, *batch.happened, *map(_unreadable, overdue)))
+        read_late = [
+            _late(found) for room, event in late if (found := parse.incoming(room, event, self._homeserver.me))
+        ]
+        batch = replace(batch, happened=(*read_late, *batch.happened, *map(_unreadable, overdue)))
         if batch.next_batch != since or batch.happened:
             await self._sync_log.commit(batch)
         verifications.take(heard)
@@ -323,6 +325,12 @@ def _state(section: JsonObject) -> list[Any]:
 
 def _rooms(section: object) -> Iterable[tuple[RoomId, JsonObject]]:
     return ((RoomId(room_id), obj(room)) for room_id, room in obj(section).items() if room_id.startswith("!"))
+
+
+def _late(incoming: Incoming) -> Incoming:
+    """What is read when others have spoken since."""
+    what = incoming.what
+    return replace(incoming, what=replace(what, late=True)) if isinstance(what, Message) else incoming
 
 
 def _unreadable(unread: Unread) -> Incoming:

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 from roommate.domain import (
     ANSWERS,
+    CARD,
     MESH_INTRODUCTION,
     MESH_TYPES,
     TURN,
@@ -25,6 +26,7 @@ from roommate.domain import (
     JsonObject,
     MeshEvent,
     Message,
+    OwnCard,
     Reaction,
     Redaction,
     RoomId,
@@ -110,7 +112,15 @@ def _happening(raw: JsonObject) -> Happening | None:
     return None
 
 
-def _own(raw: JsonObject) -> Answered | None:
+def _own(raw: JsonObject) -> Answered | OwnCard | None:
+    """What a message of the bot is to the one who sent it."""
+    answered, card = _answered(raw), obj(obj(raw.get("content")).get(CARD))
+    if not card or card.get("over"):
+        return answered
+    return OwnCard(text(obj(raw.get("unsigned")).get("transaction_id"), MAX_NAME) or "", answered)
+
+
+def _answered(raw: JsonObject) -> Answered | None:
     """What a message of the bot answers. While its turn runs only a live message's beginning says something."""
     content = obj(raw.get("content"))
     relation = obj(content.get("m.relates_to"))

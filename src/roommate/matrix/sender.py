@@ -199,13 +199,17 @@ class Sender:
             await self._supersede(row)
 
     async def _supersede(self, row: Outgoing) -> None:
-        """Take out the waiting sign that `row` edits or redacts: nobody has seen it, so nobody needs to see it go."""
+        """Take out the waiting sign that `row` edits or redacts: nobody has seen it, so nobody needs to see it go. What
+        edits it stands in its place, before what was to stand below it."""
         if (target := row.draft.edits or row.draft.redacts) is None:
             return
         rows = self._queues[row.draft.room_id].rows
         sign = next((other for other in rows if other.id == target and other.draft.rank == Rank.SIGN), None)
         if sign is None or sign.id in self._tried:
             return
+        if row.draft.edits is not None:
+            rows.remove(row)
+            rows.insert(rows.index(sign), row)
         for gone in (sign, row) if row.draft.redacts else (sign,):
             self._settle(gone)
             with contextlib.suppress(StateError):  # then the next start finds it out again

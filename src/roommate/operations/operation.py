@@ -93,8 +93,12 @@ class Table:
 
     @property
     def block(self) -> str:
-        """The rows as a block of Markdown."""
-        return block("\n".join("  ".join(filter(None, row)) for row in self.rows))
+        """As a block of Markdown, without columns in which nothing stands."""
+        if not self.heads:
+            return block("\n".join("  ".join(filter(None, row)) for row in self.rows))
+        columns = [cells for cells in zip(self.heads, *self.rows, strict=True) if any(cells[1:])]
+        padded = [[cell.ljust(max(map(len, cells))) for cell in cells] for cells in columns]
+        return block("\n".join("  ".join(row).rstrip() for row in zip(*padded, strict=True)))
 
 
 @dataclass(frozen=True, slots=True)

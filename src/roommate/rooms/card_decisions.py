@@ -58,8 +58,8 @@ class CardDecisions:
             await self._answer(waiting, card, choice)
 
     async def answered(self, waiting: Waiting, message: Message, text: str, *, addressed: bool) -> bool:
-        """A message that answers a card is dealt with here: a reply to one, or all that somebody writes while one is
-        open in that conversation. False for any other. `text` is what it says to the bot, and `addressed`: it is for
+        """A message that answers a card is dealt with here: a reply to one, or all that somebody writes below one that
+        is open in that conversation. False for any other. `text` is what it says to the bot, and `addressed`: it is for
         the bot, whatever it says."""
         incoming, said = waiting.incoming, text.strip()
         if not said or message.file is not None or commands.parse(said):
@@ -67,8 +67,10 @@ class CardDecisions:
         if message.reply_to is not None:
             replied = await self.cards.open(incoming.room_id, message.reply_to)
             seen = [replied] if replied else []
+        elif message.late:  # it may have been said before any of them
+            return False
         else:
-            seen = list(await self.cards.seen_open(incoming.room_id, message.thread))
+            seen = list(await self.cards.open_before(incoming.room_id, message.thread, waiting.seq))
         fitting = [card for card in seen if self._may(card, incoming.sender) and _meant(card, said)]
         if message.reply_to is None:  # what is said behind a plan may be about anything
             fitting = [

@@ -38,7 +38,8 @@ def closed_look(card: Card, over: str) -> JsonObject:
 def how_to_answer(question: Question) -> str:
     words = card_answers.words(question.choices)
     if question.takes_text:
-        return f"*Reply with what you want{f', or tap: {words}' if words else ''}.*"
+        also = "; or reply with what you want instead"
+        return f"*Tap, or write {words}{also}.*" if words else "*Reply with what you want.*"
     return f"*Tap, or write {words}.*" if words else ""
 
 

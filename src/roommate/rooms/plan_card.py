@@ -15,7 +15,7 @@ def question(turn: Turn) -> Question:
         CardKind.PLAN,
         "Carry out this plan?",
         subject=str(turn.id),
-        hint=f"{texts.YES} carries it out, {texts.NO} drops it; what you reply to this message changes it.",
+        hint=f"{texts.YES} carries it out, {texts.NO} drops it.",
         seconds=OPEN_SECONDS,
         asker=turn.asked_by,
         turn=turn.id,

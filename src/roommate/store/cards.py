@@ -150,12 +150,11 @@ class Cards:
 
         return await self._db.run(work)
 
-    async def seen_open(self, room_id: RoomId, thread: EventId | None) -> Sequence[Card]:
-        """Those that people of a conversation see and have not decided, oldest first."""
-        query = f"""SELECT {_COLUMNS} FROM cards JOIN outbox ON outbox_id = outbox.id
-                    WHERE cards.room_id=? AND thread IS ? AND verdict IS NULL AND expires>?
-                      AND event_id IS NOT NULL"""  # noqa: S608
-        return [_card(row) for row in sorted(await self._db.rows(query, room_id, thread, time.time()))]
+    async def open_before(self, room_id: RoomId, thread: EventId | None, seq: int) -> Sequence[Card]:
+        """Those that stood open in a conversation when this row of the inbox was said, and still do, oldest first."""
+        query = f"""SELECT {_COLUMNS} FROM cards
+                    WHERE room_id=? AND thread IS ? AND verdict IS NULL AND expires>? AND behind<?"""  # noqa: S608
+        return [_card(row) for row in sorted(await self._db.rows(query, room_id, thread, time.time(), seq))]
 
     async def of(self, card: int) -> Card | None:
         """The one of this number, however it stands."""

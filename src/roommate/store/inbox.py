@@ -17,13 +17,22 @@ from roommate.domain import (
     EventId,
     Incoming,
     MeshEvent,
+    OwnCard,
     Redaction,
     RoomId,
     SyncBatch,
     Tombstone,
     UserId,
 )
-from roommate.store import audit, catch_up_after_restore, mesh_events, outbox, reactions_from_people, room_upgrades
+from roommate.store import (
+    audit,
+    card_places,
+    catch_up_after_restore,
+    mesh_events,
+    outbox,
+    reactions_from_people,
+    room_upgrades,
+)
 from roommate.store.codec import MESSAGE, decode, encode, tag
 from roommate.store.database import Database, Work
 from roommate.store.inbox_claim import take
@@ -300,6 +309,10 @@ def _put(c: sqlite3.Connection, incoming: Incoming) -> None:
                 _insert(c, incoming)
         case Answered() as own:
             catch_up_after_restore.hear(c, incoming, own)
+        case OwnCard(txn_id, answered):
+            card_places.note(c, incoming.event_id, txn_id)
+            if answered:
+                catch_up_after_restore.hear(c, incoming, answered)
         case _ if is_known(c, incoming.event_id):
             pass
         case MeshEvent() as event:

@@ -504,6 +504,11 @@ STEPS = (
         PRIMARY KEY (request, seq)
     ) WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE cards ADD COLUMN behind INTEGER; -- the newest row of the inbox when it came; NULL: it is not there yet
+    UPDATE cards SET behind = 0
+      WHERE verdict IS NULL AND outbox_id IN (SELECT id FROM outbox WHERE event_id IS NOT NULL);
+    """,
 )
 
 UNDO: Mapping[int, str] = {
@@ -606,6 +611,7 @@ UNDO: Mapping[int, str] = {
     DROP TABLE mesh_answers;
     DROP TABLE mesh_asked;
     """,
+    28: "ALTER TABLE cards DROP COLUMN behind;",
 }
 """What makes a step as if it had not been, so that the release before it can go on. One that has none is final."""
 
