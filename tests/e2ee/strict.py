@@ -159,11 +159,13 @@ class StrictPerson:
         read = {one.id for one in here if not one.failure}
         return [one for one in here if one.failure and one.id not in read]
 
-    async def answer(self, room: str, words: str) -> Seen:
-        """A final message with these words."""
-        found: Seen = await self.node.wait(
-            lambda: next((one for one in self.finals(room) if words in one.body), None), f"answer {words!r}"
-        )
+    async def answer(self, room: str, words: str, by: str = "") -> Seen:
+        """A final message with these words, of whomever of the others, or of this user."""
+
+        def look() -> Seen | None:
+            return next((one for one in self.finals(room) if words in one.body and by in ("", one.sender)), None)
+
+        found: Seen = await self.node.wait(look, f"answer {words!r}")
         return found
 
     async def notice(self, room: str, words: str) -> Seen:

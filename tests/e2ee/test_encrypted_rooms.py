@@ -158,7 +158,7 @@ async def test_keys_that_are_missing_members_that_change_and_states_that_are_los
         await ann.do("waitFor", room=room, user=ben.user_id)
         await ben.do("waitFor", room=room, user=bot.user_id)
         await ann.say(room, f"{bot.user_id}: SAY welcome ben")
-        await ben.answer(room, "welcome ben")
+        await ben.answer(room, "welcome ben", bot.user_id)
         before = {one.wire["session_id"] for one in ann.messages(room) if one.sender == bot.user_id}
         await ann.do("kick", room=room, user=ben.user_id)
         await ann.say(room, "SAY we are two again")

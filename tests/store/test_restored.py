@@ -20,7 +20,9 @@ from roommate.domain import (
     Reaction,
     RoomId,
     RoomState,
+    Stop,
     SyncBatch,
+    Usage,
     UserId,
 )
 from roommate.store import Cards, Database, Decided, Inbox, Outbox, Restored, Turns, copy, put_back
@@ -120,6 +122,27 @@ async def test_a_turn_that_ended_since_has_its_answer_and_one_that_did_not_goes_
     assert await outbox.event_of(turn.live) == "$l2"
     assert await outbox.is_ours(EventId("$l2"))
     assert await outbox.unsent() == []
+
+
+async def test_an_answer_that_is_heard_of_while_the_turn_runs_again_is_the_answer(
+    state: tuple[Database, Restore],
+) -> None:
+    _, restore = state
+    database = await restore()
+    inbox, turns, outbox = Inbox(database), Turns(database), Outbox(database)
+    await inbox.commit(batch("s1", said("$1", "one")))
+    [one] = await inbox.waiting(ROOM)
+    turn = await turns.begin(one.seq, ROOM, None, Prompt("one", ALICE), "m")
+    assert turn is not None
+    live = await turns.show(turn, Draft(ROOM, {"body": "working"}))
+    await inbox.commit(batch("s2", own("$a1", Answered(EventId("$1"), "the answer", "done"))))
+    await turns.end(turn, Stop.DONE, Answer("another answer"), Usage(), [Draft(ROOM, {"body": "another"}, edits=live)])
+    await inbox.commit(batch("s3", said("$2", "two")))
+    [two] = await inbox.waiting(ROOM)
+    following = await turns.begin(two.seq, ROOM, None, Prompt("two", ALICE), "m")
+    assert following is not None
+    assert (await turns.conversation(following, 1000))[0] == [Prompt("one", ALICE), Answer("the answer")]
+    assert [row.draft.redacts for row in await outbox.unsent()] == [None, live]
 
 
 async def test_what_was_sent_since_is_not_sent_again(state: tuple[Database, Restore]) -> None:

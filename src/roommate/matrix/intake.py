@@ -24,6 +24,8 @@ from roommate.matrix.parse import items, obj
 LONG_POLL_MS = 30_000
 HURRY_MS = 3_000
 """How long a sync waits while somebody is about to be told that their message cannot be read."""
+CATCHES_UP = 10
+"""Syncs after which it is taken to have caught up, though each of them tells of something."""
 LONGEST_WAIT = 10.0
 SHORTEST_POLL = 0.5
 PAGE = 250
@@ -81,7 +83,7 @@ class Intake:
         self._members: dict[RoomId, set[str]] = {}
         """Of the rooms whose members we count ourselves."""
         self.ready = asyncio.Event()
-        """Set once the first sync of this process is stored."""
+        """Set once what happened before this process is stored, as far as syncs tell of it at once."""
 
     @property
     def silent_seconds(self) -> float | None:
@@ -98,9 +100,9 @@ class Intake:
         """Sync for ever. Raises TokenRevoked; everything else is waited out."""
         since = await self._sync_log.since()
         joined = dict(await self._sync_log.joined_rooms())
-        failures = 0
+        failures = rounds = 0
         while True:
-            # The first one, and the first after a failure, is not to wait until somebody writes.
+            # Until it has caught up, and after a failure, it is not to wait until somebody writes.
             patience = self._patience() if self.ready.is_set() and not failures else 0
             asked_at = self._stirred_at = time.monotonic()
             try:
@@ -125,7 +127,10 @@ class Intake:
                 self._stored(batch)
             elif patience and time.monotonic() - asked_at < SHORTEST_POLL:
                 await asyncio.sleep(SHORTEST_POLL)  # something answers at once instead of waiting for news
-            self.ready.set()
+            # Synapse keeps answers for two minutes, so that a database which was put back may get one that tells less.
+            rounds += 1
+            if (rounds > 1 and not batch.happened) or rounds >= CATCHES_UP:
+                self.ready.set()
             if self._encryption is not None:
                 await self._encryption.look_after(overdue)
 

@@ -216,9 +216,15 @@ class Turns:
         stopped: Sequence[ToolResult] = (),
     ) -> None:
         """The results of calls that were `stopped`, the turn's last step, how it ended and what people read of it, and
-        what is to be done `along` with that: one transaction."""
+        what is to be done `along` with that: one transaction. Where a sync told meanwhile that it was answered before a
+        copy of the database was put back, that is how it ended, and its message goes."""
 
         def work(c: sqlite3.Connection) -> None:
+            (ended, live) = c.execute("SELECT stop, live FROM turns WHERE id=?", (turn.id,)).fetchone()
+            if ended is not None:
+                if live is not None:
+                    outbox.insert(c, [Draft(turn.room_id, {}, redacts=live)])
+                return
             for result in stopped:
                 _add(c, turn.id, result)
             _add(c, turn.id, last)
