@@ -1,4 +1,5 @@
-"""A long conversation in an encrypted room: keys change every few messages, and both sides have a second device.
+"""A long conversation in an encrypted room: keys change every few messages, its person writes from two devices, and the
+bot is restarted and killed while messages wait.
 
 `python -m tests.e2ee.long --messages 1000` runs it at length, on a homeserver of its own.
 """
@@ -8,9 +9,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import re
+import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +22,6 @@ from tests.e2ee import strict
 from tests.e2ee.strict import Node, StrictPerson
 from tests.harness import Daemon
 from tests.nursery import Nursery
-from tests.patience import PATIENCE
 from tests.scripted_model import ScriptedModel
 
 ANSWER = re.compile(r"^answer (\d+) END")
@@ -33,49 +35,75 @@ class Verdict:
     messages: int
     lost: int
     doubled: int
-    in_order: bool
+    disordered: list[int]
+    """Those that stand behind the answer to a later message."""
     unreadable: int
     """Events of the bot that one of the two devices could not read."""
     unread: int
     """Notices of the bot that it could not read something."""
     keys: int
     """Sessions that the bot wrote with."""
+    restarts: int
 
     @property
     def kept(self) -> bool:
         clean = not (self.lost or self.doubled or self.unreadable or self.unread)
-        return clean and self.in_order and self.keys >= self.messages // ROTATION
+        return clean and not self.disordered and self.keys >= self.messages // ROTATION
 
 
-async def run(daemon: Daemon, ann: StrictPerson, phone: StrictPerson, *, messages: int) -> Verdict:
-    """Each message is answered with its number; `phone` is another device of the same person."""
+class Answers:
+    """What each of the two devices has read: the number that each message of the bot ends with."""
+
+    def __init__(self, node: Node, room: str) -> None:
+        self._node, self._room = node, room
+        self._read = 0
+        self._of: dict[str, dict[str, int]] = {}
+        self._finals: dict[int, str] = {}
+
+    def seen(self, person: StrictPerson) -> Counter[int]:
+        fresh, self._read = self._node.seen[self._read :], len(self._node.seen)
+        for one in fresh:
+            if one.room == self._room and one.shown.get("msgtype") == "m.text" and (match := ANSWER.search(one.body)):
+                self._of.setdefault(one.person, {})[one.message] = int(match[1])
+                self._finals.setdefault(int(match[1]), one.id)
+        return Counter(self._of.get(person.name, {}).values())
+
+    def disordered(self, timeline: Sequence[str]) -> list[int]:
+        at = {event: place for place, event in enumerate(timeline)}
+        places = [at.get(event, -1) for _, event in sorted(self._finals.items())]
+        return [number for number in range(1, len(places)) if places[number] < max(places[:number])]
+
+
+async def run(daemon: Daemon, ann: StrictPerson, phone: StrictPerson, *, messages: int, restarts: int) -> Verdict:
+    """Each message is answered with its number; `phone` is another device of the same person. Every second restart is a
+    SIGKILL."""
     room = str(await ann.do("createRoom", invite=[daemon.user_id], rotation=ROTATION))
     await ann.do("waitFor", room=room, user=daemon.user_id)
     await phone.do("waitFor", room=room, user=daemon.user_id)
-
-    def answered(person: StrictPerson) -> Counter[int]:
-        found = {one.message: int(match[1]) for one in person.finals(room) if (match := ANSWER.search(one.body))}
-        return Counter(found.values())
-
+    answers = Answers(ann.node, room)
+    killed = False
     for number in range(messages):
         await (ann, phone)[number % 2].say(room, f"SAY answer {number} END")
         if number >= AHEAD:
-            await ann.answer(room, f"answer {number - AHEAD} END")
+            await ann.node.wait(lambda: answers.seen(ann)[number - AHEAD], f"answer {number - AHEAD}")  # noqa: B023
+        if number * (restarts + 1) // messages < (number + 1) * (restarts + 1) // messages and number + 1 < messages:
+            await (daemon.kill9() if killed else daemon.term())
+            killed = not killed
+            await daemon.start()
+            print(f"{number + 1} messages", file=sys.stderr)
     for person in (ann, phone):
-        await person.answer(room, f"answer {messages - 1} END")
-        async with asyncio.timeout(PATIENCE):
-            while len(answered(person)) < messages:
-                await asyncio.sleep(0.1)
-    seen = [answered(person) for person in (ann, phone)]
+        await ann.node.wait(lambda: len(answers.seen(person)) == messages, f"all answers for {person.name}")  # noqa: B023
+    seen = [answers.seen(person) for person in (ann, phone)]
     sessions = {str(one.wire["session_id"]) for one in ann.messages(room) if one.sender == daemon.user_id}
     return Verdict(
         messages,
         lost=sum(messages - len(one) for one in seen),
         doubled=sum(count - 1 for one in seen for count in one.values()),
-        in_order=all(list(one) == sorted(one) for one in seen),
+        disordered=answers.disordered(await ann.do("timeline", room=room)),
         unreadable=sum(one.sender == daemon.user_id for person in (ann, phone) for one in person.failures(room)),
         unread=sum("cannot read" in one.body for one in ann.messages(room)),
         keys=len(sessions),
+        restarts=restarts,
     )
 
 
@@ -85,7 +113,7 @@ async def two_devices(node: Node, url: str, user: str, password: str) -> tuple[S
     return ann, await strict.person(node, url, user, password, called="phone", strict=False, crossSign=False)
 
 
-async def main(messages: int) -> int:
+async def main(messages: int, restarts: int) -> int:
     with tempfile.TemporaryDirectory(prefix="long-") as folder:
         synapse = Synapse(Path(folder), limits="open")
         await synapse.start()
@@ -104,7 +132,7 @@ async def main(messages: int) -> int:
                 try:
                     await daemon.start()
                     both = await two_devices(node, synapse.url, ann.user_id, "secret")
-                    verdict = await run(daemon, *both, messages=messages)
+                    verdict = await run(daemon, *both, messages=messages, restarts=restarts)
                 finally:
                     await daemon.discard()
         finally:
@@ -117,4 +145,6 @@ async def main(messages: int) -> int:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--messages", type=int, default=1000)
-    raise SystemExit(asyncio.run(main(parser.parse_args().messages)))
+    parser.add_argument("--restarts", type=int, default=10)
+    arguments = parser.parse_args()
+    raise SystemExit(asyncio.run(main(arguments.messages, arguments.restarts)))

@@ -16,7 +16,7 @@ from tests.e2ee.strict import Seen, StrictPerson
 from tests.e2ee.test_encrypted_rooms import device_of, react_to
 from tests.e2ee.test_recovery import recovery
 from tests.harness import ROOMMATE, Daemon
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 from tests.scripted_model import ScriptedModel
 
 LINE = re.compile(r"^\d\. (\S+) (.+)$", re.MULTILINE)
@@ -129,8 +129,11 @@ async def test_from_the_terminal_which_shows_the_emoji_itself(
             rest, _ = await process.communicate()
         assert "✅ Verified" in rest.decode()
         assert process.returncode == 0
-    while not all((await other.do("secrets")).values()):
-        await asyncio.sleep(0.05)
+
+    async def has_all() -> bool:
+        return all((await other.do("secrets")).values())
+
+    await until(has_all, "the account's secrets")
     assert await ann.do("verified", user=bot.user_id)
     assert f"{other.device_id} of the bot's account, which is verified, was given" in bot.log_text()
     _, out, _ = await roommate(bot.cwd, "devices", "ls", "--json", **bot.settings)

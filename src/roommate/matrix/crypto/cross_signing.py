@@ -5,16 +5,18 @@ Clients give keys to devices alone that their user has signed. https://spec.matr
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
 
 from roommate.domain import JsonObject, UserId
-from roommate.errors import Refused, StateError
+from roommate.errors import Refused, StateError, Transient
 from roommate.host import durable_files
 from roommate.matrix.crypto.device_lists import master_key, self_signing_key
 from roommate.matrix.crypto.homeserver_requests import Ask
@@ -26,6 +28,8 @@ from roommate.matrix.parse import items, obj, text
 FILE = "cross-signing.json"
 USES = ("master", "self_signing", "user_signing")
 APPROVED_IN_BROWSER = ("m.oauth", "org.matrix.cross_signing_reset")
+SOONEST_SECONDS, LATEST_SECONDS = 5.0, 60.0
+"""How long after it was asked for an approval the homeserver is asked whether it is there, at first and later."""
 
 _log = logging.getLogger(__name__)
 
@@ -86,6 +90,10 @@ class CrossSigning:
         self._login: tuple[UserId, str, str] | None = None
         self._approval = ""
         """The session of an upload that somebody may have approved meanwhile."""
+        self._to_approve = asyncio.Event()
+        """Somebody was told where to approve it."""
+        self._replacing = False
+        self._alone = asyncio.Lock()
         self.problem = ""
         """Why the device is not signed, and what to do, for operators; empty when it is."""
 
@@ -105,10 +113,34 @@ class CrossSigning:
     async def establish(self, *, replace: bool = False) -> None:
         """As `begin`; `replace`: an identity that another client made is not the account's any more."""
         assert self._login is not None, "`begin` comes first"
-        try:
-            self.problem = await self._establish(*self._login, replace=replace)
-        except Refused as error:
-            self.problem = f"the bot's device is not signed, so that strict clients give it no keys: {error}"
+        async with self._alone:
+            self._to_approve.clear()
+            self._replacing = replace
+            try:
+                self.problem = await self._establish(*self._login, replace=replace)
+            except Refused as error:
+                self.problem = f"the bot's device is not signed, so that strict clients give it no keys: {error}"
+
+    @property
+    def awaits_approval(self) -> bool:
+        """The `problem` ends as soon as somebody has approved something in a browser."""
+        return self._to_approve.is_set()
+
+    async def run(self) -> None:
+        """Go on where somebody approves something, for ever."""
+        while True:
+            await self._to_approve.wait()
+            since = time.monotonic()
+            while self.awaits_approval:
+                await asyncio.sleep(min(max((time.monotonic() - since) / 10, SOONEST_SECONDS), LATEST_SECONDS))
+                before = self.problem
+                try:
+                    await self.establish(replace=self._replacing)
+                except (Transient, StateError) as error:
+                    _log.warning("%s; it is tried again", error)
+                    self._to_approve.set()
+                if self.problem not in ("", before):
+                    _log.error("%s", self.problem)
 
     async def served(self) -> tuple[str | None, str | None]:
         """The master key and the self-signing key that others see. Raises MatrixError."""
@@ -146,7 +178,13 @@ class CrossSigning:
     async def _upload(self, mine: Identity, user: UserId, password: str) -> str:
         path, body = "/keys/device_signing/upload", mine.keys(user)
         approved: JsonObject = {"auth": {"session": self._approval}} if self._approval else {}
-        answer = await self._ask.call("take the bot's identity", "POST", path, {**body, **approved}, also=401)
+        try:
+            answer = await self._ask.call("take the bot's identity", "POST", path, {**body, **approved}, also=401)
+        except Refused:
+            if not approved:
+                raise
+            self._approval = ""  # it was too long ago
+            answer = await self._ask.call("take the bot's identity", "POST", path, body, also=401)
         if "flows" not in answer:
             return ""
         steps = [flow.get("stages") for flow in items(answer["flows"]) if isinstance(flow, dict)]
@@ -172,7 +210,8 @@ class CrossSigning:
             address = f"{self._homeserver}/_matrix/client/v3/auth/m.login.sso/fallback/web?{query}"
         said = "the homeserver wants to be asked by a person before it takes the bot's identity (cross-signing keys): "
         if address is not None:
-            return f"{said}approve it, as the bot, at {address} , then run `roommate recovery setup`"
+            self._to_approve.set()
+            return f"{said}approve it, as the bot, at {address} , and the bot goes on by itself"
         return f"{said}set MATRIX_PASSWORD and start again, or approve it where the account is managed"
 
     async def _sign(self, mine: Identity, user: UserId, device: str) -> None:

@@ -109,9 +109,11 @@ class Encryption:
         self.backup.wake()
 
     async def run(self) -> None:
-        """Beside all else, for ever: room keys are backed up, and what is old is forgotten."""
+        """Beside all else, for ever: room keys are backed up, what is old is forgotten, and what somebody has approved
+        is taken up."""
         if self.works:
             async with asyncio.TaskGroup() as group:
+                group.create_task(self.signing.run())
                 group.create_task(self.backup.run())
                 group.create_task(self._forget())
 
