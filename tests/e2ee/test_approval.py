@@ -21,7 +21,7 @@ from tests.e2ee.test_recovery import recovery, set_up
 
 WHO = """<cas:serviceResponse xmlns:cas="http://www.yale.edu/tp/cas"><cas:authenticationSuccess>
 <cas:user>bot</cas:user></cas:authenticationSuccess></cas:serviceResponse>"""
-ADDRESS = re.compile(r"approve it, as the bot, at (\S+) ,")
+ADDRESS = re.compile(r"logged in as the bot, at (\S+) :")
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ async def test_the_bot_goes_on_as_soon_as_somebody_has_approved_it(
         await bot.start()
         code, _, err = await recovery(bot, "setup", "--replace")
         assert code == 1
-        assert "then run this again" in err
+        assert "run this again then" in err
         found = ADDRESS.search(" ".join(err.split()))
         assert found, err
         page = await browse(found[1])

@@ -72,13 +72,13 @@ async def test_who_approves_it_where_the_account_is_managed_need_not_do_more(
     homeserver = Homeserver(step)
     signing = CrossSigning(records, homeserver, tmp_path)
     await signing.begin(BOT, "DEVICE", "")
-    assert "https://account.example/?action=reset&session=1 , and the bot goes on by itself" in signing.problem
+    assert "logged in as the bot, at https://account.example/?action=reset&session=1 :" in signing.problem
     running = asyncio.create_task(signing.run())
     await until(lambda: len(homeserver.asked) > 2, "questions whether it is approved")
-    assert caplog.text.count("asked by a person") == 1, "that is said once"
+    assert caplog.text.count("wants a person to") == 1, "that is said once"
     homeserver.session = 2  # the first one was too long ago
     await until(lambda: "session=2" in signing.problem, "another address")
-    await until(lambda: caplog.text.count("asked by a person") == 2, "that to be said, too")
+    await until(lambda: caplog.text.count("wants a person to") == 2, "that to be said, too")
     homeserver.approved = True
     await until(lambda: not signing.problem, "the end of it")
     assert not signing.awaits_approval

@@ -28,6 +28,7 @@ from roommate.matrix.parse import items, obj, text
 FILE = "cross-signing.json"
 USES = ("master", "self_signing", "user_signing")
 APPROVED_IN_BROWSER = ("m.oauth", "org.matrix.cross_signing_reset")
+WANTS_PERSON = "the homeserver wants to be asked by a person before it takes the bot's identity (cross-signing keys)"
 SOONEST_SECONDS, LATEST_SECONDS = 5.0, 60.0
 """How long after it was asked for an approval the homeserver is asked whether it is there, at first and later."""
 
@@ -208,11 +209,13 @@ class CrossSigning:
         if address is None and "m.login.sso" in steps:
             query = urlencode({"session": self._approval})
             address = f"{self._homeserver}/_matrix/client/v3/auth/m.login.sso/fallback/web?{query}"
-        said = "the homeserver wants to be asked by a person before it takes the bot's identity (cross-signing keys): "
         if address is not None:
             self._to_approve.set()
-            return f"{said}approve it, as the bot, at {address} , and the bot goes on by itself"
-        return f"{said}set MATRIX_PASSWORD and start again, or approve it where the account is managed"
+            return (
+                f"approve the bot's identity (cross-signing keys), logged in as the bot, at {address} : the homeserver "
+                "wants a person to, and the bot goes on by itself then"
+            )
+        return f"{WANTS_PERSON}: set MATRIX_PASSWORD and start again, or approve it where the account is managed"
 
     async def _sign(self, mine: Identity, user: UserId, device: str) -> None:
         def work(r: Records) -> tuple[JsonObject, JsonObject]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from roommate import logs
 from roommate.domain import JsonObject
 from roommate.matrix.crypto.homeserver_requests import Ask
 from roommate.matrix.crypto.records import ACCOUNT, USER, VERIFIED, Records, Vault, load, save
@@ -93,7 +94,8 @@ class DeviceLists:
                 if user.partition(":")[2] not in silent:
                     _keep(r, user, asked, answer)
 
-        await self._vault.do(keep)
+        with logs.about(room=None):  # what this finds out is about people, whichever room is written to
+            await self._vault.do(keep)
 
 
 def _keep(r: Records, user: str, asked: int, answer: JsonObject) -> None:

@@ -173,7 +173,7 @@ class Recovery:
         mine = self._signing.identity
         if self._signing.problem or mine is None:
             problem = self._signing.problem or "the account's identity was made by another client"
-            raise Refused(f"{problem}; then run this again" if self._signing.awaits_approval else problem)
+            raise Refused(f"{problem}; run this again then" if self._signing.awaits_approval else problem)
         if (await self._signing.served())[0] != mine.master.public:
             raise Refused(
                 "the account has an identity that another client made: `roommate recovery restore` takes it over, "
