@@ -329,6 +329,8 @@ async def test_a_file_is_put_listed_and_given_back_and_one_that_was_exchanged_is
     end = await met.ended(asked)
     [file] = [one.body for one in met.peer.replies(asked) if one.kind == "file"]
     assert (end["sha256"], await met.alice.download(file["url"])) == (sha256, content)
+    assert end["encrypted"] is False
+    await until(lambda: sum("not encrypted" in one for one in met.shown()) == 2)
     wrong = {**part, "sha256": "0" * 64}
     asked = await met.peer.ask(
         met.room, "share.put", path="in/b.bin", size=len(content), sha256="0" * 64, parts=[wrong]

@@ -134,15 +134,16 @@ async def test_pieces_that_are_doubled_reordered_or_of_others_change_nothing(pai
     assert [one for one in audited(pair.bot) if one[0] == "mesh.reply"] == [("mesh.reply", "refused")] * 3
 
 
-@pytest.mark.parametrize("how", ["another body", "another hash", "no base64"])
+@pytest.mark.parametrize("how", ["another body", "another hash", "another hash of what was cut", "no base64"])
 async def test_a_reply_that_was_changed_does_not_count(pair: Pair, how: str) -> None:
     stream = pair.exec("true")
     request = await pair.next()
     whole = pair.builder.reply(request, STARTED, output(b"right\n"), ended(b"right\n"))
     if how == "another body":  # signed by the peer, and not what its chain says
         whole[1] = replace(whole[1], body=output(b"else\n"))
-    elif how == "another hash":
-        whole = pair.builder.reply(request, STARTED, output(b"right\n"), ended(b"else\n"))
+    elif how.startswith("another hash"):
+        last = ended(b"else\n", truncated=how.endswith("cut"))
+        whole = pair.builder.reply(request, STARTED, output(b"right\n"), last)
     else:
         whole = pair.builder.reply(request, STARTED, {"kind": "output", "stream": "out", "data": "?"}, ended())
     await pair.builder.send(*whole)
@@ -244,12 +245,17 @@ async def test_a_file_goes_in_parts_and_what_comes_back_is_checked(pair: Pair) -
     assert {name: request.params[name] for name in ("path", *sums)} == {"path": "a/b.bin", **sums}
     await pair.builder.answer(request, STARTED, {"kind": "result", "path": "/w/a/b.bin", "bytes": 1024, **sums})
     assert (await stream.result())["path"] == "/w/a/b.bin"
+    [open_room] = stream.told
+    assert "not encrypted" in open_room
+    alice = pair.builder.person
+    await alice.wait(lambda: any("not encrypted" in m.body for m in pair.bot.said(alice, pair.room)))
 
     for swapped in (False, True):
         stream = Stream(pair.bot).ask("mesh.share_get", peer="builder", path="a/b.bin")
         request = await pair.next()
         file = {"kind": "file", "stream": "file", **part, "sha256": "0" * 64 if swapped else part["sha256"]}
-        await pair.builder.answer(request, STARTED, file, {"kind": "result", "sha256": part["sha256"], "bytes": 1024})
+        last = {"sha256": part["sha256"], "bytes": 1024, "encrypted": False}
+        await pair.builder.answer(request, STARTED, file, {"kind": "result", **last})
         if swapped:
             with pytest.raises(ControlError, match="its hash is another") as lost:
                 await stream.result()
@@ -257,6 +263,7 @@ async def test_a_file_goes_in_parts_and_what_comes_back_is_checked(pair: Pair) -
         else:
             await stream.result()
             assert bytes(stream.out) == content
+            assert "not encrypted" in stream.told[-1]
 
 
 async def test_a_socket_that_takes_no_more_says_so(pair: Pair) -> None:

@@ -33,18 +33,19 @@ approval = "none"
 """
 
 
-async def takes_files(laptop: Daemon, room: str) -> None:
-    """A file goes there, is listed and comes back as it was."""
+async def takes_files(laptop: Daemon, room: str, *, encrypted: bool) -> None:
+    """A file goes there, is listed and comes back as it was; in the open that is said."""
     at, content = ("--peer", "builder", "--room", room), os.urandom(100_000)
     given, got = laptop.cwd / "given", laptop.cwd / f"got-{room[1:9]}"
     given.write_bytes(content)
     done = await roommate(laptop, "share", "put", *at, str(given), "in/a.bin")
-    assert done.code == 0, done
+    assert (done.code, "not encrypted" in done.errors) == (0, not encrypted), done
     done = await roommate(laptop, "share", "ls", "builder", room, "--path", "in", "--json")
     assert done.code == 0, done
     assert json.loads(done.out)["entries"] == [{"name": "a.bin", "kind": "file", "size": 100_000}]
     done = await roommate(laptop, "share", "get", *at, "in/a.bin", str(got))
     assert (done.code, got.read_bytes() == content) == (0, True), done
+    assert ("not encrypted" in done.errors) != encrypted
 
 
 async def test_plain_encrypted_and_killed(daemon: MakeDaemon, person: MakePerson) -> None:
@@ -59,7 +60,7 @@ async def test_plain_encrypted_and_killed(daemon: MakeDaemon, person: MakePerson
         assert (done.code, done.out, done.errors) == (5, "hello\n", "oops\n")
         done = await roommate(laptop, "exec", *at, "seq", "100000")  # comes as a file
         assert (done.code, done.out) == (0, "".join(f"{n}\n" for n in range(1, 100_001)))
-        await takes_files(laptop, room)
+        await takes_files(laptop, room, encrypted=room == sealed)
     offers = json.loads((await roommate(laptop, "who", "builder", sealed, "--json")).out)
     offered = {one["name"]: one["schema"] for one in offers["tools"]}
     assert {"exec", "call", "share.put"} <= set(offers["methods"])

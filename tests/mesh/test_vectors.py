@@ -63,6 +63,13 @@ def test_we_sign_as_the_specification_of_matrix_does(given: dict[str, object], s
     assert sign_json(dict(given), "domain", key)["signatures"] == {"domain": {"ed25519:1": signature}}
 
 
+def test_every_code_is_seen_by_a_test() -> None:
+    folders = [FILE.parents[1] / "tests" / name for name in ("mesh", "fast")]
+    tests = "".join(one.read_text() for folder in folders for one in folder.glob("test_mesh_*.py"))
+    tests += "".join(one.read_text() for one in folders[0].glob("test_*.py") if one.name != "test_vectors.py")
+    assert [one for one in Code if f"Code.{one.name}" not in tests and f'"{one}"' not in tests] == []
+
+
 def test_the_pages_name_every_code_and_an_example_that_can_be_read() -> None:
     page = FILE.with_name("mesh-protocol.md").read_text()
     table = dict(re.findall(r"^\| `([a-z-]+)` \| (yes|) \|", page, re.MULTILINE))

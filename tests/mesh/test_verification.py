@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from roommate.domain import EventId, RoomId, UserId
+from roommate.errors import EngineError
 from roommate.features.mesh import envelope
 from roommate.features.mesh.envelope import Request
 from roommate.features.mesh.identity_key import Identity
@@ -61,6 +62,7 @@ class Place:
         self.began = int(time.time() * 1000)
         self.skew = 0
         self.looked: list[str] = []
+        self.problem = ""
         self._events = 0
         self.open()
 
@@ -80,6 +82,8 @@ class Place:
 
     async def _facts(self, room_id: RoomId, asked: Request) -> Facts:
         self.looked.append(asked.method)
+        if self.problem:
+            raise EngineError(self.problem)
         return Facts("/usr/bin/make", "/workspace")
 
     async def trust(self, **changes: Any) -> None:
@@ -296,8 +300,16 @@ async def test_people_say_yes_to_what_still_is_what_it_was(place: Place) -> None
     assert over.code is Code.EXPIRED
 
 
+async def test_where_nobody_can_look_it_is_to_be_asked_again(place: Place) -> None:
+    place.problem = "Podman does not answer"
+    assert await place.code(place.asked("exec", argv=["make"])) is Code.TRY_AGAIN
+    place.problem = ""
+    assert await place.code(place.asked("exec", argv=["make"])) is None
+
+
 async def test_nothing_is_found_out_for_what_no_rule_is_about(place: Place) -> None:
     assert await place.code(place.asked("call", tool="x")) is Code.POLICY
+    assert await place.code(place.asked("exec", argv=["make"], place="fresh")) is Code.POLICY
     assert await place.code(place.asked("fly")) is Code.UNKNOWN_METHOD
     await place.trust(name="stranger")
     assert await place.code(place.asked("exec", argv=["make"])) is Code.POLICY

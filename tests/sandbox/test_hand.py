@@ -337,6 +337,9 @@ async def test_what_was_looked_up_is_what_runs_and_is_read_or_nothing_is(hand: L
     assert printed.decode() == f"inside {program} in {at}\n", "a script is known by its file"
     printed, _ = await output(hand, [os.path.realpath("/bin/sh"), "-c", "echo $0"], cwd=at, called="/opt/name")
     assert printed == b"/opt/name\n"
+    for where in ("/", "/workspace", str(hand.workspace)):
+        assert (await hand.host.run([os.path.realpath("/bin/true")], cwd=where, called="true")).code == 0
+    assert (await hand.host.list("/workspace", exact=True))[1] == 1
 
     inside.rename(hand.workspace / "away")
     inside.symlink_to(outside)

@@ -6,6 +6,7 @@ import json
 import shlex
 
 from roommate.domain import JsonObject
+from roommate.features.mesh.file_in_parts import IN_THE_OPEN, is_in_the_open
 from roommate.features.mesh.refusals import Code
 from roommate.matrix import render
 from roommate.store.mesh_asked import Asked, AskedState
@@ -95,4 +96,6 @@ def _message(asked: Asked, state: str, tail: bytes) -> JsonObject:
     if newest := "\n".join(shown.strip().splitlines()[-TAIL_LINES:])[-TAIL:]:
         lines.append(block(newest))
     lines.append(state)
+    if is_in_the_open(asked.method, asked.params, asked.result):
+        lines.append(f"🔓 {IN_THE_OPEN}")
     return render.content("\n\n".join(lines), notice=True)

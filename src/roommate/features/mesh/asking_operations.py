@@ -20,7 +20,7 @@ from roommate.domain import JsonObject, RoomId
 from roommate.errors import PeerLost, ToolError
 from roommate.features.mesh.ask_and_await import PUT, PeerCalls
 from roommate.features.mesh.asking import Asking, Order
-from roommate.features.mesh.file_in_parts import Parts, PutFile
+from roommate.features.mesh.file_in_parts import IN_THE_OPEN, Parts, PutFile, is_in_the_open
 from roommate.features.mesh.identity_key import words
 from roommate.features.mesh.policy_file import Place
 from roommate.operations import Base64, Call, OfRoomOrAll, Params, Table, Who, operation
@@ -329,6 +329,8 @@ class PeerOperations:
             await call.tell(Opened(name, ""))
             await parts.ended.wait()
         asked_for = {"path": params.path} | parts.described()
+        if is_in_the_open(PUT, asked_for, None):
+            await call.tell(Told(IN_THE_OPEN))
         order = self._to(reached.peer, reached.room_id, call, PUT, asked_for, LONGEST_SECONDS)
         asked = await self.calls.begin(order)
         result = await self._streamed(order, asked, call)
@@ -342,7 +344,10 @@ class PeerOperations:
         """Sends a file of a peer's room."""
         order = await self._order(params, call, "share.get", {"path": params.path}, seconds=LONGEST_SECONDS)
         asked = await self.calls.begin(order)
-        return await self._streamed(order, asked, call)
+        result = await self._streamed(order, asked, call)
+        if is_in_the_open("share.get", order.params, result):
+            await call.tell(Told(IN_THE_OPEN))
+        return result
 
     @operation(
         "mesh.share_ls",

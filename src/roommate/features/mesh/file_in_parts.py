@@ -15,8 +15,20 @@ LARGEST_PART = 16 << 20
 MOST_PARTS = 64
 """What says where they are has to fit into one event."""
 
+IN_THE_OPEN = "this room is not encrypted: its homeservers can read the file, and everybody in it"
+
 PutFile = Callable[[RoomId, bytes, str, str], Awaitable[JsonObject]]
 """See `Homeserver.put_file`."""
+
+
+def is_in_the_open(method: str, params: JsonObject, result: JsonObject | None) -> bool:
+    """Was a file shared that is not encrypted, as far as that is known?"""
+    match method, params, result:
+        case "share.put", {"parts": [*parts]}, _:
+            return any("file" not in part for part in parts if isinstance(part, dict))
+        case "share.get", _, {"encrypted": False}:
+            return True
+    return False
 
 
 class Parts:

@@ -104,11 +104,12 @@ class OutputPieces:
         self._given += len(piece)
 
 
-async def send_file(work: Work, stream: Stream, content: bytes) -> int | None:
-    """Raises Refused, Transient where the homeserver does not take it."""
+async def send_file(work: Work, stream: Stream, content: bytes) -> JsonObject:
+    """Gives where it is. Raises Refused, Transient where the homeserver does not take it."""
     place = await work.upload(content, f"{stream}.bin")
     named = {"stream": stream, "sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
-    return await work.say({"kind": "file", **named, **place})
+    await work.say({"kind": "file", **named, **place})
+    return place
 
 
 @contextlib.asynccontextmanager

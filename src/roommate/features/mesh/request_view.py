@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping
 
 from roommate.domain import JsonObject
+from roommate.features.mesh.file_in_parts import IN_THE_OPEN, is_in_the_open
 from roommate.features.mesh.refusals import MEANINGS, Code
 from roommate.store.mesh_requests import PeerRequest, RequestState
 from roommate.text.amounts import size
@@ -20,8 +21,9 @@ MOST = 6000
 def asked_for(method: str, params: Mapping[str, object]) -> str:
     """All of it, as lines of plain text in which nothing is hidden."""
     lines, rest = [], dict(params)
-    if method == "exec" and isinstance(argv := rest.pop("argv", None), list):
+    if method == "exec" and isinstance(argv := rest.get("argv"), list):
         lines.append(shlex.join(map(str, argv)))
+        del rest["argv"]
     lines += [f"{name}: {_value(value)}" for name, value in sorted(rest.items())]
     return visible("\n".join(lines)) if lines else method
 
@@ -37,6 +39,8 @@ def look(row: PeerRequest, who: str, words: str, tail: str = "") -> str:
     shown = asked_for(row.method, params)
     cut = shown if len(shown) <= MOST else f"{shown[:MOST]}…"
     parts = [_headline(who, words, row.method), block(cut), _state(row)]
+    if is_in_the_open(row.method, params, row.result):
+        parts.append(f"🔓 {IN_THE_OPEN}.")
     if tail.strip():
         parts.append(block(visible(tail[-TAIL:]).strip("\n")))
     return "\n\n".join(parts)
@@ -86,4 +90,5 @@ def _meaning(code: str) -> str:
 
 
 def _value(value: object) -> str:
-    return value if isinstance(value, str) else repr(value)
+    """On its line: a second one would look like another value."""
+    return value if isinstance(value, str) and value.isprintable() else repr(value)

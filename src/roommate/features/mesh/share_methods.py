@@ -80,7 +80,7 @@ def share_methods(sandboxes: Sandboxes, media: Media) -> tuple[Method[Put], Meth
 
     async def get(params: Get, work: Work) -> JsonObject:
         hand = await sandboxes.hand(work.room_id)
-        whole, count, total = hashlib.sha256(), 0, 1
+        whole, count, total, encrypted = hashlib.sha256(), 0, 1, True
         while count < total:
             part = bytearray()
             while len(part) < PART and count + len(part) < total:
@@ -93,9 +93,10 @@ def share_methods(sandboxes: Sandboxes, media: Media) -> tuple[Method[Put], Meth
             whole.update(part)
             count += len(part)
             if part or not total:
-                await send_file(work, "file", bytes(part))
+                place = await send_file(work, "file", bytes(part))
+                encrypted = encrypted and "file" in place
             work.tail(f"{size(count)} of {size(total)}\n".encode())
-        return {"path": params.path, "sha256": whole.hexdigest(), "bytes": count}
+        return {"path": params.path, "sha256": whole.hexdigest(), "bytes": count, "encrypted": encrypted}
 
     async def ls(params: List, work: Work) -> JsonObject:
         hand = await sandboxes.hand(work.room_id)

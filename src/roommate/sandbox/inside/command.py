@@ -110,7 +110,7 @@ def explain(error: OSError, what: str) -> str:
 
 def as_it_was(path: str, now: str) -> None:
     """Raises Refusal where a path that was looked up leads elsewhere now."""
-    if now != path:
+    if now != (path.rstrip("/") or "/"):
         raise Refusal(f"{path[:200]!a} has a symbolic link in it, or none any more: it is not what was looked up")
 
 
