@@ -23,7 +23,7 @@ from roommate.sandbox.room_containers import RoomSandboxes
 from roommate.settings.config import Settings
 from roommate.store import Database, Inbox
 from tests.fakes.containers import Processes, ProcessSandboxes
-from tests.fakes.homeserver import MemoryHomeserver
+from tests.fakes.homeserver import MemoryHomeserver, MemorySession
 from tests.fakes.model import NAME, MemoryModel
 from tests.harness import Bot
 from tests.patience import PATIENCE
@@ -106,8 +106,8 @@ class MemoryDaemon(Bot):
         if not self.state.exists():
             await self._log_in()
         systemd, self._logs = _Ready(), _KeptLogs()
-        session: Any = self._homeserver.session
-        borders = Borders(session, self._sandboxes, self._model_of)
+        connect: Any = self.session
+        borders = Borders(connect, self._sandboxes, self._model_of)
         daemon = Daemon(settings, systemd, self._logs, self._end, alerts_of(settings), borders=borders)
         self._task = asyncio.create_task(daemon.run(), name=f"daemon {self.user_id}")
         ready = asyncio.create_task(systemd.heard.wait())
@@ -118,6 +118,10 @@ class MemoryDaemon(Bot):
             await failed
         assert ready.done(), f"the daemon is not ready:\n{self.log_text()}"
         return self
+
+    def session(self, **_: Any) -> MemorySession:
+        """What its requests go through."""
+        return self._homeserver.session()
 
     async def term(self) -> None:
         """As SIGTERM does it."""

@@ -188,6 +188,15 @@ async def test_a_long_one_says_that_it_began_shows_what_it_prints_and_is_cancell
     await until(lambda: any("took it back" in one for one in met.shown()))
 
 
+async def test_a_cancel_that_comes_with_the_request_or_right_behind_it_counts(met: Meeting) -> None:
+    for _ in range(2):
+        asked = met.peer.request(met.room, "exec", argv=["sleep", "1000"])
+        cancel = met.peer.input(asked, 0, envelope.digest(asked), kind="cancel")
+        await met.peer.send(met.room, met.peer.signed(asked))
+        await met.peer.send(met.room, met.peer.signed(cancel), envelope.INPUT)
+        assert (await met.ended(asked))["code"] == "cancelled"
+
+
 async def test_input_goes_in_as_it_was_sent_and_its_end_too(met: Meeting) -> None:
     asked = await met.exec("cat", stdin=True)
     chain = envelope.digest(asked)

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import random
+import sqlite3
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,8 +59,9 @@ class Verdict:
     run_twice: list[str]
     ends: dict[str, list[str]]
     """Of those that have not exactly one in the room."""
-    untrue: list[str]
-    """Those that ran and were refused, did not run and have a result, or whose asker heard something else."""
+    untrue: dict[str, str]
+    """What its asker heard, of those that ran and were refused, did not run and have a result, or have another end in
+    the room."""
 
     @property
     def kept(self) -> bool:
@@ -70,14 +74,36 @@ class Verdict:
         )
 
 
-async def run(asker: Daemon, answerer: Daemon, person: Person, *, points: int, seed: int) -> Verdict:
+MOST_OPEN = 20
+"""Requests without an end, before another kill."""
+LONGEST = 400.0
+"""Seconds after which who asks has given up itself what was not answered."""
+
+
+def _rows(daemon: Daemon) -> Sequence[object]:
+    """What it has not come to an end with."""
+    queries = (
+        "SELECT * FROM mesh_requests WHERE state != 'done'",
+        "SELECT * FROM mesh_asked WHERE state != 'done'",
+        "SELECT * FROM mesh_events",
+        "SELECT * FROM outbox WHERE state != 'sent'",
+    )
+    with sqlite3.connect(daemon.state / "roommate.db") as c:
+        found = [row for query in queries for row in c.execute(query)]
+    c.close()
+    return found
+
+
+async def run(
+    asker: Daemon, answerer: Daemon, person: Person, *, points: int, seed: int, encrypted: bool = False
+) -> Verdict:
     """Kill the answering daemon that many times, three of four at a commit. Neither was started yet."""
     chance = random.Random(seed)
     answerer.main = aimed.__name__
     await asyncio.gather(asker.start(), answerer.start())
     (answerer.state / "policy.toml").write_text(POLICY)
     await asyncio.gather(trusts(asker, answerer, "answerer"), trusts(answerer, asker, "asker"))
-    room = await with_both(person, asker, answerer, encrypted=False)
+    room = await with_both(person, asker, answerer, encrypted=encrypted)
     await _asked(asker, "true")  # its container is there
     heard: dict[str, asyncio.Task[str]] = {}
     for point in range(points):
@@ -99,12 +125,15 @@ async def run(asker: Daemon, answerer: Daemon, person: Person, *, points: int, s
         await answerer.kill9()
         (answerer.cwd / aimed.AIM).unlink(missing_ok=True)
         await answerer.spawn()
-    async with asyncio.timeout(PATIENCE):
-        told = {token: await task for token, task in heard.items()}
+        while sum(not task.done() for task in heard.values()) > MOST_OPEN:  # who asks has only so many connections
+            await asyncio.sleep(0.05)
+    await asyncio.wait(heard.values(), timeout=LONGEST)
+    told = {token: task.result() if task.done() else "nothing" for token, task in heard.items()}
+    assert "nothing" not in told.values(), f"{_rows(answerer)}\n{_rows(asker)}\n{answerer.log.read_text()[-20_000:]}"
     shown = await roommate(asker, "exec", "--peer", "answerer", "--", "cat", "/workspace/ran")
     assert shown.code == 0, shown.errors
     ran = Counter(shown.out.split())
-    ends = await _ends(person, room, list(heard))
+    ends = _ends_heard(asker, list(heard)) if encrypted else await _ends(person, room, list(heard))
     return Verdict(
         points=points,
         asked=len(heard),
@@ -113,11 +142,11 @@ async def run(asker: Daemon, answerer: Daemon, person: Person, *, points: int, s
         busy=sum(end == ["busy"] for end in ends.values()),
         run_twice=[token for token in heard if ran[token] > 1],
         ends={token: end for token, end in ends.items() if len(end) != 1},
-        untrue=[
-            token
-            for token, [end, *_] in ends.items()
-            if told[token] != end or (end != "unknown" and ran[token] != (end == "result"))
-        ],
+        untrue={
+            token: told[token]
+            for token, end in ends.items()
+            if [told[token]] != end or (end != ["unknown"] and ran[token] != (end == ["result"]))
+        },
     )
 
 
@@ -153,7 +182,20 @@ async def _ends(person: Person, room: str, tokens: list[str]) -> dict[str, list[
     return {token: ends.get(token, []) for token in tokens}
 
 
-async def main(points: int, seed: int) -> int:
+def _ends_heard(asker: Daemon, tokens: list[str]) -> dict[str, list[str]]:
+    """The same of a room that nobody else can read: as who asks has it of their events."""
+    query = "SELECT params, body FROM mesh_answers JOIN mesh_asked ON mesh_asked.id = request"
+    with sqlite3.connect(asker.state / "roommate.db") as c:
+        pieces = [(json.loads(params)["argv"][-1], json.loads(body)) for params, body in c.execute(query)]
+    c.close()
+    ends: dict[str, list[str]] = {token: [] for token in tokens}
+    for command, body in pieces:
+        if command.startswith("echo") and body["kind"] in ("result", "refused"):
+            ends[command.split()[1]].append(str(body.get("code", body["kind"])))
+    return ends
+
+
+async def main(points: int, seed: int, *, encrypted: bool) -> int:
     with tempfile.TemporaryDirectory(prefix="crash-") as folder:
         synapse = Synapse(Path(folder), limits="open")
         await synapse.start()
@@ -165,7 +207,9 @@ async def main(points: int, seed: int) -> int:
             ]
             try:
                 async with await Person.at(synapse.url, ann.user_id, "secret") as person:
-                    verdict = await run(asker, answerer, person, points=points, seed=seed)
+                    verdict = await run(asker, answerer, person, points=points, seed=seed, encrypted=encrypted)
+                    if not verdict.kept:
+                        print(asker.log.read_text(), answerer.log.read_text(), sep="\n── the answering one\n")
             finally:
                 await asyncio.gather(asker.discard(), answerer.discard())
         finally:
@@ -179,6 +223,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--points", type=int, default=100, help="how often the daemon is killed")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30), help="of the random moments")
+    parser.add_argument("--encrypted", action="store_true", help="in an encrypted room")
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)
-    raise SystemExit(asyncio.run(main(arguments.points, arguments.seed)))
+    raise SystemExit(asyncio.run(main(arguments.points, arguments.seed, encrypted=arguments.encrypted)))

@@ -9,7 +9,8 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 from pydantic import ValidationError
 
@@ -56,6 +57,9 @@ MOST_SENDERS = 1000
 KEPT_SECONDS = 30 * 86_400.0
 EVERY = 3600.0
 UPLOAD_TRIES = 5
+RETRY_SECONDS = 2.0
+
+T = TypeVar("T")
 
 
 class Verifies(Protocol):
@@ -74,6 +78,8 @@ class _Running:
     why: Code | None = None
     """Why it is ended before its time."""
     tail: str = ""
+    attended: set[RequestState] = field(default_factory=set)
+    """Somebody of this daemon goes on with it from there."""
 
 
 class Answering:
@@ -113,11 +119,12 @@ class Answering:
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as self._tasks:
-            for row in await self._requests.open():
-                if row.state is RequestState.RUNNING:
-                    await self._end(row.number, _refusal(Code.UNKNOWN))
-                else:
+            for row in await self._patiently(self._requests.open):
+                running = self._running.get(row.number)
+                if row.state is not RequestState.RUNNING:
                     self._begin(row)
+                elif running is None or not running.attended:  # one of the daemon before
+                    await self._patiently(partial(self._end, row.number, _refusal(Code.UNKNOWN)))
             while True:
                 await self._requests.forget(time.time() - KEPT_SECONDS)
                 for (sender, room_id, code), count in self._untold.items():
@@ -136,6 +143,15 @@ class Answering:
         if isinstance(found, Refusal):
             await self._refused(arrival, found)
             return
+        try:
+            await self._take(arrival, found)
+        except StateError:
+            raise
+        except Exception:  # who was let in so far hears an end
+            log.exception("a request of %s could not be taken", arrival.sender)
+            await self._refused(arrival, Refusal(Code.FAILED), found)
+
+    async def _take(self, arrival: MeshArrival, found: Accepted) -> None:
         request = found.request
         method = self._methods.get(request.method)
         problem = Refusal(Code.UNKNOWN_METHOD) if method is None else await self._against(request, method, found)
@@ -233,12 +249,13 @@ class Answering:
 
     async def stop(self, row: PeerRequest, why: Code) -> bool:
         """End it, whatever it does; False where it is over."""
-        if (running := self._running.get(row.number)) and running.task is not None:
-            running.why = running.why or why
-            running.task.cancel()
-            return True
+        if running := self._running.get(row.number):
+            running.why = running.why or why  # it may begin at this very moment
+            if running.task is not None:
+                running.task.cancel()
+                return True
         before = [RequestState.HELD, RequestState.ACCEPTED]
-        return await self._end(row.number, _refusal(why), before=before) is not None
+        return await self._end(row.number, _refusal(why), before=before) is not None or running is not None
 
     async def recheck(self) -> None:
         """Trust or the policy has changed: what is open is checked again, and ended where it would be refused now."""
@@ -262,36 +279,45 @@ class Answering:
 
     def _begin(self, row: PeerRequest, found: Accepted | None = None) -> None:
         """`found` is what its check has just said."""
-        if self._tasks is not None:
-            self._running.setdefault(row.number, _Running())
-            self._tasks.create_task(self._attend(row, found))
+        if self._tasks is None:
+            return
+        running = self._running.setdefault(row.number, _Running())
+        if row.state not in running.attended:  # the start may find what has come just now
+            running.attended.add(row.state)
+            self._tasks.create_task(self._attend(row, found, running))
 
-    async def _attend(self, row: PeerRequest, found: Accepted | None) -> None:
+    async def _attend(self, row: PeerRequest, found: Accepted | None, running: _Running) -> None:
         with logs.about(room=row.room_id):
+            if row.state is RequestState.HELD:
+                await asyncio.sleep(max(0.0, row.expires / 1000 - time.time()))
+                late = partial(self._end, row.number, _refusal(Code.APPROVAL_EXPIRED), before=[RequestState.HELD])
+                await self._patiently(late)
+                return
             try:
-                if row.state is RequestState.HELD:
-                    await asyncio.sleep(max(0.0, row.expires / 1000 - time.time()))
-                    await self._end(row.number, _refusal(Code.APPROVAL_EXPIRED), before=[RequestState.HELD])
-                else:
-                    await self._do(row, found or await self._check_again(row))
-            except StateError as error:  # a full disk: the next start knows how far it was
-                log.error("request %d: %s", row.number, error)
+                await self._do(row, found or await self._check_again(row), running)
             finally:
-                if row.state is not RequestState.HELD:
-                    self._running.pop(row.number, None)
+                self._running.pop(row.number, None)
 
-    async def _do(self, row: PeerRequest, found: Accepted | Refusal) -> None:
+    async def _do(self, row: PeerRequest, found: Accepted | Refusal, running: _Running) -> None:
         method = self._methods.get(row.method)
         if isinstance(found, Refusal) or method is None:
             refusal = found if isinstance(found, Refusal) else Refusal(Code.UNKNOWN_METHOD)
-            await self._end(row.number, _refusal(refusal.code), detail=refusal.detail)
+            await self._patiently(partial(self._end, row.number, _refusal(refusal.code), detail=refusal.detail))
             return
-        running = self._running[row.number]
-        now = await self._requests.move(row.number, [RequestState.ACCEPTED], RequestState.RUNNING)
-        if now is None:
+        begin = partial(self._requests.move, row.number, [RequestState.ACCEPTED], RequestState.RUNNING)
+        if (now := await self._patiently(begin)) is None:
             return
-        body = await self._run(now, found, method, running)
-        await self._end(row.number, body, before=[RequestState.RUNNING])
+        body = _refusal(running.why) if running.why else await self._run(now, found, method, running)
+        await self._patiently(partial(self._end, row.number, body, before=[RequestState.RUNNING]))
+
+    async def _patiently(self, do: Callable[[], Awaitable[T]]) -> T:
+        """On a full disk it waits: each request has an end."""
+        while True:
+            try:
+                return await do()
+            except StateError as error:
+                log.error("a request waits: %s", error)
+                await asyncio.sleep(RETRY_SECONDS)
 
     async def _run(self, row: PeerRequest, found: Accepted, method: Method[Any], running: _Running) -> JsonObject:
         """The last body of its reply."""
@@ -302,8 +328,8 @@ class Answering:
             nonlocal said
             async with started:
                 if not said:
-                    said = True
                     await self._requests.say(row.number, {"kind": "started"})
+                    said = True
                     self._progress.wake()
 
         async def say(body: JsonObject) -> int | None:
@@ -322,11 +348,12 @@ class Answering:
         async def appear() -> None:
             nonlocal shown
             await asyncio.sleep(HOLD)
-            await start()
-            if method.shown:
-                shown = (await self._requests.show(row.number, await self._shown(row))).message
-                self._progress.wake()
-                tail(b"")
+            with contextlib.suppress(StateError):  # a full disk: it is seen at its end
+                await start()
+                if method.shown:
+                    shown = (await self._requests.show(row.number, await self._shown(row))).message
+                    self._progress.wake()
+                    tail(b"")
 
         work = Work(
             request=found.request,
@@ -347,7 +374,7 @@ class Answering:
             if running.why is None:  # the daemon ends: the next one says that it is unknown
                 raise
             return _refusal(running.why)
-        except HandLost as error:
+        except (HandLost, StateError) as error:  # on a full disk it goes no further
             log.warning("request %d: %s", row.number, error)
             return _refusal(Code.UNKNOWN)
         except RoommateError as error:
@@ -357,8 +384,7 @@ class Answering:
             return _refusal(Code.FAILED)
         finally:
             appearing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await appearing
+            await asyncio.wait([appearing])  # and not by itself, whose end could be taken for ours
             running.task = None
 
     async def _result(self, method: Method[Any], work: Work) -> JsonObject:

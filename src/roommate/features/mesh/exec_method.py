@@ -99,8 +99,9 @@ async def _talked_to(hand: Hand, judged: list[str], params: Exec, work: Work, pi
         return Exit(None, None, True, asyncio.get_running_loop().time() - began)
     finally:
         feeding.cancel()
+        await asyncio.wait([feeding])
         with suppress(asyncio.CancelledError, RoommateError):  # how it ended `finish` tells
-            await feeding
+            feeding.result()
 
 
 async def _feed(session: Session, work: Work) -> None:

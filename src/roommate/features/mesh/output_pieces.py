@@ -33,6 +33,7 @@ class OutputPieces:
         self._size = 0
         self._more = asyncio.Event()
         self._in_files = False
+        self._saying = asyncio.Lock()
         self._left = work.output_bytes
         self._hash = hashlib.sha256()
         self._given = 0
@@ -58,17 +59,24 @@ class OutputPieces:
         self._more.set()
 
     async def run(self) -> None:
-        """Send what there is, one piece after the other has arrived, until cancelled."""
+        """Send what there is, one piece after the other has arrived, until cancelled while it is `between_pieces`."""
         while True:
             await self._more.wait()
             await asyncio.sleep(GATHER_SECONDS)
             while self._waiting and not self._in_files:
-                if (row := await self._piece()) is None:
+                async with self._saying:
+                    row = await self._piece()
+                if row is None:
                     return
                 await self._work.arrived(row)
             self._more.clear()
             if self._in_files:
                 return
+
+    async def between_pieces(self) -> None:
+        """Returns while none is being said: one that is cut off there counts as sent, and would be missing."""
+        async with self._saying:
+            pass
 
     async def finish(self) -> None:
         """Send what is left."""
@@ -120,7 +128,12 @@ async def sending(work: Work) -> AsyncIterator[OutputPieces]:
     try:
         yield pieces
     finally:
-        running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
+        try:
+            await pieces.between_pieces()
+        finally:
+            running.cancel()
+        await asyncio.wait([running])
+        failed = None if running.cancelled() else running.exception()
+    if failed:
+        raise failed
     await pieces.finish()

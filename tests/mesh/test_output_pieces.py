@@ -1,0 +1,42 @@
+"""What a program prints on its way to who asked: none of it is lost, whenever the program ends."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+from typing import Any
+
+from roommate.domain import JsonObject
+from roommate.features.mesh.methods import Work
+from roommate.features.mesh.output_pieces import sending
+from tests.mesh.peer import new_key, request
+
+
+async def test_a_program_that_ends_while_a_piece_is_stored_loses_none() -> None:
+    said: list[JsonObject] = []
+    storing, stored = asyncio.Event(), asyncio.Event()
+
+    async def say(body: JsonObject) -> int:
+        storing.set()
+        await stored.wait()
+        said.append(body)
+        return len(said)
+
+    asked = request(new_key(), "@ann:x", "!r:x", "k" * 43, "exec")
+
+    async def work() -> Any:
+        async with sending(Work(asked, 60, 1000, say=say)) as pieces:
+            pieces.take("out", b"one ")
+            await storing.wait()
+            pieces.take("out", b"two")
+        return pieces.summary
+
+    working = asyncio.create_task(work())
+    await storing.wait()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    stored.set()
+    summary = await working
+    assert b"".join(base64.b64decode(body["data"]) for body in said) == b"one two"
+    assert summary["sha256"] == hashlib.sha256(b"one two").hexdigest()
