@@ -10,6 +10,7 @@ from typing import Any
 from roommate.domain import JsonObject
 from roommate.features.mesh.methods import Work
 from roommate.features.mesh.output_pieces import sending
+from roommate.features.mesh.policy_decision import Facts
 from tests.mesh.peer import new_key, request
 
 
@@ -26,7 +27,7 @@ async def test_a_program_that_ends_while_a_piece_is_stored_loses_none() -> None:
     asked = request(new_key(), "@ann:x", "!r:x", "k" * 43, "exec")
 
     async def work() -> Any:
-        async with sending(Work(asked, 60, 1000, say=say)) as pieces:
+        async with sending(Work(asked, Facts(), 60, 1000, say=say)) as pieces:
             pieces.take("out", b"one ")
             await storing.wait()
             pieces.take("out", b"two")
