@@ -16,7 +16,7 @@ from tests.fast.conftest import MakeDaemon, MakePerson
 from tests.fast.test_mesh_asking import Stream
 from tests.fast.test_operations import found, typed
 from tests.harness import tool
-from tests.person import Person
+from tests.person import Person, Shown
 
 POLICY = """\
 version = 1
@@ -73,7 +73,7 @@ class Two:
 @pytest.fixture
 async def two(daemon: MakeDaemon, person: MakePerson, model: MemoryModel) -> Two:
     alice = await person("alice")
-    laptop, builder = await daemon(model=model), await daemon(OPERATORS=alice.user_id)
+    laptop, builder = await daemon(model=model, ANSWER_EVERYTHING="true"), await daemon(OPERATORS=alice.user_id)
     room = await laptop.room_with(alice)
     await alice.invite(room, builder.user_id)
     await alice.wait_for_member(room, builder.user_id)
@@ -84,11 +84,15 @@ async def two(daemon: MakeDaemon, person: MakePerson, model: MemoryModel) -> Two
     return Two(laptop, builder, alice, room)
 
 
-async def shows(two: Two, bot: MemoryDaemon, words: str) -> None:
+async def shows(two: Two, bot: MemoryDaemon, *words: str) -> None:
     await two.alice.wait(
-        lambda: any("exit" in m.body and words in m.body for m in bot.said(two.alice, two.room)),
+        lambda: any(all(word in m.body for word in words) for m in bot.said(two.alice, two.room)),
         what=f"what {bot.user_id} shows",
     )
+
+
+def is_answer(message: Shown) -> bool:
+    return bool(message.content.get("io.roommate.turn", {}).get("state") == "done")
 
 
 async def test_a_day_of_two_daemons(two: Two) -> None:
@@ -97,7 +101,7 @@ async def test_a_day_of_two_daemons(two: Two) -> None:
     result, printed = await two.exec("sh", "-c", "echo one; echo two >&2; exit 7")
     assert (result["code"], printed) == (7, "one\n")
     await shows(two, two.laptop, "exit code 7")  # each shows it from its end
-    await shows(two, two.builder, "7")
+    await shows(two, two.builder, "exit 7")
     given = iter([b"a\n" * 30_000, b"b\n", b""])
     stream = Stream(two.laptop).ask("mesh.exec", lambda _: next(given), peer="builder", argv=["sha256sum"], stdin=True)
     assert (await stream.result())["code"] == 0
@@ -114,6 +118,10 @@ async def test_a_day_of_two_daemons(two: Two) -> None:
     await two.alice.react(two.room, card.event_id, "✅")
     result, printed = await asking
     assert (result["code"], printed) == (0, "approve me\n")
+    heard = await two.alice.say(two.room, "SAY I heard you")
+    assert (await two.alice.answer_to(heard)).body.startswith("I heard you")
+    answered = {m.content["io.roommate.turn"]["prompt"] for m in two.laptop.said(two.alice, two.room) if is_answer(m)}
+    assert answered == {heard}, "what a daemon asks its people, and shows them, is no prompt for another"
 
     (two.builder.state / "policy.toml").write_text("version = 1\n")
     with pytest.raises(ControlError, match="the policy does not grant it") as refused:
@@ -122,8 +130,12 @@ async def test_a_day_of_two_daemons(two: Two) -> None:
 
 
 async def test_a_model_asks_another_daemon_and_its_room_sees_it(two: Two) -> None:
-    script = tool("exec_on_peer", peer="builder", argv=["echo", "hello there"]) + "\n---\nECHO"
+    look, goes_on = tool("peers"), "echo one; until [ -e go ]; do sleep 0.05; done; echo hello there"
+    script = look + "\n---\n" + tool("exec_on_peer", peer="@builder", argv=["sh", "-c", goes_on]) + "\n---\nECHO"
     asked = await two.alice.say(two.room, script, mentions=[two.laptop.user_id])
+    for bot in (two.laptop, two.builder):  # both show it while it runs
+        await shows(two, bot, "\none", "runs" if bot is two.builder else "exec_on_peer")
+    await two.exec("touch", "go")
     answer = await two.alice.answer_to(asked)
     assert "hello there" in answer.body
     assert '<peer-output from="builder">' in answer.body

@@ -7,6 +7,7 @@ import asyncio
 import stat
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -139,6 +140,23 @@ async def test_who_introduces_itself_is_a_card_for_operators_and_no_more(
     await notice(bot, alice, control, "allowed by")
     trusted = await knows(bot, peer.public)
     assert (trusted["state"], trusted["rooms"]) == ("pinned", [room])
+
+
+async def test_who_may_set_state_is_known_to_a_daemon_that_comes_later(daemon: MakeDaemon, person: MakePerson) -> None:
+    one, two, alice = await daemon(), await daemon(), await person("alice")
+    room = await one.room_with(alice)
+    levels = {"users": {alice.user_id: 100}, "events": {envelope.INTRODUCTION: 0}}
+    await alice.call("PUT", f"rooms/{quote(room)}/state/m.room.power_levels/", levels)
+    await typed(one, "introduce", room)
+    said = await alice.wait(lambda: [seen for seen in alice.seen if seen.type == envelope.INTRODUCTION], 10, "a hello")
+    assert said[0].event["state_key"] == one.user_id
+    for number in range(3):
+        await alice.say(room, f"{number}: what is said meanwhile is not for who comes later")
+    await alice.invite(room, two.user_id)
+    key = (await found(one, "identity"))["key"]
+    met = await knows(two, key)
+    assert (met["state"], met["mxid"], met["introduced_in"]) == ("introduced", one.user_id, room)
+    assert "exec" in met["methods"]
 
 
 async def test_what_is_wrong_introduces_nobody(daemon: MakeDaemon, person: MakePerson) -> None:

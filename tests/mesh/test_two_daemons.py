@@ -40,7 +40,7 @@ async def takes_files(laptop: Daemon, room: str, *, encrypted: bool) -> None:
     given.write_bytes(content)
     done = await roommate(laptop, "share", "put", *at, str(given), "in/a.bin")
     assert (done.code, "not encrypted" in done.errors) == (0, not encrypted), done
-    done = await roommate(laptop, "share", "ls", "builder", room, "--path", "in", "--json")
+    done = await roommate(laptop, "share", "ls", "builder", "--room", room, "--path", "in", "--json")
     assert done.code == 0, done
     assert json.loads(done.out)["entries"] == [{"name": "a.bin", "kind": "file", "size": 100_000}]
     done = await roommate(laptop, "share", "get", *at, "in/a.bin", str(got))
@@ -61,7 +61,7 @@ async def test_plain_encrypted_and_killed(daemon: MakeDaemon, person: MakePerson
         done = await roommate(laptop, "exec", *at, "seq", "100000")  # comes as a file
         assert (done.code, done.out) == (0, "".join(f"{n}\n" for n in range(1, 100_001)))
         await takes_files(laptop, room, encrypted=room == sealed)
-    offers = json.loads((await roommate(laptop, "who", "builder", sealed, "--json")).out)
+    offers = json.loads((await roommate(laptop, "who", "builder", "--room", sealed, "--json")).out)
     offered = {one["name"]: one["schema"] for one in offers["tools"]}
     assert {"exec", "call", "share.put"} <= set(offers["methods"])
     assert "command" in offered["run_command"]["properties"]

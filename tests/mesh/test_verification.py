@@ -178,7 +178,8 @@ async def test_a_key_that_is_not_trusted_or_not_here_or_not_now(place: Place) ->
         (-29_000, 60_000, None),
         (-32_000, 60_000, Code.CLOCK),
         (-(10**12), 60_000, Code.CLOCK),
-        (0, 300_001, Code.CLOCK),
+        (0, 86_400_000, None),
+        (0, 86_400_001, Code.CLOCK),
         (0, 0, Code.CLOCK),
         (0, -1, Code.CLOCK),
         (61_000, 60_000, Code.EXPIRED),
@@ -229,6 +230,18 @@ async def test_a_rollback_takes_neither_what_was_seen_nor_a_revocation_back(plac
     await place.trust()
     assert await place.code(asked) is Code.REPLAY
     assert await place.code() is Code.REPLAY_STORE
+
+
+async def test_a_request_that_lives_long_is_remembered_as_long_as_a_copy_would_be_taken(place: Place) -> None:
+    asked = place.asked()
+    asked = dataclasses.replace(asked, expires=asked.issued + 3_600_000)
+    assert await place.code(asked) is None
+    place.skew = 119_000
+    assert await place.code(asked) is Code.REPLAY
+    place.skew = 122_000
+    assert await place.code(asked) is Code.EXPIRED
+    await place.database.run(mesh_nonces.forgetting(place.began + place.skew))
+    assert (await place.database.row("SELECT count(*) FROM mesh_nonces"))[0] == 0
 
 
 async def test_who_floods_is_refused_and_pushes_nothing_out(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,6 +307,11 @@ async def test_people_say_yes_to_what_still_is_what_it_was(place: Place) -> None
     assert isinstance(revoked, Refusal)
     assert revoked.code is Code.REVOKED
     await place.trust()
+    await place.database.run(mesh_nonces.raise_floor)
+    restored = await place.verification.check(held, released=True)
+    assert isinstance(restored, Refusal)
+    assert restored.code is Code.REPLAY_STORE, "it may have been done after the backup"
+    await place.settle()
     place.skew = 301_000
     over = await place.verification.check(held, released=True)
     assert isinstance(over, Refusal)

@@ -264,7 +264,13 @@ def _control_room(kernel: Kernel) -> Feature:
 def _mesh(kernel: Kernel) -> Feature:
     trust = kernel.trust
     asking = asking_part(
-        kernel.database, kernel.homeserver, kernel.outbox, kernel.sender, Media(kernel.homeserver), trust
+        kernel.database,
+        kernel.homeserver,
+        kernel.outbox,
+        kernel.sender,
+        Media(kernel.homeserver),
+        trust,
+        wait_seconds=lambda: kernel.settings().peer_wait_seconds,
     )
     answering = answering_part(
         kernel.database,
@@ -277,6 +283,7 @@ def _mesh(kernel: Kernel) -> Feature:
         questions=kernel.questions,
         holds=kernel.holds,
         name=kernel.names.of,
+        is_operator=lambda who: kernel.settings().is_operator(who),
     )
     return mesh.feature(kernel.database, kernel.mesh_news, trust, asking, answering, kernel.questions, kernel.control)
 

@@ -20,6 +20,12 @@ SAID = "io.roommate.said"
 CARD = "io.roommate.card"
 """Of a card: ``what`` it asks. ✅ and ❌ mean something here."""
 
+PEER_REQUEST = "io.roommate.request"
+"""Of what shows a request of one daemon to another, at either end: ``state``, ``open`` or ``done``."""
+
+TOLD = "io.roommate.told"
+"""Of what rings for operators and asks nothing: true."""
+
 
 RUN_AGAIN = "again:"
 """How the `once` of a Draft begins that offers to run something again."""
@@ -38,7 +44,8 @@ class Rank(enum.IntEnum):
 class Draft:
     """Something that must arrive. It becomes one row of the outbox, with its transaction id fixed there.
 
-    ``content`` is a whole Matrix event content, except for what is only known when it is sent: with ``edits`` (the
+    With ``state_key`` it is a state event where the bot may set it, else one of the timeline. ``content`` is a whole
+    Matrix event content, except for what is only known when it is sent: with ``edits`` (the
     outbox id of an earlier row) it is the NEW content, and the sender wraps it into an ``m.replace`` of that row's
     event; with ``redacts`` that row's event is redacted and ``content`` may hold a ``reason``; with ``upload`` the
     bytes are uploaded first and the content's ``url`` is filled in. ``once`` names what may be sent once only.
@@ -52,6 +59,7 @@ class Draft:
     redacts: int | None = None
     upload: bytes | None = field(default=None, repr=False)
     once: str | None = None
+    state_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode
 from aiohttp import ClientResponse
 from nio import AsyncClient, AsyncClientConfig, ErrorResponse
 
-from roommate.domain import Account, EventId, JsonObject, RoomId, UserId
+from roommate.domain import MESH_INTRODUCTION, Account, EventId, JsonObject, RoomId, UserId
 from roommate.errors import ConfigError, MatrixError, Refused, StateError, TokenRevoked, Transient
 from roommate.matrix.crypto import attachments
 from roommate.matrix.crypto.encryption import Encryption
@@ -238,6 +238,13 @@ class Homeserver:
             self.encryption.sealing.arrived(txn_id)
         return EventId(answer.event_id)
 
+    async def set_state(self, room: RoomId, kind: str, key: str, content: JsonObject) -> EventId:
+        """Set a part of the room's state, which nobody encrypts. The same content once more is the same event. Who may
+        not is Refused with ``M_FORBIDDEN``."""
+        path = f"{_path(room)}/state/{quote(kind)}/{quote(key, safe='')}"
+        answer = await self._call("set the state", "PUT", path, content)
+        return EventId(str(answer.get("event_id", "")))
+
     async def redact(self, room: RoomId, event: EventId, reason: str | None, txn_id: str) -> EventId:
         if reason and await self._is_encrypted(room):
             reason = None  # nobody encrypts it
@@ -431,7 +438,8 @@ def _lean(limit: int) -> str:
     """A sync filter: `limit` newest events of each timeline, little state, nothing else."""
     nothing: JsonObject = {"types": []}
     # Synapse counts members anew after a gap only where member events pass the filter.
-    state = {"types": ["m.room.name", "m.room.encryption", "m.room.member"], "lazy_load_members": True}
+    types = ["m.room.name", "m.room.encryption", "m.room.member", MESH_INTRODUCTION]
+    state = {"types": types, "lazy_load_members": True}
     room = {"timeline": {"limit": limit}, "state": state, "ephemeral": nothing, "account_data": nothing}
     return json.dumps({"presence": nothing, "account_data": nothing, "room": room})
 

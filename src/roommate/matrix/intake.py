@@ -11,7 +11,18 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from roommate import logs
-from roommate.domain import EventId, Incoming, JsonObject, Message, RoomId, RoomState, SyncBatch, Unreadable, UserId
+from roommate.domain import (
+    MESH_INTRODUCTION,
+    EventId,
+    Incoming,
+    JsonObject,
+    Message,
+    RoomId,
+    RoomState,
+    SyncBatch,
+    Unreadable,
+    UserId,
+)
 from roommate.errors import Refused, StateError, Transient
 from roommate.matrix import parse
 from roommate.matrix.crypto.encryption import Encryption
@@ -199,6 +210,9 @@ class Intake:
             state = parse.room_state(room_id, "join", _state(section) + events, section.get("summary"))
             if state.joined is None:
                 state = replace(state, joined=await self._count(room_id, section, joined.get(room_id, 0)))
+            # Who has said here who they are, when we come later than that.
+            here = filter(_is_introduction, _state(section) + _timeline(section))
+            happened += self._parsed(room_id, here)
             if since is None:
                 rooms.append(state)
             elif room_id not in joined:
@@ -313,6 +327,10 @@ def _start_of_stay(events: list[Any], me: parse.Me) -> int | None:
             if not parse.was_invited(events[index]):
                 return index + 1
     return None
+
+
+def _is_introduction(event: object) -> bool:
+    return obj(event).get("type") == MESH_INTRODUCTION and "state_key" in obj(event)
 
 
 def _gap_starts_at(section: JsonObject) -> str | None:

@@ -14,6 +14,8 @@ from roommate.domain import (
     CARD,
     MESH_INTRODUCTION,
     MESH_TYPES,
+    PEER_REQUEST,
+    TOLD,
     TURN,
     Answered,
     Arrived,
@@ -178,7 +180,7 @@ def _message(content: JsonObject) -> Message | Edit | None:
             return None
         return Edit(EventId(target), body) if target and body is not None else None
     body = text(content.get("body"))
-    if body is None:
+    if body is None or _is_shown_to_people(content):
         return None
     file = None
     if content.get("msgtype") in _ATTACHED:
@@ -188,6 +190,12 @@ def _message(content: JsonObject) -> Message | Edit | None:
     thread, reply_to = _relations(relation)
     body = _without_quote(content, body)
     return Message(body, thread, reply_to, _mentions(content), file)
+
+
+def _is_shown_to_people(content: JsonObject) -> bool:
+    """Does another daemon ask its people something with it, or show them how something goes? Nobody else is meant then,
+    whatever it says. Its answers may be meant for us."""
+    return not content.keys().isdisjoint((CARD, PEER_REQUEST, TOLD)) or obj(content.get(TURN)).get("state") == "running"
 
 
 def _without_quote(content: JsonObject, body: str) -> str:

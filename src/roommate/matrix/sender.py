@@ -350,6 +350,12 @@ class Sender:
                 raise Refused("what was to be removed never arrived")
             return await self._homeserver.redact(draft.room_id, target, draft.content.get("reason"), row.txn_id)
         content = draft.content
+        if draft.state_key is not None:
+            try:
+                return await self._homeserver.set_state(draft.room_id, draft.event_type, draft.state_key, content)
+            except Refused as error:
+                if error.errcode != "M_FORBIDDEN":
+                    raise
         if draft.upload is not None:
             content = await self._upload(row, draft.upload)
         if draft.edits is not None and (target := row.target or await self._event_of(draft.edits)) is not None:

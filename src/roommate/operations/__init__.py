@@ -8,6 +8,7 @@ down, is seen to here, in `Operations.perform`.
 from roommate.operations.caller import Call, Door, Settled
 from roommate.operations.operation import (
     Ask,
+    AsOption,
     Base64,
     Bound,
     Change,
@@ -30,6 +31,7 @@ from roommate.operations.operation import (
 from roommate.operations.registry import Operations
 
 __all__ = [
+    "AsOption",
     "Ask",
     "Base64",
     "Bound",

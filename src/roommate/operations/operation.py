@@ -48,6 +48,11 @@ class Short:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class AsOption:
+    """In a field's annotation: on the command line it is an option, though it names a room."""
+
+
 RoomName = Annotated[
     str, Field(min_length=1, max_length=300, description="A room's id, the beginning of one, or a room's name.")
 ]

@@ -8,7 +8,7 @@ from typing import Any, get_origin
 
 from roommate.domain import RoomId
 from roommate.errors import Misused
-from roommate.operations.operation import Form, Operation, Params, Short
+from roommate.operations.operation import AsOption, Form, Operation, Params, Short
 
 ROOM = "room"
 JSON = "--json"
@@ -25,6 +25,7 @@ class Word:
     many: bool
     required: bool
     short: str
+    as_option: bool
 
     @property
     def option(self) -> str:
@@ -33,7 +34,7 @@ class Word:
     @property
     def is_option(self) -> bool:
         """On the command line: what may be left out, but a room."""
-        return self.kind is bool or not (self.required or self.many or self.name == ROOM)
+        return self.kind is bool or not (self.required or self.many or (self.name == ROOM and not self.as_option))
 
     @property
     def usage(self) -> str:
@@ -59,7 +60,8 @@ def words_of(params: type[Params], form: Form) -> Sequence[Word]:
         kind: type = int if field.annotation is int else bool if field.annotation is bool else str
         short = next((one.name for one in field.metadata if isinstance(one, Short)), "")
         written = field.title or name.upper()
-        found.append(Word(name, written, field.description or "", kind, many, field.is_required(), short))
+        as_option = AsOption() in field.metadata
+        found.append(Word(name, written, field.description or "", kind, many, field.is_required(), short, as_option))
     return found
 
 

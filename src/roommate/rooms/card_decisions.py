@@ -76,8 +76,8 @@ class CardDecisions:
             fitting = [
                 card for card in fitting if card.what != CardKind.PLAN or card_answers.choice_of(said, card.choices)
             ]
-        if not addressed:  # people say yes to each other: it counts of those alone who were asked
-            fitting = [card for card in fitting if incoming.sender in self._asked(card) and not card.takes_text]
+        if not addressed:  # people say yes to each other
+            fitting = [card for card in fitting if not card.takes_text and await self._is_to(card, waiting)]
         if len(fitting) == 1:
             await self._answer(waiting, fitting[0], _meant(fitting[0], said) or said)
             return True
@@ -188,6 +188,13 @@ class CardDecisions:
     def _may(self, card: Card, who: UserId) -> bool:
         settings = self.settings()
         return settings.is_operator(who) if card.operators_only else settings.is_allowed(who)
+
+    async def _is_to(self, card: Card, waiting: Waiting) -> bool:
+        """Is what somebody says to nobody in particular said to this card? It is where they were asked; and where it
+        asks all and was the last that was said."""
+        if asked := self._asked(card):
+            return waiting.incoming.sender in asked
+        return card.what == CardKind.MESH_REQUEST and await self.cards.was_said_last(card, waiting.seq)
 
     def _asked(self, card: Card) -> Collection[str]:
         """Whom it calls."""

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 
 from roommate import logs
-from roommate.domain import Draft, JsonObject, RoomId
+from roommate.domain import TOLD, Draft, JsonObject, RoomId
 from roommate.errors import MatrixError, StateError
 from roommate.logs.redaction import Redaction
 from roommate.matrix import render
@@ -55,7 +55,7 @@ class ControlRoom:
 
     def drafts(self, markdown: str, *, once: str | None = None, quietly: bool = True) -> Sequence[Draft]:
         """What `tell` would write, for a transaction that has more in it."""
-        content = render.content(markdown, notice=quietly)
+        content = render.content(markdown, notice=quietly) | ({} if quietly else {TOLD: True})
         return [Draft(self.room_id, content, once=once)] if self.room_id else []
 
     def moved(self, old: RoomId, new: RoomId) -> None:
@@ -88,7 +88,7 @@ class ControlRoom:
 
     async def _say_at_once(self, markdown: str) -> None:
         try:
-            content = render.content(markdown, notice=False)
+            content = render.content(markdown, notice=False) | {TOLD: True}
             await self._send(self.room_id, "m.room.message", content, f"roommate-now-{secrets.token_hex(8)}")
         except MatrixError as error:
             log.warning("operators were not told of a failure: %s", error)

@@ -34,6 +34,7 @@ LIVE = frozenset(
         "allowed_users",
         "answer_everything",
         "answer_wait_seconds",
+        "peer_wait_seconds",
         "same_prompt_seconds",
         "loop_limit",
         "llm_model",
@@ -239,6 +240,12 @@ class Settings(BaseSettings):
     )
     answer_wait_seconds: Seconds = Field(
         600, description="How long a turn waits for an answer of people; a later one begins a new turn"
+    )
+    peer_wait_seconds: float = Field(
+        3600,
+        ge=60,
+        le=86_400,
+        description="How long people at another daemon may take to decide about what this one asks there",
     )
     same_prompt_seconds: float = Field(
         1.5, ge=0, le=60, description="Lines that somebody writes so shortly after one another are one prompt; 0: never"

@@ -11,7 +11,7 @@ from typing import Any
 
 from roommate.domain import Deed, Draft, EventId, Message, Question, RoomId, UserId
 from roommate.store import audit, card_choice_reactions, outbox
-from roommate.store.codec import encode, tag
+from roommate.store.codec import MESSAGE, encode, tag
 from roommate.store.database import Database, Work
 from roommate.store.inbox import answering
 from roommate.store.inbox_claim import take
@@ -155,6 +155,13 @@ class Cards:
         query = f"""SELECT {_COLUMNS} FROM cards
                     WHERE room_id=? AND thread IS ? AND verdict IS NULL AND expires>? AND behind<?"""  # noqa: S608
         return [_card(row) for row in sorted(await self._db.rows(query, room_id, thread, time.time(), seq))]
+
+    async def was_said_last(self, card: Card, seq: int) -> bool:
+        """Has nobody said anything between the card and this row of the inbox, in its conversation?"""
+        query = """SELECT NOT EXISTS (SELECT 1 FROM inbox, cards
+                     WHERE cards.id=? AND inbox.room_id=cards.room_id AND inbox.thread=coalesce(cards.thread, '')
+                       AND kind=? AND seq > behind AND seq < ?)"""
+        return bool((await self._db.row(query, card.id, MESSAGE, seq))[0])
 
     async def of(self, card: int) -> Card | None:
         """The one of this number, however it stands."""

@@ -131,6 +131,11 @@ class AskedRequests:
     async def newest(self, most: int) -> Sequence[Asked]:
         return await self._db.run(lambda c: _all(c, "1 ORDER BY asked DESC LIMIT ?", most))
 
+    async def called(self, part: str) -> Sequence[Asked]:
+        """Those whose id begins or ends so."""
+        where = "substr(id, 1, length(?1)) = ?1 OR substr(id, -length(?1)) = ?1"
+        return await self._db.run(lambda c: _all(c, where, part.upper()))
+
     async def soonest(self) -> float | None:
         """When the next one is given up."""
         return (await self._db.row("SELECT min(until) FROM mesh_asked WHERE state != 'done'"))[0]  # type: ignore[no-any-return]

@@ -37,20 +37,24 @@ class Nonces:
     ) -> Claim:
         return await self._db.run(claiming(key, nonce, request, event_id, issued, expires, now, made))
 
+    async def still_counts(self, issued: int, made: int) -> Claim:
+        """Of one that was NEW when it came, and whose row says what became of it: is that row of after the floor?"""
+        return await self._db.run(lambda c: _of_floor(c, issued, made))
+
 
 def claiming(
     key: str, nonce: str, request: str, event_id: EventId, issued: int, expires: int, now: int, made: int = 0
 ) -> Work[Claim]:
     """Is this the first time? Then it is not from now on. The same event may ask again: it is claimed by itself.
 
-    Times are ms since 1970, by our clock but `issued` and `expires`. `made` is when our own key was: before that nobody
-    asked it for anything, so that a floor of before means nothing.
+    Times are ms since 1970, by our clock but `issued`. It is remembered until `expires`. `made` is when our own key
+    was: before that nobody asked it for anything, so that a floor of before means nothing.
     """
 
     def work(c: Transaction) -> Claim:
-        floor = c.execute("SELECT issued, forgotten FROM mesh_floor").fetchall()
-        if len(floor) != 1:
-            return Claim.DAMAGED
+        counts = _of_floor(c, issued, made)
+        if counts is Claim.DAMAGED:
+            return counts
         found = c.execute(
             """SELECT nonce, request, event_id FROM mesh_nonces WHERE key=? AND nonce=?
                UNION SELECT nonce, request, event_id FROM mesh_nonces WHERE key=? AND request=?""",
@@ -58,10 +62,9 @@ def claiming(
         ).fetchall()
         if found:
             return Claim.NEW if found == [(nonce, request, event_id)] else Claim.SEEN
-        [(lowest, forgotten)] = floor
-        if issued <= lowest and made < lowest - AHEAD:
-            return Claim.BELOW_FLOOR
-        if expires <= forgotten:
+        if counts is not Claim.NEW:
+            return counts
+        if expires <= c.execute("SELECT forgotten FROM mesh_floor").fetchone()[0]:
             return Claim.FORGOTTEN
         if _is_full(c, key) and (not _forget(c, now) or _is_full(c, key)):
             return Claim.FULL
@@ -80,6 +83,14 @@ def forgetting(now: int) -> Work[int]:
 def raise_floor(c: Transaction) -> None:
     """Refuse all that was issued up to now, by whoever's clock: what was seen until now is not known any more."""
     c.execute("UPDATE mesh_floor SET issued = max(issued, ?)", (int(time.time() * 1000) + AHEAD,))
+
+
+def _of_floor(c: Transaction, issued: int, made: int) -> Claim:
+    floor = c.execute("SELECT issued FROM mesh_floor").fetchall()
+    if len(floor) != 1:
+        return Claim.DAMAGED
+    lowest = floor[0][0]
+    return Claim.BELOW_FLOOR if issued <= lowest and made < lowest - AHEAD else Claim.NEW
 
 
 def _is_full(c: Transaction, key: str) -> bool:

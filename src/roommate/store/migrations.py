@@ -509,6 +509,9 @@ STEPS = (
     UPDATE cards SET behind = 0
       WHERE verdict IS NULL AND outbox_id IN (SELECT id FROM outbox WHERE event_id IS NOT NULL);
     """,
+    """
+    ALTER TABLE outbox ADD COLUMN state_key TEXT;  -- of a state event
+    """,
 )
 
 UNDO: Mapping[int, str] = {
@@ -612,6 +615,9 @@ UNDO: Mapping[int, str] = {
     DROP TABLE mesh_asked;
     """,
     28: "ALTER TABLE cards DROP COLUMN behind;",
+    29: """
+    ALTER TABLE outbox DROP COLUMN state_key;
+    """,
 }
 """What makes a step as if it had not been, so that the release before it can go on. One that has none is final."""
 

@@ -28,7 +28,7 @@ class Outbox:
         def work(c: sqlite3.Connection) -> Sequence[Outgoing]:
             rows = c.execute(
                 """SELECT o.id, o.txn_id, o.room_id, o.rank, o.event_type, o.content, o.edits, o.redacts, o.upload,
-                          o.once, target.event_id
+                          o.once, o.state_key, target.event_id
                    FROM outbox o LEFT JOIN outbox target ON target.id = coalesce(o.edits, o.redacts)
                    WHERE o.state = 'unsent' AND o.id > ? ORDER BY o.id""",
                 (after,),
@@ -46,10 +46,11 @@ class Outbox:
                         redacts,
                         upload,
                         once,
+                        state_key,
                     ),
                     EventId(target) if target else None,
                 )
-                for row, txn, room, rank, kind, content, edits, redacts, upload, once, target in rows
+                for row, txn, room, rank, kind, content, edits, redacts, upload, once, state_key, target in rows
             ]
 
         return await self._db.run(work)
@@ -125,8 +126,9 @@ def insert(c: sqlite3.Connection, drafts: Iterable[Draft]) -> list[int]:
     rows = []
     for draft in drafts:
         written = c.execute(
-            """INSERT INTO outbox (room_id, rank, txn_id, once, event_type, content, edits, redacts, upload)
-               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (once) DO NOTHING RETURNING id""",
+            """INSERT INTO outbox (room_id, rank, txn_id, once, event_type, content, edits, redacts, upload,
+                                   state_key)
+               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (once) DO NOTHING RETURNING id""",
             (
                 draft.room_id,
                 int(draft.rank),
@@ -137,6 +139,7 @@ def insert(c: sqlite3.Connection, drafts: Iterable[Draft]) -> list[int]:
                 draft.edits,
                 draft.redacts,
                 draft.upload,
+                draft.state_key,
             ),
         ).fetchone()
         if written is None:

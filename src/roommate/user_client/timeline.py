@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from roommate.domain import ANSWERS, CARD, TURN, EventId, JsonObject, UserId
+from roommate.domain import ANSWERS, CARD, PEER_REQUEST, TURN, EventId, JsonObject, UserId
 from roommate.text.printable import printable
 
 _DETAILS = re.compile(r"<details>\s*<summary>(.*?)</summary>(.*)</details>", re.DOTALL)
@@ -25,7 +25,7 @@ class Post:
     body: str
     msgtype: str
     live: bool
-    """It still changes: a turn that runs."""
+    """It still changes: a turn that runs, or a request of one daemon to another that is open."""
     state: str = ""
     """How its turn ended (``done``, ``rounds``, ``stopped``, ``failed``); empty where it is not of a turn."""
     summary: str = ""
@@ -41,6 +41,8 @@ class Post:
     """It is what no person says."""
     is_card: bool = False
     """It asks for a ✅ or ❌, and is open."""
+    of_request: bool = False
+    """It shows a request of one daemon to another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ class Timeline:
             return None
         post = _post(event, new)
         post = replace(post, event_id=target.event_id, edited=True, of_bot=post.of_bot or target.of_bot)
-        if TURN not in new:
+        if PEER_REQUEST not in new and TURN not in new:
             # Another bot's live message: a notice that is edited, until it becomes a text.
             post = replace(post, live=post.msgtype == "m.notice")
         self.posts[post.event_id] = post
@@ -102,6 +104,9 @@ def _post(event: Mapping[str, Any], content: JsonObject) -> Post:
     turn = content.get(TURN)
     turn = turn if isinstance(turn, dict) else {}
     state = str(turn.get("state", ""))
+    request = content.get(PEER_REQUEST)
+    if isinstance(request, dict):
+        state = "running" if request.get("state") == "open" else "done"
     body = printable(content.get("body", ""))
     size = None
     if "url" in content or "file" in content:
@@ -125,6 +130,7 @@ def _post(event: Mapping[str, Any], content: JsonObject) -> Post:
         answers=_answers(content, turn),
         of_bot=content.get("msgtype") == "m.notice" or not content.keys().isdisjoint((TURN, ANSWERS, CARD)),
         is_card=CARD in content and not over,
+        of_request=PEER_REQUEST in content,
     )
 
 

@@ -16,8 +16,20 @@ from pydantic import ValidationError
 
 from roommate import logs
 from roommate.chat import texts
-from roommate.domain import MESH_REQUEST, CardKind, Deed, DeedOutcome, Draft, JsonObject, Question, Rank, RoomId, UserId
-from roommate.errors import HandLost, RoommateError, StateError, Transient
+from roommate.domain import (
+    MESH_REQUEST,
+    PEER_REQUEST,
+    CardKind,
+    Deed,
+    DeedOutcome,
+    Draft,
+    JsonObject,
+    Question,
+    Rank,
+    RoomId,
+    UserId,
+)
+from roommate.errors import HandLost, Misused, RoommateError, StateError, Transient
 from roommate.features.mesh import request_view
 from roommate.features.mesh.envelope import (
     INPUT,
@@ -36,7 +48,7 @@ from roommate.features.mesh.envelope import (
 from roommate.features.mesh.identity_key import Identity, words
 from roommate.features.mesh.methods import Inputs, Method, Methods, Work
 from roommate.features.mesh.refusals import Code, Refusal
-from roommate.features.mesh.verification import Accepted
+from roommate.features.mesh.verification import START_MS, Accepted
 from roommate.matrix import render
 from roommate.net.token_bucket import Allowance
 from roommate.rooms.card_look import UNNEEDED
@@ -99,6 +111,7 @@ class Answering:
         audit: Audit,
         name: Callable[[RoomId, str], Awaitable[str]],
         paused: Callable[[RoomId], bool],
+        is_operator: Callable[[str], bool],
         upload: Callable[[RoomId, bytes, str], Awaitable[JsonObject]],
         reply: Callable[[Request, JsonObject], Draft],
     ) -> None:
@@ -107,6 +120,7 @@ class Answering:
         self._outbox, self._progress, self._audit = outbox, progress, audit
         self._questions, self._cards = questions, cards
         self._name, self._paused, self._upload, self._reply = name, paused, upload, reply
+        self._is_operator = is_operator
         self._tasks: asyncio.TaskGroup | None = None
         self._running: dict[int, _Running] = {}
         self._rates: dict[tuple[str, ...], Allowance] = {}
@@ -175,7 +189,7 @@ class Answering:
             method=request.method,
             content=arrival.content,
             digest=digest(request),
-            expires=request.expires,
+            expires=request.expires if held else min(request.expires, request.issued + START_MS),
             state=RequestState.HELD if held else RequestState.ACCEPTED,
             line=found.decision.why,
             came=time.time(),
@@ -238,6 +252,8 @@ class Answering:
         if isinstance(found, Refusal):
             await self._end(row.number, _refusal(found.code), before=[RequestState.HELD], by=name, detail=found.detail)
             return None
+        if found.decision.approval == "operators" and not self._is_operator(by):
+            raise Misused("the policy has changed: operators alone decide about this now")
         deeds = [self._deed(row, "mesh.approve", DeedOutcome.DONE, str(by))]
         now = await self._requests.move(
             row.number, [RequestState.HELD], RequestState.ACCEPTED, by=name, show=await self._shown(row), deeds=deeds
@@ -261,8 +277,9 @@ class Answering:
         """Trust or the policy has changed: what is open is checked again, and ended where it would be refused now."""
         for row in await self._requests.open():
             found = await self._check_again(row)
-            outlived = row.state is RequestState.RUNNING and isinstance(found, Refusal) and found.code is Code.EXPIRED
-            if isinstance(found, Refusal) and not outlived:
+            if isinstance(found, Accepted) or found.code is Code.TRY_AGAIN:
+                continue
+            if row.state is not RequestState.RUNNING or found.code is not Code.EXPIRED:
                 await self.stop(row, found.code)
 
     async def _answer_at_once(
@@ -367,6 +384,8 @@ class Answering:
             inputs=running.inputs,
         )
         running.task = asyncio.create_task(self._result(method, work))
+        if running.why is not None:
+            running.task.cancel()
         appearing = asyncio.create_task(appear())
         try:
             return await running.task
@@ -468,6 +487,8 @@ class Answering:
             return found
         if digest(found.request) != row.digest:
             return Refusal(Code.SIGNATURE, "it is not the request that was stored")
+        if row.state is RequestState.ACCEPTED and not row.decided_by and row.expires <= time.time() * 1000:
+            return Refusal(Code.EXPIRED, "it did not begin in time")
         return found
 
     async def _refused(self, arrival: MeshArrival, refusal: Refusal, found: Accepted | None = None) -> None:
@@ -521,6 +542,7 @@ class Answering:
         def show(now: PeerRequest) -> Draft:
             tail = running.tail if (running := self._running.get(now.number)) else ""
             content = render.content(request_view.look(now, who, words(now.peer), tail), notice=True)
+            content[PEER_REQUEST] = {"state": "done" if now.state is RequestState.DONE else "open"}
             return Draft(now.room_id, content, Rank.ANSWER, edits=now.message)
 
         return show

@@ -13,7 +13,6 @@ from roommate.features.mesh.event_dispatch import Deal
 from roommate.features.mesh.exec_method import exec_method
 from roommate.features.mesh.methods import Method, Methods
 from roommate.features.mesh.ping_and_who import ping, who
-from roommate.features.mesh.request_operations import RequestOperations
 from roommate.features.mesh.resolve_paths_in_room import finding_facts
 from roommate.features.mesh.share_methods import Media, share_methods
 from roommate.features.mesh.trust import Trust
@@ -33,7 +32,8 @@ class Account(Protocol):
 
 
 class AnsweringPart(NamedTuple):
-    operations: RequestOperations
+    requests: PeerRequests
+    answering: Answering
     deals: Mapping[str, Deal]
     decide: Decide
     service: Service
@@ -51,6 +51,7 @@ def answering_part(
     questions: Questions,
     holds: Holds,
     name: Callable[[RoomId, str], Awaitable[str]],
+    is_operator: Callable[[str], bool],
 ) -> AnsweringPart:
     requests = PeerRequests(database, replying(lambda: trust.identity, trust.bot))
     facts = finding_facts(sandboxes)
@@ -69,6 +70,7 @@ def answering_part(
         audit=Audit(database),
         name=name,
         paused=lambda room_id: holds.of(room_id) is not None,
+        is_operator=is_operator,
         upload=upload,
         reply=replying_once(lambda: trust.identity, trust.bot),
     )
@@ -80,7 +82,7 @@ def answering_part(
         REDACTED: answering.hear_redaction,
     }
     service = Service(Phase.READY, answering.run)
-    return AnsweringPart(RequestOperations(requests, answering), deals, answering.decide, service)
+    return AnsweringPart(requests, answering, deals, answering.decide, service)
 
 
 def _methods(sandboxes: Sandboxes, media: Media, load: Callable[[], int]) -> Methods:

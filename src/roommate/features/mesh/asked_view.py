@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 
-from roommate.domain import JsonObject
+from roommate.domain import PEER_REQUEST, JsonObject
 from roommate.features.mesh.file_in_parts import IN_THE_OPEN, is_in_the_open
 from roommate.features.mesh.refusals import Code
 from roommate.matrix import render
@@ -98,4 +98,5 @@ def _message(asked: Asked, state: str, tail: bytes) -> JsonObject:
     lines.append(state)
     if is_in_the_open(asked.method, asked.params, asked.result):
         lines.append(f"🔓 {IN_THE_OPEN}")
-    return render.content("\n\n".join(lines), notice=True)
+    mark = {PEER_REQUEST: {"state": "done" if asked.is_over else "open"}}
+    return render.content("\n\n".join(lines), notice=True) | mark

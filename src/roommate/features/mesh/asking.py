@@ -38,8 +38,8 @@ from roommate.store.mesh_events import taking
 
 log = logging.getLogger(__name__)
 
-LIFE_SECONDS = 240
-"""How long a request may be on its way."""
+ANSWER_SECONDS = 240.0
+"""How long a request may be on its way, or nobody say what becomes of it."""
 GRACE_SECONDS = 60.0
 """So much later than it has to be there an answer is still waited for."""
 HOLD = 0.3
@@ -82,10 +82,12 @@ class Asking:
         *,
         identity: Callable[[], Identity],
         bot: UserId,
+        wait_seconds: Callable[[], float],
     ) -> None:
+        """`wait_seconds`: how long people at a peer may take to decide."""
         self._requests, self._peers, self._outbox = requests, peers, outbox
         self._progress, self._audit = progress, audit
-        self._identity, self._bot = identity, bot
+        self._identity, self._bot, self._wait_seconds = identity, bot, wait_seconds
         self._tasks: asyncio.TaskGroup | None = None
         self._news = asyncio.Event()
         """There is another one to be given up in time."""
@@ -137,7 +139,7 @@ class Asking:
             params=order.params,
             id=new_id(),
             issued=issued,
-            expires=issued + LIFE_SECONDS * 1000,
+            expires=issued + int(self._wait_seconds() * 1000),
             nonce=new_nonce(),
         )
         of = digest(request)
@@ -157,7 +159,7 @@ class Asking:
             chain=of,
             sent_chain=of,
             seconds=order.seconds,
-            until=now + LIFE_SECONDS + GRACE_SECONDS,
+            until=now + ANSWER_SECONDS + GRACE_SECONDS,
             asked=now,
         )
         content = sign(identity.signing_key, request)
@@ -220,6 +222,10 @@ class Asking:
 
     async def newest(self, most: int) -> Sequence[Asked]:
         return await self._requests.newest(most)
+
+    async def called(self, part: str) -> Sequence[Asked]:
+        """Those whose id begins or ends so."""
+        return await self._requests.called(part)
 
     async def _say(self, id: str, body: JsonObject, until: float | None) -> int | None:
         identity = self._identity()

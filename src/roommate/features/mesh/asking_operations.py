@@ -23,7 +23,7 @@ from roommate.features.mesh.asking import Asking, Order
 from roommate.features.mesh.file_in_parts import IN_THE_OPEN, Parts, PutFile, is_in_the_open
 from roommate.features.mesh.identity_key import words
 from roommate.features.mesh.policy_file import Place
-from roommate.operations import Base64, Call, OfRoomOrAll, Params, Table, Who, operation
+from roommate.operations import AsOption, Base64, Call, OfRoomOrAll, Params, Table, Who, operation
 from roommate.store import Peer
 from roommate.store.mesh_asked import Asked
 from roommate.text.amounts import size
@@ -39,7 +39,9 @@ Size = Annotated[int, Field(ge=1, le=9999)]
 PeerName = Annotated[
     str, Field(min_length=1, max_length=300, description="Its name here, Matrix id, or the beginning of its words.")
 ]
-RoomOrAny = Annotated[str, Field(max_length=300, description="The room; without it, the one that both are in.")]
+RoomOrAny = Annotated[
+    str, AsOption(), Field(max_length=300, description="The room; without it, the one that both are in.")
+]
 
 
 class OfPeer(Params):

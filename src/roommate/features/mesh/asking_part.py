@@ -33,6 +33,7 @@ class Account(Protocol):
 
 
 class AskingPart(NamedTuple):
+    asking: Asking
     operations: PeerOperations
     hear: Callable[[MeshArrival], Awaitable[None]]
     """Deals with replies."""
@@ -41,8 +42,16 @@ class AskingPart(NamedTuple):
 
 
 def asking_part(
-    database: Database, account: Account, outbox: Outbox, progress: Progress, media: Media, trust: Trust
+    database: Database,
+    account: Account,
+    outbox: Outbox,
+    progress: Progress,
+    media: Media,
+    trust: Trust,
+    *,
+    wait_seconds: Callable[[], float],
 ) -> AskingPart:
+    """`wait_seconds`: how long people at a peer may take to decide."""
     asking = Asking(
         AskedRequests(database),
         trust.peers,
@@ -51,6 +60,7 @@ def asking_part(
         Audit(database),
         identity=lambda: trust.identity,
         bot=trust.bot,
+        wait_seconds=wait_seconds,
     )
     trust.changed.append(asking.look)
     choice = PeerChoice(trust.peers, Inbox(database), account.joined_members)
@@ -63,6 +73,5 @@ def asking_part(
         return (await rooms.get(room_id)).name or ""
 
     operations = PeerOperations(calls, account.put_file, partial(largest, account.upload_limit), name)
-    return AskingPart(
-        operations, asking.hear, Service(Phase.READY, asking.run), PeerTools(calls, lambda: asking.known, may).of
-    )
+    tools = PeerTools(calls, lambda: asking.known, may).of
+    return AskingPart(asking, operations, asking.hear, Service(Phase.READY, asking.run), tools)

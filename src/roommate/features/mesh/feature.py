@@ -11,6 +11,7 @@ from roommate.features.mesh.answering_part import AnsweringPart
 from roommate.features.mesh.asking_part import AskingPart
 from roommate.features.mesh.envelope import REPLY
 from roommate.features.mesh.event_dispatch import EventRoad
+from roommate.features.mesh.request_operations import RequestOperations
 from roommate.features.mesh.trust import Introductions, Trust
 from roommate.rooms.control_room import ControlRoom
 from roommate.rooms.questions import Questions
@@ -30,8 +31,8 @@ def feature(
     deals = {MESH_INTRODUCTION: introductions.hear, REPLY: asking.hear, **answering.deals}
     road = EventRoad(MeshEvents(database), news, deals)
     return Feature(
-        [asking.operations, answering.operations],
+        [asking.operations, RequestOperations(answering.requests, answering.answering, asking.asking)],
         tools=asking.tools,
         cards={CardKind.TRUST: introductions.decide, CardKind.MESH_REQUEST: answering.decide},
-        services=(Service(Phase.READY, road.run), asking.service, answering.service),
+        services=(Service(Phase.READY, road.run), Service(Phase.READY, trust.run), asking.service, answering.service),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import itertools
 import logging
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from roommate import __version__
 from roommate.domain import CardKind, Deed, DeedOutcome, Draft, Question, RoomId, UserId
+from roommate.errors import StateError
 from roommate.features.mesh import envelope
 from roommate.features.mesh.envelope import Forged, Introduction, Malformed
 from roommate.features.mesh.identity_key import Identity, fingerprint, successor, words
@@ -39,6 +41,9 @@ MOST_INTRODUCED = 200
 """Daemons that are not trusted and have said who they are: the oldest is forgotten then."""
 MOST_OF_ONE = 3
 """Of these, keys of one account."""
+LONGEST_SLEEP = 600.0
+"""Seconds, since the clock may be set meanwhile."""
+RETRY_SECONDS = 5.0
 MOST_CARDS = 5
 """Operators are asked about so many at a time."""
 
@@ -60,6 +65,24 @@ class Trust:
         """Called when somebody is trusted no more, or less: what was granted before is to be checked again."""
         self._folder, self._database, self._wake = folder, database, wake
         self._identity: Identity | None = None
+        self._news = asyncio.Event()
+
+    async def run(self) -> None:
+        """Tell when somebody's trust ends by itself, for ever."""
+        while True:
+            self._news.clear()
+            try:
+                before = now_ms()
+                ends = [peer.expires for peer in await self.peers.pinned() if peer.expires and not peer.is_over(before)]
+                sleep = min([LONGEST_SLEEP, *((end - before) / 1000 for end in ends)])
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(sleep):
+                        await self._news.wait()
+                if any(end <= now_ms() for end in ends):
+                    await self._checked_again()
+            except StateError as error:  # a full disk
+                log.error("%s", error)
+                await asyncio.sleep(RETRY_SECONDS)
 
     @property
     def identity(self) -> Identity:
@@ -76,11 +99,15 @@ class Trust:
     async def tell(self) -> None:
         """Of a change of what is trusted, or of who we are, that is stored."""
         self._wake()
+        self._news.set()
+        await self._checked_again()
+
+    async def _checked_again(self) -> None:
         for one in self.changed:
             await one()
 
     def introduction(self, room_id: RoomId) -> Draft:
-        """What tells a room who we are."""
+        """What tells a room who we are: its state where we may set that, so that who comes later knows it, too."""
         identity = self.identity
         said = Introduction(
             room_id=room_id,
@@ -92,7 +119,8 @@ class Trust:
             issued=now_ms(),
             rotations=list(identity.rotations),
         )
-        return Draft(room_id, envelope.sign(identity.signing_key, said), event_type=envelope.INTRODUCTION)
+        content = envelope.sign(identity.signing_key, said)
+        return Draft(room_id, content, event_type=envelope.INTRODUCTION, state_key=self.bot)
 
     async def meeting_rooms(self) -> Sequence[RoomId]:
         """Where those that we trust are: in the rooms that they are trusted in, or else where they introduced

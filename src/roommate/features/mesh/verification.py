@@ -22,8 +22,10 @@ from roommate.store import Claim, MeshArrival, Nonces, Peer, Peers, PeerState
 
 BEHIND_MS, AHEAD_MS = 120_000, 30_000
 """How far the asker's clock, and the way of its event, may be from ours."""
-LIFE_MS = 300_000
-"""The longest that a request may live."""
+LIFE_MS = 86_400_000
+"""The longest that a request may wait for people."""
+START_MS = 300_000
+"""How long after it was issued one that no people decide about may begin."""
 
 FindFacts = Callable[[RoomId, Request], Awaitable[Facts]]
 """What is true where it would run, for a request that some rule is about. It may be from a hostile asker, and changes
@@ -83,15 +85,22 @@ class Verification:
             refusal = self._pinned(arrival, request, peer) or self._timely(request, released)
             if refusal or peer is None:
                 return refusal or Refusal(Code.UNKNOWN_PEER)
-            claim = await self._nonces.claim(
-                request.origin, request.nonce, request.id, arrival.event_id,
-                request.issued, request.expires, self._now(), self._identity().made,
-            )  # fmt: skip
+            claim = await self._claim(arrival, request, released)
         except StateError as error:
             return Refusal(Code.REPLAY_STORE, str(error))
         if claim is not Claim.NEW:
             return _CLAIMS[claim]
         return await self._granted(arrival, request, peer)
+
+    async def _claim(self, arrival: MeshArrival, request: Request, released: bool) -> Claim:
+        """Later than BEHIND_MS a copy is refused for its age, so that long it is remembered; its row knows it then."""
+        made = self._identity().made
+        if released:
+            return await self._nonces.still_counts(request.issued, made)
+        until = min(request.expires, request.issued + BEHIND_MS + 1000)
+        return await self._nonces.claim(
+            request.origin, request.nonce, request.id, arrival.event_id, request.issued, until, self._now(), made
+        )
 
     def _bound(self, arrival: MeshArrival, request: Request) -> Refusal | None:
         if arrival.type != envelope.REQUEST or request.room_id != arrival.room_id:
