@@ -4,8 +4,10 @@ is found out or run."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import shutil
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -213,8 +215,11 @@ async def test_after_a_restore_all_that_was_issued_before_is_refused(place: Plac
             (place.folder / name).unlink(missing_ok=True)
         shutil.copyfile(kept, place.folder / "roommate.db")
 
+    await place.trust(state=PeerState.REVOKED)
     await place.again(restored)
-    await Restored(place.database).mark(1)
+    assert await Restored(place.database).mark(1) == 1
+    assert await place.code(asked) is Code.UNKNOWN_PEER, "a revocation since the copy is not undone"
+    await place.trust()
     assert await place.code(asked) is Code.REPLAY_STORE
     ahead = dataclasses.replace(place.asked(), issued=place.began + 29_000)
     assert await place.code(ahead) is Code.REPLAY_STORE, "a clock that is ahead may have issued it before, too"
@@ -242,6 +247,28 @@ async def test_a_request_that_lives_long_is_remembered_as_long_as_a_copy_would_b
     assert await place.code(asked) is Code.EXPIRED
     await place.database.run(mesh_nonces.forgetting(place.began + place.skew))
     assert (await place.database.row("SELECT count(*) FROM mesh_nonces"))[0] == 0
+
+
+@pytest.mark.parametrize("harm", ["damaged", "gone", "of another shape"])
+async def test_where_nobody_knows_what_was_revoked_nobody_is_trusted(place: Place, tmp_path: Path, harm: str) -> None:
+    kept = tmp_path / "kept.db"
+    await place.again(lambda: copy(place.folder, kept))
+    await place.trust(state=PeerState.REVOKED)
+
+    def put_back_over_it() -> None:
+        file = place.folder / "roommate.db"
+        if harm == "gone":
+            file.unlink()
+        elif harm == "damaged":
+            file.write_bytes(b"none" * 5000)
+        else:
+            with contextlib.closing(sqlite3.connect(file)) as c:
+                c.execute("ALTER TABLE mesh_peers ADD COLUMN further TEXT")
+                c.commit()
+        put_back(kept, place.folder)
+
+    await place.again(put_back_over_it)
+    assert await place.code() is (Code.REVOKED if harm == "of another shape" else Code.UNKNOWN_PEER)
 
 
 async def test_who_floods_is_refused_and_pushes_nothing_out(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

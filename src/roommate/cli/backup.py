@@ -97,7 +97,12 @@ def restore(file: Path, to: Path | None) -> None:
     with _bar("restoring", None) as step, locked(folder):
         manifest = unpack(file, folder, settings=SETTINGS, disk=_disk, unpacked=step)
     deed = Deed(f"uid {os.getuid()}", COMMAND_LINE, "restore", subject=file.name)
-    asyncio.run(_write_down(folder, deed, restored=manifest.at))
+    if doubted := asyncio.run(_write_down(folder, deed, restored=manifest.at)):
+        typer.echo(
+            f"{doubted} other daemons were trusted when it was made, and may have been revoked since: see "
+            "`roommate trust ls`, and `roommate trust approve` those that still are",
+            err=True,
+        )
     if (named := daemon_location.state_dir(SETTINGS)) != folder:
         if settled or not SETTINGS.exists():
             typer.echo(f"a daemon would look for it in {named}: set STATE_DIR={folder}", err=True)
@@ -125,14 +130,15 @@ def _record(folder: Path, deed: Deed) -> None:
         typer.echo(f"the audit log does not have this: {error}", err=True)
 
 
-async def _write_down(folder: Path, deed: Deed, restored: int | None = None) -> None:
+async def _write_down(folder: Path, deed: Deed, restored: int | None = None) -> int:
+    """Gives how many daemons are trusted no more since nobody knows of it, where the database was `restored`."""
     database = Database.open(folder)
     try:
-        if restored is not None:
-            await Restored(database).mark(restored)
+        doubted = 0 if restored is None else await Restored(database).mark(restored)
         await Audit(database).record(deed)
     finally:
         await database.close()
+    return doubted
 
 
 def _copied(folder: Path) -> Callable[[Path], JsonObject]:

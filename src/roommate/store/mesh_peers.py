@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -102,6 +103,13 @@ def keeping(peer: Peer) -> Work[object]:
     )
     marks = ", ".join("?" * len(row))
     return lambda c: c.execute(f"INSERT OR REPLACE INTO mesh_peers ({_COLUMNS}) VALUES ({marks})", row)  # noqa: S608
+
+
+def doubt(c: Transaction) -> int:
+    """Trust none any more until an operator says so again, for nobody knows what was revoked since; gives how many."""
+    change = "UPDATE mesh_peers SET state=?, changed_by='a restore', changed=? WHERE state=?"
+    now = int(time.time() * 1000)
+    return c.execute(change, (PeerState.INTRODUCED, now, PeerState.PINNED)).rowcount
 
 
 def forget_introduced(c: Transaction, mxid: UserId | None, keep: int) -> None:

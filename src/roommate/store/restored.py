@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from roommate.domain import Draft, RoomId
-from roommate.store import mesh_nonces, outbox
+from roommate.store import mesh_nonces, mesh_peers, outbox
 from roommate.store.database import Database
 
 
@@ -23,10 +23,11 @@ class Restored:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    async def mark(self, at: int) -> None:
-        """This database is a copy of that moment. What was not over then may have gone on since."""
+    async def mark(self, at: int) -> int:
+        """This database is a copy of that moment. What was not over then may have gone on since, and who was trusted
+        may be so no more: gives how many daemons operators have to look at."""
 
-        def work(c: sqlite3.Connection) -> None:
+        def work(c: sqlite3.Connection) -> int:
             c.execute(
                 """UPDATE sync SET restored = ?, restored_seq = coalesce(
                      (SELECT min(seq) - 1 FROM (SELECT seq FROM inbox WHERE state != 'done' UNION ALL
@@ -35,8 +36,9 @@ class Restored:
                 (at,),
             )
             mesh_nonces.raise_floor(c)
+            return mesh_peers.doubt(c)
 
-        await self._db.run(work)
+        return await self._db.run(work)
 
     async def untold(self) -> Past | None:
         """What people have to be told; ask for it after the first sync."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from roommate.errors import StateError
 from roommate.host import durable_files
-from roommate.store import audit, mesh_nonces
+from roommate.store import audit, mesh_nonces, mesh_peers
 from roommate.store.database import DATABASE, MEND, locked, reading
 from roommate.store.inbox import LOGIN
 from roommate.store.migrations import undo
@@ -124,21 +124,28 @@ def _take_over_login(there: Path, coming: Path) -> None:
 
 def _take_over_trust(there: Path, coming: Path) -> None:
     """Whom other daemons' requests are taken from does not become again what it was: into a copy, from the database
-    whose place it takes, as far as both know of it. What was seen until now counts as not known in any case."""
-    tables = ("mesh_peers", "mesh_nonces", "mesh_counts")
+    whose place it takes, as far as both know of it. Where that cannot be read nobody is trusted until an operator says
+    so again. What was seen until now counts as not known in any case."""
     with contextlib.closing(sqlite3.connect(coming, isolation_level=None, uri=True)) as c:
         if not c.execute("SELECT 1 FROM sqlite_master WHERE name='mesh_floor'").fetchone():
             return
         mesh_nonces.raise_floor(c)
-        if not there.exists():
-            return
-        with contextlib.suppress(sqlite3.Error):  # what is there may be damaged: then the copy's is all there is
+        try:
             c.execute("ATTACH ? AS there", (f"{there.as_uri()}?mode=ro",))
             c.execute("BEGIN")
-            for name in tables:
+            for name in ("mesh_peers", "mesh_nonces", "mesh_counts"):
+                both = [
+                    {column for _, column, *_ in c.execute(f"PRAGMA {where}.table_info({name})")}
+                    for where in ("main", "there")
+                ]
+                known = ", ".join(sorted(both[0] & both[1]))
                 c.execute(f"DELETE FROM main.{name}")  # noqa: S608 — names of ours
-                c.execute(f"INSERT INTO main.{name} SELECT * FROM there.{name}")  # noqa: S608
+                c.execute(f"INSERT INTO main.{name} ({known}) SELECT {known} FROM there.{name}")  # noqa: S608
             c.execute("COMMIT")
+        except sqlite3.Error:  # it is damaged, or gone
+            if c.in_transaction:
+                c.execute("ROLLBACK")
+            mesh_peers.doubt(c)
 
 
 def rescue(c: sqlite3.Connection, file: Path, disk: int) -> str:
