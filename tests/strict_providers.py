@@ -1,33 +1,23 @@
-"""Anthropic, Gemini, OpenAI's Responses and Ollama, as strict as they are about a history, saying what a test wants.
+"""Providers as strict as they are about a history, saying what a test wants: Anthropic, Gemini, OpenAI's Responses,
+Ollama, and those that speak OpenAI's chat completions (`strict_chat`).
 
 Each request is checked as the real API checks it; what is refused is refused in its words. A reply is an `Out`; the
-n-th request gets the n-th one. `cut` ends the connection of the next reply after so many bytes.
+n-th request gets the n-th one. `cut` ends the connection of the next reply after that part of it.
 """
 
 from __future__ import annotations
 
-import base64
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
 from aiohttp import web
 
-JsonObject = dict[str, Any]
-SIGNATURE = base64.b64encode(b"signed by the provider").decode()
-
-
-@dataclass(frozen=True, slots=True)
-class Out:
-    """One reply: what it thinks, says and calls (name, arguments), and why it ends, in the provider's own word."""
-
-    text: str = ""
-    calls: Sequence[tuple[str, JsonObject]] = ()
-    thought: str = ""
-    stop: str = ""
+from tests import strict_chat
+from tests.strict_replies import SIGNATURE, JsonObject, Out, event, pieces
 
 
 class StrictProviders:
@@ -36,7 +26,7 @@ class StrictProviders:
     def __init__(self, *replies: Out) -> None:
         self.replies = replies
         self.asked: list[JsonObject] = []
-        self.cut: int | None = None
+        self.cut: float | None = None
         self.tools_known = True
         """False for a model of Ollama's that cannot call tools."""
         self._runner: web.AppRunner | None = None
@@ -80,7 +70,7 @@ class StrictProviders:
         response = web.StreamResponse(headers={"Content-Type": api.content_type})
         await response.prepare(request)
         if self.cut is not None:
-            stream, self.cut = stream[: self.cut], None
+            stream, self.cut = stream[: int(len(stream) * self.cut)], None
             self.asked.pop()
             await response.write(stream)
             assert request.transport is not None
@@ -97,14 +87,6 @@ class _Api:
     """Why a request is refused; empty where it is not."""
     stream: Callable[[Out], Iterator[str]]
     content_type: str = "text/event-stream"
-
-
-def _event(data: JsonObject, name: str = "") -> str:
-    return (f"event: {name}\n" if name else "") + f"data: {json.dumps(data)}\n\n"
-
-
-def _pieces(text: str) -> list[str]:
-    return re.findall(r"\S+\s*", text)
 
 
 def _blocks(message: Mapping[str, Any]) -> list[JsonObject]:
@@ -144,38 +126,38 @@ def _wrong_at_anthropic(body: JsonObject) -> str:
 
 
 def _stream_anthropic(out: Out) -> Iterator[str]:
-    def event(kind: str, **more: Any) -> str:
-        return _event({"type": kind, **more}, kind)
+    def typed(kind: str, **more: Any) -> str:
+        return event({"type": kind, **more}, kind)
 
     usage = {"input_tokens": 100, "output_tokens": 1, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0}
     head = {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude", "content": []}
-    yield event("message_start", message={**head, "stop_reason": None, "stop_sequence": None, "usage": usage})
+    yield typed("message_start", message={**head, "stop_reason": None, "stop_sequence": None, "usage": usage})
     number = 0
     if out.thought:
-        yield event("content_block_start", index=0, content_block={"type": "thinking", "thinking": "", "signature": ""})
-        for piece in _pieces(out.thought):
-            yield event("content_block_delta", index=0, delta={"type": "thinking_delta", "thinking": piece})
-        yield event("content_block_delta", index=0, delta={"type": "signature_delta", "signature": SIGNATURE})
-        yield event("content_block_stop", index=0)
+        yield typed("content_block_start", index=0, content_block={"type": "thinking", "thinking": "", "signature": ""})
+        for piece in pieces(out.thought):
+            yield typed("content_block_delta", index=0, delta={"type": "thinking_delta", "thinking": piece})
+        yield typed("content_block_delta", index=0, delta={"type": "signature_delta", "signature": SIGNATURE})
+        yield typed("content_block_stop", index=0)
         number += 1
     if out.text:
-        yield event("content_block_start", index=number, content_block={"type": "text", "text": ""})
-        for piece in _pieces(out.text):
-            yield event("content_block_delta", index=number, delta={"type": "text_delta", "text": piece})
-        yield event("content_block_stop", index=number)
+        yield typed("content_block_start", index=number, content_block={"type": "text", "text": ""})
+        for piece in pieces(out.text):
+            yield typed("content_block_delta", index=number, delta={"type": "text_delta", "text": piece})
+        yield typed("content_block_stop", index=number)
         number += 1
     for place, (name, arguments) in enumerate(out.calls):
         block = {"type": "tool_use", "id": f"toolu_{id(out)}_{place}", "name": name, "input": {}}
-        yield event("content_block_start", index=number, content_block=block)
+        yield typed("content_block_start", index=number, content_block=block)
         written = json.dumps(arguments)
         for start in range(0, len(written), 7):
             delta = {"type": "input_json_delta", "partial_json": written[start : start + 7]}
-            yield event("content_block_delta", index=number, delta=delta)
-        yield event("content_block_stop", index=number)
+            yield typed("content_block_delta", index=number, delta=delta)
+        yield typed("content_block_stop", index=number)
         number += 1
     stop = out.stop or ("tool_use" if out.calls else "end_turn")
-    yield event("message_delta", delta={"stop_reason": stop, "stop_sequence": None}, usage={"output_tokens": 10})
-    yield event("message_stop")
+    yield typed("message_delta", delta={"stop_reason": stop, "stop_sequence": None}, usage={"output_tokens": 10})
+    yield typed("message_stop")
 
 
 # ── Gemini (docs: function calling, thought signatures) ──────────────────────────────────────────
@@ -208,8 +190,8 @@ def _wrong_at_gemini(body: JsonObject) -> str:
 
 
 def _stream_gemini(out: Out) -> Iterator[str]:
-    parts: list[JsonObject] = [{"text": piece, "thought": True} for piece in _pieces(out.thought)]
-    parts += [{"text": piece} for piece in _pieces(out.text)]
+    parts: list[JsonObject] = [{"text": piece, "thought": True} for piece in pieces(out.thought)]
+    parts += [{"text": piece} for piece in pieces(out.text)]
     for place, (name, arguments) in enumerate(out.calls):
         signed = {} if place else {"thoughtSignature": SIGNATURE}  # parallel calls: the first alone has one
         parts.append({"functionCall": {"name": name, "args": arguments}, **signed})
@@ -218,7 +200,7 @@ def _stream_gemini(out: Out) -> Iterator[str]:
         candidate: JsonObject = {"content": {"role": "model", "parts": [part]}, "index": 0}
         if number >= len(parts):
             candidate["finishReason"] = out.stop or "STOP"
-        yield _event({"candidates": [candidate], "usageMetadata": usage, "modelVersion": "x", "responseId": "r"})
+        yield event({"candidates": [candidate], "usageMetadata": usage, "modelVersion": "x", "responseId": "r"})
 
 
 # ── Ollama (docs: POST /api/chat) ────────────────────────────────────────────────────────────────
@@ -242,9 +224,9 @@ def _stream_ollama(out: Out) -> Iterator[str]:
             + "\n"
         )
 
-    for piece in _pieces(out.thought):
+    for piece in pieces(out.thought):
         yield line({"thinking": piece})
-    for piece in _pieces(out.text):
+    for piece in pieces(out.text):
         yield line({"content": piece})
     for name, arguments in out.calls:
         yield line({"tool_calls": [{"function": {"name": name, "arguments": arguments}}]})
@@ -268,10 +250,10 @@ def _wrong_at_responses(body: JsonObject) -> str:
 def _stream_responses(out: Out) -> Iterator[str]:
     number = 0
 
-    def event(kind: str, **more: Any) -> str:
+    def typed(kind: str, **more: Any) -> str:
         nonlocal number
         number += 1
-        return _event({"type": kind, "sequence_number": number, **more}, kind)
+        return event({"type": kind, "sequence_number": number, **more}, kind)
 
     items: list[JsonObject] = []
     if out.text:
@@ -290,20 +272,20 @@ def _stream_responses(out: Out) -> Iterator[str]:
     whole: JsonObject = {"id": "resp_1", "object": "response", "created_at": 1, "model": "m", "output": items}
     cut = {"incomplete_details": {"reason": out.stop}} if out.stop else {}
     ended = {**whole, **cut, "status": "incomplete" if out.stop else "completed", "usage": {**usage, **details}}
-    yield event("response.created", response={**whole, "status": "in_progress", "output": []})
+    yield typed("response.created", response={**whole, "status": "in_progress", "output": []})
     for index, item in enumerate(items):
         at: JsonObject = {"item_id": item["id"], "output_index": index}
         if item["type"] == "message":
-            yield event("response.output_item.added", output_index=index, item={**item, "content": []})
-            for piece in _pieces(out.text):
-                yield event("response.output_text.delta", **at, content_index=0, delta=piece)
-            yield event("response.output_text.done", **at, content_index=0, text=out.text)
+            yield typed("response.output_item.added", output_index=index, item={**item, "content": []})
+            for piece in pieces(out.text):
+                yield typed("response.output_text.delta", **at, content_index=0, delta=piece)
+            yield typed("response.output_text.done", **at, content_index=0, text=out.text)
         else:
-            yield event("response.output_item.added", output_index=index, item={**item, "arguments": ""})
-            yield event("response.function_call_arguments.delta", **at, delta=item["arguments"])
-            yield event("response.function_call_arguments.done", **at, arguments=item["arguments"])
-        yield event("response.output_item.done", output_index=index, item=item)
-    yield event("response.incomplete" if out.stop else "response.completed", response=ended)
+            yield typed("response.output_item.added", output_index=index, item={**item, "arguments": ""})
+            yield typed("response.function_call_arguments.delta", **at, delta=item["arguments"])
+            yield typed("response.function_call_arguments.done", **at, arguments=item["arguments"])
+        yield typed("response.output_item.done", output_index=index, item=item)
+    yield typed("response.incomplete" if out.stop else "response.completed", response=ended)
 
 
 ANTHROPIC = _Api(_wrong_at_anthropic, _stream_anthropic)
@@ -311,7 +293,14 @@ GEMINI = _Api(_wrong_at_gemini, _stream_gemini)
 RESPONSES = _Api(_wrong_at_responses, _stream_responses)
 OLLAMA = _Api(_wrong_at_ollama, _stream_ollama, "application/x-ndjson")
 
+OPENROUTER = _Api(strict_chat.wrong_at_openrouter, strict_chat.stream_openrouter)
+DEEPSEEK = _Api(strict_chat.wrong_at_deepseek, strict_chat.stream_deepseek)
+CHAT = _Api(strict_chat.wrong_at_openai, strict_chat.stream_openai)
+
 _APIS = {
+    r"/openrouter/chat/completions$": OPENROUTER,
+    r"/deepseek/chat/completions$": DEEPSEEK,
+    r"/chat/completions$": CHAT,
     r"/messages$": ANTHROPIC,
     r":streamGenerateContent$": GEMINI,
     r"/responses$": RESPONSES,

@@ -34,7 +34,7 @@ from roommate.errors import ModelBusy
 from roommate.net import outbound_http
 from tests.agent.test_provider_model import QUICK
 from tests.patience import PATIENCE
-from tests.scripted_model import Action, Call, Delta, Line, ScriptedModel, Status, Text, Tokens
+from tests.scripted_model import Action, Call, Delta, Finish, Line, ScriptedModel, Status, Text, Tokens
 
 ALICE = UserId("@alice:x.org")
 HI: list[Step] = [Prompt("hi", ALICE)]
@@ -100,12 +100,18 @@ async def test_what_a_provider_wants_back_of_its_thoughts_goes_back_as_it_came(w
     await wired.ask(model, answered)
     assert wired.sent[2]["reasoning_details"] == WHOLE
     assert wired.sent[2]["reasoning_content"] == "Hmm."
-    # Another model gets none of it; and what DeepSeek takes in the turn that runs alone goes no further.
+    # Another model gets none of it; its own it gets with every later turn, too: DeepSeek refuses a call without.
     await wired.ask(wired.model("openai/another"), answered)
     assert not {"reasoning_details", "reasoning_content"} & wired.sent[2].keys()
     await wired.ask(model, [*answered, Answer("done"), Prompt("more", ALICE)])
     assert wired.sent[2]["reasoning_details"] == WHOLE
-    assert "reasoning_content" not in wired.sent[2]
+    assert wired.sent[2]["reasoning_content"] == "Hmm."
+
+
+async def test_a_reply_that_its_provider_gave_up_is_asked_for_again(wired: Wired) -> None:
+    wired.does([Text("half a"), Finish("error")], [Text("whole")])
+    assert (await wired.ask()).text == "whole"
+    assert [event for event in wired.events if isinstance(event, TextDropped)]
 
 
 async def test_a_thought_between_tags_is_not_said(wired: Wired) -> None:
@@ -135,7 +141,8 @@ async def test_a_call_that_comes_as_text_is_a_call_and_said_once(wired: Wired) -
 async def test_the_signature_of_another_protocol_is_taken_out_of_ids(wired: Wired) -> None:
     signed = "call_1__thought__QUJD"
     await wired.ask(None, [*HI, Answer("", (ToolCall(signed, "run_command", "{}"),)), ToolResult(signed, "ok")])
-    assert wired.sent[2]["tool_calls"][0]["id"] == wired.sent[3]["tool_call_id"] == "call_1"
+    assert wired.sent[2]["tool_calls"][0]["id"] == wired.sent[3]["tool_call_id"]
+    assert "QUJD" not in f"{wired.sent}"
 
 
 # ── What it takes, and what is known of it ───────────────────────────────────────────────────────

@@ -345,7 +345,7 @@ async def test_a_long_wait_is_told_to_the_room(talk: Talk) -> None:
 async def test_a_reply_that_breaks_off_begins_again(talk: Talk, end: Action) -> None:
     talk.does([Text("half "), Call("run_command", "{}"), end], [Text("the "), Text("whole")])
     reply = await talk.ask(model=talk.model(timeout=0.5))
-    assert reply == Reply("the whole", (), reply.usage)
+    assert reply == Reply("the whole", (), reply.usage, reply.thought)
     assert [type(event) for event in talk.events] == [TextDelta, TextDropped, TextDelta, TextDelta]
     assert talk.streamed == "the whole"
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import copy
 import ctypes
 import gc
 import importlib
+import json
 import logging
 import os
 import sys
@@ -17,6 +19,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Se
 from types import ModuleType
 from typing import Any
 
+from roommate.agent.own_wire_or_litellm import LOCAL, OWN_BASES
 from roommate.agent.wire import TAIL_SECONDS, CallPiece, Counts, Piece
 from roommate.domain import JsonObject, Usage
 
@@ -56,6 +59,8 @@ class LiteLLMWire:
             self.provider = litellm.get_llm_provider(name, api_base=api_base or None)[1]
         if not self.provider and api_base:  # nearly everything that people run themselves speaks like OpenAI
             self.provider, self._name = "openai", f"openai/{name}"
+        chat = (self.provider in OWN_BASES or self.provider in LOCAL) and self.provider != "openrouter"
+        self._kept = ("reasoning_content",) if chat else ("thinking_blocks",)
         self.sees = False
         with contextlib.suppress(Exception):
             self.sees = litellm.supports_vision(self._name, self.provider or None)
@@ -68,7 +73,9 @@ class LiteLLMWire:
         self, messages: Sequence[JsonObject], tools: Sequence[JsonObject], silence: float, counts: Counts
     ) -> AsyncGenerator[Piece, None]:
         """See `Wire`."""
-        request: JsonObject = {"messages": messages} | ({"tools": tools} if tools else {})
+        # Copies: LiteLLM changes what it is given, and ours are asked with again.
+        said = [_copied(message) for message in messages]
+        request: JsonObject = {"messages": said} | ({"tools": copy.deepcopy(tools)} if tools else {})
         with _cancelled_means_ended():
             async with asyncio.timeout(silence):
                 stream = await self._litellm.acompletion(
@@ -86,15 +93,19 @@ class LiteLLMWire:
                     **request,
                 )
         try:
-            _mend(stream)
+            details: list[Any] = []
+            _mend(stream, details if self.provider == "openrouter" else None)
             while True:
                 with _cancelled_means_ended():
                     async with asyncio.timeout(silence):
                         chunk = await anext(stream, None)
+                if details:
+                    yield Piece(kept={"reasoning_details": details.copy()})
+                    details.clear()
                 if chunk is None:
                     break
                 if chunk.choices:
-                    yield (piece := _piece(chunk.choices[0]))
+                    yield (piece := _piece(chunk.choices[0], self._kept))
                     if piece.finish:
                         break
             # The reply is whole: where its end breaks off, only the counts are lost.
@@ -149,9 +160,17 @@ def _usage_of(chunk: Any) -> Any:
     return chunk.get("usage") if isinstance(chunk, dict) else getattr(chunk, "usage", None)
 
 
-def _piece(choice: Any) -> Piece:
+def _copied(message: JsonObject) -> JsonObject:
+    return {
+        name: [{**one, **({"function": {**one["function"]}} if "function" in one else {})} for one in value]
+        if isinstance(value, list)
+        else value
+        for name, value in message.items()
+    }
+
+
+def _piece(choice: Any, kept: Sequence[str]) -> Piece:
     delta = choice.delta
-    blocks = getattr(delta, "thinking_blocks", None)
     return Piece(
         text=delta.content or "",
         calls=tuple(
@@ -159,9 +178,13 @@ def _piece(choice: Any) -> Piece:
             for call in delta.tool_calls or ()
         ),
         thought=getattr(delta, "reasoning_content", None) or "",
-        kept={"thinking_blocks": [dict(block) for block in blocks]} if blocks else {},
+        kept={name: _plain(value) for name in kept if (value := getattr(delta, name, None))},
         finish=choice.finish_reason or "",
     )
+
+
+def _plain(value: Any) -> Any:
+    return [dict(block) for block in value] if isinstance(value, list) else value
 
 
 async def connect(name: str, api_key: str, api_base: str, params: Mapping[str, Any]) -> LiteLLMWire:
@@ -214,6 +237,8 @@ def import_litellm() -> ModuleType:
     litellm.disable_streaming_logging = True
     litellm.enable_anthropic_prompt_caching = True
     litellm.main.encoding = _NoTokenizer()
+    with contextlib.suppress(AttributeError):  # a word of Anthropic's that it takes for the reply's own end
+        litellm.litellm_core_utils.core_helpers._FINISH_REASON_MAP["model_context_window_exceeded"] = "length"
     warnings.filterwarnings("ignore", message="Pydantic serializer warnings")
     for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy", "httpx"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -268,22 +293,26 @@ class _NoTokenizer:
         return range(len(text) // 4)
 
 
-def _mend(stream: Any) -> None:
-    """Give LiteLLM's reader of an event stream whole lines.
+def _mend(stream: Any, details: list[Any] | None) -> None:
+    """Give LiteLLM's reader of an event stream whole lines; `details` takes OpenRouter's `reasoning_details`.
 
     It splits them at every sign that Unicode calls the end of a line, and takes each line with ``[DONE]`` in it for the
     end: a reply that writes U+2028 or speaks of ``[DONE]`` would lose a piece (litellm 1.106, base_model_iterator.py).
+    A piece without text that holds the signature of a thought is left out (streaming_handler.py).
     """
     source = stream.completion_stream
     if response := getattr(source, "http_response", None):
-        source.streaming_response = _lines(response.aiter_text())
+        source.streaming_response = _lines(response.aiter_text(), details)
 
 
-async def _lines(texts: AsyncIterator[str]) -> AsyncIterator[str]:
+async def _lines(texts: AsyncIterator[str], details: list[Any] | None) -> AsyncIterator[str]:
     rest = ""
     async for text in texts:
         *lines, rest = (rest + text).split("\n")
         for line in lines:
+            if details is not None and '"reasoning_details"' in line:
+                with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError):
+                    details += json.loads(line.removeprefix("data:"))["choices"][0]["delta"]["reasoning_details"]
             yield _guarded(line.removesuffix("\r"))
     if rest:
         yield _guarded(rest)

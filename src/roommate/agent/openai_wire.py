@@ -15,6 +15,7 @@ from typing import Any
 
 import aiohttp
 
+from roommate.agent.openai_messages import Message
 from roommate.agent.own_wire_or_litellm import Route
 from roommate.agent.wire import TAIL_SECONDS, CallPiece, Counts, Piece
 from roommate.domain import JsonObject, Usage
@@ -54,6 +55,8 @@ class OpenAIWire:
         self._session = session
         self._facts = route.facts
         self._params = params
+        self._tools: tuple[Sequence[JsonObject], bytes] = ((), b"[]")
+        """The newest, and as they are written."""
         self._marks_cache = self.provider == "openrouter" and route.model.startswith(("anthropic/", "google/"))
 
     async def look_up(self) -> None:
@@ -121,22 +124,36 @@ class OpenAIWire:
         )
 
     def _body(self, messages: Sequence[JsonObject], tools: Sequence[JsonObject]) -> bytes:
-        request: JsonObject = {
-            "model": self._model,
-            "messages": cached_to_here(messages) if self._marks_cache else messages,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        }
-        if tools:
-            request["tools"] = tools
+        request: JsonObject = {"model": self._model, "stream": True, "stream_options": {"include_usage": True}}
         if self.provider == "openrouter":
             request["usage"] = {"include": True}  # with the price
-        return json.dumps(request | dict(self._params), ensure_ascii=False, separators=(",", ":")).encode()
+        said = cached_to_here(messages) if self._marks_cache else messages
+        parts = [_json(request | dict(self._params))[:-1], b',"messages":[', b",".join(map(_written, said)), b"]"]
+        if tools:
+            if tools is not self._tools[0]:
+                self._tools = (tools, _json(tools))
+            parts += [b',"tools":', self._tools[1]]
+        return b"".join([*parts, b"}"])
 
     def usage(self, counts: Counts) -> Usage:
         told = counts.fields.get("cost")
         cost = float(told) if isinstance(told, int | float) else self._facts.cost(counts)
         return Usage(counts.read, counts.written, cost, min(counts.cached, counts.read))
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _written(message: JsonObject) -> bytes:
+    """A message of a request; what stays as it is is written once."""
+    if not isinstance(message, Message):
+        return _json(message)
+    try:
+        return message.written
+    except AttributeError:
+        message.written = _json(message)
+        return message.written
 
 
 def cached_to_here(messages: Sequence[JsonObject]) -> list[JsonObject]:
@@ -208,13 +225,15 @@ def _piece(chunk: JsonObject) -> Piece:
         return Piece()
     choice = choices[0]
     try:
+        if (finish := choice.get("finish_reason") or "") == "error":
+            raise ProviderError("it failed in the middle of its reply")
         delta = choice.get("delta") or choice.get("message") or {}
         return Piece(
             text=_text(delta.get("content")),
             calls=tuple(_call(one) for one in delta.get("tool_calls") or ()),
             thought=_text(delta.get("reasoning_content") or delta.get("reasoning")),
             kept={name: delta[name] for name in KEPT if delta.get(name)},
-            finish=choice.get("finish_reason") or "",
+            finish=finish,
         )
     except (AttributeError, TypeError) as error:
         raise ProviderError("its answer cannot be read: a malformed choice") from error

@@ -12,16 +12,17 @@ from typing import Any
 
 from roommate.agent import litellm_client
 from roommate.agent.model_name_checks import UNKNOWN_PROVIDER
-from roommate.agent.openai_messages import messages, tools_for
+from roommate.agent.openai_messages import Messages, tools_for
 from roommate.agent.openai_wire import OpenAIWire, Session
 from roommate.agent.own_wire_or_litellm import own_route
 from roommate.agent.provider_errors import Fault, fault
 from roommate.agent.stream_assembly import CUT_OFF, Assembly
-from roommate.agent.window import Calibration, text_tokens, tokens
+from roommate.agent.window import Calibration, Scale, text_tokens
 from roommate.agent.wire import Counts, Piece, Wire
 from roommate.domain import (
     NO_USAGE,
     Emit,
+    JsonObject,
     Note,
     Reply,
     Step,
@@ -66,6 +67,14 @@ class Patience:
 DEFAULT_PATIENCE = Patience()
 
 
+@dataclass(frozen=True, slots=True)
+class _Tools:
+    specs: tuple[ToolSpec, ...]
+    sent: Sequence[JsonObject]
+    tokens: int
+    """A guess."""
+
+
 class _TryFailed(Exception):
     def __init__(self, found: Fault) -> None:
         super().__init__(found.why)
@@ -104,6 +113,9 @@ class ProviderModel:
         self._params = params or {}
         self._session = session
         self._wire: Wire | None = None
+        self._messages = Messages(name)
+        self._weigh = Scale()
+        self._tools = _Tools((), (), 0)
         self._writes_calls = False
         """It writes tool calls into its text, and people know."""
         self._calibration = Calibration()
@@ -129,8 +141,11 @@ class ProviderModel:
         """Look the model up, for which LiteLLM may be imported (3 s of CPU, in a thread). Nothing is left to do the
         second time."""
         if self._wire is None:
-            self._wire = await self._connect()
-            self._context = self._context or self._wire.context_tokens
+            wire = await self._connect()
+            own = isinstance(wire, OpenAIWire)
+            self._messages = Messages(self._name, litellm=not own, provider=wire.provider)
+            self._context = self._context or wire.context_tokens
+            self._wire = wire
         return self._wire
 
     async def _connect(self) -> Wire:
@@ -201,9 +216,9 @@ class ProviderModel:
         counts = Counts()
         finish = ""
         try:
-            own = isinstance(wire, OpenAIWire)
-            said = messages(system, history, self._name, litellm=not own, sees=self.sees)
-            async with contextlib.aclosing(wire.pieces(said, tools_for(tools), self._timeout, counts)) as pieces:
+            said = self._messages.of(system, history, sees=self.sees)
+            sent = self._given(tools).sent
+            async with contextlib.aclosing(wire.pieces(said, sent, self._timeout, counts)) as pieces:
                 async for piece in pieces:
                     finish = piece.finish or finish
                     _take(piece, assembly, emit)
@@ -223,21 +238,26 @@ class ProviderModel:
             if assembly.text:
                 emit(TextDelta(assembly.text))
         calls = assembly.calls({step.call_id for step in history if isinstance(step, ToolResult)})
-        thought = Thought(self._name, assembly.kept) if assembly.kept else None
-        reply = Reply(assembly.text, calls, thought=thought)
+        reply = Reply(assembly.text, calls, thought=Thought(self._name, assembly.kept))
         return replace(reply, usage=self._usage(wire, counts, system, history, tools, reply))
 
     def _usage(
         self, wire: Wire, counts: Counts, system: str, history: Sequence[Step], tools: Sequence[ToolSpec], reply: Reply
     ) -> Usage:
         """What the call took by the provider's count, which also teaches us; or our guess where it gives none."""
-        self._around = text_tokens(system) + sum(text_tokens(f"{tool}") for tool in tools)
-        guessed = self._around + tokens(history)
+        self._around = text_tokens(system) + self._given(tools).tokens
+        guessed = self._around + self._weigh(history)
         if not counts.read:
             written = [reply.text, *(call.name + call.arguments for call in reply.calls)]
             return Usage(guessed, sum(text_tokens(text) for text in written))
         self._calibration = self._calibration.learned(guessed, counts.read)
         return wire.usage(counts)
+
+    def _given(self, tools: Sequence[ToolSpec]) -> _Tools:
+        """The tools as they are sent, which are the same at every round of a turn."""
+        if tuple(tools) != self._tools.specs:
+            self._tools = _Tools(tuple(tools), tools_for(tools), sum(text_tokens(f"{tool}") for tool in tools))
+        return self._tools
 
 
 def _take(piece: Piece, assembly: Assembly, emit: Emit) -> None:

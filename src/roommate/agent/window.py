@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from roommate.agent.by_step import ByStep
 from roommate.agent.openai_messages import as_object
 from roommate.domain import Answer, Picture, Prompt, Step, ToolCall, ToolResult
 
@@ -43,38 +44,34 @@ class Window:
 
 
 class Scale:
-    """Weighs steps as `tokens` does, each once: a turn's history is weighed at every round, and only its end is new.
-
-    It keeps the steps that it has seen alive, so it is to be kept no longer than they are needed anyway.
-    """
+    """Weighs steps as `tokens` does, and shortens them, each once: a turn's history is weighed at every round, and only
+    its end is new."""
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[Step, int]] = {}
+        self._weights: ByStep[int] = ByStep()
+        self._stubs: ByStep[Step] = ByStep()
 
     def __call__(self, steps: Iterable[Step]) -> int:
-        return sum(self._weight(step) for step in steps)
+        return sum(self._weights(step, _weight) for step in steps)
 
-    def _weight(self, step: Step) -> int:
-        if (known := self._known.get(id(step))) is None:
-            known = self._known[id(step)] = (step, tokens([step]))
-        return known[1]
+    def stub(self, step: Step) -> Step:
+        """The step without its long texts; what the model said and what a person wrote stays."""
+        return self._stubs(step, _stub)
 
 
-def fit(
-    turns: Sequence[Sequence[Step]], budget_tokens: int, weigh: Callable[[Iterable[Step]], int] | None = None
-) -> Window:
-    """The newest turns that fit into the budget, in guessed tokens (see `tokens`; `weigh` remembers them).
+def fit(turns: Sequence[Sequence[Step]], budget_tokens: int, scale: Scale | None = None) -> Window:
+    """The newest turns that fit into the budget, in guessed tokens (see `tokens`; a `scale` remembers them).
 
     Each turn is a Prompt with its rounds, every call answered. Whole turns are dropped, oldest first; the newest always
     stays. Where that alone is too long, the results of its oldest calls become stubs that say so, then the arguments of
     its oldest calls, until it fits or nothing is left to shorten: so a window may still be too long, when a person
     wrote more than the model can read.
     """
-    weigh = weigh or tokens
+    weigh = scale or Scale()
     *past, newest = turns
     left = budget_tokens - weigh(newest)
     if left < 0:
-        steps, shortened = _shorten(newest, -left)
+        steps, shortened = _shorten(newest, -left, weigh)
         return Window(tuple(steps), len(past), shortened)
     kept: list[Sequence[Step]] = [newest]
     for turn in reversed(past):
@@ -87,7 +84,7 @@ def fit(
     return Window(tuple(step for turn in reversed(kept) for step in turn), len(turns) - len(kept))
 
 
-def _cut_at_a_milestone(kept: list[Sequence[Step]], budget_tokens: int, weigh: Callable[[Iterable[Step]], int]) -> None:
+def _cut_at_a_milestone(kept: list[Sequence[Step]], budget_tokens: int, weigh: Scale) -> None:
     """Drop a few more of the oldest, so that the history begins with a turn where it may go on beginning.
 
     Providers keep what two requests begin alike with, and charge a tenth for it: a window that moves with every turn
@@ -108,7 +105,7 @@ def _is_milestone(turn: Sequence[Step]) -> bool:
     return isinstance(first, Prompt) and zlib.crc32(first.text.encode("utf-8", "replace")) % MILESTONES == 0
 
 
-def _shorten(turn: Sequence[Step], too_many: int) -> tuple[list[Step], int]:
+def _shorten(turn: Sequence[Step], too_many: int, scale: Scale) -> tuple[list[Step], int]:
     """Stub the oldest results, then the oldest arguments, until `too_many` tokens are saved."""
     steps = list(turn)
     shortened = 0
@@ -116,21 +113,21 @@ def _shorten(turn: Sequence[Step], too_many: int) -> tuple[list[Step], int]:
         for place, step in enumerate(steps):
             if too_many <= 0:
                 return steps, shortened
-            stub = _stub(step)
-            if isinstance(step, kind) and stub != step:
+            if isinstance(step, kind) and (stub := scale.stub(step)) is not step:
                 steps[place] = stub
-                too_many -= tokens([step]) - tokens([stub])
+                too_many -= scale([step]) - scale([stub])
                 shortened += 1
     return steps, shortened
 
 
 def _stub(step: Step) -> Step:
-    """The step without its long texts; what the model said and what a person wrote stays."""
+    """See `Scale.stub`; the step itself where there is nothing to shorten."""
     match step:
         case ToolResult(text=text, picture=picture) if picture or len(text) > STUB_ABOVE:
             return replace(step, text=_cut(text), picture=None)
         case Answer(calls=calls):
-            return replace(step, calls=tuple(_stub_arguments(call) for call in calls))
+            short = tuple(_stub_arguments(call) for call in calls)
+            return replace(step, calls=short) if short != calls else step
         case _:
             return step
 
@@ -162,7 +159,11 @@ def tokens(steps: Iterable[Step]) -> int:
     Measured against OpenAI's cl100k_base and o200k_base: code, prose, JSON and logs 1.0-1.5 times the true count, other
     alphabets 1.1-3.8 times, and only what has hardly any words falls short (hex 0.9, emoji and base64 0.7).
     """
-    return sum(STEP_TOKENS + sum(text_tokens(text) for text in _texts(step)) + _seen(step) for step in steps)
+    return sum(map(_weight, steps))
+
+
+def _weight(step: Step) -> int:
+    return STEP_TOKENS + sum(text_tokens(text) for text in _texts(step)) + _seen(step)
 
 
 def _seen(step: Step) -> int:

@@ -27,7 +27,7 @@ class Picture:
     content: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Prompt:
     text: str
     sender: UserId
@@ -39,13 +39,14 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Thought:
-    """What a provider wants back with its reply, as it came, by its own names; it means nothing to another `model`."""
+    """Which `model` said something, and what its provider wants back with that, as it came, by its own names: it means
+    nothing to another model."""
 
     model: str
     fields: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Answer:
     """What the model said in one round; with ``calls`` it waits for their results."""
 
@@ -54,7 +55,7 @@ class Answer:
     thought: Thought | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class ToolResult:
     """What a call gave. ``text`` is for the model; ``title`` is one short line for people (``exit 0 · 1.2 s``), who see
     the ``diff`` of what it changed in a file, too.
