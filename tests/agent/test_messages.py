@@ -6,8 +6,8 @@ import json
 
 from hypothesis import given
 
-from roommate.agent.openai_messages import LOOKING, PICTURES, WORKING, messages
-from roommate.domain import Answer, Picture, Prompt, Step, ToolCall, ToolResult, UserId
+from roommate.agent.openai_messages import LOOKING, PICTURES, WORKING, Messages, messages
+from roommate.domain import Answer, Picture, Prompt, Step, Thought, ToolCall, ToolResult, UserId
 from tests.agent.conversations import conversations
 from tests.scripted_model import what_is_wrong
 
@@ -72,8 +72,12 @@ def test_ids_of_another_provider_stay_pairs() -> None:
 
 def test_a_thought_that_hangs_on_an_id_is_kept() -> None:
     call_id = "call_1__thought__" + "Ab+/=" * 100
-    sent = messages("", [Prompt("hi", ALICE), Answer("", (ToolCall(call_id, "t", "{}"),)), ToolResult(call_id, "x")])
-    assert sent[2]["tool_call_id"] == call_id
+    call = ToolCall(call_id, "t", "{}")
+    for thought, kept in ((None, True), (Thought("g", {}), True), (Thought("another", {}), False)):
+        steps: list[Step] = [Prompt("hi", ALICE), Answer("", (call,), thought), ToolResult(call_id, "x")]
+        sent = Messages("g", provider="gemini").of("", steps)
+        assert sent[2]["tool_call_id"] == sent[1]["tool_calls"][0]["id"]
+        assert (sent[2]["tool_call_id"] == call_id) == kept
 
 
 def test_pictures_stand_behind_all_results_of_their_round() -> None:
