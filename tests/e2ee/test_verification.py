@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
 import re
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TextIO
 
 from roommate.demo.embedded_synapse import Synapse
 from tests import program
@@ -16,6 +22,7 @@ from tests.e2ee.strict import Seen, StrictPerson
 from tests.e2ee.test_encrypted_rooms import device_of, react_to
 from tests.e2ee.test_recovery import recovery
 from tests.harness import ROOMMATE, Daemon
+from tests.nursery import Child, Nursery
 from tests.patience import PATIENCE, until
 from tests.scripted_model import ScriptedModel
 
@@ -50,13 +57,18 @@ async def in_step(bot: Daemon, ann: StrictPerson, room: str, shown: list[list[st
     )
 
 
-async def _verify(bot: Daemon, *who: str) -> asyncio.subprocess.Process:
-    """Somebody at the host types it."""
+@contextlib.asynccontextmanager
+async def at_the_host(bot: Daemon, *who: str) -> AsyncIterator[tuple[Child, Path, TextIO]]:
+    """Somebody types `roommate verify …`: the process, what it shows, and what is typed."""
     environment = {"PATH": program.PATH, "HOME": str(bot.cwd), **bot.settings}
-    return await asyncio.create_subprocess_exec(
-        str(ROOMMATE), "verify", *who, cwd=bot.cwd, env=environment,
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="rv-") as folder:
+        shown, typed = Path(folder) / "shown", Path(folder) / "typed"
+        os.mkfifo(typed)
+        nursery = await Nursery.shared()
+        command = [str(ROOMMATE), "verify", *who]
+        process = await nursery.bear(command, folder=bot.cwd, environment=environment, out=shown, stdin=typed)
+        with await asyncio.to_thread(typed.open, "w") as typing:
+            yield process, shown, typing
 
 
 async def test_from_either_side_in_the_room_and_from_device_to_device(
@@ -116,19 +128,17 @@ async def test_from_the_terminal_which_shows_the_emoji_itself(
     await bot.wait_for_log(f"session {other.device_id} of the bot's account asks for the account's keys, and gets none")
     ways = ((other.device_id, other), (f"{ann.user_id} {ann.device_id}", ann), (ann.user_id, ann))
     for who, person in ways:
-        process = await _verify(bot, *who.split())
-        assert process.stdin is not None
-        assert process.stdout is not None
-        theirs = await person.do("accept")
-        async with asyncio.timeout(PATIENCE):
-            said = (await process.stdout.readuntil(b"order?")).decode()
-        assert [line.split(maxsplit=1) for line in said.splitlines() if line.startswith("  ")] == theirs
-        process.stdin.write(b"y\n")
-        await person.do("match")
-        async with asyncio.timeout(PATIENCE):
-            rest, _ = await process.communicate()
-        assert "✅ Verified" in rest.decode()
-        assert process.returncode == 0
+        async with at_the_host(bot, *who.split()) as (process, shown, typing):
+            theirs = await person.do("accept")
+            await until(lambda: "order?" in shown.read_text(), "the question")
+            said = [line.split(maxsplit=1) for line in shown.read_text().splitlines() if line.startswith("  ")]
+            assert said == theirs
+            typing.write("y\n")
+            typing.flush()
+            await person.do("match")
+            async with asyncio.timeout(PATIENCE):
+                assert await process.wait() == 0
+            assert "✅ Verified" in shown.read_text()
 
     async def has_all() -> bool:
         return all((await other.do("secrets")).values())
