@@ -10,6 +10,8 @@ import os
 from tests.conftest import MakeDaemon, MakePerson
 from tests.harness import Daemon
 from tests.mesh.pair import roommate, trusts, with_both
+from tests.patience import until
+from tests.sandbox_image import podman
 
 POLICY = """\
 version = 1
@@ -20,6 +22,7 @@ rooms = ["*"]
 methods = ["ping", "who", "exec"]
 commands = ["*"]
 arguments = ["*"]
+places = ["room", "fresh"]
 stdin = true
 approval = "none"
 
@@ -48,6 +51,29 @@ async def takes_files(laptop: Daemon, room: str, *, encrypted: bool) -> None:
     assert ("not encrypted" in done.errors) != encrypted
 
 
+async def runs_what_was_judged(laptop: Daemon, room: str) -> None:
+    """A name counts where the image gave it, and not where the room did; a fresh container has nothing of the room."""
+    at = ("--peer", "builder", "--room", room)
+    for argv, printed in (
+        (["sh", "-c", "echo $0"], "/usr/bin/sh\n"),
+        (["sh", "-c", "ln -s /usr/bin/sh other; mkdir -m 555 own; cd own; pwd"], "/workspace/own\n"),
+        (["./other", "-c", "echo $0"], "/usr/bin/dash\n"),
+        (["sh", "-c", "chmod 755 own; ln -s /usr/bin/sh own/other; chmod 555 own"], ""),
+        (["own/other", "-c", "echo $0"], "/usr/bin/dash\n"),
+    ):
+        done = await roommate(laptop, "exec", *at, "--", *argv)
+        assert (done.code, done.out) == (0, printed), (argv, done)
+    done = await roommate(
+        laptop, "exec", *at, "--place", "fresh", "--", "sh", "-c", "ls -A . ~; pwd; cat", stdin="in\n"
+    )
+    assert (done.code, done.out.split()) == (0, [".:", "/home/room:", "/workspace", "in"]), done
+
+
+def fresh(bot: Daemon) -> str:
+    label = f"label=io.roommate.state={bot.state}"
+    return podman("ps", "--all", "--filter", label, "--filter", "label=io.roommate.fresh", "--format", "{{.Names}}")
+
+
 async def test_plain_encrypted_and_killed(daemon: MakeDaemon, person: MakePerson) -> None:
     alice = await person("alice")
     laptop, builder = await asyncio.gather(daemon(), daemon())
@@ -74,6 +100,8 @@ async def test_plain_encrypted_and_killed(daemon: MakeDaemon, person: MakePerson
         if seen.room_id == sealed and "state_key" not in seen.event:
             assert seen.type in ("m.room.encrypted", "m.reaction"), seen
 
+    await runs_what_was_judged(laptop, plain)
+    assert not fresh(builder)
     refused = await roommate(laptop, "exec", "--peer", "builder", "--room", plain, "--", "/no/such")
     assert refused.code == 77
     assert "the policy does not grant it" in refused.errors
@@ -84,9 +112,20 @@ async def test_plain_encrypted_and_killed(daemon: MakeDaemon, person: MakePerson
     working = asyncio.create_task(
         roommate(laptop, "exec", "--peer", "builder", "--room", plain, "--", "sh", "-c", once)
     )
-    await alice.wait(lambda: any("once" in m.body for m in builder.said(alice, plain)), what="the work")
+    place = ("--place", "fresh", "--", "sh", "-c", "echo aside; sleep 600")
+    aside = asyncio.create_task(roommate(laptop, "exec", "--peer", "builder", "--room", plain, *place))
+
+    def both() -> bool:
+        said = [m.body for m in builder.said(alice, plain)]
+        return all(any(word in one and "runs" in one for one in said) for word in ("once", "aside"))
+
+    await alice.wait(both, what="the work")
+    await until(lambda: bool(fresh(builder)))
     await builder.kill9()
+    assert fresh(builder)
     await builder.start()
+    assert (await aside).code == 255
+    await until(lambda: not fresh(builder))
     done = await working
     assert done.code == 255
     assert "it may have run" in done.errors
