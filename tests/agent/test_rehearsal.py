@@ -41,6 +41,12 @@ def test_a_file_is_written_before_it_is_run() -> None:
     assert said.index("write hello.py") < said.index("python3 hello.py") < said.index("read hello.py")
 
 
+def test_another_daemon_is_asked() -> None:
+    rounds, said = played("run on builder: uname -n")
+    assert rounds == [[("exec_on_peer", {"peer": "builder", "argv": "uname -n"})]]
+    assert said == "**`builder: uname -n`**\n```\nout\n```"
+
+
 def test_talk_gets_the_truth() -> None:
     for text in ("hello", "read the docs, please", "running: late", "write me a poem", ""):
         assert played(text) == ([], HELP)

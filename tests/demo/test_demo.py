@@ -141,3 +141,13 @@ async def test_nothing_outlives_a_killed_demo(folder: Path, image: str) -> None:
     async with asyncio.timeout(PATIENCE):  # leaving the terminal killed it
         while processes_of(folder):
             await asyncio.sleep(0.02)
+
+
+async def test_a_second_daemon_that_the_first_trusts(folder: Path, image: str, learned: Path) -> None:
+    (folder / "builder").mkdir(mode=0o700)
+    shutil.copy(learned, folder / "builder" / "host.json")
+    code, out, err = await demo(folder, image, "--mesh", "--once", "run on builder: uname -s")
+    assert code == 0, err
+    assert "Linux\n</peer-output>" in out
+    assert "✔ second daemon" in err
+    assert processes_of(folder) == {}

@@ -15,6 +15,7 @@ I am Roommate's rehearsal model: I cannot think, and I need no key. I am here so
 me. This room has a real container, and I run real tools in it:
 
 - `run: COMMAND`, such as `run: python3 --version`
+- `run on PEER: COMMAND`, where another daemon works for this room
 - `write PATH: TEXT`; the text may go on over several lines
 - `read PATH`
 
@@ -27,6 +28,7 @@ PIECES = 200
 """Most pieces that a reply is streamed in, so that a long one takes no longer than a short one."""
 
 _RUN = re.compile(r"run:\s*(?P<command>\S.*)", re.IGNORECASE)
+_RUN_ON = re.compile(r"run on\s+(?P<peer>[^\s:]+):\s*(?P<command>\S.*)", re.IGNORECASE)
 _READ = re.compile(r"read:?\s+(?P<path>\S+)", re.IGNORECASE)
 _WRITE = re.compile(r"write:?\s+(?P<path>[^\s:]+):\s?(?P<text>.*)", re.IGNORECASE)
 
@@ -73,6 +75,8 @@ def orders(text: str) -> list[list[tuple[str, str]]]:
         bare = line.strip("`") if line.startswith("`") else line
         if match := _RUN.fullmatch(bare):
             found.append(("run_command", {"command": match["command"]}))
+        elif match := _RUN_ON.fullmatch(bare):
+            found.append(("exec_on_peer", {"peer": match["peer"], "argv": match["command"]}))
         elif match := _READ.fullmatch(bare):
             found.append(("read_file", {"path": match["path"]}))
         elif match := _WRITE.fullmatch(bare):
@@ -88,7 +92,13 @@ def orders(text: str) -> list[list[tuple[str, str]]]:
 def _told(call: ToolCall, result: str) -> str:
     """What a call gave, in a code block whose fence no line of it can end."""
     arguments = json.loads(call.arguments)
-    what = arguments["command"] if call.name == "run_command" else f"{call.name.partition('_')[0]} {arguments['path']}"
+    match call.name:
+        case "run_command":
+            what = arguments["command"]
+        case "exec_on_peer":
+            what = f"{arguments['peer']}: {arguments['argv']}"
+        case name:
+            what = f"{name.partition('_')[0]} {arguments['path']}"
     longest = max((len(run) for run in re.findall(r"`+", result)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"**{_inline(what)}**\n{fence}\n{result}\n{fence}"

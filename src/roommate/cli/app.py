@@ -162,6 +162,7 @@ def _demo_command(
     keep: Annotated[bool, typer.Option("--keep", help="Leave homeserver and daemon running when you go.")] = False,
     stop: Annotated[bool, typer.Option("--stop", help="End what --keep left running, and nothing else.")] = False,
     reset: Annotated[bool, typer.Option("--reset", help="Begin from nothing: forget accounts, rooms, files.")] = False,
+    mesh: Annotated[bool, typer.Option("--mesh", help="With a second daemon, which works for the first.")] = False,
     folder: Annotated[Path, typer.Option(parser=typed_path, help="Where the demo keeps its state.")] = Path(
         ".roommate"
     ),
@@ -170,7 +171,7 @@ def _demo_command(
     """Everything on this machine: a homeserver, the daemon, a room, and a chat in it."""
     from roommate.cli import demo
 
-    raise typer.Exit(_run(demo.run(folder, once=once, keep=keep, stop=stop, reset=reset, timeout=timeout)))
+    raise typer.Exit(_run(demo.run(folder, once=once, keep=keep, stop=stop, reset=reset, mesh=mesh, timeout=timeout)))
 
 
 @app.command("doctor")

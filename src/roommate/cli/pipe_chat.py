@@ -6,7 +6,7 @@ import asyncio
 from typing import TextIO
 
 from roommate.cli.chat_line_meaning import Leave, React, Say, Tell, intent
-from roommate.domain import RoomId
+from roommate.domain import RoomId, UserId
 from roommate.errors import MatrixError
 from roommate.text.amounts import size
 from roommate.user_client import Client, Post, Timeline
@@ -27,8 +27,8 @@ async def talk(client: Client, room: RoomId, lines: TextIO, out: TextIO) -> None
                 _write(out, text_of(await answer(client, room, doing)))
 
 
-async def answer(client: Client, room: RoomId, doing: Say | React) -> Post:
-    """Do it, and give what comes of it in the end. Raises MatrixError."""
+async def answer(client: Client, room: RoomId, doing: Say | React, of: UserId | None = None) -> Post:
+    """Do it, and give what comes of it in the end, `of` this bot where there are more. Raises MatrixError."""
 
     async def act(timeline: Timeline) -> None:
         match doing:
@@ -41,7 +41,7 @@ async def answer(client: Client, room: RoomId, doing: Say | React) -> Post:
                 await client.react(room, card.event_id, key)
 
     stops = isinstance(doing, Say) and doing.text.lower().startswith("!stop")
-    return await client.ask(room, act, BACK, stops=stops)
+    return await client.ask(room, act, BACK, stops=stops, of=of)
 
 
 def text_of(post: Post) -> str:

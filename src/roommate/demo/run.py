@@ -9,13 +9,16 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
+from urllib.parse import quote
 
+from roommate import control
 from roommate.composition.from_settings import sandboxes_of
+from roommate.control.client import Client as Socket
 from roommate.demo.embedded_synapse import Synapse
 from roommate.demo.process import Background
 from roommate.domain import Account, RoomId, UserId
@@ -27,6 +30,7 @@ from roommate.settings.config import Settings
 from roommate.user_client import Client
 
 READY_SECONDS = 180.0
+IPC = "ipc"
 WATCH_SECONDS = 0.5
 
 Say = Callable[[str], None]
@@ -45,6 +49,8 @@ class Kept:
     access_token: str = ""
     bot: str = ""
     room: str = ""
+    builder: str = ""
+    builder_password: str = ""
 
     @classmethod
     def read(cls, file: Path) -> Self:
@@ -57,15 +63,58 @@ class Kept:
         durable_files.replace(file, json.dumps(asdict(self)).encode())
 
 
-class Demo:
-    """One demo in one folder. With `keep` its servers outlive us; a later start finds and takes them."""
+BUILDER = "builder"
+POLICIES = {
+    "roommate": f"""version = 1
 
-    def __init__(self, folder: Path, settings: Settings, *, keep: bool = False) -> None:
+[[outgoing]]
+peers = ["{BUILDER}"]
+rooms = ["*"]
+methods = ["ping", "who", "exec"]
+""",
+    BUILDER: """version = 1
+
+[[allow]]
+peers = ["roommate"]
+rooms = ["*"]
+methods = ["ping", "who"]
+approval = "none"
+
+[[allow]]
+peers = ["roommate"]
+rooms = ["*"]
+methods = ["exec"]
+commands = ["/usr/bin/uname"]
+arguments = ["*"]
+approval = "none"
+
+[[allow]]
+peers = ["roommate"]
+rooms = ["*"]
+methods = ["exec"]
+commands = ["*"]
+arguments = ["*"]
+stdin = true
+pty = true
+approval = "people"
+""",
+}
+"""What each daemon lets its model ask, and does for the other: most commands after a tap in the room."""
+
+
+class Demo:
+    """One demo in one folder. With `keep` its servers outlive us; a later start finds and takes them. With `mesh` a
+    second daemon is in the room; the two trust each other."""
+
+    def __init__(self, folder: Path, settings: Settings, *, keep: bool = False, mesh: bool = False) -> None:
         self._folder = folder.absolute()
         self._settings = settings
         self._homeserver = Synapse(self._folder / "homeserver", detached=keep)
         self._daemon = Background(self._folder, "daemon", detached=keep)
         self._state = self._folder / "state"
+        self._mesh = mesh
+        self._builder = Background(self._folder, BUILDER, detached=keep)
+        self._builder_state = self._folder / BUILDER
         self._kept_file = self._folder / "demo.json"
         self._kept = Kept.read(self._kept_file)
 
@@ -87,6 +136,11 @@ class Demo:
     @property
     def room(self) -> RoomId:
         return RoomId(self._kept.room)
+
+    @property
+    def bot(self) -> UserId:
+        """The first daemon's account."""
+        return UserId(self._kept.bot)
 
     @property
     def log(self) -> Path:
@@ -111,12 +165,18 @@ class Demo:
             say(f"model {self._settings.llm_model}")
         with step("room"):
             await self._open_room()
+        if self._mesh:
+            with step("second daemon") as say:
+                await self._start_builder()
+                say(f"{BUILDER}; the demo has had the two trust each other")
 
     async def stop(self) -> None:
         """End the daemon, its containers and the homeserver. What they know stays in the folder."""
-        await self._daemon.stop()
-        if self._state.exists():
-            settings = self._settings.model_copy(update={"state_dir": self._state, "matrix_user": self._kept.bot})
+        await asyncio.gather(self._daemon.stop(), self._builder.stop())
+        for state, bot in ((self._state, self._kept.bot), (self._builder_state, self._kept.builder)):
+            if not state.exists():
+                continue
+            settings = self._settings.model_copy(update={"state_dir": state, "matrix_user": bot})
             sandboxes = sandboxes_of(settings)
             try:
                 with contextlib.suppress(ImageError):  # without the image there is no container of it
@@ -128,8 +188,9 @@ class Demo:
     async def reset(self) -> None:
         """End everything and forget it."""
         await self.stop()
-        for room in (self._state / "rooms").glob("*"):
-            await asyncio.to_thread(Workspace(room).delete)
+        for state in (self._state, self._builder_state):
+            for room in (state / "rooms").glob("*"):
+                await asyncio.to_thread(Workspace(room).delete)
         for path in self._folder.iterdir():
             if path.name != "lock":
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -165,25 +226,55 @@ class Demo:
                 self._keep(bot=bot.user_id, user_id=me.user_id, device_id=me.device_id, access_token=me.access_token)
 
     async def _start_daemon(self) -> None:
-        if self._daemon.runs():
+        await self._start(self._daemon, self._state, self.bot, self._kept.bot_password, {})
+
+    async def _start(self, daemon: Background, state: Path, bot: str, password: str, more: Mapping[str, str]) -> None:
+        if daemon.runs():
             return
         environment = {
             "MATRIX_HOMESERVER": self.url,
-            "MATRIX_USER": self._kept.bot,
-            "MATRIX_PASSWORD": self._kept.bot_password,
+            "MATRIX_USER": bot,
+            "MATRIX_PASSWORD": password,
             "MATRIX_ADMIN_USER": self._kept.user_id,
-            "STATE_DIR": str(self._state),
+            "STATE_DIR": str(state),
             # The demo has its own people and places, whatever .env says: empty is as good as not set.
-            **dict.fromkeys(("VPS_IP", "OPERATORS", "ALLOWED_USERS"), ""),
+            **dict.fromkeys(("VPS_IP", "OPERATORS", "ALLOWED_USERS", "POLICY_FILE", "IPC_BASE_DIR"), ""),
+            **more,
         }
-        await self._daemon.start([sys.executable, "-m", "roommate", "run"], environment)
+        await daemon.start([sys.executable, "-m", "roommate", "run"], environment)
         deadline = time.monotonic() + READY_SECONDS
-        while "ready" not in self._daemon.said():
-            if not self._daemon.runs():
-                raise StateError(f"the daemon did not start: {self._daemon.last_words()}")
+        while "ready" not in daemon.said():
+            if not daemon.runs():
+                raise StateError(f"the daemon did not start: {daemon.last_words()}")
             if time.monotonic() > deadline:
-                raise StateError(f"the daemon was not ready after {READY_SECONDS:.0f} s: {self._daemon.last_words()}")
+                raise StateError(f"the daemon was not ready after {READY_SECONDS:.0f} s: {daemon.last_words()}")
             await asyncio.sleep(0.02)
+
+    async def _start_builder(self) -> None:
+        """The second daemon, in the same room, and the trust between the two."""
+        if not self._kept.builder:
+            self._keep(builder_password=secrets.token_urlsafe(24))
+            account = await self._homeserver.register(BUILDER, self._kept.builder_password)
+            await self._homeserver.lift_limit(account.user_id)
+            self._keep(builder=account.user_id)
+        await self._start(
+            self._builder,
+            self._builder_state,
+            self._kept.builder,
+            self._kept.builder_password,
+            {"BOT_DISPLAY_NAME": BUILDER},
+        )
+        bot, builder = UserId(self._kept.bot), UserId(self._kept.builder)
+        for state, name in ((self._state, "roommate"), (self._builder_state, BUILDER)):
+            if not (policy := state / "policy.toml").exists():
+                durable_files.replace(policy, POLICIES[name].encode())
+        async with Client(self.me) as client, asyncio.timeout(READY_SECONDS):
+            if builder not in await client.members(self.room):
+                await client.call("POST", f"rooms/{quote(self.room)}/invite", {"user_id": builder})
+            while builder not in await client.members(self.room):  # noqa: ASYNC110 — it is the homeserver that knows
+                await asyncio.sleep(0.05)
+        await asyncio.to_thread(trust, self._state, self._builder_state, builder, BUILDER)
+        await asyncio.to_thread(trust, self._builder_state, self._state, bot, "roommate")
 
     async def _open_room(self) -> None:
         """The room of the last time, or a new one whose greeting we have seen."""
@@ -201,3 +292,10 @@ class Demo:
     def _keep(self, **news: str) -> None:
         self._kept = replace(self._kept, **news)
         self._kept.write(self._kept_file)
+
+
+def trust(ours: Path, theirs: Path, user: UserId, name: str) -> None:
+    """As operators do it at the command line: the daemon of the state folder `ours` trusts the other, by its key."""
+    with Socket(theirs / IPC / control.NAME) as other, Socket(ours / IPC / control.NAME) as daemon:
+        key = other.call("mesh.identity")["key"]
+        daemon.call("trust.add", key=key, mxid=user, everywhere=True, name=name)

@@ -126,12 +126,13 @@ class Client:
         back: int = 0,
         *,
         stops: bool = False,
+        of: UserId | None = None,
     ) -> Post:
         """Do something in the room, and wait for what a bot says to it in the end. Raises MatrixError.
 
         What says what it answers is the answer to that alone; people's talk is none. `act` is started when we look
         already, and is given the room's last `back` events. It `stops` what runs: then the end of what was stopped is
-        an answer, too.
+        an answer, too. Where there is more than one bot, `of` is the one that is asked.
         """
         timeline = Timeline()
         acting = False
@@ -147,7 +148,15 @@ class Client:
                 if mine and acting:
                     acts.add(event.get("event_id", ""))
                 seen = timeline.take(event)
-                if not acts or not isinstance(seen, Post) or mine or seen.live or not seen.of_bot:
+                if (
+                    not acts
+                    or not isinstance(seen, Post)
+                    or mine
+                    or seen.live
+                    or seen.of_request
+                    or not seen.of_bot
+                    or of not in (None, seen.sender)
+                ):
                     continue
                 if not seen.answers or seen.answers & acts or (stops and seen.state == "stopped"):
                     return seen
