@@ -43,12 +43,14 @@ class Verdict:
     """Notices of the bot that it could not read something."""
     keys: int
     """Sessions that the bot wrote with."""
+    rotation: int
+    """After how many messages each writer takes another key."""
     restarts: int
 
     @property
     def kept(self) -> bool:
         clean = not (self.lost or self.doubled or self.unreadable or self.unread)
-        return clean and not self.disordered and self.keys >= self.messages // ROTATION
+        return clean and not self.disordered and self.keys >= self.messages // self.rotation
 
 
 class Answers:
@@ -74,10 +76,18 @@ class Answers:
         return [number for number in range(1, len(places)) if places[number] < max(places[:number])]
 
 
-async def run(daemon: Daemon, ann: StrictPerson, phone: StrictPerson, *, messages: int, restarts: int) -> Verdict:
+async def run(
+    daemon: Daemon,
+    ann: StrictPerson,
+    phone: StrictPerson,
+    *,
+    messages: int,
+    rotation: int = ROTATION,
+    restarts: int = 0,
+) -> Verdict:
     """Each message is answered with its number; `phone` is another device of the same person. Every second restart is a
     SIGKILL."""
-    room = str(await ann.do("createRoom", invite=[daemon.user_id], rotation=ROTATION))
+    room = str(await ann.do("createRoom", invite=[daemon.user_id], rotation=rotation))
     await ann.do("waitFor", room=room, user=daemon.user_id)
     await phone.do("waitFor", room=room, user=daemon.user_id)
     answers = Answers(ann.node, room)
@@ -103,6 +113,7 @@ async def run(daemon: Daemon, ann: StrictPerson, phone: StrictPerson, *, message
         unreadable=sum(one.sender == daemon.user_id for person in (ann, phone) for one in person.failures(room)),
         unread=sum("cannot read" in one.body for one in ann.messages(room)),
         keys=len(sessions),
+        rotation=rotation,
         restarts=restarts,
     )
 

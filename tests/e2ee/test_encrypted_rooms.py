@@ -115,7 +115,7 @@ async def test_keys_that_change_all_the_time_and_a_second_device(
     phone = await strict.person(
         ann.node, homeserver.url, ann.user_id, PASSWORD, called="phone", strict=False, crossSign=False
     )
-    verdict = await long.run(bot, ann, phone, messages=24, restarts=0)
+    verdict = await long.run(bot, ann, phone, messages=12, rotation=4)
     assert verdict.kept, verdict
     await phone.do("stop")
     await bot.term()
