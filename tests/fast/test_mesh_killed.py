@@ -136,6 +136,6 @@ async def test_a_full_disk_delays_an_end_and_takes_none_away(two: Two) -> None:
     assert heard in (["result"], ["unknown"])
 
 
-async def ask(two: Two, token: str, then: str = "sleep 0.4") -> Any:
+async def ask(two: Two, token: str, then: str = "sleep 0.32") -> Any:
     argv = ["sh", "-c", f"echo {token} >>ran; echo hello; {then}"]
     return await Stream(two.laptop).ask("mesh.exec", peer="builder", argv=argv).result()

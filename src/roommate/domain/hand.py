@@ -131,7 +131,7 @@ class Hand(Protocol):
         """`exact`, here and below: `path` is absolute and has no symbolic link; where it has one now, ToolError."""
         ...
 
-    async def write(self, path: str, content: bytes, *, exact: bool = False) -> None:
+    async def write(self, path: str, content: bytes | bytearray, *, exact: bool = False) -> None:
         """Replace a file whole, at once (a rename), keeping its mode; folders on the way are made."""
         ...
 

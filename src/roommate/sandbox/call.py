@@ -24,7 +24,7 @@ class Call(Channel):
         self,
         line: Line,
         number: int,
-        content: bytes | None,
+        content: bytes | bytearray | None,
         within: float | None,
         *,
         more: bool = False,

@@ -110,7 +110,13 @@ class Connection(asyncio.Protocol):
         return self._full
 
     def call(
-        self, request: bytes, content: bytes | None, within: float | None, *, more: bool = False, apart: bool = False
+        self,
+        request: bytes,
+        content: bytes | bytearray | None,
+        within: float | None,
+        *,
+        more: bool = False,
+        apart: bool = False,
     ) -> Call:
         """Start a call, see `Call`.
 

@@ -373,7 +373,7 @@ class HandHost:
             raise SandboxError("the room's hand sent more of a file than it says there is")
         return FileSlice(bytes(content), size.size)
 
-    async def write(self, path: str, content: bytes, *, exact: bool = False) -> None:
+    async def write(self, path: str, content: bytes | bytearray, *, exact: bool = False) -> None:
         """See `Hand`. Symbolic links are followed, inside the container."""
         await self._ask(Done.model_validate_json, content=content, within=FILE_TIME, op="write", path=path, exact=exact)
 
@@ -423,7 +423,7 @@ class HandHost:
         *,
         take: Take = lambda _: None,
         take_errors: Take | None = None,
-        content: bytes | None = None,
+        content: bytes | bytearray | None = None,
         within: float | None,
         **request: Any,
     ) -> A:
@@ -432,7 +432,7 @@ class HandHost:
         return await self._finish(connection, call, understand, take, take_errors, request["op"])
 
     def _begin(
-        self, request: dict[str, Any], content: bytes | None, within: float | None, **options: bool
+        self, request: dict[str, Any], content: bytes | bytearray | None, within: float | None, **options: bool
     ) -> tuple[Connection, Call]:
         """Raises HandLost, ToolError."""
         if (connection := self._connection) is None:

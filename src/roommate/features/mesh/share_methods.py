@@ -67,15 +67,17 @@ def share_methods(sandboxes: Sandboxes, media: Media) -> tuple[Method[Put], Meth
         if params.size != sum(part.size for part in params.parts):
             raise ToolError("its parts have another size than it has")
         _fits(params.size, work)
-        content = bytearray()
+        content, whole = bytearray(), hashlib.sha256()  # it is here once, and hashed as it comes
         for part in params.parts:
-            begins = len(content)
+            begins, of_part = len(content), hashlib.sha256()
             async for piece in media.pieces(part.sent, part.size):
                 content += piece
-            _check(content[begins:], part.size, part.sha256, "a part")
-        _check(content, params.size, params.sha256, "it")
+                of_part.update(piece)
+                whole.update(piece)
+            _check(len(content) - begins, of_part.hexdigest(), part.size, part.sha256, "a part")
+        _check(len(content), whole.hexdigest(), params.size, params.sha256, "it")
         hand = await sandboxes.hand(work.room_id)
-        await hand.write(_judged(work), bytes(content), exact=True)
+        await hand.write(_judged(work), content, exact=True)
         return {"path": params.path, "sha256": params.sha256, "bytes": params.size}
 
     async def get(params: Get, work: Work) -> JsonObject:
@@ -123,6 +125,6 @@ def _fits(count: int, work: Work) -> None:
         raise ToolError(f"it has {size(count)}, and the policy grants {size(work.output_bytes)}")
 
 
-def _check(content: bytes | bytearray, count: int, sha256: str, what: str) -> None:
-    if len(content) != count or hashlib.sha256(content).hexdigest() != sha256:
+def _check(count: int, sha256: str, wanted: int, hash_wanted: str, what: str) -> None:
+    if (count, sha256) != (wanted, hash_wanted):
         raise ToolError(f"{what} is not what its hash says")
