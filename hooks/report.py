@@ -27,11 +27,22 @@ MOST_TRANSCRIPT = 1 << 18
 SUMMARY, TEXT = 300, 4000
 COMMAND = 2001  # more than a card can show: it is seen to be too long
 
-SUBJECTS = ("command", "file_path", "path", "absolute_path", "pattern", "url", "query", "prompt", "description")
+SUBJECTS = (
+    "command",
+    "file_path",
+    "filePath",
+    "path",
+    "absolute_path",
+    "pattern",
+    "url",
+    "query",
+    "prompt",
+    "description",
+)
 SAID = ("returnDisplay", "llmContent", "stdout", "output", "content", "error")
 NOISE = ("auth_success",)
 LOOKS_ONLY = ("plan", "review")
-EDITS = ("write_file", "replace", "edit", "Write", "Edit", "MultiEdit", "NotebookEdit", "apply_patch")
+EDITS = ("write_file", "replace", "edit", "Write", "Edit", "MultiEdit", "NotebookEdit", "apply_patch", "write", "patch")
 BEFORE_COMMAND = ("sudo", "env", "exec", "time", "nohup", "command", "sh", "bash", "do", "then", "else", "xargs", "!")
 
 
@@ -141,12 +152,16 @@ def result(said):
     """How a call went."""
     response = said.get("error") or said.get("tool_response") or ""
     full = response
+    code = None
     failed = str(said.get("hook_event_name")).endswith("Failure") or bool(said.get("error"))
     if isinstance(response, dict):
         failed = failed or bool(response.get("error") or response.get("interrupted"))
+        if type(response.get("exit_code")) is int:
+            code = response["exit_code"]
         full = "\n".join(str(response[key]) for key in ("llmContent", "error") if response.get(key))
         response = next((response[key] for key in SAID if isinstance(response.get(key), str) and response[key]), "")
-    code = exit_code(full if isinstance(full, str) else "")
+    if code is None:
+        code = exit_code(full if isinstance(full, str) else "")
     told = {"ok": not failed and code in (None, 0), "text": str(response)[:TEXT]}
     if code is not None:
         told["exit_code"] = code

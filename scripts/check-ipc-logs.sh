@@ -35,6 +35,7 @@ check "Gemini CLI has every hook registered" registered gemini /etc/gemini-cli/s
 check "Qwen Code has every hook registered" registered qwen /etc/qwen-code/settings.json
 check "Claude Code has every hook registered" registered claude /etc/claude-code/managed-settings.json
 check "Codex has every hook registered" registered codex /etc/codex/managed_config.toml
+check "OpenCode has every hook registered" registered opencode /etc/opencode/plugin/roommate.js
 check "no hook has failed (hook-errors.log is empty)" test ! -s /run/spool/out/hook-errors.log
 [ ! -s /run/spool/out/hook-errors.log ] || tail -n 5 /run/spool/out/hook-errors.log | sed 's/^/      /'
 exit $wrong

@@ -53,11 +53,12 @@ async def test_an_agent_writes_a_file_runs_a_command_and_waits_for_people_before
     answer = await alice.ask(room, "\n".join(rules) + f"\n---\n{written}\n---\nECHO")
     assert "Done: write hello.txt. Prompts so far: 1." in answer.body
     shown = "\n".join(answer.looks)
-    assert re.search(r"^- [▶✔] .*hello\.txt", shown, re.MULTILINE), "the agent's step, while it worked"
+    print("LOOKS", shown, answer.html, answer.body)
+    if agent != "opencode":  # which tells of a call when that has ended, perhaps together with its own end
+        assert re.search(r"^- [▶✔] .*hello\.txt", shown, re.MULTILINE), "the agent's step, while it worked"
     assert "I will do it." in shown, "what it said"
-    if agent != "opencode":  # which has no hooks
-        assert f"<strong>{agent}</strong> · 1 call" in answer.html, "what its hooks reported"
-        assert "do it. will do it." not in answer.html, "its words once"
+    assert f"<strong>{agent}</strong> · 1 call" in answer.html, "what its hooks reported"
+    assert "do it. will do it." not in answer.html, "its words once"
 
     asked = "".join(json.dumps(one.body) for one in providers.asked)
     assert {name for name, who in READ_BY.items() if agent in who} <= set(re.findall(r"The rule of (\w+\.md)", asked))
@@ -72,10 +73,9 @@ async def test_an_agent_writes_a_file_runs_a_command_and_waits_for_people_before
     assert "hi-from-shell" in "\n".join(told.looks)
     assert not cards(bot, alice, room), "it wants to go nowhere else"
     assert {key for asked in providers.asked for key in asked.keys} <= {KEY, f"Bearer {KEY}"}
-    if agent != "opencode":
-        assert f"{alice.user_id} said no" in await decided("❌", agent, bot, alice, room, providers)
-        assert "not a git repository" in await decided("✅", agent, bot, alice, room, providers), "it ran"
-    if agent not in ("opencode", "codex"):  # one has no hooks, the other writes by its shell
+    assert f"{alice.user_id} said no" in await decided("❌", agent, bot, alice, room, providers)
+    assert "not a git repository" in await decided("✅", agent, bot, alice, room, providers), "it ran"
+    if agent != "codex":  # which writes by its shell
         planned = await alice.ask(room, f"{tool('plan', task='DO write never.txt text', agent=agent)}\n---\nECHO")
         assert "Done: write never.txt." in planned.body
         assert "look only" in json.dumps(providers.asked[-1].body)

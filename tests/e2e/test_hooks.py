@@ -198,11 +198,11 @@ async def test_a_hostile_room_harms_no_other_and_is_heard_when_it_behaves(
 async def test_in_is_read_only_and_settings_are_nobodys_to_change(bot: Daemon, person: MakePerson) -> None:
     alice = await person("alice")
     room = await bot.room_with(alice)
-    places = "/run/spool/in /run/hooks /etc/gemini-cli /etc/qwen-code /etc/claude-code /etc/codex"
+    places = "/run/spool/in /run/hooks /etc/gemini-cli /etc/qwen-code /etc/claude-code /etc/codex /etc/opencode"
     answer = await alice.ask(
         room, run(f"for f in {places}; do ls $f && touch $f/x; done; touch /run/spool/out/.x && echo fine")
     )
-    assert answer.body.count("Read-only file system") == 6
+    assert answer.body.count("Read-only file system") == 7
     assert "managed_config.toml" in answer.body
     assert "fine" in answer.body
 
@@ -234,7 +234,7 @@ async def test_the_check_script_finds_what_is_wrong(
     [container] = bot.containers()
     checked = subprocess.run([SCRIPT, container], capture_output=True, text=True, timeout=PATIENCE)
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert checked.stdout.count("✔") == 15
+    assert checked.stdout.count("✔") == 16
     podman("exec", container, "sh", "-c", "echo nonsense | /run/hooks/wrapper claude after-tool")
     checked = subprocess.run([SCRIPT, container], capture_output=True, text=True, timeout=PATIENCE)
     assert checked.returncode == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -123,7 +124,9 @@ def test_a_failed_command_is_told_with_its_exit_code(hooks: Path, spool: Path) -
         hooks, spool, "claude", "after-tool", {**said, "hook_event_name": "PostToolUseFailure", "error": "Exit code 1"}
     )
     call(hooks, spool, "gemini", "after-tool", {**said, "tool_response": {"llmContent": "Output: x\nExit Code: 2\n"}})
-    assert [(event.ok, event.exit_code) for event in written(spool)] == [(False, 1), (False, 2)]
+    response = {"output": "nothing here", "exit_code": 3}
+    call(hooks, spool, "opencode", "after-tool", {**said, "tool_response": response})
+    assert [(event.ok, event.exit_code) for event in written(spool)] == [(False, 1), (False, 2), (False, 3)]
 
 
 @pytest.mark.parametrize("payload", ["", "nonsense", "[1]", "[" * 100_000, '{"a":'])
@@ -180,7 +183,7 @@ def test_only_what_is_risky_is_asked(hooks: Path, spool: Path) -> None:
     assert asked == list(RISKY.values())
 
 
-@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("agent", [*AGENTS, "opencode"])
 @pytest.mark.parametrize("allow", [True, False])
 async def test_the_answer_reaches_the_waiting_hook(hooks: Path, spool: Path, agent: str, allow: bool) -> None:
     said = {"tool_name": "run_shell_command", "tool_input": {"command": "git push"}}
@@ -219,7 +222,8 @@ def test_what_is_allowed_for_good_is_not_asked(hooks: Path, spool: Path) -> None
 @pytest.mark.parametrize("role", ["plan", "review", "implement", "ask"])
 def test_who_is_to_look_only_changes_no_file(hooks: Path, spool: Path, role: str) -> None:
     looks = role in ("plan", "review")
-    for agent, tool, denied in (("claude", "Write", looks), ("gemini", "replace", looks), ("qwen", "read_file", False)):
+    edits = (("claude", "Write"), ("gemini", "replace"), ("opencode", "write"))
+    for agent, tool, denied in (*((*edit, looks) for edit in edits), ("qwen", "read_file", False)):
         told = call(hooks, spool, agent, "before-tool", {"tool_name": tool, "tool_input": {"path": "x"}}, role=role)
         assert ("look only" in told) == denied
 
@@ -227,11 +231,14 @@ def test_who_is_to_look_only_changes_no_file(hooks: Path, spool: Path, role: str
 def test_every_agent_has_every_hook_registered(hooks: Path) -> None:
     for folder, name in SETTINGS.items():
         text = (hooks / "settings" / folder / name).read_text()
-        settings = tomllib.loads(text) if name.endswith(".toml") else json.loads(text)
         agent = folder.partition("-")[0]
-        commands = {
-            hook["command"] for entries in settings["hooks"].values() for entry in entries for hook in entry["hooks"]
-        }
+        settings: dict[str, Any] = {}
+        if name.endswith(".js"):
+            commands = set(re.findall(r'": "(.+)",$', text, re.MULTILINE))
+        else:
+            settings = tomllib.loads(text) if name.endswith(".toml") else json.loads(text)
+            entries = [entry for entries in settings["hooks"].values() for entry in entries]
+            commands = {hook["command"] for entry in entries for hook in entry["hooks"]}
         if "notify" in settings:
             commands.add(" ".join(settings["notify"]))
         assert commands == {f"sh /run/hooks/wrapper {agent} {hook}" for hook in PROGRAMS if hook != "wrapper"}

@@ -20,8 +20,10 @@ SETTINGS = {
     "qwen-code": "settings.json",
     "claude-code": "managed-settings.json",
     "codex": "managed_config.toml",
+    "opencode": "plugin/roommate.js",
 }
-"""Folders below /etc, and the file in each that its agent reads before all others and nobody in the room can change."""
+"""Folders below /etc, and the file in each that its agent reads before all others and nobody in the room can change.
+OpenCode is told its folder by ``OPENCODE_CONFIG_DIR``."""
 
 PROGRAMS = ("wrapper", "session-start", "before-tool", "after-tool", "after-agent", "notification")
 _TEXTS = ("hook.py", "report.py", "risks", *(f"settings/{folder}/{name}" for folder, name in SETTINGS.items()))
@@ -42,6 +44,7 @@ def lay_out(folder: Path, root: int) -> None:
     """
     source = shipped()
     files = {name: (source / name).read_bytes() for name in (*PROGRAMS, *_TEXTS)}
+    files["settings/opencode/.gitignore"] = b"*\n"  # OpenCode ends where it cannot write one that is missing
     files[f"__pycache__/report.{sys.implementation.cache_tag}.pyc"] = _compiled(files["report.py"])
     for name, content in files.items():
         target = folder / name

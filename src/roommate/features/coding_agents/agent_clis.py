@@ -130,7 +130,14 @@ def _opencode_environment(url: str, model: str) -> Mapping[str, str]:
         "permission": every,
         "provider": {"room": room},
     }
-    return {"OPENCODE_CONFIG_CONTENT": json.dumps(settings), "OPENCODE_DISABLE_MODELS_FETCH": "1"}
+    return {
+        "OPENCODE_CONFIG_CONTENT": json.dumps(settings),
+        "OPENCODE_CONFIG_DIR": "/etc/opencode",  # with the plugin that calls the hooks
+        "OPENCODE_DISABLE_MODELS_FETCH": "1",
+        # With a plugin it would wait a minute and more for a package from npm that ours does without. The plugin takes
+        # this out again for what OpenCode runs.
+        "npm_config_offline": "true",
+    }
 
 
 def _toml(text: str) -> str:
