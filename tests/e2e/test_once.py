@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tests.conftest import MakeDaemon, MakePerson
-from tests.e2e import aimed
+from tests.e2e.shooting import Shooting
 from tests.harness import Daemon
 from tests.person import Person
 from tests.scripted_model import ScriptedModel
@@ -15,29 +15,6 @@ from tests.scripted_model import ScriptedModel
 SLEEP = "run: rm -f *; echo old > old.txt; echo be''gun %d; sleep 100"
 SECOND = "run: ls; echo se''cond > kept.txt; cat kept.txt"
 ASKS = "Delete **every file**"
-
-
-class Shooting:
-    """A daemon that dies at aimed points. `at(n)`: at the nth point from now on."""
-
-    def __init__(self, bot: Daemon) -> None:
-        self.bot = bot
-        bot.main = aimed.__name__
-        self._aim = bot.folder / aimed.AIM
-
-    def at(self, point: int) -> None:
-        coming = self._aim.with_suffix(".coming")  # the daemon may look at any moment: it is there whole, or not at all
-        coming.write_text(str(point))
-        coming.replace(self._aim)
-
-    async def hit(self) -> None:
-        """Wait until it died, and start it again."""
-        await self.bot.wait_for_exit()
-        assert self.bot.process.returncode == -9, self.bot.log_text()[-2000:]
-        await self.bot.start()
-
-    async def start(self) -> None:
-        await self.bot.start()
 
 
 def count(bot: Daemon, person: Person, room: str, words: str) -> int:

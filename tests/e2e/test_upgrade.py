@@ -10,7 +10,8 @@ from aiohttp import web
 
 from roommate.demo.embedded_synapse import Synapse
 from tests.conftest import MakeDaemon, MakePerson
-from tests.e2e.test_once import Shooting, count, settled
+from tests.e2e.shooting import Shooting
+from tests.e2e.test_once import count, settled
 from tests.front import Front, limited
 from tests.harness import Daemon
 from tests.person import Person
