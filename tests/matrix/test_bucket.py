@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -96,13 +97,40 @@ def test_progress_leaves_a_reserve_for_answers() -> None:
     now, shown_at, shown = 0.0, -100.0, 0
     while now < 30:
         now += bucket.wait_to_show(now, shown_at)
-        bucket.spend(now)
+        bucket.spend(now, spare=True)
         assert not server.ask(now)
         shown, shown_at = shown + 1, now
         bucket.accepted(now)
         # An answer and a sign can go at any moment.
         assert bucket.wait(now) == 0
     assert shown >= 10
+
+
+@pytest.mark.parametrize("remembered", [0.0, 5.0])
+def test_progress_does_not_stand_still_where_somebody_is_answered_all_the_time(remembered: float) -> None:
+    """Every ten seconds a turn of half a second, which would have a sign; beside it something new to show always."""
+    bucket, server = Bucket(remembered, 0.0), Server(5.0, 10)
+    now, shown_at, answered, gaps = 0.0, 0.0, 0, list[float]()
+    while now < 600:
+        began = 10.0 * (answered + 1)
+        answers = now >= began + 0.5 and bucket.wait(now) == 0
+        signs = not answers and began <= now < began + 0.5 and bucket.wait_for_sign(now, began) <= 0
+        shows = not answers and not signs and bucket.wait_to_show(now, shown_at) <= 0
+        if answers or signs or shows:
+            bucket.spend(now, spare=not answers)
+            if wait := server.ask(now):
+                bucket.refused(now, wait, now)
+                assert now < 30, "and that is when it is learned"
+            else:
+                bucket.accepted(now)
+                assert now < began + 0.6 or not answers, "no answer waits"
+                answered += answers
+                if shows:
+                    gaps.append(now - shown_at)
+                    shown_at = now
+        now += 0.05
+    assert max(gaps) < 25
+    assert sorted(gaps)[-len(gaps) // 10] < 15
 
 
 def test_progress_is_quick_where_no_limit_is_known() -> None:
@@ -136,5 +164,5 @@ def test_what_shows_only_that_a_turn_goes_on_gives_way_first() -> None:
     for _ in range(4):
         bucket.spend(0.0)
         bucket.accepted(0.0)
-    assert bucket.wait_for_sign(0.0) <= 0 < bucket.wait_for_beat(0.0)
+    assert bucket.wait_for_sign(0.0, since=-5.0) <= 0 < bucket.wait_for_beat(0.0)
     assert Bucket(pace=0.0, now=0.0).wait_for_beat(0.0) == 0

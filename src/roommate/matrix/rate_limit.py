@@ -8,6 +8,9 @@ BURST = 10.0
 """Events that may go at once after a rest. Synapse's default; a wrong guess costs one refusal."""
 RESERVE = 4.0
 """What progress leaves for answers: the beginning and the end of two turns."""
+FLOOR = 2.0
+"""What it leaves at any rate: below the reserve it goes on, seldomer the less is left, so that it does not stand still
+where others are answered all the time."""
 BEAT_RESERVE = 6.0
 """What a look that shows only that a turn goes on leaves, for others' progress, too."""
 SHOW_EVERY = 0.35
@@ -36,6 +39,7 @@ class Bucket:
         self._at = now
         self._closed_until = now
         self._accepted_at = -math.inf
+        self._spared_at = -math.inf
         self._refused_at = now - PROBE_AFTER
         self._doubtful = False
         self._probing = False
@@ -53,29 +57,30 @@ class Bucket:
             return self._closed(now)
         return max(self._closed(now), missing * self.pace)
 
-    def wait_for_sign(self, now: float) -> float:
-        """Seconds until there is something to spare for what is good to see, but need not arrive."""
-        return max(self._closed(now), (RESERVE + 1 - self._level(now)) * self.pace)
+    def wait_for_sign(self, now: float, since: float) -> float:
+        """Seconds until a sign that has waited since then may go: later as the bucket empties, for of a turn that is
+        soon answered nobody needs one."""
+        return max(self._wait_to_spare(now), since + self._slowed(0.0, now) - now)
 
     def wait_for_backlog(self, now: float) -> float:
         """Seconds until something may go that must arrive, but is so old that what is new comes first."""
         probes = now - self._refused_at >= PROBE_AFTER
-        return self.wait(now) if probes or self._doubtful else self.wait_for_sign(now)
+        if probes or self._doubtful:
+            return self.wait(now)
+        return max(self._closed(now), (RESERVE - self._level(now)) * self.pace)
 
     def wait_to_show(self, now: float, shown_at: float) -> float:
         """Seconds until a live message last shown at `shown_at` may be shown again: seldomer as the bucket empties."""
-        level = self._level(now)
-        full = min(1.0, max(0.0, (level - RESERVE) / (BURST - RESERVE)))
-        every = SHOW_EVERY + max(0.0, self.pace - SHOW_EVERY) * (1 - full)
-        return max(self.wait_for_sign(now), shown_at + every - now)
+        return max(self._wait_to_spare(now), shown_at + self._slowed(SHOW_EVERY, now) - now)
 
     def wait_for_beat(self, now: float) -> float:
         """Seconds until a live message may be shown that has nothing new: what has goes first."""
         return max(self._closed(now), (BEAT_RESERVE + 1 - self._level(now)) * self.pace)
 
-    def spend(self, now: float) -> None:
-        """An event is being sent."""
+    def spend(self, now: float, *, spare: bool = False) -> None:
+        """An event is being sent; a `spare` one is good to see, but need not arrive."""
         level = self._level(now)
+        self._spared_at = now if spare else self._spared_at
         self._doubtful, self._probing = level < 2, level < 1 - 1e-6
         self._tokens, self._at = max(0.0, level - 1), now
 
@@ -113,6 +118,19 @@ class Bucket:
     def unanswered(self) -> None:
         """It failed for another reason."""
         self._doubtful = self._probing = False
+
+    def _wait_to_spare(self, now: float) -> float:
+        """Seconds until there is something for what need not arrive."""
+        level = self._level(now)
+        above = (RESERVE + 1 - level) * self.pace
+        # At `level` one goes every RESERVE + 2 - `level` paces; while it waits the bucket fills.
+        slow = (self._spared_at - now + (RESERVE + 2 - level) * self.pace) / 2
+        return max(self._closed(now), min(above, max(slow, (FLOOR + 1 - level) * self.pace)))
+
+    def _slowed(self, seconds: float, now: float) -> float:
+        """From so many where the bucket is full to a pace where no more than the reserve is left."""
+        full = min(1.0, max(0.0, (self._level(now) - RESERVE) / (BURST - RESERVE)))
+        return seconds + max(0.0, self.pace - seconds) * (1 - full)
 
     def _closed(self, now: float) -> float:
         return max(0.0, self._closed_until - now)

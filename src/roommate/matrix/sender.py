@@ -233,7 +233,7 @@ class Sender:
                 return None
             row = self._next(room_id, now)
             if row.draft.rank == Rank.SIGN:
-                if wait := self._bucket.wait_for_sign(now):
+                if wait := self._bucket.wait_for_sign(now, self._queues[room_id].since):
                     pauses.append(wait)
                     continue
             elif self._is_behind(room_id):
@@ -242,7 +242,7 @@ class Sender:
                     continue
             elif wait := self._bucket.wait(now):
                 return min([wait, *pauses])
-            self._launch(tasks, room_id, now, partial(self._send, row))
+            self._launch(tasks, room_id, now, partial(self._send, row), spare=row.draft.rank == Rank.SIGN)
         for live_row, live in sorted(self._live.items(), key=lambda item: (item[1].beat, item[1].shown_at)):
             if live.look is None or live.room_id in self._queues or not self._is_free(live.room_id, now):
                 continue
@@ -252,15 +252,15 @@ class Sender:
             if wait:
                 pauses.append(wait)
                 continue
-            self._launch(tasks, live.room_id, now, partial(self._show, live_row, live))
+            self._launch(tasks, live.room_id, now, partial(self._show, live_row, live), spare=True)
         return min(pauses, default=None)
 
     def _next(self, room_id: RoomId, now: float) -> Outgoing:
         """The room's oldest row; while there is nothing to spare for signs, the oldest that must arrive."""
-        rows = self._queues[room_id].rows
-        if self._bucket.wait_for_sign(now):
-            return next((row for row in rows if row.draft.rank < Rank.SIGN), rows[0])
-        return rows[0]
+        queue = self._queues[room_id]
+        if self._bucket.wait_for_sign(now, queue.since):
+            return next((row for row in queue.rows if row.draft.rank < Rank.SIGN), queue.rows[0])
+        return queue.rows[0]
 
     def _is_free(self, room_id: RoomId, now: float) -> bool:
         return room_id not in self._busy and self._failures.get(room_id, (0, now))[1] <= now
@@ -275,12 +275,18 @@ class Sender:
         return queue.since + RANK_SECONDS * urgency, queue.rows[0].id
 
     def _launch(
-        self, tasks: asyncio.TaskGroup, room_id: RoomId, now: float, request: Callable[[], Awaitable[None]]
+        self,
+        tasks: asyncio.TaskGroup,
+        room_id: RoomId,
+        now: float,
+        request: Callable[[], Awaitable[None]],
+        *,
+        spare: bool,
     ) -> None:
         self._busy.add(room_id)
         if queue := self._queues.get(room_id):
             queue.since = now
-        self._bucket.spend(now)
+        self._bucket.spend(now, spare=spare)
         tasks.create_task(self._request(room_id, now, request))
 
     async def _request(self, room_id: RoomId, asked_at: float, request: Callable[[], Awaitable[None]]) -> None:
