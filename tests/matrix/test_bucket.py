@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 
 import pytest
 from hypothesis import example, given
@@ -51,9 +52,26 @@ def test_the_default_limit_of_synapse_is_learned() -> None:
     now, refusals = drive(bucket, server, 10)
     assert (now < 1, refusals) == (True, 0)
     now, refusals = drive(bucket, server, 20, now)
-    assert 4.9 < bucket.pace <= 5.0
+    assert 4.9 < bucket.pace < 5.01
     assert now < 105
     assert refusals <= 4  # the first two teach, one a minute probes
+
+
+def test_a_slow_homeserver_is_not_taken_for_a_strict_one() -> None:
+    bucket, server, chance = Bucket(0.0, 0.0), Server(5.0, 10), random.Random(7)
+    now, refusals = 0.0, 0
+    for _ in range(100):
+        asked = now = now + bucket.wait(now) + 0.02
+        bucket.spend(asked)
+        wait = server.ask(now := now + chance.uniform(0, 1.5))
+        now += chance.uniform(0, 1.5)
+        if wait:
+            refusals += 1
+            bucket.refused(asked, wait, now)
+        else:
+            bucket.accepted(now)
+    assert 3 < bucket.pace < 5.01
+    assert refusals < 50
 
 
 def test_a_remembered_pace_spares_the_first_refusals() -> None:

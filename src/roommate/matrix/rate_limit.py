@@ -84,9 +84,9 @@ class Bucket:
         self._doubtful, self._probing = level < 2, level < 1 - 1e-6
         self._tokens, self._at = max(0.0, level - 1), now
 
-    def accepted(self, asked_at: float) -> bool:
-        """What was sent at `asked_at` was let through. True when this shows that the limit is no more: pace 0."""
-        self._accepted_at = max(self._accepted_at, asked_at)
+    def accepted(self, now: float) -> bool:
+        """Something was let through. True when this shows that the limit is no more: pace 0."""
+        self._accepted_at = now
         self._let_through += 1
         self._surplus += self._probing
         self._doubtful = self._probing = False
@@ -97,7 +97,8 @@ class Bucket:
 
     def refused(self, asked_at: float, retry_after: float, now: float) -> bool:
         """What was sent at `asked_at` was refused. True when ``pace`` was learned anew, as is worth keeping."""
-        # From the last token to the next is a pace at least. (Much longer, and somebody else has used this account.)
+        # From one token to the next is a pace; this is no more than that, however slow the homeserver is. (Much longer,
+        # and somebody else has used this account.)
         apart = asked_at + retry_after - self._accepted_at
         retry_after = min(max(retry_after, SHORTEST), LONGEST)
         if self._let_through >= BURST:

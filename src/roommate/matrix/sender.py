@@ -298,7 +298,7 @@ class Sender:
             await self._postpone(room_id, asked_at, error)
         else:
             self._failures.pop(room_id, None)
-            if self._bucket.accepted(asked_at):
+            if self._bucket.accepted(time.monotonic()):
                 _log.warning("the homeserver does not limit any more what the bot sends")
                 await self._learned()
         finally:
