@@ -53,7 +53,6 @@ async def test_an_agent_writes_a_file_runs_a_command_and_waits_for_people_before
     answer = await alice.ask(room, "\n".join(rules) + f"\n---\n{written}\n---\nECHO")
     assert "Done: write hello.txt. Prompts so far: 1." in answer.body
     shown = "\n".join(answer.looks)
-    print("LOOKS", shown, answer.html, answer.body)
     if agent != "opencode":  # which tells of a call when that has ended, perhaps together with its own end
         assert re.search(r"^- [▶✔] .*hello\.txt", shown, re.MULTILINE), "the agent's step, while it worked"
     assert "I will do it." in shown, "what it said"
