@@ -138,9 +138,9 @@ def _take_over_trust(there: Path, coming: Path) -> None:
                     {column for _, column, *_ in c.execute(f"PRAGMA {where}.table_info({name})")}
                     for where in ("main", "there")
                 ]
-                known = ", ".join(sorted(both[0] & both[1]))
+                columns = ", ".join(sorted(both[0] & both[1]))
                 c.execute(f"DELETE FROM main.{name}")  # noqa: S608 — names of ours
-                c.execute(f"INSERT INTO main.{name} ({known}) SELECT {known} FROM there.{name}")  # noqa: S608
+                c.execute(f"INSERT INTO main.{name} ({columns}) SELECT {columns} FROM there.{name}")  # noqa: S608
             c.execute("COMMIT")
         except sqlite3.Error:  # it is damaged, or gone
             if c.in_transaction:
