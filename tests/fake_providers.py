@@ -77,6 +77,9 @@ class FakeProviders:
         self._workspace = workspace
         self._port = port
         self._delay = delay
+        self.go_on = asyncio.Event()
+        """Cleared by a test, no reply follows a tool's result until it is set again."""
+        self.go_on.set()
         self._runner: web.AppRunner | None = None
 
     @property
@@ -121,6 +124,8 @@ class FakeProviders:
         wishes = [Wish(verb, html.unescape(rest)) for text in texts for verb, rest in _WISH.findall(text)]
         wish = wishes[-1] if wishes else Wish("say", "echo")
         await asyncio.sleep(3600 if wish.verb == "stall" else self._delay)
+        if answered:
+            await self.go_on.wait()
         said = self._say(wish, names, answered, len(wishes))
         stream = body.get("stream") or path.endswith("streamGenerateContent")
         if not stream:
