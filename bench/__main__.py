@@ -29,6 +29,7 @@ from bench import (
     models,
     monitoring,
     operating,
+    peers,
     turns,
     updates,
 )
@@ -50,6 +51,7 @@ PARTS: dict[str, Callable[[Stage, int], Awaitable[list[Figure]]]] = {
     "audit": audit.measure,
     "encryption": encryption.measure,
     "mesh": mesh.measure,
+    "peers": peers.measure,
     "aged": aged.measure,
 }
 

@@ -1,4 +1,4 @@
-"""What a program prints on its way to who asked: none of it is lost, whenever the program ends."""
+"""What a program prints on its way to who asked: none of it is lost, whenever it ends, and no event is too many."""
 
 from __future__ import annotations
 
@@ -41,3 +41,28 @@ async def test_a_program_that_ends_while_a_piece_is_stored_loses_none() -> None:
     summary = await working
     assert b"".join(base64.b64decode(body["data"]) for body in said) == b"one two"
     assert summary["sha256"] == hashlib.sha256(b"one two").hexdigest()
+
+
+async def test_what_ends_at_once_does_not_say_first_that_it_runs() -> None:
+    said: list[JsonObject] = []
+    first = asyncio.Event()
+
+    async def start() -> None:
+        said.append({"kind": "started"})
+
+    async def say(body: JsonObject) -> int:
+        said.append(body)
+        first.set()
+        return len(said)
+
+    asked = request(new_key(), "@ann:x", "!r:x", "k" * 43, "exec")
+    async with sending(Work(asked, Facts(), 60, 1000, start=start, say=say)) as pieces:
+        pieces.take("out", b"all")
+    assert [body["kind"] for body in said] == ["output"]
+
+    said.clear()
+    first.clear()
+    async with sending(Work(asked, Facts(), 60, 1000, start=start, say=say)) as pieces:
+        pieces.take("out", b"one")
+        await first.wait()
+    assert [body["kind"] for body in said] == ["started", "output"]

@@ -350,7 +350,6 @@ class Answering:
                     self._progress.wake()
 
         async def say(body: JsonObject) -> int | None:
-            await start()
             put = await self._requests.say(row.number, body)
             self._progress.wake()
             return put
@@ -377,6 +376,7 @@ class Answering:
             facts=found.facts,
             seconds=found.decision.limits.seconds,
             output_bytes=found.decision.limits.output_bytes,
+            start=start,
             say=say,
             arrived=self._outbox.arrived,
             upload=lambda content, name: self._put_file(row.room_id, content, name),

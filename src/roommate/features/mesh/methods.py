@@ -53,7 +53,7 @@ class Inputs:
         return body
 
 
-async def _nothing_more(_: object) -> None:
+async def _nothing_more(*_: object) -> None:
     """Of a request that is answered at once."""
 
 
@@ -72,6 +72,8 @@ class Work:
     """The most that it may take."""
     output_bytes: int
     """The most that it may give."""
+    start: Callable[[], Awaitable[None]] = _nothing_more
+    """Says that it runs, unless that was said: an event that nobody needs where its end is the next one."""
     say: Callable[[JsonObject], Awaitable[int | None]] = _nothing_more
     """A piece of the reply; gives its row of the outbox."""
     arrived: Callable[[int], Awaitable[object]] = _nothing_more

@@ -65,6 +65,7 @@ class OutputPieces:
             await asyncio.sleep(GATHER_SECONDS)
             while self._waiting and not self._in_files:
                 async with self._saying:
+                    await self._work.start()
                     row = await self._piece()
                 if row is None:
                     return
