@@ -49,6 +49,12 @@ class Bot:
         await host.wait_for_member(room, self.user_id)
         return room
 
+    async def known_room_with(self, *people: Person, name: str | None = None) -> str:
+        """A `room_with` them that the bot's database has, too, so that it is found at the command line."""
+        room = await self.room_with(*people, name=name)
+        await people[0].wait(lambda: self.said(people[0], room), what="the greeting")
+        return room
+
     def said(self, person: Person, room: str) -> list[Shown]:
         """The bot's messages in the room, as `person` sees them."""
         return person.messages(room, self.user_id)

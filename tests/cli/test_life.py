@@ -45,7 +45,7 @@ async def test_the_life_of_a_daemon_in_the_background(daemon: MakeDaemon, person
         code, _, err = await at(bot, "start")
         assert code == 0
         assert f"runs already: process {found['pid']}" in err
-        room = await bot.room_with(alice)
+        room = await bot.known_room_with(alice)
         assert (await alice.ask(room, "run: echo hello")).body
 
         code, out, _ = await at(bot, "status")
@@ -111,8 +111,7 @@ async def test_a_restart_takes_the_release_that_the_link_leads_to_by_now(daemon:
 
 async def test_settings_are_read_again_and_the_log_is_shown(daemon: MakeDaemon, person: MakePerson) -> None:
     bot, alice = await daemon(), await person("alice")
-    room = await bot.room_with(alice)
-    await alice.wait(lambda: bot.said(alice, room), what="the greeting")
+    room = await bot.known_room_with(alice)
     assert "Only an operator" in (await notice(alice, bot, room, "!rooms"))
     (bot.folder / ".env").write_text(f"OPERATORS={alice.user_id}\nSANDBOX_CPUS=1\nMAX_AGENT_TURNS=3\n")
     code, out, _ = await at(bot, "reload", "--json")
@@ -128,7 +127,7 @@ async def test_settings_are_read_again_and_the_log_is_shown(daemon: MakeDaemon, 
     assert code == 78
     assert "MAX_AGENT_TURNS" in err
 
-    other = await bot.room_with(alice)
+    other = await bot.known_room_with(alice)
     _, whole, _ = await at(bot, "logs")
     assert "ready after" in whole
     assert re.search(r" request \d+: done: daemon.reload by uid", whole)

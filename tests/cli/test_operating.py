@@ -44,8 +44,8 @@ async def found(bot: Daemon, *arguments: str) -> Any:
 
 async def test_rooms_turns_and_questions(daemon: MakeDaemon, person: MakePerson, model: ScriptedModel) -> None:
     bot, alice = await daemon(model=model, OPENAI_API_KEY="sk-secret"), await person("alice")
-    room = await bot.room_with(alice, name="Workshop")
-    other = await bot.room_with(alice, name="\x1b]0;mine\x07[/] room")
+    room = await bot.known_room_with(alice, name="Workshop")
+    other = await bot.known_room_with(alice, name="\x1b]0;mine\x07[/] room")
     assert (await alice.ask(room, "SAY hello")).body.startswith("hello")
 
     rooms = {one["room_id"]: one for one in await found(bot, "rooms", "ls")}
@@ -109,7 +109,7 @@ async def test_rooms_turns_and_questions(daemon: MakeDaemon, person: MakePerson,
 
 async def test_containers_and_files(daemon: MakeDaemon, person: MakePerson, tmp_path: Path) -> None:
     bot, alice = await daemon(), await person("alice")
-    await bot.room_with(alice, name="Files")
+    await bot.known_room_with(alice, name="Files")
     code, out, err = await run(bot, "sandbox", "exec", "Files", "sh", "-c", "cat; echo err >&2; exit 7", stdin=b"in\n")
     assert (code, out, err) == (7, b"in\n", "err\n")
     [one] = await found(bot, "sandbox", "ls")
@@ -186,7 +186,7 @@ async def test_containers_and_files(daemon: MakeDaemon, person: MakePerson, tmp_
 
 async def test_a_shell_in_a_room(daemon: MakeDaemon, person: MakePerson) -> None:
     bot, alice = await daemon(), await person("alice")
-    await bot.room_with(alice, name="Files")
+    await bot.known_room_with(alice, name="Files")
     path = await done(bot, "sandbox", "exec", "Files", "sh", "-c", "echo $PATH")
     shell = [str(ROOMMATE), "sandbox", "shell", "Files"]
     around = shlex.join(
@@ -244,7 +244,7 @@ async def test_a_shell_in_a_room(daemon: MakeDaemon, person: MakePerson) -> None
 async def test_speaking_through_the_daemon(daemon: MakeDaemon, person: MakePerson, model: ScriptedModel) -> None:
     alice, bob = await person("alice"), await person("bob")
     bot = await daemon(model=model, OPERATORS=alice.user_id)
-    room = await bot.room_with(alice, bob, name="Workshop")
+    room = await bot.known_room_with(alice, bob, name="Workshop")
     assert await done(bot, "send", "Workshop", "SAY hello", "--wait") == "hello\n"
     [said] = [m for m in bot.said(bob, room) if "💬" in m.body]
     assert said.body == f"💬 **{alice.user_id}**:\n\nSAY hello"

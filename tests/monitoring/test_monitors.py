@@ -59,7 +59,7 @@ def metrics_in(query: str) -> set[str]:
 async def test_health_and_metrics(daemon: MakeDaemon, person: MakePerson, model: ScriptedModel) -> None:
     port = free_port()
     bot, alice = await daemon(model=model, HTTP_LISTEN=str(port)), await person("alice")
-    room = await bot.room_with(alice, name="Secret plans")
+    room = await bot.known_room_with(alice, name="Secret plans")
     script = 'TOOL run_command {"command": "true"}\nTOOL no_such_tool {}\n---\nSAY done'
     said = await alice.ask(room, script)
     assert said.body.startswith("done")
