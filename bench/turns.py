@@ -84,7 +84,9 @@ async def _tool_steps(person: Person, room: str, rounds: int) -> list[Figure]:
     """What one more step (model call, tool call, two commits) adds to a turn that shows a live message."""
 
     async def turn(steps: int) -> float:
-        return await _asked(person, room, "\n---\n".join([TRUE] * steps) + "\n---\nSAY end")
+        # Each another one: a turn that does the same again and again is stopped.
+        calls = [f'TOOL run_command {{"command": "true {number}"}}' for number in range(steps)]
+        return await _asked(person, room, "\n---\n".join(calls) + "\n---\nSAY end")
 
     samples = [(await turn(24) - await turn(8)) / 16 for _ in range(rounds)]
     return [figure("tool step of a turn", samples, goal=10)]
