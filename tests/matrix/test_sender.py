@@ -128,7 +128,12 @@ async def test_the_default_limit_delays_and_loses_nothing(line: MakeLine, person
     await bot.say(two, *(f"{number}" for number in range(5)))
     await all_said(alice, one, bot.user_id, [str(number) for number in range(5)])
     await all_said(alice, two, bot.user_id, [str(number) for number in range(5)])
-    assert await bot.outbox.pace() <= 5.1, "no more than it is, however slow the homeserver is"
+    while not (pace := await bot.outbox.pace()):  # a slow homeserver refuses later: the second refusal teaches it
+        await bot.say(one, "more")
+        await bot.say(two, "more")
+        said = len(bodies(alice, one, bot.user_id))
+        await alice.wait(lambda said=said: len(bodies(alice, one, bot.user_id)) > said)  # type: ignore[misc]
+    assert 1 < pace <= 5.1, "no more than it is, however slow the homeserver is"
 
 
 async def test_what_is_new_does_not_wait_behind_a_backlog(

@@ -111,7 +111,7 @@ class Intake:
         """Sync for ever. Raises TokenRevoked; everything else is waited out."""
         since = await self._sync_log.since()
         joined = dict(await self._sync_log.joined_rooms())
-        failures = rounds = 0
+        failures, rounds = 0, int(since is None)  # the very first sync is of no older copy
         while True:
             # Until it has caught up, and after a failure, it is not to wait until somebody writes.
             patience = self._patience() if self.ready.is_set() and not failures else 0
