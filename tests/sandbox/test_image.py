@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -105,10 +106,12 @@ def test_one_list_of_packages() -> None:
         packages("FROM scratch")
 
 
-NAME, TWO_NAME = "localhost/roommate:stages", "localhost/roommate:stages-two"
+RUN_ID = secrets.token_hex(4)
+"""In the names and the first layer: what a suite that was killed has left is no part of this one."""
+NAME, TWO_NAME = f"localhost/roommate:stages-{RUN_ID}", f"localhost/roommate:stages-two-{RUN_ID}"
 LAYERS = (
     "USER root",
-    "RUN : make one; echo one >/one",
+    f"RUN : make one; echo {RUN_ID} >/one",
     "FROM base AS core",
     "ARG WORD",
     "RUN : make two; echo $WORD >/two",
