@@ -7,13 +7,16 @@ from typing import Any, NamedTuple, Protocol
 
 from roommate.administration.startup_order import Phase, Service
 from roommate.domain import MESH_INPUT, MESH_REQUEST, JsonObject, RoomId
-from roommate.features.mesh.answering import Answering, replying, replying_once
+from roommate.features.mesh.admission import Admission
+from roommate.features.mesh.answering import Answering
 from roommate.features.mesh.call_method import call_method, described_tools
 from roommate.features.mesh.event_dispatch import Deal
 from roommate.features.mesh.exec_method import exec_method
 from roommate.features.mesh.methods import Method, Methods
 from roommate.features.mesh.ping_and_who import ping, who
+from roommate.features.mesh.reply_drafts import replying, replying_once
 from roommate.features.mesh.resolve_paths_in_room import finding_facts
+from roommate.features.mesh.running_requests import RunningRequests
 from roommate.features.mesh.share_methods import Media, share_methods
 from roommate.features.mesh.trust import Trust
 from roommate.features.mesh.verification import Verification
@@ -33,7 +36,7 @@ class Account(Protocol):
 
 class AnsweringPart(NamedTuple):
     requests: PeerRequests
-    answering: Answering
+    running: RunningRequests
     deals: Mapping[str, Deal]
     decide: Decide
     service: Service
@@ -59,22 +62,40 @@ def answering_part(
     def upload(room_id: RoomId, content: bytes, file: str) -> Awaitable[JsonObject]:
         return account.put_file(room_id, content, "application/octet-stream", file)
 
-    answering = Answering(
+    methods = _methods(sandboxes, media, lambda: trust.load())
+    reply = replying_once(lambda: trust.identity, trust.bot)
+    admission = Admission(
         requests,
         Verification(lambda: trust.identity, trust.peers, trust.nonces, trust.policy, facts),
-        _methods(sandboxes, media, lambda: trust.load()),
+        progress=progress,
+        audit=Audit(database),
+        name=name,
+        paused=lambda room_id: holds.of(room_id) is not None,
+        reply=reply,
+    )
+    running = RunningRequests(
+        requests,
+        admission,
+        methods,
         outbox=outbox,
         progress=progress,
         questions=questions,
         cards=Cards(database),
-        audit=Audit(database),
         name=name,
-        paused=lambda room_id: holds.of(room_id) is not None,
-        is_operator=is_operator,
         upload=upload,
-        reply=replying_once(lambda: trust.identity, trust.bot),
     )
-    trust.load = lambda: answering.load
+    answering = Answering(
+        requests,
+        admission,
+        running,
+        methods,
+        progress=progress,
+        questions=questions,
+        name=name,
+        is_operator=is_operator,
+        reply=reply,
+    )
+    trust.load = lambda: running.load
     trust.changed.append(answering.recheck)
     deals = {
         MESH_REQUEST: answering.hear_request,
@@ -82,7 +103,7 @@ def answering_part(
         REDACTED: answering.hear_redaction,
     }
     service = Service(Phase.READY, answering.run)
-    return AnsweringPart(requests, answering, deals, answering.decide, service)
+    return AnsweringPart(requests, running, deals, answering.decide, service)
 
 
 def _methods(sandboxes: Sandboxes, media: Media, load: Callable[[], int]) -> Methods:

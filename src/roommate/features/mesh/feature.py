@@ -31,7 +31,7 @@ def feature(
     deals = {MESH_INTRODUCTION: introductions.hear, REPLY: asking.hear, **answering.deals}
     road = EventRoad(MeshEvents(database), news, deals)
     return Feature(
-        [asking.operations, RequestOperations(answering.requests, answering.answering, asking.asking)],
+        [asking.operations, RequestOperations(answering.requests, answering.running, asking.asking)],
         tools=asking.tools,
         cards={CardKind.TRUST: introductions.decide, CardKind.MESH_REQUEST: answering.decide},
         services=(Service(Phase.READY, road.run), Service(Phase.READY, trust.run), asking.service, answering.service),

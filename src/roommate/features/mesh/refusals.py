@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from roommate.domain import JsonObject
+
 
 class Code(enum.StrEnum):
     """All that whoever asked is told. What led to it is in the audit log of the one who refused."""
@@ -88,3 +90,8 @@ class Refusal:
 
     code: Code
     detail: str = ""
+
+
+def refusal_body(code: Code) -> JsonObject:
+    """The last word of a reply that is no result."""
+    return {"kind": "refused", "code": str(code), "message": code.meaning}

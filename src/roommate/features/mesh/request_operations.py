@@ -12,10 +12,10 @@ from pydantic import Field
 from roommate.domain import JsonObject, RoomId, UserId
 from roommate.errors import Misused, NotFound
 from roommate.features.mesh import request_view
-from roommate.features.mesh.answering import Answering
 from roommate.features.mesh.asking import Asking
 from roommate.features.mesh.identity_key import words
 from roommate.features.mesh.refusals import Code
+from roommate.features.mesh.running_requests import RunningRequests
 from roommate.operations import Call, Params, Table, operation
 from roommate.store import PeerRequest, PeerRequests
 from roommate.store.mesh_asked import Asked
@@ -99,7 +99,7 @@ def _whole(one: Shown) -> str:
 @dataclass(frozen=True, slots=True)
 class RequestOperations:
     requests: PeerRequests
-    answering: Answering
+    running: RunningRequests
     asking: Asking
 
     @operation("requests.list", terminal=_table, cli="requests ls")
@@ -130,7 +130,7 @@ class RequestOperations:
             if not await self.asking.cancel(one.id):
                 raise NotFound(f"request {params.request} is over already")
             return f"{plain(one.peer_name)} is told to end request {plain(one.id)}."
-        if not await self.answering.stop(one, Code.CANCELLED):
+        if not await self.running.stop(one, Code.CANCELLED):
             raise NotFound(f"request {params.request} is over already")
         return f"Request {plain(params.request)} is ended."
 
