@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roommate.domain import EventId, UserId
+from roommate.domain import EventId, Message, Reaction, UserId
 from roommate.rooms.bot_loop_guard import ALONE, MOST_THREADS, QUICK_SECONDS, WINDOW_SECONDS, BotLoopGuard
+from roommate.store.said_lately import Said
 
 ECHO, ALICE = UserId("@echo:hs"), UserId("@alice:hs")
 LIMIT = 3
@@ -43,6 +44,37 @@ def test_who_is_as_quick_as_a_bot_waits_for_a_word() -> None:
     guard.heard(ECHO, commands=True)
     assert not guard.holds(None), "a bot gives no commands"
     assert talk(guard, clock, 1, 1000, crowded=False) == ALONE * LIMIT
+
+
+Talk = st.lists(st.tuples(st.sampled_from((ECHO, ALICE)), st.sampled_from(("say", "!ping", "react")), st.floats(0, 90)))
+
+
+@given(Talk, st.integers(0, 20))
+def test_a_restart_goes_on_where_it_was(talk_of_both: list[tuple[UserId, str, float]], later: int) -> None:
+    """A guard that is told what was stored knows what the one before knew."""
+    clock = Clock()
+    before, after, said = BotLoopGuard(lambda: LIMIT, clock), BotLoopGuard(lambda: LIMIT, clock), list[Said]()
+    for who, how, pause in talk_of_both:
+        clock.at += 1 + pause
+        if how == "react":
+            before.heard(who, commands=True)
+            said.append(Said(who, Reaction(EventId("$1"), "👍"), None, None, waited=False, held=False))
+            continue
+        before.heard(who, commands=how == "!ping")
+        message = Message(how)
+        if how == "!ping":
+            said.append(Said(who, message, None, None, waited=False, held=False))
+        elif before.holds(None):
+            said.append(Said(who, message, None, None, waited=True, held=False))
+        elif before.stops(who, None, crowded=True):
+            said.append(Said(who, message, None, None, waited=True, held=True))
+        else:
+            before.answered(None)
+            said.append(Said(who, message, clock.at, clock.at, waited=False, held=False))
+    after.recall(said, lambda message: message.text.startswith("!"))
+    assert after.holds(None) == before.holds(None)
+    clock.at += later
+    assert after.stops(ECHO, None, crowded=True) == before.stops(ECHO, None, crowded=True)
 
 
 @given(st.lists(st.floats(0, 3 * QUICK_SECONDS), max_size=60), st.integers(1, 9))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
+from roommate.agent.history_repair import UNKNOWN
 from roommate.agent.repetition import ROUNDS, repeated
 from roommate.domain import Answer, Prompt, Step, ToolCall, ToolResult, UserId
 
@@ -37,6 +38,14 @@ def test_side_by_side_it_is_no_circle_and_their_order_means_nothing() -> None:
 
     assert not repeated([PROMPT, *side_by_side("aaa")])
     assert repeated([PROMPT, *side_by_side("ab"), *side_by_side("ba"), *side_by_side("ab")])
+
+
+def test_what_a_restart_took_breaks_no_circle() -> None:
+    same, lost = ("{}", "no such file"), ("{}", UNKNOWN)
+    assert repeated(rounds(same, lost, same))
+    assert repeated(rounds(lost, lost, lost)), "it ends the daemon"
+    assert not repeated(rounds(same, lost, ("{}", "there it is")))
+    assert not repeated(rounds(same, ("other", UNKNOWN), same))
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xy")), max_size=12))

@@ -3,7 +3,8 @@
 They are the main timeline of a room and two threads, which run side by side. Lines are said to turns that run, and some
 turns ask a question, which is answered as soon as its card is seen.
 
-`python -m tests.e2e.crash --points 200` runs it at length, on a homeserver of its own.
+`python -m tests.e2e.crash --points 200` runs it at length, on a homeserver of its own; with `--limited` that one has
+Synapse's default limits for the bot.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import random
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,6 +27,8 @@ from tests.scripted_model import Action, Asked, Call, ScriptedModel, Text, from_
 
 BURST = 10
 """Most messages that wait at the same time."""
+LIMITED_PATIENCE = 5 * PATIENCE
+"""Seconds in which those have their answers where an account may send twelve events a minute."""
 
 ANSWER = re.compile(r"answer (tok\d{4}) END")
 HEARD = re.compile(r"heard((?: lin\d{4})+)")
@@ -108,17 +111,18 @@ async def run(
     points: int,
     seed: int,
     burst: int = 0,
+    patience: float = PATIENCE,
     quiet: bool = True,
 ) -> Verdict:
     """Kill the daemon at `points` random moments; gives what became of the messages. `daemon` runs already.
 
-    With a `burst` so many messages are sent at once first, and no others.
+    With a `burst` so many messages are sent at once first, and no others. `patience` is in seconds, for one answer.
     """
     room, rules = await daemon.room_with(person), model.rules
     model.rules = hearing
     answers = asyncio.create_task(answering(person, room))
     try:
-        return await _run(daemon, person, model, room, points, random.Random(seed), burst, quiet=quiet)
+        return await _run(daemon, person, model, room, points, random.Random(seed), burst, patience, quiet=quiet)
     finally:
         answers.cancel()
         model.rules = rules
@@ -132,10 +136,11 @@ async def _run(
     points: int,
     chance: random.Random,
     burst: int,
+    patience: float,
     *,
     quiet: bool,
 ) -> Verdict:
-    await person.ask(room, script("warm"))
+    await person.ask(room, script("warm"), patience)
     places = [None, *[await person.say(room, "about this", msgtype="m.notice") for _ in range(2)]]
     sent: dict[str, str] = {}
     asking: dict[str | None, str] = {}
@@ -151,7 +156,7 @@ async def _run(
             token = f"tok{len(sent):04d}"
             asks, place = chance.random() < 0.25, chance.choice(places)
             if before := asking.pop(place, None):  # what is said where a question is open is the answer to it
-                await person.wait(lambda token=before: token in _answers(person, room), what=f"the answer {before}")  # type: ignore[misc]
+                await _wait_for(before, lambda: _answers(person, room), person, patience)
             if asks:
                 asking[place] = token
             sent[token] = await person.say(room, question(token) if asks else script(token), thread=place)
@@ -161,7 +166,7 @@ async def _run(
             await person.say(room, f"!steer line {lines[-1]}", thread=chance.choice(places))
         # Some kills hit the start, or a quiet moment; most hit a running turn: the model was asked since that start.
         if chance.random() < 0.75:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(patience):
                 while len(model.asked) == asked and len(_answers(person, room)) < len(sent):
                     await asyncio.sleep(0.005)
             await asyncio.sleep(chance.uniform(0, 0.25))
@@ -173,10 +178,10 @@ async def _run(
         if not quiet:
             print(f"\r{point + 1}/{points} kills, {len(sent)} messages", end="", flush=True)
     for token in sent:
-        await person.wait(lambda token=token: token in _answers(person, room), what=f"the answer {token}")  # type: ignore[misc]
+        await _wait_for(token, lambda: _answers(person, room), person, patience)
     for line in lines:
-        await person.wait(lambda line=line: line in _heard(person, room), what=f"that {line} is heard")  # type: ignore[misc]
-    trace = Counter(TRACE.findall((await person.ask(room, SHOW_TRACE)).body))
+        await _wait_for(line, lambda: _heard(person, room), person, patience)
+    trace = Counter(TRACE.findall((await person.ask(room, SHOW_TRACE, patience)).body))
     answers = [_answers(person, room, place) for place in places]
     cards = Counter(token for m in person.messages(room) if m.is_card for token in CARD.findall(m.body))
     answered = Counter(re.findall(r"answers: yes (tok\d{4})", "\n".join(m.body for m in person.finals(room))))
@@ -192,6 +197,10 @@ async def _run(
     )
 
 
+async def _wait_for(one: str, seen: Callable[[], list[str]], person: Person, patience: float) -> None:
+    await person.wait(lambda: one in seen(), patience, f"what comes of {one}")
+
+
 def _answers(person: Person, room: str, *places: str | None) -> list[str]:
     """Of the whole room, or of one conversation in it."""
     finals = [message for message in person.finals(room) if not places or message.thread in places]
@@ -202,20 +211,29 @@ def _heard(person: Person, room: str) -> list[str]:
     return [line for message in person.finals(room) for found in HEARD.findall(message.body) for line in found.split()]
 
 
-async def main(points: int, seed: int) -> int:
+async def main(points: int, seed: int, *, limited: bool) -> int:
     with tempfile.TemporaryDirectory(prefix="crash-") as folder:
-        synapse = Synapse(Path(folder), limits="open")
+        synapse = Synapse(Path(folder), limits="default" if limited else "open")
         await synapse.start()
         try:
             async with ScriptedModel() as model:
                 bot = await synapse.register("bot", "secret")
                 alice = await synapse.register("alice", "secret")
+                await synapse.lift_limit(alice.user_id)
                 settings = {"LLM_MODEL": "openai/scripted", "LLM_API_BASE": model.url, "LLM_API_KEY": "scripted"}
                 daemon = Daemon(synapse.url, bot.user_id, "secret", settings)
                 try:
                     await daemon.start()
                     async with await Person.at(synapse.url, alice.user_id, "secret") as person:
-                        verdict = await run(daemon, person, model, points=points, seed=seed, quiet=False)
+                        verdict = await run(
+                            daemon,
+                            person,
+                            model,
+                            points=points,
+                            seed=seed,
+                            patience=LIMITED_PATIENCE if limited else PATIENCE,
+                            quiet=False,
+                        )
                 finally:
                     await daemon.discard()
         finally:
@@ -228,6 +246,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--points", type=int, default=200, help="how often the daemon is killed")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30), help="of the random moments")
+    parser.add_argument("--limited", action="store_true", help="with Synapse's default limits on what the bot sends")
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}")
-    raise SystemExit(asyncio.run(main(arguments.points, arguments.seed)))
+    raise SystemExit(asyncio.run(main(arguments.points, arguments.seed, limited=arguments.limited)))

@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 import sqlite3
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from tests.fakes.daemon import MemoryDaemon
 from tests.fakes.model import MemoryModel
 from tests.fast.conftest import MakeDaemon, MakePerson
 from tests.harness import command, notice, tool
+from tests.patience import until
 from tests.scripted_model import ScriptedModel
 
 
@@ -82,14 +84,17 @@ async def test_a_name_of_several_words_calls_it(daemon: MakeDaemon, person: Make
 
 
 async def test_two_bots_do_not_talk_for_ever(daemon: MakeDaemon, person: MakePerson, model: MemoryModel) -> None:
+    """Also where it is started anew after each answer."""
     bot = await daemon(model=model, LOOP_LIMIT="3")
     alice, echo = await person("alice"), await person("echo")
     room = await bot.room_with(alice, echo)
     for number in range(3):
         await echo.ask(room, f"{bot.user_id} SAY {number}")
+        await restarted(bot)
     waits = await echo.say(room, f"{bot.user_id} SAY once more")
     told = await notice(bot, alice, room, "as another bot would")
     assert told.body.startswith(f"⏸ {echo.user_id[1:].partition(':')[0]} has written")
+    await restarted(bot)
     further = await echo.say(room, f"{bot.user_id} SAY and more")
     await alice.wait(lambda: (bot.user_id, "⏳") in alice.reactions(room, further), what="⏳")
 
@@ -97,11 +102,18 @@ async def test_two_bots_do_not_talk_for_ever(daemon: MakeDaemon, person: MakePer
         return [m.body for m in alice.finals(room) if m.sender == bot.user_id]
 
     assert answers() == ["0", "1", "2"]
+    await bot.term()
     await alice.say(room, "what is going on here?")
+    await bot.start()
     await alice.wait(lambda: any("and more" in body for body in answers()), what="an answer to what waited")
     assert "once more" in "".join(answers()), "in order"
     assert not alice.reactions(room, waits)
     assert len([m for m in bot.said(alice, room) if "as another bot would" in m.body]) == 1
+
+
+async def restarted(bot: MemoryDaemon) -> None:
+    await bot.term()
+    await bot.start()
 
 
 async def test_a_turn_that_runs_in_a_circle_asks(bot: MemoryDaemon, person: MakePerson) -> None:
@@ -112,6 +124,19 @@ async def test_a_turn_that_runs_in_a_circle_asks(bot: MemoryDaemon, person: Make
     assert "the same 3 times in a row" in answer.body
     assert "What shall I do instead?" in answer.body
     assert answer.body.endswith(" tokens") and "3 steps, **3 failed**" in answer.body
+
+
+async def test_a_call_that_no_daemon_survives_is_made_three_times(
+    daemon: MakeDaemon, person: MakePerson, model: MemoryModel, tmp_path: Path
+) -> None:
+    bot, alice = await daemon(model=model), await person("alice")
+    room = await bot.room_with(alice)
+    trace = tmp_path / "trace"
+    asked = await alice.say(room, "\n---\n".join([tool("run_command", command=f"echo ran >> {trace}; sleep 60")] * 8))
+    for times in range(1, 4):
+        await until(lambda: trace.exists() and len(trace.read_text().split()) == times, f"call {times}")  # noqa: B023
+        await restarted(bot)
+    assert "the same 3 times in a row" in (await alice.answer_to(asked)).body
 
 
 async def test_commands_answer(bot: MemoryDaemon, person: MakePerson) -> None:

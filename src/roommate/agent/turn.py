@@ -178,6 +178,8 @@ async def _go_on(
                 steps.append(said)
                 if answered:
                     emit(Steered(said))
+        if circling := repeated(steps):
+            return Outcome(Stop.ROUNDS, Answer(_asking_what_else(circling, tools)))
         asked = asking.reply([*earlier, steps])
         reply = await asked if answered else await _unless_joined(asked, lines)
         if reply is None:
@@ -192,8 +194,6 @@ async def _go_on(
         await journal.add(answer, reply.usage)
         steps.append(answer)
         steps.extend(await _run_calls(reply.calls, tools, emit, storing))
-        if circling := repeated(steps):
-            return Outcome(Stop.ROUNDS, Answer(_asking_what_else(circling, tools)))
     times = f"{rounds} rounds" if rounds > 1 else "one round"
     return Outcome(Stop.ROUNDS, Answer(f"I stopped after {times} of tool calls. Write “continue” and I go on."))
 

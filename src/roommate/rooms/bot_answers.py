@@ -41,9 +41,9 @@ class Replies:
             await self.outbox.put(drafts)
             self.progress.wake()
 
-    async def queue(self, seq: int, mark: Draft) -> None:
-        """A row has to wait, and is marked."""
-        await self.inbox.queue(seq, mark)
+    async def queue(self, seq: int, *drafts: Draft) -> None:
+        """A row has to wait: it is marked, and perhaps more is said of it."""
+        await self.inbox.queue(seq, *drafts)
         self.progress.wake()
 
     def wake(self) -> None:

@@ -79,6 +79,10 @@ class Meanings:
         """Its text, without the bot's name in front."""
         return without_call(message.text, self.names())
 
+    def commands(self, message: Message) -> bool:
+        """Does it give a command?"""
+        return commands.parse(self.said(message)) is not None
+
     def _asked_directly(self, command: Command) -> Task | None:
         """A turn that a coding agent does alone, or that plans."""
         if command.name == "plan" and command.argument.strip():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -30,7 +31,7 @@ from roommate.errors import RoommateError, SandboxError, StateError
 from roommate.matrix import render
 from roommate.net.retrying import to_the_end
 from roommate.rooms.bot_answers import Replies, notice, queue_mark
-from roommate.rooms.bot_loop_guard import BotLoopGuard
+from roommate.rooms.bot_loop_guard import WINDOW_SECONDS, BotLoopGuard
 from roommate.rooms.card_decisions import CardDecisions
 from roommate.rooms.fetch_received_files import FileIntake
 from roommate.rooms.membership import Membership
@@ -46,6 +47,7 @@ from roommate.rooms.turns_side_by_side import Conversations, Line, Meant, Thread
 from roommate.store import Card, Inbox, RoomRow, Rooms, Turn, Waiting, Work, again_at
 from roommate.store.inbox import threading
 from roommate.store.messages_to_running_turn import keeping
+from roommate.store.said_lately import held_key, said_lately
 
 log = logging.getLogger(__name__)
 
@@ -147,6 +149,8 @@ class Room:
                         self._inherits = False
                         crowded = (await self._rows.get(self.room_id)).crowded
                         await self._conversations.find_interrupted(crowded=crowded)
+                        lately = await self._inbox.do(said_lately(self.room_id, time.time() - WINDOW_SECONDS))
+                        self._loops.recall(lately, self._meanings.commands)
                         await self._cards.go_on(self.room_id)
                     # Before the turns that a restart left go on: what waits may be about to stop them.
                     await self._catch_up()
@@ -354,10 +358,10 @@ class Room:
 
     async def _ask_for_a_word(self, waiting: Waiting, thread: Thread) -> None:
         """Two bots talk with each other, it seems: what was said waits until a person says something."""
-        await self._replies.queue(waiting.seq, self._mark(waiting))
         text = texts.loops(await self._name(self.room_id, waiting.incoming.sender))
         content = render.content(text, notice=True, thread=thread)
-        await self._replies.say(Draft(self.room_id, content, once=f"loops:{self.room_id}:{waiting.seq}"))
+        told = Draft(self.room_id, content, once=held_key(self.room_id, waiting.seq))
+        await self._replies.queue(waiting.seq, self._mark(waiting), told)
 
     async def _begin(self, waiting: Waiting, message: Message, task: Task, row: RoomRow) -> None:
         """A turn, with what waits behind it that was said in the same breath."""

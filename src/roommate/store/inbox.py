@@ -188,12 +188,12 @@ class Inbox:
         """A row is dealt with, and this is what to say about it and what was done: see `closing`."""
         return await self._db.run(closing(seq, lambda _: (drafts, deeds)))
 
-    async def queue(self, seq: int, mark: Draft) -> None:
-        """A message has to wait for its turn: mark it for people."""
+    async def queue(self, seq: int, *drafts: Draft) -> None:
+        """A message has to wait for its turn: that is shown to people."""
 
         def work(c: sqlite3.Connection) -> None:
             if c.execute("UPDATE inbox SET state='queued' WHERE seq=? AND state='new'", (seq,)).rowcount:
-                outbox.insert(c, [mark])
+                outbox.insert(c, drafts)
 
         await self._db.run(work)
 
