@@ -20,6 +20,7 @@ from roommate.domain import RoomId, UserId
 from roommate.matrix.crypto.encryption import Encryption
 from roommate.matrix.crypto.own_device import OwnDevice
 from roommate.matrix.crypto.records import INBOUND, OLM, ROOM, Records, key, save
+from roommate.matrix.room_members import RoomMembers
 from roommate.store import CryptoRecords
 from tests.e2ee import strict
 from tests.e2ee.strict import StrictPerson
@@ -75,8 +76,6 @@ class Crowd:
     async def call(
         self, what: str, method: str, path: str, body: JsonObject | None = None, seconds: float = 0, also: int = 0
     ) -> JsonObject:
-        if path.endswith("/joined_members"):
-            return {"joined": {one.user_id: {} for one in self._devices.values()}}
         if path == "/keys/query":
             found: JsonObject = {}
             for name, one in self._devices.items():
@@ -91,6 +90,9 @@ class Crowd:
             self.sent += sum(map(len, (body or {})["messages"].values()))
         return {}
 
+    async def members(self, room: RoomId) -> set[str]:
+        return {one.user_id for one in self._devices.values()}
+
     async def send(self, room: RoomId, event_type: str, content: JsonObject, txn_id: str) -> Any:
         raise NotImplementedError
 
@@ -102,7 +104,9 @@ async def _first_message(rounds: int) -> Figure:
         crowd = Crowd(DEVICES)
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
             records = CryptoRecords(Path(folder))
-            encryption = Encryption(records, crowd, crowd, BOT, Path(folder), required=False, signed_only=False)
+            encryption = Encryption(
+                records, crowd, crowd, RoomMembers(crowd.members), BOT, Path(folder), required=False, signed_only=False
+            )
 
             def begin(r: Records, records: CryptoRecords = records) -> None:
                 OwnDevice.begin(r, records.key, BOT, "BOT")

@@ -118,6 +118,7 @@ class Daemon:
                 records,
                 homeserver,
                 homeserver,
+                homeserver.members,
                 settings.bot,
                 settings.state_dir,
                 required=settings.e2ee == "required",
@@ -195,7 +196,8 @@ class Daemon:
             holds=holds,
             counts=self._counts,
             journal=self._journal,
-            trust=Trust(settings.state_dir, database, settings.bot, policy, sender.wake),
+            trust=Trust(settings.state_dir, database, settings.bot, policy, sender.wake, homeserver.members.of),
+            on_trial=self._trial is not None,
             mesh_news=mesh_news,
         )
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 from roommate.agent.openai_wire import Session
 from roommate.composition.from_settings import Borders, alerts_of, model_of
 from roommate.daemon import Daemon
-from roommate.domain import Model
+from roommate.domain import Model, Update
 from roommate.features.hooks.watcher import Spool
 from roommate.host.sd_notify import Systemd
 from roommate.logs import Logs, Newest
@@ -98,6 +98,8 @@ class MemoryDaemon(Bot):
         }
         self._task: asyncio.Task[None] | None = None
         self._logs: _KeptLogs | None = None
+        self.trial: Update | None = None
+        """The update that the next start is on trial in."""
 
     async def start(self) -> Self:
         """Start it, and wait until it says that it is ready."""
@@ -108,7 +110,7 @@ class MemoryDaemon(Bot):
         systemd, self._logs = _Ready(), _KeptLogs()
         connect: Any = self.session
         borders = Borders(connect, self._sandboxes, self._model_of)
-        daemon = Daemon(settings, systemd, self._logs, self._end, alerts_of(settings), borders=borders)
+        daemon = Daemon(settings, systemd, self._logs, self._end, alerts_of(settings), self.trial, borders)
         self._task = asyncio.create_task(daemon.run(), name=f"daemon {self.user_id}")
         ready = asyncio.create_task(systemd.heard.wait())
         await asyncio.wait([ready, self._task], timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)

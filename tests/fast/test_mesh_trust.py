@@ -20,7 +20,7 @@ from tests.fast.conftest import MakeDaemon, MakePerson
 from tests.fast.test_operations import found, typed
 from tests.harness import notice
 from tests.mesh.peer import RawPeer, new_key, public_of
-from tests.person import Person
+from tests.person import Person, Seen
 
 
 async def peers(bot: MemoryDaemon) -> dict[str, dict[str, Any]]:
@@ -84,6 +84,16 @@ def test_an_identity_is_made_once_by_all_who_start_at_the_same_time(tmp_path: Pa
         Identity.load(tmp_path)
 
 
+async def introduced(person: Person, count: int) -> list[Seen]:
+    """All introductions that a person has seen, once there are so many."""
+
+    def seen() -> list[Seen]:
+        return [one for one in person.seen if one.type == envelope.INTRODUCTION]
+
+    await person.wait(lambda: len(seen()) >= count, what=f"{count} hellos")
+    return seen()
+
+
 async def test_an_operator_trusts_a_key_at_the_command_line(daemon: MakeDaemon, person: MakePerson) -> None:
     bot, alice, mallory = await daemon(), await person("alice"), await person("mallory")
     room, peer = await met(bot, alice, mallory)
@@ -100,7 +110,11 @@ async def test_an_operator_trusts_a_key_at_the_command_line(daemon: MakeDaemon, 
     assert (hello.origin, hello.sender, hello.room_id) == (peer.target, bot.user_id, room)
 
     assert "another account" in await refused(bot, "trust", "add", peer.public, alice.user_id, room)
+    shared, other = await bot.known_room_with(alice, mallory), await bot.known_room_with(alice)
     await typed(bot, "trust", "approve", "laptop", "--everywhere")
+    told = [one.room_id for one in await introduced(mallory, 3)]
+    assert sorted(told) == sorted([room, room, shared]), "each room that it shares with it is told"
+    assert not [one for one in alice.seen if one.type == envelope.INTRODUCTION and one.room_id == other]
     assert (await found(bot, "trust", "show", words(peer.public)))["rooms"] is None
     assert (await found(bot, "trust", "revoke", "laptop"))["state"] == "revoked"
     shown = await typed(bot, "trust", "ls")

@@ -270,6 +270,7 @@ def _mesh(kernel: Kernel) -> Feature:
         kernel.sender,
         Media(kernel.homeserver),
         trust,
+        members=kernel.homeserver.members.of,
         wait_seconds=lambda: kernel.settings().peer_wait_seconds,
     )
     answering = answering_part(
@@ -285,7 +286,16 @@ def _mesh(kernel: Kernel) -> Feature:
         name=kernel.names.of,
         is_operator=lambda who: kernel.settings().is_operator(who),
     )
-    return mesh.feature(kernel.database, kernel.mesh_news, trust, asking, answering, kernel.questions, kernel.control)
+    return mesh.feature(
+        kernel.database,
+        kernel.mesh_news,
+        trust,
+        asking,
+        answering,
+        kernel.questions,
+        kernel.control,
+        after_trial=kernel.on_trial,
+    )
 
 
 class Declared(NamedTuple):

@@ -53,6 +53,8 @@ class Kernel:
     journal: Logs
     trust: Trust
     """Who this daemon is to others, and whom it believes."""
+    on_trial: bool
+    """This release began on trial: see updates/at_start.py."""
     mesh_news: asyncio.Event
     """Set when a sync has brought something for the mesh."""
 

@@ -22,6 +22,7 @@ from roommate.matrix.crypto import attachments
 from roommate.matrix.crypto.encryption import Encryption
 from roommate.matrix.error_mapping import NotMatrix, lost, refusal, sendable
 from roommate.matrix.parse import MAX_NAME, Me, items, obj, text
+from roommate.matrix.room_members import RoomMembers
 from roommate.matrix_login import Session, password_and_token
 from roommate.matrix_login.http_request import NotMatrix as NotHomeserver
 from roommate.matrix_login.token_refresh import Keep
@@ -76,6 +77,7 @@ class Homeserver:
         self._session: Session | None = None
         self._upload_limit: int | None = None
         self.me = Me(user)
+        self.members = RoomMembers(self.joined_members)
         self.encryption: Encryption | None = None
         """Encrypts what is sent into encrypted rooms; None while the operator wants no encryption."""
         logging.getLogger("nio").setLevel(logging.ERROR)  # it logs whole events, and so what people write

@@ -91,8 +91,8 @@ class Intake:
         self._stored = stored
         self._synced_at: float | None = None
         self._stirred_at: float | None = None
-        self._members: dict[RoomId, set[str]] = {}
-        """Of the rooms whose members we count ourselves."""
+        self._counted: set[RoomId] = set()
+        """Rooms whose members we count ourselves."""
         self.ready = asyncio.Event()
         """Set once what happened before this process is stored, as far as syncs tell of it at once."""
 
@@ -161,6 +161,7 @@ class Intake:
         With encryption in this order: keys, events without a key, then the log with the token, then what waited and is
         in the log now. See docs/decisions/012-encryption-remembers-by-itself.md.
         """
+        self._homeserver.members.learn(answer)
         if self._encryption is not None:
             await self._encryption.reading.rooms(answer)
         if (encryption := self._encryption) is None or (reading := self._reading) is None:
@@ -236,21 +237,18 @@ class Intake:
         That is what a homeserver does where nothing has changed, and some do always: those are asked, once for a room
         and again after a gap, and in between the events tell. `known` is 0 where the number is not known.
         """
-        changed = [change for event in _timeline(section) if (change := parse.membership(event))]
+        changed = any(map(parse.membership, _timeline(section)))
         gap = _gap_starts_at(section) is not None
-        doubtful = gap and (room_id in self._members or any(map(parse.membership, _state(section))))
+        doubtful = gap and (room_id in self._counted or any(map(parse.membership, _state(section))))
         if known and not changed and not doubtful:
             return None
-        if gap or room_id not in self._members:
-            try:
-                self._members[room_id] = await self._homeserver.joined_members(room_id)
-            except Refused as error:
-                _log.warning("how many are in %s is not known: %s", room_id, error)
-                return None
-        else:
-            for user, membership in changed:
-                (self._members[room_id].add if membership == "join" else self._members[room_id].discard)(user)
-        return len(self._members[room_id])
+        try:
+            members = await self._homeserver.members.of(room_id)
+        except Refused as error:
+            _log.warning("how many are in %s is not known: %s", room_id, error)
+            return None
+        self._counted.add(room_id)
+        return len(members)
 
     def _parsed(self, room_id: RoomId, events: Iterable[object]) -> list[Incoming]:
         found = []

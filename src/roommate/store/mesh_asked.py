@@ -140,17 +140,21 @@ class AskedRequests:
         """When the next one is given up."""
         return (await self._db.row("SELECT min(until) FROM mesh_asked WHERE state != 'done'"))[0]  # type: ignore[no-any-return]
 
-    async def pieces(self, id: str, since: int, most: int = 64) -> Sequence[JsonObject]:
-        """Bodies of the reply in order, from number `since` on, as far as it is known without a gap."""
-        rows = await self._db.rows(
-            """SELECT body FROM mesh_answers JOIN mesh_asked ON mesh_asked.id = request
-               WHERE request=? AND mesh_answers.seq >= ? AND mesh_answers.seq < mesh_asked.seq
-               ORDER BY mesh_answers.seq LIMIT ?""",
-            id,
-            since,
-            most,
-        )
-        return [json.loads(body) for (body,) in rows]
+    async def read(self, id: str, since: int, most: int = 64) -> tuple[Asked | None, Sequence[JsonObject]]:
+        """It as it is now, and bodies of the reply in order, from number `since` on, as far as it is known without a
+        gap."""
+
+        def work(c: sqlite3.Connection) -> tuple[Asked | None, list[str]]:
+            rows = c.execute(
+                """SELECT body FROM mesh_answers JOIN mesh_asked ON mesh_asked.id = request
+                   WHERE request=? AND mesh_answers.seq >= ? AND mesh_answers.seq < mesh_asked.seq
+                   ORDER BY mesh_answers.seq LIMIT ?""",
+                (id, since, most),
+            )
+            return _find(c, "id=?", id), [body for (body,) in rows]
+
+        asked, bodies = await self._db.run(work)
+        return asked, [json.loads(body) for body in bodies]
 
     async def hear(
         self, id: str, seq: int, piece: tuple[str, JsonObject], take: Take, draw: Draw, also: Work[object]

@@ -40,6 +40,10 @@ class MeshEvents:
         """Where any wait."""
         return [RoomId(room) for (room,) in await self._db.rows("SELECT DISTINCT room_id FROM mesh_events")]
 
+    async def newest(self) -> int:
+        """The `seq` of the one that came last of those that wait; 0 where none does."""
+        return int((await self._db.row("SELECT coalesce(max(seq), 0) FROM mesh_events"))[0])
+
     async def waiting(self, room_id: RoomId, most: int = 100) -> Sequence[MeshArrival]:
         """Those of a room, in the order in which they came."""
         rows = await self._db.rows(

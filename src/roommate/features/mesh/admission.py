@@ -56,9 +56,14 @@ class Admission:
         self._name, self._paused, self._reply = name, paused, reply
         self._rates: dict[tuple[str, ...], Allowance] = {}
         self._untold: Counter[tuple[str, RoomId, Code]] = Counter()
+        self.came_on_trial = 0
+        """Up to this `seq` requests came while this release was on trial, and had to wait for its end."""
 
     async def check(self, arrival: MeshArrival) -> Accepted | Refusal:
-        return await self._verification.check(arrival)
+        found = await self._verification.check(arrival)
+        if isinstance(found, Refusal) and found.code is Code.EXPIRED and arrival.seq <= self.came_on_trial:
+            return Refusal(Code.TRY_AGAIN, f"it came while this release was on trial: {found.detail}")
+        return found
 
     async def check_again(self, row: PeerRequest) -> Accepted | Refusal:
         """As when it came, by what is true now."""

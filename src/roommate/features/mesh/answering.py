@@ -109,7 +109,7 @@ class Answering:
             content=arrival.content,
             digest=digest(request),
             expires=request.expires if held else min(request.expires, request.issued + START_MS),
-            state=RequestState.HELD if held else RequestState.ACCEPTED,
+            state=RequestState.HELD if held else self._running.first_state,
             line=found.decision.why,
             came=time.time(),
         )

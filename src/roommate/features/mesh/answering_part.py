@@ -36,6 +36,7 @@ class Account(Protocol):
 
 class AnsweringPart(NamedTuple):
     requests: PeerRequests
+    admission: Admission
     running: RunningRequests
     deals: Mapping[str, Deal]
     decide: Decide
@@ -103,7 +104,7 @@ def answering_part(
         REDACTED: answering.hear_redaction,
     }
     service = Service(Phase.READY, answering.run)
-    return AnsweringPart(requests, running, deals, answering.decide, service)
+    return AnsweringPart(requests, admission, running, deals, answering.decide, service)
 
 
 def _methods(sandboxes: Sandboxes, media: Media, load: Callable[[], int]) -> Methods:

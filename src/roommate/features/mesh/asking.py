@@ -98,11 +98,16 @@ class Asking:
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as self._tasks:
+            forgotten = -LONGEST_SLEEP
             for asked in await self._requests.open():
                 self._tasks.create_task(self._attend(asked))
             while True:
                 self._news.clear()
                 try:
+                    if (now := time.monotonic()) >= forgotten + LONGEST_SLEEP:
+                        await self.look()
+                        await self._requests.forget(time.time() - KEPT_SECONDS)
+                        forgotten = now
                     sleep = await self._give_up_what_is_over()
                 except StateError as error:  # a full disk
                     log.error("%s", error)
@@ -113,13 +118,10 @@ class Asking:
 
     async def _give_up_what_is_over(self) -> float:
         """Gives the seconds until there may be more of it."""
-        now = time.time()
-        self.known = await self._peers.pinned()
-        await self._requests.forget(now - KEPT_SECONDS)
-        for asked in await self._requests.open():
-            if asked.until <= now:
-                await self._lose(asked.id, _no_answer(asked))
-        soonest = await self._requests.soonest()
+        while (soonest := await self._requests.soonest()) is not None and soonest <= (now := time.time()):
+            for asked in await self._requests.open():
+                if asked.until <= now:
+                    await self._lose(asked.id, _no_answer(asked))
         return LONGEST_SLEEP if soonest is None else min(max(soonest - time.time(), 0.0), LONGEST_SLEEP)
 
     # ── Asking ───────────────────────────────────────────────────────────────────────────────────
@@ -176,9 +178,9 @@ class Asking:
         since = 0
         while True:
             change = self._changes.setdefault(id, asyncio.Event())
-            if (asked := await self._requests.get(id)) is None:
+            asked, bodies = await self._requests.read(id, since)
+            if asked is None:
                 raise NotFound("nothing of that name was asked")
-            bodies = await self._requests.pieces(id, since)
             for body in bodies:
                 yield body
             since += len(bodies)
@@ -218,7 +220,7 @@ class Asking:
 
     async def look(self) -> None:
         """Others are trusted now."""
-        self._news.set()
+        self.known = await self._peers.pinned()
 
     async def newest(self, most: int) -> Sequence[Asked]:
         return await self._requests.newest(most)

@@ -25,8 +25,6 @@ from roommate.tools.tool import Source
 class Account(Protocol):
     """See matrix/homeserver.py."""
 
-    async def joined_members(self, room: RoomId) -> set[str]: ...
-
     async def put_file(self, room: RoomId, content: bytes, content_type: str, name: str) -> JsonObject: ...
 
     async def upload_limit(self) -> int | None: ...
@@ -49,9 +47,10 @@ def asking_part(
     media: Media,
     trust: Trust,
     *,
+    members: Callable[[RoomId], Awaitable[set[str]]],
     wait_seconds: Callable[[], float],
 ) -> AskingPart:
-    """`wait_seconds`: how long people at a peer may take to decide."""
+    """`members` gives who is in a room; `wait_seconds`: how long people at a peer may take to decide."""
     asking = Asking(
         AskedRequests(database),
         trust.peers,
@@ -63,7 +62,7 @@ def asking_part(
         wait_seconds=wait_seconds,
     )
     trust.changed.append(asking.look)
-    choice = PeerChoice(trust.peers, Inbox(database), account.joined_members)
+    choice = PeerChoice(trust.peers, Inbox(database), members)
     calls, rooms = PeerCalls(choice, asking, media), Rooms(database)
 
     def may(peer: Peer, room_id: str, method: str) -> bool:

@@ -28,13 +28,17 @@ RETRY_SECONDS = 5.0
 class EventRoad:
     """Run `run()`. The events of a room are dealt with one after the other, and no room waits for another one."""
 
-    def __init__(self, events: MeshEvents, news: asyncio.Event, deals: Mapping[str, Deal]) -> None:
-        """`news` is set when there is more; `deals` by the type of event. What has none is passed over."""
-        self._events, self._news, self._deals = events, news, deals
+    def __init__(
+        self, events: MeshEvents, news: asyncio.Event, deals: Mapping[str, Deal], waited: Callable[[int], None]
+    ) -> None:
+        """`news` is set when there is more; `deals` by the type of event. What has none is passed over. `waited` is
+        told up to which `seq` they came before anybody dealt with them."""
+        self._events, self._news, self._deals, self._waited = events, news, deals, waited
         self._rooms: dict[RoomId, asyncio.Event] = {}
         """Where somebody deals with what comes; set where there may be more."""
 
     async def run(self) -> None:
+        self._waited(await self._patiently(self._events.newest))
         async with asyncio.TaskGroup() as tasks:
             while True:
                 self._news.clear()

@@ -26,13 +26,21 @@ def feature(
     answering: AnsweringPart,
     questions: Questions,
     control: ControlRoom,
+    *,
+    after_trial: bool,
 ) -> Feature:
+    """`after_trial`: this release was on trial, and what came meanwhile waits."""
     introductions = Introductions(trust, database, questions, lambda: control.room_id)
     deals = {MESH_INTRODUCTION: introductions.hear, REPLY: asking.hear, **answering.deals}
-    road = EventRoad(MeshEvents(database), news, deals)
+
+    def waited(to: int) -> None:
+        if after_trial:
+            answering.admission.came_on_trial = to
+
+    road = EventRoad(MeshEvents(database), news, deals, waited)
     return Feature(
         [asking.operations, RequestOperations(answering.requests, answering.running, asking.asking)],
         tools=asking.tools,
         cards={CardKind.TRUST: introductions.decide, CardKind.MESH_REQUEST: answering.decide},
-        services=(Service(Phase.READY, road.run), Service(Phase.READY, trust.run), asking.service, answering.service),
+        services=(answering.service, asking.service, Service(Phase.READY, trust.run), Service(Phase.READY, road.run)),
     )

@@ -30,7 +30,7 @@ class PeerChoice:
     peers: Peers
     inbox: Inbox
     members: Callable[[RoomId], Awaitable[set[str]]]
-    """Who has joined a room, as the homeserver has it. Raises Transient or Refused."""
+    """Who has joined a room, as far as syncs tell. Raises Transient or Refused."""
 
     async def here(self, room_id: RoomId) -> Sequence[Peer]:
         """Those in a room."""

@@ -21,7 +21,6 @@ MOST_ANSWER = 64 * 1024
 # some do: a name counts where the room's own programs cannot have given it.
 _LOOK = r"""
 set -f
-realpath -ze .
 found=
 case "$1" in
 "") ;;
@@ -32,16 +31,13 @@ case "$1" in
         if [ -f "$dir/$1" ] && [ -x "$dir/$1" ]; then found=$dir/$1; break; fi
     done ;;
 esac
-[ -n "$found" ] && realpath -ze -- "$found" 2>/dev/null || printf '\0'
-dir=${found%/*}/
-if [ -n "$found" ] && [ ! -w "$dir" ] && [ ! -O "$dir" ]; then
-    realpath -ze -- "$dir" 2>/dev/null || printf '\0'
-    printf '%s\0' "${found##*/}"
-else
-    printf '\0\0'
-fi
+name=${found##*/} dir=${found%/*}/
+[ -n "$found" ] && [ ! -w "$dir" ] && [ ! -O "$dir" ] || name= dir=
 shift
-for path; do realpath -zm -- "$path" 2>/dev/null || printf '\0'; done
+[ -e "$found" ] || found=
+printf '%s\0%s\0%s\0' "$name" "${found:+found}" "${dir:+named}"
+# One process for all: what is gone by now leaves too few of them.
+exec realpath -zm -- . ${found:+"$found"} ${dir:+"$dir"} "$@" 2>/dev/null
 """
 
 
@@ -98,6 +94,10 @@ async def _look(hand: Hand, folder: str, asked: Sequence[str]) -> Sequence[str]:
 
     program = ["/bin/sh", "-c", _LOOK, "sh", *asked]
     await hand.run(program, cwd=folder, timeout=SECONDS, on_output=take, on_errors=lambda _: None)
-    found = said.decode(errors="surrogateescape").split("\0")[:-1]
-    count = 3 + len(asked)
-    return found if len(found) == count else [""] * count
+    _, *paths = asked
+    match said.decode(errors="surrogateescape").split("\0")[:-1]:
+        case [name, is_file, is_named, *found] if len(found) == 1 + bool(is_file) + bool(is_named) + len(paths):
+            at = found.pop(0)
+            executable = found.pop(0) if is_file else ""
+            return [at, executable, found.pop(0) if is_named else "", name, *found]
+    return [""] * (3 + len(asked))

@@ -76,6 +76,11 @@ class RunningRequests:
         """How many requests run."""
         return sum(one.task is not None for one in self._running.values())
 
+    @property
+    def first_state(self) -> RequestState:
+        """Of what nobody has to decide about: it runs as soon as it is a row, or as soon as anything does."""
+        return RequestState.ACCEPTED if self._tasks is None else RequestState.RUNNING
+
     def of(self, row: PeerRequest) -> Running:
         return self._running.setdefault(row.number, Running())
 
@@ -164,10 +169,12 @@ class RunningRequests:
             refusal = found if isinstance(found, Refusal) else Refusal(Code.UNKNOWN_METHOD)
             await self._patiently(partial(self.end, row.number, refusal_body(refusal.code), detail=refusal.detail))
             return
-        begin = partial(self._requests.move, row.number, [RequestState.ACCEPTED], RequestState.RUNNING)
-        if (now := await self._patiently(begin)) is None:
-            return
-        body = refusal_body(running.why) if running.why else await self._run(now, found, method, running)
+        if row.state is RequestState.ACCEPTED:
+            begin = partial(self._requests.move, row.number, [RequestState.ACCEPTED], RequestState.RUNNING)
+            if (begun := await self._patiently(begin)) is None:
+                return
+            row = begun
+        body = refusal_body(running.why) if running.why else await self._run(row, found, method, running)
         await self._patiently(partial(self.end, row.number, body, before=[RequestState.RUNNING]))
 
     async def _run(self, row: PeerRequest, found: Accepted, method: Method[Any], running: Running) -> JsonObject:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from roommate import __version__
 from roommate.domain import CardKind, Deed, DeedOutcome, Draft, Question, RoomId, UserId
-from roommate.errors import StateError
+from roommate.errors import MatrixError, StateError
 from roommate.features.mesh import envelope
 from roommate.features.mesh.envelope import Forged, Introduction, Malformed
 from roommate.features.mesh.identity_key import Identity, fingerprint, successor, words
@@ -54,16 +54,23 @@ def now_ms() -> int:
 
 class Trust:
     def __init__(
-        self, folder: Path, database: Database, bot: UserId, policy: PolicyFile, wake: Callable[[], None]
+        self,
+        folder: Path,
+        database: Database,
+        bot: UserId,
+        policy: PolicyFile,
+        wake: Callable[[], None],
+        members: Callable[[RoomId], Awaitable[set[str]]],
     ) -> None:
-        """`folder` is the state folder; `wake` is called when there is something to be sent."""
+        """`folder` is the state folder; `wake` is called when there is something to be sent; `members` gives who is in
+        a room, and raises MatrixError."""
         self.peers, self.nonces, self.policy = Peers(database), Nonces(database), policy
         self.bot = bot
         self.load: Callable[[], int] = lambda: 0
         """How many requests of peers run."""
         self.changed: list[Callable[[], Awaitable[object]]] = []
         """Called when somebody is trusted no more, or less: what was granted before is to be checked again."""
-        self._folder, self._database, self._wake = folder, database, wake
+        self._folder, self._database, self._wake, self._members = folder, database, wake, members
         self._identity: Identity | None = None
         self._news = asyncio.Event()
 
@@ -123,14 +130,28 @@ class Trust:
         return Draft(room_id, content, event_type=envelope.INTRODUCTION, state_key=self.bot)
 
     async def meeting_rooms(self) -> Sequence[RoomId]:
-        """Where those that we trust are: in the rooms that they are trusted in, or else where they introduced
-        themselves; as far as we are there, too."""
-        rows = await self._database.rows("SELECT room_id FROM rooms WHERE membership='join'")
-        joined = {RoomId(room) for (room,) in rows}
+        """Where those that we trust are: in the rooms that they are trusted in, or else in all that we share; as far as
+        we are there, too."""
+        joined = set(await self._joined())
         found: dict[RoomId, None] = {}
         for peer in await self.peers.pinned():
-            found |= dict.fromkeys(peer.rooms or ([peer.introduced_in] if peer.introduced_in else []))
+            found |= dict.fromkeys(await self.rooms_with(peer.mxid) if peer.rooms is None else peer.rooms)
         return [room for room in found if room in joined]
+
+    async def rooms_with(self, mxid: UserId) -> Sequence[RoomId]:
+        """Those that we share with that account, as far as the homeserver tells now."""
+        shared = []
+        for room_id in await self._joined():
+            try:
+                if mxid in await self._members(room_id):
+                    shared.append(room_id)
+            except MatrixError as error:
+                log.warning("who is in %s is not known, so nobody there is told who this daemon is: %s", room_id, error)
+        return shared
+
+    async def _joined(self) -> Sequence[RoomId]:
+        rows = await self._database.rows("SELECT room_id FROM rooms WHERE membership='join'")
+        return [RoomId(room) for (room,) in rows]
 
 
 class Introductions:
@@ -265,12 +286,14 @@ def pinning(
     *,
     room: RoomId | None,
     by: str,
+    shared: Sequence[RoomId] = (),
     mxid: UserId | None = None,
     name: str = "",
     expires: int | None = None,
 ) -> Work[Peer | None]:
-    """Trust a key in a room besides those that it is trusted in; with None in all. And tell them who we are. None where
-    the key is not known, and no `mxid` is given; or where it is trusted as another account's."""
+    """Trust a key in a room besides those that it is trusted in; with None in all, of which we have
+    `shared` with it. And tell them who we are. None where the key is not known, and no `mxid` is given; or where it is
+    trusted as another account's."""
 
     def work(c: Transaction) -> Peer | None:
         known = mesh_peers.of_key(c, key)
@@ -297,8 +320,7 @@ def pinning(
             successor="",
         )
         mesh_peers.keeping(found)(c)
-        if room is not None:
-            outbox.insert(c, [trust.introduction(room)])
+        outbox.insert(c, [trust.introduction(one) for one in (shared if room is None else [room])])
         return found
 
     return work

@@ -245,7 +245,7 @@ class TrustOperations:
             raise Misused(f"{mxid!r} is no Matrix id, such as @roommate:example.org")
         if key == self._trust.identity.public:
             raise Misused("that is this daemon's own key")
-        return self._pinning(key, UserId(mxid), params, call)
+        return await self._pinning(key, UserId(mxid), params, call, new=True)
 
     @operation(
         "trust.approve",
@@ -257,7 +257,8 @@ class TrustOperations:
     )
     async def approve(self, params: Approved, call: Call) -> Change[Shown]:
         """Trusts a daemon that has introduced itself, in a room or everywhere."""
-        return self._pinning((await self._find(params.peer)).key, None, params, call)
+        peer = await self._find(params.peer)
+        return await self._pinning(peer.key, peer.mxid, params, call, new=False)
 
     @operation(
         "trust.revoke",
@@ -281,16 +282,28 @@ class TrustOperations:
 
         return Change(work, after=self._trust.tell, subject=words(peer.key))
 
-    def _pinning(self, key: str, mxid: UserId | None, params: Added | Approved, call: Call) -> Change[Shown]:
+    async def _pinning(
+        self, key: str, mxid: UserId, params: Added | Approved, call: Call, *, new: bool
+    ) -> Change[Shown]:
+        """`new`: the key need not be known."""
         room: RoomId | None = None if params.everywhere else call.room
         if room is None and not params.everywhere:
             raise Misused("name the room that it is trusted in, or say --everywhere")
         expires = now_ms() + params.days * 86_400_000 if params.days else None
+        shared = await self._trust.rooms_with(mxid) if room is None else ()
 
         def work(c: Transaction) -> Shown:
-            made = pinning(
-                self._trust, key, room=room, by=call.name, mxid=mxid, name=params.name, expires=expires
-            )(c)  # fmt: skip
+            pin = pinning(
+                self._trust,
+                key,
+                room=room,
+                by=call.name,
+                shared=shared,
+                mxid=mxid if new else None,
+                name=params.name,
+                expires=expires,
+            )
+            made = pin(c)
             if made is None:
                 raise NotFound("that key is trusted as another account's: `roommate trust revoke` it first")
             return shown(made)

@@ -20,12 +20,12 @@ from roommate.matrix.crypto.missing_keys import Mending
 from roommate.matrix.crypto.reading import Reading, Unread
 from roommate.matrix.crypto.records import Vault
 from roommate.matrix.crypto.recovery import Recovery
-from roommate.matrix.crypto.room_members import RoomMembers
 from roommate.matrix.crypto.sealing import Sealing
 from roommate.matrix.crypto.secret_sharing import SecretSharing
 from roommate.matrix.crypto.to_device_outbox import ToDevice
 from roommate.matrix.crypto.verifications import Send, Verifications
 from roommate.matrix.parse import is_encrypted, obj
+from roommate.matrix.room_members import RoomMembers
 
 FORGETS_SECONDS = 86400.0
 """How often it is forgotten what need not be remembered."""
@@ -43,6 +43,7 @@ class Encryption:
         vault: Vault,
         ask: Ask,
         send: Send,
+        members: RoomMembers,
         user: UserId,
         folder: Path,
         *,
@@ -52,7 +53,7 @@ class Encryption:
     ) -> None:
         """`folder` is where the account's own keys are kept, `url` the homeserver's; `send` says something in rooms.
         `signed_only`: devices that their user has not signed are given no keys."""
-        lists, members, to_device = DeviceLists(vault, ask), RoomMembers(ask), ToDevice(vault, ask)
+        lists, to_device = DeviceLists(vault, ask), ToDevice(vault, ask)
         self._vault, self._ask, self._to_device = vault, ask, to_device
         self._keys = KeyUpload(vault, ask)
         self._mending = Mending(vault, user, ask, lists)
@@ -60,7 +61,7 @@ class Encryption:
         self.signing = CrossSigning(vault, ask, folder, url)
         self.sealing = Sealing(vault, ask, lists, members, to_device, required=required, signed_only=signed_only)
         self.verifications = Verifications(vault, ask, send, to_device, user, folder)
-        self.reading = Reading(vault, user, self._keys, members, self.sealing, required=required)
+        self.reading = Reading(vault, user, self._keys, self.sealing, required=required)
         self.backup = KeyBackup(vault, ask)
         self._secrets = SecretSharing(vault, ask, user, folder, self.backup)
         self.recovery = Recovery(vault, ask, user, folder, self.signing, self.backup, self.reading.keys_came)

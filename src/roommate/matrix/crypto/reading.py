@@ -14,9 +14,9 @@ from roommate.matrix.crypto import device_lists, incoming_room_keys, megolm
 from roommate.matrix.crypto.key_upload import KeyUpload
 from roommate.matrix.crypto.own_device import OwnDevice
 from roommate.matrix.crypto.records import LEFT, ROOM, WAITING, WITHHELD, Records, Vault, key, load, save
-from roommate.matrix.crypto.room_members import RoomMembers, state_and_timeline
 from roommate.matrix.crypto.sealing import Sealing
 from roommate.matrix.parse import items, obj
+from roommate.matrix.room_members import state_and_timeline
 
 GRACE_SECONDS = 10.0
 """How long a key may take after its event before somebody is told: it goes another way."""
@@ -47,11 +47,9 @@ class Reading:
     between is given the same sync again, which changes nothing a second time. What `late` gives is dropped by
     `settled`, after the token: who is killed in between gives it again, and the inbox passes over what it has."""
 
-    def __init__(
-        self, vault: Vault, user: UserId, keys: KeyUpload, members: RoomMembers, sealing: Sealing, *, required: bool
-    ) -> None:
+    def __init__(self, vault: Vault, user: UserId, keys: KeyUpload, sealing: Sealing, *, required: bool) -> None:
         """`required`: what people write without encryption is passed over."""
-        self._vault, self._user, self._keys, self._members, self._sealing = vault, user, keys, members, sealing
+        self._vault, self._user, self._keys, self._sealing = vault, user, keys, sealing
         self._required = required
         self._came = 1
         """How often keys came; the first time is before this process."""
@@ -69,17 +67,13 @@ class Reading:
         """Keys that their senders do not give us."""
 
     async def rooms(self, answer: JsonObject) -> None:
-        """What a sync tells of which rooms are encrypted, and of who is in them. Raises StateError."""
+        """What a sync tells of which rooms are encrypted. Raises StateError."""
         encrypted: dict[RoomId, JsonObject] = {}
         rooms = obj(answer.get("rooms"))
         for room_id, section in obj(rooms.get("join")).items():
             happened = state_and_timeline(obj(section))
             encrypted |= {RoomId(room_id): said for event in happened if (said := _encryption(obj(event))) is not None}
-            gap = obj(obj(section).get("timeline")).get("limited") is True
-            self._members.learn(RoomId(room_id), happened, gap=gap)
         left = [RoomId(room_id) for room_id in obj(rooms.get("leave"))]
-        for room_id in left:
-            self._members.forget(RoomId(room_id))
 
         def work(r: Records) -> None:
             for room_id, said in encrypted.items():

@@ -18,10 +18,10 @@ from roommate.matrix.crypto.device_lists import Device, DeviceLists, devices_of
 from roommate.matrix.crypto.homeserver_requests import Ask
 from roommate.matrix.crypto.own_device import MEGOLM_ALGORITHM, OwnDevice
 from roommate.matrix.crypto.records import ROOM, SEALED, SHARED, SHUNNED, Records, Vault, key, load, save
-from roommate.matrix.crypto.room_members import RoomMembers
 from roommate.matrix.crypto.signing import is_signed
 from roommate.matrix.crypto.to_device_outbox import ToDevice, post
 from roommate.matrix.parse import obj
+from roommate.matrix.room_members import RoomMembers
 
 CLAIM_SECONDS = 20.0
 KEYLESS_SECONDS = 300.0
