@@ -115,6 +115,7 @@ class Terminal:
     async def __aenter__(self) -> Self:
         self._ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, self._size)
+        self._before = termios.tcgetattr(theirs)
         self._process = await asyncio.create_subprocess_exec(
             *self._command,
             stdin=theirs,
@@ -159,6 +160,16 @@ class Terminal:
         async with asyncio.timeout(timeout):
             while termios.tcgetattr(self._ours)[3] & termios.ECHO:
                 await asyncio.sleep(0.01)
+
+    async def until_raw(self, timeout: float = PATIENCE) -> None:
+        """Wait until the program has every key as it is typed."""
+        async with asyncio.timeout(timeout):
+            while termios.tcgetattr(self._ours)[3] & (termios.ECHO | termios.ICANON):
+                await asyncio.sleep(0.01)
+
+    def is_as_before(self) -> bool:
+        """Has the program left the terminal as it was given it?"""
+        return termios.tcgetattr(self._ours) == self._before
 
     def hang_up(self) -> None:
         """As who closes the window does."""

@@ -101,6 +101,8 @@ class Asking:
             forgotten = -LONGEST_SLEEP
             for asked in await self._requests.open():
                 self._tasks.create_task(self._attend(asked))
+                if not asked.subject and (asked.params.get("pty") or asked.params.get("stdin")):
+                    self.leave(asked.id)  # who would type is gone with the daemon before
             while True:
                 self._news.clear()
                 try:
