@@ -225,7 +225,7 @@ class Daemon(Bot):
         if self._process is not None:
             await self.term()
         # A container's monitor belongs to the container, which outlives the daemon on purpose.
-        left = {pid: line for pid, line in marked_processes(self.mark).items() if "conmon" not in line}
+        left = await self._left()
         remove_containers(self.state)
         for line in Path("/proc/self/mounts").read_text().splitlines():
             if (mounted := line.split()[1]).startswith(f"{self.folder}/"):
@@ -233,6 +233,15 @@ class Daemon(Bot):
         shutil.rmtree(self.folder)
         assert not left, f"the daemon left processes behind: {left}"
         assert not (left := marked_processes(self.mark)), f"the daemon's containers left processes behind: {left}"
+
+    async def _left(self) -> dict[int, str]:
+        """Processes that did not end with it. What the kernel is ending (PR_SET_PDEATHSIG) takes a moment."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            left = {pid: line for pid, line in marked_processes(self.mark).items() if "conmon" not in line}
+            if not left or time.monotonic() > deadline:
+                return left
+            await asyncio.sleep(0.05)
 
 
 async def _output(*command: str) -> str:

@@ -158,7 +158,7 @@ async def test_who_introduces_itself_is_a_card_for_operators_and_no_more(
 
 async def test_who_may_set_state_is_known_to_a_daemon_that_comes_later(daemon: MakeDaemon, person: MakePerson) -> None:
     one, two, alice = await daemon(), await daemon(), await person("alice")
-    room = await one.room_with(alice)
+    room = await one.known_room_with(alice)
     levels = {"users": {alice.user_id: 100}, "events": {envelope.INTRODUCTION: 0}}
     await alice.call("PUT", f"rooms/{quote(room)}/state/m.room.power_levels/", levels)
     await typed(one, "introduce", room)
@@ -244,9 +244,9 @@ async def test_our_own_key_hands_over_in_the_rooms_of_those_who_trust_it(
     daemon: MakeDaemon, person: MakePerson
 ) -> None:
     one, two, alice = await daemon(), await daemon(), await person("alice")
-    room = await one.room_with(alice)
+    room = await one.known_room_with(alice)
     await alice.invite(room, two.user_id)
-    await alice.wait_for_member(room, two.user_id)
+    await alice.wait(lambda: two.said(alice, room), what="the other's greeting")
     before = await found(one, "identity")
     await typed(two, "trust", "add", before["key"], one.user_id, room, "--name", "one")
     theirs = await found(two, "identity")

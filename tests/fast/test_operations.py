@@ -40,7 +40,7 @@ def notices(bot: MemoryDaemon, person: Person, room: str) -> list[Shown]:
 
 async def test_rooms_turns_and_questions(daemon: MakeDaemon, person: MakePerson, model: MemoryModel) -> None:
     bot, alice = await daemon(model=model), await person("alice")
-    room, other = await bot.room_with(alice, name="Workshop"), await bot.room_with(alice)
+    room, other = await bot.room_with(alice, name="Workshop"), await bot.known_room_with(alice)
     assert (await alice.ask(room, "SAY hello")).body.startswith("hello")
     assert {one["room_id"] for one in await found(bot, "rooms", "ls")} == {room, other}
     await typed(bot, "rooms", "pause", "Workshop")

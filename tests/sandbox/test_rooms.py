@@ -256,14 +256,17 @@ async def test_what_kills_every_hand_goes_with_its_container(make: Make, place: 
 async def test_podman_s_service_is_started_again(make: Make, place: Path) -> None:
     sandboxes = make()
     hand = await sandboxes.hand(ROOM)
-    for _ in range(3):
+    told = 0
+    while told < 3:
+        await sandboxes.describe(ROOM)  # so that there is a service
         (service,) = services(place / "run")
         os.kill(service, signal.SIGSTOP)
         asked = asyncio.create_task(sandboxes.describe(ROOM))
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.2)  # on a busy host the request may not be on its way yet: then it goes to the next one
         os.kill(service, signal.SIGKILL)
         async with asyncio.timeout(PATIENCE):
-            assert "Podman's service went away" in await asked
+            told += "Podman's service went away" in (said := await asked)
+        assert "Podman's service went away" in said or "running" in said
         assert "running" in await sandboxes.describe(ROOM), "at once, whether its end is known yet or not"
         assert services(place / "run") != [service]
     assert (await hand.run("true")).code == 0, "what runs does not need it"
