@@ -109,7 +109,9 @@ async def _limit(url: str, admin: str, user: str) -> None:
 def _shown(person: Person, room: str, bot: str) -> list[tuple[float, int]]:
     """When which word was the newest that people saw there, in order."""
     seen = [one for one in person.seen if (one.room_id, one.sender) == (room, bot)]
-    found = [(one.at, SEEN.findall(str(one.content.get("body")))) for one in seen]
+    # Of an edit what takes the message's place: its own text, for clients that know no edits, is cut.
+    looks = [(one.at, one.content.get("m.new_content", one.content)) for one in seen]
+    found = [(at, SEEN.findall(str(look.get("body")))) for at, look in looks]
     return [(at, int(words[-1])) for at, words in found if words]
 
 

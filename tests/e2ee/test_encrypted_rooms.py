@@ -151,6 +151,18 @@ async def test_keys_that_are_missing_members_that_change_and_states_that_are_los
         assert [one.body for one in ann.finals(room)] == ["first", "late one", "late two"]
         assert sum("cannot read" in one.body for one in ann.messages(room)) == 1
 
+        # What is read late answers a question that it replies to, and no other: it may be older than that.
+        prompt = await ann.say(room, 'TOOL ask_person {"question": "Which database?"}\n---\nECHO')
+        card = await ann.answer(room, "Which database?")
+        held.append("the key")
+        await ann.do("discardSession", room=room)
+        await ann.say(room, "SAY whatever it was about")
+        await ann.say(room, "Postgres", **{"m.relates_to": {"m.in_reply_to": {"event_id": card.id}}})
+        answer = await ann.answer(room, f"{ann.user_id} answers: Postgres")
+        assert not held, "the key was asked for, so it was late"
+        assert answer.shown["io.roommate.turn"]["prompt"] == prompt
+        await ann.answer(room, "whatever it was about")
+
         # Who comes later reads what comes later; who was put out reads nothing more.
         ben = await strict_person("ben")
         await ann.do("invite", room=room, user=ben.user_id)

@@ -43,3 +43,5 @@ class HookEvent:
     """What an approval request is about, as it would be done: all of it, or more than may be asked about."""
     turn: int | None = None
     """In which it says that it was started, where it says so."""
+    asked_at: float = 0.0
+    """Of an approval request: when it was left, in seconds since 1970. The hook waits for so long and no longer."""

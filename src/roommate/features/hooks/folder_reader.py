@@ -9,11 +9,11 @@ import secrets
 import stat
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
-from roommate.domain import HookEvent, RoomId
+from roommate.domain import HookEvent, HookKind, RoomId
 from roommate.features.hooks.file_names import SEEDS, claimed, is_claimed, is_ours, is_waiting, kind_of
 from roommate.features.hooks.parse import Unfit, parse
 from roommate.host import durable_files
@@ -184,7 +184,9 @@ class Folder:
             content = os.read(file, MOST_BYTES + 1) if about.st_size <= MOST_BYTES else b""
             if about.st_size > MOST_BYTES or len(content) > MOST_BYTES:
                 raise Unfit(f"it has more than {MOST_BYTES} bytes")
-            return parse(kind, content)
+            event = parse(kind, content)
+            left_at = min(about.st_mtime, time.time())
+            return replace(event, asked_at=left_at) if kind is HookKind.APPROVAL else event
         except OSError as error:
             raise Unfit(error.strerror or str(error)) from error
         finally:

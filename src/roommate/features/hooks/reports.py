@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -20,7 +21,7 @@ from roommate.store.hook_reports import MOST_AT_ONCE
 from roommate.text.printable import in_code, one_line
 
 APPROVAL_SECONDS = 290
-"""How long a card stands: the hook itself waits for 300 s."""
+"""How long a card stands, from when it was asked: the hook itself waits for 300 s."""
 
 NOTICE_SECONDS = 10
 """Between two notices of a room's hooks: what comes in the meantime is in the next one."""
@@ -90,12 +91,15 @@ class Hooks:
             await self._log.shown([heard.id], turn)
             return
         shown = hook_reports.showing([heard.id], turn)
-        asked = replace(question(event), turn=turn, asker=of.turn.asked_by if of else None)
+        asker = of.turn.asked_by if of else None
+        asked = replace(question(event), turn=turn, asker=asker)
         card = await self._questions.put_up(self._room_id, asked, thread=thread, along=shown)
         self._questions.wait_for(card, asked)
 
     async def _refusal(self, event: HookEvent) -> str:
         """Why people are not asked, for the agent; empty when they are."""
+        if _left(event) <= 0:  # it has gone on without an answer, while no daemon ran
+            return "nobody could be asked in time"
         if len(event.command) > WHOLE:
             return f"people are shown {WHOLE} characters of a command at most: put it into a script, and run that"
         standing = await self._cards.standing(self._room_id, CardKind.HOOK)
@@ -109,6 +113,11 @@ class Hooks:
             lines.append(f"… and {len(told) - NOTICE_LINES} more.")
         content, _ = await render.drawn("\n\n".join(lines), notice=True)
         return Draft(self._room_id, content)
+
+
+def _left(event: HookEvent) -> float:
+    """Seconds in which an answer still reaches who asks."""
+    return APPROVAL_SECONDS - (time.time() - event.asked_at if event.asked_at else 0)
 
 
 def _turn_of(heard: Heard, running: Sequence[RunningTurn]) -> RunningTurn | None:
@@ -128,7 +137,7 @@ def question(event: HookEvent) -> Question:
         details=card.details,
         subject=f"{event.asks} {event.text}: {one_line(event.command, SHOWN)}",
         choices=card.choices,
-        seconds=APPROVAL_SECONDS,
+        seconds=_left(event),
     )
 
 
