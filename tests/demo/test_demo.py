@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -150,4 +153,9 @@ async def test_a_second_daemon_that_the_first_trusts(folder: Path, image: str, l
     assert code == 0, err
     assert "Linux\n</peer-output>" in out
     assert "✔ second daemon" in err
+    person = json.loads((folder / "demo.json").read_text())
+    for state, other in (("state", "builder"), ("builder", "bot")):
+        with contextlib.closing(sqlite3.connect(folder / state / "roommate.db")) as c:
+            trusted = c.execute("SELECT mxid, state, rooms, changed_by FROM mesh_peers").fetchall()
+        assert trusted == [(person[other], "pinned", json.dumps([person["room"]]), person["user_id"])]
     assert processes_of(folder) == {}

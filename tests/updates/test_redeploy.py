@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import os
 import re
 import signal
@@ -21,12 +22,24 @@ from tests.e2e.test_cards import rung
 from tests.e2ee import strict
 from tests.e2ee.strict import Seen, StrictPerson
 from tests.harness import MARK, no_settings
+from tests.mesh.peer import RawPeer
 from tests.patience import OF_DAEMONS, PATIENCE, until
 from tests.person import Person, Shown
 from tests.scripted_model import ScriptedModel
 from tests.updates.installed import Installed, Remote, installed_in
 
 ENDED = re.compile("✅ `|❌ `")
+POLICY = """\
+version = 1
+
+[[allow]]
+peers = ["peer"]
+rooms = ["*"]
+methods = ["exec"]
+commands = ["*"]
+arguments = ["*"]
+approval = "none"
+"""
 
 
 @pytest.fixture(scope="module")
@@ -146,9 +159,22 @@ async def answered(bot: Installed, person: Person, room: str, pings: int) -> Non
     await person.wait(lambda: pongs(bot, person, room) >= pings, what=f"{pings} answers")
 
 
+@pytest.fixture
+async def peer(bot: Installed, homeserver: Synapse, alice: Person) -> AsyncIterator[tuple[RawPeer, str]]:
+    """Another daemon, whom this one does all for, in a room of theirs."""
+    (bot.state / "policy.toml").write_text(POLICY)
+    identity = json.loads(await bot.roommate("identity", "--json"))
+    async with await Person.at(homeserver.url, await register(homeserver, "peer"), PASSWORD) as person:
+        peer = RawPeer(person, identity["key"])
+        await bot.roommate("trust", "add", peer.public, person.user_id, "--everywhere", "--name", "peer")
+        yield peer, await bot.room_with(alice, person)
+
+
 async def test_a_good_release_takes_over(
-    bot: Installed, remote: Remote, alice: Person, room: str, talk: str, model: ScriptedModel
+    bot: Installed, remote: Remote, alice: Person, room: str, talk: str, model: ScriptedModel, peer: tuple[RawPeer, str]
 ) -> None:
+    """In the middle of a turn, and of what it does for another daemon."""
+    asker, shared = peer
     await alice.ask(talk, "SAY first")
     old, pid = bot.release, bot.pid
     remote.commit("A <b>bold</b> `change`")
@@ -166,10 +192,13 @@ async def test_a_good_release_takes_over(
 
     await bot.step("image")
     in_flight = await alice.say(talk, "DELAY 3\nSAY in flight")
+    running = await asker.ask(shared, "exec", argv=["sh", "-c", "echo once >>ran; sleep 600"])
+    await asker.reply(running, lambda one: one.kind == "started")
     await alice.wait(lambda: any(one.prompt.endswith("in flight") for one in model.asked), what="the turn")
     await bot.step("trial")
     pings = pongs(bot, alice, room)
     await alice.say(room, "!ping")
+    on_trial = await asker.ask(shared, "exec", argv=["cat", "ran"])
 
     shown = await ended(bot, alice, room, asked)
     assert f"✅ `{old}` → `{new}`" in shown.body
@@ -179,6 +208,11 @@ async def test_a_good_release_takes_over(
     assert (await alice.answer_to(in_flight)).body.startswith("in flight")
     await answered(bot, alice, room, pings + 1)
     assert new in (await card(bot, alice, room, "!version")).body
+    await asker.reply(on_trial, lambda one: one.kind == "result")
+    printed = [one.body["data"] for one in asker.replies(on_trial) if one.kind == "output"]
+    assert base64.b64decode("".join(printed)) == b"once\n"
+    assert await asker.refusal(running) == "unknown"
+    assert [one.kind for one in asker.replies(running)] == ["started", "refused"]
 
 
 async def test_who_may_not_and_what_means_nothing(

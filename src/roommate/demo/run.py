@@ -21,7 +21,7 @@ from roommate.composition.from_settings import sandboxes_of
 from roommate.control.client import Client as Socket
 from roommate.demo.embedded_synapse import Synapse
 from roommate.demo.process import Background
-from roommate.domain import Account, RoomId, UserId
+from roommate.domain import Account, EventId, RoomId, UserId
 from roommate.errors import ImageError, StateError
 from roommate.host import durable_files, file_lock, folder_modes
 from roommate.sandbox import image
@@ -49,6 +49,10 @@ class Kept:
     access_token: str = ""
     bot: str = ""
     room: str = ""
+    control: str = ""
+    """Where operators are asked, with `mesh`."""
+    met: str = ""
+    """The two daemons have been introduced to each other, and trusted."""
     builder: str = ""
     builder_password: str = ""
 
@@ -160,6 +164,9 @@ class Demo:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._make_image(step))
             group.create_task(self._start_homeserver(step))
+        if self._mesh and not self._kept.control:
+            await self._daemon.stop()  # one that was kept knows no such room
+            await self._open_control_room()
         with step("daemon") as say:
             await self._start_daemon()
             say(f"model {self._settings.llm_model}")
@@ -168,7 +175,7 @@ class Demo:
         if self._mesh:
             with step("second daemon") as say:
                 await self._start_builder()
-                say(f"{BUILDER}; the demo has had the two trust each other")
+                say(f"{BUILDER}; the two trust each other, by a card each in the room Operators")
 
     async def stop(self) -> None:
         """End the daemon, its containers and the homeserver. What they know stays in the folder."""
@@ -237,6 +244,7 @@ class Demo:
             "MATRIX_PASSWORD": password,
             "MATRIX_ADMIN_USER": self._kept.user_id,
             "STATE_DIR": str(state),
+            "CONTROL_ROOM": self._kept.control,
             # The demo has its own people and places, whatever .env says: empty is as good as not set.
             **dict.fromkeys(("VPS_IP", "OPERATORS", "ALLOWED_USERS", "POLICY_FILE", "IPC_BASE_DIR"), ""),
             **more,
@@ -269,12 +277,28 @@ class Demo:
             if not (policy := state / "policy.toml").exists():
                 durable_files.replace(policy, POLICIES[name].encode())
         async with Client(self.me) as client, asyncio.timeout(READY_SECONDS):
-            if builder not in await client.members(self.room):
-                await client.call("POST", f"rooms/{quote(self.room)}/invite", {"user_id": builder})
-            while builder not in await client.members(self.room):  # noqa: ASYNC110 — it is the homeserver that knows
-                await asyncio.sleep(0.05)
-        await asyncio.to_thread(trust, self._state, self._builder_state, builder, BUILDER)
-        await asyncio.to_thread(trust, self._builder_state, self._state, bot, "roommate")
+            operators = RoomId(self._kept.control)
+            for room in (self.room, operators):
+                if builder not in await client.members(room):
+                    await client.call("POST", f"rooms/{quote(room)}/invite", {"user_id": builder})
+            for room, one in ((self.room, builder), (operators, bot), (operators, builder)):
+                while one not in await client.members(room):  # noqa: ASYNC110 — it is the homeserver that knows
+                    await asyncio.sleep(0.05)
+            if self._kept.met:  # what the person has said of it since counts
+                return
+            ours, theirs = (self._state, bot), (self._builder_state, builder)
+            for (state, asks), (other, _) in ((ours, theirs), (theirs, ours)):
+                words = await asyncio.to_thread(introduced, state, other, self.room)
+                if not await asyncio.to_thread(trusts, state, words):
+                    await _say_yes(client, operators, asks, words)
+                while not await asyncio.to_thread(trusts, state, words):  # noqa: ASYNC110 — another process knows
+                    await asyncio.sleep(0.05)
+            self._keep(met="yes")
+
+    async def _open_control_room(self) -> None:
+        """Where both daemons ask their operator, who is the person."""
+        async with Client(self.me) as client:
+            self._keep(control=await client.create_room("Operators", [self.bot]))
 
     async def _open_room(self) -> None:
         """The room of the last time, or a new one whose greeting we have seen."""
@@ -294,8 +318,25 @@ class Demo:
         self._kept.write(self._kept_file)
 
 
-def trust(ours: Path, theirs: Path, user: UserId, name: str) -> None:
-    """As operators do it at the command line: the daemon of the state folder `ours` trusts the other, by its key."""
+def introduced(ours: Path, theirs: Path, room: RoomId) -> str:
+    """The daemon of the state folder `theirs` says in the room who it is, so that ours asks its operator, where it has
+    not said so by itself; gives the words of its key, for comparing them."""
     with Socket(theirs / IPC / control.NAME) as other, Socket(ours / IPC / control.NAME) as daemon:
-        key = other.call("mesh.identity")["key"]
-        daemon.call("trust.add", key=key, mxid=user, everywhere=True, name=name)
+        identity = other.call("mesh.identity")
+        if all(one["key"] != identity["key"] for one in daemon.call("trust.list")):
+            other.call("mesh.introduce", room=room)
+        return str(identity["words"])
+
+
+async def _say_yes(client: Client, room: RoomId, bot: UserId, words: str) -> None:
+    """As an operator does at the card with these words."""
+    async with contextlib.aclosing(client.follow(room, back=20)) as events:
+        async for event in events:
+            if event.get("sender") == bot and words in str(event.get("content", {}).get("body")):
+                await client.react(room, EventId(event["event_id"]), "✅")
+                return
+
+
+def trusts(ours: Path, words: str) -> bool:
+    with Socket(ours / IPC / control.NAME) as daemon:
+        return any((one["words"], one["state"]) == (words, "pinned") for one in daemon.call("trust.list"))
