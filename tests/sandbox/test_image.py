@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import json
+import os
 import re
 import secrets
+import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +21,7 @@ from roommate.sandbox.base_from_registry_or_debian import INPUTS, packages
 from roommate.sandbox.containerfile import stages
 from roommate.sandbox.image import CONTAINERFILE, agents_of, build, made
 from roommate.sandbox.room_containers import RoomSandboxes
+from tests.patience import PATIENCE
 from tests.sandbox.conftest import ROOM, sh
 from tests.sandbox_image import NAME as BASE
 from tests.sandbox_image import podman, printed
@@ -195,6 +201,45 @@ async def test_a_failed_build_leaves_the_image_and_goes_on_where_it_was(
     said.lines.clear()
     await build(name, stage="agents", containerfile=recipe_of_stages(tmp_path, image), step=said)
     assert [line for line in said.lines if "make" in line] == ["sandbox image: agents: make three"]
+
+
+BUILD = """
+import asyncio, sys
+from pathlib import Path
+from roommate.sandbox.image import build
+from tests.sandbox_image import printed
+asyncio.run(build(sys.argv[1], stage="core", containerfile=Path(sys.argv[2]), step=printed))
+"""
+
+
+def working_containers(image: str) -> list[str]:
+    """Of builds on this image."""
+    listed = json.loads(podman("ps", "--all", "--external", "--no-trunc", "--format", "json"))
+    return [one["Id"] for one in listed if one["ImageID"] == image]
+
+
+async def test_a_killed_build_keeps_no_image(tmp_path: Path, image: str, two_names: tuple[str, str]) -> None:
+    name, _ = two_names
+    recipe = recipe_of_stages(tmp_path, image, **{"RUN : make two;": "RUN : make two; test -e /go || sleep 600;"})
+    replaced = (await build(name, stage="base", containerfile=recipe, step=printed)).removeprefix("sha256:")
+    building = await asyncio.create_subprocess_exec(
+        sys.executable, "-uc", BUILD, name, str(recipe), stdout=asyncio.subprocess.PIPE, start_new_session=True
+    )
+    try:
+        assert building.stdout is not None
+        async with asyncio.timeout(PATIENCE):
+            while b"core: make two" not in await building.stdout.readline():
+                assert building.returncode is None
+    finally:
+        os.killpg(building.pid, signal.SIGKILL)
+        await building.wait()
+    assert working_containers(replaced), "it is held"
+
+    changed = recipe_of_stages(tmp_path, image, word=f"deux-{secrets.token_hex(4)}", **{"make one": "make uno"})
+    async with asyncio.timeout(PATIENCE):  # while another build of this storage lives nothing is removed
+        while podman("image", "ls", "--all", "--quiet", "--filter", f"id={replaced}"):
+            await build(name, stage="base", fresh=True, containerfile=changed, abandoned_after=0, step=printed)
+    assert not working_containers(replaced)
 
 
 async def test_what_is_wrong_with_a_recipe_is_said(tmp_path: Path, image: str) -> None:

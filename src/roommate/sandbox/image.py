@@ -7,6 +7,7 @@ import json
 import os
 import re
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathlib import Path
 from roommate.errors import ImageError
 from roommate.sandbox import base_from_registry_or_debian, host_apt, mirrors_and_certificates
 from roommate.sandbox.base_from_registry_or_debian import INPUTS
+from roommate.sandbox.build_lock import Builds, builds
 from roommate.sandbox.containerfile import Stage, digest, stages
 from roommate.sandbox.mirrors_and_certificates import Site
 from roommate.sandbox.run_host_program import follow, output, run
@@ -39,6 +41,9 @@ _STEP = re.compile(r"STEP \d+/\d+: RUN : ([^;]+);")
 """A RUN of the Containerfile says in its first words what it does."""
 _PODMANS = ("STEP ", "Error: ", "error building at STEP", "subprocess exited with status ")
 _UNFINISHED = ".unfinished"
+
+ABANDONED_SECONDS = 86400.0
+"""Age at which a build on an image of ours that is none of ours is taken to have ended: it looks as ours do."""
 
 Step = Callable[[str], AbstractContextManager[Callable[[str], None]]]
 """``with step("sandbox image: core") as say:`` shows that a step runs, what it says, and how long it took."""
@@ -68,14 +73,16 @@ async def build(
     fresh: bool = False,
     containerfile: Path = CONTAINERFILE,
     podman: str = "podman",
+    abandoned_after: float = ABANDONED_SECONDS,
     step: Step,
 ) -> str:
     """Make the image `name` unless it is there already, made from the same inputs; returns its id.
 
     Without a `stage` it stays at the stage that it has, or goes to the one that it is to have `at_least`; a `new` one
     is of that stage. Where one that nobody named cannot be made, it is of the stage below, and that is said. `fresh`
-    makes every stage anew, with the distribution's newest packages. Raises EngineError when Podman is missing,
-    ImageError when it cannot be made.
+    makes every stage anew, with the distribution's newest packages. What builds that were killed left on our images is
+    removed: of what may be somebody else's what is older than `abandoned_after` (seconds). Raises EngineError when
+    Podman is missing, ImageError when it cannot be made.
     """
     here = await _site()
     recipe = await asyncio.to_thread(_read, containerfile)
@@ -91,6 +98,20 @@ async def build(
             say(f"{name}, stage {wanted[-1].name}, is up to date")
             return made
         say(f"{name}, stage {wanted[-1].name}, is to be made")
+    async with builds(podman) as lock:
+        return await _make(
+            name, wanted, recipe, here, lock, podman=podman, fresh=fresh, step=step,
+            needed=wanted if stage else wanted[: names.index(has) + 1 if has in names else 0],
+            abandoned_after=abandoned_after,
+        )  # fmt: skip
+
+
+async def _make(
+    name: str, wanted: Sequence[Stage], recipe: str, here: Site, lock: Builds, *, podman: str, fresh: bool, step: Step,
+    needed: Sequence[Stage], abandoned_after: float,
+) -> str:  # fmt: skip
+    """Without a stage that cannot be made it is of the one below, unless it is `needed`."""
+    began, complete = time.time(), True
     missing, parent = (wanted, "") if fresh else await _newest(podman, wanted)
     # A finished stage has a name until all is done: it must not be tidied away, and a failed build goes on from there.
     unfinished = name + _UNFINISHED
@@ -98,18 +119,21 @@ async def build(
         try:
             with step(f"sandbox image: {one.name}") as say:
                 on = parent or await base_from_registry_or_debian.base(podman, recipe, _inputs_of_base(recipe), say)
-                await _build(podman, one, on, unfinished, here, fresh, say)
+                await _build(podman, one, on, unfinished, here, fresh, lock, say)
                 parent = await _made_from(podman, unfinished, one) or ""
                 if not parent:
                     raise ImageError(f"{one.name} was built, but Podman does not show it")
         except ImageError as error:
-            if stage or not parent or one.name in names[: names.index(has) + 1 if has in names else 0]:
+            if not parent or one in needed:
                 raise
+            complete = False
             with step("sandbox image") as say:
                 say(f"goes without {one.name} for now: {error}")
             break
     await run([podman, "tag", parent, name], f"naming {name}")
     await output(podman, "untag", unfinished, unfinished)
+    if lock.alone():
+        await _remove_left_behind(podman, began, abandoned_after, layers=complete)
     await _tidy(podman)
     return parent
 
@@ -148,7 +172,14 @@ def agents_of(labels: Mapping[str, str]) -> dict[str, str]:
 
 
 async def _build(
-    podman: str, stage: Stage, parent: str, name: str, here: Site, fresh: bool, say: Callable[[str], None]
+    podman: str,
+    stage: Stage,
+    parent: str,
+    name: str,
+    here: Site,
+    fresh: bool,
+    lock: Builds,
+    say: Callable[[str], None],
 ) -> None:
     with tempfile.TemporaryDirectory(prefix="roommate-build-") as place:
         folder = Path(place) / "site"
@@ -170,7 +201,7 @@ async def _build(
             if found := _STEP.match(line):
                 say(found[1])
 
-        code, last = await follow(command, stage.on(parent, STAGE, INPUTS), show)
+        code, last = await follow(command, stage.on(parent, STAGE, INPUTS), show, holds=[lock.fd])
     if code != 0:
         # Podman's own last lines only name the command; the one before them says what was wrong.
         said = [line for line in last if line.strip() and not line.startswith(_PODMANS)]
@@ -212,6 +243,27 @@ async def _made_from(podman: str, name: str, stage: Stage) -> str | None:
     shown = await output(podman, "image", "inspect", "--format", f'{{{{.Id}}}} {{{{index .Labels "{INPUTS}"}}}}', name)
     image, _, label = shown.strip().partition(" ")
     return image if label == stage.inputs else None
+
+
+async def _remove_left_behind(podman: str, began: float, abandoned_after: float, *, layers: bool) -> None:
+    """What builds that were killed left: as long as it is there Podman removes nothing below it. No build of ours is
+    alive but this one, which `began` then. `layers`: no build is to go on from them any more."""
+    form = f'{{{{.Id}}}} {{{{index .Labels "{INPUTS}"}}}}'
+    ours = ("--no-trunc", "--filter", f"label={INPUTS}", "--format", form)
+    listed = (await output(podman, "image", "ls", "--all", *ours)).splitlines()
+    inputs = {image.removeprefix("sha256:"): label for image, _, label in (line.partition(" ") for line in listed)}
+    external = await output(podman, "ps", "--all", "--external", "--no-trunc", "--format", "json")
+    for container in json.loads(external or "[]"):
+        label = inputs.get(container["ImageID"])
+        # On a whole image of ours anybody may be building something.
+        least = began if label == "" else began - abandoned_after
+        if container["State"] == "storage" and label is not None and container["Created"] < least:
+            await output(podman, "rm", "--force", container["Id"])
+    if layers:
+        for line in (await output(podman, "image", "ls", "--filter", "dangling=true", *ours)).splitlines():
+            image, _, label = line.partition(" ")
+            if not label:
+                await output(podman, "image", "rm", image)
 
 
 async def _tidy(podman: str) -> None:

@@ -35,10 +35,12 @@ async def run(command: Sequence[str], doing: str) -> None:
         raise ImageError(f"{doing} failed: {last_line(problem)}")
 
 
-async def follow(command: Sequence[str], stdin: str, on_line: Callable[[str], None]) -> tuple[int, list[str]]:
+async def follow(
+    command: Sequence[str], stdin: str, on_line: Callable[[str], None], holds: Sequence[int] = ()
+) -> tuple[int, list[str]]:
     """Give a program its stdin, and each line that it prints on stdout or stderr to `on_line` as it comes; its exit
-    code and its last lines. Raises EngineError when it is not installed."""
-    process = await start(command, stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
+    code and its last lines. It `holds` these open files, too. Raises EngineError when it is not installed."""
+    process = await start(command, stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, holds=holds)
     assert process.stdin is not None
     assert process.stdout is not None
     last: deque[str] = deque(maxlen=_LAST_LINES)
@@ -59,12 +61,13 @@ async def start(
     stdin: int = asyncio.subprocess.DEVNULL,
     stdout: int = asyncio.subprocess.PIPE,
     stderr: int = asyncio.subprocess.PIPE,
+    holds: Sequence[int] = (),
 ) -> asyncio.subprocess.Process:
     """Raises EngineError when it is not installed."""
     environment = {name: value for name, value in os.environ.items() if _KEPT_ENV.fullmatch(name)} | {"LANG": "C.UTF-8"}
     try:
         return await asyncio.create_subprocess_exec(
-            *command, stdin=stdin, stdout=stdout, stderr=stderr, env=environment
+            *command, stdin=stdin, stdout=stdout, stderr=stderr, env=environment, pass_fds=holds
         )
     except FileNotFoundError as exc:
         raise EngineError(f"{command[0]} is not installed: apt install {Path(command[0]).name}") from exc
