@@ -57,7 +57,7 @@ OWNERS = {
     "aiohttp": {"agent", "matrix", "user_client", "features", "tunnels", "matrix_login", "net", "monitoring"},
     "litellm": {"agent"},
     "markdown_it": {"matrix"},
-    "nacl": {"features"},
+    "nacl": {"features", "matrix"},
     "nh3": {"matrix"},
     "Crypto": {"matrix"},
     "nio": {"matrix"},
@@ -213,7 +213,13 @@ def test_one_module_reads_the_environment() -> None:
             ["asyncio", "aiohttp", "sqlite3", "roommate.composition", "roommate.operations"],
         ),
         ("roommate.user_client", ["nio", "litellm", "podman", "pydantic", "sqlite3"]),
-        ("roommate.daemon", ["litellm", "synapse", "typer", "rich", "prompt_toolkit", "prometheus_client"]),
+        (
+            "roommate.daemon_process",
+            [
+                *("litellm", "synapse", "typer", "rich", "prompt_toolkit", "prometheus_client"),
+                *("podman", "requests", "Crypto.PublicKey.ECC"),
+            ],
+        ),
     ],
 )
 def test_a_start_loads_only_what_it_needs(module: str, heavy: list[str]) -> None:

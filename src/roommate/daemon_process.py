@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import faulthandler
-import gc
 import logging
 import os
 import signal
@@ -31,9 +30,6 @@ def main(settings: Settings) -> int:
     """Run until SIGTERM, SIGINT or an operator ends it; gives the exit code. What is wrong is one line on stderr."""
     journal = Logs(settings)
     faulthandler.enable()  # systemd's watchdog ends what hangs with SIGABRT: the log shows where it hung
-    # The model library makes thousands of objects a call, none of them in cycles: looking for cycles every 700 objects,
-    # as Python does, costs a fifth of a turn's step.
-    gc.set_threshold(50_000, 20, 20)
     code, again, trial = 0, False, None
     alerts = from_settings.alerts_of(settings)
     try:

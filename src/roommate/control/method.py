@@ -20,7 +20,8 @@ log = logging.getLogger(__name__)
 class Params(BaseModel):
     """The parameters of a method: what is not named in it is a mistake."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    # Built when it is used first, as those of operations are.
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, defer_build=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ MOST_INPUT = 1 << 20
 class Shape(BaseModel):
     """Parameters of a method: what is not named in it is a mistake."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    # Built when it is used first, as those of operations are.
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, defer_build=True)
 
 
 P = TypeVar("P", bound=Shape)

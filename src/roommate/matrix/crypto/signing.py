@@ -8,9 +8,8 @@ import json
 import os
 from typing import Self
 
+import nacl.signing
 import vodozemac
-from Crypto.PublicKey import ECC
-from Crypto.Signature import eddsa
 
 from roommate.domain import JsonObject
 
@@ -53,8 +52,8 @@ class SigningKey:
 
     def __init__(self, seed: bytes) -> None:
         self.seed = seed
-        self._key = ECC.construct(curve="Ed25519", seed=seed)
-        self.public = unpadded(self._key.public_key().export_key(format="raw"))
+        self._key = nacl.signing.SigningKey(seed)
+        self.public = unpadded(bytes(self._key.verify_key))
         self.id = f"ed25519:{self.public}"
 
     @classmethod
@@ -63,6 +62,6 @@ class SigningKey:
 
     def signed(self, value: JsonObject, user: str) -> JsonObject:
         """The object with this signature, beside those it has."""
-        signature = unpadded(eddsa.new(self._key, "rfc8032").sign(canonical(value)))
+        signature = unpadded(self._key.sign(canonical(value)).signature)
         signatures = value.get("signatures", {})
         return {**value, "signatures": {**signatures, user: {**signatures.get(user, {}), self.id: signature}}}
