@@ -18,7 +18,8 @@
     ├── SandboxError
     │   ├── EngineError        Podman is not there or cannot do it
     │   ├── ImageError         the image is missing or unfit (no python3)
-    │   └── HandLost           the room's hand died while a call was in flight
+    │   ├── HandLost           the room's hand died while a call was in flight
+    │   └── NoSuchPlace        this host gives no such place to run something in
     ├── UpdateError            another release cannot be had, or is not fit to run
     ├── PeerError              another daemon did not do what it was asked
     │   ├── PeerRefused        it said no; exit code 77
@@ -126,6 +127,10 @@ class ImageError(SandboxError):
 
 
 class HandLost(SandboxError):
+    pass
+
+
+class NoSuchPlace(SandboxError):
     pass
 
 

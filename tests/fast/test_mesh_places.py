@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import os
+import pwd
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from roommate.features.mesh import envelope
 from tests.fakes.daemon import MemoryDaemon
 from tests.fast.conftest import MakePerson
 from tests.fast.test_mesh_answering import Meeting, cancel, meet
 from tests.patience import until
+from tests.processes import sleeping
 
 ALL = (
     'methods = ["exec"]\ncommands = ["*"]\narguments = ["*"]\nfolders = ["*"]\nstdin = true\nplaces = ["room", "fresh"]'
@@ -96,3 +106,138 @@ async def test_a_place_that_no_rule_names_is_refused_and_nothing_is_made(met: Me
     met.policy(granting(ALL.replace('"room", "fresh"', '"fresh"')))
     assert (await met.ended(await met.exec("true")))["code"] == "policy"
     assert not fresh(met.bot)
+
+
+# ── Outside of containers ────────────────────────────────────────────────────────────────────────
+
+ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+STRANGER = "daemon"
+"""A user that each Debian has, and whose nothing here is."""
+OUTSIDE = f'{ALL}\npty = true\nenvironment = ["GREETING"]\nuser = "{STRANGER}"\n'.replace('"room", "fresh"', "{}")
+BUBBLEWRAP, HOST = OUTSIDE.replace("{}", '"bubblewrap"'), OUTSIDE.replace("{}", '"host"')
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Of the stranger, with a way out of it."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        for one in ("granted", "other"):
+            (folder / one).mkdir()
+            shutil.chown(folder / one, STRANGER)
+        (folder / "granted/out").symlink_to(folder / "other")
+        yield folder
+
+
+@ROOT
+@pytest.mark.parametrize(("place", "rule"), [("bubblewrap", BUBBLEWRAP), ("host", HOST)])
+async def test_a_place_outside_of_containers_is_another_user_without_rights(
+    met: Meeting, place: str, rule: str, open_folder: Path
+) -> None:
+    met.policy(granting(rule))
+    at: dict[str, Any] = {
+        "place": place,
+        "cwd": "/workspace" if place == "bubblewrap" else str(open_folder / "granted"),
+    }
+    script = (
+        "id -u; id -G; grep -e CapEff -e NoNewPrivs /proc/self/status; echo $HOME $GREETING $STATE_DIR; touch x; ls x"
+    )
+    given = (await met.given(await met.exec("sh", "-c", script, env={"GREETING": "hi"}, **at))).decode().split()
+    user = pwd.getpwnam(STRANGER)
+    home = "/home/room" if place == "bubblewrap" else user.pw_dir
+    assert given == [
+        *(str(user.pw_uid), str(user.pw_gid)), "CapEff:", "0000000000000000", "NoNewPrivs:", "1", home, "hi", "x"
+    ]  # fmt: skip
+    state = str(met.bot.state)
+    for script in (f"ls {state}", f"cat {state}/identity.key", f"touch {state}/x", "cat /etc/shadow", "kill -9 1"):
+        assert (await met.ended(await met.exec("sh", "-c", script, **at)))["exit"] not in (0, None), script
+    ended = await met.ended(await met.exec("env", env={"PATH": "/tmp"}, **at))
+    assert ended["code"] == "policy"
+    talked = await met.exec("sh", "-c", "stty size; read line; echo got $line; exit 3", **at,
+                            pty={"rows": 7, "columns": 31})  # fmt: skip
+    await met.peer.reply(talked, lambda one: one.kind == "output")
+    of = envelope.digest(talked)
+    data = {"data": base64.b64encode(b"word\n").decode()}
+    await met.peer.send(met.room, met.peer.signed(met.peer.input(talked, 0, of, kind="data", **data)), envelope.INPUT)
+    assert (await met.ended(talked))["exit"] == 3
+    assert {b"7 31", b"got word"} <= set((await met.given(talked)).replace(b"\r", b"").split(b"\n"))
+
+
+@ROOT
+async def test_bubblewrap_has_no_network_no_namespaces_and_only_its_folder(met: Meeting) -> None:
+    met.policy(granting(BUBBLEWRAP))
+    at = {"place": "bubblewrap"}
+    script = (
+        "cat /proc/net/dev | tail -n +3 | cut -d: -f1; unshare -U true 2>&- || echo none; ls -A /workspace /home/room; "
+    )
+    script += "touch /etc/x /x /usr/x 2>/dev/null; ls -d /var /root /srv /t 2>/dev/null; ps ax | wc -l"
+    given = (await met.given(await met.exec("sh", "-c", script, **at))).decode()
+    net, none, *rest = [one.strip() for one in given.splitlines() if one.strip()]
+    assert (net, none, rest[:2]) == ("lo", "none", ["/home/room:", "/workspace:"])
+    assert int(rest[-1]) < 10
+    assert len(rest) == 3
+    met.policy(granting(BUBBLEWRAP + "network = true\n"))
+    devices = (await met.given(await met.exec("cat", "/proc/net/dev", **at))).decode()
+    assert devices.count(":") == Path("/proc/net/dev").read_text().count(":")
+
+
+@ROOT
+async def test_a_folder_of_the_host_is_the_one_that_the_policy_names(met: Meeting, open_folder: Path) -> None:
+    met.policy(granting(HOST.replace('folders = ["*"]', f'folders = ["{open_folder}/granted"]')))
+    asked = await met.exec("pwd", place="host", cwd=f"{open_folder}/granted")
+    assert (await met.given(asked)).decode() == f"{open_folder}/granted\n"
+    for cwd in (f"{open_folder}/granted/out", f"{open_folder}/granted/../other", "/", "/workspace", str(met.bot.state)):
+        assert (await met.ended(await met.exec("pwd", place="host", cwd=cwd)))["code"] == "policy", cwd
+    assert (await met.ended(await met.exec("pwd", place="host")))["code"] == "policy"
+
+
+@ROOT
+@pytest.mark.parametrize(("place", "rule"), [("bubblewrap", BUBBLEWRAP), ("host", HOST)])
+async def test_what_left_its_session_outside_of_containers_is_gone_after_a_cancel_and_its_time(
+    met: Meeting, place: str, rule: str
+) -> None:
+    met.policy(granting(rule))
+    seconds = str(90_000 + secrets.randbelow(9_000))
+    # Daemons, without the environment that would give them away, and a loop that forks as fast as it can.
+    script = f"(env -i setsid sh -c 'env -i setsid sleep {seconds} & sleep {seconds}') & "
+    script += f"while :; do sleep {seconds} & done 2>/dev/null"
+    asked = await met.exec("sh", "-c", f"echo begun; {script}", place=place, cwd="/")
+    await met.peer.reply(asked, lambda one: one.kind == "output")
+    await until(lambda: len(sleeping(seconds)) > 20)
+    await cancel(met, asked)
+    assert (await met.ended(asked))["code"] == "cancelled"
+    await until(lambda: not sleeping(seconds))
+    ended = await met.ended(
+        await met.exec("sh", "-c", f"setsid sleep {seconds} & sleep {seconds}", place=place, cwd="/", timeout=1)
+    )
+    assert ended["timed_out"]
+    await until(lambda: not sleeping(seconds))
+    given = await met.given(await met.exec("sh", "-c", f"setsid sleep {seconds} >/dev/null 2>&1 & echo over",
+                                           place=place, cwd="/"))  # fmt: skip
+    assert given == b"over\n"
+    await until(lambda: not sleeping(seconds))
+
+
+@ROOT
+async def test_who_could_read_the_daemons_secrets_is_refused_as_a_user(met: Meeting) -> None:
+    for user in ("root", "nobody-of-that-name"):
+        for place in ("host", "bubblewrap"):
+            met.policy(granting(OUTSIDE.replace("{}", f'"{place}"').replace(STRANGER, user)))
+            assert (await met.ended(await met.exec("true", place=place, cwd="/")))["code"] == "failed", (user, place)
+    met.policy(granting(BUBBLEWRAP.replace(f'user = "{STRANGER}"', "")))
+    assert (await met.ended(await met.exec("true", place="bubblewrap")))["code"] == "failed"
+    details = " ".join(detail for _, detail in met.audited("refused"))
+    assert "is root" in details
+    assert "there is no user" in details
+    assert "needs a `user`" in details
+
+
+@ROOT
+async def test_of_two_users_the_rule_that_grants_it_decides(met: Meeting) -> None:
+    first, second = (HOST.replace(STRANGER, one) for one in ("games", "daemon"))
+    for rule, other in ((first, second), (second, first)):
+        met.policy(granting(rule.replace('commands = ["*"]', 'commands = ["/usr/bin/id"]'), other))
+        names = [rule.split('user = "')[1].split('"')[0], other.split('user = "')[1].split('"')[0]]
+        given = [await met.given(await met.exec(*argv, place="host", cwd="/")) for argv in (("id", "-un"), ("whoami",))]
+        assert [one.decode().strip() for one in given] == names

@@ -10,10 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roommate.domain import RoomId, UserId
+from roommate.domain import HostPlace, RoomId, UserId
 from roommate.errors import ConfigError
-from roommate.features.mesh.policy_decision import Decision, Facts, decide, is_never_granted, is_within, may_ask
+from roommate.features.mesh.policy_decision import (
+    Decision,
+    Facts,
+    concerned,
+    decide,
+    is_never_granted,
+    is_within,
+    may_ask,
+)
 from roommate.features.mesh.policy_file import Policy, PolicyFile, PolicyMistake
+from roommate.features.mesh.policy_trials import tried
 from roommate.features.mesh.refusals import Code
 from roommate.store import Peer, PeerState
 
@@ -119,6 +128,91 @@ def test_a_peer_a_room_and_a_method_that_no_rule_names() -> None:
     assert (broken.allowed, broken.code) == (False, Code.POLICY_BROKEN)
 
 
+OUTSIDE = Policy.read(
+    """
+version = 1
+[[allow]]
+peers = ["laptop"]
+rooms = ["*"]
+methods = ["exec"]
+commands = ["/usr/bin/make"]
+folders = ["/srv/app"]
+places = ["host"]
+user = "builder"
+approval = "none"
+[[allow]]
+peers = ["laptop"]
+rooms = ["*"]
+methods = ["exec"]
+commands = ["/usr/bin/make"]
+folders = ["/srv/app"]
+places = ["bubblewrap", "host"]
+user = "other"
+network = true
+[[test]]
+peer = "laptop"
+room = "!a:b"
+method = "exec"
+words = ["/usr/bin/make"]
+folder = "/srv/app"
+place = "host"
+expect = "allow"
+[[test]]
+peer = "laptop"
+room = "!a:b"
+method = "exec"
+words = ["/usr/bin/make"]
+folder = "/srv/app"
+place = "bubblewrap"
+expect = "operators"
+[[test]]
+peer = "laptop"
+room = "!a:b"
+method = "exec"
+words = ["/usr/bin/make"]
+folder = "/srv/app"
+expect = "deny"
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("place", "outside", "line"),
+    [
+        ("host", HostPlace("host", "builder"), "line 3"),
+        ("host", HostPlace("host", "other"), "line 12"),
+        ("bubblewrap", HostPlace("bubblewrap", "other", True), "line 12"),
+        ("bubblewrap", HostPlace("bubblewrap", "other"), ""),
+        ("bubblewrap", HostPlace("bubblewrap", "builder"), ""),
+        ("host", HostPlace("host", "root"), ""),
+        ("host", None, ""),
+        ("room", HostPlace("host", "builder"), ""),
+        ("room", None, ""),
+        (None, None, ""),
+    ],
+)
+def test_a_place_outside_of_containers_is_what_a_rule_and_the_request_name(
+    place: str | None, outside: HostPlace | None, line: str
+) -> None:
+    params = {"argv": ["make"]} | ({"place": place} if place else {})
+    found = decide(OUTSIDE, ANN, ROOM, "exec", params, Facts("/usr/bin/make", "/srv/app", outside=outside))
+    assert (found.allowed, found.line if found.allowed else "") == (bool(line), line)
+
+
+def test_where_to_look_is_what_rules_name_for_that_place() -> None:
+    found = [concerned(OUTSIDE, ANN, ROOM, "exec", {"place": one}) for one in ("host", "bubblewrap", "room", "fresh")]
+    assert found == [
+        [HostPlace("host", "builder"), HostPlace("host", "other")],
+        [HostPlace("bubblewrap", "other", True)],
+        [],
+        [],
+    ]
+
+
+def test_a_policy_is_tried_in_each_place() -> None:
+    assert [tried(OUTSIDE, one, 0).found for one in OUTSIDE.tests] == ["allow", "operators", "deny"]
+
+
 def test_what_our_own_model_may_ask_for() -> None:
     assert may_ask(POLICY, ANN, ROOM, "exec")
     assert not may_ask(POLICY, ANN, ROOM, "call")
@@ -145,6 +239,10 @@ RULE = '[[allow]]\npeers = ["a"]\nrooms = ["*"]\n'
         (f'version = 1\n{RULE}methods = ["ping"]\nseconds = 1.5', "line 6, column 1: allow.seconds"),
         (f'version = 1\n{RULE}methods = ["ping"]\npty = 1', "line 6, column 1: allow.pty"),
         (f'version = 1\n{RULE}methods = ["ping"]\napproval = "nobody"', "line 6, column 1: allow.approval"),
+        (f'version = 1\n{RULE}methods = ["ping"]\nplaces = ["host"]', "line 2, column 1: allow: the place `host`"),
+        (f'version = 1\n{RULE}methods = ["ping"]\nuser = "b"', "line 2, column 1: allow: `user` is for the places"),
+        (f'version = 1\n{RULE}methods = ["ping"]\nnetwork = true', "line 2, column 1: allow: `network` is for"),
+        (f'version = 1\n{RULE}methods = ["ping"]\nuser = "0"', "line 6, column 1: allow.user"),
         (f'version = 1\n{RULE}methods = ["ping"]\n{RULE}methods = [\n "x",\n]', "line 9, column 1: allow.methods"),
         ("version = 1\nx = ", "line 2, column 5"),
         ('version = 1\n[limits\n', "line 2, column 8"),

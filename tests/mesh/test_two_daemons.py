@@ -6,11 +6,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 
 from tests.conftest import MakeDaemon, MakePerson
 from tests.harness import Daemon
 from tests.mesh.pair import roommate, trusts, with_both
 from tests.patience import until
+from tests.processes import sleeping
 from tests.sandbox_image import podman
 
 POLICY = """\
@@ -24,6 +26,17 @@ commands = ["*"]
 arguments = ["*"]
 places = ["room", "fresh"]
 stdin = true
+approval = "none"
+
+[[allow]]
+peers = ["laptop"]
+rooms = ["*"]
+methods = ["exec"]
+commands = ["*"]
+arguments = ["*"]
+folders = ["/"]
+places = ["bubblewrap", "host"]
+user = "daemon"
 approval = "none"
 
 [[allow]]
@@ -115,16 +128,29 @@ async def test_plain_encrypted_and_killed(daemon: MakeDaemon, person: MakePerson
     place = ("--place", "fresh", "--", "sh", "-c", "echo aside; sleep 600")
     aside = asyncio.create_task(roommate(laptop, "exec", "--peer", "builder", "--room", plain, *place))
 
-    def both() -> bool:
-        said = [m.body for m in builder.said(alice, plain)]
-        return all(any(word in one and "runs" in one for one in said) for word in ("once", "aside"))
+    away = str(90_000 + secrets.randbelow(9_000))
+    outside = [
+        asyncio.create_task(
+            roommate(
+                *(laptop, "exec", "--peer", "builder", "--room", plain, "--place", where, "--cwd", "/", "--"),
+                *("sh", "-c", f"env -i setsid sleep {away} & echo {where}; env -i sleep {away}"),
+            )
+        )
+        for where in ("bubblewrap", "host")
+    ]
 
-    await alice.wait(both, what="the work")
+    def all_run() -> bool:
+        said = [m.body for m in builder.said(alice, plain)]
+        return all(any(word in one and "runs" in one for one in said) for word in ("once", "aside", away))
+
+    await alice.wait(all_run, what="the work")
+    await until(lambda: len(sleeping(away)) >= 4)
     await until(lambda: bool(fresh(builder)))
     await builder.kill9()
     assert fresh(builder)
+    await until(lambda: not sleeping(away))
     await builder.start()
-    assert (await aside).code == 255
+    assert [(await one).code for one in (aside, *outside)] == [255] * 3
     await until(lambda: not fresh(builder))
     done = await working
     assert done.code == 255

@@ -82,7 +82,7 @@ class Place:
         await asyncio.to_thread(meanwhile)
         self.open()
 
-    async def _facts(self, room_id: RoomId, asked: Request) -> Facts:
+    async def _facts(self, room_id: RoomId, asked: Request, place: object = None) -> Facts:
         self.looked.append(asked.method)
         if self.problem:
             raise EngineError(self.problem)

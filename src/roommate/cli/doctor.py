@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Sequence
+from functools import partial
 
 import typer
 from rich.console import Console
@@ -16,6 +17,7 @@ from roommate.cli.daemon_requests import ask
 from roommate.composition.from_settings import alerts_of, model_of, sandboxes_of
 from roommate.domain import Check
 from roommate.errors import ControlError, StateError
+from roommate.features.mesh import place_checks
 from roommate.maintenance import installation_checks, remote_checks
 from roommate.net import outbound_http
 from roommate.settings import config
@@ -44,7 +46,8 @@ async def run(*, as_json: bool, probe: bool, fix: bool) -> int:
         mend = "see what ALERT_COMMAND and ALERT_URL name"
         return [Check("alerts", not failed, "; ".join(failed) or "a test was taken", mend, needed=False)]
 
-    probes: list[Look] = [think, sandboxes.check_limits, alert] if probe else []
+    probes: list[Look] = [partial(place_checks.examine, settings.policy, sandboxes)]
+    probes += [think, sandboxes.check_limits, alert] if probe else []
     try:
         checks = await examine(settings, await asyncio.to_thread(_known, settings), sandboxes.check, probes)
     finally:

@@ -60,7 +60,10 @@ def _exec(
     ] = False,
     cwd: Annotated[str, typer.Option(help="The folder there (default: /workspace).")] = "",
     place: Annotated[
-        str, typer.Option(help="`fresh`: in a new container, empty and without a way out (default: its room's).")
+        str,
+        typer.Option(
+            help="fresh (a new container, empty and without a way out), bubblewrap or host (default: its room's)."
+        ),
     ] = "room",
     env: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, as its policy allows.")] = None,
     timeout: Annotated[int, typer.Option(min=1, max=86_400, help="Seconds until it is ended there.")] = 3600,

@@ -52,6 +52,7 @@ from roommate.features.github.operations import Repositories
 from roommate.features.github.pull_requests import RoomProposals
 from roommate.features.hooks import reports
 from roommate.features.mesh import feature as mesh
+from roommate.features.mesh import place_checks
 from roommate.features.mesh.answering_part import answering_part
 from roommate.features.mesh.asking_operations import PeerOperations
 from roommate.features.mesh.asking_part import asking_part
@@ -115,7 +116,8 @@ def _usage(kernel: Kernel) -> usage.Usages:
 
 def _doctor(kernel: Kernel) -> doctor.Doctor:
     inbox = store.Inbox(kernel.database)
-    return doctor.Doctor(kernel.settings, inbox, kernel.outbox, kernel.sandboxes, kernel.silent_seconds)
+    places = partial(place_checks.examine, kernel.trust.policy.path, kernel.sandboxes)
+    return doctor.Doctor(kernel.settings, inbox, kernel.outbox, kernel.sandboxes, kernel.silent_seconds, places)
 
 
 def _workspace_files(kernel: Kernel) -> workspace_files.Files:

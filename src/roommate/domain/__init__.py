@@ -10,6 +10,7 @@ from roommate.domain.egress_destination import *
 from roommate.domain.forge import *
 from roommate.domain.hand import *
 from roommate.domain.hook_events import *
+from roommate.domain.host_place import *
 from roommate.domain.ids import *
 from roommate.domain.matrix_events import *
 from roommate.domain.model import *

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from roommate.chat import texts
@@ -24,6 +24,8 @@ class Doctor:
     outbox: Outbox
     sandboxes: Sandboxes
     silent_seconds: Callable[[], float | None]
+    places: Callable[[], Awaitable[Sequence[Check]]]
+    """Of other daemons' programs, outside of containers."""
 
     @operation("doctor", reads=texts.checked, who=Who.OPERATORS, chat="doctor")
     async def doctor(self, params: Params, call: Call) -> Sequence[Check]:
@@ -34,6 +36,6 @@ class Doctor:
         seconds = DOCTOR_SECONDS * self.settings().patience
         try:
             async with asyncio.timeout(seconds):
-                return await examine(self.settings(), known, self.sandboxes.check)
+                return await examine(self.settings(), known, self.sandboxes.check, [self.places])
         except TimeoutError:
             raise NotFound(f"it took longer than {seconds:g} s: look with `roommate doctor` on the host") from None

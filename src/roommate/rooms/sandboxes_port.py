@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from roommate.domain import Check, Hand, RoomId
+from roommate.domain import Check, Hand, HostPlace, RoomId
 
 
 class Sandboxes(Protocol):
@@ -19,6 +19,11 @@ class Sandboxes(Protocol):
     def fresh(self, room_id: RoomId) -> AbstractAsyncContextManager[Hand]:
         """A container as the room's, with an empty workspace and no way out, for as long as this is entered. Entering
         raises SandboxError."""
+        ...
+
+    def on_host(self, place: HostPlace) -> AbstractAsyncContextManager[Hand]:
+        """Outside of containers, for as long as this is entered; then all that was started there is ended. Entering
+        raises NoSuchPlace."""
         ...
 
     def up(self, room_id: RoomId) -> bool:

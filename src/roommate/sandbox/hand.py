@@ -69,7 +69,7 @@ _MODULES = (
     "hand",
 )
 _LOADER = """\
-# The hand, all its modules in one file. Run as: python3 -I -S hand.py [--keep] SOCKET [WORKSPACE HOME]
+# The hand, all its modules in one file. Run as: python3 -I -S hand.py [--keep] SOCKET|fd:N [WORKSPACE HOME]
 import sys
 
 def load(name, text):
@@ -140,6 +140,10 @@ class HandHost:
         loop = asyncio.get_running_loop()
         self.last_used = loop.time()
         self._accepting = loop.create_task(self._accept(listener), name=f"accept {self._socket}")
+
+    async def talk(self, connection: sockets.socket) -> None:
+        """With the one hand at the other end of this, instead of listening."""
+        await asyncio.get_running_loop().connect_accepted_socket(self._dialled_in, connection)
 
     async def connected(self, timeout: float) -> None:
         """Wait until the hand has dialled in, `timeout` seconds at most. Raises HandLost."""

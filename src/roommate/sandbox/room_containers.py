@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 
-from roommate.domain import Check, RoomId
+from roommate.domain import Check, HostPlace, RoomId
 from roommate.errors import SandboxError
-from roommate.sandbox import doctor, fresh_container
+from roommate.sandbox import doctor, fresh_container, host_place
 from roommate.sandbox.container import DAEMON, ROOM, Plan, RoomContainer, Spools
 from roommate.sandbox.container_foundation import Foundation
 from roommate.sandbox.container_spec import STATE, Limits
@@ -89,6 +90,10 @@ class RoomSandboxes:
         finally:
             # Who is cancelled once more does not stop this: it would stay until the daemon's next start.
             await asyncio.shield(asyncio.create_task(self._remove(one), name=f"remove {one.key}"))
+
+    def on_host(self, place: HostPlace) -> AbstractAsyncContextManager[HandHost]:
+        """See `Sandboxes`."""
+        return host_place.entered(place, self._plan.state, self._plan.limits, self._plan.patience)
 
     async def _remove(self, one: FreshContainer) -> None:
         try:

@@ -14,7 +14,7 @@ _ALLOW = "SCMP_ACT_ALLOW"
 _REFUSE = "SCMP_ACT_ERRNO"
 _EPERM, _ENOSYS = 1, 38
 
-_FORBIDDEN = (
+FORBIDDEN = (
     # Namespaces and mounts: a user namespace gives all capabilities in it, and most of the kernel to attack.
     *("unshare", "setns", "mount", "umount", "umount2", "mount_setattr", "move_mount", "open_tree", "open_tree_attr"),
     *("fsopen", "fsconfig", "fsmount", "fspick", "pivot_root", "chroot"),
@@ -28,9 +28,9 @@ _FORBIDDEN = (
 # Said to be missing, so that programs take the way that they know from older kernels: glibc falls back to clone, libuv
 # to epoll. clone3 has its flags in memory, where a filter cannot look; socketcall its address family. All that the host
 # has of io_setup's requests (fs.aio-max-nr) one process can take: databases know kernels without.
-_MISSING = ("clone3", "io_uring_setup", "io_uring_enter", "io_uring_register", "socketcall", "io_setup")
+MISSING = ("clone3", "io_uring_setup", "io_uring_enter", "io_uring_register", "socketcall", "io_setup")
 
-_NEW_NAMESPACE = 0x7E020000
+NEW_NAMESPACE = 0x7E020000
 """CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID and NEWNET, see clone(2)."""
 
 _UNIX, _INET, _INET6, _NETLINK = 1, 2, 10, 16
@@ -44,7 +44,7 @@ def derive(default: JsonObject) -> JsonObject:
     the machine's host before all, know no network namespace or have no use in a room.
     """
     profile = copy.deepcopy(default)
-    ours = {*_FORBIDDEN, *_MISSING, "clone", "socket", "prlimit64"}
+    ours = {*FORBIDDEN, *MISSING, "clone", "socket", "prlimit64"}
     kept = []
     for rule in profile.get("syscalls", []):
         rule["names"] = [name for name in _names(rule) if name not in ours]
@@ -69,8 +69,8 @@ def write(default: Path, target: Path) -> bool:
 def _rules() -> list[JsonObject]:
     s390 = ["s390", "s390x"]  # there the flags are clone's second argument
     return [
-        {"names": list(_FORBIDDEN), "action": _REFUSE, "errnoRet": _EPERM},
-        {"names": list(_MISSING), "action": _REFUSE, "errnoRet": _ENOSYS},
+        {"names": list(FORBIDDEN), "action": _REFUSE, "errnoRet": _EPERM},
+        {"names": list(MISSING), "action": _REFUSE, "errnoRet": _ENOSYS},
         {"names": ["clone"], "action": _ALLOW, "args": [_no_namespace(0)], "excludes": {"arches": s390}},
         {"names": ["clone"], "action": _ALLOW, "args": [_no_namespace(1)], "includes": {"arches": s390}},
         *(
@@ -89,7 +89,7 @@ def _rules() -> list[JsonObject]:
 
 
 def _no_namespace(index: int) -> JsonObject:
-    return _compare(index, "MASKED_EQ", _NEW_NAMESPACE, 0)
+    return _compare(index, "MASKED_EQ", NEW_NAMESPACE, 0)
 
 
 def _compare(index: int, operator: str, value: int, second: int = 0) -> JsonObject:

@@ -55,7 +55,8 @@ class Exec(Shape):
 def exec_method(sandboxes: Sandboxes) -> Method[Exec]:
     async def do(params: Exec, work: Work) -> JsonObject:
         judged = [work.facts.executable, *params.argv[1:]]
-        async with hand_in(params.place, sandboxes, work.room_id) as hand, sending(work) as pieces:
+        place = hand_in(params.place, sandboxes, work.room_id, work.facts.outside)
+        async with place as hand, sending(work) as pieces:
             if params.stdin or params.pty:
                 ended = await _talked_to(hand, judged, params, work, pieces)
             else:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from roommate.domain import RoomId
+from roommate.domain import HostPlace, RoomId
 from roommate.features.mesh.policy_file import ANY, Limits, People, Policy, Rule
 from roommate.features.mesh.refusals import Code
 from roommate.store import Peer
@@ -38,6 +38,8 @@ class Facts:
     called: str = ""
     """What the program finds as its own name: the one that it was asked for by, where nothing that runs there can have
     given it that name, else its file's."""
+    outside: HostPlace | None = None
+    """Where that was found out, if in no container: there it runs, too."""
 
 
 NO_FACTS = Facts()
@@ -55,6 +57,8 @@ class Decision:
     """Who has to say yes first."""
     why: str = ""
     """For our own people and the audit log."""
+    position: int = 0
+    """Line of that rule, or else of the last that is about them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +82,28 @@ def decide(
         if judged.rule and not judged.against:
             limits = limits_of(policy, judged.rule, params)
             approval = None if judged.rule.approval == "none" else judged.rule.approval
-            return Decision(True, None, f"line {judged.line}", limits, approval, f"line {judged.line} grants it")
+            line = f"line {judged.line}"
+            return Decision(True, None, line, limits, approval, f"{line} grants it", judged.line)
         last = judged
     line = f"line {last.line}" if last.line else ""
     return Decision(False, Code.POLICY, line, policy.limits, why=f"{line}: {last.against}" if line else last.against)
 
 
-def concerned(policy: Policy | None, peer: Peer, room_id: RoomId, method: str, params: Mapping[str, Any]) -> bool:
-    """Is there a rule about them and that place at all? Where not, nothing has to be found out to deny it."""
+def first(decisions: Sequence[tuple[Decision, Facts]]) -> tuple[Decision, Facts]:
+    """Of those about one request, in each place that rules name for it: that of the first rule that grants it."""
+    return min(decisions, key=lambda one: (not one[0].allowed, one[0].position))
+
+
+def concerned(
+    policy: Policy | None, peer: Peer, room_id: RoomId, method: str, params: Mapping[str, Any]
+) -> Sequence[HostPlace | None]:
+    """Where it would run by the rules about them and that place, None for containers. Where there is no such rule,
+    nothing has to be found out to deny it."""
     if policy is None:
-        return False
+        return []
     place = params.get("place", "room") if method == "exec" else None
-    return any(_is_about(rule, peer, room_id, method) and place in (None, *rule.places) for rule in policy.allow)
+    about = [rule for rule in policy.allow if _is_about(rule, peer, room_id, method)]
+    return list(dict.fromkeys(rule.outside(place) for rule in about if place in (None, *rule.places)))
 
 
 def judgements(
@@ -172,6 +186,8 @@ def _against_exec(rule: Rule, params: Mapping[str, Any], facts: Facts) -> str:
     place = params.get("place", "room")
     if place not in rule.places:
         return f"its `places` have no {place!r}"
+    if facts.outside != rule.outside(place):
+        return "it is about another user, or about another network"
     if not facts.executable:
         return f"there is no program {argv[0]!r}"
     if said := _against_words(rule, facts.executable, argv[1:]):

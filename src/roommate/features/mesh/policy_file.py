@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from roommate.domain import HostPlace
 from roommate.errors import ConfigError
 from roommate.features.mesh.toml_positions import KeyPath, Position, nearest, positions
 
@@ -25,8 +26,8 @@ FILE = "policy.toml"
 MOST_BYTES = 256 * 1024
 ANY = "*"
 
-Place = Literal["room", "fresh"]
-"""The room's own container, or a new one of its image."""
+Place = Literal["room", "fresh", "bubblewrap", "host"]
+"""The room's own container, or a new one of its image; or outside of containers: never unless a rule names it."""
 People = Literal["people", "operators"]
 METHODS = ("ping", "who", "exec", "call", "share.put", "share.get", "share.ls")
 
@@ -87,6 +88,10 @@ class Rule(_Part):
     folders: Paths = ["/workspace"]
     environment: list[Text] = []
     places: Annotated[list[Place], AfterValidator(_is_some)] = ["room"]
+    user: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9._-]{0,31}$")] = ""
+    """Who runs what runs outside of containers."""
+    network: bool = False
+    """In bubblewrap: the host's."""
     pty: bool = False
     stdin: bool = False
     tools: list[Text] = []
@@ -103,11 +108,23 @@ class Rule(_Part):
             raise ValueError("exec needs `commands` or `argv`")
         if self.argv and any(_absolute(one[0]) == ANY for one in self.argv):
             raise ValueError("the first word of an `argv` must be an absolute path")
+        if "host" in self.places and not self.user:
+            raise ValueError("the place `host` needs a `user`")
+        if self.user and not {"host", "bubblewrap"} & set(self.places):
+            raise ValueError("`user` is for the places `bubblewrap` and `host`")
+        if self.network and "bubblewrap" not in self.places:
+            raise ValueError("`network` is for the place `bubblewrap`")
         if "call" in self.methods and not self.tools:
             raise ValueError("call needs `tools`")
         if any(one.startswith("share.") for one in self.methods) and not self.paths:
             raise ValueError("share needs `paths`")
         return self
+
+    def outside(self, place: object) -> HostPlace | None:
+        """Where that place is, if it is none of containers."""
+        if place == "host":
+            return HostPlace("host", self.user)
+        return HostPlace("bubblewrap", self.user, self.network) if place == "bubblewrap" else None
 
     @cached_property
     def arguments_match(self) -> re.Pattern[str]:
@@ -142,6 +159,7 @@ class Expected(_Part):
     method: Annotated[str, AfterValidator(_method)]
     words: list[str] = []
     folder: Text = "/workspace"
+    place: Place = "room"
     environment: list[Text] = []
     expect: Literal["allow", "people", "operators", "deny"]
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from roommate.domain import RoomId, UserId
 from roommate.errors import NotFound, RoommateError
-from roommate.features.mesh.policy_decision import Decision, Facts, decide, judgements
-from roommate.features.mesh.policy_file import Expected, Policy, PolicyFile
+from roommate.features.mesh.policy_decision import Decision, Facts, concerned, decide, first, judgements
+from roommate.features.mesh.policy_file import Expected, Place, Policy, PolicyFile
 from roommate.operations import Call, Params, Table, Who, operation
 from roommate.store import Peer, Peers, PeerState
 from roommate.text.printable import plain, span
@@ -30,6 +30,7 @@ class Explained(Params):
         Field(title="WORD", description="The command with its program's whole path, the tool, or the shared paths."),
     ] = []  # noqa: RUF012 — pydantic copies it
     folder: Annotated[str, Field(title="FOLDER", description="Where the command would run.")] = "/workspace"
+    place: Annotated[Place, Field(description="room, fresh, bubblewrap or host.")] = "room"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,21 +107,21 @@ class PolicyOperations:
         """Says whether a peer may do something in a room, and by which line of the policy."""
         policy, room = self._read(), call.its_room
         peer = await self._peer(params.peer)
-        asked, facts = _asked(params.method, params.words, params.folder)
-        decision = decide(policy, peer, room, params.method, asked, facts)
-        rules = [
-            (one.line, one.against) for one in judgements(policy, peer, room, params.method, asked, facts)
-        ]  # fmt: skip
-        limits = decision.limits
-        return Explanation(
-            decision.allowed, decision.approval, decision.line, decision.why, limits.seconds, limits.output_bytes, rules
-        )
+        asked, facts = _asked(params.method, params.words, params.folder, params.place)
+        decision, places = _decided(policy, peer, room, params.method, asked, facts)
+        rules = dict[int, str]()
+        for there in places:
+            for one in judgements(policy, peer, room, params.method, asked, there):
+                if one.line not in rules or (one.rule and one.rule.outside(params.place) == there.outside):
+                    rules[one.line] = one.against
+        limits, found = decision.limits, (decision.allowed, decision.approval, decision.line, decision.why)
+        return Explanation(*found, limits.seconds, limits.output_bytes, list(rules.items()))
 
     @operation("policy.test", reads=_tested, terminal=_test_table, who=Who.OPERATORS, cli="policy test")
     async def test(self, params: Nothing, call: Call) -> Sequence[Tested]:
         """Tries each `[[test]]` of the policy, and says which does not come out as it expects."""
         policy = self._read()
-        return [_tried(policy, one, line) for one, line in zip(policy.tests, policy.test_lines, strict=True)]
+        return [tried(policy, one, line) for one, line in zip(policy.tests, policy.test_lines, strict=True)]
 
     def _read(self) -> Policy:
         if (policy := self._policy.now()) is None:
@@ -134,23 +135,33 @@ class PolicyOperations:
         return found[0]
 
 
-def _tried(policy: Policy, one: Expected, line: int) -> Tested:
+def tried(policy: Policy, one: Expected, line: int) -> Tested:
     peer = Peer("", UserId(""), one.peer, PeerState.PINNED)
-    params, facts = _asked(one.method, one.words, one.folder)
+    params, facts = _asked(one.method, one.words, one.folder, one.place)
     params |= {"env": dict.fromkeys(one.environment, "")} if one.environment else {}
-    decision = decide(policy, peer, RoomId(one.room), one.method, params, facts)
+    decision, _ = _decided(policy, peer, RoomId(one.room), one.method, params, facts)
     return Tested(line, one.expect, _outcome(decision), decision.why)
+
+
+def _decided(
+    policy: Policy, peer: Peer, room: RoomId, method: str, asked: dict[str, Any], facts: Facts
+) -> tuple[Decision, Sequence[Facts]]:
+    """And the facts as they are taken to be, in each place that rules name for it."""
+    places = [replace(facts, outside=one) for one in concerned(policy, peer, room, method, asked) or [None]]
+    decision, _ = first([(decide(policy, peer, room, method, asked, one), one) for one in places])
+    return decision, places
 
 
 def _outcome(decision: Decision) -> str:
     return (decision.approval or "allow") if decision.allowed else "deny"
 
 
-def _asked(method: str, words: Sequence[str], folder: str) -> tuple[dict[str, Any], Facts]:
+def _asked(method: str, words: Sequence[str], folder: str, place: str) -> tuple[dict[str, Any], Facts]:
     """A request of that kind, where everything is what it looks like."""
     match method:
         case "exec":
-            return {"argv": list(words)}, Facts(executable=words[0] if words else "", folder=folder)
+            asked = {"argv": list(words)} | ({"place": place} if place != "room" else {})
+            return asked, Facts(executable=words[0] if words else "", folder=folder)
         case "call":
             return {"tool": words[0] if words else ""}, Facts()
         case _:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncGenerator, Sequence
 
-from roommate.domain import Hand, RoomId
+from roommate.domain import Hand, HostPlace, RoomId
 from roommate.errors import ToolError
 from roommate.features.mesh.envelope import Request
 from roommate.features.mesh.policy_decision import Facts
@@ -48,9 +48,15 @@ def folder_of(cwd: object) -> str:
 
 
 @contextlib.asynccontextmanager
-async def hand_in(place: object, sandboxes: Sandboxes, room_id: RoomId) -> AsyncGenerator[Hand, None]:
-    """Raises SandboxError. What a fresh container had is gone when this is left."""
-    if place == "fresh":
+async def hand_in(
+    place: object, sandboxes: Sandboxes, room_id: RoomId, outside: HostPlace | None
+) -> AsyncGenerator[Hand, None]:
+    """`outside` is where a place is that is no container. Raises SandboxError. What a place other than the room had is
+    gone when this is left."""
+    if outside is not None:
+        async with sandboxes.on_host(outside) as hand:
+            yield hand
+    elif place == "fresh":
         async with sandboxes.fresh(room_id) as hand:
             yield hand
     else:
@@ -58,7 +64,7 @@ async def hand_in(place: object, sandboxes: Sandboxes, room_id: RoomId) -> Async
 
 
 def finding_facts(sandboxes: Sandboxes) -> FindFacts:
-    async def find(room_id: RoomId, request: Request) -> Facts:
+    async def find(room_id: RoomId, request: Request, outside: HostPlace | None) -> Facts:
         params, program, folder, paths = request.params, "", WORKSPACE, []
         place = params.get("place")
         if request.method == "exec":
@@ -73,13 +79,13 @@ def finding_facts(sandboxes: Sandboxes) -> FindFacts:
         if any("\0" in one for one in (program, folder, *paths)):
             return Facts()
         try:
-            async with hand_in(place, sandboxes, room_id) as hand:
+            async with hand_in(place, sandboxes, room_id, outside) as hand:
                 found = await _look(hand, folder, [program, *paths])
         except ToolError:  # then there is nothing that it could be about
-            return Facts()
+            return Facts(outside=outside)
         at, executable, named_in, name, *rest = found
         called = f"{named_in.rstrip('/')}/{name}" if named_in else executable
-        return Facts(executable, at, tuple(one for one in rest if one), called)
+        return Facts(executable, at, tuple(one for one in rest if one), called, outside)
 
     return find
 

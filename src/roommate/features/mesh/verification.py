@@ -10,12 +10,12 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from roommate.domain import RoomId
-from roommate.errors import SandboxError, StateError
+from roommate.domain import HostPlace, RoomId
+from roommate.errors import NoSuchPlace, SandboxError, StateError
 from roommate.features.mesh import envelope
 from roommate.features.mesh.envelope import Forged, Malformed, Request
 from roommate.features.mesh.identity_key import Identity
-from roommate.features.mesh.policy_decision import NO_FACTS, Decision, Facts, concerned, decide
+from roommate.features.mesh.policy_decision import NO_FACTS, Decision, Facts, concerned, decide, first
 from roommate.features.mesh.policy_file import METHODS, PolicyFile
 from roommate.features.mesh.refusals import Code, Refusal
 from roommate.store import Claim, MeshArrival, Nonces, Peer, Peers, PeerState
@@ -27,9 +27,9 @@ LIFE_MS = 86_400_000
 START_MS = 300_000
 """How long after it was issued one that no people decide about may begin."""
 
-FindFacts = Callable[[RoomId, Request], Awaitable[Facts]]
+FindFacts = Callable[[RoomId, Request, HostPlace | None], Awaitable[Facts]]
 """What is true where it would run, for a request that some rule is about. It may be from a hostile asker, and changes
-nothing. Raises SandboxError where that cannot be found out."""
+nothing. Raises SandboxError where that cannot be found out, NoSuchPlace where there is nothing to find."""
 
 _CLAIMS = {
     Claim.SEEN: Refusal(Code.REPLAY),
@@ -140,14 +140,16 @@ class Verification:
     async def _granted(self, arrival: MeshArrival, request: Request, peer: Peer) -> Accepted | Refusal:
         if request.method not in METHODS:
             return Refusal(Code.UNKNOWN_METHOD, request.method)
-        facts, policy = NO_FACTS, self._policy.now()
-        if concerned(policy, peer, arrival.room_id, request.method, request.params):
-            try:
-                facts = await self._facts(arrival.room_id, request)
-            except SandboxError as error:
-                return Refusal(Code.TRY_AGAIN, str(error))
-            policy = self._policy.now()  # it may be another by now
-        decision = decide(policy, peer, arrival.room_id, request.method, request.params, facts)
+        about = (peer, arrival.room_id, request.method, request.params)
+        places = concerned(self._policy.now(), *about)
+        try:
+            found = [await self._facts(arrival.room_id, request, one) for one in places]
+        except NoSuchPlace as error:
+            return Refusal(Code.FAILED, str(error))
+        except SandboxError as error:
+            return Refusal(Code.TRY_AGAIN, str(error))
+        policy = self._policy.now()  # it may be another by now
+        decision, facts = first([(decide(policy, *about, one), one) for one in found or [NO_FACTS]])
         if not decision.allowed:
             return Refusal(decision.code or Code.POLICY, decision.why)
         return Accepted(request, peer, decision, envelope.digest(request), facts)

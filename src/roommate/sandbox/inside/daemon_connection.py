@@ -1,4 +1,5 @@
-"""The hand's end of the stream: it dials the daemon, again and again, and never waits for it."""
+"""The hand's end of the stream: it dials the daemon, again and again, and never waits for it. A connection that it is
+given is the only one."""
 
 from __future__ import annotations
 
@@ -27,15 +28,17 @@ class Stream:
         self,
         loop: Loop,
         path: str,
+        given: int | None,
         *,
         hello: bytes,
         take: Callable[[int, int, bytearray], None],
         lost: Callable[[], None],
         eased: Callable[[], None],
     ) -> None:
-        """`take` gets each frame; `lost` hears that the connection went, `eased` that `choked` is over."""
+        """`given` is the connection's descriptor, where there is no `path` to dial. `take` gets each frame;
+        `lost` hears that the connection went, `eased` that `choked` is over."""
         self.choked = False
-        self._loop, self._path, self._hello = loop, path, hello
+        self._loop, self._path, self._given, self._hello = loop, path, given, hello
         self._take, self._lost, self._eased = take, lost, eased
         self._socket: socket.socket | None = None
         self._frames = Frames()
@@ -46,10 +49,13 @@ class Stream:
         self._since = 0.0
 
     def dial(self) -> None:
-        dialled = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        dialled = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=self._given)
         dialled.setblocking(False)
         try:
-            dialled.connect(self._path)
+            if self._given is None:
+                dialled.connect(self._path)
+            else:
+                dialled.set_inheritable(False)
         except OSError:
             dialled.close()
             self._loop.at(self._delay, self, self.dial)
@@ -70,6 +76,8 @@ class Stream:
 
     def drop(self) -> None:
         """Hang up, and dial again."""
+        if self._given is not None:  # whoever started us ends all that we started
+            raise SystemExit
         if self._socket is not None:
             self._loop.unwatch(self._socket.fileno())
             self._socket.close()

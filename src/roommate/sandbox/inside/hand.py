@@ -28,14 +28,16 @@ FILE_CALLS = {"read": Read, "write": Write, "list": List}
 
 
 class Hand:
-    """All that runs for one room: the calls and tunnels of the present connection, and the jobs, which outlive it."""
+    """All that runs for one room: the calls and tunnels of the present connection, and the jobs, which outlive it; or
+    all that runs for one `given` connection, with which it ends."""
 
-    def __init__(self, path: str, workspace: str, home: str) -> None:
+    def __init__(self, path: str, workspace: str, home: str, given: int | None = None) -> None:
         loop = Loop()
         self._loop, self._folders, self._commands = loop, Folders(workspace, home), Commands(loop)
         self._stream = Stream(
             loop,
             path,
+            given,
             hello=frame(HELLO, 0, json.dumps({"version": VERSION}).encode()),
             take=self._take,
             lost=self._lost,
@@ -45,7 +47,8 @@ class Hand:
         self._jobs = Jobs(self._commands, self._folders)
         self._tunnels = Tunnels(self._calls)
         self._shells = Shells(self._calls, self._commands, self._folders)
-        self._jobs.find_again()
+        if given is None:  # else there was none before us
+            self._jobs.find_again()
 
     def serve(self) -> None:
         self._stream.dial()
@@ -110,6 +113,7 @@ class Hand:
 
 
 def main(path: str, workspace: str = WORKSPACE, home: str = HOME) -> None:
+    """`path` is the socket where the daemon listens, or ``fd:N``: a connection to it that we were given."""
     for fd in range(3):  # who started us may have closed them, and then a pipe would get their number
         try:
             os.fstat(fd)
@@ -123,4 +127,5 @@ def main(path: str, workspace: str = WORKSPACE, home: str = HOME) -> None:
     for name, value in UNATTENDED.items():
         os.environ.setdefault(name, value)
     os.environ["TERM"] = "dumb"  # Podman itself sets another
-    Hand(path, os.path.realpath(workspace), os.path.realpath(home)).serve()
+    given = int(path[3:]) if path.startswith("fd:") else None
+    Hand(path, os.path.realpath(workspace), os.path.realpath(home), given).serve()
