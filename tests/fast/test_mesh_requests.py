@@ -92,6 +92,35 @@ async def test_trust_that_ends_by_itself_ends_what_runs_and_what_waits(met: Meet
     assert await met.peer.refusal(after) == "trust-expired"
 
 
+async def test_a_policy_that_has_changed_ends_what_it_would_refuse_and_nothing_else(met: Meeting) -> None:
+    running = await met.exec("sleep", "600")
+    kept = await met.exec("sh", "-c", "echo kept; read line", "x", stdin=True)
+    held = await met.exec("sh", "-c", "echo y >>policy.txt", "held-policy")
+    await until(lambda: "started" in met.kinds(running))
+    await met.peer.reply(kept, lambda one: one.kind == "output")
+    await met.peer.reply(held, lambda one: one.kind == "held")
+    shell = 'commands = ["*"]\narguments = ["-c", "echo kept*", "x"]'
+    rule = POLICY.partition("[[allow]]\npeers")[0] + "[[allow]]\n" + POLICY.split("[[allow]]\n")[2]
+    met.policy(rule.replace('commands = ["*"]\nnot_arguments = ["held*"]\narguments = ["*"]', shell))
+    assert [(await met.ended(one))["code"] for one in (running, held)] == ["policy", "policy"]
+    assert "result" not in met.kinds(kept)
+    assert "refused" not in met.kinds(kept)
+    ended = [detail for what, detail in met.audited("refused") if what == "mesh.exec"]
+    assert sum("policy" in one for one in ended) >= 2
+    met.policy("no policy")
+    assert (await met.ended(kept))["code"] == "policy-broken"
+    met.policy(POLICY)
+
+
+async def test_a_request_that_was_decided_leaves_nothing_that_waits(met: Meeting) -> None:
+    for number, choice in enumerate(("✅", "❌")):
+        asked = await met.exec("sh", "-c", "echo ran", f"held-left-{number}")
+        card = await met.card(f"held-left-{number}")
+        await met.alice.react(met.room, card.event_id, choice)
+        await met.ended(asked)
+    await until(lambda: not [one for one in asyncio.all_tasks() if "_attend" in str(one.get_coro())])
+
+
 async def test_a_yes_is_to_what_was_shown_by_who_may_and_once(met: Meeting) -> None:
     swapped = await met.exec("sh", "-c", "echo ran", "held-swapped")
     card = await met.card("held-swapped")

@@ -15,6 +15,7 @@ from roommate.domain import MESH_REQUEST, Deed, DeedOutcome, Draft, JsonObject, 
 from roommate.features.mesh import request_view
 from roommate.features.mesh.envelope import Request, digest, read_request
 from roommate.features.mesh.methods import Method
+from roommate.features.mesh.policy_decision import Facts
 from roommate.features.mesh.refusals import Code, Refusal, refusal_body
 from roommate.features.mesh.verification import Accepted
 from roommate.matrix import render
@@ -33,8 +34,11 @@ MOST_SENDERS = 1000
 
 
 class Verifies(Protocol):
-    async def check(self, arrival: MeshArrival, *, released: bool = False) -> Accepted | Refusal:
-        """May it be done? Without `released` it counts as seen from now on, for any other event."""
+    async def check(
+        self, arrival: MeshArrival, *, released: bool = False, facts: Facts | None = None
+    ) -> Accepted | Refusal:
+        """May it be done? Without `released` it counts as seen from now on, for any other event. `facts` are not found
+        out again where they are given."""
         ...
 
 
@@ -65,12 +69,12 @@ class Admission:
             return Refusal(Code.TRY_AGAIN, f"it came while this release was on trial: {found.detail}")
         return found
 
-    async def check_again(self, row: PeerRequest) -> Accepted | Refusal:
-        """As when it came, by what is true now."""
+    async def check_again(self, row: PeerRequest, facts: Facts | None = None) -> Accepted | Refusal:
+        """As when it came, by what is true now; of one that runs by the `facts` that it was let in by."""
         arrival = MeshArrival(
             0, row.event_id, row.room_id, row.sender, int(row.came * 1000), MESH_REQUEST, row.content, None
         )
-        found = await self._verification.check(arrival, released=True)
+        found = await self._verification.check(arrival, released=True, facts=facts)
         if isinstance(found, Refusal):
             return found
         if digest(found.request) != row.digest:

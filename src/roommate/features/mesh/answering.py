@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -37,6 +38,8 @@ log = logging.getLogger(__name__)
 
 KEPT_SECONDS = 30 * 86_400.0
 EVERY = 3600.0
+LOOK_SECONDS = 1.0
+"""Between two looks at the policy's file: one takes microseconds, and what is new is checked by what it says then."""
 
 
 class Answering:
@@ -55,19 +58,34 @@ class Answering:
         name: Callable[[RoomId, str], Awaitable[str]],
         is_operator: Callable[[str], bool],
         reply: Callable[[Request, JsonObject], Draft],
+        policy: Callable[[], object],
     ) -> None:
-        """`reply` makes the only reply to a request, which has no row then."""
+        """`reply` makes the only reply to a request, which has no row then; `policy` changes with its file."""
         self._requests, self._admission, self._running, self._methods = requests, admission, running, methods
         self._progress, self._questions = progress, questions
-        self._name, self._is_operator, self._reply = name, is_operator, reply
+        self._name, self._is_operator, self._reply, self._policy = name, is_operator, reply, policy
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             await self._running.go_on(tasks)
+            tasks.create_task(self._follow_policy())
             while True:
                 await self._requests.forget(time.time() - KEPT_SECONDS)
                 await self._admission.count_untold()
                 await asyncio.sleep(EVERY)
+
+    async def _follow_policy(self) -> None:
+        """A change counts for what is open as well, once the file is as it stays: editors write it piece by piece."""
+        checked = seen = self._policy()
+        while True:
+            await self._running.some.wait()
+            await asyncio.sleep(LOOK_SECONDS)
+            if (now := self._policy()) != seen:
+                seen = now
+            elif seen != checked:
+                checked = seen
+                with contextlib.suppress(StateError):  # said where it is met
+                    await self.recheck()
 
     async def hear_request(self, arrival: MeshArrival) -> None:
         found = await self._admission.check(arrival)
@@ -216,7 +234,7 @@ class Answering:
     async def recheck(self) -> None:
         """Trust or the policy has changed: what is open is checked again, and ended where it would be refused now."""
         for row in await self._requests.open():
-            found = await self._admission.check_again(row)
+            found = await self._admission.check_again(row, self._running.facts(row))
             if isinstance(found, Accepted) or found.code is Code.TRY_AGAIN:
                 continue
             if row.state is not RequestState.RUNNING or found.code is not Code.EXPIRED:

@@ -95,6 +95,7 @@ def answering_part(
         name=name,
         is_operator=is_operator,
         reply=reply,
+        policy=lambda: trust.policy.stamp,
     )
     trust.load = lambda: running.load
     trust.changed.append(answering.recheck)

@@ -246,6 +246,11 @@ class PolicyFile:
         self.now()
         return self.problem
 
+    @property
+    def stamp(self) -> object:
+        """Changes with the file. Blocks for a look at it."""
+        return self._stamp_now()
+
     def now(self) -> Policy | None:
         """None where the file has a mistake: then nothing is granted. Blocks for a look at the file."""
         stamp = self._stamp_now()

@@ -18,6 +18,7 @@ from roommate.features.mesh import request_view
 from roommate.features.mesh.admission import Admission
 from roommate.features.mesh.identity_key import words
 from roommate.features.mesh.methods import Inputs, Method, Methods, Work
+from roommate.features.mesh.policy_decision import Facts
 from roommate.features.mesh.refusals import Code, Refusal, refusal_body
 from roommate.features.mesh.verification import Accepted
 from roommate.matrix import render
@@ -47,6 +48,10 @@ class Running:
     why: Code | None = None
     """Why it is ended before its time."""
     tail: str = ""
+    facts: Facts | None = None
+    """What was judged, of one that runs."""
+    decided: asyncio.Event = field(default_factory=asyncio.Event)
+    """It waits for people no more."""
     attended: set[RequestState] = field(default_factory=set)
     """Somebody of this daemon goes on with it from there."""
 
@@ -70,6 +75,8 @@ class RunningRequests:
         self._name, self._upload = name, upload
         self._tasks: asyncio.TaskGroup | None = None
         self._running: dict[int, Running] = {}
+        self.some = asyncio.Event()
+        """Set while requests wait or run."""
 
     @property
     def load(self) -> int:
@@ -82,7 +89,13 @@ class RunningRequests:
         return RequestState.ACCEPTED if self._tasks is None else RequestState.RUNNING
 
     def of(self, row: PeerRequest) -> Running:
+        self.some.set()
         return self._running.setdefault(row.number, Running())
+
+    def _forget(self, number: int) -> None:
+        self._running.pop(number, None)
+        if not self._running:
+            self.some.clear()
 
     async def go_on(self, tasks: asyncio.TaskGroup) -> None:
         """What begins from now on is one of these tasks; what the daemon before left open goes on, or has its end."""
@@ -94,6 +107,11 @@ class RunningRequests:
             elif running is None or not running.attended:  # one of the daemon before
                 await self._patiently(partial(self.end, row.number, refusal_body(Code.UNKNOWN)))
 
+    def facts(self, row: PeerRequest) -> Facts | None:
+        """By which it was judged, where it runs."""
+        running = self._running.get(row.number)
+        return running.facts if running else None
+
     def begin(self, row: PeerRequest, found: Accepted | None = None) -> None:
         """`found` is what its check has just said."""
         if self._tasks is None:
@@ -101,6 +119,8 @@ class RunningRequests:
         running = self.of(row)
         if row.state not in running.attended:  # the start may find what has come just now
             running.attended.add(row.state)
+            if row.state is not RequestState.HELD:
+                running.decided.set()
             self._tasks.create_task(self._attend(row, found, running))
 
     async def stop(self, row: PeerRequest, why: Code) -> bool:
@@ -147,21 +167,25 @@ class RunningRequests:
         if now.message is not None:
             self._progress.forget(now.message)
         if (running := self._running.get(number)) and running.task is None:
-            del self._running[number]
+            running.decided.set()
+            self._forget(number)
         self._progress.wake()
         return now
 
     async def _attend(self, row: PeerRequest, found: Accepted | None, running: Running) -> None:
         with logs.about(room=row.room_id):
             if row.state is RequestState.HELD:
-                await asyncio.sleep(max(0.0, row.expires / 1000 - time.time()))
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(max(0.0, row.expires / 1000 - time.time())):
+                        await running.decided.wait()
+                        return
                 late = partial(self.end, row.number, refusal_body(Code.APPROVAL_EXPIRED), before=[RequestState.HELD])
                 await self._patiently(late)
                 return
             try:
                 await self._do(row, found or await self._admission.check_again(row), running)
             finally:
-                self._running.pop(row.number, None)
+                self._forget(row.number)
 
     async def _do(self, row: PeerRequest, found: Accepted | Refusal, running: Running) -> None:
         method = self._methods.get(row.method)
@@ -224,6 +248,7 @@ class RunningRequests:
             tail=tail,
             inputs=running.inputs,
         )
+        running.facts = found.facts
         running.task = asyncio.create_task(self._result(method, work))
         if running.why is not None:
             running.task.cancel()
