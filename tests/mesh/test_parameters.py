@@ -45,7 +45,7 @@ def test_anything_is_read_or_wrong(shape: type[Shape], params: dict[str, Any]) -
         {"argv": ["a"], "cwd": "/a\0"},
         {"argv": ["a"], "env": {"A": "\0"}},
         {"argv": ["a"], "env": {"A\0": ""}},
-        {"argv": ["a"], "place": "host"},
+        {"argv": ["a"], "place": "container"},
         {"argv": ["a"], "timeout": 0},
         {"argv": ["a"], "timeout": True},
         {"argv": ["a"], "stdin": 1},

@@ -13,6 +13,7 @@ from roommate.features.mesh import envelope
 from roommate.features.mesh.envelope import Forged, Malformed
 from roommate.features.mesh.identity_key import successor
 from roommate.features.mesh.policy_file import Policy
+from roommate.features.mesh.policy_trials import tried
 from roommate.features.mesh.refusals import Code
 from tests.mesh.vectors import FILE, vectors
 
@@ -74,6 +75,8 @@ def test_the_pages_name_every_code_and_an_example_that_can_be_read() -> None:
     page = FILE.with_name("mesh-protocol.md").read_text()
     table = dict(re.findall(r"^\| `([a-z-]+)` \| (yes|) \|", page, re.MULTILINE))
     assert table == {one: "yes" if one.is_told else "" for one in Code}
-    [example] = re.findall(r"```toml\n(.*?)```", FILE.with_name("policy.md").read_text(), re.DOTALL)
-    policy = Policy.read(example)
-    assert len(policy.allow) == 3
+    examples = re.findall(r"```toml\n(.*?)```", FILE.with_name("policy.md").read_text(), re.DOTALL)
+    policies = [Policy.read(one) for one in examples]
+    assert [len(one.allow) for one in policies] == [3, 2]
+    for policy in policies:
+        assert [tried(policy, one, 0).found for one in policy.tests] == [one.expect for one in policy.tests] != []
