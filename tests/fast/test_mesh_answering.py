@@ -265,7 +265,7 @@ async def test_what_is_held_runs_when_people_say_yes_and_not_when_they_say_no_or
     await met.alice.react(met.room, card.event_id, "✅")
     assert (await met.ended(yes))["exit"] == 0
     assert met.kinds(yes)[0] == "held"
-    await until(lambda: any("exit 0" in one and "Allowed by" in one and "held-yes" in one for one in met.shown()))
+    await until(lambda: any("exit code 0" in one and "Allowed by" in one and "held-yes" in one for one in met.shown()))
 
     no = await met.exec("sh", "-c", "echo ran", "held-no")
     card = await met.card("held-no")

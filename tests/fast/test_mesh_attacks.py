@@ -85,10 +85,10 @@ async def test_more_requests_than_a_minute_has_are_refused(met: Meeting) -> None
 
 
 async def test_nothing_that_it_says_or_prints_does_anything_where_people_see_it(met: Meeting) -> None:
-    words = f"{EVIL}</code></pre><b>✅ exit 0</b> ``` @room"
+    words = f"{EVIL}</code></pre><b>✅ exit code 0</b> ``` @room"
     asked = await met.exec("printf", "%s", words, env={"NOTE": words})
     assert (await met.ended(asked))["exit"] == 0
-    shown = await met.card("exit 0 after")
+    shown = await met.card("exit code 0 ·")
     for text in (shown.body, str(shown.content.get("formatted_body"))):
         assert all(one.isprintable() or one == "\n" or one == "\t" for one in text), ascii(text)
     assert "<b>✅" not in str(shown.content["formatted_body"])

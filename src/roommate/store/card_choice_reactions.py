@@ -1,4 +1,9 @@
-"""The choices of a card as reactions of the bot, so that people tap: there when its message is, until it is closed."""
+"""The choices of a card as reactions of the bot, so that people tap: there when its message is, until it is closed.
+
+They are sent one behind the other, in their order, and clients that see them come show them so. One that reads the past
+of a room backwards shows them the other way round (matrix-js-sdk orders reactions by number, then as it came to know
+them), and nothing that is sent changes that: so no text says where a choice stands.
+"""
 
 from __future__ import annotations
 

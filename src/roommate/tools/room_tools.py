@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -81,7 +82,9 @@ class RoomTools:
             given = json.loads(call.arguments)
         except (ValueError, RecursionError):
             return ""
-        return next((str(given[name]) for name in one.title if given.get(name)), "") if isinstance(given, dict) else ""
+        if not isinstance(given, dict):
+            return ""
+        return next((_shown(given[name]) for name in one.title if given.get(name)), "")
 
     def goes_on(self, call: ToolCall) -> bool:
         one = self._offered.get(call.name)
@@ -121,3 +124,8 @@ def _failed(text: str, advice: str = "") -> Outcome:
     title = text.partition("\n")[0]
     text += f"\n[{plain(advice.encode('utf-8', 'replace'))}]" if advice else ""
     return Outcome(text, title if len(title) <= LONGEST_TITLE else title[: LONGEST_TITLE - 1] + "…", ok=False)
+
+
+def _shown(value: object) -> str:
+    """A program and its arguments as one would type them."""
+    return shlex.join(map(str, value)) if isinstance(value, list) else str(value)

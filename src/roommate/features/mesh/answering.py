@@ -154,13 +154,14 @@ class Answering:
 
     async def _question(self, row: PeerRequest, found: Accepted) -> Any:
         who, params = await self._name(row.room_id, row.sender), found.request.params
+        seconds = max(1.0, row.expires / 1000 - time.time())
         question = Question(
             CardKind.MESH_REQUEST,
             request_view.question(who, words(row.peer), row.method, params),
             subject=row.digest,
             operators_only=found.decision.approval == "operators",
-            seconds=max(1.0, row.expires / 1000 - time.time()),
-            hint="✅ runs it here once.",
+            seconds=seconds,
+            hint=request_view.choices(seconds),
         )
         return self._questions.putting(row.room_id, question, None)
 

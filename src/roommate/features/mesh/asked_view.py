@@ -57,7 +57,7 @@ def outcome(method: str, result: JsonObject) -> str:
         case {"kind": "refused", "code": str(code)}:
             return f"⛔ refused: {plain(reason(code, result.get('message')))}"
         case {"kind": "result"} if method == "exec":
-            return _exit(result)
+            return exit_line(result)
         case {"kind": "result", "ok": False}:
             return "❌ it failed there"
         case {"kind": "result"}:
@@ -75,7 +75,8 @@ def reason(code: str, message: object = "") -> str:
     return f"{known} ({said})" if said and said != known else known
 
 
-def _exit(result: JsonObject) -> str:
+def exit_line(result: JsonObject) -> str:
+    """How a program ended."""
     ms = result.get("ms")
     took = f" · {age(ms / 1000)}" if isinstance(ms, int) else ""
     cut = " · not all of its output" if result.get("truncated") is True else ""

@@ -140,7 +140,7 @@ class TurnPeers:
 
         async def told(body: JsonObject) -> None:
             if body["kind"] == "held":
-                call.emit(Note(f"✋ people at {peer.name} are asked first"))
+                call.emit(Note(f"people at {peer.name} are asked first"))
 
         with watched(call) as (printed, take):
 

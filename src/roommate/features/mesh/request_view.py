@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping
 
 from roommate.domain import JsonObject
+from roommate.features.mesh.asked_view import exit_line
 from roommate.features.mesh.file_in_parts import IN_THE_OPEN, is_in_the_open
 from roommate.features.mesh.refusals import MEANINGS, Code
 from roommate.store.mesh_requests import PeerRequest, RequestState
@@ -24,7 +25,7 @@ def asked_for(method: str, params: Mapping[str, object]) -> str:
     if method == "exec" and isinstance(argv := rest.get("argv"), list):
         lines.append(shlex.join(map(str, argv)))
         del rest["argv"]
-    lines += [f"{name}: {_value(value)}" for name, value in sorted(rest.items())]
+    lines += [f"{name}: {_value(value)}{_unit(method, name)}" for name, value in sorted(rest.items())]
     return visible("\n".join(lines)) if lines else method
 
 
@@ -33,12 +34,19 @@ def question(who: str, words: str, method: str, params: Mapping[str, object]) ->
     return f"{_headline(who, words, method)}\n\n{block(asked_for(method, params))}"
 
 
+def choices(seconds: float) -> str:
+    """Markdown: what a yes and a no do, and what comes of neither."""
+    minutes = max(1, round(seconds / 60))
+    late = "a minute" if minutes == 1 else f"{minutes} minutes"
+    return f"✅ runs it here once, ❌ refuses it. Without an answer it is refused in {late}."
+
+
 def look(row: PeerRequest, who: str, words: str, tail: str = "") -> str:
     """Markdown: the request as it stands."""
     params = row.content.get("params", {})
     shown = asked_for(row.method, params)
     cut = shown if len(shown) <= MOST else f"{shown[:MOST]}…"
-    parts = [_headline(who, words, row.method), block(cut), _state(row)]
+    parts = [f"🛰 {_headline(who, words, row.method)}", block(cut), _state(row)]
     if is_in_the_open(row.method, params, row.result):
         parts.append(f"🔓 {IN_THE_OPEN}.")
     if tail.strip():
@@ -47,16 +55,20 @@ def look(row: PeerRequest, who: str, words: str, tail: str = "") -> str:
 
 
 def refused(who: str, method: str, code: str) -> str:
-    return f"⛔ {who} asked for {in_code(method, 64)}: {_meaning(code)}."
+    return f"⛔ **{who}** asked {_wish(method)}. Nothing was done: {_meaning(code)}."
 
 
 def _headline(who: str, words: str, method: str) -> str:
-    return f"🛰 **{who}** ({in_code(words, 64)}) asks for {in_code(method, 64)}:"
+    return f"**{who}** ({in_code(words, 64)}) asks {_wish(method)}:"
+
+
+def _wish(method: str) -> str:
+    return "to run a program here" if method == "exec" else f"for {in_code(method, 64)} here"
 
 
 def _state(row: PeerRequest) -> str:
     by = f" Allowed by {plain(row.decided_by)}." if row.decided_by and row.outcome != "not-approved" else ""
-    rule = f" {plain(one_line(row.line, 200))}." if row.line and not by else ""
+    rule = f" *(Policy: {plain(one_line(row.line, 200))}.)*" if row.line and not by else ""
     if row.state is not RequestState.DONE:
         word = {
             RequestState.HELD: "⏸ waits for your decision",
@@ -72,12 +84,8 @@ def _state(row: PeerRequest) -> str:
 
 def _result(method: str, result: JsonObject) -> str:
     match result:
-        case {"exit": code, "signal": signal, "ms": int(ms), "bytes": int(given)}:
-            how = f"exit {code}" if code is not None else f"signal {signal}" if signal is not None else "ended"
-            late = ", out of time" if result.get("timed_out") else ""
-            cut = ", cut" if result.get("truncated") else ""
-            mark = "✅" if code == 0 else "❌"
-            return f"{mark} {how}{late} after {ms / 1000:.1f} s, {size(given)} of output{cut}."
+        case {"exit": _, "bytes": int(given)}:
+            return f"{exit_line(result)} · {size(given)} of output."
         case {"path": str(path), "bytes": int(given)}:
             return f"✅ {in_code(path, 200)}, {size(given)}."
         case {"ok": False}:
@@ -87,6 +95,10 @@ def _result(method: str, result: JsonObject) -> str:
 
 def _meaning(code: str) -> str:
     return MEANINGS[Code(code)] if code in set(Code) else code
+
+
+def _unit(method: str, name: str) -> str:
+    return " s" if (method, name) == ("exec", "timeout") else ""
 
 
 def _value(value: object) -> str:
