@@ -84,6 +84,7 @@ def answering_part(
         cards=Cards(database),
         name=name,
         upload=upload,
+        folder=trust.folder,
     )
     answering = Answering(
         requests,

@@ -13,8 +13,8 @@ from pydantic import Field, field_validator
 
 from roommate.domain import Exit, Hand, JsonObject, Session
 from roommate.errors import RoommateError, ToolError
-from roommate.features.mesh.methods import Method, Shape, Work
-from roommate.features.mesh.output_pieces import OutputPieces, Stream, sending
+from roommate.features.mesh.methods import Method, Shape, Stream, Work
+from roommate.features.mesh.output_pieces import OutputPieces, sending
 from roommate.features.mesh.policy_file import Place
 from roommate.features.mesh.resolve_paths_in_room import WORKSPACE, hand_in
 from roommate.rooms.sandboxes_port import Sandboxes

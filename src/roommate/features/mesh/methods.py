@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from pathlib import Path
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -54,6 +55,9 @@ class Inputs:
         return body
 
 
+Stream = Literal["out", "err", "pty", "file"]
+
+
 async def _nothing_more(*_: object) -> None:
     """Of a request that is answered at once."""
 
@@ -84,6 +88,10 @@ class Work:
     tail: Callable[[bytes], None] = lambda _: None
     """What people see of the newest output."""
     inputs: Inputs = field(default_factory=Inputs)
+    folder: Path | None = None
+    """Where output waits that is too much for memory."""
+    uploads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    """Held while output is uploaded, a part of which is in memory then: few requests do so at a time."""
 
     @property
     def room_id(self) -> RoomId:

@@ -6,22 +6,23 @@ import asyncio
 import base64
 import contextlib
 import hashlib
+import logging
 from collections.abc import AsyncIterator
-from typing import Literal
 
 from roommate.domain import JsonObject
-from roommate.features.mesh.methods import Work
+from roommate.features.mesh.methods import Stream, Work
+from roommate.features.mesh.output_spool import OutputSpool
+
+log = logging.getLogger(__name__)
 
 PIECE = 24 * 1024
 """Bytes of one piece: in base64, signed and encrypted it stays below the 65 536 bytes of an event."""
 GATHER_SECONDS = 0.25
 """How long a piece gathers what is printed."""
 INLINE = 8 * PIECE
-"""Bytes that wait to be sent as pieces; what is more becomes a file when the program has ended."""
+"""Bytes that wait to be sent as pieces; with more all waits on the disk, and is files when the program has ended."""
 AT_END = 3 * PIECE
 """So much goes as pieces at the end."""
-
-Stream = Literal["out", "err", "pty", "file"]
 
 
 class OutputPieces:
@@ -32,7 +33,7 @@ class OutputPieces:
         self._waiting: list[tuple[Stream, bytearray]] = []
         self._size = 0
         self._more = asyncio.Event()
-        self._in_files = False
+        self._spool = OutputSpool(work.folder)
         self._saying = asyncio.Lock()
         self._left = work.output_bytes
         self._hash = hashlib.sha256()
@@ -51,11 +52,15 @@ class OutputPieces:
         if not kept:
             return
         self._work.tail(kept)
+        if self._spool:
+            self._keep(stream, kept)
+            return
         if not self._waiting or self._waiting[-1][0] != stream:
             self._waiting.append((stream, bytearray()))
         self._waiting[-1][1].extend(kept)
         self._size += len(kept)
-        self._in_files = self._in_files or self._size > INLINE
+        if self._size > INLINE:
+            self._keep_waiting()
         self._more.set()
 
     async def run(self) -> None:
@@ -63,15 +68,17 @@ class OutputPieces:
         while True:
             await self._more.wait()
             await asyncio.sleep(GATHER_SECONDS)
-            while self._waiting and not self._in_files:
+            while self._waiting:
                 async with self._saying:
                     await self._work.start()
+                    if not self._waiting:  # it has become too much meanwhile
+                        break
                     row = await self._piece()
                 if row is None:
                     return
                 await self._work.arrived(row)
             self._more.clear()
-            if self._in_files:
+            if self._spool:
                 return
 
     async def between_pieces(self) -> None:
@@ -82,7 +89,12 @@ class OutputPieces:
     async def finish(self) -> None:
         """Send what is left."""
         if self._size > AT_END:
-            await self._files()
+            self._keep_waiting()
+        if self._spool:
+            async with self._work.uploads:
+                async for stream, part in self._spool.parts():
+                    await send_file(self._work, stream, part)
+                    self._count(part)
         while self._waiting:
             await self._piece()
 
@@ -98,15 +110,20 @@ class OutputPieces:
         body = {"kind": "output", "stream": stream, "data": base64.b64encode(piece).decode()}
         return await self._work.say(body)
 
-    async def _files(self) -> None:
-        """One of each stream, in the order in which they began."""
-        whole: dict[Stream, bytearray] = {}
-        for stream, piece in self._waiting:
-            whole.setdefault(stream, bytearray()).extend(piece)
-        self._waiting, self._size = [], 0
-        for stream, content in whole.items():
-            await send_file(self._work, stream, bytes(content))
-            self._count(bytes(content))
+    def close(self) -> None:
+        self._spool.close()
+
+    def _keep_waiting(self) -> None:
+        waiting, self._waiting, self._size = self._waiting, [], 0
+        for stream, piece in waiting:
+            self._keep(stream, piece)
+
+    def _keep(self, stream: Stream, piece: bytes | bytearray) -> None:
+        try:
+            self._spool.add(stream, piece)
+        except OSError as error:  # the disk is full: what is there is sent
+            log.warning("output of a program for a peer is cut: %s", error)
+            self.truncated, self._left = True, 0
 
     def _count(self, piece: bytes) -> None:
         self._hash.update(piece)
@@ -125,16 +142,17 @@ async def send_file(work: Work, stream: Stream, content: bytes) -> JsonObject:
 async def sending(work: Work) -> AsyncIterator[OutputPieces]:
     """What is taken within is sent meanwhile, and all of it before this is over; nothing more where it is left."""
     pieces = OutputPieces(work)
-    running = asyncio.create_task(pieces.run())
-    try:
-        yield pieces
-    finally:
+    with contextlib.closing(pieces):
+        running = asyncio.create_task(pieces.run())
         try:
-            await pieces.between_pieces()
+            yield pieces
         finally:
-            running.cancel()
-        await asyncio.wait([running])
-        failed = None if running.cancelled() else running.exception()
-    if failed:
-        raise failed
-    await pieces.finish()
+            try:
+                await pieces.between_pieces()
+            finally:
+                running.cancel()
+            await asyncio.wait([running])
+            failed = None if running.cancelled() else running.exception()
+        if failed:
+            raise failed
+        await pieces.finish()

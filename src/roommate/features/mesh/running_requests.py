@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from roommate import logs
@@ -33,6 +34,8 @@ log = logging.getLogger(__name__)
 HOLD = 0.3
 """Seconds before people and the asker see that something runs: what ends sooner is said once."""
 UPLOAD_TRIES = 5
+MOST_UPLOADS = 2
+"""Requests whose output is uploaded at a time."""
 RETRY_SECONDS = 2.0
 
 T = TypeVar("T")
@@ -69,10 +72,13 @@ class RunningRequests:
         cards: Cards,
         name: Callable[[RoomId, str], Awaitable[str]],
         upload: Callable[[RoomId, bytes, str], Awaitable[JsonObject]],
+        folder: Path,
     ) -> None:
+        """In `folder` output waits that is too much for memory."""
         self._requests, self._admission, self._methods = requests, admission, methods
         self._outbox, self._progress, self._questions, self._cards = outbox, progress, questions, cards
-        self._name, self._upload = name, upload
+        self._name, self._upload, self._folder = name, upload, folder
+        self._uploads = asyncio.Semaphore(MOST_UPLOADS)
         self._tasks: asyncio.TaskGroup | None = None
         self._running: dict[int, Running] = {}
         self.some = asyncio.Event()
@@ -247,6 +253,8 @@ class RunningRequests:
             upload=lambda content, name: self._put_file(row.room_id, content, name),
             tail=tail,
             inputs=running.inputs,
+            folder=self._folder,
+            uploads=self._uploads,
         )
         running.facts = found.facts
         running.task = asyncio.create_task(self._result(method, work))

@@ -70,7 +70,7 @@ class Trust:
         """How many requests of peers run."""
         self.changed: list[Callable[[], Awaitable[object]]] = []
         """Called when somebody is trusted no more, or less: what was granted before is to be checked again."""
-        self._folder, self._database, self._wake, self._members = folder, database, wake, members
+        self.folder, self._database, self._wake, self._members = folder, database, wake, members
         self._identity: Identity | None = None
         self._news = asyncio.Event()
 
@@ -95,7 +95,7 @@ class Trust:
     def identity(self) -> Identity:
         """Made when it is needed first. Raises StateError."""
         if self._identity is None:
-            self._identity = Identity.load(self._folder)
+            self._identity = Identity.load(self.folder)
         return self._identity
 
     async def rotate(self) -> Identity:
