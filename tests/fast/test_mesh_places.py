@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
-from roommate.features.mesh import envelope
+from roommate.features.mesh import envelope, place_checks
+from roommate.sandbox.container_spec import Limits
+from roommate.sandbox.room_containers import RoomSandboxes
 from tests.fakes.daemon import MemoryDaemon
 from tests.fast.conftest import MakePerson
 from tests.fast.test_mesh_answering import Meeting, cancel, meet
@@ -243,3 +245,21 @@ async def test_of_two_users_the_rule_that_grants_it_decides(met: Meeting) -> Non
         names = [rule.split('user = "')[1].split('"')[0], other.split('user = "')[1].split('"')[0]]
         given = [await met.given(await met.exec(*argv, place="host", cwd="/")) for argv in (("id", "-un"), ("whoami",))]
         assert [one.decode().strip() for one in given] == names
+
+
+@ROOT
+async def test_doctor_starts_each_place_that_the_policy_names(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    file = tmp_path / "policy.toml"
+    sandboxes = RoomSandboxes(
+        state=tmp_path, run=tmp_path, image="none", daemon="@none:x", limits=Limits(), idle_seconds=1
+    )
+    file.write_text(granting(ALL))
+    assert await place_checks.examine(file, sandboxes) == []
+    file.write_text(granting(BUBBLEWRAP, HOST.replace(STRANGER, "root"), HOST))
+    found = {(one.what, one.ok): one.found for one in await place_checks.examine(file, sandboxes)}
+    assert list(found) == [("place bubblewrap", True), ("place host", False), ("place host", True)]
+    assert "is root" in found["place host", False]
+    tmp_path.chmod(0o755)
+    [problem] = {one.found for one in await place_checks.examine(file, sandboxes) if "could read" in one.found}
+    assert STRANGER in problem
