@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -213,9 +214,21 @@ asyncio.run(build(sys.argv[1], stage="core", containerfile=Path(sys.argv[2]), st
 
 
 def working_containers(image: str) -> list[str]:
-    """Of builds on this image."""
+    """Of builds on this image, or on what was made of it."""
     listed = json.loads(podman("ps", "--all", "--external", "--no-trunc", "--format", "json"))
-    return [one["Id"] for one in listed if one["ImageID"] == image]
+    return [one["Id"] for one in listed if one["State"] == "storage" and stands_on(one["ImageID"], image)]
+
+
+def stands_on(image: str, below: str) -> bool:
+    while image and image != below:
+        done = subprocess.run(
+            ("podman", "image", "inspect", "--format", "{{.Parent}}", image),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        image = done.stdout.strip()  # nothing of one that is gone meanwhile
+    return image == below
 
 
 async def test_a_killed_build_keeps_no_image(tmp_path: Path, image: str, two_names: tuple[str, str]) -> None:
@@ -235,11 +248,15 @@ async def test_a_killed_build_keeps_no_image(tmp_path: Path, image: str, two_nam
         await building.wait()
     assert working_containers(replaced), "it is held"
 
-    changed = recipe_of_stages(tmp_path, image, word=f"deux-{secrets.token_hex(4)}", **{"make one": "make uno"})
-    async with asyncio.timeout(PATIENCE):  # while another build of this storage lives nothing is removed
-        while podman("image", "ls", "--all", "--quiet", "--filter", f"id={replaced}"):
-            await build(name, stage="base", fresh=True, containerfile=changed, abandoned_after=0, step=printed)
-    assert not working_containers(replaced)
+    changed = recipe_of_stages(tmp_path, image, **{"make one": "make uno"})
+    try:
+        async with asyncio.timeout(PATIENCE):  # while another build of this storage lives nothing is removed
+            while podman("image", "ls", "--all", "--quiet", "--filter", f"id={replaced}"):
+                await build(name, stage="base", fresh=True, containerfile=changed, abandoned_after=0, step=printed)
+        assert not working_containers(replaced)
+    finally:
+        for left in working_containers(replaced):
+            podman("rm", "--force", "--ignore", left)
 
 
 async def test_what_is_wrong_with_a_recipe_is_said(tmp_path: Path, image: str) -> None:
