@@ -208,12 +208,12 @@ class Answering:
             return None if row else "but it is over already"
         name = await self._name(row.room_id, by)
         if choice != texts.YES:
-            await self._running.end(row.number, refusal_body(Code.NOT_APPROVED), before=[RequestState.HELD], by=name)
+            await self._running.end(row, refusal_body(Code.NOT_APPROVED), before=[RequestState.HELD], by=name)
             return None
         found = await self._admission.check_again(row)
         if isinstance(found, Refusal):
             await self._running.end(
-                row.number, refusal_body(found.code), before=[RequestState.HELD], by=name, detail=found.detail
+                row, refusal_body(found.code), before=[RequestState.HELD], by=name, detail=found.detail
             )
             return None
         if found.decision.approval == "operators" and not self._is_operator(by):

@@ -111,7 +111,7 @@ class RunningRequests:
             if row.state is not RequestState.RUNNING:
                 self.begin(row)
             elif running is None or not running.attended:  # one of the daemon before
-                await self._patiently(partial(self.end, row.number, refusal_body(Code.UNKNOWN)))
+                await self._patiently(partial(self.end, row, refusal_body(Code.UNKNOWN)))
 
     def facts(self, row: PeerRequest) -> Facts | None:
         """By which it was judged, where it runs."""
@@ -137,11 +137,11 @@ class RunningRequests:
                 running.task.cancel()
                 return True
         before = [RequestState.HELD, RequestState.ACCEPTED]
-        return await self.end(row.number, refusal_body(why), before=before) is not None or running is not None
+        return await self.end(row, refusal_body(why), before=before) is not None or running is not None
 
     async def end(
         self,
-        number: int,
+        row: PeerRequest,
         body: JsonObject,
         *,
         before: Sequence[RequestState] = OPEN,
@@ -149,16 +149,13 @@ class RunningRequests:
         detail: str = "",
     ) -> PeerRequest | None:
         """It is over, with this as its last word; None where it was before."""
-        row = await self._requests.get(number)
-        if row is None or row.state not in before:
-            return None
         refused = body["kind"] == "refused"
         method = self._methods.get(row.method)
         outcome = DeedOutcome.REFUSED if refused else DeedOutcome.DONE
         how = f"{body.get('code', '')} {detail or body.get('message', '')}".strip() if refused else _summary(body)
         show = await self.shown(row) if method is None or method.shown else None
         now = await self._requests.move(
-            number,
+            row.number,
             before,
             RequestState.DONE,
             said=[body],
@@ -172,9 +169,9 @@ class RunningRequests:
             await self._close(now.card)
         if now.message is not None:
             self._progress.forget(now.message)
-        if (running := self._running.get(number)) and running.task is None:
+        if (running := self._running.get(row.number)) and running.task is None:
             running.decided.set()
-            self._forget(number)
+            self._forget(row.number)
         self._progress.wake()
         return now
 
@@ -185,7 +182,7 @@ class RunningRequests:
                     async with asyncio.timeout(max(0.0, row.expires / 1000 - time.time())):
                         await running.decided.wait()
                         return
-                late = partial(self.end, row.number, refusal_body(Code.APPROVAL_EXPIRED), before=[RequestState.HELD])
+                late = partial(self.end, row, refusal_body(Code.APPROVAL_EXPIRED), before=[RequestState.HELD])
                 await self._patiently(late)
                 return
             try:
@@ -197,7 +194,7 @@ class RunningRequests:
         method = self._methods.get(row.method)
         if isinstance(found, Refusal) or method is None:
             refusal = found if isinstance(found, Refusal) else Refusal(Code.UNKNOWN_METHOD)
-            await self._patiently(partial(self.end, row.number, refusal_body(refusal.code), detail=refusal.detail))
+            await self._patiently(partial(self.end, row, refusal_body(refusal.code), detail=refusal.detail))
             return
         if row.state is RequestState.ACCEPTED:
             begin = partial(self._requests.move, row.number, [RequestState.ACCEPTED], RequestState.RUNNING)
@@ -205,7 +202,7 @@ class RunningRequests:
                 return
             row = begun
         body = refusal_body(running.why) if running.why else await self._run(row, found, method, running)
-        await self._patiently(partial(self.end, row.number, body, before=[RequestState.RUNNING]))
+        await self._patiently(partial(self.end, row, body, before=[RequestState.RUNNING]))
 
     async def _run(self, row: PeerRequest, found: Accepted, method: Method[Any], running: Running) -> JsonObject:
         """The last body of its reply."""
