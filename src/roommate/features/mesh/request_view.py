@@ -17,6 +17,7 @@ TAIL = 1500
 """Characters of output that are shown."""
 MOST = 6000
 """Characters of what is asked that people are shown whole. Nobody approves what is longer."""
+_MAY_HAVE_BEGUN = {Code.CANCELLED, Code.REVOKED, Code.TRUST_EXPIRED, Code.FAILED}
 
 
 def asked_for(method: str, params: Mapping[str, object]) -> str:
@@ -46,7 +47,8 @@ def look(row: PeerRequest, who: str, words: str, tail: str = "") -> str:
     params = row.content.get("params", {})
     shown = asked_for(row.method, params)
     cut = shown if len(shown) <= MOST else f"{shown[:MOST]}…"
-    parts = [f"🛰 {_headline(who, words, row.method)}", block(cut), _state(row)]
+    asks = "asked" if row.state is RequestState.DONE else "asks"
+    parts = [f"🛰 {_headline(who, words, row.method, asks)}", block(cut), _state(row)]
     if is_in_the_open(row.method, params, row.result):
         parts.append(f"🔓 {IN_THE_OPEN}.")
     if tail.strip():
@@ -58,8 +60,8 @@ def refused(who: str, method: str, code: str) -> str:
     return f"⛔ **{who}** asked {_wish(method)}. Nothing was done: {_meaning(code)}."
 
 
-def _headline(who: str, words: str, method: str) -> str:
-    return f"**{who}** ({in_code(words, 64)}) asks {_wish(method)}:"
+def _headline(who: str, words: str, method: str, asks: str = "asks") -> str:
+    return f"**{who}** ({in_code(words, 64)}) {asks} {_wish(method)}:"
 
 
 def _wish(method: str) -> str:
@@ -79,7 +81,9 @@ def _state(row: PeerRequest) -> str:
     if row.outcome == "result":
         return f"{_result(row.method, row.result or {})}{by}{rule}"
     meaning = _meaning(row.outcome)
-    return f"⛔ Not done: {meaning}.{by}" if row.outcome != "unknown" else f"❓ {meaning}.{by}"
+    if row.outcome == Code.UNKNOWN:
+        return f"❓ {meaning}.{by}"
+    return f"{'⏹ Ended' if row.outcome in _MAY_HAVE_BEGUN else '⛔ Not done'}: {meaning}.{by}"
 
 
 def _result(method: str, result: JsonObject) -> str:
