@@ -25,7 +25,7 @@ from tests.fast.conftest import MakeDaemon, MakePerson
 from tests.fast.test_operations import found, typed
 from tests.mesh.answerer import Answerer, ended, output
 from tests.mesh.peer import new_key
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 
 STARTED = {"kind": "started"}
 
@@ -132,6 +132,31 @@ def audited(bot: MemoryDaemon) -> list[tuple[str, str]]:
     """What was done, and with what outcome."""
     with reading(bot.state) as c:
         return list(c.execute("SELECT what, outcome FROM audit ORDER BY number"))
+
+
+async def test_who_has_left_is_not_asked_and_who_is_back_is(pair: Pair, person: MakePerson) -> None:
+    """As soon as a sync has told so."""
+    alice, peer = await person("alice"), pair.builder.person
+    await peer.invite(pair.room, alice.user_id)
+    await alice.join(pair.room)
+    stream = pair.exec("true")
+    await pair.builder.answer(await pair.next(), ended(b""))
+    await stream.result()
+
+    def joined() -> int:
+        with reading(pair.bot.state) as c:
+            return int(c.execute("SELECT joined FROM rooms WHERE room_id=?", (pair.room,)).fetchone()[0])
+
+    await peer.leave(pair.room)
+    await until(lambda: joined() == 2, "that the peer has left")
+    with pytest.raises(ControlError, match="is in no room with this bot"):
+        await pair.exec("true").result()
+    await alice.invite(pair.room, peer.user_id)
+    await peer.join(pair.room)
+    await until(lambda: joined() == 3, "that the peer is back")
+    stream = pair.exec("true")
+    await pair.builder.answer(await pair.next(), ended(b""))
+    assert (await stream.result())["code"] == 0
 
 
 async def test_pieces_that_are_doubled_reordered_or_of_others_change_nothing(pair: Pair) -> None:
