@@ -1,4 +1,4 @@
-"""The daemon's own cost: how long it takes to be ready, and its memory with and without a model, LiteLLM and rooms."""
+"""The daemon's own cost: how long it takes to be ready and to answer what waited, and its memory with and without a model, LiteLLM and rooms."""
 
 from __future__ import annotations
 
@@ -28,6 +28,19 @@ async def measure(stage: Stage, rounds: int) -> list[Figure]:
     with_library = library.rss() / MIB
     await library.term()
     loaded = await stage.daemon()
+    room = await loaded.room_with(stage.person)
+    await stage.person.ask(room, "SAY warm", 60)
+    firsts = []
+    for _ in range(max(3, rounds // 8)):
+        await loaded.term()
+        asked = await stage.person.say(room, "SAY said while it was away")
+        began = time.monotonic()
+        starting = asyncio.create_task(loaded.start())
+        await stage.person.answer_to(asked)
+        firsts.append(time.monotonic() - began)
+        await starting
+    await loaded.term()
+    await loaded.start()
     await loaded.wait_for_log("the model is looked up", 60)
     rooms = [await loaded.room_with(stage.person) for _ in range(ROOMS)]
     await stage.person.ask(rooms[0], "SAY warm", 60)
@@ -38,6 +51,7 @@ async def measure(stage: Stage, rounds: int) -> list[Figure]:
     each = (loaded.rss() / MIB - after) / ROOMS
     return [
         figure("start to ready", starts, goal=2000),
+        figure("first answer after a start", firsts, goal=1000),
         figure("memory without a model", [before], "MiB", goal=120),
         figure("memory with a model", [after], "MiB", goal=110),
         figure("memory with a model through LiteLLM", [with_library], "MiB", goal=220),
