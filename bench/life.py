@@ -1,4 +1,4 @@
-"""The daemon's own cost: how long it takes to be ready and to answer what waited, and its memory with and without a model, LiteLLM and rooms."""
+"""The daemon's own cost: how long it takes to be ready and to answer what waited, and its memory."""
 
 from __future__ import annotations
 
