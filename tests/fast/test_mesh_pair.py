@@ -115,6 +115,7 @@ async def test_a_day_of_two_daemons(two: Two) -> None:
         what="the card",
     )
     assert card is not None
+    assert card.content["m.mentions"] == {"user_ids": [two.alice.user_id]}, "it rings for operators, whoever may answer"
     await two.alice.react(two.room, card.event_id, "✅")
     result, printed = await asking
     assert (result["code"], printed) == (0, "approve me\n")

@@ -215,7 +215,8 @@ class Questions:
         self._progress.wake()
 
     def _draft(self, room_id: RoomId, question: Question, thread: EventId | None) -> Draft:
-        called = self._operators() if question.operators_only else [question.asker] if question.asker else []
+        asks_one = question.asker and not question.operators_only
+        called = [question.asker] if asks_one else self._operators()  # what asks all rings for those who look after it
         content = open_look(question, () if question.quiet else [UserId(who) for who in called], thread)
         return Draft(room_id, content, Rank.CARD)
 
