@@ -40,6 +40,7 @@ class User:
     rooms: set[Room] = field(default_factory=set)
     avatar: str = ""
     hears: asyncio.Event = field(default_factory=asyncio.Event)
+    told: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ class MemoryHomeserver:
         user_id = f"@{name}:{self.name}"
         self._users[user_id] = User(user_id, name, password, limited)
         self._users[user_id].hears.set()
+        self._users[user_id].told.set()
         return user_id
 
     def account(self, user_id: str) -> Account:
@@ -111,6 +113,15 @@ class MemoryHomeserver:
             yield
         finally:
             self._users[user_id].hears.set()
+
+    @contextlib.contextmanager
+    def unanswered(self, user_id: str) -> Iterator[None]:
+        """The cards that they send take place, and the answers to that take as long as this."""
+        self._users[user_id].told.clear()
+        try:
+            yield
+        finally:
+            self._users[user_id].told.set()
 
     # ── one request ──────────────────────────────────────────────────────────────────────────────
 
@@ -153,7 +164,10 @@ class MemoryHomeserver:
             case ["join", room_id]:
                 return self._join(asked, self._room(room_id))
             case ["rooms", room_id, what, *rest]:
-                return self._in_room(asked, self._room(room_id), what, rest)
+                answer = self._in_room(asked, self._room(room_id), what, rest)
+                if what == "send" and b"io.roommate.card" in sent:
+                    await asked.user.told.wait()
+                return answer
         raise No(404, "M_UNRECOGNIZED", f"Unrecognized request {method} {'/'.join(path)}")
 
     def _in_room(self, asked: Asked, room: Room, what: str, rest: Sequence[str]) -> JsonObject:

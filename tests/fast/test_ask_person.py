@@ -10,6 +10,7 @@ from tests.fakes.homeserver import MemoryHomeserver
 from tests.fakes.model import MemoryModel
 from tests.fast.conftest import MakeDaemon, MakePerson
 from tests.harness import Bot, tool
+from tests.patience import until
 from tests.person import Person, Shown
 
 QUESTION = tool("ask_person", question="Which **database**?", choices=["Postgres", "SQL_ite*"])
@@ -85,6 +86,36 @@ async def test_what_was_said_before_the_question_is_no_answer(
     assert answered.body.startswith(f"{alice.user_id} answers: SQL_ite*"), "what was said below it is one"
     assert prompt.body == "said before"
     assert (await over(bot, alice, room, question)).startswith("💬 alice")
+
+
+def seen(bot: MemoryDaemon, room: str) -> int:
+    """How much of what people said there it has looked at."""
+    with contextlib.closing(sqlite3.connect(bot.state / "roommate.db")) as c:
+        query = "SELECT count(*) FROM inbox WHERE room_id=? AND kind IN ('Message', 'Reaction') AND state != 'new'"
+        return int(c.execute(query, (room,)).fetchone()[0])
+
+
+@pytest.mark.parametrize("how", ["reply", "tap"])
+async def test_an_answer_is_one_before_the_daemon_has_heard_that_its_question_arrived(
+    bot: MemoryDaemon, person: MakePerson, model: MemoryModel, homeserver: MemoryHomeserver, how: str
+) -> None:
+    """As when it is killed right after the question was sent, and people are quick."""
+    alice = await person("alice")
+    room = await bot.room_with(alice)
+    await alice.say(room, f"GATE about-to-ask\n{ASKS}")
+    await alice.wait(lambda: model.asked and model.asked[-1].prompt.startswith("GATE about-to"), what="its turn")
+    with homeserver.unanswered(bot.user_id):
+        model.open("about-to-ask")
+        question = await card(bot, alice, room, choices=0)
+        if how == "tap":
+            await alice.react(room, question.event_id, "1️⃣")
+        else:
+            await alice.say(room, "Postgres", reply_to=question.event_id)
+        await until(lambda: seen(bot, room) == 2, "that the daemon has read it")
+    [answer] = await alice.wait(lambda: finals(bot, alice, room), what="the answer")
+    assert answer.body.startswith(f"{alice.user_id} answers: Postgres")
+    assert (await over(bot, alice, room, question)).startswith("💬 alice")
+    assert (await alice.ask(room, "SAY still here")).body == "still here", "and nothing is left of it"
 
 
 async def test_an_answer_that_comes_when_the_turn_is_over_begins_one(
