@@ -144,9 +144,18 @@ def test_a_disk_that_was_not_unmounted_recovers(room: Workspace) -> None:
         other.delete()
 
 
+def wait_for_detached(disk: Path) -> None:
+    """A container that starts meanwhile may keep the mount for a moment, and the kernel writes when that ends."""
+    deadline = time.monotonic() + PATIENCE
+    while subprocess.run(["losetup", "--associated", disk], capture_output=True, text=True, check=True).stdout:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_a_damaged_disk_is_said_and_kept(room: Workspace) -> None:
     room.prepare(OWNER, 16)
     room.release()
+    wait_for_detached(room.folder / "disk.img")
     with (room.folder / "disk.img").open("r+b") as disk:
         disk.write(b"\0" * (1 << 20))
     damaged = (room.folder / "disk.img").read_bytes()
