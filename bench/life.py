@@ -51,7 +51,7 @@ async def measure(stage: Stage, rounds: int) -> list[Figure]:
     each = (loaded.rss() / MIB - after) / ROOMS
     return [
         figure("start to ready", starts, goal=2000),
-        figure("first answer after a start", firsts, goal=1000),
+        figure("start to the answer to what was said before it", firsts, goal=1000),
         figure("memory without a model", [before], "MiB", goal=120),
         figure("memory with a model", [after], "MiB", goal=110),
         figure("memory with a model through LiteLLM", [with_library], "MiB", goal=220),
