@@ -188,12 +188,12 @@ async def test_a_good_release_takes_over(
     assert "<b>bold" not in asked.html
     assert "What is new:" in asked.body and "Rooms *dance*, all of them." in asked.html
     assert "New settings:" in asked.body and "DANCE: How" in asked.html
+    running = await asker.ask(shared, "exec", argv=["sh", "-c", "echo once >>ran; sleep 600"])
+    await asker.reply(running, lambda one: one.kind == "started")
     await alice.react(room, asked.event_id, "✅")
 
     await bot.step("image")
     in_flight = await alice.say(talk, "DELAY 3\nSAY in flight")
-    running = await asker.ask(shared, "exec", argv=["sh", "-c", "echo once >>ran; sleep 600"])
-    await asker.reply(running, lambda one: one.kind == "started")
     await alice.wait(lambda: any(one.prompt.endswith("in flight") for one in model.asked), what="the turn")
     await bot.step("trial")
     pings = pongs(bot, alice, room)
