@@ -5,6 +5,7 @@ import asyncio
 from tests.fakes.daemon import MemoryDaemon
 from tests.fakes.model import MemoryModel
 from tests.fast.conftest import MakeDaemon, MakePerson
+from tests.fast.test_operations import found
 from tests.harness import notice, tool
 from tests.patience import until
 
@@ -52,6 +53,9 @@ async def test_in_as_many_rooms_as_it_may_be_and_polite_about_the_next(daemon: M
     def in_it(membership: str) -> list[str]:
         return [room for room in rooms if alice.members(room).get(bot.user_id) == membership]
 
+    async def homeless() -> bool:
+        return not await found(bot, "rooms", "ls")
+
     await alice.wait(lambda: len(in_it("leave")) == 2 and len(in_it("join")) == 1, what="two that are declined")
     (home,), (declined, _) = in_it("join"), in_it("leave")
     said = await alice.call("GET", f"rooms/{declined}/state/m.room.member/{bot.user_id}")
@@ -61,5 +65,6 @@ async def test_in_as_many_rooms_as_it_may_be_and_polite_about_the_next(daemon: M
 
     await alice.kick(home, bot.user_id)
     await alice.wait(lambda: not in_it("join"), what="the kick")
+    await until(homeless, "that the bot has heard of it")
     await alice.invite(declined, bot.user_id)
     await alice.wait_for_member(declined, bot.user_id)

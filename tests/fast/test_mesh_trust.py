@@ -53,7 +53,7 @@ async def refused(bot: MemoryDaemon, *arguments: str) -> str:
 
 async def met(bot: MemoryDaemon, alice: Person, mallory: Person) -> tuple[str, RawPeer]:
     """A room with both; and what mallory speaks with there."""
-    room = await bot.room_with(alice)
+    room = await bot.known_room_with(alice)
     await alice.invite(room, mallory.user_id)
     await mallory.join(room)
     return room, RawPeer(mallory, str((await found(bot, "identity"))["key"]))
