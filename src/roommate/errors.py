@@ -23,7 +23,6 @@
     ├── UpdateError            another release cannot be had, or is not fit to run
     ├── PeerError              another daemon did not do what it was asked
     │   ├── PeerRefused        it said no; exit code 77
-    │   ├── PeerTimeout        its time was over; exit code 124
     │   └── PeerLost           it did not answer, or its answer does not count; exit code 255
     ├── ForgeError             the forge is away, or says no
     ├── ProgramFailed          a program of the operator's, such as ALERT_COMMAND, did not do its work
@@ -144,10 +143,6 @@ class PeerError(RoommateError):
 
 class PeerRefused(PeerError):
     exit_code = 77  # EX_NOPERM of sysexits.h
-
-
-class PeerTimeout(PeerError):
-    exit_code = 124  # as timeout(1) has it
 
 
 class PeerLost(PeerError):

@@ -197,7 +197,7 @@ class CardDecisions:
         return card.what == CardKind.MESH_REQUEST and await self.cards.was_said_last(card, waiting.seq)
 
     def _asked(self, card: Card) -> Collection[str]:
-        """Whom it calls."""
+        """Who is to answer; nobody in particular where all may, though it rings for operators then."""
         return self.settings().operator_ids if card.operators_only else [card.asker] if card.asker else []
 
 

@@ -215,8 +215,9 @@ class Questions:
         self._progress.wake()
 
     def _draft(self, room_id: RoomId, question: Question, thread: EventId | None) -> Draft:
-        asks_one = question.asker and not question.operators_only
-        called = [question.asker] if asks_one else self._operators()  # what asks all rings for those who look after it
+        # What asks all rings for those who look after it.
+        one = None if question.operators_only else question.asker
+        called = [one] if one else self._operators()
         content = open_look(question, () if question.quiet else [UserId(who) for who in called], thread)
         return Draft(room_id, content, Rank.CARD)
 
