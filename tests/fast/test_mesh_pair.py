@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from roommate.cli.shell_terminal import exit_code
 from roommate.errors import ControlError
 from tests.fakes.daemon import MemoryDaemon
 from tests.fakes.model import MemoryModel
@@ -100,6 +101,8 @@ async def test_a_day_of_two_daemons(two: Two) -> None:
     assert "exec" in (await found(two.laptop, "who", "builder"))["methods"]
     result, printed = await two.exec("sh", "-c", "echo one; echo two >&2; exit 7")
     assert (result["code"], printed) == (7, "one\n")
+    late, _ = await two.exec("sleep", "1000", timeout=1)
+    assert exit_code(late) == 124, "as timeout(1) has it"
     await shows(two, two.laptop, "exit code 7")  # each shows it from its end
     await shows(two, two.builder, "exit 7")
     given = iter([b"a\n" * 30_000, b"b\n", b""])
