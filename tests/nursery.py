@@ -228,6 +228,7 @@ def main() -> None:
 def _load() -> None:
     for module in _LOADED:
         importlib.import_module(f"roommate.{module}")
+    importlib.import_module("roommate.net.outbound_http").trust()
     gc.freeze()  # what is never looked at again stays shared
 
 

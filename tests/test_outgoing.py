@@ -118,6 +118,22 @@ async def private(homeserver: Synapse, tmp_path: Path) -> AsyncIterator[tuple[Fr
         yield front, file
 
 
+def test_cas_are_read_again_when_their_file_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, other = tmp_path / "ca.pem", trustme.CA()
+    trustme.CA().cert_pem.write_to_path(file)
+    before = outbound_http.trust(file)
+    assert outbound_http.trust(file) is before
+    assert outbound_http.trust() is outbound_http.trust() is not before
+    other.cert_pem.write_to_path(file)
+    assert len(outbound_http.trust(file).get_ca_certs()) == len(before.get_ca_certs())
+    assert outbound_http.trust(file).get_ca_certs() != before.get_ca_certs()
+    with monkeypatch.context() as environment:
+        environment.setenv("SSL_CERT_FILE", str(file))
+        assert len(outbound_http.trust().get_ca_certs()) == 1
+    with pytest.raises(OSError, match="No such file"):
+        outbound_http.trust(tmp_path / "none.pem")
+
+
 @pytest.mark.parametrize("name", ["MATRIX_CA_FILE", "SSL_CERT_FILE"])
 async def test_a_homeserver_with_a_ca_of_its_own(
     private: tuple[Front, Path], daemon: MakeDaemon, person: MakePerson, name: str

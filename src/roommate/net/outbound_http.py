@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.request import getproxies, proxy_bypass
@@ -33,7 +34,24 @@ _NO_ISSUER = frozenset({18, 19, 20, 21, 27})
 
 
 def trust(more: Path | None = None) -> ssl.SSLContext:
-    """Whom the host trusts, and the CAs of the file `more`. Raises OSError, ssl.SSLError among it. Reads files."""
+    """Whom the host trusts, and the CAs of the file `more`. Raises OSError, ssl.SSLError among it.
+
+    Reading the host's CAs takes 20 to 40 ms, so they are read once, and again when a file has changed.
+    """
+    paths = ssl.get_default_verify_paths()
+    hosts = Path(paths.cafile) if paths.cafile else None
+    return _trusting(hosts, hosts and _version(hosts), paths.capath, more, more and _version(more))
+
+
+def _version(file: Path) -> tuple[int, int, int]:
+    found = file.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+@lru_cache(maxsize=8)
+def _trusting(
+    hosts: Path | None, _hosts: object, folder: str | None, more: Path | None, _more: object
+) -> ssl.SSLContext:
     context = ssl.create_default_context()
     if more is not None:
         context.load_verify_locations(more)
