@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import pytest
 
 from roommate.domain import Exit, Hand, RoomId
+from roommate.sandbox import inotify_limit_per_room
 from roommate.sandbox.container_spec import Limits
 from roommate.sandbox.room_containers import RoomSandboxes
 from tests.patience import OF_DAEMONS, PATIENCE
@@ -23,6 +24,8 @@ __all__ = ["agents_image", "image"]
 
 SMALL = Limits(memory_mb=256, cpus=1.0, pids=64, workspace_mb=64)
 ROOM = RoomId("!one:example.org")
+SCARCE = {check.what for check in inotify_limit_per_room.examine(shared=False) if not check.ok}
+"""What this host's kernel has little of, as doctor says: most give a user 128 inotify instances."""
 _numbers = itertools.count(1)
 
 

@@ -15,7 +15,7 @@ from roommate.errors import EngineError
 from roommate.sandbox.id_ranges import free_ids
 from roommate.sandbox.podman_service_process import Service
 from tests.patience import PATIENCE
-from tests.sandbox.conftest import ROOM, Make, sh
+from tests.sandbox.conftest import ROOM, SCARCE, Make, sh
 from tests.sandbox_image import containers, podman
 
 
@@ -68,7 +68,7 @@ async def test_without_a_user_namespace_it_works_and_is_said(make: Make, place: 
     assert (await sh(hand, "cat /proc/self/uid_map")).text.split() == ["0", "0", "4294967295"]
     await hand.write("/workspace/file", b"kept")
     missing = {check.what: check.needed for check in await sandboxes.check() if not check.ok}
-    assert missing == {"user namespace": False, "build tools": False, "coding agents": False}
+    assert missing == dict.fromkeys(("user namespace", "build tools", "coding agents", *SCARCE), False)
     await sandboxes.close()
     podman("stop", "--time", "0", *containers(place / "state"))
 
