@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -12,12 +13,15 @@ import vodozemac
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roommate.domain import UserId
+from roommate.domain import RoomId, UserId
 from roommate.errors import Refused, StateError
 from roommate.matrix.crypto import attachments, cross_signing, incoming_room_keys, megolm, olm
 from roommate.matrix.crypto.own_device import MEGOLM_ALGORITHM, OwnDevice
-from roommate.matrix.crypto.records import OUTBOUND, Records
+from roommate.matrix.crypto.reading import Reading
+from roommate.matrix.crypto.records import OUTBOUND, Records, load, save
+from roommate.matrix.crypto.records import ROOM as ROOM_STATE
 from roommate.matrix.crypto.signing import SigningKey, canonical, is_signed
+from roommate.matrix.crypto.verifications import Verifications
 from roommate.store import CryptoRecords
 
 T = TypeVar("T")
@@ -118,6 +122,71 @@ async def test_a_transaction_that_fails_has_used_no_key(sides: tuple[Side, Side]
         await bot.do(cut_off)
     assert await bot.apply(event)
     assert await bot.read(await ann.write("hello", "$1")) == "hello"
+
+
+def deep(inner: str) -> bytes:
+    """JSON that no homeserver has looked at, deeper than Python reads."""
+    return (
+        '{"room_id": "!room:a", "type": "m.room.message", "content": ' + "[" * 20_000 + inner + "]" * 20_000
+    ).encode()
+
+
+async def test_what_is_deeper_than_can_be_read_is_passed_over_and_the_next_event_is_read(
+    sides: tuple[Side, Side],
+) -> None:
+    bot, ann = sides
+    await bot.apply(await key_of(ann, bot))
+    hostile = await ann.write("x", "$1")
+
+    def seal(r: Records, own: OwnDevice) -> str:
+        kept = load(r, OUTBOUND, ROOM)
+        assert kept is not None
+        session = vodozemac.GroupSession.from_pickle(kept["pickle"], ann.key)
+        ciphertext: str = session.encrypt(deep("1")).to_base64()
+        save(r, OUTBOUND, ROOM, {**kept, "pickle": session.pickle(ann.key)})
+        return ciphertext
+
+    hostile["content"]["ciphertext"] = await ann.do(seal)
+    nobody: Any = None
+    reading = Reading(bot.records, BOT, nobody, nobody, required=False)
+    [found] = await reading.read(RoomId(ROOM), [hostile, await ann.write("hello", "$2")])
+    assert found["content"]["body"] == "hello"
+
+
+async def test_an_olm_message_that_is_deeper_than_can_be_read_is_passed_over(sides: tuple[Side, Side]) -> None:
+    bot, ann = sides
+    event = await key_of(ann, bot)
+    assert await bot.apply(event)
+    curve = await bot.do(lambda r, own: own.curve25519)
+
+    def seal(r: Records, own: OwnDevice) -> JsonObject:
+        [(session, _)] = olm._sessions(r, ann.key, curve)
+        kind, body = session.encrypt(deep("1")).to_parts()
+        olm._keep(r, ann.key, curve, session)
+        return {"type": kind, "body": base64.b64encode(body).decode().rstrip("=")}
+
+    content = {**event["content"], "ciphertext": {curve: await ann.do(seal)}}
+    assert not await bot.apply({**event, "content": content})
+
+
+@pytest.mark.parametrize("at", [10**400, -(10**400), True, 1.5, None, [], "1"], ids=lambda at: str(at)[:5])
+async def test_a_request_to_verify_may_say_any_time(sides: tuple[Side, Side], at: object) -> None:
+    """What goes from device to device no homeserver has looked at, and anybody may send it."""
+    bot, _ = sides
+    nobody: Any = None
+    verifications = Verifications(bot.records, nobody, nobody, nobody, BOT, nobody)
+    content = {"transaction_id": "t", "from_device": "D", "methods": [], "timestamp": at}
+    event = {"type": "m.key.verification.request", "sender": "@eve:b", "content": content}
+    assert await verifications.note({"to_device": {"events": [event]}}, []) == []
+
+
+async def test_a_room_may_say_any_rotation(sides: tuple[Side, Side]) -> None:
+    bot, _ = sides
+    for period in (10**400, -(10**400), True, 1.5, None):
+        said = {"rotation_period_ms": period, "rotation_period_msgs": period}
+        await bot.records.do(lambda r, said=said: save(r, ROOM_STATE, ROOM, said))  # type: ignore[misc]
+        first, second = [await bot.room_key() for _ in range(2)]
+        assert first["session_id"] == second["session_id"]
 
 
 async def test_an_event_counts_under_one_id_from_one_sender_in_one_room(sides: tuple[Side, Side]) -> None:

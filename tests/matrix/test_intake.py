@@ -74,6 +74,20 @@ async def test_a_withdrawn_invitation_is_no_departure(line: MakeLine, person: Ma
     assert [each.what for each in await bot.kept(room)] == [Invite()]
 
 
+async def test_what_a_homeserver_takes_and_nobody_understands_keeps_nobody_waiting(
+    line: MakeLine, person: MakePerson
+) -> None:
+    """Synapse looks at the kind of a message, and not at that of its edit."""
+    bot, alice = await line(), await person("alice")
+    room = await settle_in(bot, alice)
+    said = await alice.say(room, "hello")
+    relation = {"rel_type": "m.replace", "event_id": said}
+    edit = {"msgtype": "m.text", "body": "* x", "m.new_content": {"msgtype": [], "body": "x"}}
+    await alice.send(room, "m.room.message", edit | {"m.relates_to": relation})
+    await alice.say(room, "and now")
+    assert texts(await bot.wait_kept(room, lambda kept: "and now" in texts(kept))) == ["hello", "and now"]
+
+
 async def test_a_revoked_login_ends_intake(line: MakeLine, person: MakePerson) -> None:
     bot = await line()
     await bot.homeserver._call("log out", "POST", "/_matrix/client/v3/logout", {})

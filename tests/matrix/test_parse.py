@@ -37,6 +37,7 @@ from roommate.domain import (
 )
 from roommate.matrix import parse
 from roommate.matrix.parse import Me
+from roommate.store import codec
 
 ROOM = RoomId("!room:hs")
 ME = Me(UserId("@bot:hs"), "Robin Bot")
@@ -259,10 +260,49 @@ anything: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=5), inner),
     max_leaves=20,
 )
+shown = st.fixed_dictionaries({"body": leaves, "msgtype": anything}) | anything
+relations = anything | st.fixed_dictionaries(
+    {"rel_type": st.sampled_from(["m.replace", "m.thread"]) | anything, "event_id": st.just("$id") | anything}
+)
+contents = st.fixed_dictionaries(
+    {"body": leaves | st.sampled_from(WORDS), "msgtype": anything},
+    optional={"m.relates_to": relations, "m.new_content": shown, "file": anything, "info": anything, "url": anything},
+)
 events = st.fixed_dictionaries(
     {"type": st.sampled_from(WORDS[:5]), "event_id": st.just("$e"), "sender": st.sampled_from(["@a:b", "@bot:hs"])},
-    optional={"content": anything, "state_key": st.just("@bot:hs"), "unsigned": anything, "redacts": anything},
+    optional={
+        "content": contents | anything,
+        "state_key": st.just("@bot:hs"),
+        "unsigned": anything,
+        "redacts": anything,
+    },
 )
+
+
+@pytest.mark.parametrize("kind", [[], {}, ["m.text"], 7, None, True])
+def test_a_kind_that_is_no_text_is_none(kind: object) -> None:
+    relation = {"rel_type": "m.replace", "event_id": "$old"}
+    for content in (
+        {"msgtype": kind, "body": "x"},
+        text("* x", **{"m.new_content": {"msgtype": kind, "body": "x"}, "m.relates_to": relation}),
+    ):
+        assert read(content) is None
+    assert parse.said(event({"msgtype": kind, "body": "x"})) == ("@alice:hs", "x", None)
+
+
+def test_of_an_encrypted_file_that_is_kept_which_decrypts_it_and_nothing_else() -> None:
+    deep: Any = "deep"
+    for _ in range(2000):
+        deep = [deep]
+    key = {"alg": "A256CTR", "k": "k", "ext": True, "kty": "oct", "key_ops": ["encrypt", "decrypt"]}
+    place = {"url": "mxc://hs/a", "v": "v2", "key": key, "iv": "iv", "hashes": {"sha256": "h", "md5": deep}, "x": deep}
+    found = read({"msgtype": "m.file", "body": "a", "file": place})
+    kept = {"v": "v2", "key": {"alg": "A256CTR", "k": "k"}, "iv": "iv", "hashes": {"sha256": "h"}}
+    assert found == Message("", file=SentFile("a", "mxc://hs/a", key=kept))
+    assert codec.decode("Message", codec.encode(found)) == found
+    hostile = read({"msgtype": "m.file", "body": "a", "file": {"key": [deep], "iv": deep}})
+    assert isinstance(hostile, Message)
+    codec.encode(hostile)
 
 
 def storable(incoming: Incoming) -> None:

@@ -18,6 +18,7 @@ from nio import AsyncClient, AsyncClientConfig, ErrorResponse
 
 from roommate.domain import MESH_INTRODUCTION, Account, EventId, JsonObject, RoomId, UserId
 from roommate.errors import ConfigError, MatrixError, Refused, StateError, TokenRevoked, Transient
+from roommate.matrix import json_answers
 from roommate.matrix.crypto import attachments
 from roommate.matrix.crypto.encryption import Encryption
 from roommate.matrix.error_mapping import NotMatrix, lost, refusal, sendable
@@ -362,10 +363,7 @@ class Homeserver:
                 content = await response.read()
             except NETWORK_ERRORS as error:
                 raise lost(what, error) from error
-            try:
-                answer = obj(json.loads(content))
-            except ValueError:
-                answer = {}  # something before the homeserver answered with a page of its own
+            answer = json_answers.read(content)
             if response.status == also and "flows" in answer:
                 return answer
             if response.status >= 300:
@@ -447,11 +445,7 @@ def _lean(limit: int) -> str:
 
 
 def _failed(what: str, content: bytes, response: ClientResponse) -> MatrixError:
-    try:
-        answer = obj(json.loads(content))
-    except ValueError:
-        answer = {}  # a page of something before the homeserver
-    failed = ErrorResponse.from_dict(answer)
+    failed = ErrorResponse.from_dict(json_answers.read(content))
     failed.transport_response = response
     return refusal(what, failed)
 

@@ -179,9 +179,7 @@ class Intake:
         verifications = encryption.verifications
         self._verifying += [(room, event) for room, event in late if is_of_verification(event)]
         heard = await verifications.note(answer, self._verifying)
-        read_late = [
-            _late(found) for room, event in late if (found := parse.incoming(room, event, self._homeserver.me))
-        ]
+        read_late = [_late(found) for room, event in late if (found := self._understood(room, event))]
         batch = replace(batch, happened=(*read_late, *batch.happened, *map(_unreadable, overdue)))
         if batch.next_batch != since or batch.happened:
             await self._sync_log.commit(batch)
@@ -257,9 +255,18 @@ class Intake:
                 self._unread.append((room_id, obj(event)))
             elif self._reading is not None and is_of_verification(obj(event)):
                 self._verifying.append((room_id, obj(event)))
-            elif incoming := parse.incoming(room_id, event, self._homeserver.me):
+            elif incoming := self._understood(room_id, event):
                 found.append(incoming)
         return found
+
+    def _understood(self, room_id: RoomId, event: object) -> Incoming | None:
+        """None where it means nothing to us. It is not for one event that nobody thought of to end the daemon, and each
+        further one that is given the same sync again."""
+        try:
+            return parse.incoming(room_id, event, self._homeserver.me)
+        except Exception:
+            _log.exception("an event in %s is passed over", room_id)
+            return None
 
     async def _deciphered(self, room_id: RoomId, events: list[Any]) -> list[Any]:
         return events if self._reading is None else await self._reading.read(room_id, events)
@@ -358,8 +365,7 @@ def _unreadable(unread: Unread) -> Incoming:
     """What a room hears of an event without its key: once for each session, and no more of the next ones."""
     name = hashlib.sha256(f"{unread.room_id} {unread.session_id}".encode()).hexdigest()[:32]
     event = unread.event
-    sent_at = event.get("origin_server_ts")
-    at = sent_at if isinstance(sent_at, int) else 0
+    at = parse.milliseconds(event.get("origin_server_ts"))
     return Incoming(
         EventId(f"$roommate-unreadable-{name}"),
         unread.room_id,

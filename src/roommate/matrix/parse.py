@@ -152,7 +152,7 @@ def said(event: object) -> tuple[UserId, str, SentFile | None] | None:
     if (body := text(content.get("body"))) is None:
         return None
     file = None
-    if content.get("msgtype") in _ATTACHED:
+    if text(content.get("msgtype")) in _ATTACHED:
         file, body = _of_file(content, body)
     return UserId(sender), _without_quote(content, body), file
 
@@ -173,19 +173,19 @@ def _message(content: JsonObject) -> Message | Edit | None:
     relation = obj(content.get("m.relates_to"))
     if relation.get("rel_type") == "m.replace":
         target, new = _id(relation.get("event_id"), "$"), obj(content.get("m.new_content"))
-        body = text(new.get("body"))
-        if new.get("msgtype") in _ATTACHED and body is not None:
+        body, kind = text(new.get("body")), text(new.get("msgtype"))
+        if kind in _ATTACHED and body is not None:
             body = _of_file(new, body)[1]
-        elif new.get("msgtype") not in _WRITTEN:
+        elif kind not in _WRITTEN:
             return None
         return Edit(EventId(target), body) if target and body is not None else None
-    body = text(content.get("body"))
+    body, kind = text(content.get("body")), text(content.get("msgtype"))
     if body is None or _is_shown_to_people(content):
         return None
     file = None
-    if content.get("msgtype") in _ATTACHED:
+    if kind in _ATTACHED:
         file, body = _of_file(content, body)
-    elif content.get("msgtype") not in _WRITTEN:
+    elif kind not in _WRITTEN:
         return None
     thread, reply_to = _relations(relation)
     body = _without_quote(content, body)
@@ -218,9 +218,23 @@ def _of_file(content: JsonObject, body: str) -> tuple[SentFile, str]:
         text(about.get("mimetype"), MAX_NAME) or "",
         size if isinstance(size, int) and _whole(size) else 0,
         voice=any(mark in content for mark in _VOICE),
-        key=key or None,
+        key=_decryption(key) if key else None,
     )
     return file, "" if name == text(body, LONGEST_FILE_NAME) else body
+
+
+def _decryption(key: JsonObject) -> JsonObject:
+    """What an ``EncryptedFile`` is decrypted with, and no more of it, for all of this is stored.
+
+    https://spec.matrix.org/v1.16/client-server-api/#extensions-to-mroommessage-msgtypes
+    """
+    web_key, hashes = obj(key.get("key")), obj(key.get("hashes"))
+    return {
+        "v": text(key.get("v"), MAX_NAME),
+        "key": {name: text(web_key.get(name), MAX_NAME) for name in ("alg", "k")},
+        "iv": text(key.get("iv"), MAX_NAME),
+        "hashes": {"sha256": text(hashes.get("sha256"), MAX_NAME)},
+    }
 
 
 def _relations(relation: JsonObject) -> tuple[EventId | None, EventId | None]:
@@ -352,5 +366,9 @@ def _whole(value: object) -> bool:
 
 
 def _time(raw: JsonObject) -> int:
-    sent_at = raw.get("origin_server_ts")
-    return sent_at if isinstance(sent_at, int) and _whole(sent_at) else 0
+    return milliseconds(raw.get("origin_server_ts"))
+
+
+def milliseconds(value: object) -> int:
+    """A time since 1970, 0 for what is none: an integer of any length may stand there."""
+    return value if isinstance(value, int) and _whole(value) else 0

@@ -48,7 +48,7 @@ def apply(r: Records, pickle_key: bytes, own: OwnDevice, event: JsonObject) -> b
     except olm.Undecipherable as error:
         _log.warning("a key from %s cannot be read (%s): a new session with that device begins", sender, error)
         _mark_wedged(r, sender, content.get("sender_key"))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         _log.warning("what a device of %s sent is passed over: %s", sender, error)
     return False
 

@@ -92,7 +92,8 @@ def keep_key(
 
 def decrypt(r: Records, pickle_key: bytes, room_id: str, event: JsonObject) -> JsonObject:
     """An event of a room as its sender meant it. Raises NoKey, and ValueError, KeyError or TypeError for an event that
-    nobody will ever read: it is damaged, somebody else's, or it was there before."""
+    nobody will ever read: it is damaged, somebody else's, or it was there before; RecursionError where it is nested
+    without end, which no homeserver sees."""
     content = event["content"]
     if content["algorithm"] != MEGOLM_ALGORITHM:
         raise ValueError("it is encrypted in a way that is not known here")
@@ -180,6 +181,7 @@ def encrypt(r: Records, pickle_key: bytes, own: OwnDevice, room_id: str, kind: s
 def _is_worn(r: Records, room_id: str, kept: JsonObject) -> bool:
     said = load(r, ROOM, room_id) or {}
     age, events = said.get("rotation_period_ms"), said.get("rotation_period_msgs")
-    seconds = min(max(age / 1000, 3600.0), ROTATION_SECONDS) if isinstance(age, int) else ROTATION_SECONDS
+    longest = int(ROTATION_SECONDS * 1000)
+    seconds = (min(max(age, 3_600_000), longest) if isinstance(age, int) else longest) / 1000
     most = min(max(events, 1), 10_000) if isinstance(events, int) else ROTATION_MESSAGES
     return bool(kept["events"] >= most or not 0 <= time.time() - kept["since"] < seconds)

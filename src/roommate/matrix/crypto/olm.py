@@ -68,8 +68,8 @@ def encrypt(
 
 
 def decrypt(r: Records, pickle_key: bytes, own: OwnDevice, sender: str, content: JsonObject) -> JsonObject:
-    """What a device of `sender` has for us. Raises Undecipherable, and ValueError, KeyError or TypeError for what is no
-    message to us at all."""
+    """What a device of `sender` has for us. Raises Undecipherable, and ValueError, KeyError, TypeError or
+    RecursionError for what is no message to us at all."""
     curve25519 = content["sender_key"]
     mine = content["ciphertext"][own.curve25519]
     payload = json.loads(_decrypted(r, pickle_key, own, curve25519, mine["type"], mine["body"]))

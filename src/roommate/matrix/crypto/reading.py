@@ -137,7 +137,7 @@ class Reading:
         except megolm.NoKey:
             self._look_for_twin(r, event)
             return None if event.get("sender") == self._user else event
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             if isinstance(error, megolm.Replayed):
                 self._look_for_twin(r, event)
             _log.warning("an encrypted event in %s is passed over: %s", room_id, error)
@@ -191,7 +191,7 @@ class Reading:
                     found.append((room_id, megolm.decrypt(r, self._vault.key, room_id, event)))
                 except megolm.NoKey:
                     continue
-                except (ValueError, KeyError, TypeError):
+                except (ValueError, KeyError, TypeError, RecursionError):
                     r.drop(WAITING, name)
             return found
 

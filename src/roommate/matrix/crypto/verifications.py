@@ -28,7 +28,7 @@ from roommate.matrix.crypto.short_auth_string import Side
 from roommate.matrix.crypto.signing import is_signed
 from roommate.matrix.crypto.to_device_outbox import ToDevice, post
 from roommate.matrix.crypto.verification import PREFIX, SECONDS, Cancelled, Said, Stage, Verification
-from roommate.matrix.parse import items, obj, text
+from roommate.matrix.parse import items, milliseconds, obj, text
 
 FUTURE_SECONDS = 300.0
 """How far ahead somebody's clock may be."""
@@ -185,7 +185,7 @@ class Verifications:
                 lost = Verification(heard.id, None, Side(self._user, "", {}), heard.sender, Stage.READY, 0.0, "*")
                 content = {"code": "m.unknown_transaction", "reason": "the bot knows nothing of it"}
                 await self._say(lost, [("cancel", content)])
-        except (MatrixError, ValueError, KeyError, TypeError) as error:
+        except (MatrixError, ValueError, KeyError, TypeError, RecursionError) as error:
             _log.warning("a verification with %s does not go on: %s", heard.sender, error)
 
     def _known(self, heard: _Heard) -> bool:
@@ -261,7 +261,7 @@ class Verifications:
             await work
         except Cancelled as error:
             await self._cancel(one, error.code, str(error))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             _log.warning("a verification with %s is cancelled: %s", one.user, error)
             await self._cancel(one, "m.invalid_message", "it cannot be read")
         except MatrixError as error:
@@ -442,15 +442,14 @@ def _from_device(event: JsonObject) -> _Heard | None:
     sender, id = text(event.get("sender"), LONGEST_NAME), text(content.get("transaction_id"), LONGEST_NAME)
     if not isinstance(kind, str) or not kind.startswith(PREFIX) or not sender or not id:
         return None
-    at = content.get("timestamp")
-    return _Heard(None, sender, kind.removeprefix(PREFIX), content, id, at / 1000 if isinstance(at, int) else 0.0)
+    said_at = milliseconds(content.get("timestamp")) / 1000
+    return _Heard(None, sender, kind.removeprefix(PREFIX), content, id, said_at)
 
 
 def _from_room(room_id: RoomId, event: JsonObject, me: str) -> _Heard | None:
     kind, content = event.get("type"), obj(event.get("content"))
     sender, event_id = text(event.get("sender"), LONGEST_NAME), text(event.get("event_id"), LONGEST_NAME)
-    at = event.get("origin_server_ts")
-    said_at = at / 1000 if isinstance(at, int) else 0.0
+    said_at = milliseconds(event.get("origin_server_ts")) / 1000
     if not sender or not event_id or sender == me:
         return None
     if kind == "m.room.message":

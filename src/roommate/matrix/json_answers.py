@@ -1,0 +1,45 @@
+"""What a homeserver answers as JSON, however deep somebody has nested what they say there."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from roommate.domain import JsonObject
+
+DEEPEST = 200
+"""Objects and lists within each other that are read where not all can be. No event that means something has as many."""
+
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+
+
+def read(content: bytes) -> JsonObject:
+    """The object; empty for what is none, such as a page of something before the homeserver.
+
+    Python's parser gives up where objects and lists are some 900 deep. An event like that must not keep all others of
+    its sync from us, now and whenever we ask for it again: what is deep in it is left out.
+    """
+    try:
+        try:
+            answer = json.loads(content)
+        except RecursionError:
+            answer = json.loads(_shallow(content))
+    except (ValueError, RecursionError):
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _shallow(content: bytes) -> bytes:
+    """The same with ``null`` for what is nested deeper than DEEPEST."""
+    kept: list[bytes] = []
+    depth = start = 0
+    for token in _TOKEN.finditer(content):
+        if token[0] in b"[{":
+            depth += 1
+            if depth == DEEPEST + 1:
+                kept += [content[start : token.start()], b"null"]
+        elif token[0] in b"]}":
+            depth -= 1
+            if depth == DEEPEST:
+                start = token.end()
+    return b"".join((*kept, content[start:])) if depth <= DEEPEST else b""

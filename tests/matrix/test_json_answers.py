@@ -1,0 +1,25 @@
+"""What a homeserver answers is read, however deep one of its events is."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from roommate.matrix import json_answers
+
+
+@pytest.mark.parametrize("depth", [10, 900, 5000, 200_000])
+@pytest.mark.parametrize(("begins", "ends"), [("[", "]"), ('{"a\\\\\\"[{":', "}")])
+def test_one_deep_event_keeps_none_of_the_others_away(depth: int, begins: str, ends: str) -> None:
+    deep = begins * depth + '"]}[{"' + ends * depth
+    content = f'{{"before": "\\u00e4 \\"[[{{", "deep": [{deep}, 7, {deep}], "behind": {{"x": [1]}}}}'.encode()
+    found = json_answers.read(content)
+    assert (found["before"], found["deep"][1], found["behind"]) == ('ä "[[{', 7, {"x": [1]})
+    if depth == 10:
+        assert found == json.loads(content)
+
+
+@pytest.mark.parametrize("other", [b"", b"<html>", b"[1]", b'"x"', b"\xff", b"[" * 5000, b'{"a":' * 5000 + b"]" * 5000])
+def test_what_is_no_object_is_an_empty_one(other: bytes) -> None:
+    assert json_answers.read(other) == {}
