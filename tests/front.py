@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import aiohttp
 from aiohttp import web
+from yarl import URL
 
 JsonObject = dict[str, Any]
 DROPPED = {"transfer-encoding", "content-encoding", "content-length", "connection", "host"}
@@ -71,9 +72,8 @@ class Front:
             headers["Authorization"] = f"Bearer {token}"
         try:
             body = await request.read()
-            async with self._http.request(
-                request.method, self.homeserver + request.raw_path, headers=headers, data=body or None
-            ) as response:
+            url = URL(self.homeserver + request.raw_path, encoded=True)  # some sign how it is written
+            async with self._http.request(request.method, url, headers=headers, data=body or None) as response:
                 said = await response.read()
         except aiohttp.ClientError:
             return web.json_response({}, status=502)

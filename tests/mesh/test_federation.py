@@ -9,7 +9,7 @@ from pathlib import Path
 from roommate.demo.embedded_synapse import Synapse
 from tests.conftest import PASSWORD, settings_of
 from tests.harness import Daemon
-from tests.mesh.federation import two_homeservers
+from tests.mesh.federation import one_slow_of_two, two_homeservers
 from tests.mesh.pair import roommate, trusts, with_both
 from tests.nursery import Nursery
 from tests.person import Person
@@ -54,3 +54,23 @@ async def test_one_runs_what_one_of_another_homeserver_asks(
             assert (refused.code, "the policy does not grant it" in refused.errors) == (77, True), refused
             said = {seen.type for seen in alice.seen if seen.room_id == room and "state_key" not in seen.event}
             assert said <= {"m.room.encrypted", "m.reaction"}
+
+
+async def test_an_invite_counts_that_is_heard_of_before_who_invites_has_stored_it(
+    image: str, learned: Path, nursery: Nursery, tmp_path: Path
+) -> None:
+    """Homeservers store an invite one after the other: whoever takes it at once is refused by the first of them."""
+    async with one_slow_of_two(tmp_path) as (here, there, slow), contextlib.AsyncExitStack() as ends:
+        person = (await here.register("alice", PASSWORD)).user_id
+        user_id = (await there.register("builder", PASSWORD)).user_id
+        settings = settings_of(image, None) | {"ALLOWED_USERS": person}
+        builder = Daemon(there.url, user_id, PASSWORD, settings, learned, nursery)
+        ends.push_async_callback(builder.discard)
+        await builder.start()
+        async with await Person.at(here.url, person, PASSWORD) as alice:
+            room = await alice.create_room()
+            inviting = asyncio.create_task(alice.invite(room, user_id))
+            await builder.wait_for_log("the homeserver did not let the bot join: M_FORBIDDEN")
+            slow.goes.set()
+            await inviting
+            await alice.wait_for_member(room, user_id)

@@ -11,7 +11,7 @@ from typing import Protocol
 from roommate.chat import texts
 from roommate.domain import Deed, DeedOutcome, Draft, EventId, JsonObject, RoomId
 from roommate.errors import Refused, Transient
-from roommate.net.retrying import patiently
+from roommate.net.retrying import LONGEST_DELAY, patiently
 from roommate.rooms.bot_answers import Replies, notice
 from roommate.settings.config import REHEARSAL, Settings
 from roommate.store import RoomRow, Rooms, Upgrades, Waiting
@@ -22,6 +22,13 @@ AWAY_SECONDS = 60
 """Without an answer to a sync it is our own homeserver that is away."""
 JOIN_TRIES = 10
 """Of a room whose server fails: four minutes, and as long as the homeserver itself waits for it each time."""
+INVITED_JOIN_TRIES = 150
+"""Of one that people wait for us in: about a day."""
+LONGEST_JOIN_DELAY = 600.0
+"""As long as Synapse leaves a server alone that it could not reach."""
+EARLY_JOINS = 6
+"""Refusals of a room whose invite stands, within half a minute: the homeserver of who invites signs the invite with
+ours and only then stores it, so that we may come before it knows of us."""
 
 
 class Doors(Protocol):
@@ -75,7 +82,7 @@ class Membership:
                 await patiently(lambda: self.doors.leave(room_id, said))
             else:
                 log.info("joining, invited by %s", inviter)
-                await self.join(room_id)
+                await self._accept(room_id)
                 outcome = DeedOutcome.DONE
         except Refused as error:  # it was taken back, most likely, or the server that it is from has gone
             self.left(room_id)
@@ -87,16 +94,38 @@ class Membership:
     async def join(self, room_id: RoomId, via: Sequence[str] = ()) -> None:
         """Raises Refused, also where the room's own server does not let us in, again and again, while ours is there:
         whoever waits for that waits for ever."""
+        await self._enter(lambda: self.doors.join(room_id, via), JOIN_TRIES, LONGEST_DELAY)
+
+    async def _accept(self, room_id: RoomId) -> None:
+        """Join where we are invited, as soon as that can be. Raises Refused."""
+        refusals = 0
+
+        async def join() -> None:
+            nonlocal refusals
+            try:
+                await self.doors.join(room_id)
+            except Refused as error:
+                refusals += 1
+                if refusals >= EARLY_JOINS or (await self.rooms.get(room_id)).membership != "invite":
+                    raise
+                raise Transient(str(error)) from error
+
+        await self._enter(join, INVITED_JOIN_TRIES, LONGEST_JOIN_DELAY)
+
+    async def _enter(self, join: Callable[[], Awaitable[None]], tries: int, longest: float) -> None:
         failures = 0
 
         def gives_up(error: Transient, delay: float) -> bool:
             nonlocal failures
             silent = self.silent_seconds()
             failures += silent is not None and silent < AWAY_SECONDS
-            return failures >= JOIN_TRIES
+            if failures >= tries:
+                return True
+            log.warning("not in the room yet: %s; trying again in %.1f s", error, delay)
+            return False
 
         try:
-            await patiently(lambda: self.doors.join(room_id, via), gives_up=gives_up)
+            await patiently(join, gives_up=gives_up, longest=longest)
         except Transient as error:
             raise Refused(str(error)) from error
 
