@@ -116,7 +116,7 @@ class MemoryHomeserver:
 
     @contextlib.contextmanager
     def unanswered(self, user_id: str) -> Iterator[None]:
-        """The cards that they send take place, and the answers to that take as long as this."""
+        """The cards and live messages that they send take place, and the answers to that take as long as this."""
         self._users[user_id].told.clear()
         try:
             yield
@@ -165,7 +165,7 @@ class MemoryHomeserver:
                 return self._join(asked, self._room(room_id))
             case ["rooms", room_id, what, *rest]:
                 answer = self._in_room(asked, self._room(room_id), what, rest)
-                if what == "send" and b"io.roommate.card" in sent:
+                if what == "send" and (b"io.roommate.card" in sent or b'"running"' in sent):
                     await asked.user.told.wait()
                 return answer
         raise No(404, "M_UNRECOGNIZED", f"Unrecognized request {method} {'/'.join(path)}")

@@ -1,9 +1,12 @@
 """Reactions to answers, edits of what is answered, replies, and threads: what they mean to the bot."""
 
 from tests.fakes.daemon import MemoryDaemon
+from tests.fakes.homeserver import MemoryHomeserver
 from tests.fakes.model import MemoryModel
 from tests.fast.conftest import MakeDaemon, MakePerson
+from tests.fast.test_ask_person import seen
 from tests.harness import command, notice, run
+from tests.patience import until
 from tests.person import Person, Shown
 
 
@@ -67,6 +70,22 @@ async def test_a_live_message_is_stopped_by_who_may(daemon: MakeDaemon, model: M
     assert answer.content["io.roommate.turn"]["state"] == "stopped"
     assert answer.event_id == live.event_id
     assert alice.user_id.partition(":")[0][1:] in answer.body, "who did it"
+
+
+async def test_a_turn_is_stopped_before_the_daemon_has_heard_that_its_message_arrived(
+    bot: MemoryDaemon, model: MemoryModel, person: MakePerson, homeserver: MemoryHomeserver
+) -> None:
+    """As when it is killed right after the message was sent, and people are quick."""
+    alice = await person("alice")
+    room = await bot.room_with(alice)
+    with homeserver.unanswered(bot.user_id):
+        asked = await alice.say(room, "DELAY 600\nSAY never")
+        live = await alice.wait(lambda: next((m for m in bot.said(alice, room) if "working" in m.body), None))
+        assert live
+        await alice.react(room, live.event_id, "🛑")
+        await until(lambda: seen(bot, room) == 2, "that the daemon has read it")
+    answer = await alice.answer_to(asked)
+    assert (answer.event_id, answer.content["io.roommate.turn"]["state"]) == (live.event_id, "stopped")
 
 
 async def test_thumbs_are_kept_and_counted(daemon: MakeDaemon, model: MemoryModel, person: MakePerson) -> None:

@@ -26,7 +26,7 @@ from roommate.domain import (
     Invite,
     MeshEvent,
     Message,
-    OwnCard,
+    OwnMessage,
     Reaction,
     Redaction,
     RoomId,
@@ -189,8 +189,11 @@ def test_of_the_bots_own_messages_those_count_that_answer_something() -> None:
         assert own(other) in (None, Answered(asked, "", "done"))
     assert own(turn("done"), "m.reaction") is None
     card = text("Do it?", **{CARD: {"what": "plan"}, ANSWERS: "$asked"})
-    assert read(card, sender=ME.user_id, unsigned={"transaction_id": "t1"}) == OwnCard("t1", Answered(asked, "Do it?"))
-    assert own(text("Do it?", **{CARD: {"what": "plan"}})) == OwnCard("")
+    assert read(card, sender=ME.user_id, unsigned={"transaction_id": "t1"}) == OwnMessage(
+        "t1", Answered(asked, "Do it?")
+    )
+    assert own(text("Do it?", **{CARD: {"what": "plan"}})) == OwnMessage("")
+    assert read(text("hello"), sender=ME.user_id, unsigned={"transaction_id": "t2"}) == OwnMessage("t2")
     assert own(edited(text("Done.", **{CARD: {"what": "plan", "over": True}}))) is None
     assert read(card) is None, "what another one asks is for its people"
     assert read(turn("done")) == Message("hello"), "of others it is talk"

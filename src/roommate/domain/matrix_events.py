@@ -115,8 +115,8 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
-class OwnCard:
-    """The bot's own card, at its place among what people say."""
+class OwnMessage:
+    """A message of the bot's own, at its place among what people say."""
 
     txn_id: str
     """What it was sent with; empty where it was by another device of the bot."""
@@ -159,7 +159,7 @@ Happening = (
     | Gone
     | Tombstone
     | Answered
-    | OwnCard
+    | OwnMessage
     | MeshEvent
     | Unknown
 )

@@ -28,7 +28,7 @@ from roommate.domain import (
     JsonObject,
     MeshEvent,
     Message,
-    OwnCard,
+    OwnMessage,
     Reaction,
     Redaction,
     RoomId,
@@ -114,12 +114,13 @@ def _happening(raw: JsonObject) -> Happening | None:
     return None
 
 
-def _own(raw: JsonObject) -> Answered | OwnCard | None:
+def _own(raw: JsonObject) -> Answered | OwnMessage | None:
     """What a message of the bot is to the one who sent it."""
-    answered, card = _answered(raw), obj(obj(raw.get("content")).get(CARD))
-    if not card or card.get("over"):
+    answered, content = _answered(raw), obj(raw.get("content"))
+    if raw.get("type") != "m.room.message" or obj(content.get("m.relates_to")).get("rel_type") == "m.replace":
         return answered
-    return OwnCard(text(obj(raw.get("unsigned")).get("transaction_id"), MAX_NAME) or "", answered)
+    txn_id = text(obj(raw.get("unsigned")).get("transaction_id"), MAX_NAME) or ""
+    return OwnMessage(txn_id, answered) if txn_id or CARD in content else answered
 
 
 def _answered(raw: JsonObject) -> Answered | None:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from roommate import logs
-from roommate.domain import Answered, Deed, MeshEvent, RoomId, SyncBatch, UserId
+from roommate.domain import Answered, Deed, MeshEvent, OwnMessage, RoomId, SyncBatch, UserId
 from roommate.errors import ControlError
 from roommate.store import Card, Turn, Work
 
@@ -61,7 +61,8 @@ class Residents:
 
     def stored(self, batch: SyncBatch) -> None:
         """Wake those that something came for."""
-        concerned = [one.room_id for one in batch.happened if not isinstance(one.what, Answered | MeshEvent)]
+        nothing_new = Answered | OwnMessage | MeshEvent
+        concerned = [one.room_id for one in batch.happened if not isinstance(one.what, nothing_new)]
         concerned += [room.room_id for room in batch.rooms if room.joined == 1]  # the bot alone
         for room_id in dict.fromkeys(concerned):
             self.wake(room_id)

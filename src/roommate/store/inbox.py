@@ -17,7 +17,7 @@ from roommate.domain import (
     EventId,
     Incoming,
     MeshEvent,
-    OwnCard,
+    OwnMessage,
     Redaction,
     RoomId,
     SyncBatch,
@@ -26,10 +26,10 @@ from roommate.domain import (
 )
 from roommate.store import (
     audit,
-    card_places,
     catch_up_after_restore,
     mesh_events,
     outbox,
+    own_messages,
     reactions_from_people,
     room_upgrades,
 )
@@ -309,8 +309,8 @@ def _put(c: sqlite3.Connection, incoming: Incoming) -> None:
                 _insert(c, incoming)
         case Answered() as own:
             catch_up_after_restore.hear(c, incoming, own)
-        case OwnCard(txn_id, answered):
-            card_places.note(c, incoming.event_id, txn_id)
+        case OwnMessage(txn_id, answered):
+            own_messages.note(c, incoming.event_id, txn_id)
             if answered:
                 catch_up_after_restore.hear(c, incoming, answered)
         case _ if is_known(c, incoming.event_id):

@@ -85,17 +85,8 @@ class Outbox:
         await self._db.run(work)
 
     async def sent(self, row: int, event_id: str) -> None:
-        """It arrived, and the homeserver keeps what it says: the row only tells that the event is ours. A card gets its
-        choices."""
-
-        def work(c: sqlite3.Connection) -> None:
-            c.execute(
-                "UPDATE outbox SET state='sent', event_id=?, content='{}', upload=NULL WHERE id=?", (event_id, row)
-            )
-            insert(c, card_choice_reactions.put_up(c, row, EventId(event_id)))
-            insert(c, run_again_reaction.put_up(c, row, EventId(event_id)))
-
-        await self._db.run(work)
+        """See `arrive`."""
+        await self._db.run(lambda c: arrive(c, row, EventId(event_id)))
         self._settled(row)
 
     async def failed(self, row: int, why: str) -> None:
@@ -119,6 +110,14 @@ def is_ours(c: sqlite3.Connection, event_id: EventId) -> bool:
     """Did the daemon send this event, however long ago?"""
     row = c.execute("SELECT 1 FROM outbox WHERE event_id=?", (event_id,)).fetchone()
     return row is not None or seen_events.is_ours(c, event_id)
+
+
+def arrive(c: sqlite3.Connection, row: int, event: EventId) -> None:
+    """It is there, and the homeserver keeps what it says: the row only tells that the event is ours. A card gets its
+    choices. To be told so twice is the same as once."""
+    c.execute("UPDATE outbox SET state='sent', event_id=?, content='{}', upload=NULL WHERE id=?", (event, row))
+    insert(c, card_choice_reactions.put_up(c, row, event))
+    insert(c, run_again_reaction.put_up(c, row, event))
 
 
 def insert(c: sqlite3.Connection, drafts: Iterable[Draft]) -> list[int]:
