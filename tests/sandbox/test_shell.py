@@ -49,6 +49,19 @@ class At:
                 text += more_text
 
 
+async def next_prompt(at: At) -> tuple[str, ShellLook]:
+    """Ask the shell what A is, as soon as it is at its prompt, or there is a new one."""
+    looks: list[tuple[str, ShellLook]] = []
+
+    async def free() -> bool:
+        with contextlib.suppress(ToolError):  # a call that was given up is at it still
+            looks.append(await at.ask("echo ${A-gone}"))
+        return bool(looks)
+
+    await until(free, "the shell's prompt, or a new one")
+    return looks[0]
+
+
 @pytest.fixture
 async def at() -> AsyncIterator[At]:
     async with live_hand() as hand:
@@ -213,16 +226,35 @@ async def test_who_is_cancelled_leaves_nothing_running(at: At, stubborn: bool) -
         await looking
     await until(lambda: len(at.hand.left()) <= (not stubborn))
 
-    looks: list[tuple[str, ShellLook]] = []
-
-    async def free() -> bool:
-        with contextlib.suppress(ToolError):  # the call that was given up is at it still
-            looks.append(await at.ask("echo ${A-gone}"))
-        return bool(looks)
-
-    await until(free, "the shell's prompt, or a new one")
-    text, look = looks[0]
+    text, look = await next_prompt(at)
     assert (text.strip(), look.fresh) == (("gone", True) if stubborn else ("kept", False))
+
+
+async def test_an_interrupt_waits_until_the_command_is_read(at: At) -> None:
+    """Half of one is none: the shell would drop what it has read of it, and run the rest."""
+    await at.ask("A=kept")
+    looking = asyncio.create_task(at.ask(f": {'x' * 120_000}\ntouch half"))
+    await asyncio.sleep(0.01)
+    looking.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await looking
+    text, look = await next_prompt(at)
+    assert (text.strip(), look.fresh) == ("kept", False)
+
+
+async def test_an_interrupt_hits_what_it_is_for_or_nothing(at: At) -> None:
+    """Whenever it comes: before the command begins, while it ends, behind it."""
+    await at.ask("A=kept")
+    for late in range(40):
+        looking = asyncio.create_task(at.ask("sleep 0.003"))
+        await asyncio.sleep(late / 2000)
+        with contextlib.suppress(ToolError):  # the other call is at it still
+            await at.ask(interrupt=True, timeout=0.01)
+        looking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await looking
+        text, look = await next_prompt(at)
+        assert (text.strip(), look.fresh) == ("kept", False), late
 
 
 async def test_it_ends_with_the_daemon_and_the_next_one_is_told(at: At) -> None:

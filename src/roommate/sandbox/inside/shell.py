@@ -3,6 +3,11 @@
 It reads commands from a pipe and not from its terminal, so that what is typed can reach programs alone, and a command
 may be as long as it likes. When a command is done the shell prints a mark into the terminal, behind the command's own
 output. After Ctrl-C or a mistake an interactive shell drops the rest of its line: so the mark is its prompt as well.
+
+A Ctrl-C is for a command that runs, and for nothing else. It may be early: a shell that has read half a command drops
+that half, and runs the other one. So a command begins with a mark, and the Ctrl-C waits for it. It may be late: the
+command has just ended, and the shell drops the next one. So something is sent behind it that shows, in a prompt with a
+mark of its own, that the shell has heard it.
 """
 
 from __future__ import annotations
@@ -36,6 +41,9 @@ PATIENCE = 2.0
 """Seconds that a program has to react to Ctrl-C when its call is not wanted any more; then the shell goes."""
 AGAIN = 0.25
 """Seconds between two Ctrl-C then."""
+HEARD = 0.1
+"""Seconds until a shell that is at its prompt is told again to show that it has heard a Ctrl-C: it may have dropped
+that line, too."""
 SETTLED = 0.7
 """Seconds of silence after which what was typed counts as answered."""
 LABEL = 200
@@ -48,9 +56,10 @@ _BEGIN = (
     '[ -z "$BASH_VERSION" ] || { set +o history +H; unset PROMPT_COMMAND HISTFILE; }\n'
 )
 _DO = (
-    "PS1='\033]%(mark)s;$?\007'; eval %(command)s <%(terminal)s; "
+    "PS1='\033]%(mark)s;$?\007'; printf '\033]%(begun)s\007' >%(terminal)s; eval %(command)s <%(terminal)s; "
     "printf '\\033]%(mark)s;%%d\\007' \"$?\" >%(terminal)s; PS1=\n"
 )
+_SHOW = "PS1='\033]%(mark)s;0\007'\n"
 
 
 class Shell:
@@ -66,10 +75,18 @@ class Shell:
         """The exit code of the command before."""
         self.ended = False
         self.told, self._loop = told, commands.loop
+        self._begins = self._wanted = False
+        """The shell has yet to read the command; a Ctrl-C waits for that."""
+        self._awaited = False
+        """The command is done, and a Ctrl-C is to be heard of."""
         self._number = 0
         self._command = ""
         self._secret = f"roommate-{os.urandom(8).hex()}"
         self._mark = f"\033]{self._secret};".encode()
+        self._interrupts = 0
+        """Times that Ctrl-C was typed."""
+        self._heard = 0
+        """So many of them the shell has shown to have heard."""
         self._begun = b""
         """What may be the beginning of a mark."""
         self._output = bytearray()
@@ -79,6 +96,7 @@ class Shell:
 
     def do(self, command: str) -> None:
         self._number += 1
+        self._begins, self._wanted = True, False
         self._due = None
         self.running = command if len(command) <= LABEL else command[: LABEL - 1] + "…"
         self._command = "'" + command.replace("'", "'\"'\"'") + "'"
@@ -90,7 +108,13 @@ class Shell:
         self.terminal.type(text[:TYPED])
 
     def interrupt(self) -> None:
-        self.terminal.signal(signal.SIGINT)
+        """For what runs in it: a shell at its prompt, or on its way there, would drop the next command."""
+        if self._begins:
+            self._wanted = True
+        elif self.running and not self._awaited and self.terminal.running:
+            self.terminal.signal(signal.SIGINT)
+            self._interrupts += 1
+            self._show_heard()
 
     def end(self) -> None:
         self._due = None
@@ -120,9 +144,20 @@ class Shell:
             look.take(piece)
         self.terminal.listen()
 
+    def _show_heard(self) -> None:
+        mark = f"{self._secret};i{self._interrupts}"
+        self.terminal.feed((_SHOW % {"mark": mark}).encode())
+        if self._awaited:
+            self._loop.at(HEARD, (self, "heard"), self._show_heard)
+
+    def _at_prompt(self) -> None:
+        self.running, self._begins, self._awaited = "", False, False
+        self._due = len(self._output)
+        self._loop.forget((self, "heard"))
+
     def _feed(self, script: str) -> None:
         mark = f"{self._secret};{self._number}"
-        words = {"command": self._command, "terminal": self.terminal.path, "mark": mark}
+        words = {"command": self._command, "terminal": self.terminal.path, "mark": mark, "begun": f"{mark};begun"}
         self.terminal.feed((script % words).encode("utf-8", "replace"))
 
     # ── The owner of its terminal ──
@@ -146,9 +181,23 @@ class Shell:
             self._output += chunk[:start]
             number, _, code = chunk[start + len(self._mark) : end].partition(b";")
             chunk = chunk[end + 1 :]
-            if self.running and number == b"%d" % self._number and code.isdigit():
-                self.running, self.code = "", int(code[:3]) & 255
-                self._due = len(self._output)
+            if number == b"%d" % self._number and code == b"begun":
+                self._begins = False
+                if self._wanted:
+                    self.interrupt()
+            elif self.running and number == b"%d" % self._number and code.isdigit():
+                self.code = int(code[:3]) & 255
+                if self._heard == self._interrupts:
+                    self._at_prompt()
+                elif not self._awaited:
+                    self._awaited = True
+                    self._loop.at(HEARD, (self, "heard"), self._show_heard)
+            elif number == b"i%d" % self._interrupts and self._heard < self._interrupts:
+                self._heard = self._interrupts
+                if self.running:
+                    if not self._awaited:  # it has set another prompt
+                        self.code = 128 + signal.SIGINT
+                    self._at_prompt()
         whole = _unmarked(chunk, self._mark)
         self._output += chunk[:whole]
         self._begun = chunk[whole:]
@@ -159,8 +208,8 @@ class Shell:
 
     def over(self) -> None:
         self._output += self._begun
-        self._due = len(self._output)
-        self.ended, self.running = True, ""
+        self._at_prompt()
+        self.ended = True
         self.pump()
 
 
