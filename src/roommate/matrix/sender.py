@@ -292,6 +292,7 @@ class Sender:
     async def _request(self, room_id: RoomId, asked_at: float, request: Callable[[], Awaitable[None]]) -> None:
         """One request of a room, and what its outcome means for the next ones."""
         logs.about(room=room_id)
+        logs.SENDS_INTO.set(room_id)
         try:
             await request()
         except (Transient, StateError) as error:  # what arrived and could not be noted is the same event once more
