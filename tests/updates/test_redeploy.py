@@ -87,7 +87,8 @@ async def bot(
         finally:
             await installed.end("run", "update")
             print(installed.log.read_text()[-20_000:])
-            print((installed.state / "update.log").read_text()[-20_000:])
+            if (log := installed.state / "update.log").exists():  # it has begun to update
+                print(log.read_text()[-20_000:])
             await installed.discard()
 
 
