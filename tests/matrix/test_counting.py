@@ -76,3 +76,16 @@ async def test_a_crowd_is_not_taken_for_two_people(daemon: MakeDaemon, taciturn:
     assert "to me" in (await alice.ask(two, "run: echo to me")).body
     assert "called" in (await alice.ask(crowd, f"{bot.user_id}: run: echo called")).body
     assert [m.body for m in alice.finals(crowd) if "overheard" in m.body] == [], ignored
+
+
+async def test_who_wants_to_be_verified_is_known_to_be_there(
+    daemon: MakeDaemon, homeserver: Synapse, person: MakePerson
+) -> None:
+    alice = await person("alice")
+    async with Front(homeserver.url) as front:
+        bot = await daemon(MATRIX_HOMESERVER=front.url)
+        room = await bot.room_with(alice)
+        for _ in range(2):
+            await alice.say(room, "!verify")
+        await alice.wait(lambda: sum("I have asked" in m.body for m in bot.said(alice, room)) == 2, what="both answers")
+        assert asked(front) <= 1, "what the first one has learned is kept up to date by syncs"

@@ -229,7 +229,7 @@ def _verification(kernel: Kernel) -> Feature:
         verification.Verifying(
             kernel.encryption,
             store.Rooms(kernel.database),
-            kernel.homeserver,
+            kernel.homeserver.members.of,
             kernel.questions,
             kernel.outbox,
             kernel.sender,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Protocol
+from typing import Annotated
 
 from pydantic import Field
 
@@ -43,10 +43,6 @@ ENDS = {
 }
 
 
-class Members(Protocol):
-    async def joined_members(self, room: RoomId) -> set[str]: ...
-
-
 class Whom(Params):
     who: Annotated[str, Field(max_length=255, title="USER", description="A Matrix id; you, without one.")] = ""
 
@@ -81,7 +77,8 @@ class Verifying:
 
     encryption: Encryption | None
     rooms: Rooms
-    members: Members
+    members: Callable[[RoomId], Awaitable[set[str]]]
+    """Who has joined a room, as far as syncs tell. Raises MatrixError."""
     questions: Questions
     outbox: Outbox
     sender: Progress
@@ -103,7 +100,7 @@ class Verifying:
         if call.here is None:
             raise Refused("say it in a room")
         who = UserId(params.who or call.who)
-        if who not in await self.members.joined_members(call.here):
+        if who not in await self.members(call.here):
             raise NotFound(f"{who} is not in this room")
         await self._running().begin(who, call.here)
         return ASKED.format(who=plain(who) if params.who else "your clients")
@@ -143,7 +140,7 @@ class Verifying:
         rows = sorted(await self.rooms.all(), key=lambda row: (not row.encrypted, row.joined or 1000))
         for row in rows[:MOST_ROOMS]:
             try:
-                if user in await self.members.joined_members(row.room_id):
+                if user in await self.members(row.room_id):
                     return row.room_id
             except MatrixError:
                 continue
