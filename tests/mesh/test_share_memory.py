@@ -1,4 +1,4 @@
-"""A file that a peer gives is in memory once, however large its parts are."""
+"""A file that a peer gives is nowhere whole in the daemon's memory, however large it is."""
 
 from __future__ import annotations
 
@@ -10,31 +10,36 @@ from typing import Any
 import pytest
 
 from roommate.domain import SentFile
-from roommate.errors import ToolError
+from roommate.errors import ToolError, Transient
 from roommate.features.mesh.methods import Work
 from roommate.features.mesh.policy_decision import Facts
 from roommate.features.mesh.share_methods import Put, share_methods
+from tests.live_hand import LiveHand, live_hand
 from tests.mesh.peer import new_key, request
+from tests.patience import until
 
-PIECE, PIECES = b"x" * (64 << 10), 256
+PIECE, PIECES = b"x" * (64 << 10), 1600
 SIZE = len(PIECE) * PIECES
+"""100 MiB."""
+MOST = 8 << 20
+"""Bytes of memory."""
 
 
 class Room:
-    """Media of which each part is the same bytes again and again, and a hand that takes one file."""
+    """Media of which each part is the same bytes again and again, and a hand."""
 
-    def __init__(self) -> None:
-        self.written: list[str] = []
+    def __init__(self, hand: LiveHand) -> None:
+        self.breaks = False
+        self._hand = hand
 
     async def pieces(self, file: SentFile, most: int) -> AsyncGenerator[bytes, None]:
         for _ in range(most // len(PIECE)):
             yield bytes(bytearray(PIECE))
+        if self.breaks:
+            raise Transient("the homeserver went away")
 
     async def hand(self, room_id: str) -> Any:
-        return self
-
-    async def write(self, path: str, content: bytes, *, exact: bool) -> None:
-        self.written.append(hashlib.sha256(content).hexdigest())
+        return self._hand.host
 
 
 def asked(wrong: bool = False) -> Put:
@@ -43,19 +48,29 @@ def asked(wrong: bool = False) -> Put:
     return Put.model_validate({"path": "a", "size": SIZE, "sha256": whole, "parts": [half, half]})
 
 
-async def test_a_file_is_in_memory_once() -> None:
-    room: Any = Room()
-    put, *_ = share_methods(room, room)
-    work = Work(request(new_key(), "@ann:x", "!r:x", "k" * 43, "share.put"), Facts(paths=("/workspace/a",)), 60, SIZE)
-    params = asked()
-    tracemalloc.start()
-    try:
-        result = await put.do(params, work)
-        _, most = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert room.written == [params.sha256] == [result["sha256"]]
-    assert most < 1.5 * SIZE, f"{most / SIZE:.1f} times the file"
-    with pytest.raises(ToolError, match="not what its hash says"):
-        await put.do(asked(wrong=True), work)
-    assert len(room.written) == 1
+async def test_a_file_is_never_whole_in_memory() -> None:
+    async with live_hand() as hand:
+        room: Any = Room(hand)
+        put, *_ = share_methods(room, room)
+        file = hand.workspace.resolve() / "a"
+        file.write_text("of before")
+        work = Work(request(new_key(), "@ann:x", "!r:x", "k" * 43, "share.put"), Facts(paths=(str(file),)), 60, SIZE)
+        with pytest.raises(ToolError, match="not what its hash says"):
+            await put.do(asked(wrong=True), work)
+        room.breaks = True
+        with pytest.raises(Transient):
+            await put.do(asked(), work)
+        await until(lambda: list(file.parent.iterdir()) == [file], "that nothing half is left")
+        assert file.read_text() == "of before"
+
+        room.breaks, params = False, asked()
+        tracemalloc.start()
+        try:
+            result = await put.do(params, work)
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        with file.open("rb") as written:
+            assert hashlib.file_digest(written, "sha256").hexdigest() == params.sha256 == result["sha256"]
+        print(f"{most / (1 << 20):.1f} MiB of memory")
+        assert most < MOST, f"{most} bytes of memory for {SIZE}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -133,6 +133,11 @@ class Hand(Protocol):
 
     async def write(self, path: str, content: bytes | bytearray, *, exact: bool = False) -> None:
         """Replace a file whole, at once (a rename), keeping its mode; folders on the way are made."""
+        ...
+
+    async def write_pieces(self, path: str, pieces: AsyncIterator[bytes], *, exact: bool = False) -> None:
+        """As `write`, piece by piece, however long they take to come. Raises what `pieces` raises, too: then the file
+        is as it was."""
         ...
 
     async def list(

@@ -11,7 +11,7 @@ import json
 import logging
 import math
 import socket as sockets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -380,6 +380,22 @@ class HandHost:
     async def write(self, path: str, content: bytes | bytearray, *, exact: bool = False) -> None:
         """See `Hand`. Symbolic links are followed, inside the container."""
         await self._ask(Done.model_validate_json, content=content, within=FILE_TIME, op="write", path=path, exact=exact)
+
+    async def write_pieces(self, path: str, pieces: AsyncIterator[bytes], *, exact: bool = False) -> None:
+        """See `Hand`."""
+        connection, call = self._begin({"op": "write", "path": path, "exact": exact}, b"", None, more=True)
+        finish = self._finish(connection, call, Done.model_validate_json, lambda _: None, None, "write")
+        try:
+            async with asyncio.TaskGroup() as group:
+                ended = group.create_task(finish)
+                async for piece in pieces:
+                    if ended.done():
+                        break
+                    await call.write(piece)
+                call.end()
+                call.due(FILE_TIME)
+        except ExceptionGroup as group_error:
+            raise group_error.exceptions[0] from None
 
     async def list(
         self, path: str, pattern: str | None = None, limit: int = 1000, *, exact: bool = False

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Protocol
 
@@ -67,18 +68,23 @@ def share_methods(sandboxes: Sandboxes, media: Media) -> tuple[Method[Put], Meth
         if params.size != sum(part.size for part in params.parts):
             raise ToolError("its parts have another size than it has")
         _fits(params.size, work)
-        content, whole = bytearray(), hashlib.sha256()  # it is here once, and hashed as it comes
-        for part in params.parts:
-            begins, of_part = len(content), hashlib.sha256()
-            async for piece in media.pieces(part.sent, part.size):
-                content += piece
-                of_part.update(piece)
-                whole.update(piece)
-            _check(len(content) - begins, of_part.hexdigest(), part.size, part.sha256, "a part")
-        _check(len(content), whole.hexdigest(), params.size, params.sha256, "it")
         hand = await sandboxes.hand(work.room_id)
-        await hand.write(_judged(work), content, exact=True)
+        await hand.write_pieces(_judged(work), checked(params), exact=True)
         return {"path": params.path, "sha256": params.sha256, "bytes": params.size}
+
+    async def checked(params: Put) -> AsyncIterator[bytes]:
+        """The file as it comes; ToolError at its end, before it takes the place of another, where it is not that."""
+        count, whole = 0, hashlib.sha256()
+        for part in params.parts:
+            begins, of_part = count, hashlib.sha256()
+            async with contextlib.aclosing(media.pieces(part.sent, part.size)) as pieces:
+                async for piece in pieces:
+                    count += len(piece)
+                    of_part.update(piece)
+                    whole.update(piece)
+                    yield piece
+            _check(count - begins, of_part.hexdigest(), part.size, part.sha256, "a part")
+        _check(count, whole.hexdigest(), params.size, params.sha256, "it")
 
     async def get(params: Get, work: Work) -> JsonObject:
         hand = await sandboxes.hand(work.room_id)
