@@ -29,7 +29,7 @@ from roommate.features.hooks.watcher import Spool
 from roommate.features.mesh.policy_file import PolicyFile
 from roommate.features.mesh.trust import Trust
 from roommate.features.room_settings.setup_run import RoomsOwn
-from roommate.host import malloc_trim
+from roommate.host import deadlines, malloc_trim
 from roommate.host.flag_files import flags
 from roommate.host.sd_notify import Systemd
 from roommate.logs import Logs
@@ -132,7 +132,7 @@ class Daemon:
             await self._serve(await self._kernel(database, homeserver, sandboxes, spool, encryption))
         finally:
             try:
-                async with asyncio.timeout(STOP_SECONDS):
+                async with deadlines.within(STOP_SECONDS):
                     await sandboxes.close()
                     await homeserver.close()
                     await database.close()

@@ -9,6 +9,7 @@ from roommate.administration import daemon_health
 from roommate.administration.daemon_health import Problem
 from roommate.administration.http_pages import Look, database_lost
 from roommate.errors import StateError
+from roommate.host import deadlines
 from roommate.monitoring.alert_delivery import LOGIN, Alerts
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ class Alarm:
 
     async def _problems(self) -> tuple[Problem, ...]:
         try:
-            async with asyncio.timeout(LONGEST_LOOK):
+            async with deadlines.within(LONGEST_LOOK):
                 return (await self._look()).problems
         except (StateError, TimeoutError):
             return (database_lost(),)

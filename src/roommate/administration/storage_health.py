@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from roommate.errors import StateError
+from roommate.host import deadlines
 from roommate.maintenance import remote_checks
 from roommate.store import MEND, Database, damage, rescue
 
@@ -52,7 +53,7 @@ class Health:
             if self._database.trouble:
                 await self._try_to_write()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(RETRY_SECONDS if self._database.trouble else LOOK_SECONDS):
+                async with deadlines.within(RETRY_SECONDS if self._database.trouble else LOOK_SECONDS):
                     await self._database.broken.wait()
             if self._database.why:
                 raise self._database.why

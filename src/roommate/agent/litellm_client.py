@@ -22,6 +22,7 @@ from typing import Any
 from roommate.agent.own_wire_or_litellm import LOCAL, OWN_BASES
 from roommate.agent.wire import TAIL_SECONDS, CallPiece, Counts, Piece
 from roommate.domain import JsonObject, Usage
+from roommate.host import deadlines
 
 _SWITCHES = {
     "LITELLM_MODE": "PRODUCTION",  # else the import puts every line of .env into our environment
@@ -77,7 +78,7 @@ class LiteLLMWire:
         said = [_copied(message) for message in messages]
         request: JsonObject = {"messages": said} | ({"tools": copy.deepcopy(tools)} if tools else {})
         with _cancelled_means_ended():
-            async with asyncio.timeout(silence):
+            async with deadlines.within(silence):
                 stream = await self._litellm.acompletion(
                     model=self._name,
                     stream=True,
@@ -97,7 +98,7 @@ class LiteLLMWire:
             _mend(stream, details if self.provider == "openrouter" else None)
             while True:
                 with _cancelled_means_ended():
-                    async with asyncio.timeout(silence):
+                    async with deadlines.within(silence):
                         chunk = await anext(stream, None)
                 if details:
                     yield Piece(kept={"reasoning_details": details.copy()})
@@ -110,7 +111,7 @@ class LiteLLMWire:
                         break
             # The reply is whole: where its end breaks off, only the counts are lost.
             with contextlib.suppress(Exception):
-                async with asyncio.timeout(min(TAIL_SECONDS, silence)):
+                async with deadlines.within(min(TAIL_SECONDS, silence)):
                     await self._tail(stream, counts)
         finally:
             await stream.aclose()

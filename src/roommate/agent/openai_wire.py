@@ -7,7 +7,6 @@ JSON chunks, and ``[DONE]`` behind them.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
@@ -19,6 +18,7 @@ from roommate.agent.openai_messages import Message
 from roommate.agent.own_wire_or_litellm import Route
 from roommate.agent.wire import TAIL_SECONDS, CallPiece, Counts, Piece
 from roommate.domain import JsonObject, Usage
+from roommate.host import deadlines
 from roommate.net import outbound_http
 
 LONGEST_LINE = 8 << 20
@@ -73,7 +73,7 @@ class OpenAIWire:
     async def listed(self) -> Sequence[JsonObject]:
         """The endpoint's models (``GET BASE/models``), at the least with their ``id``. Raises ProviderError, and
         `NETWORK_ERRORS`."""
-        async with asyncio.timeout(LIST_SECONDS):
+        async with deadlines.within(LIST_SECONDS):
             asking = self._session().get(f"{self._base}/models", headers=self._headers, allow_redirects=False)
             async with asking as answer:
                 if answer.status != 200:
@@ -89,14 +89,14 @@ class OpenAIWire:
         body = self._body(messages, tools)
         async with contextlib.AsyncExitStack() as asked:
             try:
-                async with asyncio.timeout(silence):
+                async with deadlines.within(silence):
                     answer = await asked.enter_async_context(self._asking(body))
                     if answer.status != 200:
                         raise await _refusal(answer)
                 chunks = _chunks(answer)
                 whole = False
                 while not whole:
-                    async with asyncio.timeout(silence):
+                    async with deadlines.within(silence):
                         chunk = await anext(chunks, None)
                     if chunk is None:
                         raise ProviderError("the connection was closed before the reply was whole")
@@ -110,7 +110,7 @@ class OpenAIWire:
                 raise ProviderError(outbound_http.why(error, outbound_http.FOR_OTHERS)) from error
             # The reply is whole: where its end breaks off, only the counts are lost.
             with contextlib.suppress(Exception):
-                async with asyncio.timeout(min(TAIL_SECONDS, silence)):
+                async with deadlines.within(min(TAIL_SECONDS, silence)):
                     async for chunk in chunks:
                         counts.take(chunk.get("usage"))
 

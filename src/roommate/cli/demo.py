@@ -18,6 +18,7 @@ from roommate.cli.progress import Steps
 from roommate.demo.run import BUILDER, Demo
 from roommate.domain import Account, EventId, RoomId, UserId
 from roommate.errors import Transient
+from roommate.host import deadlines
 from roommate.settings import config
 from roommate.settings.config import REHEARSAL
 from roommate.user_client import Client
@@ -74,7 +75,7 @@ async def run(folder: Path, *, once: str, keep: bool, stop: bool, reset: bool, m
 
 async def _ask(client: Client, demo: Demo, text: str, timeout: float) -> int:
     try:
-        async with asyncio.timeout(timeout):
+        async with deadlines.within(timeout):
             answer = await pipe_chat.answer(client, demo.room, Say(text), demo.bot)
     except TimeoutError:
         raise Transient(f"no answer after {timeout:.0f} s; the daemon's log is {demo.log}") from None

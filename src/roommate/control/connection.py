@@ -12,6 +12,7 @@ from roommate.control.frames import Frames, TooLong, framed
 from roommate.control.method import Caller, plain
 from roommate.control.rpc import Flaw, Request
 from roommate.domain import JsonObject
+from roommate.host import deadlines
 
 MOST_REQUESTS = 16
 """In flight at the same time."""
@@ -56,7 +57,7 @@ class Connection:
         deadline = loop.time() + PARKED_SECONDS
         while True:
             try:
-                async with asyncio.timeout_at(deadline):
+                async with deadlines.at(deadline):
                     piece = await self._reader.read(_READ)
             except TimeoutError:
                 if self._in_flight and not frames.unfinished:
@@ -114,7 +115,7 @@ class Connection:
         async with self._sending:
             self._writer.write(frame)
             try:
-                async with asyncio.timeout(UNREAD_SECONDS):
+                async with deadlines.within(UNREAD_SECONDS):
                     await self._writer.drain()
             except TimeoutError:
                 self._writer.transport.abort()

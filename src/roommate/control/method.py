@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from roommate.control import rpc
 from roommate.control.rpc import Flaw, Request
 from roommate.errors import RoommateError
+from roommate.host import deadlines
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ async def answer(methods: Mapping[str, Method], request: Request, caller: Caller
     except ValidationError as error:
         raise Flaw(rpc.INVALID_PARAMS, rpc.flaws_of(error), of=request.id) from None
     try:
-        async with asyncio.timeout(method.seconds):
+        async with deadlines.within(method.seconds):
             return plain(await method.act(params, caller))
     except TimeoutError:
         raise Flaw(rpc.FAILED, "it was not done in time", of=request.id) from None

@@ -23,7 +23,7 @@ from roommate.demo.embedded_synapse import Synapse
 from roommate.demo.process import Background
 from roommate.domain import Account, EventId, RoomId, UserId
 from roommate.errors import ImageError, StateError
-from roommate.host import durable_files, file_lock, folder_modes
+from roommate.host import deadlines, durable_files, file_lock, folder_modes
 from roommate.sandbox import image
 from roommate.sandbox.workspace import Workspace
 from roommate.settings.config import Settings
@@ -276,7 +276,7 @@ class Demo:
         for state, name in ((self._state, "roommate"), (self._builder_state, BUILDER)):
             if not (policy := state / "policy.toml").exists():
                 durable_files.replace(policy, POLICIES[name].encode())
-        async with Client(self.me) as client, asyncio.timeout(READY_SECONDS):
+        async with Client(self.me) as client, deadlines.within(READY_SECONDS):
             operators = RoomId(self._kept.control)
             for room in (self.room, operators):
                 if builder not in await client.members(room):
@@ -303,7 +303,7 @@ class Demo:
     async def _open_room(self) -> None:
         """The room of the last time, or a new one whose greeting we have seen."""
         bot = UserId(self._kept.bot)
-        async with Client(self.me) as client, asyncio.timeout(READY_SECONDS):
+        async with Client(self.me) as client, deadlines.within(READY_SECONDS):
             if self._kept.room and bot in await client.members(self.room):
                 return
             room = await client.create_room("Roommate demo", [bot])

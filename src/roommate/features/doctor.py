@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from roommate.chat import texts
 from roommate.domain import Check
 from roommate.errors import NotFound
+from roommate.host import deadlines
 from roommate.operations import Call, Params, Who, operation
 from roommate.rooms.sandboxes_port import Sandboxes
 from roommate.settings.config import Settings
@@ -35,7 +35,7 @@ class Doctor:
         known = Known(await self.inbox.account(), await self.outbox.pace(), True, self.silent_seconds())
         seconds = DOCTOR_SECONDS * self.settings().patience
         try:
-            async with asyncio.timeout(seconds):
+            async with deadlines.within(seconds):
                 return await examine(self.settings(), known, self.sandboxes.check, [self.places])
         except TimeoutError:
             raise NotFound(f"it took longer than {seconds:g} s: look with `roommate doctor` on the host") from None

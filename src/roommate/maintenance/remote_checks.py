@@ -20,6 +20,7 @@ from pathlib import Path
 
 from roommate.domain import Account, Check, JsonObject, Model, Prompt, UserId
 from roommate.errors import ModelError
+from roommate.host import deadlines
 from roommate.net import outbound_http
 from roommate.settings.config import REHEARSAL, Settings
 from roommate.text.amounts import size
@@ -246,7 +247,7 @@ async def think(model: Model) -> Check:
     """One tiny call: does the model answer?"""
     what, began = "model's answer", time.monotonic()
     try:
-        async with asyncio.timeout(THINK_SECONDS):
+        async with deadlines.within(THINK_SECONDS):
             reply = await model.reply("", [Prompt("Say OK.", UserId("@doctor:localhost"))], (), lambda _: None)
     except ModelError as error:
         return Check(what, False, str(error), "check LLM_MODEL, LLM_API_KEY and LLM_API_BASE")

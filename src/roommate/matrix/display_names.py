@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 
 from roommate.domain import RoomId
 from roommate.errors import MatrixError
+from roommate.host import deadlines
 from roommate.text.printable import HIDDEN, one_line, plain
 
 FRESH_SECONDS = 60.0
@@ -44,7 +44,7 @@ class DisplayNames:
             return who
         if known is None or self._now() - known.asked_at > FRESH_SECONDS:
             try:
-                async with asyncio.timeout(LONGEST_WAIT):
+                async with deadlines.within(LONGEST_WAIT):
                     known = _Room(told_apart(await self._ask(room_id)), self._now())
             except (MatrixError, TimeoutError):
                 known = known or _Room({}, self._now())

@@ -18,6 +18,7 @@ from nio import AsyncClient, AsyncClientConfig, ErrorResponse
 
 from roommate.domain import MESH_INTRODUCTION, Account, EventId, JsonObject, RoomId, UserId
 from roommate.errors import ConfigError, MatrixError, Refused, StateError, TokenRevoked, Transient
+from roommate.host import deadlines
 from roommate.matrix import json_answers
 from roommate.matrix.crypto import attachments
 from roommate.matrix.crypto.encryption import Encryption
@@ -213,7 +214,7 @@ class Homeserver:
         async def ask(token: str) -> ClientResponse:
             headers = {"Authorization": f"Bearer {token}"} if token else {}
             try:
-                async with asyncio.timeout(seconds):
+                async with deadlines.within(seconds):
                     request = self._nio.send("GET", path, None, headers, timeout=DOWNLOAD_SECONDS)
                     response: ClientResponse = await request
                     if response.status < 300:

@@ -12,6 +12,7 @@ from aiohttp import ClientResponse
 
 from roommate.domain import SentFile
 from roommate.errors import Refused
+from roommate.host import deadlines
 from roommate.matrix.crypto.attachments import Decryption
 from roommate.matrix.error_mapping import NotMatrix, lost
 from roommate.matrix.homeserver import Homeserver
@@ -98,7 +99,7 @@ class Media:
 async def _next(pieces: AsyncIterator[bytes], until: float) -> bytes:
     """The next piece, nothing at the end. `until` is the event loop's time at which it has to be here."""
     try:
-        async with asyncio.timeout_at(until):
+        async with deadlines.at(until):
             return await anext(pieces, b"")
     except TimeoutError as error:
         raise Refused("the homeserver gives it too slowly") from error

@@ -16,6 +16,7 @@ from typing import Protocol
 from roommate import logs
 from roommate.domain import RUN_AGAIN, EventId, JsonObject, Outgoing, Rank, RoomId
 from roommate.errors import MatrixError, Refused, StateError, Transient
+from roommate.host import deadlines
 from roommate.matrix.error_mapping import back_off
 from roommate.matrix.homeserver import Homeserver
 from roommate.matrix.rate_limit import Bucket
@@ -167,7 +168,7 @@ class Sender:
 
     async def typing(self, room_id: RoomId, on: bool) -> None:
         with contextlib.suppress(MatrixError, TimeoutError):
-            async with asyncio.timeout(TYPING_SECONDS):
+            async with deadlines.within(TYPING_SECONDS):
                 await self._homeserver.typing(room_id, on, TYPING_MS)
 
     # ── The loop ─────────────────────────────────────────────────────────────────────────────────
@@ -184,7 +185,7 @@ class Sender:
                     await self._read()
                 pause = self._start(tasks)
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(pause):
+                    async with deadlines.within(pause):
                         await self._news.wait()
 
     async def _read(self, tried: bool = False) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
 
+from roommate.host import deadlines
+
 log = logging.getLogger(__name__)
 
 MOST_CONNECTIONS = 32
@@ -82,7 +84,7 @@ def _end(connection: asyncio.Protocol) -> None:
 def _handler(path: str, route: Route) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def handle(request: web.Request) -> web.Response:
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with deadlines.within(ANSWER_SECONDS):
                 status, content_type, body = await route(request.headers)
         except TimeoutError:
             return web.Response(status=503, text="no answer in time\n")

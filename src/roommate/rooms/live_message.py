@@ -14,6 +14,7 @@ from roommate.agent.turn import Outcome
 from roommate.chat.turn_view import View
 from roommate.domain import TURN, Attachment, Draft, Event, EventId, JsonObject, Rank, RoomId, Stop, ToolResult
 from roommate.errors import StateError
+from roommate.host import deadlines
 from roommate.matrix import render
 from roommate.rooms.live_message_port import Progress
 from roommate.store import Turn, Turns
@@ -95,7 +96,7 @@ class LiveMessage:
         Not to be cancelled in a turn that goes on to its end: a message may then be up that nobody knows of.
         """
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(HOLD):
+            async with deadlines.within(HOLD):
                 await self._over.wait()
         async with self._putting_up:
             if self._over.is_set():

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from roommate.domain import EventId, JsonObject, Message, Prompt, RoomId, SentFile, UserId
 from roommate.errors import MatrixError
+from roommate.host import deadlines
 from roommate.matrix import parse
 from roommate.rooms.prompt_context import RepliedTo, in_reply
 from roommate.store import ReceivedFiles, RepliedMessages, Waiting
@@ -70,7 +70,7 @@ class Prompts:
         if row is not None:
             return RepliedTo(row.sender, row.answer, ours=True)
         try:
-            async with asyncio.timeout(FETCH_SECONDS):
+            async with deadlines.within(FETCH_SECONDS):
                 said = parse.said(await self.event(room_id, event))
         except (MatrixError, TimeoutError) as error:
             log.info("what is replied to cannot be read: %s", error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -10,6 +9,7 @@ from dataclasses import replace
 from roommate.agent.openai_messages import PICTURES
 from roommate.domain import Hand, Picture, Prompt, RoomId, Step
 from roommate.errors import SandboxError, ToolError
+from roommate.host import deadlines
 from roommate.tools.image_headers import measure
 from roommate.tools.send_file import whole
 
@@ -29,7 +29,7 @@ async def with_pictures(
         return conversation
     found: dict[str, Picture] = {}
     try:
-        async with asyncio.timeout(SECONDS):
+        async with deadlines.within(SECONDS):
             room = await hand(room_id)
             for path in dict.fromkeys(paths[-PICTURES:]):
                 if picture := await _read(room, path):

@@ -15,6 +15,7 @@ from roommate.chat.card_answers import spelled
 from roommate.chat.texts import AGAIN
 from roommate.domain import CardKind, Deed, Draft, EventId, Question, Rank, RoomId, UserId
 from roommate.errors import StateError
+from roommate.host import deadlines
 from roommate.matrix import render
 from roommate.rooms.card_look import EXPIRED, UNNEEDED, closed_look, ended, open_look
 from roommate.rooms.control_room import ControlRoom
@@ -65,7 +66,7 @@ class Questions:
         if asking:
             asking.begin(card, question.about)
         try:
-            async with asyncio.timeout(seconds):
+            async with deadlines.within(seconds):
                 if asking:
                     await self._show_link(room_id, card, asking)
                 return await self._chosen(card)
@@ -83,7 +84,7 @@ class Questions:
         if found and asking:
             asking.begin(card, about, tell=False)
         try:
-            async with asyncio.timeout(seconds):
+            async with deadlines.within(seconds):
                 waiting = asyncio.ensure_future(self._chosen(card))
                 try:
                     if (answer := await self._cards.answer(card)) is None:
@@ -196,7 +197,7 @@ class Questions:
                 log.error("%s", error)
                 nearest = time.time() + RETRY_SECONDS
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(None if nearest is None else max(0.0, nearest - time.time())):
+                async with deadlines.within(None if nearest is None else max(0.0, nearest - time.time())):
                     await self._more.wait()
 
     def chosen(self, card: Card, choice: str, by: str = "") -> None:

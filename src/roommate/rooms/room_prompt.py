@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from roommate.agent.prompt import INSTRUCTIONS_LENGTH, Surroundings
 from roommate.domain import RoomId
 from roommate.errors import SandboxError, ToolError
+from roommate.host import deadlines
 from roommate.rooms.sandboxes_port import Sandboxes
 from roommate.store import Rooms
 
@@ -35,7 +35,7 @@ class RoomPrompts:
         if not self.sandboxes.has_files(room_id):
             return ""
         try:
-            async with asyncio.timeout(READ_SECONDS):
+            async with deadlines.within(READ_SECONDS):
                 hand = await self.sandboxes.hand(room_id)
                 return (await hand.read(INSTRUCTIONS, limit=4 * INSTRUCTIONS_LENGTH)).content.decode("utf-8", "replace")
         except (SandboxError, ToolError, TimeoutError):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from roommate.errors import ImageError
+from roommate.host import deadlines
 from roommate.sandbox import host_apt
 from roommate.sandbox.run_host_program import communicate, last_line, output, run, start
 
@@ -58,7 +59,7 @@ async def base(podman: str, recipe: str, inputs: str, say: Callable[[str], None]
         return BASE_OF_PACKAGES
     say(f"asking the registry for {wanted[1]}")
     try:
-        async with asyncio.timeout(_PULL_SECONDS):
+        async with deadlines.within(_PULL_SECONDS):
             await run([podman, "pull", "--quiet", wanted[1]], f"pulling {wanted[1]}")
         return wanted[1]
     except (ImageError, TimeoutError):

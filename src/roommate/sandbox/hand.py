@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from roommate.domain import Clock, DirEntry, Exit, FileSlice, Job, ShellLook, Take
 from roommate.errors import HandLost, SandboxError, ToolError
+from roommate.host import deadlines
 from roommate.sandbox.answers import Done, Ended, JobState, JobStates, Looked, Refused, Size, Total, entries
 from roommate.sandbox.bounded_tunnel_handlers import Handlers
 from roommate.sandbox.call import Call
@@ -148,7 +149,7 @@ class HandHost:
     async def connected(self, timeout: float) -> None:
         """Wait until the hand has dialled in, `timeout` seconds at most. Raises HandLost."""
         try:
-            async with asyncio.timeout(timeout):
+            async with deadlines.within(timeout):
                 await self._here.wait()
         except TimeoutError:
             raise HandLost(f"{self._why} (waited {timeout:g} s)") from None

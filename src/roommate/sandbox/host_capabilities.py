@@ -12,7 +12,7 @@ from pathlib import Path
 
 from roommate.domain import JsonObject
 from roommate.errors import EngineError
-from roommate.host import durable_files, folder_modes
+from roommate.host import deadlines, durable_files, folder_modes
 from roommate.sandbox.container_spec import Host, Limits
 from roommate.sandbox.id_ranges import free_ids
 from roommate.sandbox.podman_client import Engine, Image
@@ -111,7 +111,7 @@ class Probe:
     async def _host_key(self) -> str:
         seconds = _VERSION_SECONDS * self._patience
         try:
-            async with asyncio.timeout(seconds):
+            async with deadlines.within(seconds):
                 version, _ = await communicate(await start((self._podman, "--version")))
         except TimeoutError as exc:
             raise EngineError(f"Podman hangs: `{self._podman} --version` took over {seconds:g} s") from exc

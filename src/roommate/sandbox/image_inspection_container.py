@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 from roommate.errors import EngineError
+from roommate.host import deadlines
 from roommate.sandbox.container import Plan
 from roommate.sandbox.container_foundation import Ground
 from roommate.sandbox.container_spec import HOME, STATE, WORKSPACE, Mount, spec
@@ -35,7 +36,7 @@ async def run_aside(ground: Ground, image: str, script: str, *, plan: Plan) -> s
             host=ground.host,
             seccomp=ground.seccomp,
         )
-        async with asyncio.timeout(seconds):
+        async with deadlines.within(seconds):
             await ground.engine.create(made)
             await ground.engine.start(name)
             await ground.engine.wait(name)

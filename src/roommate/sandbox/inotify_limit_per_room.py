@@ -3,12 +3,12 @@ namespace as well, which is root or who runs the daemon: without a limit of the 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from pathlib import Path
 
 from roommate.domain import Check
 from roommate.errors import EngineError
+from roommate.host import deadlines
 from roommate.sandbox.run_host_program import communicate, last_line, start
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ async def limit(pid: int) -> None:
     script = "".join(f"echo {count} >{_OF_HOST / name} && " for name, count in of_a_room().items()) + ":"
     command = ("nsenter", f"--user=/proc/{pid}/ns/user", "--setuid", "0", "/bin/sh", "-c", script)
     try:
-        async with asyncio.timeout(_SECONDS):
+        async with deadlines.within(_SECONDS):
             process = await start(command)
             _, said = await communicate(process)
         problem = last_line(said) if process.returncode else ""

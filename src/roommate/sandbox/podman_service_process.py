@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from roommate.errors import EngineError
-from roommate.host import durable_files, folder_modes
+from roommate.host import deadlines, durable_files, folder_modes
 from roommate.host.die_with_parent import tied
 from roommate.sandbox import containers_conf, empty_shared_keyring
 
@@ -69,7 +69,7 @@ class Service:
                 await self._end()  # its last act is to remove its socket
             if self._doubtful and self._process is not None:  # that it was killed just now may not be known here yet
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_DYING_SECONDS):
+                    async with deadlines.within(_DYING_SECONDS):
                         await self._process.wait()
             self._doubtful = False
             if self._process is None or self._process.returncode is not None:
@@ -103,7 +103,7 @@ class Service:
         if process is not None and process.returncode is None:
             process.terminate()
             try:
-                async with asyncio.timeout(2):
+                async with deadlines.within(2):
                     await process.wait()
             except TimeoutError:
                 process.kill()

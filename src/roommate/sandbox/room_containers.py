@@ -12,6 +12,7 @@ from pathlib import Path
 
 from roommate.domain import Check, HostPlace, RoomId
 from roommate.errors import SandboxError
+from roommate.host import deadlines
 from roommate.sandbox import doctor, fresh_container, host_place
 from roommate.sandbox.container import DAEMON, ROOM, Plan, RoomContainer, Spools
 from roommate.sandbox.container_foundation import Foundation
@@ -116,7 +117,7 @@ class RoomSandboxes:
 
     async def describe(self, room_id: RoomId) -> str:
         try:
-            async with asyncio.timeout(DESCRIBE_SECONDS):
+            async with deadlines.within(DESCRIBE_SECONDS):
                 return await self._room(room_id).describe()
         except TimeoutError:
             return f"Podman has not answered within {DESCRIBE_SECONDS} s"
@@ -170,7 +171,7 @@ class RoomSandboxes:
     async def lacking(self) -> Mapping[str, str]:
         """See `Sandboxes`. Who asks does not wait for a Podman that hangs."""
         try:
-            async with asyncio.timeout(LACKING_SECONDS * self._plan.patience):
+            async with deadlines.within(LACKING_SECONDS * self._plan.patience):
                 return {one: ABOVE_BASE[one] for one in lacking((await self._foundation.image()).labels)}
         except (SandboxError, TimeoutError):
             return {}
@@ -244,7 +245,7 @@ class RoomSandboxes:
         loop = asyncio.get_running_loop()
         due = [room.used + self._idle_seconds for room in self._rooms.values() if room.up]
         try:
-            async with asyncio.timeout_at(min(due) if due else None):
+            async with deadlines.at(min(due) if due else None):
                 await self._risen.wait()
                 self._risen.clear()
         except TimeoutError:

@@ -13,6 +13,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from roommate.domain import RoomId
 from roommate.errors import HandLost
+from roommate.host import deadlines
 from roommate.net.token_bucket import Allowance
 from roommate.tunnels.tunnel import Tunnel
 
@@ -58,7 +59,7 @@ class Servers:
         It costs nothing before its first byte; it ends when all that it began here has ended.
         """
         try:
-            async with asyncio.timeout(KEEP_SECONDS):
+            async with deadlines.within(KEEP_SECONDS):
                 first = await tunnel.read()
         except TimeoutError:
             return

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
+from roommate.host import deadlines
+
 
 class Refused(Exception):
     """What a room asked for is not done: an HTTP status, and one line for whoever asked."""
@@ -34,7 +36,7 @@ class Body:
         came, until = 0, asyncio.get_running_loop().time() + self._seconds
         while True:
             try:
-                async with asyncio.timeout_at(until):
+                async with deadlines.at(until):
                     piece = await self._content.readany()
             except TimeoutError:
                 self.bad = Refused(408, f"a request has {self._seconds:.0f} s to come")

@@ -12,6 +12,7 @@ from roommate.domain import RoomId
 from roommate.features.egress.gate import Gate
 from roommate.features.egress.host_rules import host_name
 from roommate.features.egress.safe_connect import Addresses, Unreachable
+from roommate.host import deadlines
 from roommate.tunnels.request_body_stream import Refused
 from roommate.tunnels.tunnel import Tunnel
 
@@ -100,7 +101,7 @@ class EgressProxy:
         """The head of the request, and what came behind it."""
         held = bytearray()
         try:
-            async with asyncio.timeout(self._limits.head_seconds):
+            async with deadlines.within(self._limits.head_seconds):
                 while (end := held.find(b"\r\n\r\n")) < 0:
                     if len(held) > self._limits.head_bytes:
                         break

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from yarl import URL
 
 from roommate.domain import Destination
+from roommate.host import deadlines
 from roommate.net import outbound_http
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
@@ -91,7 +92,7 @@ class Addresses:
         """`plain` for an HTTP request, else for whatever bytes. Raises Unreachable."""
         proxy = self._proxy(URL.build(scheme="http" if plain else "https", host=host, port=port))
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
+            async with deadlines.within(CONNECT_SECONDS):
                 if proxy is not None:
                     return await self._by_proxy(proxy, host, port, plain)
                 return Route(*await self._connect(host, port))

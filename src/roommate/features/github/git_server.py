@@ -29,6 +29,7 @@ from roommate.features.github.git_upstream import (
     how_to_grant,
 )
 from roommate.features.github.git_wire import COMMANDS_BYTES, BadPush, Commands, commands, report
+from roommate.host import deadlines
 from roommate.tunnels.http_forward import TOTAL_SECONDS
 from roommate.tunnels.http_server import Servers, tunnel_of
 from roommate.tunnels.request_body_stream import Body, Refused
@@ -200,7 +201,7 @@ def _service(request: web.BaseRequest, path: str) -> str:
 
 async def _receive_all(request: web.BaseRequest, push: Push) -> None:
     """Also of what is not kept: git listens only when it has said all."""
-    async with asyncio.timeout(TOTAL_SECONDS):
+    async with deadlines.within(TOTAL_SECONDS):
         async for piece in request.content.iter_any():
             await push.add(piece)
             if push.size > ANSWER_BYTES:

@@ -31,6 +31,7 @@ from roommate.features.mesh.envelope import (
 )
 from roommate.features.mesh.identity_key import Identity
 from roommate.features.mesh.reply_checks import Bound, Piece, Position, advance, belongs, is_wanted
+from roommate.host import deadlines
 from roommate.rooms.live_message_port import Progress
 from roommate.store import AskedRequests, Audit, MeshArrival, Outbox, Peer, Peers
 from roommate.store.mesh_asked import KEPT_SECONDS, LOST, Asked, AskedState, Heard
@@ -115,7 +116,7 @@ class Asking:
                     log.error("%s", error)
                     sleep = RETRY_SECONDS
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(sleep):
+                    async with deadlines.within(sleep):
                         await self._news.wait()
 
     async def _give_up_what_is_over(self) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
@@ -12,6 +11,7 @@ from pydantic import Field
 from roommate.domain import JsonObject, ToolCall
 from roommate.features.mesh.methods import Method, Shape, Work
 from roommate.features.mesh.output_pieces import PIECE, sending
+from roommate.host import deadlines
 from roommate.rooms.sandboxes_port import Sandboxes
 from roommate.tools.room_tools import RoomTools, offered
 from roommate.tools.tool import TurnPorts
@@ -32,7 +32,7 @@ def call_method(sandboxes: Sandboxes) -> Method[Called]:
         call = ToolCall(work.request.id, params.tool, json.dumps(params.arguments))
         async with sending(work) as pieces:
             try:
-                async with asyncio.timeout(work.seconds):
+                async with deadlines.within(work.seconds):
                     result = await tools.call(call, lambda _: None)
             except TimeoutError:
                 return {"ok": False, "text": f"it was ended after {work.seconds} s"}

@@ -17,6 +17,7 @@ from roommate.features.mesh.methods import Method, Shape, Stream, Work
 from roommate.features.mesh.output_pieces import OutputPieces, sending
 from roommate.features.mesh.policy_file import Place
 from roommate.features.mesh.resolve_paths_in_room import WORKSPACE, hand_in
+from roommate.host import deadlines
 from roommate.rooms.sandboxes_port import Sandboxes
 
 Size = Annotated[int, Field(ge=1, le=9999)]
@@ -92,7 +93,7 @@ async def _talked_to(hand: Hand, judged: list[str], params: Exec, work: Work, pi
     feeding = asyncio.create_task(_feed(session, work))
     began = asyncio.get_running_loop().time()
     try:
-        async with asyncio.timeout(work.seconds):
+        async with deadlines.within(work.seconds):
             return await session.finish(
                 lambda piece: pieces.take(output, piece), lambda piece: pieces.take("err", piece)
             )

@@ -22,6 +22,7 @@ from roommate.features.mesh.methods import Inputs, Method, Methods, Work
 from roommate.features.mesh.policy_decision import Facts
 from roommate.features.mesh.refusals import Code, Refusal, refusal_body
 from roommate.features.mesh.verification import Accepted
+from roommate.host import deadlines
 from roommate.matrix import render
 from roommate.rooms.card_look import UNNEEDED
 from roommate.rooms.live_message_port import Progress
@@ -179,7 +180,7 @@ class RunningRequests:
         with logs.about(room=row.room_id):
             if row.state is RequestState.HELD:
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(max(0.0, row.expires / 1000 - time.time())):
+                    async with deadlines.within(max(0.0, row.expires / 1000 - time.time())):
                         await running.decided.wait()
                         return
                 late = partial(self.end, row, refusal_body(Code.APPROVAL_EXPIRED), before=[RequestState.HELD])

@@ -18,6 +18,7 @@ from roommate.features.mesh import envelope
 from roommate.features.mesh.envelope import Forged, Introduction, Malformed
 from roommate.features.mesh.identity_key import Identity, fingerprint, successor, words
 from roommate.features.mesh.policy_file import METHODS, PolicyFile
+from roommate.host import deadlines
 from roommate.rooms.questions import Questions
 from roommate.store import (
     Audit,
@@ -83,7 +84,7 @@ class Trust:
                 ends = [peer.expires for peer in await self.peers.pinned() if peer.expires and not peer.is_over(before)]
                 sleep = min([LONGEST_SLEEP, *((end - before) / 1000 for end in ends)])
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(sleep):
+                    async with deadlines.within(sleep):
                         await self._news.wait()
                 if any(end <= now_ms() for end in ends):
                     await self._checked_again()

@@ -28,6 +28,7 @@ from roommate.domain import (
 from roommate.errors import RoommateError, StateError, UpdateError
 from roommate.features.redeploy import update_texts
 from roommate.features.redeploy.update_texts import HINT
+from roommate.host import deadlines
 from roommate.host.flag_files import watch_flags
 from roommate.matrix import render
 from roommate.rooms.control_room import ControlRoom
@@ -192,7 +193,7 @@ class Redeploys:
                 log.error("%s", error)
                 wait = RETRY_SECONDS
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait):
+                async with deadlines.within(wait):
                     await self._news.wait()
 
     def _see_to_an_updater(self, update: Update) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from roommate.domain import SAID, Draft, Incoming, Message, RoomId, UserId
 from roommate.features.schedules import time_words
+from roommate.host import deadlines
 from roommate.matrix import render
 from roommate.rooms.live_message_port import Progress
 from roommate.store import Outbox
@@ -56,7 +57,7 @@ class Due:
                 soonest = await self._schedules.soonest()
                 sleep = LONGEST_SLEEP if soonest is None else min(max(soonest - time.time(), 0.0), LONGEST_SLEEP)
                 try:
-                    async with asyncio.timeout(sleep):
+                    async with deadlines.within(sleep):
                         await self._news.wait()
                 except TimeoutError:
                     pass

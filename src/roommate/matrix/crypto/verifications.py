@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from roommate.domain import EventId, JsonObject, RoomId, UserId
 from roommate.errors import MatrixError, Refused, StateError, Transient
+from roommate.host import deadlines
 from roommate.matrix.crypto import short_auth_string as sas
 from roommate.matrix.crypto.cross_signing import kept_identity
 from roommate.matrix.crypto.device_lists import master_key
@@ -149,7 +150,7 @@ class Verifications:
         """One event, or the end of those that nobody goes on with."""
         heard = None
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._next_end()):
+            async with deadlines.within(self._next_end()):
                 heard = await self._heard.get()
         async with self._alone:
             if heard is not None:
