@@ -17,16 +17,16 @@ from roommate.features.mesh import asked_view
 from roommate.features.mesh.envelope import (
     INPUT,
     REQUEST,
+    Exchange,
     Forged,
     Malformed,
-    Message,
     Request,
     digest,
     new_id,
     new_nonce,
-    next_chain,
     read_message,
     sign,
+    sign_next,
     verify,
 )
 from roommate.features.mesh.identity_key import Identity
@@ -236,21 +236,11 @@ class Asking:
         identity = self._identity()
 
         def make(asked: Asked) -> tuple[Draft, str]:
-            chain = next_chain(asked.sent_chain, body)
-            message = Message(
-                type=INPUT,
-                room_id=asked.room_id,
-                sender=self._bot,
-                origin=asked.origin,
-                target=asked.peer,
-                request=asked.id,
-                digest=asked.digest,
-                seq=asked.sent_seq,
-                chain=chain,
-                body=body,
+            of, seq = Exchange(asked.room_id, asked.peer, asked.id, asked.digest), asked.sent_seq
+            content, chain = sign_next(
+                identity.signing_key, of, INPUT, self._bot, asked.origin, seq, asked.sent_chain, body
             )
-            once = f"asked:{asked.id}:{asked.sent_seq}"
-            content = sign(identity.signing_key, message)
+            once = f"asked:{asked.id}:{seq}"
             return Draft(asked.room_id, content, event_type=INPUT, once=once), chain
 
         row = await self._requests.say(id, make, until)

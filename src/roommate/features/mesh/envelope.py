@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import fields
 from functools import lru_cache
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 from canonicaljson import encode_canonical_json
 from pydantic import ConfigDict, Field, ValidationError
@@ -126,6 +126,16 @@ class Introduction:
     v: Version = 1
 
 
+class Exchange(NamedTuple):
+    """A request and all that follows it, at either end."""
+
+    room_id: str
+    peer: str
+    """The other one's public key."""
+    id: str
+    digest: str
+
+
 Signed = Request | Message | Introduction
 T = TypeVar("T", Request, Message, Introduction)
 
@@ -135,6 +145,26 @@ def sign(key: SigningKey, one: Signed) -> JsonObject:
     content = sign_json(_fields(one), one.sender, key)
     _measure(content)
     return content
+
+
+def sign_next(
+    key: SigningKey, of: Exchange, type: str, sender: str, origin: str, seq: int, previous: str, body: JsonObject
+) -> tuple[JsonObject, str]:
+    """The content of the next event to the other end, `origin` being our public key there, and the chain at it; for
+    `previous` see `next_chain`. Raises Malformed as `sign` does."""
+    message = Message(
+        type=type,
+        room_id=of.room_id,
+        sender=sender,
+        origin=origin,
+        target=of.peer,
+        request=of.id,
+        digest=of.digest,
+        seq=seq,
+        chain=next_chain(previous, body),
+        body=body,
+    )
+    return sign(key, message), message.chain
 
 
 def read_request(content: object) -> Request:

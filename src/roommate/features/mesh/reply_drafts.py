@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from roommate.domain import Draft, JsonObject, RoomId, UserId
-from roommate.features.mesh.envelope import REPLY, Message, Request, digest, next_chain, sign
+from roommate.features.mesh.envelope import REPLY, Exchange, Request, digest, sign_next
 from roommate.features.mesh.identity_key import Identity
 from roommate.store.mesh_requests import PeerRequest
 
@@ -14,21 +14,9 @@ def replying(identity: Callable[[], Identity], bot: UserId) -> Callable[[PeerReq
     """Makes the next reply to a request."""
 
     def answer(row: PeerRequest, body: JsonObject) -> tuple[Draft, str]:
-        key = identity()
-        chain = next_chain(row.chain, body)
-        message = Message(
-            type=REPLY,
-            room_id=row.room_id,
-            sender=bot,
-            origin=key.public,
-            target=row.peer,
-            request=row.id,
-            digest=row.digest,
-            seq=row.seq,
-            chain=chain,
-            body=body,
-        )
-        return Draft(row.room_id, sign(key.signing_key, message), event_type=REPLY), chain
+        key, of = identity(), Exchange(row.room_id, row.peer, row.id, row.digest)
+        content, chain = sign_next(key.signing_key, of, REPLY, bot, key.public, row.seq, row.chain, body)
+        return Draft(row.room_id, content, event_type=REPLY), chain
 
     return answer
 
@@ -37,20 +25,8 @@ def replying_once(identity: Callable[[], Identity], bot: UserId) -> Callable[[Re
     """Makes the one reply to a request that is answered as it comes, once however often it is made."""
 
     def reply(request: Request, body: JsonObject) -> Draft:
-        key, of = identity(), digest(request)
-        message = Message(
-            type=REPLY,
-            room_id=request.room_id,
-            sender=bot,
-            origin=key.public,
-            target=request.origin,
-            request=request.id,
-            digest=of,
-            seq=0,
-            chain=next_chain(of, body),
-            body=body,
-        )
-        content = sign(key.signing_key, message)
-        return Draft(RoomId(request.room_id), content, event_type=REPLY, once=f"mesh-reply:{of}")
+        key, of = identity(), Exchange(request.room_id, request.origin, request.id, digest(request))
+        content, _ = sign_next(key.signing_key, of, REPLY, bot, key.public, 0, of.digest, body)
+        return Draft(RoomId(request.room_id), content, event_type=REPLY, once=f"mesh-reply:{of.digest}")
 
     return reply
