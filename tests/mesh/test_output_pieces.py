@@ -30,7 +30,7 @@ async def test_a_program_that_ends_while_a_piece_is_stored_loses_none() -> None:
     asked = request(new_key(), "@ann:x", "!r:x", "k" * 43, "exec")
 
     async def work() -> Any:
-        async with sending(Work(asked, Facts(), 60, 1000, say=say)) as pieces:
+        async with sending(Work(asked, Facts(), 60, 1000, say=say, say_at_end=said.append)) as pieces:
             pieces.take("out", b"one ")
             await storing.wait()
             pieces.take("out", b"two")
@@ -59,13 +59,13 @@ async def test_what_ends_at_once_does_not_say_first_that_it_runs() -> None:
         return len(said)
 
     asked = request(new_key(), "@ann:x", "!r:x", "k" * 43, "exec")
-    async with sending(Work(asked, Facts(), 60, 1000, start=start, say=say)) as pieces:
+    async with sending(Work(asked, Facts(), 60, 1000, start=start, say=say, say_at_end=said.append)) as pieces:
         pieces.take("out", b"all")
     assert [body["kind"] for body in said] == ["output"]
 
     said.clear()
     first.clear()
-    async with sending(Work(asked, Facts(), 60, 1000, start=start, say=say)) as pieces:
+    async with sending(Work(asked, Facts(), 60, 1000, start=start, say=say, say_at_end=said.append)) as pieces:
         pieces.take("out", b"one")
         await first.wait()
     assert [body["kind"] for body in said] == ["started", "output"]

@@ -16,15 +16,16 @@ from typing import Any
 import pytest
 
 from roommate.domain import EventId, RoomId, UserId
-from roommate.errors import EngineError
+from roommate.errors import EngineError, StateError
 from roommate.features.mesh import envelope
 from roommate.features.mesh.envelope import Request
 from roommate.features.mesh.identity_key import Identity
 from roommate.features.mesh.policy_decision import Facts
 from roommate.features.mesh.policy_file import PolicyFile
 from roommate.features.mesh.refusals import Code, Refusal
-from roommate.features.mesh.verification import Accepted, Verification
+from roommate.features.mesh.verification import CLAIMS, Accepted, Verification
 from roommate.store import (
+    Claim,
     Database,
     MeshArrival,
     Nonces,
@@ -108,7 +109,19 @@ class Place:
 
     async def check(self, asked: Request | None = None, **changes: Any) -> Accepted | Refusal:
         """What comes of a request, whose event is as `changes` say."""
-        return await self.verification.check(self.arrived(envelope.sign(self.key, asked or self.asked()), **changes))
+        return await self.taken(self.arrived(envelope.sign(self.key, asked or self.asked()), **changes))
+
+    async def taken(self, arrival: MeshArrival) -> Accepted | Refusal:
+        """Checked, and stored that it was seen, as is done with all that comes of it."""
+        found = await self.verification.check(arrival)
+        if found.claim is not None:
+            try:
+                claim = await self.database.run(found.claim)
+            except StateError as error:
+                return Refusal(Code.REPLAY_STORE, str(error))
+            if claim is not Claim.NEW:
+                return CLAIMS[claim]
+        return found
 
     async def code(self, asked: Request | None = None, **changes: Any) -> Code | None:
         """None where it was accepted."""
@@ -196,8 +209,8 @@ async def test_the_window_of_time(place: Place, skew: int, life: int, code: Code
 async def test_what_was_seen_counts_once_over_restarts_too(place: Place) -> None:
     asked = place.asked()
     first = place.arrived(envelope.sign(place.key, asked))
-    assert isinstance(await place.verification.check(first), Accepted)
-    assert isinstance(await place.verification.check(first), Accepted), "it is the same event, dealt with again"
+    assert isinstance(await place.taken(first), Accepted)
+    assert isinstance(await place.taken(first), Accepted), "it is the same event, dealt with again"
     assert await place.code(asked) is Code.REPLAY
     assert await place.code(dataclasses.replace(asked, nonce=envelope.new_nonce())) is Code.REPLAY
     assert await place.code(dataclasses.replace(asked, id=envelope.new_id())) is Code.REPLAY

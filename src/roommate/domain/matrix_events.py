@@ -196,3 +196,5 @@ class SyncBatch:
     next_batch: str
     rooms: tuple[RoomState, ...]
     happened: tuple[Incoming, ...]
+    comes_again: bool = False
+    """Who asks with the token of before is told all of it once more."""

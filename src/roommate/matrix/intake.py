@@ -165,7 +165,7 @@ class Intake:
         if self._encryption is not None:
             await self._encryption.reading.rooms(answer)
         if (encryption := self._encryption) is None or (reading := self._reading) is None:
-            batch = await self._read(answer, since, joined)
+            batch = replace(await self._read(answer, since, joined), comes_again=True)
             if batch.next_batch != since:
                 await self._sync_log.commit(batch)
             return batch, []
@@ -180,7 +180,11 @@ class Intake:
         self._verifying += [(room, event) for room, event in late if is_of_verification(event)]
         heard = await verifications.note(answer, self._verifying)
         read_late = [_late(found) for room, event in late if (found := self._understood(room, event))]
-        batch = replace(batch, happened=(*read_late, *batch.happened, *map(_unreadable, overdue)))
+        batch = replace(
+            batch,
+            happened=(*read_late, *batch.happened, *map(_unreadable, overdue)),
+            comes_again=not late and not overdue,
+        )
         if batch.next_batch != since or batch.happened:
             await self._sync_log.commit(batch)
         verifications.take(heard)

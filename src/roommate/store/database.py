@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 
 class Database:
-    """A SQLite file in WAL mode with ``synchronous=FULL``: what a transaction returned from is on the disk.
+    """A SQLite file in WAL mode with ``synchronous=FULL``: what `run` returned from is on the disk.
 
     Work is a function of the connection; it runs in the database's own thread, alone, inside of a savepoint, so that
     it counts wholly or not at all. What it raises reaches the caller; foreign SQLite errors come as StateError.
@@ -62,6 +62,8 @@ class Database:
         self.why: StateError | None = None
         """What is `broken`."""
         self._connection = connection
+        self._forced = True
+        """What is committed now is forced to the disk."""
         self._lock = lock
         self._work: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="database", daemon=True)
@@ -99,6 +101,11 @@ class Database:
     async def run(self, work: Work[T]) -> T:
         """Do `work` in a transaction and return what it returns, once that is on the disk."""
         return await self._do(_Job(work, asyncio.get_running_loop()))  # type: ignore[no-any-return]
+
+    async def run_unforced(self, work: Work[T]) -> T:
+        """The same, for what comes again where it is lost: a power cut may take it until the next change that `run`
+        makes has brought it to the disk with its own. A process that is killed loses nothing."""
+        return await self._do(_Job(work, asyncio.get_running_loop(), forced=False))  # type: ignore[no-any-return]
 
     async def rows(self, query: str, *values: object) -> list[Any]:
         """What one query finds."""
@@ -190,6 +197,7 @@ class Database:
     def _commit(self, jobs: list[_Job]) -> None:
         execute, before = self._connection.execute, self._connection.total_changes
         try:
+            self._force(any(job.forced for job in jobs))
             execute("BEGIN IMMEDIATE")
             for job in jobs:
                 execute("SAVEPOINT job")
@@ -210,6 +218,11 @@ class Database:
             if self._connection.in_transaction:
                 execute("ROLLBACK")
             _fail(jobs, error)
+
+    def _force(self, forced: bool) -> None:
+        if forced != self._forced:
+            self._connection.execute(f"PRAGMA synchronous={'FULL' if forced else 'NORMAL'}")
+            self._forced = forced
 
 
 def _fail(jobs: Iterable[_Job], error: Exception | None) -> None:
@@ -314,12 +327,18 @@ def damage(folder: Path) -> str:
 
 
 class _Job:
-    __slots__ = ("alone", "error", "future", "loop", "result", "work")
+    __slots__ = ("alone", "error", "forced", "future", "loop", "result", "work")
 
     def __init__(
-        self, work: Callable[[sqlite3.Connection], Any], loop: asyncio.AbstractEventLoop, *, alone: bool = False
+        self,
+        work: Callable[[sqlite3.Connection], Any],
+        loop: asyncio.AbstractEventLoop,
+        *,
+        alone: bool = False,
+        forced: bool = True,
     ) -> None:
         self.alone = alone
+        self.forced = forced
         self.work = work
         self.loop = loop
         self.future: asyncio.Future[Any] = loop.create_future()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, TypeVar
@@ -40,6 +41,9 @@ from roommate.store.seen_events import is_known
 
 T = TypeVar("T")
 
+FORCED_EVERY = 60.0
+"""Seconds after which a sync is forced to the disk whatever it brings."""
+
 LOGIN = tuple(field.name for field in fields(Account))
 """Columns of the table ``sync``."""
 
@@ -60,6 +64,7 @@ class Inbox:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self._forced_at = 0.0
 
     async def account(self) -> Account | None:
         """The login that is kept, None before the first."""
@@ -107,7 +112,14 @@ class Inbox:
                 _put(c, incoming)
             c.execute("UPDATE sync SET since = ?", (batch.next_batch,))
 
-        await self._db.run(work)
+        now = time.monotonic()
+        # What the mesh does about an event begins with a transaction of its own, which brings this one to the disk.
+        of_mesh = not batch.rooms and all(isinstance(one.what, MeshEvent) for one in batch.happened)
+        if batch.comes_again and of_mesh and now < self._forced_at + FORCED_EVERY:
+            await self._db.run_unforced(work)
+        else:
+            await self._db.run(work)
+            self._forced_at = now
 
     async def replaces(self, room_id: RoomId) -> bool:
         # Who has to invite the bot first may do so much later: then that is the beginning.

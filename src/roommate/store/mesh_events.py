@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from roommate.domain import EventId, Incoming, JsonObject, MeshEvent, RoomId, UserId
@@ -13,6 +13,8 @@ from roommate.store.seen_events import remember
 
 MOST_WAITING = 2000
 """Events of a room: what comes while so many wait is passed over, and whoever asked hears nothing."""
+MOST_READ = 100
+"""Events of a room that are read at a time."""
 REDACTED = "m.room.redaction"
 """The `type` where a request was removed that was taken before: its content is ``{"redacts": event id}``."""
 
@@ -36,29 +38,37 @@ class MeshEvents:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    async def rooms(self) -> Sequence[RoomId]:
-        """Where any wait."""
-        return [RoomId(room) for (room,) in await self._db.rows("SELECT DISTINCT room_id FROM mesh_events")]
+    async def by_room(self, most: int = MOST_READ) -> Mapping[RoomId, Sequence[MeshArrival]]:
+        """Where any wait, and the first of them, in the order in which they came."""
+
+        def work(c: sqlite3.Connection) -> Mapping[RoomId, Sequence[MeshArrival]]:
+            rooms = c.execute("SELECT DISTINCT room_id FROM mesh_events").fetchall()
+            return {RoomId(room): _waiting(c, room, most) for (room,) in rooms}
+
+        return await self._db.run(work)
 
     async def newest(self) -> int:
         """The `seq` of the one that came last of those that wait; 0 where none does."""
         return int((await self._db.row("SELECT coalesce(max(seq), 0) FROM mesh_events"))[0])
 
-    async def waiting(self, room_id: RoomId, most: int = 100) -> Sequence[MeshArrival]:
+    async def waiting(self, room_id: RoomId, most: int = MOST_READ) -> Sequence[MeshArrival]:
         """Those of a room, in the order in which they came."""
-        rows = await self._db.rows(
-            """SELECT seq, event_id, room_id, sender, sent_at, type, content, state_key
-               FROM mesh_events WHERE room_id = ? ORDER BY seq LIMIT ?""",
-            room_id,
-            most,
-        )
-        return [
-            MeshArrival(seq, event, room, sender, at, kind, json.loads(content), key)
-            for seq, event, room, sender, at, kind, content, key in rows
-        ]
+        return await self._db.run(lambda c: _waiting(c, room_id, most))
 
     async def taken(self, arrival: MeshArrival) -> None:
         await self._db.run(taking(arrival))
+
+
+def _waiting(c: sqlite3.Connection, room_id: str, most: int) -> Sequence[MeshArrival]:
+    rows = c.execute(
+        """SELECT seq, event_id, room_id, sender, sent_at, type, content, state_key
+           FROM mesh_events WHERE room_id = ? ORDER BY seq LIMIT ?""",
+        (room_id, most),
+    )
+    return [
+        MeshArrival(seq, event, room, sender, at, kind, json.loads(content), key)
+        for seq, event, room, sender, at, kind, content, key in rows
+    ]
 
 
 def taking(arrival: MeshArrival) -> Work[bool]:

@@ -32,10 +32,19 @@ class Nonces:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    async def claim(
+    async def look(
         self, key: str, nonce: str, request: str, event_id: EventId, issued: int, expires: int, now: int, made: int = 0
     ) -> Claim:
-        return await self._db.run(claiming(key, nonce, request, event_id, issued, expires, now, made))
+        """What `claiming` would say now. It changes nothing."""
+
+        def work(c: Transaction) -> Claim:
+            counts, is_known = _look(c, key, nonce, request, event_id, issued, expires, made)
+            if counts is not Claim.NEW or is_known or not _is_full(c, key):
+                return counts
+            room = c.execute("SELECT 1 FROM mesh_nonces WHERE expires <= ? LIMIT 1", (now,)).fetchone()
+            return Claim.NEW if room else Claim.FULL
+
+        return await self._db.run(work)
 
     async def still_counts(self, issued: int, made: int) -> Claim:
         """Of one that was NEW when it came, and whose row says what became of it: is that row of after the floor?"""
@@ -52,20 +61,9 @@ def claiming(
     """
 
     def work(c: Transaction) -> Claim:
-        counts = _of_floor(c, issued, made)
-        if counts is Claim.DAMAGED:
+        counts, is_known = _look(c, key, nonce, request, event_id, issued, expires, made)
+        if counts is not Claim.NEW or is_known:
             return counts
-        found = c.execute(
-            """SELECT nonce, request, event_id FROM mesh_nonces WHERE key=? AND nonce=?
-               UNION SELECT nonce, request, event_id FROM mesh_nonces WHERE key=? AND request=?""",
-            (key, nonce, key, request),  # each by its index, which an OR is not
-        ).fetchall()
-        if found:
-            return Claim.NEW if found == [(nonce, request, event_id)] else Claim.SEEN
-        if counts is not Claim.NEW:
-            return counts
-        if expires <= c.execute("SELECT forgotten FROM mesh_floor").fetchone()[0]:
-            return Claim.FORGOTTEN
         if _is_full(c, key) and (not _forget(c, now) or _is_full(c, key)):
             return Claim.FULL
         c.execute("INSERT INTO mesh_nonces VALUES (?, ?, ?, ?, ?)", (key, nonce, request, event_id, expires))
@@ -73,6 +71,25 @@ def claiming(
         return Claim.NEW
 
     return work
+
+
+def _look(
+    c: Transaction, key: str, nonce: str, request: str, event_id: EventId, issued: int, expires: int, made: int
+) -> tuple[Claim, bool]:
+    """Whether it counts, and whether it is remembered already."""
+    counts = _of_floor(c, issued, made)
+    if counts is Claim.DAMAGED:
+        return counts, False
+    found = c.execute(
+        """SELECT nonce, request, event_id FROM mesh_nonces WHERE key=? AND nonce=?
+           UNION SELECT nonce, request, event_id FROM mesh_nonces WHERE key=? AND request=?""",
+        (key, nonce, key, request),  # each by its index, which an OR is not
+    ).fetchall()
+    if found:
+        return Claim.NEW if found == [(nonce, request, event_id)] else Claim.SEEN, True
+    if counts is Claim.NEW and expires <= c.execute("SELECT forgotten FROM mesh_floor").fetchone()[0]:
+        return Claim.FORGOTTEN, False
+    return counts, False
 
 
 def forgetting(now: int) -> Work[int]:

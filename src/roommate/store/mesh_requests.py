@@ -15,6 +15,7 @@ from roommate.domain import Deed, Draft, EventId, JsonObject, RoomId, UserId
 from roommate.store import audit, outbox
 from roommate.store.database import Database, Work
 from roommate.store.mesh_events import MeshArrival, taking
+from roommate.store.mesh_nonces import Claim
 
 
 class RequestState(enum.StrEnum):
@@ -80,6 +81,14 @@ _COLUMNS = (
 )
 
 
+class NotNew(Exception):
+    """A request that was seen before, or of which nobody knows: nothing may come of it."""
+
+    def __init__(self, claim: Claim) -> None:
+        super().__init__(claim.name)
+        self.claim = claim
+
+
 class PeerRequests:
     def __init__(self, database: Database, answer: Answer) -> None:
         self._db, self._answer = database, answer
@@ -88,15 +97,17 @@ class PeerRequests:
         self,
         arrival: MeshArrival,
         asked: PeerRequest,
+        claim: Work[Claim] | None,
         *,
         said: Sequence[JsonObject] = (),
         card: Work[int] | None = None,
         deeds: Sequence[Deed] = (),
     ) -> PeerRequest | None:
-        """Store what came, with what is `said` to it and the `card` that asks people; None where it was stored before,
-        or its event is gone: then nothing is done."""
+        """Store what came, with what is `said` to it and the `card` that asks people, and that it was seen; None where
+        it was stored before, or its event is gone: then nothing is done. Raises NotNew, and has done nothing then."""
 
         def work(c: sqlite3.Connection) -> PeerRequest | None:
+            _see(c, claim)
             if not taking(arrival)(c):
                 return None
             number = c.execute(
@@ -133,11 +144,15 @@ class PeerRequests:
 
         return await self._db.run(work)
 
-    async def answer(self, arrival: MeshArrival, drafts: Sequence[Draft], deeds: Sequence[Deed]) -> None:
+    async def answer(
+        self, arrival: MeshArrival, drafts: Sequence[Draft], deeds: Sequence[Deed], claim: Work[Claim] | None = None
+    ) -> None:
         """Send what is all that comes of it, without a row; nothing where that was done before or its event is gone.
-        A daemon that is killed meanwhile has done both or neither: it never answers and then thinks anew."""
+        A daemon that is killed meanwhile has done both or neither: it never answers and then thinks anew. With a
+        `claim` it counts as seen from then on, too. Raises NotNew, and has done nothing then."""
 
         def work(c: sqlite3.Connection) -> None:
+            _see(c, claim)
             if taking(arrival)(c):
                 outbox.insert(c, drafts)
                 audit.insert(c, deeds)
@@ -241,6 +256,11 @@ class PeerRequests:
         [put] = outbox.insert(c, [replace(draft, once=f"mesh:{row.number}:{row.seq}")])
         c.execute("UPDATE mesh_requests SET seq=?, chain=? WHERE id=?", (row.seq + 1, chain, row.number))
         return replace(row, seq=row.seq + 1, chain=chain), put
+
+
+def _see(c: sqlite3.Connection, claim: Work[Claim] | None) -> None:
+    if claim is not None and (counts := claim(c)) is not Claim.NEW:
+        raise NotNew(counts)
 
 
 def _show(c: sqlite3.Connection, row: PeerRequest, show: Show) -> None:

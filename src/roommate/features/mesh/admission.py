@@ -37,8 +37,8 @@ class Verifies(Protocol):
     async def check(
         self, arrival: MeshArrival, *, released: bool = False, facts: Facts | None = None
     ) -> Accepted | Refusal:
-        """May it be done? Without `released` it counts as seen from now on, for any other event. `facts` are not found
-        out again where they are given."""
+        """May it be done? Without `released` what it gives has a claim: where that is stored it counts as seen, for any
+        other event. `facts` are not found out again where they are given."""
         ...
 
 
@@ -105,8 +105,9 @@ class Admission:
     async def refuse(self, arrival: MeshArrival, refusal: Refusal, found: Accepted | None = None) -> None:
         """Written down, answered where the code says so, and shown where the peer is one of ours."""
         deeds = self._noted(arrival, refusal.code, refusal.detail)
+        claim = found.claim if found else refusal.claim
         if not refusal.code.is_told or not self._allow(("refused", arrival.sender, arrival.room_id), REFUSALS, 1):
-            await self._requests.answer(arrival, [], deeds)
+            await self._requests.answer(arrival, [], deeds, claim)
             return
         request = found.request if found else read_request(arrival.content)
         drafts = [self._reply(request, refusal_body(refusal.code))]
@@ -114,7 +115,7 @@ class Admission:
             who = await self._name(arrival.room_id, arrival.sender)
             said = request_view.refused(who, request.method, refusal.code)
             drafts.append(Draft(arrival.room_id, render.content(said, notice=True), once=f"mesh-no:{arrival.event_id}"))
-        await self._requests.answer(arrival, drafts, deeds)
+        await self._requests.answer(arrival, drafts, deeds, claim)
         self._progress.wake()
 
     async def note(self, arrival: MeshArrival, code: Code, detail: str) -> None:

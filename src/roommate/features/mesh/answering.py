@@ -28,11 +28,11 @@ from roommate.features.mesh.identity_key import words
 from roommate.features.mesh.methods import Method, Methods, Work
 from roommate.features.mesh.refusals import Code, Refusal, refusal_body
 from roommate.features.mesh.running_requests import RunningRequests, deed_about
-from roommate.features.mesh.verification import START_MS, Accepted
+from roommate.features.mesh.verification import CLAIMS, START_MS, Accepted
 from roommate.rooms.live_message_port import Progress
 from roommate.rooms.questions import Questions
 from roommate.store import Card, MeshArrival
-from roommate.store.mesh_requests import PeerRequest, PeerRequests, RequestState
+from roommate.store.mesh_requests import NotNew, PeerRequest, PeerRequests, RequestState
 
 log = logging.getLogger(__name__)
 
@@ -89,12 +89,19 @@ class Answering:
 
     async def hear_request(self, arrival: MeshArrival) -> None:
         found = await self._admission.check(arrival)
+        try:
+            await self._take_or_refuse(arrival, found)
+        except NotNew as error:  # another one with its nonce was faster
+            await self._admission.refuse(arrival, CLAIMS[error.claim])
+
+    async def _take_or_refuse(self, arrival: MeshArrival, found: Accepted | Refusal) -> None:
+        """Raises NotNew."""
         if isinstance(found, Refusal):
             await self._admission.refuse(arrival, found)
             return
         try:
             await self._take(arrival, found)
-        except StateError:
+        except (StateError, NotNew):
             raise
         except Exception:  # who was let in so far hears an end
             log.exception("a request of %s could not be taken", arrival.sender)
@@ -134,7 +141,7 @@ class Answering:
         card = await self._question(row, found) if held else None
         said = [{"kind": "held", "until": row.expires}] if held else []
         deed = deed_about(row, "mesh.request", DeedOutcome.DONE, "held for people" if held else found.decision.why)
-        stored = await self._requests.take(arrival, row, said=said, card=card, deeds=[deed])
+        stored = await self._requests.take(arrival, row, found.claim, said=said, card=card, deeds=[deed])
         if stored is None:
             return
         if held:
@@ -149,7 +156,7 @@ class Answering:
         body = {"kind": "result", **await method.do(method.params.model_validate(request.params), work)}
         who = f"{arrival.sender} {words(request.origin)}"
         deed = Deed(who, arrival.event_id, f"mesh.{method.name}", room_id=arrival.room_id)
-        await self._requests.answer(arrival, [self._reply(request, body)], [deed])
+        await self._requests.answer(arrival, [self._reply(request, body)], [deed], found.claim)
         self._progress.wake()
 
     async def _question(self, row: PeerRequest, found: Accepted) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -12,6 +12,7 @@ from roommate import logs
 from roommate.domain import RoomId
 from roommate.errors import StateError
 from roommate.store import MeshArrival, MeshEvents
+from roommate.store.mesh_events import MOST_READ
 
 T = TypeVar("T")
 
@@ -42,20 +43,27 @@ class EventRoad:
         async with asyncio.TaskGroup() as tasks:
             while True:
                 self._news.clear()
-                for room_id in await self._patiently(self._events.rooms):
+                busy = set(self._rooms)
+                for room_id, arrivals in (await self._patiently(self._events.by_room)).items():
                     if room_id not in self._rooms:
                         self._rooms[room_id] = asyncio.Event()
-                        tasks.create_task(self._room(room_id))
-                    self._rooms[room_id].set()
+                        tasks.create_task(self._room(room_id, () if room_id in busy else arrivals))
+                        if room_id not in busy:
+                            continue
+                    self._rooms[room_id].set()  # what was read while it was dealt with there is read again
                 await self._news.wait()
 
-    async def _room(self, room_id: RoomId) -> None:
+    async def _room(self, room_id: RoomId, arrivals: Sequence[MeshArrival]) -> None:
+        """`arrivals` are the first ones, where they were read already."""
+        news = self._rooms[room_id]
         with logs.about(room=room_id):
-            while self._rooms[room_id].is_set():
-                self._rooms[room_id].clear()
-                while arrivals := await self._patiently(partial(self._events.waiting, room_id)):
-                    for arrival in arrivals:
-                        await self._patiently(partial(self._deal, arrival))
+            while True:
+                for arrival in arrivals:
+                    await self._patiently(partial(self._deal, arrival))
+                if len(arrivals) < MOST_READ and not news.is_set():
+                    break
+                news.clear()
+                arrivals = await self._patiently(partial(self._events.waiting, room_id))
             del self._rooms[room_id]
 
     async def _deal(self, arrival: MeshArrival) -> None:

@@ -81,6 +81,8 @@ class Work:
     """Says that it runs, unless that was said: an event that nobody needs where its end is the next one."""
     say: Callable[[JsonObject], Awaitable[int | None]] = _nothing_more
     """A piece of the reply; gives its row of the outbox."""
+    say_at_end: Callable[[JsonObject], None] = lambda _: None
+    """The same for what is said right before the last body, with which it is stored."""
     arrived: Callable[[int], Awaitable[object]] = _nothing_more
     """Waits until that row is sent."""
     upload: Callable[[bytes, str], Awaitable[JsonObject]] = _no_file

@@ -96,9 +96,12 @@ class OutputPieces:
                     await send_file(self._work, stream, part)
                     self._count(part)
         while self._waiting:
-            await self._piece()
+            self._work.say_at_end(self._next())
 
     async def _piece(self) -> int | None:
+        return await self._work.say(self._next())
+
+    def _next(self) -> JsonObject:
         stream, waiting = self._waiting[0]
         piece = bytes(waiting[:PIECE])
         if len(piece) == len(waiting):
@@ -107,8 +110,7 @@ class OutputPieces:
             del waiting[: len(piece)]
         self._size -= len(piece)
         self._count(piece)
-        body = {"kind": "output", "stream": stream, "data": base64.b64encode(piece).decode()}
-        return await self._work.say(body)
+        return {"kind": "output", "stream": stream, "data": base64.b64encode(piece).decode()}
 
     def close(self) -> None:
         self._spool.close()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from roommate.domain import JsonObject
+from roommate.store import Claim, Work
 
 
 class Code(enum.StrEnum):
@@ -90,6 +91,8 @@ class Refusal:
 
     code: Code
     detail: str = ""
+    claim: Work[Claim] | None = field(default=None, compare=False)
+    """Of one that was not seen before: to be done in the transaction that stores what comes of it."""
 
 
 def refusal_body(code: Code) -> JsonObject:

@@ -52,6 +52,8 @@ class Running:
     why: Code | None = None
     """Why it is ended before its time."""
     tail: str = ""
+    at_end: list[JsonObject] = field(default_factory=list)
+    """What is said before the last body, with it."""
     facts: Facts | None = None
     """What was judged, of one that runs."""
     decided: asyncio.Event = field(default_factory=asyncio.Event)
@@ -159,7 +161,7 @@ class RunningRequests:
             row.number,
             before,
             RequestState.DONE,
-            said=[body],
+            said=[*(running.at_end if (running := self._running.get(row.number)) else ()), body],
             by=by,
             show=show,
             deeds=[deed_about(row, f"mesh.{row.method}", outcome, how)],
@@ -247,6 +249,7 @@ class RunningRequests:
             output_bytes=found.decision.limits.output_bytes,
             start=start,
             say=say,
+            say_at_end=running.at_end.append,
             arrived=self._outbox.arrived,
             upload=lambda content, name: self._put_file(row.room_id, content, name),
             tail=tail,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from roommate.domain import HostPlace, RoomId
 from roommate.errors import NoSuchPlace, SandboxError, StateError
@@ -18,7 +18,8 @@ from roommate.features.mesh.identity_key import Identity
 from roommate.features.mesh.policy_decision import NO_FACTS, Decision, Facts, concerned, decide, first
 from roommate.features.mesh.policy_file import METHODS, PolicyFile
 from roommate.features.mesh.refusals import Code, Refusal
-from roommate.store import Claim, MeshArrival, Nonces, Peer, Peers, PeerState
+from roommate.store import Claim, MeshArrival, Nonces, Peer, Peers, PeerState, Work
+from roommate.store.mesh_nonces import claiming
 
 BEHIND_MS, AHEAD_MS = 120_000, 30_000
 """How far the asker's clock, and the way of its event, may be from ours."""
@@ -31,7 +32,7 @@ FindFacts = Callable[[RoomId, Request, HostPlace | None], Awaitable[Facts]]
 """What is true where it would run, for a request that some rule is about. It may be from a hostile asker, and changes
 nothing. Raises SandboxError where that cannot be found out, NoSuchPlace where there is nothing to find."""
 
-_CLAIMS = {
+CLAIMS = {
     Claim.SEEN: Refusal(Code.REPLAY),
     Claim.FULL: Refusal(Code.REPLAY_FULL),
     Claim.BELOW_FLOOR: Refusal(Code.REPLAY_STORE, "issued before what was seen is known, as after a restore"),
@@ -48,6 +49,9 @@ class Accepted:
     digest: str
     facts: Facts = NO_FACTS
     """What was judged: to be run just so."""
+    claim: Work[Claim] | None = field(default=None, compare=False)
+    """To be done in the transaction that stores what comes of it: it counts as seen from then on, and only where that
+    gives NEW does anything come of it. None where it was done when the request came."""
 
 
 def _now() -> int:
@@ -88,22 +92,22 @@ class Verification:
             refusal = self._pinned(arrival, request, peer) or self._timely(request, released)
             if refusal or peer is None:
                 return refusal or Refusal(Code.UNKNOWN_PEER)
-            claim = await self._claim(arrival, request, released)
+            counts, claim = await self._look(arrival, request, released)
         except StateError as error:
             return Refusal(Code.REPLAY_STORE, str(error))
-        if claim is not Claim.NEW:
-            return _CLAIMS[claim]
-        return await self._granted(arrival, request, peer, facts)
+        if counts is not Claim.NEW:
+            return CLAIMS[counts]
+        return replace(await self._granted(arrival, request, peer, facts), claim=claim)
 
-    async def _claim(self, arrival: MeshArrival, request: Request, released: bool) -> Claim:
-        """Later than BEHIND_MS a copy is refused for its age, so that long it is remembered; its row knows it then."""
+    async def _look(self, arrival: MeshArrival, request: Request, released: bool) -> tuple[Claim, Work[Claim] | None]:
+        """Whether it was seen before, as far as that is known now, and what makes it count as seen."""
         made = self._identity().made
         if released:
-            return await self._nonces.still_counts(request.issued, made)
+            return await self._nonces.still_counts(request.issued, made), None
+        # Later than BEHIND_MS a copy is refused for its age, so that long it is remembered; its row knows it then.
         until = min(request.expires, request.issued + BEHIND_MS + 1000)
-        return await self._nonces.claim(
-            request.origin, request.nonce, request.id, arrival.event_id, request.issued, until, self._now(), made
-        )
+        of = (request.origin, request.nonce, request.id, arrival.event_id, request.issued, until, self._now(), made)
+        return await self._nonces.look(*of), claiming(*of)
 
     def _bound(self, arrival: MeshArrival, request: Request) -> Refusal | None:
         if arrival.type != envelope.REQUEST or request.room_id != arrival.room_id:
