@@ -7,6 +7,9 @@ import sqlite3
 import time
 from pathlib import Path
 
+import pytest
+
+import roommate.daemon
 from roommate.domain import (
     SAID,
     Draft,
@@ -20,8 +23,11 @@ from roommate.domain import (
 )
 from roommate.store import Database, Inbox, Outbox, Schedules
 from roommate.store.schedules import Schedule, adding
+from tests.conftest import PASSWORD
 from tests.fakes.daemon import MemoryDaemon
+from tests.fakes.homeserver import MemoryHomeserver
 from tests.fakes.model import MemoryModel
+from tests.fakes.mortal import MortalDaemon, MortalDatabase
 from tests.fast.conftest import MakeDaemon, MakePerson
 from tests.harness import command, notice
 from tests.patience import until
@@ -150,3 +156,23 @@ async def test_one_that_still_waits_is_not_asked_twice(bot: MemoryDaemon, person
     await alice.answer_to(busy)
     await alice.wait(lambda: any(one.body == "tick" for one in bot.said(alice, room)), what="the tick")
     assert sum(SAID in one.content and "tick" in one.body for one in bot.said(alice, room)) == 1
+
+
+async def test_on_a_full_disk_it_waits_for_room(
+    homeserver: MemoryHomeserver, person: MakePerson, model: MemoryModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(roommate.daemon, "Database", MortalDatabase)
+    alice = await person("alice")
+    bot = await MortalDaemon(homeserver, homeserver.register("full-disk", PASSWORD), model).start()
+    try:
+        room = await bot.room_with(alice)
+        await notice(bot, alice, room, "Hello")
+        await command(bot, alice, room, "!at +1s SAY there is room")
+        bot.life.disk_is_full = True
+        await until(lambda: "did not take this" in bot.log_text(), "what cannot be stored")
+        bot.life.disk_is_full = False
+        told = await alice.wait(lambda: told_in(bot, alice, room))
+        assert told is not None
+        assert (await alice.answer_to(told.event_id)).body == "there is room"
+    finally:
+        await bot.discard()

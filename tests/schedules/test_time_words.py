@@ -82,6 +82,17 @@ def test_what_is_no_moment_is_said(text: str) -> None:
         at(text, "Europe/Berlin", NOW)
 
 
+@pytest.mark.parametrize("cron", ["0,1 12 * * *", "0,57 * * * *", "59 12 * * *", "0-59 12 * * *", "0,59 9,10 * * *"])
+@pytest.mark.parametrize("minute", [0, 30, 58])
+def test_too_often_is_said_whenever_it_is_set(cron: str, minute: int) -> None:
+    """Also where the next two times are far from each other."""
+    if cron == "59 12 * * *":
+        assert every(f"{cron} x", "Europe/Berlin", NOW + 60 * minute)[0].cron == cron
+        return
+    with pytest.raises(Misused, match="the most often"):
+        every(f"{cron} x", "Europe/Berlin", NOW + 60 * minute + 30)
+
+
 @given(st.text(max_size=60))
 def test_any_text_is_read(text: str) -> None:
     for read in (every, at):

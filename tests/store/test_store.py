@@ -267,6 +267,19 @@ async def test_what_a_room_has_spent_is_the_sum_of_its_turns(database: Database)
     assert (await turns.spending(RoomId("!other"))).turns == 0
 
 
+async def test_who_waits_for_an_arrival_hears_of_it_though_another_one_has_given_up(database: Database) -> None:
+    outbox = Outbox(database)
+    [row] = await outbox.put([Draft(ROOM, {"body": "hi"})])
+    impatient, patient = (asyncio.create_task(outbox.arrived(row)) for _ in range(2))
+    await asyncio.wait([impatient, patient], timeout=0.1)
+    impatient.cancel()
+    await asyncio.wait([impatient])
+    await outbox.sent(row, "$event")
+    async with asyncio.timeout(PATIENCE):
+        assert await patient == "$event"
+        assert await outbox.arrived(row) == "$event"
+
+
 async def test_what_may_be_sent_once_is_sent_once(database: Database) -> None:
     outbox = Outbox(database)
     [first] = await outbox.put([Draft(ROOM, {"body": "hi"}, once="greet")])

@@ -60,17 +60,17 @@ class Outbox:
 
     async def arrived(self, row: int) -> EventId | None:
         """Wait until a row is sent, and give its event; None when it can never arrive."""
-        settled = self._arrivals.setdefault(row, asyncio.get_running_loop().create_future())
-        try:
-            query = "SELECT state, event_id FROM outbox WHERE id=?"
-            while (found := await self._db.row(query, row))[0] == "unsent":
-                await asyncio.shield(settled)
-        finally:
-            self._arrivals.pop(row, None)
-        return found[1]  # type: ignore[no-any-return]
+        query = "SELECT state, event_id FROM outbox WHERE id=?"
+        while True:
+            settled = self._arrivals.setdefault(row, asyncio.get_running_loop().create_future())
+            state, event = await self._db.row(query, row)
+            if state != "unsent":
+                self._settled(row)
+                return event  # type: ignore[no-any-return]
+            await asyncio.shield(settled)  # others may wait for it, too
 
     def _settled(self, row: int) -> None:
-        if (arrival := self._arrivals.get(row)) and not arrival.done():
+        if (arrival := self._arrivals.pop(row, None)) and not arrival.done():
             arrival.set_result(None)
 
     async def is_ours(self, event_id: EventId) -> bool:

@@ -8,10 +8,12 @@ import time
 from collections.abc import Awaitable, Callable
 
 from roommate.domain import SAID, Draft, Incoming, Message, RoomId, UserId
+from roommate.errors import StateError
 from roommate.features.schedules import time_words
 from roommate.host import deadlines
 from roommate.matrix import render
 from roommate.rooms.live_message_port import Progress
+from roommate.rooms.messages_to_running_turn import STATE_RETRY_SECONDS, stored
 from roommate.store import Outbox
 from roommate.store.schedules import Said, Schedule, Schedules
 from roommate.text.printable import plain
@@ -52,9 +54,13 @@ class Due:
                 asking.create_task(self._ask(said))
             while True:
                 self._news.clear()
-                for schedule in await self._schedules.due(time.time()):
-                    await self._tell(schedule, asking)
-                soonest = await self._schedules.soonest()
+                try:
+                    for schedule in await self._schedules.due(time.time()):
+                        await self._tell(schedule, asking)
+                    soonest = await self._schedules.soonest()
+                except StateError as error:  # a full disk, most likely: it is told when it has room
+                    log.error("%s", error)
+                    soonest = time.time() + STATE_RETRY_SECONDS
                 sleep = LONGEST_SLEEP if soonest is None else min(max(soonest - time.time(), 0.0), LONGEST_SLEEP)
                 try:
                     async with deadlines.within(sleep):
@@ -83,11 +89,11 @@ class Due:
 
     async def _ask(self, said: Said) -> None:
         schedule = said.schedule
-        event = await self._outbox.arrived(said.row)
+        event = await stored(lambda: self._outbox.arrived(said.row))
         incoming = None
         if event is not None:
             message = Message(schedule.task, schedule.thread, mentions=(self._bot,), alone=True)
             incoming = Incoming(event, schedule.room_id, schedule.who, int(time.time() * 1000), message)
-        await self._schedules.ask(said, incoming)
+        await stored(lambda: self._schedules.ask(said, incoming))
         self._wake(schedule.room_id)
         self.look()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
@@ -19,6 +20,9 @@ AT = "`!at 14:30 TEXT`, `!at tomorrow 9:00 Europe/Berlin TEXT`, `!at 2026-12-24 
 
 SHORTEST_SECONDS = 300.0
 """Between two runs: each may cost a turn of a model."""
+
+TIMES_LOOKED_AT = 60
+"""As many times as an hour can have, so that a whole hour is among them."""
 
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _SETS = {"day": "*", "weekday": "1-5", "weekend": "6,0"}
@@ -51,7 +55,7 @@ def every(text: str, zone: str, now: float) -> tuple[When, str]:
         raise Misused(f"What is to be done? {EVERY}.")
     written = text.strip()[: len(text.strip()) - len(task)].strip()
     first = following(cron, zone, now)
-    if following(cron, zone, first) - first < SHORTEST_SECONDS:
+    if _shortest(cron, first) < SHORTEST_SECONDS:
         raise Misused(f"Every {SHORTEST_SECONDS / 60:.0f} minutes is the most often that I take.")
     return When(cron, zone, f"every {' '.join(written.split())}", first), task
 
@@ -82,6 +86,16 @@ def following(cron: str, zone: str, after: float) -> float:
         return next(CronSim(cron, datetime.fromtimestamp(after, ZoneInfo(zone)))).timestamp()
     except (CronSimError, StopIteration) as error:
         raise Misused(f"That is no time that ever comes ({error or 'no such day'}): {EVERY}.") from error
+
+
+def _shortest(cron: str, first: float) -> float:
+    """Seconds between two of the next times, the shortest of some days: minutes that are close to each other may lie
+    around the end of an hour, and hours around the end of a day."""
+    shortest, before = math.inf, first
+    for _ in range(TIMES_LOOKED_AT):
+        time = following(cron, "UTC", before)  # its hours are all as long
+        shortest, before = min(shortest, time - before), time
+    return shortest
 
 
 def is_zone(name: str) -> bool:
