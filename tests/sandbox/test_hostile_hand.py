@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
+from roommate.domain import RoomId, RoomState, SyncBatch, UserId
 from roommate.errors import HandLost, SandboxError, ToolError
+from roommate.rooms.background_jobs import BackgroundJobs
 from roommate.sandbox.connection import GIVEN_UP
 from roommate.sandbox.hand import BAD_ANSWERS, HandHost
 from roommate.sandbox.inside.frames import (
@@ -37,6 +39,7 @@ from roommate.sandbox.inside.frames import (
     port_bytes,
 )
 from roommate.sandbox.tunnel import Tunnel
+from roommate.store import Database, Inbox, WatchedJob, WatchedJobs
 from tests.patience import PATIENCE, until
 
 GREETING = frame(HELLO, 0, json.dumps({"version": VERSION}).encode())
@@ -377,6 +380,33 @@ async def test_an_error_is_only_text(host: HandHost) -> None:
     liar.writer.write(frame(RESULT, number, b'{"error": "no such thing"}'))
     with pytest.raises(ToolError, match="no such thing"):
         await asking
+
+
+async def test_who_refuses_to_tell_of_background_jobs_ends_no_daemon(
+    host: HandHost, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    database, room = Database.open(tmp_path), RoomId("!r")
+    await Inbox(database).commit(SyncBatch("s", (RoomState(room, "join", joined=2),), ()))
+    rows = WatchedJobs(database)
+    await rows.watch(WatchedJob(room, "1", None, UserId("@alice:x"), 1.0))
+    sandboxes: Any = OneRoom(host)
+    liar, watching, number = await asked(host, BackgroundJobs(rows, sandboxes, lambda _: None).run())
+    liar.writer.write(frame(RESULT, number, b'{"error": "I will not tell"}'))
+    await until(lambda: watching.done() or "I will not tell" in caplog.text, "what the hand says")
+    assert not watching.done()
+    watching.cancel()
+    await asyncio.wait([watching])
+    await database.close()
+
+
+class OneRoom:
+    """The sandboxes of a daemon, as far as its jobs are concerned."""
+
+    def __init__(self, hand: HandHost) -> None:
+        self._hand = hand
+
+    async def hand(self, room_id: RoomId) -> HandHost:
+        return self._hand
 
 
 async def test_a_hand_that_does_not_answer_in_time_is_dead(host: HandHost) -> None:

@@ -71,7 +71,7 @@ class BackgroundJobs:
             while watched := await self._rows.of(room_id):
                 try:
                     told = await self._look(room_id, watched)
-                except (SandboxError, StateError) as error:
+                except (SandboxError, ToolError, StateError) as error:  # a hand refuses nothing here; a liar may
                     log.warning("background jobs are not looked at: %s", error)
                     await asyncio.sleep(RETRY_SECONDS)
                     continue
@@ -84,7 +84,7 @@ class BackgroundJobs:
         self._news.set()  # one may have begun in between
 
     async def _look(self, room_id: RoomId, watched: Sequence[WatchedJob]) -> bool:
-        """Tell of those that have ended; False where none has. Raises SandboxError, StateError."""
+        """Tell of those that have ended; False where none has. Raises SandboxError, ToolError, StateError."""
         try:
             hand = await self._sandboxes.hand(room_id)
             jobs = await _by_id(hand)
