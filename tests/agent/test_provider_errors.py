@@ -121,6 +121,12 @@ def test_a_message_is_one_short_line(text: str) -> None:
     assert len(shown.splitlines()) <= 1
 
 
+def test_a_long_message_is_looked_at_once() -> None:
+    began = time.thread_time()
+    assert len(provider_message("no-digit-" * 3_000)) <= LONGEST
+    assert time.thread_time() - began < 0.5
+
+
 def test_retry_after_is_seconds_milliseconds_a_date_or_googles_delay() -> None:
     assert retry_after({"Retry-After": "2.5"}) == 2.5
     assert retry_after({"retry-after-ms": "250", "retry-after": "9"}) == 0.25

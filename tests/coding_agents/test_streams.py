@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,13 @@ def test_a_line_that_is_to_cost_much_is_left_out_and_the_next_is_read(line: byte
     pieces = [line[at : at + (1 << 16)] for at in range(0, len(line), 1 << 16)]
     events, lines, _ = heard("claude", [*pieces, b"\n", after, b"\n"])
     assert (events, lines.left_out) == ([Spoke("after")], 1)
+
+
+def test_a_line_with_a_string_that_has_no_end_is_looked_at_once() -> None:
+    """At each quote of it anew holds up all rooms for minutes."""
+    began = time.thread_time()
+    assert list(Lines().feed(b'{"a": "' + b'\\",' * 25_000 + b"\n")) == []
+    assert time.thread_time() - began < 0.5
 
 
 def test_a_long_text_is_read_whatever_stands_in_it() -> None:

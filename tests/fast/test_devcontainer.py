@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -41,6 +42,13 @@ def test_commands_as_lines_lists_and_by_name() -> None:
 def test_what_is_none_is_said_and_no_more(text: str) -> None:
     with pytest.raises((ValueError, RecursionError)):
         parse(text)
+
+
+@pytest.mark.parametrize("text", ['"' + '\\"' * 8_000, "/*a" * 20_000, ",  " * 20_000])
+def test_what_has_no_end_is_looked_at_once(text: str) -> None:
+    began = time.thread_time()
+    without_comments(text)
+    assert time.thread_time() - began < 0.5
 
 
 @given(JSON)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,15 @@ def test_xml_with_entities_is_not_read() -> None:
     assert reports.junit(bomb) is None
     assert reports.junit(b"<testsuites><testcase") is None
     assert reports.junit("<!DOCTYPE a>".encode("utf-16")) is None
+
+
+def test_a_failure_with_a_long_word_in_it_holds_up_nobody() -> None:
+    """Such as a file in base64: a pattern that looks for places in it holds up all threads of the daemon meanwhile."""
+    xml = '<testsuites><testcase name="a"><failure message="m">' + "a" * 20_000 + "\nb.py:3: KeyError"
+    xml += "</failure></testcase></testsuites>"
+    began = time.thread_time()
+    assert reports.junit(xml.encode()) == Report(0, 1, 0, (Failure("a", "b.py:3", "m"),))
+    assert time.thread_time() - began < 0.5
 
 
 LINES = [line for path in SAMPLES.glob("*.txt") for line in plain(path.read_bytes()).splitlines()]

@@ -36,7 +36,7 @@ _BROKE = re.compile(r"payload|disconnected|reset by peer|closed|broken pipe|lost
 _SECRET = re.compile(
     r"\b(?:sk|pk|rk|gsk|xai|key|AIza|hf|Bearer)[-_ ]?[\w\-.*]{12,}"  # the usual forms of keys
     r"|(?<=key=)[^&\s\"']+"  # in a URL
-    r"|\b(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[\w-]{28,}",  # anything else that is as long and as mixed as a key
+    r"|(?<![\w-])(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[\w-]{28,}",  # anything else that is as long and as mixed as a key
 )
 _LAYERS = re.compile(
     r"^(?:litellm\.)?(?:[A-Z]\w*(?:Error|Exception|Timeout)|Timeout)\s*[:-]\s*(?:\w*Exception\s*-\s*)?"

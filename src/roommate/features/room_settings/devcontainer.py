@@ -26,8 +26,10 @@ _COMMANDS = ("onCreateCommand", "updateContentCommand", "postCreateCommand")
 """In the order in which they are run."""
 _ELSEWHERE = ("build", "dockerFile", "dockerComposeFile", "features")
 """What says how to make an image: images are made by operators."""
-_STRINGS_AND_COMMENTS = re.compile(r'"(?:[^"\\\n]|\\.)*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
-_STRINGS_AND_COMMAS = re.compile(r'"(?:[^"\\\n]|\\.)*"|,(?=\s*[}\]])')
+_STRING = r'"(?:[^"\\\n]|\\.)*+"?'
+"""Also one without an end, as a comment may be: each quote in it would be looked behind anew, which takes minutes."""
+_STRINGS_AND_COMMENTS = re.compile(_STRING + r"|//[^\n]*|/\*(?:.*?\*/|.*)", re.DOTALL)
+_STRINGS_AND_COMMAS = re.compile(_STRING + r"|,(?=\s*[}\]])")
 
 
 @dataclass(frozen=True, slots=True)

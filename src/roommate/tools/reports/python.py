@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
-from roommate.tools.reports.report import MOST_TOLD, Failure, Report, behind, told
+from roommate.tools.reports.report import MOST_TOLD, Failure, Report, behind, lines_of, told
 
 _SUMMARY = re.compile(r"(?:=+ )?((?:\d+ [a-z]+(?:, )?)+|no tests ran) in [\d.]+s(?: \([\d:]+\))?(?: =+)?")
 _COUNT = re.compile(r"(\d+) ([a-z]+)")
@@ -103,7 +103,7 @@ def junit(content: bytes) -> Report | None:
 def _failure(case: ElementTree.Element, wrong: ElementTree.Element) -> Failure:
     file, line = case.get("file", ""), case.get("line", "")
     where = f"{file}:{int(line) + 1}" if file and line.isdecimal() and len(line) < 9 else file
-    for found in _PLACE.finditer(wrong.text or ""):  # the last is where it was raised
+    for found in filter(None, map(_PLACE.match, lines_of(wrong.text or ""))):  # the last is where it was raised
         where = found[1]
     name = ".".join(part for part in (case.get("classname", ""), case.get("name", "")) if part)
     return Failure(name, where, wrong.get("message", ""))
