@@ -7,20 +7,22 @@ import functools
 import ipaddress
 import os
 import socket
+import threading
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from yarl import URL
 
 from roommate.demo.synapse_config import free_port
-from roommate.domain import Destination, Program
+from roommate.domain import Destination, Program, RoomId
 from roommate.errors import EngineError
 from roommate.features.egress.gate import ALWAYS, NO, ONCE, Gate
 from roommate.features.egress.host_rules import allowed, typed
 from roommate.features.egress.proxy import EgressProxy, Limits, parse
 from roommate.features.egress.registries_of_image import Registries, destinations
-from roommate.features.egress.safe_connect import Addresses, Unreachable
+from roommate.features.egress.safe_connect import LOOKED_UP_AT_ONCE, Addresses, Unreachable
 from roommate.tunnels.request_body_stream import Refused
 from tests.broker.conftest import ROOM, Memory, People, connect, say, server
 from tests.live_hand import LiveHand
@@ -192,7 +194,7 @@ async def test_an_address_that_is_not_the_worlds_is_refused(address: str) -> Non
 
     for host in ("innocent.test", address):
         with pytest.raises(Unreachable, match="no room may connect to") as caught:
-            await Addresses(resolve=resolve, internal=["mirror.test"]).connect(host, 443)
+            await Addresses(resolve=resolve, internal=["mirror.test"]).connect(ROOM, host, 443)
         assert caught.value.refused
 
 
@@ -210,7 +212,7 @@ async def test_networks_of_a_special_purpose_are_nobodys_host(network: str) -> N
             return [address]
 
         with pytest.raises(Unreachable, match="no room may connect to"):
-            await Addresses(resolve=resolve, internal=["named.test"]).look_up("named.test", 443)
+            await Addresses(resolve=resolve, internal=["named.test"]).look_up(ROOM, "named.test", 443)
 
 
 async def test_mirrors_and_hosts_that_an_operator_names_may_have_private_addresses() -> None:
@@ -225,10 +227,10 @@ async def test_mirrors_and_hosts_that_an_operator_names_may_have_private_address
     addresses = Addresses(resolve=resolve, internal=["named.test", *found], mirrors=mirrors)
     for host in ("named.test", "registry.test"):
         async with asyncio.timeout(PATIENCE):
-            assert await addresses.look_up(host, 443) == ["203.0.113.1"]
+            assert await addresses.look_up(ROOM, host, 443) == ["203.0.113.1"]
     for host in ("other.test", *found):
         with pytest.raises(Unreachable, match="no room may connect to"):
-            await addresses.look_up(host, 443)
+            await addresses.look_up(ROOM, host, 443)
 
 
 @pytest.mark.parametrize(
@@ -261,6 +263,30 @@ async def test_what_was_looked_at_is_what_is_connected_to(way: Way) -> None:
         writer.close()
     with pytest.raises(StopIteration):
         next(answers)
+
+
+async def test_names_that_nobody_answers_for_hold_up_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The C library waits for them half a minute, in threads: encrypted rooms and containers need some as well."""
+    known, asked, end = socket.getaddrinfo, list[str](), threading.Event()
+
+    def silent(host: str, *more: Any, **named: Any) -> Any:
+        if not host.endswith(".silent.test"):
+            return known(host, *more, **named)
+        asked.append(host)
+        end.wait(PATIENCE)
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    addresses = Addresses(loopback=True)
+    connecting = [asyncio.create_task(addresses.connect(ROOM, f"{n}.silent.test", 443)) for n in range(64)]
+    try:
+        async with asyncio.timeout(5):
+            await asyncio.to_thread(int)
+            assert await addresses.look_up(RoomId("!other:test"), "localhost", 443)
+        assert len(asked) == LOOKED_UP_AT_ONCE
+    finally:
+        end.set()
+        await asyncio.gather(*connecting, return_exceptions=True)
 
 
 async def test_a_port_of_another_protocol_is_not_opened_by_a_rule_about_the_web(way: Way) -> None:

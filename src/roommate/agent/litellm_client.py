@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextlib
 import copy
 import ctypes
@@ -13,7 +12,6 @@ import json
 import logging
 import os
 import sys
-import threading
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from types import ModuleType
@@ -22,7 +20,7 @@ from typing import Any
 from roommate.agent.own_wire_or_litellm import LOCAL, OWN_BASES
 from roommate.agent.wire import TAIL_SECONDS, CallPiece, Counts, Piece
 from roommate.domain import JsonObject, Usage
-from roommate.host import deadlines
+from roommate.host import deadlines, own_thread
 
 _SWITCHES = {
     "LITELLM_MODE": "PRODUCTION",  # else the import puts every line of .env into our environment
@@ -191,19 +189,9 @@ def _plain(value: Any) -> Any:
 async def connect(name: str, api_key: str, api_base: str, params: Mapping[str, Any]) -> LiteLLMWire:
     """Import LiteLLM, which takes 3 s of CPU, and look the model up; the second time costs next to nothing.
 
-    In a daemon thread: the end of the process must not wait for an import.
+    The end of the process must not wait for an import.
     """
-    done = concurrent.futures.Future[LiteLLMWire]()
-
-    def work() -> None:
-        done.set_running_or_notify_cancel()
-        try:
-            done.set_result(LiteLLMWire(import_litellm(), name, api_key, api_base, params))
-        except Exception as error:
-            done.set_exception(error)
-
-    threading.Thread(target=work, name="litellm", daemon=True).start()
-    return await asyncio.wrap_future(done)
+    return await own_thread.run(lambda: LiteLLMWire(import_litellm(), name, api_key, api_base, params), "litellm")
 
 
 def provider_of(name: str) -> str:

@@ -121,7 +121,7 @@ class EgressProxy:
             if why := await self._gate.refusal(room_id, asked.host, asked.port, tunnel.caller):
                 log.info("not let out to %s:%d", asked.host, asked.port)
                 raise Refused(403, why)
-            route = await self._addresses.connect(asked.host, asked.port, plain=bool(asked.head))
+            route = await self._addresses.connect(room_id, asked.host, asked.port, plain=bool(asked.head))
             writer = route.writer
         except Unreachable as error:
             log.info("%s", error)

@@ -11,17 +11,20 @@ import re
 import socket
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from yarl import URL
 
-from roommate.domain import Destination
-from roommate.host import deadlines
+from roommate.domain import Destination, RoomId
+from roommate.host import deadlines, own_thread
 from roommate.net import outbound_http
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 Mirrors = Callable[[], Awaitable[Sequence[Destination]]]
 
 CONNECT_SECONDS = 10.0
+LOOKED_UP_AT_ONCE = 8
+"""Names, for one room: each takes a thread, for as long as the resolver waits for whoever should know it."""
 _BUFFER = 1 << 18
 _WITH_IPV4_INSIDE = {ipaddress.IPv6Network("64:ff9b::/96"): 0, ipaddress.IPv6Network("2002::/16"): 80}
 """Networks whose addresses lead to an IPv4 address (RFC 6052, RFC 3056), and how many bits stand behind it."""
@@ -87,15 +90,16 @@ class Addresses:
         self._loopback = loopback
         self._resolve = resolve or _resolve
         self._proxy = proxy
+        self._turns: dict[RoomId, asyncio.Semaphore] = {}
 
-    async def connect(self, host: str, port: int, *, plain: bool = False) -> Route:
+    async def connect(self, room_id: RoomId, host: str, port: int, *, plain: bool = False) -> Route:
         """`plain` for an HTTP request, else for whatever bytes. Raises Unreachable."""
         proxy = self._proxy(URL.build(scheme="http" if plain else "https", host=host, port=port))
         try:
             async with deadlines.within(CONNECT_SECONDS):
                 if proxy is not None:
-                    return await self._by_proxy(proxy, host, port, plain)
-                return Route(*await self._connect(host, port))
+                    return await self._by_proxy(room_id, proxy, host, port, plain)
+                return Route(*await self._connect(room_id, host, port))
         except TimeoutError:
             raise Unreachable(f"{host}:{port} did not answer in {CONNECT_SECONDS:.0f} s") from None
         except (OSError, UnicodeError, EOFError, asyncio.LimitOverrunError) as error:
@@ -112,9 +116,10 @@ class Addresses:
             return
         await self._check(host, host)
 
-    async def look_up(self, host: str, port: int) -> list[str]:
+    async def look_up(self, room_id: RoomId, host: str, port: int) -> list[str]:
         """The addresses of a host, each of which a room may connect to. Raises Unreachable, OSError."""
-        found = await self._resolve(host, port)
+        async with self._turns.setdefault(room_id, asyncio.Semaphore(LOOKED_UP_AT_ONCE)):
+            found = await self._resolve(host, port)
         for address in found:
             await self._check(host, address)
         return found
@@ -126,8 +131,10 @@ class Addresses:
             which = f"{host} is an address" if host == address else f"{host} has the address {address},"
             raise Unreachable(f"{which} which no room may connect to", refused=True)
 
-    async def _connect(self, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        found = await self.look_up(host, port)
+    async def _connect(
+        self, room_id: RoomId, host: str, port: int
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        found = await self.look_up(room_id, host, port)
         failed = OSError(f"{host} has no address")
         for address in found[:4]:
             try:
@@ -142,10 +149,10 @@ class Addresses:
             return reader, writer
         raise failed
 
-    async def _by_proxy(self, proxy: URL, host: str, port: int, plain: bool) -> Route:
+    async def _by_proxy(self, room_id: RoomId, proxy: URL, host: str, port: int, plain: bool) -> Route:
         """What is known of the host here counts; what only the proxy can resolve is the proxy's to refuse."""
         with contextlib.suppress(OSError):
-            await self.look_up(host, port)
+            await self.look_up(room_id, host, port)
         tls = outbound_http.trust() if proxy.scheme == "https" else None
         reader, writer = await asyncio.open_connection(proxy.host, proxy.port, limit=_BUFFER, ssl=tls)
         login = base64.b64encode(f"{proxy.user}:{proxy.password or ''}".encode()) if proxy.user else b""
@@ -199,5 +206,6 @@ def _is_in(
 
 
 async def _resolve(host: str, port: int) -> list[str]:
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    look = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    found = await own_thread.run(look, "name")  # a room may let nobody answer for its names
     return list(dict.fromkeys(str(address[0]) for *_, address in found))

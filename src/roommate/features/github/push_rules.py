@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import fnmatch
 import mmap
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import BinaryIO
 
 from roommate.errors import ForgeError
 from roommate.features.github.forge import Forge
 from roommate.features.github.git_pack import BadPack, commits
 from roommate.features.github.git_wire import NOTHING, Commands, Update
+from roommate.host import own_thread
 
 BRANCH, TAG = "refs/heads/", "refs/tags/"
 ASKED_FOR = 8
@@ -61,7 +62,8 @@ async def _of_history(
     growing: Sequence[Update], start: int, body: BinaryIO, repository: str, forge: Forge
 ) -> dict[str, str]:
     try:
-        edges = await asyncio.to_thread(_edges, growing, start, body)
+        # As long as a pack may take to read: a room has as many at once as it has pushes.
+        edges = await own_thread.run(partial(_edges, growing, start, body), "push")
     except BadPack as error:
         return dict.fromkeys((update.ref for update in growing), f"its pack cannot be read: {error}")
     found = {}
