@@ -10,7 +10,7 @@ import pytest
 
 from roommate.errors import UpdateError
 from roommate.updates.build import build
-from roommate.updates.releases import Install
+from roommate.updates.releases import Install, Release
 from roommate.updates.repository import Repository
 from tests.patience import until
 from tests.updates.test_repository import Somewhere
@@ -56,6 +56,49 @@ def _lives(process: int) -> bool:
         return b") Z " not in Path(f"/proc/{process}/stat").read_bytes()
     except OSError:
         return False
+
+
+UV = """#!/bin/sh
+for last; do :; done
+case "$1 $2" in
+venv*) /usr/bin/python3 -m venv --without-pip "$last" ;;
+"pip sync")
+    [ -e {folder}/index ] || {{ echo "the index is not reached" >&2; exit 1; }}
+    "$5" -c 'import sysconfig; open(sysconfig.get_path("purelib") + "/installed", "w").close()' ;;
+esac
+"""
+"""As much of it as making an environment needs: packages come of an index that is reached or not."""
+
+
+def test_an_environment_that_could_not_be_made_whole_is_made_anew(tmp_path: Path) -> None:
+    """What failed half-way has a Python that runs, and not what the lock says."""
+    remote, repository = Somewhere(tmp_path), Repository(tmp_path / "mirror.git")
+    (remote.folder / "requirements.lock").touch()
+    remote.git("add", "--all")
+    first = remote.commit("with a lock")
+    repository.set_remote(str(remote.folder))
+    repository.fetch()
+    install, uv, index = Install(tmp_path / "root"), tmp_path / "uv", tmp_path / "index"
+    uv.write_text(UV.format(folder=tmp_path))
+    uv.chmod(0o700)
+    index.touch()
+    release = build(install, repository, repository.told(first), uv)
+    assert _installed(release)
+    release.python.unlink()
+    release.python.symlink_to("/usr/bin/python3.gone")
+    index.unlink()
+    for _ in range(2):
+        with pytest.raises(UpdateError, match="the index is not reached"):
+            build(install, repository, repository.told(first), uv)
+    index.touch()
+    build(install, repository, repository.told(first), uv)
+    assert release.python.exists()
+    assert _installed(release)
+    assert [path.name for path in release.path.glob(".venv*")] == [".venv"]
+
+
+def _installed(release: Release) -> bool:
+    return any(release.path.glob(".venv/lib/*/site-packages/installed"))
 
 
 async def test_what_cannot_be_deleted_is_said(mirror: tuple[Repository, str], tmp_path: Path) -> None:

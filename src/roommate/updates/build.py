@@ -29,11 +29,9 @@ def build(install: Install, repository: Repository, commit: Commit, uv: Path, pa
     release = install.release(commit.id)
     if release.about is not None:
         if not _is_sound(release, CHECK_SECONDS * patience):  # the Python that it was made with is gone
-            shutil.rmtree(release.path / ".venv", ignore_errors=True)
             _environment(release, install.current, uv, INSTALL_SECONDS * patience)
         return release
-    if release.path.exists():
-        _delete(release.path)
+    _delete(release.path)
     repository.export(commit.id, release.path)
     _environment(release, install.current, uv, INSTALL_SECONDS * patience)
     release.finish(About(commit.id, commit.subject, commit.day, time.time()))
@@ -77,27 +75,34 @@ def _is_sound(release: Release, seconds: float) -> bool:
 
 def _environment(release: Release, like: Release | None, uv: Path, seconds: float) -> None:
     """Made from the one of release `like` where there is one: by hard links, so that only what differs is installed,
-    and what Python compiled for it is there as well."""
-    place = release.path / ".venv"
+    and what Python compiled for it is there as well. It gets its place when it is whole: what is there is taken for
+    sound where its Python runs."""
+    place, coming = release.path / ".venv", release.path / ".venv.coming"
     doing = "making the environment"
+    _delete(coming)
     if like is not None and like != release and _is_sound(like, seconds):
-        work(["cp", "--archive", "--link", like.path / ".venv", place], doing, seconds=seconds)
+        work(["cp", "--archive", "--link", like.path / ".venv", coming], doing, seconds=seconds)
     else:
         # Its programs find it by where they are, so that it can be copied.
         python = sys._base_executable  # type: ignore[attr-defined]  # without an environment; Python has no other word
-        work([uv, "venv", "--quiet", "--relocatable", "--python", python, place], doing, seconds=seconds)
+        work([uv, "venv", "--quiet", "--relocatable", "--python", python, coming], doing, seconds=seconds)
     lock = release.path / "requirements.lock"
     if not lock.exists():
         raise UpdateError("this commit has no requirements.lock")
-    into = ("--quiet", "--python", release.python)
+    into = ("--quiet", "--python", coming / "bin" / "python")
     work([uv, "pip", "sync", *into, "--require-hashes", lock], "installing what the lock says", seconds=seconds)
     package = ("--no-deps", "--no-build-isolation", "--editable", release.path)
     work([uv, "pip", "install", *into, *package], "installing Roommate", seconds=seconds)
+    _delete(place)
+    coming.rename(place)
 
 
 def _delete(folder: Path) -> None:
+    """If it is there."""
     try:
         shutil.rmtree(folder)
+    except FileNotFoundError:
+        return
     except OSError as error:
         raise UpdateError(
             f"what an earlier attempt left cannot be deleted: {folder}: {error.filename}: {error.strerror}"
