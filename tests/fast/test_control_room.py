@@ -9,14 +9,13 @@ from tests.fast.conftest import MakeDaemon, MakePerson
 log = logging.getLogger("roommate.rooms.room")
 
 
-def fails(room: str, what: str) -> None:
+def fails(room: str, what: str, **extra: str) -> None:
     logs.about(room=room)
-    log.error("%s", what)
+    log.error("%s", what, extra=extra)
 
 
 def does_not_send(room: str) -> None:
-    logs.SENDS_INTO.set(room)
-    fails(room, "the homeserver did not send")
+    fails(room, "the homeserver did not send", **{logs.NOT_SENT_INTO: room})
 
 
 async def test_a_failure_in_the_control_room_is_told_there(daemon: MakeDaemon, person: MakePerson) -> None:

@@ -36,8 +36,9 @@ _KINDS = 10_000
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]")
 _ABOUT: ContextVar[dict[str, str | int]] = ContextVar("about")
 _NOTHING: dict[str, str | int] = {}
-SENDS_INTO: ContextVar[str] = ContextVar("sends_into", default="")
-"""The room that the task sends something into: where it fails, nothing said there would tell of it."""
+NOT_SENT_INTO = "not_sent_into"
+"""What a record has besides, as `extra`, that says that something could not be sent: the room. Nothing said there would
+tell of it."""
 
 
 class about:  # noqa: N801 — reads as a word: `with about(room=…):`

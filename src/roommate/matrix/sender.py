@@ -293,7 +293,6 @@ class Sender:
     async def _request(self, room_id: RoomId, asked_at: float, request: Callable[[], Awaitable[None]]) -> None:
         """One request of a room, and what its outcome means for the next ones."""
         logs.about(room=room_id)
-        logs.SENDS_INTO.set(room_id)
         try:
             await request()
         except (Transient, StateError) as error:  # what arrived and could not be noted is the same event once more
@@ -339,7 +338,7 @@ class Sender:
                 self._tried.discard(row.id)
             raise
         except Refused as error:
-            _log.error("%s", error)
+            _log.error("%s", error, extra={logs.NOT_SENT_INTO: row.draft.room_id})
             await self._outbox.failed(row.id, str(error))
         else:
             self._events[row.id] = event

@@ -71,7 +71,6 @@ class ControlRoom:
         """
         if not self.room_id:
             return
-        logs.SENDS_INTO.set(self.room_id)
         failures = _Failures(self.room_id, journal.redact)
         logging.getLogger().addHandler(failures)
         try:
@@ -96,7 +95,7 @@ class ControlRoom:
 
 
 class _Failures(logging.Handler):
-    """Collects the log lines of failures, equal ones as one; those of sending into `room_id` itself do not count."""
+    """Collects the log lines of failures, equal ones as one; not what could not be sent into `room_id` itself."""
 
     def __init__(self, room_id: RoomId, redact: Redaction) -> None:
         super().__init__(logging.ERROR)
@@ -108,7 +107,7 @@ class _Failures(logging.Handler):
         self._left_out = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        if logs.SENDS_INTO.get() == self._room_id:
+        if getattr(record, logs.NOT_SENT_INTO, "") == self._room_id:
             return
         line = logs.said(record)
         if record.exc_info and record.exc_info[1] is not None:
