@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Callable
@@ -17,8 +18,8 @@ from roommate.domain import RoomId, UserId
 from roommate.errors import Refused, StateError
 from roommate.matrix.crypto import attachments, cross_signing, incoming_room_keys, megolm, olm
 from roommate.matrix.crypto.own_device import MEGOLM_ALGORITHM, OwnDevice
-from roommate.matrix.crypto.reading import Reading
-from roommate.matrix.crypto.records import OUTBOUND, Records, load, save
+from roommate.matrix.crypto.reading import MOST_WAITING, Reading
+from roommate.matrix.crypto.records import OUTBOUND, WAITING, Records, load, save
 from roommate.matrix.crypto.records import ROOM as ROOM_STATE
 from roommate.matrix.crypto.signing import SigningKey, canonical, is_signed
 from roommate.matrix.crypto.verifications import Verifications
@@ -55,6 +56,11 @@ class Side:
         content = {"msgtype": "m.text", "body": text}
         sealed = await self.do(lambda r, own: megolm.encrypt(r, self.key, own, ROOM, "m.room.message", content))
         return {"type": "m.room.encrypted", "event_id": event_id, "sender": self.user, "content": sealed}
+
+    async def sealed(self, event_id: str) -> JsonObject:
+        """With a key that nobody else has."""
+        await self.room_key()
+        return await self.write("secret", event_id)
 
     async def read(self, event: JsonObject, room: str = ROOM) -> str:
         found = await self.do(lambda r, own: megolm.decrypt(r, self.key, room, event))
@@ -187,6 +193,24 @@ async def test_a_room_may_say_any_rotation(sides: tuple[Side, Side]) -> None:
         await bot.records.do(lambda r, said=said: save(r, ROOM_STATE, ROOM, said))  # type: ignore[misc]
         first, second = [await bot.room_key() for _ in range(2)]
         assert first["session_id"] == second["session_id"]
+
+
+async def test_of_what_a_room_has_no_key_for_the_newest_waits(sides: tuple[Side, Side]) -> None:
+    bot, ann = sides
+    nobody: Any = None
+    reading = Reading(bot.records, BOT, nobody, nobody, required=False)
+    other = RoomId("!other:a")
+    await reading.wait([(other, await ann.sealed("$other"))])
+    for batch in range(3):
+        event = await ann.sealed("$")
+        unread = [(RoomId(ROOM), {**event, "event_id": f"${batch}-{at}"}) for at in range(MOST_WAITING // 2)]
+        await reading.wait(unread)
+        await asyncio.sleep(0.002)  # they are told apart by when they came, in ms
+    kept = {name for name, _ in await bot.records.do(lambda r: r.all(WAITING))}
+    assert kept == {
+        f"{other} $other",
+        *(f"{ROOM} ${batch}-{at}" for batch in (1, 2) for at in range(MOST_WAITING // 2)),
+    }
 
 
 async def test_an_event_counts_under_one_id_from_one_sender_in_one_room(sides: tuple[Side, Side]) -> None:

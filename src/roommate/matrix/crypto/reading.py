@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,9 @@ GRACE_SECONDS = 10.0
 """How long a key may take after its event before somebody is told: it goes another way."""
 KEPT_SECONDS = 14 * 86400.0
 """How long an event waits for its key."""
+MOST_WAITING = 200
+"""Events of a room that wait for their keys, its newest: each sync looks at all of them, and whoever is in a room can
+send what nobody has a key for."""
 
 _log = logging.getLogger(__name__)
 
@@ -174,6 +178,12 @@ class Reading:
             for name, event in found:
                 save(r, WAITING, name, event)
             r.drop_before(WAITING, time.time() - KEPT_SECONDS)
+            of_room: Counter[str] = Counter()
+            for name, _, _ in reversed(r.oldest_first(WAITING)):
+                room_id, _, _ = name.partition(" ")
+                of_room[room_id] += 1
+                if of_room[room_id] > MOST_WAITING:
+                    r.drop(WAITING, name)
 
         await self._vault.do(work)
 
@@ -225,12 +235,13 @@ class Reading:
 
         waiting: list[Unread] = await self._vault.do(work)
         found: list[Unread] = []
-        now = time.time()
+        now, seen = time.time(), set(self._told)
         self.hurry = False
         for one in waiting:
-            if one.session_id in self._told or one.session_id in {other.session_id for other in found}:
+            if one.session_id in seen:
                 continue
             if one.withheld or now - one.since >= GRACE_SECONDS:
+                seen.add(one.session_id)
                 found.append(one)
                 self.withheld += bool(one.withheld)
             else:
