@@ -325,14 +325,25 @@ async def test_a_call_that_comes_with_leaving_gets_a_container_that_is_known(mak
     assert len(containers(place / "state")) == 1
 
 
-async def test_a_probe_that_was_killed_leaves_nothing_for_long(make: Make, place: Path, image: str) -> None:
+@pytest.mark.parametrize("what", ["probe", "aside"])
+async def test_a_look_that_was_killed_leaves_nothing_for_long(make: Make, place: Path, image: str, what: str) -> None:
+    """At the host, or into the image."""
     state = place / "state"
-    (state / "probe-0123abcd" / "files").mkdir(parents=True)
+    (state / f"{what}-0123abcd" / "files").mkdir(parents=True)
     label = f"--label=io.roommate.state={state}"
-    podman("create", "--name", f"roommate-probe-{place.name}", label, image, "true")
+    podman("create", "--name", f"roommate-{what}-{place.name}", label, image, "true")
     await make().reconcile([])
     assert containers(state) == []
-    assert list(state.glob("probe-*")) == []
+    assert list(state.glob(f"{what}-*")) == []
+
+
+async def test_a_look_into_the_image_is_not_cleared_away(make: Make, place: Path) -> None:
+    sandboxes = make()
+    looking = asyncio.create_task(sandboxes.in_image("sleep 1; echo seen"))
+    await until(lambda: len(containers(place / "state")) == 1, "the container")
+    await sandboxes.reconcile([])
+    assert await looking == "seen\n"
+    assert containers(place / "state") == []
 
 
 async def test_the_host_is_looked_at_once_and_that_is_said_once(

@@ -13,7 +13,7 @@ from pathlib import Path
 from roommate.domain import Check, HostPlace, RoomId
 from roommate.errors import SandboxError
 from roommate.host import deadlines
-from roommate.sandbox import doctor, fresh_container, host_place
+from roommate.sandbox import doctor, fresh_container, host_place, image_inspection_container
 from roommate.sandbox.container import DAEMON, ROOM, Plan, RoomContainer, Spools
 from roommate.sandbox.container_foundation import Foundation
 from roommate.sandbox.container_spec import STATE, Limits
@@ -21,7 +21,6 @@ from roommate.sandbox.fresh_container import FreshContainer
 from roommate.sandbox.hand import HandHost
 from roommate.sandbox.host_capabilities import Probe
 from roommate.sandbox.image import ABOVE_BASE, lacking
-from roommate.sandbox.image_inspection_container import run_aside
 from roommate.sandbox.room_container_settings import OwnSettings
 
 log = logging.getLogger(__name__)
@@ -67,6 +66,8 @@ class RoomSandboxes:
         self._rooms: dict[RoomId, RoomContainer] = {}
         self._fresh: set[str] = set()
         """Keys of those that are there, or may be."""
+        self._aside: set[str] = set()
+        """The same of those that look into the image."""
         self._risen = asyncio.Event()
         """A container came up, so that there is something new to stop some day."""
 
@@ -179,7 +180,12 @@ class RoomSandboxes:
     async def in_image(self, script: str) -> str:
         """What a shell script prints in a container of the image that no room has had. Raises SandboxError."""
         image, ground = await self._foundation.image(), await self._foundation.ground()
-        return await run_aside(ground, image.id, script, plan=self._plan)
+        key = image_inspection_container.fresh_key()
+        self._aside.add(key)
+        try:
+            return await image_inspection_container.run_aside(ground, image.id, script, plan=self._plan, key=key)
+        finally:
+            self._aside.discard(key)
 
     async def run(self, joined: Iterable[RoomId]) -> None:
         """Find the containers of the rooms again; then, until cancelled, stop what is idle.
@@ -200,6 +206,7 @@ class RoomSandboxes:
         ground = await self._foundation.ground()
         await self._foundation.clear()
         await fresh_container.clear(ground.engine, self._plan, self._fresh)
+        await image_inspection_container.clear(ground.engine, self._plan, self._aside)
         for container in await ground.engine.list(DAEMON, self._plan.daemon):
             if container.labels.get(STATE) != str(self._plan.state) or fresh_container.LABEL in container.labels:
                 continue  # of a daemon with the same name and another state; or no room's
