@@ -47,6 +47,11 @@ PAGE = """<!doctype html><title>Tiny</title><body style="margin:0;background:#06
 <h1>Hello there</h1><script>console.error("it broke"); fetch("/missing")</script>"""
 
 
+def listens(port: int) -> str:
+    """A command that ends when somebody listens there: the program that will was started, and no more."""
+    return f"until (: </dev/tcp/127.0.0.1/{port}); do sleep 0.1; done 2>/dev/null"
+
+
 async def test_pages_are_shown_to_people_and_to_models_that_see(
     daemon: MakeDaemon, person: MakePerson, model: ScriptedModel, agents_image: str
 ) -> None:
@@ -56,6 +61,7 @@ async def test_pages_are_shown_to_people_and_to_models_that_see(
     room = await bot.room_with(alice)
     written = tool("write_file", path="page.html", content=PAGE)
     serve = tool("run_command", command="python3 -m http.server 8123", background=True)
+    serves = tool("run_command", command=listens(8123))
     local = tool("take_screenshot", url="localhost:8123/page.html", width=640, height=400)
     gone = tool("take_screenshot", url="http://localhost:8123/gone")
     refused = [
@@ -63,7 +69,7 @@ async def test_pages_are_shown_to_people_and_to_models_that_see(
         tool("take_screenshot", url="https://away.invalid/"),
         tool("take_screenshot", url="http://localhost:9/", path="page.html"),
     ]
-    asked = "\n---\n".join([f"{written}\n{serve}", "\n".join([local, gone, *refused]), "ECHO"])
+    asked = "\n---\n".join([f"{written}\n{serve}", serves, "\n".join([local, gone, *refused]), "ECHO"])
     told = (await alice.ask(room, asked)).body
     assert "http://localhost:8123/page.html · HTTP 200 · Tiny · 640×400\n" in told
     assert "in the console:\nerror: it broke\n" in told
@@ -93,7 +99,8 @@ async def test_pages_are_shown_to_people_and_to_models_that_see(
 
     silent = "import socket, time; s = socket.create_server(('127.0.0.1', 8124)); time.sleep(600)"
     listening = tool("run_command", command=f'python3 -c "{silent}"', background=True)
-    asked = await alice.say(room, f"{listening}\n---\n{tool('take_screenshot', url='localhost:8124')}")
+    stuck = tool("take_screenshot", url="localhost:8124")
+    asked = await alice.say(room, "\n---\n".join([listening, tool("run_command", command=listens(8124)), stuck]))
     await alice.wait(
         lambda: any("take_screenshot" in m.body for m in bot.said(alice, room)), what="the browser's start"
     )
