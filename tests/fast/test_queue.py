@@ -1,8 +1,18 @@
 """What waits can be looked at and dropped, by whoever may talk to the bot."""
 
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import PASSWORD
 from tests.fakes.daemon import MemoryDaemon
+from tests.fakes.homeserver import MemoryHomeserver, MemoryResponse, MemorySession
+from tests.fakes.model import MemoryModel
 from tests.fast.conftest import MakePerson
 from tests.harness import command, notice
+from tests.patience import until
 
 
 async def test_what_waits_is_listed_and_dropped(bot: MemoryDaemon, person: MakePerson) -> None:
@@ -34,3 +44,53 @@ async def test_what_waits_is_listed_and_dropped(bot: MemoryDaemon, person: MakeP
         lambda: any(m.body.startswith("second") and m.reply_to == second for m in bot.said(alice, room)), what="second"
     )
     assert not [m for m in bot.said(alice, room) if "and more" in m.body and m.msgtype == "m.text"]
+
+
+class _Held(MemorySession):
+    """What somebody replies to is given when the gate opens."""
+
+    def __init__(self, homeserver: MemoryHomeserver, asked: asyncio.Event, gate: asyncio.Event) -> None:
+        super().__init__(homeserver)
+        self._asked, self._gate = asked, gate
+
+    async def _ask(self, method: str, url: str, data: Any, headers: dict[str, str]) -> MemoryResponse:
+        if "/event/" in url:
+            self._asked.set()
+            await self._gate.wait()
+        return await super()._ask(method, url, data, headers)
+
+
+class _Slow(MemoryDaemon):
+    def __init__(self, homeserver: MemoryHomeserver, user_id: str, model: MemoryModel) -> None:
+        super().__init__(homeserver, user_id, {}, model)
+        self.asked, self.gate = asyncio.Event(), asyncio.Event()
+
+    def session(self, **_: Any) -> MemorySession:
+        return _Held(self._homeserver, self.asked, self.gate)
+
+
+async def test_what_is_changed_while_it_is_made_a_prompt_is_asked_as_it_is_then(
+    homeserver: MemoryHomeserver, person: MakePerson, model: MemoryModel
+) -> None:
+    alice = await person("alice")
+    bot = await _Slow(homeserver, homeserver.register("slow-events", PASSWORD), model).start()
+    try:
+        room = await alice.create_room()
+        long_ago = await alice.say(room, "of long ago")
+        await alice.invite(room, bot.user_id)
+        await alice.wait_for_member(room, bot.user_id)
+        said = await alice.say(room, "SAY old", reply_to=long_ago)
+        await bot.asked.wait()
+        await alice.edit(room, said, "SAY new")
+        await until(lambda: _kept(bot.state, said) == "SAY new", "the edit")
+        bot.gate.set()
+        assert (await alice.answer_to(said)).body.endswith("new")
+        assert len(alice.finals(room)) == 1
+    finally:
+        await bot.discard()
+
+
+def _kept(state: Path, event: str) -> str:
+    with closing(sqlite3.connect(state / "roommate.db")) as c:
+        [text] = c.execute("SELECT json_extract(body, '$.text') FROM inbox WHERE event_id=?", (event,)).fetchone()
+    return str(text)

@@ -392,6 +392,7 @@ class Room:
             crowded=row.crowded,
             breath=breath,
             more=joined,
+            said=message.text,
         )
 
     async def _shows(self, turn: RunningTurn, event: EventId | None) -> bool:

@@ -66,9 +66,11 @@ class Conversations:
         crowded: bool,
         breath: Breath,
         more: Mapping[int, Prompt],
+        said: str,
     ) -> None:
         """Make a turn, of this model or of the room's own, of a message that waits in the inbox, with what was said in
-        the same `breath` and waits in `more` rows; nothing comes of one that was redacted. `plans`: it
+        the same `breath` and waits in `more` rows; nothing comes of one that was redacted, and one that says something
+        else by now than what was `said` is looked at again. `plans`: it
         changes nothing. `crowded`: its answer names the message that it answers."""
         turns, default = self._needs.turns, self._needs.settings().llm_model
         turn = await turns.begin(
@@ -83,6 +85,7 @@ class Conversations:
             again=asked.again,
             told=with_files,
             plans=plans,
+            said=said,
         )
         if turn:
             self._add(turn, crowded=crowded, breath=breath).start(self._tasks)

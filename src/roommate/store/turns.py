@@ -91,16 +91,21 @@ class Turns:
         again: EventId | None = None,
         told: Told = lambda prompt, _: prompt,
         plans: bool = False,
+        said: str | None = None,
     ) -> Turn | None:
         """Turn a waiting message into a turn, with what belongs to it and waits in further rows; None when the message
-        was redacted in the meantime.
+        was redacted in the meantime, or says something else by now than what was `said`: then it still waits.
 
         The model is `instead`, else the room's own, else the default. It is `told` of the files that came since the
         turn before, and of those of the events that it is `about`. It may run a message `again`: then that one is
         answered, and its files are told of once more.
         """
 
+        changed = "SELECT 1 FROM inbox WHERE seq=? AND state != 'done' AND json_extract(body, '$.text') != ?"
+
         def work(c: sqlite3.Connection) -> Turn | None:
+            if said is not None and c.execute(changed, (seq, said)).fetchone():
+                return None
             if not take(c, seq):
                 return None
             c.execute("INSERT OR IGNORE INTO conversations (room_id, thread) VALUES (?, ?)", (room_id, thread or ""))
