@@ -47,7 +47,8 @@ async def test_tools_whose_arguments_others_describe_come_and_go_between_two_rou
         return Outcome("a worm", "1 worm")
 
     schema = {"type": "object", "properties": {"deep": {"type": "object"}}}
-    dig = Tool(ToolSpec("garden_dig", "Dig.", schema), lambda given: given, do, title=("where",), sandbox=False)
+    spec = ToolSpec("garden_dig", "Dig.", schema)
+    dig = Tool(lambda: spec, lambda given: given, do, title=("where",), sandbox=False)
     served: list[Tool[Any]] = []
     sources: Sequence[Source] = [lambda _: served]
     tools = RoomTools(away, PORTS, sources)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -58,13 +57,9 @@ def _root(
 @app.command("run")
 def _run_command() -> None:
     """Run the daemon in the foreground until SIGTERM or Ctrl-C."""
-    # Looking for cycles every 700 objects, as Python does, costs a third of what the imports take and a fifth of a
-    # turn's step: a model library makes thousands of objects a call, none of them in cycles.
-    gc.set_threshold(50_000, 20, 20)
-    from roommate import daemon_process
-    from roommate.settings import config
+    from roommate.cli import run
 
-    raise typer.Exit(daemon_process.main(config.load()))
+    raise typer.Exit(run.run())
 
 
 @app.command("init")

@@ -42,7 +42,7 @@ class Flaw(Exception):
 class Request(BaseModel):
     """One call. Without an `id` it is a notification: nothing is answered, not even that it failed."""
 
-    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True, defer_build=True)
 
     jsonrpc: Literal["2.0"]
     method: Annotated[str, Field(max_length=100)]

@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from roommate.domain import Hand
 from roommate.errors import ToolError
@@ -26,6 +26,8 @@ _NOT_IN_NAMES = re.compile(r"[\s/\\:*?\"<>|\N{REPLACEMENT CHARACTER}]+")
 
 class _Said(BaseModel):
     """What the program in the container says of it; see file_placement_program.py."""
+
+    model_config = ConfigDict(defer_build=True)
 
     name: str = ""
     error: str = ""

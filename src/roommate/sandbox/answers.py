@@ -31,7 +31,7 @@ Kept = Annotated[
 class Answer(BaseModel):
     """``error`` is what the caller did wrong, and then nothing else is there."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
 
 class Refused(Answer):
@@ -138,7 +138,9 @@ class Looked(Answer):
 
 
 _Kind = Literal["file", "dir", "link", "other"]
-ENTRIES: TypeAdapter[Iterable[tuple[Name, _Kind, Count]]] = TypeAdapter(Iterable[tuple[Name, _Kind, Count]])
+ENTRIES: TypeAdapter[Iterable[tuple[Name, _Kind, Count]]] = TypeAdapter(
+    Iterable[tuple[Name, _Kind, Count]], config=ConfigDict(defer_build=True)
+)
 
 A = TypeVar("A", bound=Answer)
 

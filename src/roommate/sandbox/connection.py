@@ -16,7 +16,7 @@ import json
 from collections.abc import Callable
 from typing import cast
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from roommate.domain import Program
 from roommate.errors import HandLost, SandboxError
@@ -59,6 +59,7 @@ _SIGN_OF_LIFE = b'{"op":"jobs"}'
 
 
 class _Hello(BaseModel):
+    model_config = ConfigDict(defer_build=True)
     version: int
 
 

@@ -16,7 +16,7 @@ from roommate.errors import ToolError
 class Arguments(BaseModel):
     """The docstring of each is what the model reads about the tool. Numbers may be text: some models write them so."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True, defer_build=True)
 
 
 A = TypeVar("A", bound=Arguments)

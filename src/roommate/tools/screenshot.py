@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import unquote, urlsplit
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from roommate.domain import Clock, Hand, Picture
 from roommate.errors import ToolError
@@ -44,6 +44,8 @@ class TakeScreenshot(Arguments):
 
 class Shot(BaseModel):
     """What the program in the container says of a page; see browser.py."""
+
+    model_config = ConfigDict(defer_build=True)
 
     error: str | None = None
     no_browser: bool = False

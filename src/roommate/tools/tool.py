@@ -89,7 +89,8 @@ class Call:
 class Tool(Generic[Asked]):
     """`parse` reads the arguments, a JSON object, and `do` does it; what either raises is told to the model."""
 
-    spec: ToolSpec
+    described: Callable[[], ToolSpec]
+    """What the model reads about it; made when somebody reads it first."""
     parse: Callable[[JsonObject], Asked]
     do: Callable[[Asked, Call], Awaitable[Outcome]]
     title: tuple[str, ...] = ()
@@ -102,6 +103,10 @@ class Tool(Generic[Asked]):
     """A call that a restart interrupted is made again, and goes on with what it has begun."""
     looks: bool = False
     """It changes nothing in the room, and runs nothing there that was not Roommate's own."""
+
+    @property
+    def spec(self) -> ToolSpec:
+        return self.described()
 
 
 Source = Sequence[Tool[Any]] | Callable[[TurnPorts], Sequence[Tool[Any]]]
@@ -120,8 +125,8 @@ def tool(
     looks: bool = False,
 ) -> Tool[A]:
     """One whose arguments are a class, and whose description is that one's docstring."""
-    spec = _spec(name, kind)
-    return Tool(spec, functools.partial(validated, spec, kind), do, title, sandbox, turns, again, looks)
+    described = functools.partial(_spec, name, kind)
+    return Tool(described, lambda given: validated(described(), kind, given), do, title, sandbox, turns, again, looks)
 
 
 @functools.cache  # some tools are made anew for every call

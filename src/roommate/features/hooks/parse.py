@@ -36,7 +36,7 @@ def _cut(most: int) -> BeforeValidator:
 class _Report(BaseModel):
     """What we read of a file; all else in it is passed over. Too long texts are cut."""
 
-    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True, defer_build=True)
 
     agent: Annotated[str, _cut(SHORT)] = ""
     session: Annotated[str, _cut(SHORT)] = ""

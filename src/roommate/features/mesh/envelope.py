@@ -51,7 +51,7 @@ Room = Annotated[str, Field(pattern=r"^![^\s\x00]{1,254}$")]
 User = Annotated[str, Field(pattern=r"^@[^\s\x00:]{1,253}:[^\s\x00]{1,253}$", max_length=255)]
 Milliseconds = Annotated[int, Field(ge=0, le=_INT)]
 
-_SHAPE = ConfigDict(strict=True, extra="forbid")
+_SHAPE = ConfigDict(strict=True, extra="forbid", defer_build=True)
 
 
 class Malformed(RoommateError):

@@ -32,7 +32,7 @@ _OLD, _NEW = "old", "new"
 
 
 class _File(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = ConfigDict(strict=True, extra="forbid", defer_build=True)
     v: Annotated[int, Field(ge=1, le=1)]
     seed: Key
     made: int

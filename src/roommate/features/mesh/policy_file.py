@@ -61,7 +61,9 @@ Count = Annotated[int, Field(ge=1, le=1000)]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, ignored_types=(cached_property,))
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, ignored_types=(cached_property,), defer_build=True
+    )
 
 
 class Limits(_Part):
