@@ -37,11 +37,13 @@ class Upstream:
         self.asked: list[tuple[str, str, dict[str, str], bytes]] = []
         self.answer: Any = {"usage": {"prompt_tokens": 7, "completion_tokens": 3}}
         self.status = 200
-        self.go_on = asyncio.Event()
+        self.before, self.go_on = asyncio.Event(), asyncio.Event()
+        self.before.set()
         self.hung_up = asyncio.Event()
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         self.asked.append((request.method, request.path_qs, dict(request.headers), await request.read()))
+        await self.before.wait()
         if not isinstance(self.answer, list):
             return web.json_response(
                 self.answer, status=self.status, headers={"Set-Cookie": "a=b", "X-Request-Id": "r1"}
@@ -189,6 +191,40 @@ async def test_a_stream_passes_piece_by_piece_and_is_counted(ways: Ways, client:
     await until(lambda: ways.memory.counted)
     assert ways.memory.counted == [("claude", "claude-x", Usage(125, 15, cached_tokens=100))]
     await until(lambda: ways.budget.looked == 1)
+
+
+async def test_what_does_not_say_its_tokens_is_counted_by_its_size(ways: Ways, client: aiohttp.ClientSession) -> None:
+    """Else a room asks for as much as it likes, by a request for a stream without counts, or by not hearing the end."""
+    ways.upstream.answer, asked = [b'data: {"delta":"a"}\n\n'] * 10, {"model": "m", "prompt": "x" * 4000}
+    url = f"{ways.url}/openai+mine/v1/chat/completions"
+    async with client.post(url, json=asked) as answer:
+        async for _ in answer.content.iter_any():
+            ways.upstream.go_on.set()
+    (counted,) = await until(lambda: ways.memory.counted)
+    assert counted == ("mine", "m", Usage(1007, 10))
+
+    ways.memory.counted.clear()
+    ways.upstream.answer = [b'data: {"usage":{"prompt_tokens":2000,"completion_tokens":1}}\n\n' * 5, b"never heard"]
+    async with client.post(url, json=asked) as answer:
+        await answer.content.readany()
+    (counted,) = await until(lambda: ways.memory.counted)
+    assert counted == ("mine", "m", Usage(2000, 5)), "it hung up"
+
+    ways.memory.counted.clear()
+    ways.upstream.hung_up.clear()
+    ways.upstream.before.clear()
+    hearing = asyncio.create_task(client.post(url, json=asked))
+    await until(lambda: len(ways.upstream.asked) == 3)
+    hearing.cancel()
+    (counted,) = await until(lambda: ways.memory.counted)
+    assert counted == ("mine", "m", Usage(1007, 0)), "it hung up before there was an answer"
+
+    ways.memory.counted.clear()
+    ways.upstream.before.set()
+    ways.upstream.answer = {"input_tokens": 12}
+    async with client.post(f"{ways.url}/anthropic/v1/messages/count_tokens", json=asked) as answer:
+        assert answer.status == 200
+    assert ways.memory.counted == [], "to count costs nothing"
 
 
 async def test_no_provider_is_asked_when_the_tokens_of_the_day_are_used_up(
@@ -404,8 +440,8 @@ async def test_a_provider_that_is_away_is_said(hand: LiveHand, client: aiohttp.C
             {"usage": {"input_tokens": 5, "output_tokens": 2, "output_tokens_details": {"reasoning_tokens": 1}}},
             Usage(5, 2),
         ),
-        ({"text": '"prompt_tokens": 77'}, Usage()),
-        ({}, Usage()),
+        ({"text": '"prompt_tokens": 77'}, Usage(2, 8)),
+        ({}, Usage(2, 0)),
     ],
 )
 def test_every_api_tells_its_tokens(said: dict[str, Any], usage: Usage) -> None:
@@ -413,7 +449,7 @@ def test_every_api_tells_its_tokens(said: dict[str, Any], usage: Usage) -> None:
     whole.feed(json.dumps(said).encode())
     for byte in json.dumps(said).encode():
         bytewise.feed(bytes([byte]))
-    assert whole.usage() == bytewise.usage() == usage
+    assert whole.usage(8, whole=True) == bytewise.usage(8, whole=True) == usage
 
 
 def test_a_long_stream_is_counted_by_its_ends() -> None:
@@ -422,7 +458,7 @@ def test_a_long_stream_is_counted_by_its_ends() -> None:
     for _ in range(100):
         counter.feed(bytes(50_000))
     counter.feed(b'{"output_tokens": 34}')
-    assert counter.usage() == Usage(12, 34)
+    assert counter.usage(8, whole=True) == Usage(12, 34)
     assert len(counter._head) + len(counter._tail) < 1 << 20
 
 

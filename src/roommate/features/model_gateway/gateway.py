@@ -12,7 +12,7 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
-from roommate.domain import RoomId
+from roommate.domain import RoomId, Usage
 from roommate.errors import StateError
 from roommate.features.model_gateway.providers import Provider
 from roommate.features.model_gateway.token_usage import Counter
@@ -44,6 +44,8 @@ _GOES = re.compile(
     r"accept|content-(type|encoding)|user-agent|http-referer|x-title|(anthropic|openai)-.*|x-goog-api-client"
 )
 _COMES = re.compile(r"content-type|retry-after(-ms)?|(x-)?request-id|(anthropic|x)-ratelimit-.*|openai-.*")
+_FREE = ("countTokens", "count_tokens")
+"""Ends of paths that ask no model."""
 _SECRET_QUERY = ("key", "api_key", "access_token", "token")
 
 
@@ -146,18 +148,25 @@ class Gateway:
                 counter.feed(piece)
                 yield piece
 
-        async with self._upstream.ask(request.method, url, query, headers, body, body.size) as answer:
-            if answer.status >= 300:
-                return await _refused(provider, answer, self._upstream.headers(answer))
-            try:
-                return await self._upstream.give(request, answer, counted(answer.content))
-            finally:
-                if request.method == "POST":
-                    await self._count(room_id, agent, body.model, counter)
-
-    async def _count(self, room_id: RoomId, agent: str, model: str, counter: Counter) -> None:
+        taken, whole = request.method == "POST" and not url.raw_path.endswith(_FREE), False
         try:
-            await self._log.count(room_id, agent, model, counter.usage())
+            async with self._upstream.ask(request.method, url, query, headers, body, body.size) as answer:
+                if answer.status >= 300:
+                    taken = False
+                    return await _refused(provider, answer, self._upstream.headers(answer))
+                given = await self._upstream.give(request, answer, counted(answer.content))
+                whole = True
+                return given
+        except (aiohttp.ClientError, TimeoutError):  # it has not answered
+            taken = False
+            raise
+        finally:
+            if taken:  # also of who hangs up before it answers
+                await self._count(room_id, agent, body.model, counter.usage(body.passed, whole=whole))
+
+    async def _count(self, room_id: RoomId, agent: str, model: str, usage: Usage) -> None:
+        try:
+            await self._log.count(room_id, agent, model, usage)
             await self._budget.look(room_id)
         except StateError as error:
             log.warning("what %s used was not counted: %s", agent, error)
@@ -170,6 +179,8 @@ class _Prompt:
         """`model` is what the request's path says, if anything."""
         self._body, self.model = body, model
         self.size = body.size
+        self.passed = 0
+        """Bytes."""
 
     @property
     def bad(self) -> Refused | None:
@@ -178,6 +189,7 @@ class _Prompt:
     async def __aiter__(self) -> AsyncIterator[bytes]:
         seen = b""
         async for piece in self._body:
+            self.passed += len(piece)
             if not self.model:
                 seen = seen[-_MODEL_BYTES:] + piece
                 if named := _MODEL.search(seen):
