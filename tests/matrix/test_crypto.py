@@ -17,10 +17,14 @@ from hypothesis import strategies as st
 from roommate.domain import RoomId, UserId
 from roommate.errors import Refused, StateError
 from roommate.matrix.crypto import attachments, cross_signing, incoming_room_keys, megolm, olm
+from roommate.matrix.crypto.backed_up_session import BackupKey
+from roommate.matrix.crypto.device_lists import Device
+from roommate.matrix.crypto.key_backup import KeyBackup
 from roommate.matrix.crypto.own_device import MEGOLM_ALGORITHM, OwnDevice
 from roommate.matrix.crypto.reading import MOST_WAITING, Reading
-from roommate.matrix.crypto.records import OUTBOUND, WAITING, Records, load, save
+from roommate.matrix.crypto.records import ASKED, INBOUND, OUTBOUND, WAITING, Records, load, save
 from roommate.matrix.crypto.records import ROOM as ROOM_STATE
+from roommate.matrix.crypto.sealing import claim
 from roommate.matrix.crypto.signing import SigningKey, canonical, is_signed
 from roommate.matrix.crypto.verifications import Verifications
 from roommate.store import CryptoRecords
@@ -84,16 +88,19 @@ async def sides(tmp_path: Path) -> AsyncIterator[tuple[Side, Side]]:
         await one.records.close()
 
 
-async def key_of(ann: Side, bot: Side) -> JsonObject:
+async def key_of(ann: Side, bot: Side, room: object = ROOM) -> JsonObject:
     """Ann's room key on its way to the bot."""
+    return await to_device(ann, bot, "m.room_key", {**await ann.room_key(), "room_id": room})
+
+
+async def to_device(ann: Side, bot: Side, kind: str, content: JsonObject) -> JsonObject:
     keys = await bot.do(lambda r, own: _stocked(r, own, bot.key))
     curve, ed = await bot.do(lambda r, own: (own.curve25519, own.ed25519))
-    content = await ann.room_key()
 
     def work(r: Records, own: OwnDevice) -> JsonObject:
         if not olm.has_session(r, curve):
             olm.begin(r, ann.key, own, curve, next(iter(keys.values()))["key"])
-        sealed = olm.encrypt(r, ann.key, own, (BOT, curve, ed), "m.room_key", content)
+        sealed = olm.encrypt(r, ann.key, own, (BOT, curve, ed), kind, content)
         assert sealed is not None
         return sealed
 
@@ -193,6 +200,80 @@ async def test_a_room_may_say_any_rotation(sides: tuple[Side, Side]) -> None:
         await bot.records.do(lambda r, said=said: save(r, ROOM_STATE, ROOM, said))  # type: ignore[misc]
         first, second = [await bot.room_key() for _ in range(2)]
         assert first["session_id"] == second["session_id"]
+
+
+class Account:
+    """What a homeserver answers, by the end of the path, for the one who asks."""
+
+    def __init__(self, answers: JsonObject) -> None:
+        self.answers, self.asked = answers, list[JsonObject | None]()
+
+    async def call(
+        self, what: str, method: str, path: str, body: JsonObject | None = None, seconds: float = 0, also: int = 0
+    ) -> JsonObject:
+        self.asked.append(body)
+        return next(answer for end, answer in self.answers.items() if path.partition("?")[0].endswith(end))
+
+
+@pytest.mark.parametrize("room", ["!a b", "!a b c", "", " ", "room", ["!a", "b"], {"a": 1}, None, 1, "!" + "a" * 300])
+async def test_a_key_that_is_of_no_room_does_not_end_the_backup(sides: tuple[Side, Side], room: object) -> None:
+    """Whoever has an account somewhere can send a room key, and say of any text that it is a room."""
+    bot, eve = sides
+    backup = KeyBackup(bot.records, homeserver := Account({"/room_keys/keys": {}}))
+    await backup.use("1", BackupKey(bytes(range(32))), whole=False)
+    assert not await bot.apply(await key_of(eve, bot, room))
+    assert await bot.apply(await key_of(eve, bot))
+    running = asyncio.create_task(backup.run())
+    while await backup.waiting():
+        await asyncio.sleep(0.01)
+        assert not running.done(), running.result()
+    running.cancel()
+    assert [list(body["rooms"]) for body in homeserver.asked if body] == [[ROOM]]
+
+
+async def test_a_key_of_no_room_that_was_kept_does_not_end_the_backup(sides: tuple[Side, Side]) -> None:
+    """Earlier releases kept them."""
+    bot, eve = sides
+    backup = KeyBackup(bot.records, homeserver := Account({"/room_keys/keys": {}}))
+    assert await bot.apply(await key_of(eve, bot))
+    [(name, kept)] = await bot.records.do(lambda r: r.all(INBOUND))
+    await bot.records.do(lambda r: r.put(INBOUND, f"!a b {name}", kept))
+    await backup.use("1", BackupKey(bytes(range(32))), whole=True)
+    running = asyncio.create_task(backup.run())
+    while await backup.waiting():
+        await asyncio.sleep(0.01)
+        assert not running.done(), running.result()
+    running.cancel()
+    assert [sorted(body["rooms"]) for body in homeserver.asked if body] == [[f"!a b {ROOM}", ROOM]]
+
+
+async def test_a_forwarded_key_says_whose_it_is_in_texts(sides: tuple[Side, Side]) -> None:
+    """Who was asked for it says that, and the backup has it signed."""
+    bot, ann = sides
+    content = await ann.room_key()
+    shared = await ann.do(lambda r, own: load(r, INBOUND, f"{ROOM} {content['session_id']}"))
+    assert shared is not None
+    exported = vodozemac.InboundGroupSession.from_pickle(shared["pickle"], ann.key).export_at(0)
+    assert exported is not None
+    await bot.records.do(lambda r: save(r, ASKED, f"{ROOM} {content['session_id']}", {"user": ANN}))
+    given = {**content, "session_key": exported.to_base64(), "sender_key": "c", "sender_claimed_ed25519_key": "e"}
+    wrong: list[JsonObject] = [{"sender_key": [[]]}, {"sender_claimed_ed25519_key": {"a": 1.5}}, {"sender_key": None}]
+    for odd in wrong:
+        assert not await bot.apply(await to_device(ann, bot, "m.forwarded_room_key", {**given, **odd}))
+    assert await bot.apply(await to_device(ann, bot, "m.forwarded_room_key", given))
+
+
+@pytest.mark.parametrize("one_time_key", [{}, {"key": None}, {"key": [1]}, {"key": "x"}, {"key": {"a": "b"}}])
+async def test_a_device_whose_one_time_key_is_none_is_left_out(
+    sides: tuple[Side, Side], one_time_key: JsonObject
+) -> None:
+    """It is signed, so its homeserver may give it as it is."""
+    bot, eve = sides
+    curve, ed = await eve.do(lambda r, own: (own.curve25519, own.ed25519))
+    signed = await eve.do(lambda r, own: own.signed(one_time_key))
+    ask = Account({"/keys/claim": {"one_time_keys": {ANN: {"DEVICE": {"signed_curve25519:A": signed}}}}})
+    await claim(bot.records, ask, [Device(ANN, "DEVICE", curve, ed, cross_signed=False)])
+    assert not await bot.records.do(lambda r: olm.has_session(r, curve))
 
 
 async def test_of_what_a_room_has_no_key_for_the_newest_waits(sides: tuple[Side, Side]) -> None:

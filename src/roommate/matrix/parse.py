@@ -351,8 +351,12 @@ def text(value: object, limit: int = MAX_TEXT) -> str | None:
     return cleaned if len(cleaned) * 4 <= limit else cleaned.encode()[:limit].decode(errors="ignore")
 
 
+def is_room_id(value: object) -> bool:
+    return _id(value, "!") is not None
+
+
 def _id(value: object, sigil: str) -> str | None:
-    """An id as Matrix has them: ``$`` event, ``@`` user; at most 255 bytes."""
+    """An id as Matrix has them: ``$`` event, ``@`` user, ``!`` room; at most 255 bytes."""
     if not isinstance(value, str) or not value.startswith(sigil) or not 1 < len(value) <= MAX_NAME:
         return None
     return None if _UNFIT_FOR_ID.search(value) or (sigil == "@" and ":" not in value) else value

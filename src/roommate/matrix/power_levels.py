@@ -14,9 +14,9 @@ def may_replace(user: str, create: JsonObject, levels: JsonObject) -> bool:
     """May this user set the tombstone of a room? `create` is its ``m.room.create`` event, `levels` the content of its
     ``m.room.power_levels``, empty where there is none."""
     content = obj(create.get("content"))
-    creators = {create.get("sender"), content.get("creator")}
+    creators = [create.get("sender"), content.get("creator")]
     if _version(content) >= CREATORS_SINCE:
-        creators = {create.get("sender"), *items(content.get("additional_creators"))}
+        creators = [create.get("sender"), *items(content.get("additional_creators"))]
         if user in creators:
             return True
     if not levels:

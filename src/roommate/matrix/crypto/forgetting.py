@@ -61,8 +61,9 @@ def _forget_room(r: Records, room: str) -> None:
     """Of its keys no more is known than that they were there: one that came again would have old messages come again,
     since it is forgotten with them which were read."""
     for name, _ in r.all(INBOUND, f"{room} "):
-        replay_guard.forget(r, name.split(" ")[1])
-        for shared, _ in r.all(SHARED, f"{name.split(' ')[1]} "):
+        session_id = name.rpartition(" ")[2]
+        replay_guard.forget(r, session_id)
+        for shared, _ in r.all(SHARED, f"{session_id} "):
             r.drop(SHARED, shared)
         r.drop(INBOUND, name)
         r.put(GONE, name, "")

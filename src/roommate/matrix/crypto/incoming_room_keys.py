@@ -13,7 +13,7 @@ from roommate.matrix.crypto import megolm, olm, secret_sharing
 from roommate.matrix.crypto.device_lists import sender_of
 from roommate.matrix.crypto.own_device import MEGOLM_ALGORITHM, OLM_ALGORITHM, OwnDevice
 from roommate.matrix.crypto.records import APPLIED, ASKED, WEDGED, WITHHELD, Records, key, load, save
-from roommate.matrix.parse import obj, text
+from roommate.matrix.parse import is_room_id, obj, text
 
 WHY = 200
 
@@ -61,6 +61,8 @@ def _apply(r: Records, pickle_key: bytes, own: OwnDevice, sender: str, curve2551
     if content.get("algorithm") != MEGOLM_ALGORITHM:
         return False
     room_id, session_id = content["room_id"], content["session_id"]
+    if not is_room_id(room_id):
+        raise ValueError("it is of no room")  # whoever has an account anywhere can send one
     if payload["type"] == "m.room_key":
         session = vodozemac.InboundGroupSession(vodozemac.SessionKey(content["session_key"]))
         user = sender
@@ -71,6 +73,8 @@ def _apply(r: Records, pickle_key: bytes, own: OwnDevice, sender: str, curve2551
         exported = vodozemac.ExportedSessionKey(content["session_key"])
         session = vodozemac.InboundGroupSession.import_session(exported)
         user, curve25519, ed25519 = asked["user"], content["sender_key"], content["sender_claimed_ed25519_key"]
+        if not (isinstance(curve25519, str) and isinstance(ed25519, str)):
+            raise ValueError("it does not say whose it is")
     else:
         return False
     if session.session_id != session_id:

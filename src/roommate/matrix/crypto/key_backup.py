@@ -154,7 +154,7 @@ class KeyBackup:
             found: dict[str, str | None] = {}
             rooms: dict[str, JsonObject] = {}
             for name, _ in r.some(UNSAVED, BATCH):
-                room_id, session_id = name.split(" ")
+                room_id, _, session_id = name.rpartition(" ")  # earlier releases took any text for a room's id
                 found[name] = r.get(INBOUND, name)
                 if (session := packed(r, self._vault.key, kept.key, room_id, session_id)) is not None:
                     rooms.setdefault(room_id, {"sessions": {}})["sessions"][session_id] = session

@@ -226,7 +226,7 @@ async def claim(vault: Vault, ask: Ask, devices: list[Device]) -> None:
                 if not is_signed(claimed, one.user_id, f"ed25519:{one.device_id}", one.ed25519):
                     _log.warning("a key of device %s of %s is not signed by it", one.device_id, one.user_id)
                     continue
-                with contextlib.suppress(ValueError, TypeError):
+                with contextlib.suppress(ValueError, TypeError, KeyError):
                     olm.begin(r, vault.key, own, one.curve25519, claimed["key"])
 
     await vault.do(work)

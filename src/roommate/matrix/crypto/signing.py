@@ -42,7 +42,7 @@ def is_signed(value: object, user: str, key_id: str, public: object) -> bool:
         given = value["signatures"][user][key_id]  # type: ignore[index]
         key = vodozemac.Ed25519PublicKey.from_base64(public)  # type: ignore[arg-type]
         key.verify_signature(canonical(value), vodozemac.Ed25519Signature.from_base64(given))  # type: ignore[arg-type]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return False
     return True
 
