@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,8 @@ from tests.agent.conversations import objects
 
 NAMES = ("run_command", "read_file")
 LS = '{"command": "ls"}'
+SHORT = 1.0
+"""Seconds of processor time; read for each beginning it is a hundred times as long."""
 
 
 @pytest.mark.parametrize(
@@ -47,6 +50,17 @@ def test_the_usual_ways_of_writing_a_call(text: str, rest: str) -> None:
 )
 def test_what_is_no_call_stays_text(text: str) -> None:
     assert calls_in(text, NAMES) == (text, ())
+
+
+@pytest.mark.parametrize(
+    "begun", ["<tool_call>{", '<function=run_command>{"', "<tool_call>{}", "<function=run_command>{} "]
+)
+def test_calls_that_never_end_are_read_once(begun: str) -> None:
+    """A small model that runs in a circle writes such: each beginning was looked through to the end, for minutes."""
+    text = begun * (200_000 // len(begun))
+    before = time.process_time()
+    assert calls_in(text, NAMES) == (text, ())
+    assert time.process_time() - before < SHORT
 
 
 @given(objects, st.sampled_from(NAMES))

@@ -9,8 +9,9 @@ from collections.abc import Collection
 from roommate.agent.openai_messages import as_object
 from roommate.domain import ToolCall
 
-_TAGGED = re.compile(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", re.DOTALL)  # Hermes, Qwen
-_FUNCTION = re.compile(r"<function=([\w-]{1,64})>\s*(\{.*?\})\s*</function>", re.DOTALL)  # Llama
+_TAGGED = re.compile(r"<tool_call>\s*(\{.*?)(?:(\})\s*</tool_call>|\Z)", re.DOTALL)  # Hermes, Qwen
+_FUNCTION = re.compile(r"<function=([\w-]{1,64})>\s*(\{.*?)(?:(\})\s*</function>|\Z)", re.DOTALL)  # Llama
+"""Also one without an end: each beginning in it would be looked behind anew, which takes minutes."""
 _FENCED = re.compile(r"```(?:json|tool_call)?\s*(\{.*\})\s*```", re.DOTALL)
 _ARGUMENTS = ("arguments", "parameters", "args", "input")
 
@@ -24,7 +25,10 @@ def calls_in(text: str, names: Collection[str]) -> tuple[str, tuple[ToolCall, ..
     calls: list[ToolCall] = []
 
     def take(match: re.Match[str]) -> str:
-        name, arguments = (match[1], match[2]) if match.re is _FUNCTION else _named(match[1])
+        *named, begun, end = match.groups()
+        if end is None:
+            return match[0]
+        name, arguments = (named[0], begun + end) if named else _named(begun + end)
         if name not in names or as_object(arguments) is None:
             return match[0]
         calls.append(ToolCall("", name, arguments))
