@@ -135,3 +135,22 @@ def test_retry_after_is_seconds_milliseconds_a_date_or_googles_delay() -> None:
     assert retry_after({"Retry-After": "soon"}) is None
     assert retry_after({}, '{"retryDelay": "37s"}') == 37
     assert retry_after({}) is None
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        '{"error": ' + "[" * 600 + "]" * 600 + "}",
+        '{"error": ' * 900 + "1" + "}" * 900,
+        '{"error": {"message": "slow down", "details": [{"retryDelay": "1.2.3s"}]}}',
+    ],
+)
+def test_a_refusal_of_any_form_is_a_fault(said: str) -> None:
+    assert fault(Foreign(said, 429)).again
+
+
+@pytest.mark.parametrize(
+    "when", ["Mon, 01 Jan 2024 00:00:00 +99999999999999", "1.2.3", "Mon, 01 Jan 0001 00:00:00 -0000"]
+)
+def test_a_time_that_cannot_be_is_none(when: str) -> None:
+    assert not retry_after({"Retry-After": when})

@@ -52,3 +52,7 @@ def test_what_a_restart_took_breaks_no_circle() -> None:
 def test_only_what_repeats_is_a_circle(given: list[tuple[str, str]]) -> None:
     circle = len(given) >= ROUNDS and len(set(given[-ROUNDS:])) == 1
     assert bool(repeated(rounds(*given))) == circle
+
+
+def test_arguments_of_any_depth_are_read() -> None:
+    assert repeated(rounds(*[("[" * 100_000, "the arguments are not valid JSON")] * ROUNDS))

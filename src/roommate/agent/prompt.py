@@ -84,7 +84,7 @@ def system(room: str, around: Surroundings = NOTHING_AROUND, *, partial: bool = 
     if around.addition:
         text += "\n" + ADDITION.format(text=around.addition)
     if around.instructions:
-        kept = around.instructions[:INSTRUCTIONS_LENGTH].replace("</AGENTS.md>", "")
+        kept = around.instructions[:INSTRUCTIONS_LENGTH].replace("</AGENTS.md>", "</>")
         cut = "" if len(around.instructions) <= INSTRUCTIONS_LENGTH else "\n(It goes on: read the file.)"
         text += "\n" + INSTRUCTIONS.format(text=kept + cut)
     if around.plans:

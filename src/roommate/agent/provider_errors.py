@@ -42,7 +42,7 @@ _LAYERS = re.compile(
     r"^(?:litellm\.)?(?:[A-Z]\w*(?:Error|Exception|Timeout)|Timeout)\s*[:-]\s*(?:\w*Exception\s*-\s*)?"
 )
 _NOISE = re.compile(r"https?://\S+|ssl:(?:<[^<>]*>|\S*)|<[^<>]{1,200}>")
-_DELAY = re.compile(r"\"?retryDelay\"?\s*:\s*\"?([\d.]+)s", re.IGNORECASE)
+_DELAY = re.compile(r"\"?retryDelay\"?\s*:\s*\"?(\d+(?:\.\d+)?)s", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def retry_after(headers: Mapping[str, str], text: str = "") -> float | None:
             if re.fullmatch(r"[\d.]+", seconds):
                 return float(seconds)
             return max(0.0, email.utils.parsedate_to_datetime(seconds).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     match = _DELAY.search(text)
     return float(match[1]) if match else None
@@ -133,9 +133,10 @@ def _inner_message(text: str) -> str:
     for start in (place for place, sign in enumerate(text[:1000]) if sign in "{["):
         try:
             found, _ = json.JSONDecoder().raw_decode(text, start)
+            message = _message_in(found)
         except (ValueError, RecursionError):
             continue
-        if message := _message_in(found):
+        if message:
             return message
     return ""
 

@@ -67,6 +67,6 @@ def _waits(call: ToolCall) -> bool:
     """It waits for something to happen: to do that again is no circle."""
     try:
         arguments = json.loads(call.arguments)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(arguments, dict) and bool(arguments.get("wait"))
