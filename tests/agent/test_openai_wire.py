@@ -34,7 +34,7 @@ from roommate.errors import ModelBusy
 from roommate.net import outbound_http
 from tests.agent.test_provider_model import QUICK
 from tests.patience import PATIENCE
-from tests.scripted_model import Action, Call, Delta, Finish, Line, ScriptedModel, Status, Text, Tokens
+from tests.scripted_model import Action, Call, Delta, Finish, Line, NoTokens, ScriptedModel, Status, Text, Tokens
 
 ALICE = UserId("@alice:x.org")
 HI: list[Step] = [Prompt("hi", ALICE)]
@@ -177,6 +177,48 @@ async def test_what_no_list_knows_the_endpoint_says_itself(wired: Wired, told: d
     await model.load()
     assert 185_000 < model.context_tokens <= 192_000
     assert model.sees
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"architecture": "llama"},
+        {"top_provider": "me"},
+        {"context_length": [1]},
+        {"context_length": float("inf")},
+        {"architecture": {"input_modalities": None}},
+    ],
+)
+async def test_a_list_of_models_that_is_odd_is_no_reason_not_to_ask(wired: Wired, told: dict[str, Any]) -> None:
+    wired.server.models = [{"id": "new/model", **told}]
+    wired.does([Text("hello")])
+    assert (await wired.ask(wired.model("hosted_vllm/new/model"))).text == "hello"
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        '"none"',
+        "[1]",
+        '{"prompt_tokens": "12", "completion_tokens": null}',
+        '{"prompt_tokens": 1e400, "completion_tokens": -5}',
+        '{"prompt_tokens": 1000000000000000000000000000000, "completion_tokens": 5}',
+        '{"prompt_tokens": 12, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": "x"}}',
+        '{"prompt_tokens": 12, "completion_tokens": 5, "cost": NaN}',
+        '{"prompt_tokens": 12, "completion_tokens": 5, "cost": 1e400}',
+        '{"prompt_tokens": 12, "completion_tokens": 5, "cost": -1}',
+    ],
+)
+async def test_counts_that_cannot_be_neither_break_a_reply_nor_are_believed(wired: Wired, usage: str) -> None:
+    wired.does([Line(f'data: {{"id": "x", "choices": [], "usage": {usage}}}'), Text("hello"), NoTokens()])
+    reply = await wired.ask()
+    assert reply.text == "hello"
+    assert len(wired.server.asked) == 1
+    spent = reply.usage
+    for count in (spent.input_tokens, spent.output_tokens, spent.cached_tokens):
+        assert type(count) is int
+        assert 0 <= count < 1 << 40
+    assert spent.cost is None or 0 <= spent.cost < 1
 
 
 async def test_openrouter_gets_marks_for_its_caches_and_says_the_price(wired: Wired) -> None:

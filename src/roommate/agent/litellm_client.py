@@ -141,8 +141,8 @@ class LiteLLMWire:
         return Usage(counts.read, counts.written, self._cost(counts), min(counts.cached, counts.read))
 
     def _cost(self, counts: Counts) -> float | None:
-        if isinstance(told := counts.fields.get("cost"), int | float):
-            return float(told)  # OpenRouter says it itself
+        if counts.cost is not None:
+            return counts.cost
         try:
             usage = self._litellm.Usage(
                 **counts.fields | {"prompt_tokens": counts.read, "completion_tokens": counts.written}

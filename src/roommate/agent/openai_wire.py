@@ -27,6 +27,8 @@ LONGEST_REFUSAL = 64 << 10
 KEPT = ("reasoning_content", "reasoning_details")
 """Fields of a reply that providers want back with the history: DeepSeek's and Kimi's, and OpenRouter's."""
 LIST_SECONDS = 10.0
+_ODD = (AttributeError, TypeError, OverflowError, RecursionError)
+"""What reading an answer raises whose fields are not what they are elsewhere."""
 
 Session = Callable[[], aiohttp.ClientSession]
 
@@ -61,7 +63,7 @@ class OpenAIWire:
 
     async def look_up(self) -> None:
         """Ask the endpoint for what no list of ours knows: how much the model reads, whether it sees."""
-        with contextlib.suppress(*outbound_http.NETWORK_ERRORS, ProviderError):
+        with contextlib.suppress(*outbound_http.NETWORK_ERRORS, ProviderError, *_ODD):
             for one in await self.listed():
                 if one.get("id") == self._model:
                     top = one.get("top_provider") or {}
@@ -136,8 +138,7 @@ class OpenAIWire:
         return b"".join([*parts, b"}"])
 
     def usage(self, counts: Counts) -> Usage:
-        told = counts.fields.get("cost")
-        cost = float(told) if isinstance(told, int | float) else self._facts.cost(counts)
+        cost = self._facts.cost(counts) if counts.cost is None else counts.cost
         return Usage(counts.read, counts.written, cost, min(counts.cached, counts.read))
 
 
@@ -212,7 +213,7 @@ def _object(chunk: Any) -> JsonObject:
     if error := chunk.get("error"):
         code = error.get("code") if isinstance(error, dict) else None
         status = code if isinstance(code, int) and 400 <= code < 600 else None
-        raise ProviderError(json.dumps({"error": error}), status)
+        raise ProviderError(json.dumps({"error": error})[:LONGEST_REFUSAL], status)
     return chunk
 
 

@@ -10,6 +10,8 @@ from roommate.domain import JsonObject, Usage
 
 TAIL_SECONDS = 5.0
 """How long a whole reply waits for the token counts that come behind it."""
+MOST_TOKENS, MOST_DOLLARS = 1 << 40, 1e6
+"""Of one reply: a provider that says more does not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +45,32 @@ class Counts:
     fields: JsonObject = field(default_factory=dict)
 
     def take(self, usage: Any) -> None:
-        """`usage` as OpenAI writes it, as a dict or as LiteLLM's class; None changes nothing."""
-        if usage is None:
+        """`usage` as OpenAI writes it, as a dict or as LiteLLM's class; None, and what is neither, changes nothing."""
+        if hasattr(usage, "model_dump"):
+            usage = usage.model_dump(exclude_none=True)
+        if not isinstance(usage, dict):
             return
-        fields = dict(usage) if isinstance(usage, dict) else usage.model_dump(exclude_none=True)
-        self.read = max(self.read, fields.get("prompt_tokens") or 0)
-        self.written = max(self.written, fields.get("completion_tokens") or 0)
-        self.fields |= fields
+        self.read = max(self.read, _count(usage.get("prompt_tokens")))
+        self.written = max(self.written, _count(usage.get("completion_tokens")))
+        self.fields |= usage
 
     @property
     def cached(self) -> int:
         """Of those read, the ones that the provider had in its cache: OpenAI's name for it, or DeepSeek's."""
         details = self.fields.get("prompt_tokens_details")
-        told = details.get("cached_tokens") if isinstance(details, dict) else None
-        return int(told or self.fields.get("prompt_cache_hit_tokens") or 0)
+        told = _count(details.get("cached_tokens")) if isinstance(details, dict) else 0
+        return told or _count(self.fields.get("prompt_cache_hit_tokens"))
+
+    @property
+    def cost(self) -> float | None:
+        """In US dollars, where the provider says it itself, as OpenRouter does."""
+        told = self.fields.get("cost")
+        return float(told) if isinstance(told, int | float) and 0 <= told < MOST_DOLLARS else None
+
+
+def _count(told: Any) -> int:
+    """A number of tokens; 0 for what is none: a provider's word must not be more than can be stored."""
+    return int(told) if isinstance(told, int | float) and 0 <= told < MOST_TOKENS else 0
 
 
 class Wire(Protocol):
