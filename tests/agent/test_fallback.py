@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from roommate.agent.fallback_model import FallbackModel
+from roommate.agent.fallback_model import BACK_AFTER, FallbackModel
 from roommate.agent.provider_model import ProviderModel
 from roommate.domain import Event, Note, Prompt, Reply, UserId
 from roommate.errors import ModelAuth, ModelContext
@@ -24,7 +24,8 @@ class Two:
             ProviderModel(f"openai/{name}", api_key="k", api_base=server.url, patience=QUICK, session=session)
             for name, server in (("first", first), ("second", second))
         ]
-        self.model = FallbackModel(models)
+        self.now = 0.0
+        self.model = FallbackModel(models, clock=lambda: self.now)
         self.events: list[Event] = []
 
     async def ask(self) -> Reply:
@@ -54,6 +55,16 @@ async def test_the_second_answers_in_its_place_and_goes_on(two: Two, status: Sta
     [note] = [event for event in two.events if isinstance(event, Note)]
     assert note.text.startswith("openai/first: ")
     assert note.text.endswith("openai/second is asked instead.")
+
+
+async def test_one_that_stays_away_is_tried_now_and_then_only(two: Two) -> None:
+    two.first.rules = lambda _: [Status(401)]
+    for tries in (1, 2, 3):
+        assert [(await two.ask()).text for _ in range(3)] == ["two"] * 3
+        assert len(two.first.asked) == tries
+        two.now += BACK_AFTER + 1
+    two.first.rules = lambda _: [Text("back")]
+    assert (await two.ask()).text == "back"
 
 
 async def test_the_first_is_asked_once_more_when_the_second_fails(two: Two) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from roommate.agent.provider_model import ProviderModel
 from roommate.domain import Emit, Note, Reply, Step, ToolSpec
@@ -19,8 +19,10 @@ class FallbackModel:
     A history that is too long for one is the caller's to shorten, and no reason to ask another.
     """
 
-    def __init__(self, models: Sequence[ProviderModel]) -> None:
+    def __init__(self, models: Sequence[ProviderModel], *, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` gives seconds."""
         self._models = models
+        self._clock = clock
         self._answering = 0
         self._until = 0.0
 
@@ -38,7 +40,7 @@ class FallbackModel:
 
     @property
     def _first(self) -> int:
-        return self._answering if time.monotonic() < self._until else 0
+        return self._answering if self._clock() < self._until else 0
 
     async def load(self) -> None:
         """Look the first one up."""
@@ -59,7 +61,7 @@ class FallbackModel:
                 instead = self._models[order[place + 1]].name
                 emit(Note(f"{self._models[number].name}: {error} {instead} is asked instead."))
             else:
-                if number != self._answering:
-                    self._answering, self._until = number, time.monotonic() + BACK_AFTER
+                if number != first:
+                    self._answering, self._until = number, self._clock() + BACK_AFTER
                 return reply
         raise AssertionError("the loop returns or raises")
