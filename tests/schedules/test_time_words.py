@@ -76,7 +76,8 @@ def test_what_is_no_time_is_said(text: str) -> None:
         every(text, "UTC", NOW)
 
 
-@pytest.mark.parametrize("text", ["", "x", "14:30", "today 9:00 x", "2026-13-01 9:00 x", "1999-01-01 9:00 x", "25 x"])
+@pytest.mark.parametrize("text", ["", "x", "14:30", "today 9:00 x", "2026-13-01 9:00 x", "1999-01-01 9:00 x", "25 x",
+                                  "9999-12-31 23:59 America/New_York x"])  # fmt: skip
 def test_what_is_no_moment_is_said(text: str) -> None:
     with pytest.raises(Misused):
         at(text, "Europe/Berlin", NOW)

@@ -102,3 +102,16 @@ def test_broken_html_is_read_as_far_as_it_goes() -> None:
     unclosed = Text("http://a.test/")
     unclosed.feed("<head><title>x</title><body></p></a></ul>shown</pre><li>")
     assert "shown" in unclosed.text()
+
+
+@pytest.mark.parametrize(
+    "odd", ['<a href="http://[x">a link</a>', "<![odd thing]>a link", "<![ ]>a link", "<![CDATA[>a link"]
+)
+def test_a_page_with_one_odd_thing_is_read_all_the_same(odd: str) -> None:
+    page = Text("http://a.test/")
+    page.feed(f"<p>before</p>{odd}<p>behind</p>")
+    page.close()
+    text = page.text()
+    assert text.startswith("before")
+    assert "a link" in text
+    assert text.endswith("behind")

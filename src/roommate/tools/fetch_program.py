@@ -101,7 +101,17 @@ class Text(HTMLParser):
             self._parts.append("\n")
             self._pre -= tag == "pre" and self._pre > 0
         elif tag == "a" and self._links and (link := self._links.pop()) and not link.startswith(("#", "javascript:")):
-            self._parts.append(f" <{urljoin(self._url, link)}>")
+            self._parts.append(f" <{self._whole(link)}>")
+
+    def parse_marked_section(self, i: int, report: int = 1) -> int:
+        """A browser passes ``<![…>`` over; the parser raises AssertionError where it does not know what is in it."""
+        return self.parse_bogus_comment(i)
+
+    def _whole(self, link: str) -> str:
+        try:
+            return urljoin(self._url, link)
+        except ValueError:  # such as http://[x
+            return link
 
     def handle_data(self, data: str) -> None:
         if self._in_title:

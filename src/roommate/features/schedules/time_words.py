@@ -75,7 +75,10 @@ def at(text: str, zone: str, now: float) -> tuple[When, str]:
         raise Misused(f"What is to be done? {AT}.")
     if due < now:
         raise Misused("That is over already.")
-    shown = datetime.fromtimestamp(due, ZoneInfo(zone))
+    try:
+        shown = datetime.fromtimestamp(due, ZoneInfo(zone))
+    except (ValueError, OverflowError):
+        raise Misused("That is later than any calendar goes.") from None
     return When("", zone, f"once, {shown:%Y-%m-%d %H:%M}", due), task.strip()
 
 
