@@ -61,8 +61,8 @@ class _Held(MemorySession):
 
 
 class _Slow(MemoryDaemon):
-    def __init__(self, homeserver: MemoryHomeserver, user_id: str, model: MemoryModel) -> None:
-        super().__init__(homeserver, user_id, {}, model)
+    def __init__(self, homeserver: MemoryHomeserver, user_id: str, model: MemoryModel, **settings: str) -> None:
+        super().__init__(homeserver, user_id, settings, model)
         self.asked, self.gate = asyncio.Event(), asyncio.Event()
 
     def session(self, **_: Any) -> MemorySession:
@@ -86,6 +86,33 @@ async def test_what_is_changed_while_it_is_made_a_prompt_is_asked_as_it_is_then(
         bot.gate.set()
         assert (await alice.answer_to(said)).body.endswith("new")
         assert len(alice.finals(room)) == 1
+    finally:
+        await bot.discard()
+
+
+async def test_what_is_changed_while_it_is_made_a_line_is_told_as_it_is_then(
+    homeserver: MemoryHomeserver, person: MakePerson, model: MemoryModel
+) -> None:
+    alice = await person("alice")
+    user_id = homeserver.register("slow-lines", PASSWORD)
+    bot = await _Slow(homeserver, user_id, model, SAME_PROMPT_SECONDS="60").start()
+    try:
+        room = await alice.create_room()
+        long_ago = await alice.say(room, "of long ago")
+        await alice.invite(room, bot.user_id)
+        await alice.wait_for_member(room, bot.user_id)
+        first = await alice.say(room, "DELAY 60\nSAY never alone")
+        await alice.wait(lambda: bot.user_id in alice.typing.get(room, ()), what="typing")
+        line = await alice.say(room, "with old words", reply_to=long_ago)
+        await bot.asked.wait()
+        await alice.edit(room, line, "with new words")
+        await until(lambda: _kept(bot.state, line) == "with new words", "the edit")
+        bot.gate.set()
+        await until(lambda: "words" in model.asked[-1].prompt, "the line")
+        assert "with new words" in model.asked[-1].prompt
+        assert "with old words" not in model.asked[-1].prompt
+        await alice.say(room, "!stop")
+        assert (await alice.answer_to(first)).content["io.roommate.turn"]["also"] == [line]
     finally:
         await bot.discard()
 

@@ -346,12 +346,12 @@ class Room:
             pass
         elif runs and task == Task(task.text) and not message.file and runs.lines.breath.goes_on_with(waiting.incoming):
             asked = await self._prompts.asked(waiting, message, task.text)
-            await self._inbox.do(keeping(waiting.seq, asked.prompt.text))
-            runs.lines.join()
+            if await self._inbox.do(keeping(waiting.seq, asked.prompt.text, said=message.text)):
+                runs.lines.join()
         elif runs and task == Task(task.text) and await self._shows(runs, message.reply_to):
-            await self._inbox.do(keeping(waiting.seq, task.text, self._mark(waiting)))
-            self._replies.wake()
-            runs.lines.tell()
+            if await self._inbox.do(keeping(waiting.seq, task.text, self._mark(waiting), said=message.text)):
+                self._replies.wake()
+                runs.lines.tell()
         else:
             await self._replies.queue(waiting.seq, self._mark(waiting))
             line.setdefault(thread)

@@ -73,12 +73,16 @@ def turning(seq: int, text: str, mark: Draft | None = None) -> Work[None]:
     return work
 
 
-def keeping(seq: int, text: str, mark: Draft | None = None) -> Work[None]:
-    """As `turning`, unless it was redacted in the meantime."""
+def keeping(seq: int, text: str, mark: Draft | None = None, *, said: str) -> Work[bool]:
+    """As `turning`, unless it was redacted in the meantime, or says something else by now than what was `said`: then it
+    still waits, and it is False."""
+    same = "SELECT 1 FROM inbox WHERE seq=? AND state!='done' AND json_extract(body, '$.text') = ?"
 
-    def work(c: sqlite3.Connection) -> None:
-        if c.execute("SELECT 1 FROM inbox WHERE seq=? AND state!='done'", (seq,)).fetchone():
-            turning(seq, text, mark)(c)
+    def work(c: sqlite3.Connection) -> bool:
+        if not c.execute(same, (seq, said)).fetchone():
+            return False
+        turning(seq, text, mark)(c)
+        return True
 
     return work
 
