@@ -16,6 +16,9 @@ import pytest
 
 from roommate.domain import RoomId, RoomState, SyncBatch, UserId
 from roommate.errors import HandLost, SandboxError, ToolError
+from roommate.features.room_settings.setup_run import RoomsOwn
+from roommate.matrix.homeserver import Homeserver
+from roommate.matrix.sender import Sender
 from roommate.rooms.background_jobs import BackgroundJobs
 from roommate.sandbox.connection import GIVEN_UP
 from roommate.sandbox.hand import BAD_ANSWERS, HandHost
@@ -39,7 +42,9 @@ from roommate.sandbox.inside.frames import (
     port_bytes,
 )
 from roommate.sandbox.tunnel import Tunnel
-from roommate.store import Database, Inbox, WatchedJob, WatchedJobs
+from roommate.settings.config import Settings
+from roommate.store import Database, Inbox, Outbox, WatchedJob, WatchedJobs
+from roommate.store.room_settings import RoomSettings
 from tests.patience import PATIENCE, until
 
 GREETING = frame(HELLO, 0, json.dumps({"version": VERSION}).encode())
@@ -230,6 +235,22 @@ async def test_a_late_answer_is_that_calls_matter_alone(host: HandHost) -> None:
     _, number, _ = await liar.heard()
     liar.writer.write(ended(number))
     assert (await again).code == 0
+
+
+async def test_a_setup_that_is_not_ended_in_time_is_shown_to_be_over(host: HandHost, tmp_path: Path) -> None:
+    """The room goes on, and the message does not say for ever that it runs."""
+    database, room = Database.open(tmp_path), RoomId("!r")
+    await Inbox(database).commit(SyncBatch("s", (RoomState(room, "join", joined=2),), ()))
+    settings, outbox = Settings(state_dir=tmp_path, coding_timeout_seconds=1, _env_file=None), Outbox(database)
+    nobody = Sender(Homeserver("http://127.0.0.1:9", UserId("@bot:x")), outbox)
+    own = RoomsOwn(RoomSettings(database), outbox, nobody, lambda: settings)
+    liar, setting_up, _ = await asked(host, own.set_up(room, host, "true", "box"))
+    _, sign, _ = await liar.heard()
+    liar.writer.write(frame(RESULT, sign, b'{"jobs": []}'))
+    assert not await setting_up, "it is tried again"
+    rows = await database.run(lambda c: c.execute("SELECT content FROM outbox ORDER BY id").fetchall())
+    assert "was interrupted: the room's hand did not end this in time" in json.loads(rows[-1][0])["body"]
+    await database.close()
 
 
 async def test_a_hand_that_leaves_calls_without_an_end_is_none(host: HandHost) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from roommate.domain import Draft, Exit, Hand, JsonObject, Rank, RoomId
-from roommate.errors import HandLost, StateError, ToolError
+from roommate.errors import SandboxError, StateError, ToolError
 from roommate.features.room_settings import values
 from roommate.matrix import render
 from roommate.rooms.live_message_port import Progress
@@ -61,7 +61,7 @@ class RoomsOwn:
         try:
             how = _how(await hand.run(script, timeout=seconds, on_output=take), seconds)
             came_to_end = True
-        except (HandLost, ToolError) as error:
+        except (SandboxError, ToolError) as error:
             how, came_to_end = (
                 f"✘ This room's setup was interrupted: {plain(str(error))}.",
                 isinstance(error, ToolError),
