@@ -35,7 +35,8 @@ SHAPES = [
     "Set-Cookie: id={}; HttpOnly", "https://user:{}@example.org/x", "https://{}@example.org/x.git",
     "postgres://user:{}@localhost/db", "password={}", "MATRIX_PASSWORD='{}'", "?access_token={}&x=1",
     "?key=AIza{}", '"access_token": "{}"', "{{'api_key': '{}'}}", "OPENAI_API_KEY={}", "client_secret={}",
-    "token%3D{}", "eyJhbGciOiJI.{}.x",
+    "token%3D{}", "eyJhbGciOiJI.{}.x", "a.b-eyJhbGciOiJI-sk-0123456789.{}",
+    "token=eyJhbGciOiJI.{}.x", "some.words.of.eyJhbGciOiJI.{}", "eyJ.eyJ-eyJhbGciOiJI.{}",
     "-----BEGIN OPENSSH PRIVATE KEY-----\n{}\n-----END OPENSSH PRIVATE KEY-----",
 ]  # fmt: skip
 
@@ -66,13 +67,31 @@ def test_what_is_known_is_taken_out_however_it_is_written(secret: str, before: s
         }
 
 
+def test_a_web_token_goes_whole_and_alone() -> None:
+    assert Redaction()("a token=eyJhbGciOiJI.eyJz.x-y_z, and x-eyJhbGciOiJI.z") == f"a token={REMOVED}, and x-{REMOVED}"
+    assert Redaction()("an eyJhbGciOiJI. of no-eyJhbGc.x") == "an eyJhbGciOiJI. of no-eyJhbGc.x"
+
+
 def test_short_settings_take_nothing_out() -> None:
     assert Redaction(["", "key"])("a key") == "a key"
 
 
 @pytest.mark.parametrize(
     "hostile",
-    ["a", "a-", "token", "://", "://a", "eyJ", "password=", "-----BEGIN PRIVATE KEY-----", "syt_", "bearer ", "'\""],
+    [
+        "a",
+        "a-",
+        "token",
+        "://",
+        "://a",
+        "eyJ",
+        "eyJ-",
+        "password=",
+        "-----BEGIN PRIVATE KEY-----",
+        "syt_",
+        "bearer ",
+        "'\"",
+    ],
 )
 def test_no_text_holds_it_up(hostile: str) -> None:
     text = hostile * (200_000 // len(hostile))
