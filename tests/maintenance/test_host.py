@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from pathlib import Path
 
@@ -59,6 +60,23 @@ def test_backups_have_an_age(tmp_path: Path) -> None:
 def test_a_folder_that_is_too_deep_for_sockets(tmp_path: Path) -> None:
     found = check_of(config.load(None, state_dir=tmp_path, ipc_base_dir=tmp_path / ("x" * 80)), "socket")
     assert (found.level, "IPC_BASE_DIR" in found.mend) == ("fail", True)
+
+
+def test_only_a_socket_is_removed_as_one_that_nobody_listens_on(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    settings.run_dir.mkdir(parents=True, mode=0o700)
+    path = settings.run_dir / "daemon.sock"
+    path.write_text("somebody's")
+    found = check_of(settings, "socket")
+    assert (found.level, "no socket" in found.found) == ("fail", True), found
+    installation_checks.fix(settings)
+    assert path.read_text() == "somebody's"
+    path.unlink()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as left:
+        left.bind(str(path))
+    assert check_of(settings, "socket").level == "warn"
+    installation_checks.fix(settings)
+    assert not path.exists()
 
 
 @pytest.mark.parametrize(

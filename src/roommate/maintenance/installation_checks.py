@@ -81,12 +81,17 @@ def _socket(settings: Settings) -> Check:
         return Check(what, False, found, "set IPC_BASE_DIR to a short path")
     if not path.exists():
         return Check(what, True, f"none, as no daemon runs; it will be {path}")
+    if not path.is_socket():
+        return Check(what, False, f"{path} is no socket", "whatever put it there, look at it and remove it")
     if _stale(path):
         return Check(what, False, f"{path} is there, and nobody listens", "run `roommate doctor --fix`", needed=False)
     return Check(what, True, f"the daemon listens on {path}")
 
 
 def _stale(path: Path) -> bool:
+    """Is it a socket that nobody listens on? Files and links of another kind refuse connections as well."""
+    if path.is_symlink() or not path.is_socket():
+        return False
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             probe.settimeout(1)
