@@ -74,6 +74,7 @@ class Updater:
             except (StateError, UpdateError) as error:
                 self._journal.go_on(update, UpdateStep.FAILED, why=str(error))
             self._tell(self._journal.read() or update)
+        self._install.prune(KEEP)  # also what failed: each release that is tried takes its place on the disk
         return update
 
     def _step(self, update: Update) -> None:
@@ -104,7 +105,6 @@ class Updater:
                 self._install.switch(new)
                 self._journal.forget_saved()
                 go_on(update, UpdateStep.DONE)
-                self._install.prune(KEEP)
 
     def _restart(self, update: Update) -> None:
         """Have the old daemon hand over, which it does when it closes or, after a crash, when it starts."""
