@@ -20,6 +20,13 @@ def test_one_deep_event_keeps_none_of_the_others_away(depth: int, begins: str, e
         assert found == json.loads(content)
 
 
+def test_one_long_number_keeps_none_of_the_others_away() -> None:
+    """Rooms of old versions may have one (the canonical JSON of the specification is of version 6 and later)."""
+    long = "9" * 5000
+    found = json_answers.read(f'{{"a": 1, "long": [{long}, -{long}, "{long}", 12, 1.5], "b": {2**70}}}'.encode())
+    assert found == {"a": 1, "long": [None, None, long, 12, 1.5], "b": 2**70}
+
+
 @pytest.mark.parametrize("other", [b"", b"<html>", b"[1]", b'"x"', b"\xff", b"[" * 5000, b'{"a":' * 5000 + b"]" * 5000])
 def test_what_is_no_object_is_an_empty_one(other: bytes) -> None:
     assert json_answers.read(other) == {}

@@ -1,4 +1,4 @@
-"""What a homeserver answers as JSON, however deep somebody has nested what they say there."""
+"""What a homeserver answers as JSON, however deep somebody has nested what they say there, or how long a number is."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from roommate.domain import JsonObject
 
 DEEPEST = 200
 """Objects and lists within each other that are read where not all can be. No event that means something has as many."""
+LONGEST_NUMBER = 400
+"""Digits of a whole number that is read where not all can be."""
 
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
 
@@ -16,17 +18,24 @@ _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
 def read(content: bytes) -> JsonObject:
     """The object; empty for what is none, such as a page of something before the homeserver.
 
-    Python's parser gives up where objects and lists are some 900 deep. An event like that must not keep all others of
-    its sync from us, now and whenever we ask for it again: what is deep in it is left out.
+    Python's parser gives up where objects and lists are some 900 deep, or where a number has 4300 digits, which no
+    event of a room of version 6 or later can have. An event like that must not keep all others of its sync from us, now
+    and whenever we ask for it again: what is deep in it is left out, and so is the number.
     """
     try:
         try:
             answer = json.loads(content)
-        except RecursionError:
-            answer = json.loads(_shallow(content))
+        except json.JSONDecodeError:
+            return {}
+        except (ValueError, RecursionError):
+            answer = json.loads(_shallow(content), parse_int=_number)
     except (ValueError, RecursionError):
         return {}
     return answer if isinstance(answer, dict) else {}
+
+
+def _number(digits: str) -> int | None:
+    return int(digits) if len(digits) <= LONGEST_NUMBER else None
 
 
 def _shallow(content: bytes) -> bytes:
