@@ -22,7 +22,7 @@ from roommate.matrix.crypto.device_lists import Device
 from roommate.matrix.crypto.key_backup import KeyBackup
 from roommate.matrix.crypto.own_device import MEGOLM_ALGORITHM, OwnDevice
 from roommate.matrix.crypto.reading import MOST_WAITING, Reading
-from roommate.matrix.crypto.records import ASKED, INBOUND, OUTBOUND, WAITING, Records, load, save
+from roommate.matrix.crypto.records import ASKED, INBOUND, OUTBOUND, SHUNNED, WAITING, WITHHELD, Records, load, save
 from roommate.matrix.crypto.records import ROOM as ROOM_STATE
 from roommate.matrix.crypto.sealing import claim
 from roommate.matrix.crypto.signing import SigningKey, canonical, is_signed
@@ -294,6 +294,28 @@ async def test_of_what_a_room_has_no_key_for_the_newest_waits(sides: tuple[Side,
     }
 
 
+async def test_only_who_wrote_may_say_that_a_key_does_not_come_and_few_are_kept(sides: tuple[Side, Side]) -> None:
+    bot, ann = sides
+    nobody: Any = None
+    reading = Reading(bot.records, BOT, nobody, nobody, required=False)
+    event = await ann.sealed("$1")
+    await reading.wait([(RoomId(ROOM), event)])
+
+    async def withhold(by: str, session: str, room: str = ROOM) -> None:
+        why = {"code": "m.unverified", "room_id": room, "session_id": session}
+        await bot.apply({"type": "m.room_key.withheld", "sender": by, "content": why})
+
+    session = event["content"]["session_id"]
+    await withhold("@mallory:b", session)
+    assert await reading.overdue() == []
+    await withhold(ANN, session)
+    assert [one.withheld for one in await reading.overdue()] == ["m.unverified"]
+    for number in range(incoming_room_keys.MOST_WITHHELD + 5):
+        await withhold("@mallory:b", f"{number}", "!any:b")
+    kept = await bot.records.do(lambda r: r.all(WITHHELD))
+    assert len(kept) == incoming_room_keys.MOST_WITHHELD
+
+
 async def test_an_event_counts_under_one_id_from_one_sender_in_one_room(sides: tuple[Side, Side]) -> None:
     bot, ann = sides
     await bot.apply(await key_of(ann, bot))
@@ -318,6 +340,7 @@ async def test_a_session_ends_with_who_knew_it_and_with_its_age(sides: tuple[Sid
             found = megolm.writing(r, bot.key, own, ROOM, allowed).session_id
             for (user, device), curve in allowed.items():
                 r.put("shared", f"{found} {user} {device}", curve)
+            r.put(SHUNNED, f"{found} @eve:a E", "")
             return found
 
         return await bot.do(work)
@@ -334,7 +357,10 @@ async def test_a_session_ends_with_who_knew_it_and_with_its_age(sides: tuple[Sid
     assert worn != alone
     old = await bot.records.do(lambda r: json.loads(r.get(OUTBOUND, ROOM) or ""))
     await bot.records.do(lambda r: r.put(OUTBOUND, ROOM, json.dumps({**old, "since": old["since"] - 8 * 86400})))
-    assert await session(two) != worn
+    newest = await session(two)
+    assert newest != worn
+    shunned = await bot.records.do(lambda r: r.all(SHUNNED))
+    assert shunned == [(f"{newest} @eve:a E", "")], "of sessions that are over nothing is known"
 
 
 async def test_what_is_no_key_changes_nothing(sides: tuple[Side, Side]) -> None:

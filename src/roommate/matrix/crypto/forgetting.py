@@ -15,6 +15,7 @@ from roommate.matrix.crypto.records import (
     OUTBOUND,
     SEALED,
     SHARED,
+    SHUNNED,
     UNSAVED,
     WAITING,
     WITHHELD,
@@ -63,8 +64,9 @@ def _forget_room(r: Records, room: str) -> None:
     for name, _ in r.all(INBOUND, f"{room} "):
         session_id = name.rpartition(" ")[2]
         replay_guard.forget(r, session_id)
-        for shared, _ in r.all(SHARED, f"{session_id} "):
-            r.drop(SHARED, shared)
+        for kind in (SHARED, SHUNNED):
+            for told, _ in r.all(kind, f"{session_id} "):
+                r.drop(kind, told)
         r.drop(INBOUND, name)
         r.put(GONE, name, "")
     for kind in (UNSAVED, WAITING, ASKED, WITHHELD):

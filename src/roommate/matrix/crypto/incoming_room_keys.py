@@ -16,6 +16,8 @@ from roommate.matrix.crypto.records import APPLIED, ASKED, WEDGED, WITHHELD, Rec
 from roommate.matrix.parse import is_room_id, obj, text
 
 WHY = 200
+MOST_WITHHELD = 1000
+"""Keys of which it is known why they are not given to us, the newest: any account may say so of any."""
 
 _log = logging.getLogger(__name__)
 
@@ -90,6 +92,8 @@ def _withheld(r: Records, sender: str, content: JsonObject) -> bool:
         _mark_wedged(r, sender, content.get("sender_key"))
     elif code and room_id and session_id:
         save(r, WITHHELD, key(room_id, session_id), {"code": code, "by": sender})
+        for name, *_ in r.oldest_first(WITHHELD)[:-MOST_WITHHELD]:
+            r.drop(WITHHELD, name)
     return False
 
 

@@ -22,6 +22,7 @@ from roommate.matrix.crypto.records import (
     OUTBOUND,
     ROOM,
     SHARED,
+    SHUNNED,
     UNSAVED,
     Records,
     key,
@@ -141,6 +142,8 @@ def writing(
             return Writing(session.session_id, session.session_key.to_base64())
         for user, device in shared:
             r.drop(SHARED, key(session.session_id, user, device))
+        for name, _ in r.all(SHUNNED, f"{session.session_id} "):
+            r.drop(SHUNNED, name)
     session = vodozemac.GroupSession()
     found = Writing(session.session_id, session.session_key.to_base64())
     save(r, OUTBOUND, room_id, {"pickle": session.pickle(pickle_key), "since": time.time(), "events": 0})

@@ -230,7 +230,8 @@ class Reading:
                 room_id, event = RoomId(name.split(" ")[0]), json.loads(value)
                 one = Unread(room_id, event, at)
                 why = load(r, WITHHELD, key(room_id, one.session_id)) or {}
-                found.append(Unread(room_id, event, at, str(why.get("code", ""))))
+                theirs = why.get("by") == event.get("sender")  # anybody may say that of any key
+                found.append(Unread(room_id, event, at, str(why.get("code", "")) if theirs else ""))
             return found
 
         waiting: list[Unread] = await self._vault.do(work)
