@@ -32,6 +32,7 @@ from roommate.domain import (
 )
 from roommate.errors import ModelBusy
 from roommate.net import outbound_http
+from roommate.store import codec
 from tests.agent.test_provider_model import QUICK
 from tests.patience import PATIENCE
 from tests.scripted_model import Action, Call, Delta, Finish, Line, NoTokens, ScriptedModel, Status, Text, Tokens
@@ -106,6 +107,26 @@ async def test_what_a_provider_wants_back_of_its_thoughts_goes_back_as_it_came(w
     await wired.ask(model, [*answered, Answer("done"), Prompt("more", ALICE)])
     assert wired.sent[2]["reasoning_details"] == WHOLE
     assert wired.sent[2]["reasoning_content"] == "Hmm."
+
+
+async def test_thoughts_of_any_form_can_be_stored_and_sent_back(wired: Wired) -> None:
+    """Some servers cut an emoji in two; what could not be stored ended the daemon with the turn's last answer."""
+    deep: Any = "x"
+    for _ in range(400):
+        deep = [deep]
+    odd = [{"type": "reasoning.text", "index": 0, "text": "a\ud800b", "\udc00": deep, "score": float("nan")}]
+    wired.does([Delta({"reasoning_content": "hm \ud83d"}), Delta({"reasoning_content": "\ude00"}),
+                Delta({"reasoning_details": odd}), Text("hello")], [Text("again")])  # fmt: skip
+    model = wired.model()
+    reply = await wired.ask(model)
+    answer = Answer(reply.text, reply.calls, reply.thought)
+    stored = codec.decode("Answer", codec.encode(answer).encode().decode())
+    assert stored.thought.fields["reasoning_content"] == "hm \N{GRINNING FACE}"
+    assert stored.thought.fields["reasoning_details"][0]["text"] == "a\ufffdb"
+    assert "NaN" not in codec.encode(answer)
+    for event in wired.events:
+        assert json.dumps(str(event), ensure_ascii=False).encode()
+    assert (await wired.ask(model, [*HI, stored, Prompt("more", ALICE)])).text == "again"
 
 
 async def test_a_reply_that_its_provider_gave_up_is_asked_for_again(wired: Wired) -> None:

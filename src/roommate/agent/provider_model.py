@@ -12,7 +12,7 @@ from typing import Any
 
 from roommate.agent import litellm_client
 from roommate.agent.model_name_checks import UNKNOWN_PROVIDER
-from roommate.agent.openai_messages import Messages, tools_for
+from roommate.agent.openai_messages import Messages, clean, tools_for
 from roommate.agent.openai_wire import OpenAIWire, Session
 from roommate.agent.own_wire_or_litellm import own_route
 from roommate.agent.provider_errors import Fault, fault
@@ -272,7 +272,7 @@ def _take(piece: Piece, assembly: Assembly, emit: Emit) -> None:
         if shown:
             emit(TextDelta(shown))
     if piece.thought:
-        emit(Thinking(piece.thought))
+        emit(Thinking(clean(piece.thought)))
     assembly.keep(piece.kept)
     for call in piece.calls:
         assembly.call(call.index, call.id, call.name, call.arguments)

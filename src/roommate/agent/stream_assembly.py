@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -31,6 +32,26 @@ class _Slot:
     def whole(self) -> bool:
         """True once the arguments are a JSON object: nothing can follow."""
         return self.arguments.rstrip().endswith("}") and as_object(self.arguments) is not None
+
+
+DEEPEST = 50
+"""Of objects in one another, in what a provider wants back."""
+
+
+def _storable(value: Any, depth: int = DEEPEST) -> Any:
+    """As JSON in UTF-8 can carry it: some servers cut an emoji in two, and Python reads what is no JSON."""
+    match value:
+        case str():
+            return clean(value)
+        case dict() if depth:
+            return {clean(str(name)): _storable(one, depth - 1) for name, one in value.items()}
+        case list() if depth:
+            return [_storable(one, depth - 1) for one in value]
+        case bool() | int() | None:
+            return value
+        case float() if math.isfinite(value):
+            return value
+    return None
 
 
 _GROWING = ("text", "summary", "thinking")
@@ -64,10 +85,14 @@ class Assembly:
         self._half = ""
         self._tags = ThinkTags()
         self._slots: list[_Slot] = []
-        self.kept: dict[str, Any] = {}
-        """The provider's own fields, whole as far as they came (see `Piece`)."""
+        self._kept: dict[str, Any] = {}
         self.retracted = False
         """What `say` gave until now was a thought: only what it gives from now on is text."""
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """The provider's own fields, whole as far as they came (see `Piece`), in a form that can be stored."""
+        return {name: _storable(value) for name, value in self._kept.items()}
 
     @property
     def text(self) -> str:
@@ -101,9 +126,9 @@ class Assembly:
         """Take a piece of what the provider wants back."""
         for name, value in fields.items():
             if isinstance(value, str):
-                self.kept[name] = self.kept.get(name, "") + value
+                self._kept[name] = self._kept.get(name, "") + value
             elif isinstance(value, list):
-                blocks = self.kept.setdefault(name, [])
+                blocks = self._kept.setdefault(name, [])
                 for block in value:
                     if isinstance(block, dict):
                         _append(blocks, block)
