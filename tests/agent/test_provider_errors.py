@@ -154,3 +154,10 @@ def test_a_refusal_of_any_form_is_a_fault(said: str) -> None:
 )
 def test_a_time_that_cannot_be_is_none(when: str) -> None:
     assert not retry_after({"Retry-After": when})
+
+
+@pytest.mark.parametrize("said", ['{"error": {"message": "not this: \\ud83d"}}', "Not F\udcf6und"])
+def test_a_refusal_of_any_text_can_be_stored(said: str) -> None:
+    """Half an emoji, and a reason that is no UTF-8, as aiohttp gives it: the turn's last answer has it."""
+    found = fault(Foreign(said, 400))
+    assert f"{found.error}{found.why}".encode()

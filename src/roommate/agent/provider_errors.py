@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from roommate.agent.openai_messages import clean
 from roommate.domain import JsonObject
 from roommate.errors import ModelAuth, ModelBusy, ModelContext, ModelError, ModelRefused
 
@@ -108,7 +109,7 @@ def provider_message(text: str, api_key: str = "") -> str:
         text = shorter
     if len(api_key) > 4:
         text = text.replace(api_key, "…")
-    text = " ".join(_NOISE.sub(" ", _SECRET.sub("…", text)).split())
+    text = clean(" ".join(_NOISE.sub(" ", _SECRET.sub("…", text)).split()))
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
