@@ -30,6 +30,8 @@ _CLOSE_SECONDS = 0.5
 _END_SECONDS = 1
 """In which a process ends that Podman says it has ended, or has given up on."""
 _THREADS = 8
+_PROCESS_ENDED = "no such process"
+"""Of a call that read /proc while a process of the container ended: there is nothing wrong, and nothing was done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +201,16 @@ class Engine:
         fine: tuple[int, ...] = (),
     ) -> Any:
         """One call; gives the response (of the library requests). A status from 400 on raises unless it is `fine`."""
+        answer = await self._asked(method, path, params, body)
+        if answer.status_code == 500 and method != "DELETE" and _PROCESS_ENDED in _message(answer):
+            answer = await self._asked(method, path, params, body)  # not a removal: see `remove`
+        if answer.status_code >= 400 and answer.status_code not in fine:
+            message = _message(answer)
+            log.debug("%s %s: %d %s", method, path, answer.status_code, message)
+            raise (ImageError if _is_about_image(message) else EngineError)(f"Podman refuses: {message}")
+        return answer
+
+    async def _asked(self, method: str, path: str, params: Mapping[str, Any] | None, body: JsonObject | None) -> Any:
         loop = asyncio.get_running_loop()
         async with self._connecting:
             socket = await self._service.ready()
@@ -209,12 +221,7 @@ class Engine:
         call = loop.run_in_executor(self._threads, _call, self._client, method, path, params, body)
         self._calls.add(call)
         call.add_done_callback(self._ended)
-        answer = await asyncio.shield(call)
-        if answer.status_code >= 400 and answer.status_code not in fine:
-            message = _message(answer)
-            log.debug("%s %s: %d %s", method, path, answer.status_code, message)
-            raise (ImageError if _is_about_image(message) else EngineError)(f"Podman refuses: {message}")
-        return answer
+        return await asyncio.shield(call)
 
     def _ended(self, call: asyncio.Future[Any]) -> None:
         self._calls.discard(call)
