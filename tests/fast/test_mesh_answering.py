@@ -13,7 +13,7 @@ import pytest
 from roommate.domain import UserId
 from roommate.features.mesh import envelope
 from roommate.features.mesh.envelope import Message, Request
-from roommate.features.mesh.identity_key import Identity, words
+from roommate.features.mesh.identity_key import Identity, rotation, words
 from roommate.store import Peer, PeerState
 from roommate.store.mesh_peers import keeping
 from tests.fakes.daemon import MemoryDaemon
@@ -373,6 +373,17 @@ async def test_no_more_run_at_once_than_is_granted(met: Meeting) -> None:
     for one in running:
         await cancel(met, one)
     assert {(await met.ended(one))["code"] for one in running} == {"cancelled"}
+
+
+async def test_what_runs_ends_when_its_peer_goes_over_to_another_key(met: Meeting) -> None:
+    """Nothing could end it any more, since the peer signs by the other key from then on."""
+    running = await met.exec("sleep", "1000")
+    await met.peer.reply(running, lambda one: one.kind == "started")
+    after = RawPeer(met.peer.person, met.peer.target)
+    await after.introduce(met.room, rotations=[rotation(met.peer.key, after.key, 1)])
+    assert (await met.ended(running))["code"] == "revoked"
+    ping = await after.ask(met.room)
+    assert (await after.reply(ping, lambda one: one.kind in ("result", "refused"))).kind == "result"
 
 
 async def test_what_ran_when_the_daemon_ended_is_unknown_and_what_is_held_waits_on(
