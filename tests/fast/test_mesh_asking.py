@@ -193,6 +193,30 @@ async def test_a_reply_that_was_changed_does_not_count(pair: Pair, how: str) -> 
     assert lost.value.exit_code == 255
 
 
+async def test_a_peer_can_not_put_its_end_off_for_ever(pair: Pair) -> None:
+    """What it asks its people ends with the request, and its time begins once."""
+    stream, asked = pair.exec("true", timeout=60), time.time()
+    request = await pair.next()
+    late, held = {"kind": "held", "until": 2**53 - 1}, 86_400 + 60
+    messages = pair.builder.reply(request, late, late, STARTED, late, STARTED, output(b"x"), ended(b"x"))
+
+    def known() -> tuple[int, float]:
+        with reading(pair.bot.state) as c:
+            [seq, end] = c.execute("SELECT seq, until FROM mesh_asked").fetchone()
+            return seq, end
+
+    for count, most in ((1, held), (2, held), (3, 600), (4, 600)):
+        await pair.builder.send(messages[count - 1])
+        await until(lambda count=count: known()[0] == count, "that it is heard")  # type: ignore[misc]
+        assert known()[1] <= asked + most + PATIENCE
+    begun = known()[1]
+    await pair.builder.send(messages[4])
+    await until(lambda: known()[0] == 5, "that it is heard")
+    assert known()[1] == begun
+    await pair.builder.send(*messages[5:])
+    assert (await stream.result())["code"] == 0
+
+
 async def test_refused_held_and_cancelled(pair: Pair) -> None:
     stream = pair.exec("rm", "x")
     request = await pair.next()

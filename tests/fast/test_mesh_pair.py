@@ -143,3 +143,12 @@ async def test_a_model_asks_another_daemon_and_its_room_sees_it(two: Two) -> Non
     answer = await two.alice.answer_to(asked)
     assert "hello there" in answer.body
     assert '<peer-output from="builder">' in answer.body
+
+
+async def test_why_a_peer_refuses_is_told_to_the_model_as_its_words(two: Two) -> None:
+    (two.builder.state / "policy.toml").write_text("version = 1\n")
+    script = tool("exec_on_peer", peer="@builder", argv=["true"]) + "\n---\nECHO"
+    asked = await two.alice.say(two.room, script, mentions=[two.laptop.user_id])
+    said = (await two.alice.answer_to(asked)).body
+    begins, why, ends = (said.index(part) for part in ('<peer-output from="builder">', "builder refuses", "</peer-"))
+    assert begins < why < ends

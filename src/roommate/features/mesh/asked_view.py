@@ -11,7 +11,7 @@ from roommate.features.mesh.refusals import Code
 from roommate.matrix import render
 from roommate.store.mesh_asked import Asked, AskedState
 from roommate.text.amounts import age
-from roommate.text.printable import block, in_code, plain
+from roommate.text.printable import block, in_code, one_line, plain
 from roommate.tools.sanitized_text import is_binary
 from roommate.tools.sanitized_text import plain as text_of
 
@@ -70,8 +70,8 @@ def reason(code: str, message: object = "") -> str:
     try:
         known = Code(code).meaning
     except ValueError:
-        known = code[:40]
-    said = str(message or "")[:LONGEST_REASON].strip()
+        known = one_line(code, 40)
+    said = one_line(str(message or ""), LONGEST_REASON)
     return f"{known} ({said})" if said and said != known else known
 
 

@@ -31,6 +31,7 @@ from roommate.features.mesh.envelope import (
 )
 from roommate.features.mesh.identity_key import Identity
 from roommate.features.mesh.reply_checks import Bound, Piece, Position, advance, belongs, is_wanted
+from roommate.features.mesh.verification import LIFE_MS
 from roommate.host import deadlines
 from roommate.rooms.live_message_port import Progress
 from roommate.store import AskedRequests, Audit, MeshArrival, Outbox, Peer, Peers
@@ -329,9 +330,11 @@ def _take(asked: Asked, there: Mapping[int, tuple[str, JsonObject]]) -> Heard:
     heard = Heard(advanced.position.seq, advanced.position.chain, asked.state, asked.until)
     for body in advanced.taken:
         match body:
-            case {"kind": "held", "until": int(until)}:
-                heard = replace(heard, state=AskedState.HELD, until=until / 1000 + GRACE_SECONDS)
-            case {"kind": "started"}:
+            # Each once, and held for no longer than any request may be: else a peer would have us wait for ever.
+            case {"kind": "held", "until": int(until)} if heard.state is AskedState.SENT:
+                ends = min(until / 1000, asked.asked + LIFE_MS / 1000) + GRACE_SECONDS
+                heard = replace(heard, state=AskedState.HELD, until=ends)
+            case {"kind": "started"} if heard.state is not AskedState.RUNNING:
                 ends = time.time() + asked.seconds + GRACE_SECONDS
                 heard = replace(heard, state=AskedState.RUNNING, until=ends)
     if advanced.broken:

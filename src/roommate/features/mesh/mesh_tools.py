@@ -111,7 +111,7 @@ class TurnPeers:
                     found = await self._result(Reached(peer, room), "who", {}, LOOK_SECONDS, subject)
                     lines.append(_of_peer(peer.name, json.dumps(found, ensure_ascii=False)))
                 except PeerError as error:
-                    lines.append(f"  it does not say what it grants: {error}")
+                    lines.append(_of_peer(peer.name, f"it does not say what it grants: {error}"))
         return Outcome("\n".join(lines) or "no daemon is here that you may ask", f"{len(lines)} here")
 
     async def exec(self, asked: ExecOnPeer, call: Call) -> Outcome:
@@ -151,7 +151,7 @@ class TurnPeers:
                 subject = f"{self._turn.id}:{call.id}"
                 result = await self._result(reached, method, params, seconds, subject, took, told)
             except PeerError as error:
-                raise ToolError(str(error)) from error
+                raise ToolError(_of_peer(peer.name, str(error))) from error  # some of it may be the peer's words
             text = _text(printed, result)
         how = one_line(outcome(method, result), SHOWN)
         ok = result.get("exit") == 0 if method == "exec" else result.get("ok") is True
