@@ -316,6 +316,16 @@ async def test_only_who_wrote_may_say_that_a_key_does_not_come_and_few_are_kept(
     assert len(kept) == incoming_room_keys.MOST_WITHHELD
 
 
+async def test_what_waits_for_its_key_may_have_any_text_in_it(sides: tuple[Side, Side]) -> None:
+    bot, ann = sides
+    nobody: Any = None
+    reading = Reading(bot.records, BOT, nobody, nobody, required=False)
+    odd = await ann.sealed("$odd")
+    odd["content"]["sender_key"] = "\ud800"
+    await reading.wait([(RoomId(ROOM), odd), (RoomId(ROOM), await ann.sealed("$sound"))])
+    assert [name for name, _ in await bot.records.do(lambda r: r.all(WAITING))] == [f"{ROOM} $sound"]
+
+
 async def test_an_event_counts_under_one_id_from_one_sender_in_one_room(sides: tuple[Side, Side]) -> None:
     bot, ann = sides
     await bot.apply(await key_of(ann, bot))

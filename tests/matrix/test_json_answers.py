@@ -27,6 +27,17 @@ def test_one_long_number_keeps_none_of_the_others_away() -> None:
     assert found == {"a": 1, "long": [None, None, long, 12, 1.5], "b": 2**70}
 
 
+@pytest.mark.parametrize("half", ["\\ud800", "\\udc00", "\\\\ud83d\\udc00", "\\udc00\\ud83d"])
+def test_half_a_character_is_a_mark(half: str) -> None:
+    """Not all homeservers keep it out, and SQLite does not take it."""
+    content = f'{{"a": "{half}", "b": ["\\ud83d\\ude00", "é"], "{half}": 1}}'.encode()
+    found = json_answers.read(content)
+    assert found["b"] == ["😀", "é"]
+    assert "?" in json.dumps(found, ensure_ascii=False).encode().decode()
+    deep = json_answers.read(b'{"deep": ' + b"[" * 900 + b"]" * 900 + b", " + content[1:])
+    assert deep["b"] == ["😀", "é"]
+
+
 @pytest.mark.parametrize("other", [b"", b"<html>", b"[1]", b'"x"', b"\xff", b"[" * 5000, b'{"a":' * 5000 + b"]" * 5000])
 def test_what_is_no_object_is_an_empty_one(other: bytes) -> None:
     assert json_answers.read(other) == {}

@@ -12,6 +12,7 @@ DEEPEST = 200
 LONGEST_NUMBER = 400
 """Digits of a whole number that is read where not all can be."""
 
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
 
 
@@ -31,7 +32,26 @@ def read(content: bytes) -> JsonObject:
             answer = json.loads(_shallow(content), parse_int=_number)
     except (ValueError, RecursionError):
         return {}
-    return answer if isinstance(answer, dict) else {}
+    if not isinstance(answer, dict):
+        return {}
+    return answer if _is_unicode(answer, content) else _with_marks(content)
+
+
+def _is_unicode(answer: JsonObject, content: bytes) -> bool:
+    """Halves of surrogates are none: no database takes them, and nobody sends them on."""
+    if not _SURROGATE.search(content):
+        return True
+    try:
+        json.dumps(answer, ensure_ascii=False).encode()
+    except (UnicodeEncodeError, RecursionError):
+        return False
+    return True  # emoji
+
+
+def _with_marks(content: bytes) -> JsonObject:
+    text = json.dumps(json.loads(_shallow(content), parse_int=_number), ensure_ascii=False)
+    found: JsonObject = json.loads(text.encode(errors="replace"))
+    return found
 
 
 def _number(digits: str) -> int | None:

@@ -176,7 +176,10 @@ class Reading:
 
         def work(r: Records) -> None:
             for name, event in found:
-                save(r, WAITING, name, event)
+                try:
+                    save(r, WAITING, name, event)
+                except (ValueError, RecursionError) as error:  # such as half a surrogate in it
+                    _log.warning("an encrypted event is passed over: %s", error)
             r.drop_before(WAITING, time.time() - KEPT_SECONDS)
             of_room: Counter[str] = Counter()
             for name, _, _ in reversed(r.oldest_first(WAITING)):
