@@ -200,7 +200,7 @@ async def test_under_a_limit_progress_yields_and_answers_arrive(
         return [message.edits for room in rooms for message in alice.messages(room, bot.user_id)]
 
     async def limit_is_known_and_each_room_got_its_share() -> bool:
-        return await bot.outbox.pace() > 0.3 and len(edits()) == len(rooms) and min(edits()) > 1
+        return await bot.outbox.pace() > 0.2 and len(edits()) == len(rooms) and min(edits()) > 1
 
     async with asyncio.TaskGroup() as turns:
         running = [
