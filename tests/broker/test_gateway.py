@@ -452,6 +452,19 @@ def test_every_api_tells_its_tokens(said: dict[str, Any], usage: Usage) -> None:
     assert whole.usage(8, whole=True) == bytewise.usage(8, whole=True) == usage
 
 
+def test_only_a_stream_is_counted_by_its_pieces() -> None:
+    for stream, written in (
+        (b"data: {}\n\n" * 3, 3),
+        (b'event: x\ndata: {"a":"data: b"}\n\n', 1),
+        (b'{"a":"data:"}' * 40, 130),
+    ):
+        whole, bytewise = Counter(), Counter()
+        whole.feed(stream)
+        for byte in stream:
+            bytewise.feed(bytes([byte]))
+        assert whole.usage(0, whole=False) == bytewise.usage(0, whole=False) == Usage(0, written)
+
+
 def test_a_long_stream_is_counted_by_its_ends() -> None:
     counter = Counter()
     counter.feed(b'{"input_tokens": 12}')

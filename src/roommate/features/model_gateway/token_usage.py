@@ -16,8 +16,8 @@ _THOUGHT = (b"thoughtsTokenCount",)
 """Gemini counts these beside the output."""
 _TOKEN_BYTES = 4
 """Of English text and of code, about."""
-_PIECE = b"data:"
-"""Begins a piece of a stream, which is a token or several."""
+_PIECE = b"\ndata:"
+"""Begins a piece of a stream, which is a token or several; JSON has no line that begins so."""
 
 
 class Counter:
@@ -28,7 +28,7 @@ class Counter:
 
     def __init__(self) -> None:
         self._head = bytearray()
-        self._tail = bytearray()
+        self._tail = bytearray(b"\n")  # a body begins with a line
         self._bytes = self._pieces = 0
 
     def feed(self, piece: bytes) -> None:
