@@ -21,7 +21,7 @@ from roommate.features.mesh.policy_decision import (
     is_within,
     may_ask,
 )
-from roommate.features.mesh.policy_file import Policy, PolicyFile, PolicyMistake
+from roommate.features.mesh.policy_file import Policy, PolicyFile, PolicyMistake, matching
 from roommate.features.mesh.policy_trials import tried
 from roommate.features.mesh.refusals import Code
 from roommate.store import Peer, PeerState
@@ -112,6 +112,12 @@ def test_what_no_rule_grants_is_denied(facts: Facts, params: dict[str, Any]) -> 
     assert (found.allowed, found.code) == (False, Code.POLICY)
     assert found.line in ("line 7", "line 19")
     assert found.why.startswith(found.line)
+
+
+def test_a_star_and_a_question_mark_stand_for_others_and_nothing_else_does() -> None:
+    arguments = matching(["--only=[abc]", "a?c", "x*", "!", "[!z]"])
+    assert [one for one in ("--only=[abc]", "abc", "x", "x\ny", "[!z]") if not arguments.fullmatch(one)] == []
+    assert [one for one in ("--only=a", "ac", "ax", "y", "abc\n") if arguments.fullmatch(one)] == []
 
 
 def test_a_peer_a_room_and_a_method_that_no_rule_names() -> None:

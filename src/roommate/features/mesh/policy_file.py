@@ -275,8 +275,8 @@ class PolicyFile:
 
 
 def matching(globs: list[str]) -> re.Pattern[str]:
-    """What is one of these, whole: ``*`` stands for any text, ``?`` for a character."""
-    return re.compile("|".join(fnmatch.translate(one) for one in globs) or r"(?!)")
+    """What is one of these, whole: ``*`` stands for any text, ``?`` for a character, and all else for itself."""
+    return re.compile("|".join(fnmatch.translate(one.replace("[", "[[]")) for one in globs) or r"(?!)")
 
 
 def _in_toml(text: str, message: str) -> str:
