@@ -37,6 +37,23 @@ async def test_version_and_help(tmp_path: Path) -> None:
     assert (await roommate(tmp_path, "dance"))[0] == 2
 
 
+async def test_what_asks_other_daemons_ends_with_codes_of_its_own(tmp_path: Path) -> None:
+    """Others than a program there is likely to end with."""
+    for words in ("ping", "ping x --nope", "who", "share ls", "share get x", "share put", "call", "exec --peer x",
+                  "share get --peer x --json a"):  # fmt: skip
+        assert (words, (await roommate(tmp_path, *words.split()))[0]) == (words, 64)
+    for words in ("ping x", "who x", "share ls x", "share get --peer x a b", "call --peer x a", "exec --peer x -- a"):
+        code, _, err = await roommate(tmp_path, *words.split(), STATE_DIR=str(tmp_path))
+        assert (words, code, "no daemon is running" in err) == (words, 255, True)
+
+
+async def test_a_command_that_has_others_below_it_is_asked_for_by_itself(tmp_path: Path) -> None:
+    for words in ("identity", "identity --json", "identity rotate"):
+        code, _, err = await roommate(tmp_path, *words.split(), STATE_DIR=str(tmp_path))
+        assert (words, code, "no daemon is running" in err) == (words, 3, True)
+    assert "--json" in (await roommate(tmp_path, "identity", "--help"))[1]
+
+
 async def test_a_wrong_setting_is_one_line_and_78(tmp_path: Path) -> None:
     code, out, err = await roommate(tmp_path, "run")
     assert (code, out) == (78, "")

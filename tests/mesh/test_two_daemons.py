@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import secrets
+from hashlib import sha256
 
 from tests.conftest import MakeDaemon, MakePerson
 from tests.harness import Daemon
@@ -59,8 +60,9 @@ async def takes_files(laptop: Daemon, room: str, *, encrypted: bool) -> None:
     done = await roommate(laptop, "share", "ls", "builder", "--room", room, "--path", "in", "--json")
     assert done.code == 0, done
     assert json.loads(done.out)["entries"] == [{"name": "a.bin", "kind": "file", "size": 100_000}]
-    done = await roommate(laptop, "share", "get", *at, "in/a.bin", str(got))
+    done = await roommate(laptop, "share", "get", *at, "in/a.bin", str(got), "--json")
     assert (done.code, got.read_bytes() == content) == (0, True), done
+    assert (json.loads(done.out)["sha256"], json.loads(done.out)["file"]) == (sha256(content).hexdigest(), str(got))
     assert ("not encrypted" in done.errors) != encrypted
 
 
@@ -119,7 +121,9 @@ async def test_plain_encrypted_and_killed(daemon: MakeDaemon, person: MakePerson
     assert refused.code == 77
     assert "the policy does not grant it" in refused.errors
     assert (await roommate(laptop, "exec", "--peer", "nobody", "--", "true")).code == 255
+    assert (await roommate(laptop, "ping", "nobody")).code == 255
     assert (await roommate(laptop, "exec", "--", "true")).code == 64
+    assert (await roommate(laptop, "who", "builder", "--in", plain)).code == 64
 
     once = "echo once >>/workspace/ran; sleep 600"
     working = asyncio.create_task(

@@ -6,23 +6,36 @@ import base64
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from roommate.cli.status import connect
+from roommate.errors import ControlError
 from roommate.text.printable import printable
 
 JsonObject = dict[str, Any]
 Column = Callable[[JsonObject], object]
 NARROW = 20
 """Characters of a cell that stay on one line: what is longer is folded first."""
+USAGE, NOT_DONE = 64, 255
+"""Of what asks other daemons. EX_USAGE of sysexits.h; as ssh(1) has it: a program there may end with any other."""
 
 
 def ask(method: str, **params: Any) -> Any:
     """What a method gives. Raises NotRunning, ControlError."""
     with connect() as daemon:
         return daemon.call(method, **params)
+
+
+@contextlib.contextmanager
+def asking_peers() -> Iterator[None]:
+    """An error's code is none that a program at another daemon is likely to end with."""
+    try:
+        yield
+    except ControlError as error:
+        error.exit_code = {1: NOT_DONE, 2: USAGE, 3: NOT_DONE}.get(error.exit_code, error.exit_code)
+        raise
 
 
 def pieces(method: str, to: BinaryIO | Path, **params: Any) -> Any:

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from roommate.cli import forward_to_daemon
+from roommate.cli.peer_requests import PeerCommand
 
 GROUPS = {
     "rooms": "The rooms that the bot is in.",
@@ -41,20 +42,28 @@ def add_to(
 ) -> None:
     """Every one, as `reference.for_help` gives it, to the group of its first word, which may be `there` already, or to
     `app`."""
-    groups = {"": app, **there}
-    for one in json.loads(FILE.read_text("utf-8")) if declared is None else declared:
+    groups, every = {"": app, **there}, list(json.loads(FILE.read_text("utf-8")) if declared is None else declared)
+    heads = {one["command"].rpartition(" ")[0] for one in every}
+    for one in every:
         group, _, name = one["command"].rpartition(" ")
         if group not in groups:
             groups[group] = typer.Typer(no_args_is_help=True, help=GROUPS.get(group))
             app.add_typer(groups[group], name=group)
-        groups[group].command(name, help=one["does"])(_command(one["words"]))
+        if name in heads:  # such as `identity`, beside `identity rotate`
+            groups[name] = typer.Typer(invoke_without_command=True, callback=_command(one["words"]), help=one["does"])
+            app.add_typer(groups[name], name=name)
+            continue
+        kind = PeerCommand if one["command"] in forward_to_daemon.PEERS else None
+        groups[group].command(name, cls=kind, help=one["does"])(_command(one["words"]))
 
 
 def _command(words: Iterable[Mapping[str, Any]]) -> Any:
-    def command(**given: Any) -> None:
-        forward_to_daemon.run(sys.argv[1:])
+    def command(context: typer.Context, **given: Any) -> None:
+        if context.invoked_subcommand is None:
+            forward_to_daemon.run(sys.argv[1:])
 
-    parameters = [_parameter(word) for word in words]
+    context = Parameter("context", Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+    parameters = [context, *map(_parameter, words)]
     as_json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
     parameters.append(Parameter("as_json", Parameter.KEYWORD_ONLY, annotation=as_json, default=False))
     setattr(command, "__signature__", Signature(parameters))  # noqa: B010 — what Typer goes by

@@ -6,8 +6,10 @@ Nothing is loaded that is not needed for that: what there is to ask for is decla
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
 from roommate.cli import daemon_requests
 from roommate.text.printable import printable
@@ -26,6 +28,9 @@ LOCAL = frozenset(
 )
 """What is done here, whether a daemon runs or not; or streams. All else is for the daemon."""
 
+PEERS = frozenset({"ping", "who", "share ls"})
+"""What asks another daemon, with exit codes as `roommate exec` has them."""
+
 METHOD = "operations.cli"
 """As `roommate.doors.command_line` has it."""
 
@@ -38,12 +43,17 @@ def knows(arguments: Sequence[str]) -> bool:
 
 def is_local(arguments: Sequence[str]) -> bool:
     """Has it nothing to do with what is declared?"""
-    return not LOCAL.isdisjoint(" ".join(arguments[:count]) for count in (1, 2))
+    return _is_one_of(LOCAL, arguments)
+
+
+def _is_one_of(commands: AbstractSet[str], arguments: Sequence[str]) -> bool:
+    return not commands.isdisjoint(" ".join(arguments[:count]) for count in (1, 2))
 
 
 def run(arguments: Sequence[str]) -> None:
     """Raises NotRunning, ControlError."""
-    shown = daemon_requests.ask(METHOD, arguments=list(arguments))
+    with daemon_requests.asking_peers() if _is_one_of(PEERS, arguments) else contextlib.nullcontext():
+        shown = daemon_requests.ask(METHOD, arguments=list(arguments))
     if shown["as_json"]:
         daemon_requests.show_json(shown["result"])
     elif table := shown["table"]:

@@ -8,7 +8,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
@@ -17,14 +17,12 @@ from typer.core import TyperCommand
 
 from roommate import control
 from roommate.cli import daemon_requests
+from roommate.cli.daemon_requests import USAGE, asking_peers
 from roommate.cli.path_and_secret_arguments import STREAM, AsJson, typed_path
 from roommate.cli.status import connect
-from roommate.errors import ControlError, Misused
+from roommate.errors import Misused
 from roommate.host import daemon_location
 from roommate.text.printable import printable
-
-USAGE, NOT_DONE = 64, 255
-"""EX_USAGE of sysexits.h; as ssh(1) has it: what a command says itself may be any other."""
 
 app = typer.Typer()
 share = typer.Typer(no_args_is_help=True, help="Files of other daemons' rooms.")
@@ -39,7 +37,7 @@ _WRONG: type[Exception] = typer.BadParameter.__mro__[1]
 """What Typer raises for all that is wrong with a line: click's UsageError, of which Typer may have a copy."""
 
 
-class _Usage(TyperCommand):
+class PeerCommand(TyperCommand):
     """What is wrong with the line has a code of its own: 2 may be what the command there ended with."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -50,7 +48,7 @@ class _Usage(TyperCommand):
             raise
 
 
-@app.command("exec", cls=_Usage, context_settings={"ignore_unknown_options": True})
+@app.command("exec", cls=PeerCommand, context_settings={"ignore_unknown_options": True})
 def _exec(
     command: Annotated[list[str], typer.Argument(help="The program and its arguments.")],
     peer: Peer,
@@ -89,17 +87,17 @@ def _exec(
             return "mesh.exec", asked | {"pty": {"rows": rows, "columns": columns, "term": term or "dumb"}}
 
         program = shell_terminal.Program(opens, "mesh.type", "mesh.resize")
-        with _told():
+        with asking_peers():
             raise typer.Exit(_run(lambda path: shell_terminal.attend(path, program)))
     shown = _Shown(as_json)
     read = None if sys.stdin.isatty() else _stdin()
-    with _told():
+    with asking_peers():
         ended = _streamed("mesh.exec", asked | {"stdin": read is not None}, read, shown.take)
     shown.end(ended)
     raise typer.Exit(shell_terminal.exit_code(ended))
 
 
-@app.command("call", cls=_Usage)
+@app.command("call", cls=PeerCommand)
 def _call(
     tool: Annotated[str, typer.Argument(help="As `roommate who` names it.")],
     peer: Peer,
@@ -115,7 +113,7 @@ def _call(
     if not isinstance(given, dict):
         raise _misused(f'the arguments are a JSON object, such as \'{{"path": "README.md"}}\', not {arguments[:80]!r}')
     shown = _Shown(as_json)
-    with _told():
+    with asking_peers():
         ended = _streamed("mesh.call", {"peer": peer, "room": room, "tool": tool, "arguments": given}, None, shown.take)
     if not as_json and (text := ended.get("text")):
         sys.stdout.write(printable(text) + "\n")
@@ -123,33 +121,37 @@ def _call(
     raise typer.Exit(0 if ended.get("ok") is True else 1)
 
 
-@share.command("put", cls=_Usage)
+@share.command("put", cls=PeerCommand)
 def _put(source: Local, path: There, peer: Peer, room: Room = "", as_json: AsJson = False) -> None:
     """Give a file to another daemon's room."""
     with contextlib.ExitStack() as stack:
         file = sys.stdin.buffer if source == STREAM else stack.enter_context(source.open("rb"))
         shown = _Shown(as_json)
-        with _told():
+        with asking_peers():
             ended = _streamed("mesh.share_put", {"peer": peer, "room": room, "path": path}, file.read, shown.take)
     shown.end(ended)
 
 
-@share.command("get", cls=_Usage)
-def _get(path: There, peer: Peer, to: Local = STREAM, room: Room = "") -> None:
+@share.command("get", cls=PeerCommand)
+def _get(path: There, peer: Peer, to: Local = STREAM, room: Room = "", as_json: AsJson = False) -> None:
     """Get a file of another daemon's room. A file here is there when all of it has come, and its hash is right."""
     asked = {"peer": peer, "room": room, "path": path}
     if to == STREAM:
-        with _told():
+        if as_json:
+            raise _misused("--json needs a file for what comes: stdout is for the JSON")
+        with asking_peers():
             _streamed("mesh.share_get", asked, None, _Shown().take)
         return
     target = to / Path(path).name if to.is_dir() else to
     draft = target.with_name(f".{target.name}.part-{os.getpid()}")
     try:
-        with draft.open("xb") as file, _told():
-            _streamed("mesh.share_get", asked, None, _Shown(out=file).take)
+        with draft.open("xb") as file, asking_peers():
+            ended = _streamed("mesh.share_get", asked, None, _Shown(out=file).take)
         draft.replace(target)
     finally:
         draft.unlink(missing_ok=True)
+    if as_json:
+        daemon_requests.show_json(ended | {"file": str(target)})
 
 
 class _Screen:
@@ -214,16 +216,6 @@ def _run(work: Callable[[Path], Any]) -> Any:
         return asyncio.run(work(daemon_location.run_dir() / control.NAME))
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
-
-
-@contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """An error's code is none that a program there is likely to end with."""
-    try:
-        yield
-    except ControlError as error:
-        code = {1: NOT_DONE, 2: USAGE, 3: NOT_DONE}.get(error.exit_code, error.exit_code)
-        raise ControlError(str(error), code) from error
 
 
 def _misused(why: str) -> Misused:
