@@ -293,6 +293,47 @@ async def test_a_full_disk_breaks_nothing() -> None:
         assert how.code == 0
 
 
+# ── Which files are meant ────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_program_and_paths_are_found_as_a_shell_in_that_folder_finds_them(hand: LiveHand) -> None:
+    there, sh = hand.workspace.resolve() / "there", Path("/bin/sh").resolve()
+    there.mkdir()
+    (there / "tool").touch()
+    (hand.workspace / "way").symlink_to(there)
+    found = await hand.host.locate("sh", ["new/file", "../way/tool", "/"], cwd="way")
+    assert (found.folder, found.program, found.paths) == (
+        str(there),
+        str(sh),
+        [str(there / "new/file"), str(there / "tool"), "/"],
+    )
+    for program, leads_to in (("./tool", there / "tool"), ("tool", ""), ("../way/tool", there / "tool"), ("no", "")):
+        assert (await hand.host.locate(program, cwd="there")).program == str(leads_to)
+
+
+async def test_what_leads_nowhere_is_empty(hand: LiveHand) -> None:
+    (hand.workspace / "a").symlink_to("b")
+    (hand.workspace / "b").symlink_to("a")
+    found = await hand.host.locate("a/tool", ["a", "a/../x", "b/x/.."])
+    assert (found.program, found.named_in, found.name, found.paths) == ("", "", "", ["", "", ""])
+    strange = os.fsencode(hand.workspace) + b"/\xff"
+    await asyncio.to_thread(os.mkdir, strange)
+    (hand.workspace / "to").symlink_to(os.fsdecode(strange))
+    found = await hand.host.locate("to/..", ["to/x"], cwd="to")
+    assert (found.folder, found.paths) == ("", [""])
+    for folder in ("not-there", "a", str(Path("/bin/sh").resolve())):
+        with pytest.raises(ToolError):
+            await hand.host.locate("sh", cwd=folder)
+
+
+async def test_a_name_counts_where_the_rooms_programs_cannot_have_given_it(hand: LiveHand) -> None:
+    (hand.workspace / "mine").symlink_to("/bin/sh")
+    found = await hand.host.locate("./mine")
+    assert (found.program, found.named_in, found.name) == (str(Path("/bin/sh").resolve()), "", "")
+    found = await hand.host.locate("/proc/self/exe")
+    assert (found.named_in, found.name) == ("", ""), "of a process of theirs"
+
+
 # ── Files ────────────────────────────────────────────────────────────────────────────────────────
 
 

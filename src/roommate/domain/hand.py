@@ -20,6 +20,21 @@ class Program:
     turn: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Absolute paths without symbolic links; empty what leads nowhere."""
+
+    folder: str
+    program: str
+    """The file that would run."""
+    named_in: str
+    """The folder where it has its `name`, which its links lead on from; both are empty where the programs in there may
+    give such names themselves."""
+    name: str
+    paths: Sequence[str]
+    """Those that were asked for; they need not be there yet."""
+
+
 class Clock(Protocol):
     """The time of a turn's commands: it stands still while people decide."""
 
@@ -145,6 +160,10 @@ class Hand(Protocol):
     ) -> tuple[list[DirEntry], int]:
         """Entries of a folder, or with a glob `pattern` (``**`` crosses folders) all below that match; and how many
         there are in all. Sorted by path; ``.git`` and ``node_modules`` are not walked into."""
+        ...
+
+    async def locate(self, program: str, paths: Sequence[str] = (), *, cwd: str = "/workspace") -> Located:
+        """Which files these are, asked for in that folder."""
         ...
 
     async def start_job(self, command: str, *, cwd: str = "/workspace") -> Job:

@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from roommate.domain import DirEntry, Exit, Job, Program, ShellLook
+from roommate.domain import DirEntry, Exit, Job, Located, Program, ShellLook
 
 Count = Annotated[StrictInt, Field(ge=0, lt=1 << 63)]
 Name = Annotated[str, StringConstraints(max_length=8192)]
@@ -48,6 +48,17 @@ class Size(Answer):
 
 class Total(Answer):
     total: Count
+
+
+class Found(Answer):
+    folder: Name
+    program: Name
+    named_in: Name
+    name: Name
+    paths: Annotated[list[Name], Field(max_length=100)]
+
+    def word(self) -> Located:
+        return Located(self.folder, self.program, self.named_in, self.name, self.paths)
 
 
 class Ended(Answer):

@@ -15,10 +15,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from roommate.domain import Clock, DirEntry, Exit, FileSlice, Job, ShellLook, Take
+from roommate.domain import Clock, DirEntry, Exit, FileSlice, Job, Located, ShellLook, Take
 from roommate.errors import HandLost, SandboxError, ToolError
 from roommate.host import deadlines
-from roommate.sandbox.answers import Done, Ended, JobState, JobStates, Looked, Refused, Size, Total, entries
+from roommate.sandbox.answers import Done, Ended, Found, JobState, JobStates, Looked, Refused, Size, Total, entries
 from roommate.sandbox.bounded_tunnel_handlers import Handlers
 from roommate.sandbox.call import Call
 from roommate.sandbox.connection import Connection
@@ -63,6 +63,7 @@ _MODULES = (
     "shell",
     "glob_matcher",
     "files",
+    "locate",
     "job_notes",
     "jobs",
     "find_connection_owner",
@@ -415,6 +416,12 @@ class HandHost:
         return await self._ask(
             whole, take=take, within=FILE_TIME, op="list", path=path, pattern=pattern, limit=limit, exact=exact
         )
+
+    async def locate(self, program: str, paths: Sequence[str] = (), *, cwd: str = "/workspace") -> Located:
+        found = await self._ask(
+            Found.model_validate_json, within=FILE_TIME, op="locate", program=program, paths=list(paths), cwd=cwd
+        )
+        return found.word()
 
     async def start_job(self, command: str, *, cwd: str = "/workspace") -> Job:
         return (

@@ -4,7 +4,7 @@ about, with symbolic links followed."""
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 
 from roommate.domain import Hand, HostPlace, RoomId
 from roommate.errors import ToolError
@@ -14,31 +14,6 @@ from roommate.features.mesh.verification import FindFacts
 from roommate.rooms.sandboxes_port import Sandboxes
 
 WORKSPACE = "/workspace"
-SECONDS = 20.0
-MOST_ANSWER = 64 * 1024
-
-# Names may have any byte but NUL, which no name has and which ends each answer. What a program is called decides what
-# some do: a name counts where the room's own programs cannot have given it.
-_LOOK = r"""
-set -f
-found=
-case "$1" in
-"") ;;
-*/*) found=$1 ;;
-*)
-    IFS=:
-    for dir in $PATH; do
-        if [ -f "$dir/$1" ] && [ -x "$dir/$1" ]; then found=$dir/$1; break; fi
-    done ;;
-esac
-name=${found##*/} dir=${found%/*}/
-[ -n "$found" ] && [ ! -w "$dir" ] && [ ! -O "$dir" ] || name= dir=
-shift
-[ -e "$found" ] || found=
-printf '%s\0%s\0%s\0' "$name" "${found:+found}" "${dir:+named}"
-# One process for all: what is gone by now leaves too few of them.
-exec realpath -zm -- . ${found:+"$found"} ${dir:+"$dir"} "$@" 2>/dev/null
-"""
 
 
 def folder_of(cwd: object) -> str:
@@ -80,30 +55,12 @@ def finding_facts(sandboxes: Sandboxes) -> FindFacts:
             return Facts()
         try:
             async with hand_in(place, sandboxes, room_id, outside) as hand:
-                found = await _look(hand, folder, [program, *paths])
+                found = await hand.locate(program, paths, cwd=folder)
         except ToolError:  # then there is nothing that it could be about
             return Facts(outside=outside)
-        at, executable, named_in, name, *rest = found
-        called = f"{named_in.rstrip('/')}/{name}" if named_in else executable
-        return Facts(executable, at, tuple(one for one in rest if one), called, outside)
+        if not found.folder:
+            return Facts(outside=outside)
+        called = f"{found.named_in.rstrip('/')}/{found.name}" if found.named_in else found.program
+        return Facts(found.program, found.folder, tuple(filter(None, found.paths)), called, outside)
 
     return find
-
-
-async def _look(hand: Hand, folder: str, asked: Sequence[str]) -> Sequence[str]:
-    """The folder; the program's file, the folder that its name is in, and that name; and each path. What leads nowhere
-    is empty. Raises ToolError for no folder."""
-    said = bytearray()
-
-    def take(piece: bytes) -> None:
-        said.extend(piece[: MOST_ANSWER - len(said)])
-
-    program = ["/bin/sh", "-c", _LOOK, "sh", *asked]
-    await hand.run(program, cwd=folder, timeout=SECONDS, on_output=take, on_errors=lambda _: None)
-    _, *paths = asked
-    match said.decode(errors="surrogateescape").split("\0")[:-1]:
-        case [name, is_file, is_named, *found] if len(found) == 1 + bool(is_file) + bool(is_named) + len(paths):
-            at = found.pop(0)
-            executable = found.pop(0) if is_file else ""
-            return [at, executable, found.pop(0) if is_named else "", name, *found]
-    return [""] * (3 + len(asked))

@@ -33,7 +33,7 @@ TYPE_CHECKING = False  # as typing has it, without the 2 ms of importing typing
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-VERSION = 3
+VERSION = 4
 """Rises when an older hand, still running in its container, would not understand the daemon any more."""
 CALL, DATA, END, CREDIT, KILL, RESULT, HELLO, LISTEN, OPEN, ERRORS = range(1, 11)
 TUNNEL = 1 << 31

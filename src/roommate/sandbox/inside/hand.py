@@ -15,6 +15,7 @@ from roommate.sandbox.inside.event_loop import Loop
 from roommate.sandbox.inside.files import List, Read, Write
 from roommate.sandbox.inside.frames import CALL, HELLO, LISTEN, VERSION, frame, port_of
 from roommate.sandbox.inside.jobs import Jobs
+from roommate.sandbox.inside.locate import locate
 from roommate.sandbox.inside.path_resolution import HOME, WORKSPACE, Folders
 from roommate.sandbox.inside.run_command_call import Run
 from roommate.sandbox.inside.shell import Shells
@@ -77,6 +78,8 @@ class Hand:
                 self._begin(Run(self._calls, number, asked, self._commands, self._folders))
             elif op in FILE_CALLS:
                 self._begin(FILE_CALLS[op](self._calls, number, asked, self._folders))
+            elif op == "locate":
+                call.answer(locate(asked, self._folders))
             elif op == "shell":
                 self._shells.answer(number, asked)
             elif op in ("resize", "signal"):
