@@ -210,7 +210,7 @@ class Daemon:
         features = Features(kernel)
         kernel.sandboxes.attach(features.ports.attach)
         kernel.sandboxes.differ(RoomsOwn(RoomSettings(database), kernel.outbox, sender, self._settings))
-        operations = Operations(inbox.do, Rooms(database).named, lambda: self._settings().operator_ids)
+        operations = Operations(inbox.do, inbox.note, Rooms(database).named, lambda: self._settings().operator_ids)
         operations.add(features.operations)
         needs = turn_needs(kernel, features.tools, models)
         make = room_maker(kernel, needs, features.cards, features.prompts, operations)

@@ -39,6 +39,7 @@ from roommate.store import (
     mesh_peers,
     put_back,
 )
+from roommate.store.mesh_nonces import AHEAD
 from tests.mesh.peer import new_key, public_of, request
 
 ROOM, OTHER_ROOM = RoomId("!room:example.org"), RoomId("!other:example.org")
@@ -314,6 +315,14 @@ async def test_who_floods_is_refused_and_pushes_nothing_out(place: Place, monkey
 async def test_a_damaged_store_refuses_all(place: Place, damage: str) -> None:
     await place.database.run(lambda c: c.execute(damage))
     assert await place.code() is Code.REPLAY_STORE
+
+
+async def test_after_a_power_cut_what_came_before_it_may_have_run(place: Place) -> None:
+    await place.database.run(lambda c: c.execute("UPDATE power_cut SET at=?", (place.began,)))
+    assert await place.code() is Code.UNKNOWN
+    assert Code.UNKNOWN.is_told
+    await place.database.run(lambda c: c.execute("UPDATE power_cut SET at=?", (place.began - AHEAD - 1,)))
+    assert await place.code() is None
 
 
 async def test_a_full_disk_refuses_all(place: Place) -> None:

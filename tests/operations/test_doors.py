@@ -101,7 +101,7 @@ class House:
     def __init__(self, database: Database) -> None:
         self.database, self.inbox = database, Inbox(database)
         self.rooms, self.audit = Rooms(database), Audit(database)
-        self.operations = Operations(self.inbox.do, self._find, lambda: [ALICE])
+        self.operations = Operations(self.inbox.do, self.inbox.note, self._find, lambda: [ALICE])
         self.operations.add(one.of(Lamps()) for one in operations_of(Lamps))
         self.questions = cast("Questions", None)  # nothing is asked here
         self.door = SocketDoor(self.audit, self.questions)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -10,10 +11,23 @@ from pathlib import Path
 
 import pytest
 
-from roommate.domain import MESH_REQUEST, EventId, Incoming, MeshEvent, Message, RoomId, RoomState, SyncBatch, UserId
-from roommate.store import Database, Inbox, MeshEvents, Transaction
-from roommate.store import inbox as inbox_module
+from roommate.domain import (
+    MESH_REQUEST,
+    Draft,
+    EventId,
+    Incoming,
+    MeshEvent,
+    Message,
+    RoomId,
+    RoomState,
+    SyncBatch,
+    UserId,
+)
+from roommate.store import AskedRequests, Database, Inbox, MeshEvents, Transaction
+from roommate.store.database import FORCED_WITHIN
+from roommate.store.mesh_asked import Asked, AskedState, Heard
 from roommate.store.mesh_events import taking
+from tests.patience import PATIENCE, until
 
 ROOM, ANN = RoomId("!room:x"), UserId("@ann:x")
 ASKED = Incoming(EventId("$1"), ROOM, ANN, 5, MeshEvent(MESH_REQUEST, {"n": 1}))
@@ -40,7 +54,7 @@ async def test_one_that_is_to_be_on_the_disk_takes_the_others_of_its_group_there
     assert forces
 
 
-async def test_which_syncs_are_forced(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_which_syncs_are_forced(database: Database) -> None:
     said: list[str] = []
     inbox = Inbox(database)
 
@@ -52,16 +66,37 @@ async def test_which_syncs_are_forced(database: Database, monkeypatch: pytest.Mo
 
     await database.alone(lambda c: c.set_trace_callback(said.append))
     token = SyncBatch("s1", (), (), comes_again=True)
-    assert await is_forced(token), "the first one"
     assert not await is_forced(token)
-    assert not await is_forced(replace(token, happened=(ASKED,)))
+    assert not await is_forced(replace(token, happened=(ASKED, SAID)))
     assert await is_forced(replace(token, happened=(ASKED,), comes_again=False)), "part of it was kept elsewhere"
-    assert await is_forced(replace(token, happened=(ASKED, SAID)))
     assert await is_forced(replace(token, rooms=(RoomState(ROOM, "join"),)))
-    assert not await is_forced(token)
-    monkeypatch.setattr(inbox_module, "FORCED_EVERY", 0.0)
-    assert await is_forced(token), "after a minute"
     await database.alone(lambda c: c.set_trace_callback(None))
+
+
+async def test_what_was_not_forced_is_on_the_disk_soon(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    forces: list[str] = []
+    to_disk = os.fdatasync
+
+    def force(descriptor: int) -> None:
+        forces.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        to_disk(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", force)
+    await database.run_unforced(forced)
+    assert forces == []
+    await until(lambda: forces == ["roommate.db-wal"])
+    await database.run_unforced(lambda c: c.execute("SELECT 1").fetchone())
+    await database.run_unforced(forced)
+    await database.run(forced)
+    await asyncio.sleep(2 * FORCED_WITHIN)
+    assert len(forces) == 1, "that of others has taken it there"
+
+
+async def test_one_that_never_rests_forces_now_and_then(database: Database) -> None:
+    began = asyncio.get_running_loop().time()
+    while not await database.run_unforced(forced):
+        assert asyncio.get_running_loop().time() < began + PATIENCE
+    assert asyncio.get_running_loop().time() >= began + FORCED_WITHIN
 
 
 async def test_a_power_cut_leaves_a_beginning_and_the_rest_comes_once(database: Database, tmp_path: Path) -> None:
@@ -108,3 +143,34 @@ async def looked(database: Database) -> tuple[str | None, int, int]:
     waiting = (await database.row("SELECT count(*) FROM mesh_events"))[0]
     claimed = (await database.row("SELECT count(*) FROM mesh_nonces"))[0]
     return await Inbox(database).since(), waiting, claimed
+
+
+async def test_the_end_of_what_was_asked_is_one_message_though_it_is_heard_again(
+    database: Database, tmp_path: Path
+) -> None:
+    """After a power cut the reply comes once more, and its message may have been sent."""
+    asked = Asked(
+        id="01ASKED", room_id=ROOM, peer="key", peer_user=ANN, peer_name="ann", origin="ours", method="ping",
+        params={}, digest="d", who="cli", subject="", shown=True, chain="d", sent_chain="d", seconds=1, until=1e12,
+        asked=1.0,
+    )  # fmt: skip
+    await AskedRequests(database).add(asked, Draft(ROOM, {}, event_type=MESH_REQUEST))
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    await database.alone(lambda c: c.execute("VACUUM INTO ?", (str(copy / "roommate.db"),)))
+    before_the_cut, after = await heard(database), Database.open(copy)
+    try:
+        assert await heard(after) == before_the_cut
+    finally:
+        await after.close()
+
+
+async def heard(database: Database) -> str:
+    """The transaction id of the message that says how it ended."""
+    over = Heard(1, "c", AskedState.RUNNING, 1e12, {"kind": "result"})
+    now = await AskedRequests(database).hear(
+        "01ASKED", 0, ("c", {"kind": "result"}), lambda *_: over, lambda *_: {"body": "ended"}, lambda _: None
+    )
+    assert now is not None
+    [found] = await database.rows("SELECT txn_id FROM outbox WHERE once IS NOT NULL")
+    return str(found[0])

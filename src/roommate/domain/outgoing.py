@@ -48,7 +48,8 @@ class Draft:
     Matrix event content, except for what is only known when it is sent: with ``edits`` (the
     outbox id of an earlier row) it is the NEW content, and the sender wraps it into an ``m.replace`` of that row's
     event; with ``redacts`` that row's event is redacted and ``content`` may hold a ``reason``; with ``upload`` the
-    bytes are uploaded first and the content's ``url`` is filled in. ``once`` names what may be sent once only.
+    bytes are uploaded first and the content's ``url`` is filled in. ``once`` names what may be sent once only,
+    and ``everywhere`` what is the same event also where nobody knows any more that it was written down.
     """
 
     room_id: RoomId
@@ -60,6 +61,7 @@ class Draft:
     upload: bytes | None = field(default=None, repr=False)
     once: str | None = None
     state_key: str | None = None
+    everywhere: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,10 +23,15 @@ class Operations:
     """Those of the features that were added."""
 
     def __init__(
-        self, store: Store, find: Callable[[str], Awaitable[RoomId]], operators: Callable[[], Sequence[str]]
+        self,
+        store: Store,
+        note: Store,
+        find: Callable[[str], Awaitable[RoomId]],
+        operators: Callable[[], Sequence[str]],
     ) -> None:
-        """`find` gives the room that is meant by a name; raises NotFound."""
-        self._store = store
+        """`note` stores what only tells of something: a power cut in that moment may take it. `find` gives the room
+        that is meant by a name; raises NotFound."""
+        self._store, self._note = store, note
         self._find = find
         self._operators = operators
         self.known: dict[str, Bound] = {}
@@ -90,7 +95,7 @@ class Operations:
             return call.door.settling(deal)
 
         if change is None:
-            await self._store(settling(lambda c: acted))
+            await (self._store if call.door.stores else self._note)(settling(lambda c: acted))
             return result
         done = await (change.carrier or self._store)(settling(change.work))
         if done and change.after:

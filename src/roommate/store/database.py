@@ -11,12 +11,14 @@ import queue
 import shutil
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 from roommate.errors import InUse, StateError
 from roommate.host import folder_modes
+from roommate.store import power_cut
 from roommate.store.migrations import migrate
 
 T = TypeVar("T")
@@ -31,6 +33,9 @@ ROOMS = "rooms"
 
 BATCH = 64
 """Most transactions in one group: bounds how long the first of them waits for the last."""
+
+FORCED_WITHIN = 0.25
+"""Seconds until what was committed without being forced is on the disk, too."""
 
 MEND = "put a backup back: move STATE_DIR away, then `roommate restore FILE`"
 
@@ -64,6 +69,8 @@ class Database:
         self._connection = connection
         self._forced = True
         """What is committed now is forced to the disk."""
+        self._unforced_until: float | None = None
+        """When what was not has to be there, as time.monotonic(); None where all is."""
         self._lock = lock
         self._work: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="database", daemon=True)
@@ -80,6 +87,7 @@ class Database:
         file = folder / DATABASE
         try:
             _refuse_to_begin_anew(folder)
+            was_open = file.with_name(f"{DATABASE}-wal").exists()
             os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
             if not file.stat().st_size:
@@ -87,6 +95,7 @@ class Database:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
             migrate(connection)
+            power_cut.note(connection, was_open=was_open)
             _let_it_shrink(connection, folder)
             connection.execute("PRAGMA foreign_keys=ON")
         except (OSError, sqlite3.Error) as error:
@@ -103,8 +112,8 @@ class Database:
         return await self._do(_Job(work, asyncio.get_running_loop()))  # type: ignore[no-any-return]
 
     async def run_unforced(self, work: Work[T]) -> T:
-        """The same, for what comes again where it is lost: a power cut may take it until the next change that `run`
-        makes has brought it to the disk with its own. A process that is killed loses nothing."""
+        """The same, for what comes again where it is lost, or need not: for FORCED_WITHIN a power cut may take it, and
+        never what was committed before it. A process that is killed loses nothing."""
         return await self._do(_Job(work, asyncio.get_running_loop(), forced=False))  # type: ignore[no-any-return]
 
     async def rows(self, query: str, *values: object) -> list[Any]:
@@ -140,7 +149,7 @@ class Database:
         os.close(self._lock)
 
     def _serve(self) -> None:
-        while (first := self._work.get()) is not None:
+        while (first := self._next()) is not None:
             jobs, ends = [first], False
             while len(jobs) < BATCH and not ends and not jobs[-1].alone:
                 try:
@@ -157,6 +166,24 @@ class Database:
                     self._work_off(group, do)
             if ends:
                 return
+
+    def _next(self) -> _Job | None:
+        while self._unforced_until is not None:
+            try:
+                return self._work.get(timeout=max(0.0, self._unforced_until - time.monotonic()))
+            except queue.Empty:
+                self._force_log()
+        return self._work.get()
+
+    def _force_log(self) -> None:
+        """Bring what was committed to the disk. Where that fails the next change says so."""
+        self._unforced_until = None
+        with contextlib.suppress(OSError):
+            log = os.open(f"{self.file}-wal", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fdatasync(log)
+            finally:
+                os.close(log)
 
     def _work_off(self, jobs: list[_Job], do: Callable[[list[_Job]], None]) -> None:
         """Whatever happens, somebody hears of it: who waits for these jobs, or the daemon."""
@@ -196,8 +223,9 @@ class Database:
 
     def _commit(self, jobs: list[_Job]) -> None:
         execute, before = self._connection.execute, self._connection.total_changes
+        late = self._unforced_until is not None and self._unforced_until <= time.monotonic()
         try:
-            self._force(any(job.forced for job in jobs))
+            self._force(late or any(job.forced for job in jobs))
             execute("BEGIN IMMEDIATE")
             for job in jobs:
                 execute("SAVEPOINT job")
@@ -210,6 +238,10 @@ class Database:
                     execute("ROLLBACK TO job")
                 execute("RELEASE job")
             execute("COMMIT")
+            if self._connection.total_changes > before:
+                self._unforced_until = (
+                    None if self._forced else self._unforced_until or time.monotonic() + FORCED_WITHIN
+                )
             failed = any(isinstance(job.error, sqlite3.Error) for job in jobs)
             if self.trouble and not failed and self._connection.total_changes > before:
                 log.warning("the disk of %s takes what is written again: all goes on", self.file.parent)

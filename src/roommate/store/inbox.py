@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, TypeVar
@@ -41,9 +40,6 @@ from roommate.store.seen_events import is_known
 
 T = TypeVar("T")
 
-FORCED_EVERY = 60.0
-"""Seconds after which a sync is forced to the disk whatever it brings."""
-
 LOGIN = tuple(field.name for field in fields(Account))
 """Columns of the table ``sync``."""
 
@@ -64,7 +60,6 @@ class Inbox:
 
     def __init__(self, database: Database) -> None:
         self._db = database
-        self._forced_at = 0.0
 
     async def account(self) -> Account | None:
         """The login that is kept, None before the first."""
@@ -112,14 +107,10 @@ class Inbox:
                 _put(c, incoming)
             c.execute("UPDATE sync SET since = ?", (batch.next_batch,))
 
-        now = time.monotonic()
-        # What the mesh does about an event begins with a transaction of its own, which brings this one to the disk.
-        of_mesh = not batch.rooms and all(isinstance(one.what, MeshEvent) for one in batch.happened)
-        if batch.comes_again and of_mesh and now < self._forced_at + FORCED_EVERY:
-            await self._db.run_unforced(work)
-        else:
-            await self._db.run(work)
-            self._forced_at = now
+        # What is done about an event begins with a transaction of its own, which brings this one to the disk. That of a
+        # room may begin with a request to the homeserver.
+        run = self._db.run_unforced if batch.comes_again and not batch.rooms else self._db.run
+        await run(work)
 
     async def replaces(self, room_id: RoomId) -> bool:
         # Who has to invite the bot first may do so much later: then that is the beginning.
@@ -195,6 +186,10 @@ class Inbox:
 
     async def do(self, work: Work[T]) -> T:
         return await self._db.run(work)
+
+    async def note(self, work: Work[T]) -> T:
+        """What only tells of something."""
+        return await self._db.run_unforced(work)
 
     async def done(self, seq: int, drafts: Sequence[Draft] = (), deeds: Sequence[Deed] = ()) -> bool:
         """A row is dealt with, and this is what to say about it and what was done: see `closing`."""

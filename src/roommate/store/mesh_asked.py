@@ -119,7 +119,8 @@ class AskedRequests:
             c.execute(f"INSERT INTO mesh_asked ({_COLUMNS}) VALUES ({', '.join('?' * len(values))})", values)  # noqa: S608
             return added
 
-        return await self._db.run(work)
+        # Who asks at the command line is gone after a power cut; a turn goes on, and would ask again.
+        return await (self._db.run if asked.subject else self._db.run_unforced)(work)
 
     async def get(self, id: str) -> Asked | None:
         return await self._db.run(lambda c: _find(c, "id=?", id))
@@ -182,7 +183,7 @@ class AskedRequests:
             _keep(c, now)
             return now if heard.seq > asked.seq else None
 
-        return await self._db.run(work)
+        return await self._db.run_unforced(work)  # lost together with the token of its sync: it comes again
 
     async def end(self, id: str, result: JsonObject, draw: Draw) -> Asked | None:
         """Nobody waits for it any longer; None where it was over before."""
@@ -248,7 +249,8 @@ def _end(c: sqlite3.Connection, asked: Asked, result: JsonObject, draw: Draw) ->
     _keep(c, over)
     if over.shown:
         content = draw(over, _tail(c, over.id))
-        outbox.insert(c, [Draft(over.room_id, content, edits=over.message, once=f"asked:{over.id}")])
+        name = f"asked:{over.id}"
+        outbox.insert(c, [Draft(over.room_id, content, edits=over.message, once=name, everywhere=name)])
     return over
 
 

@@ -6,6 +6,7 @@ import enum
 import time
 
 from roommate.domain import EventId
+from roommate.store import power_cut
 from roommate.store.database import Database, Transaction, Work
 
 MOST_OF_A_KEY = 10_000
@@ -24,6 +25,8 @@ class Claim(enum.Enum):
     """It was issued before the moment up to which nobody knows what was seen, as after a restore."""
     FORGOTTEN = enum.auto()
     """What expired then may have been forgotten: our clock was set back."""
+    LOST = enum.auto()
+    """It was issued before a power cut, which may have taken that it was seen."""
     DAMAGED = enum.auto()
     """What was seen is not known."""
 
@@ -89,6 +92,8 @@ def _look(
         return Claim.NEW if found == [(nonce, request, event_id)] else Claim.SEEN, True
     if counts is Claim.NEW and expires <= c.execute("SELECT forgotten FROM mesh_floor").fetchone()[0]:
         return Claim.FORGOTTEN, False
+    if counts is Claim.NEW and issued <= power_cut.at(c) + AHEAD:
+        return Claim.LOST, False
     return counts, False
 
 

@@ -142,7 +142,9 @@ class PeerRequests:
             audit.insert(c, deeds)
             return row
 
-        return await self._db.run(work)
+        # After a power cut nobody runs what was issued before it: see `Claim.LOST`. What people decide about is kept.
+        run = self._db.run if asked.state is RequestState.HELD else self._db.run_unforced
+        return await run(work)
 
     async def answer(
         self, arrival: MeshArrival, drafts: Sequence[Draft], deeds: Sequence[Deed], claim: Work[Claim] | None = None

@@ -512,6 +512,12 @@ STEPS = (
     """
     ALTER TABLE outbox ADD COLUMN state_key TEXT;  -- of a state event
     """,
+    """
+    CREATE TABLE power_cut (
+        boot TEXT NOT NULL,                      -- of the host, when the database was opened last
+        at INTEGER NOT NULL                      -- ms since 1970: it started then after a power cut; 0 for never
+    );
+    """,
 )
 
 UNDO: Mapping[int, str] = {
@@ -618,6 +624,7 @@ UNDO: Mapping[int, str] = {
     29: """
     ALTER TABLE outbox DROP COLUMN state_key;
     """,
+    30: "DROP TABLE power_cut;",
 }
 """What makes a step as if it had not been, so that the release before it can go on. One that has none is final."""
 

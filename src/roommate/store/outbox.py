@@ -85,8 +85,8 @@ class Outbox:
         await self._db.run(work)
 
     async def sent(self, row: int, event_id: str) -> None:
-        """See `arrive`."""
-        await self._db.run(lambda c: arrive(c, row, EventId(event_id)))
+        """See `arrive`. Where that is lost it is sent again, which makes it the same event."""
+        await self._db.run_unforced(lambda c: arrive(c, row, EventId(event_id)))
         self._settled(row)
 
     async def failed(self, row: int, why: str) -> None:
@@ -131,7 +131,7 @@ def insert(c: sqlite3.Connection, drafts: Iterable[Draft]) -> list[int]:
             (
                 draft.room_id,
                 int(draft.rank),
-                f"roommate-{secrets.token_hex(12)}",
+                f"roommate-{draft.everywhere or secrets.token_hex(12)}",
                 draft.once,
                 draft.event_type,
                 json.dumps(draft.content, ensure_ascii=False),

@@ -37,6 +37,7 @@ CLAIMS = {
     Claim.FULL: Refusal(Code.REPLAY_FULL),
     Claim.BELOW_FLOOR: Refusal(Code.REPLAY_STORE, "issued before what was seen is known, as after a restore"),
     Claim.FORGOTTEN: Refusal(Code.EXPIRED, "what was seen at that time is forgotten: our clock was set back"),
+    Claim.LOST: Refusal(Code.UNKNOWN, "issued before a power cut, which may have taken that it was seen"),
     Claim.DAMAGED: Refusal(Code.REPLAY_STORE, "the table of what was seen is damaged"),
 }
 
