@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
 import os
 import tty
 from pathlib import Path
+
+import pytest
 
 from roommate.cli.peer_requests import _Shown
 
@@ -51,3 +54,12 @@ def test_a_file_gets_every_byte(tmp_path: Path) -> None:
         for piece in pieces(EVIL):
             shown.take(piece)
     assert (tmp_path / "out").read_bytes() == EVIL.encode()
+
+
+def test_as_json_it_is_told_with_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = _Shown(as_json=True)
+    for piece in pieces("änd\n"):
+        shown.take(piece)
+    shown.take({"errors": base64.b64encode(b"oops\n").decode()})
+    shown.end({"code": 3})
+    assert json.loads(capsys.readouterr().out) == {"code": 3, "stdout": "änd\n", "stderr": "oops\n"}

@@ -99,6 +99,9 @@ async def test_plain_encrypted_and_killed(daemon: MakeDaemon, person: MakePerson
         at = ("--peer", "builder", "--room", room, "--")
         done = await roommate(laptop, "exec", *at, "sh", "-c", "cat; echo oops >&2; exit 5", stdin="hello\n")
         assert (done.code, done.out, done.errors) == (5, "hello\n", "oops\n")
+        done = await roommate(laptop, "exec", "--json", *at, "sh", "-c", "echo one; echo oops >&2; exit 5")
+        said = json.loads(done.out)
+        assert (done.code, said["code"], said["stdout"], said["stderr"]) == (5, 5, "one\n", "oops\n"), done
         done = await roommate(laptop, "exec", *at, "seq", "100000")  # comes as a file
         assert (done.code, done.out) == (0, "".join(f"{n}\n" for n in range(1, 100_001)))
         await takes_files(laptop, room, encrypted=room == sealed)
@@ -109,6 +112,8 @@ async def test_plain_encrypted_and_killed(daemon: MakeDaemon, person: MakePerson
     run = json.dumps({"command": "echo $((6 * 7)) from the tool"})
     done = await roommate(laptop, "call", "--peer", "builder", "--room", sealed, "run_command", run)
     assert (done.code, "42 from the tool" in done.out) == (0, True), done
+    done = await roommate(laptop, "call", "--peer", "builder", "--room", sealed, "run_command", run, "--json")
+    assert json.loads(done.out)["ok"] and "42 from the tool" in json.loads(done.out)["text"], done
     done = await roommate(laptop, "call", "--peer", "builder", "--room", sealed, "write_file", "{}")
     assert (done.code, "the policy does not grant it" in done.errors) == (77, True), done
     for seen in alice.seen:

@@ -187,7 +187,7 @@ class _Shown:
             errors = isinstance(item, dict)
             piece = base64.b64decode(item["errors"] if errors else item)
             if self._kept is not None:
-                self._kept[errors] += piece
+                self._kept[errors].extend(piece)
                 return
             to = self._errors if errors else self._out
             to.write(piece)
