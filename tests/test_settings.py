@@ -193,6 +193,24 @@ def test_a_model_is_known_before_it_is_asked(
     assert bool(words) == bool(said)
 
 
+def test_the_key_of_one_provider_goes_to_no_other() -> None:
+    base = "http://127.0.0.1:9/v1"
+    keys = {"llm_api_key": "one", "deepseek_api_key": "two", "openai_api_key": "three", "openai_api_base": base}
+    found = config.load(None, llm_model="anthropic/claude-sonnet-4-5", **keys)
+    for name, way in (
+        ("anthropic/claude-haiku-4-5", ("one", "")),
+        ("deepseek/deepseek-chat", ("two", "")),
+        ("openai/gpt-4.1", ("three", base)),
+        ("groq/llama-3.3-70b", ("", "")),
+    ):
+        assert (name, found.way_to(name)) == (name, way)
+    assert "GROQ_API_KEY" in model_name_checks.problem("groq/llama-3.3-70b", "", "", "the model")
+    # What stands at an address of one's own may serve any; and the rehearsal has no key.
+    of_all = config.load(None, llm_model="openai/mine", llm_api_key="one", llm_api_base=base)
+    assert of_all.way_to("anthropic/claude-haiku-4-5") == ("one", base)
+    assert config.load(None, llm_api_key="one").way_to("gemini/gemini-2.5-flash") == ("one", "")
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [

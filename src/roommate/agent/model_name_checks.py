@@ -43,7 +43,8 @@ def problem(name: str, key: str, base: str, what: str = "LLM_MODEL") -> str:
         return UNKNOWN_PROVIDER.format(what=what, name=shown)
     if key or not (places := NEED_A_KEY.get(provider)) or any(os.environ.get(place) for place in places):
         return ""
-    return f"LLM_API_KEY: it must be the key of {provider}, which {what} names ({what} is {shown!r})"
+    place = "LLM_API_KEY" if what == "LLM_MODEL" else places[0]
+    return f"{place}: it must be the key of {provider}, which {what} names ({what} is {shown!r})"
 
 
 def doubt(name: str, base: str) -> str:

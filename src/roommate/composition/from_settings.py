@@ -73,8 +73,7 @@ def choice_of(settings: Settings) -> Choice:
 
 
 def model_of(settings: Settings, name: str, session: Session) -> Model:
-    """The model of this name. LLM_API_KEY and LLM_API_BASE are of LLM_MODEL's provider; a model of another one has the
-    key that the coding agents have for it."""
+    """The model of this name, with `LLM_FALLBACKS` behind it."""
     if name == REHEARSAL:
         return RehearsalModel()
     if name == COMMAND:

@@ -109,7 +109,7 @@ class ModelAndPrompt:
         from roommate.net import outbound_http
 
         settings, names, silent = self.settings(), set[str](), list[str]()
-        keyed = [settings.llm_model.partition("/")[0], *(name for name, key in settings.provider_keys.items() if key)]
+        keyed = [settings.llm_model.partition("/")[0], *(name for name, key in settings.model_keys.items() if key)]
         async with outbound_http.session() as session:
             for provider in dict.fromkeys(keyed):
                 try:

@@ -25,6 +25,9 @@ REHEARSAL = "rehearsal"
 PROVIDERS = ("gemini", "dashscope", "openai", "anthropic", "openrouter")
 """Of models for the coding agents in the rooms."""
 
+FURTHER_PROVIDERS = ("deepseek", "groq", "mistral", "moonshot", "xai")
+"""Of models for the bot itself."""
+
 EGRESS_PRESETS = ("none", "registries", "github", "all")
 
 LIVE = frozenset(
@@ -47,6 +50,11 @@ LIVE = frozenset(
         "time_zone",
         "llm_params",
         "llm_wire",
+        "deepseek_api_key",
+        "groq_api_key",
+        "mistral_api_key",
+        "moonshot_api_key",
+        "xai_api_key",
         "command_timeout_seconds",
         "coding_timeout_seconds",
         "plan_agent",
@@ -288,6 +296,13 @@ class Settings(BaseSettings):
     openai_api_key: Key = Field(SecretStr(""), description="The same, for OpenAI")
     anthropic_api_key: Key = Field(SecretStr(""), description="The same, for Claude models")
     openrouter_api_key: Key = Field(SecretStr(""), description="The same, for OpenRouter")
+    deepseek_api_key: Key = Field(
+        SecretStr(""), description="Keys for LLM_FALLBACKS and !model, as those above are where LLM_MODEL is of another"
+    )
+    groq_api_key: Key = Field(SecretStr(""), description="The same, for Groq")
+    mistral_api_key: Key = Field(SecretStr(""), description="The same, for Mistral")
+    moonshot_api_key: Key = Field(SecretStr(""), description="The same, for Kimi models")
+    xai_api_key: Key = Field(SecretStr(""), description="The same, for Grok models")
     gemini_api_base: WebAddress = Field("", description="Base URL of a provider that is compatible with this one")
     dashscope_api_base: WebAddress = Field("", description="The same; compatible with OpenAI")
     openai_api_base: WebAddress = Field("", description="The same")
@@ -450,12 +465,22 @@ class Settings(BaseSettings):
     def provider_keys(self) -> dict[str, str]:
         return {name: getattr(self, f"{name}_api_key").get_secret_value() for name in PROVIDERS}
 
+    @property
+    def model_keys(self) -> dict[str, str]:
+        """Of providers of the bot's own models, besides LLM_API_KEY."""
+        further = {name: getattr(self, f"{name}_api_key").get_secret_value() for name in FURTHER_PROVIDERS}
+        return self.provider_keys | further
+
     def way_to(self, model: str) -> tuple[str, str]:
-        """(key, base URL) for the model of this LiteLLM name: LLM_API_KEY and LLM_API_BASE are of LLM_MODEL's provider,
-        and of any for whose provider there is no key of its own."""
-        provider, mine = model.partition("/")[0], self.llm_model.partition("/")[0]
-        own = self.provider_keys.get(provider, "") if provider != mine else ""
-        return (own, self.provider_bases[provider]) if own else (self.llm_api_key.get_secret_value(), self.llm_api_base)
+        """(key, base URL) for the model of this LiteLLM name: the key of its provider, which is LLM_API_KEY for that of
+        LLM_MODEL. LLM_API_BASE may serve models of any; without it no key goes to another provider."""
+        (provider, named, _), (mine, known, _) = model.partition("/"), self.llm_model.partition("/")
+        if provider != mine:
+            if own := self.model_keys.get(provider):
+                return own, self.provider_bases.get(provider, "")
+            if named and known and not self.llm_api_base:
+                return "", ""
+        return self.llm_api_key.get_secret_value(), self.llm_api_base
 
     @property
     def provider_bases(self) -> dict[str, str]:
