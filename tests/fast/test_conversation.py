@@ -218,6 +218,23 @@ async def test_an_operator_sees_which_models_the_keys_reach(daemon: MakeDaemon, 
         assert "Only an operator" in (await command(bot, bob, room, "!models")).body
 
 
+@pytest.mark.parametrize(
+    ("model", "end", "listed"),
+    [("ollama/qwen3", "", "ollama_chat/own"), ("my-own", "/v1", "openai/own"), ("meta/x", "/v1", "openai/own")],
+)
+async def test_a_server_of_ones_own_is_asked_for_its_models(
+    daemon: MakeDaemon, person: MakePerson, model: str, end: str, listed: str
+) -> None:
+    alice = await person("alice")
+    async with ScriptedModel() as server:
+        server.models = [{"id": "own"}]
+        base = server.url.removesuffix("/v1") + end
+        bot = await daemon(OPERATORS=alice.user_id, LLM_MODEL=model, LLM_API_BASE=base)
+        room = await bot.room_with(alice)
+        await notice(bot, alice, room, "Hello")
+        assert (await command(bot, alice, room, "!models")).body == f"- `{listed}`"
+
+
 async def test_reset_forgets_the_conversation_and_keeps_the_files(
     bot: MemoryDaemon, person: MakePerson, model: MemoryModel
 ) -> None:

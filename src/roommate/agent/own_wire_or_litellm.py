@@ -74,5 +74,16 @@ def own_route(name: str, key: str, base: str, params: Mapping[str, Any]) -> Rout
     return Route(provider, model, base, key or _environment(*NEED_A_KEY.get(provider, ())), facts)
 
 
+def listing_route(name: str, key: str, base: str) -> tuple[str, Route | None]:
+    """(what stands before the names of the models beside this one, where they are listed); None where nobody is asked
+    in OpenAI's words. Blocks as `own_route` does."""
+    provider = name.partition("/")[0]
+    if provider in ("ollama", "ollama_chat"):  # it lists them so, too
+        root = (base or _environment("OLLAMA_API_BASE") or "http://localhost:11434").rstrip("/")
+        return "ollama_chat", Route(provider, "", f"{root}/v1", key, model_facts.UNKNOWN)
+    route = own_route(f"{provider}/any" if provider in model_facts.providers() else name, key, base, {})
+    return route.provider if route else model_facts.facts(name).provider or provider, route
+
+
 def _environment(*names: str) -> str:
     return next((value for name in names if (value := os.environ.get(name))), "")

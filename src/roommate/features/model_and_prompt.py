@@ -109,13 +109,14 @@ class ModelAndPrompt:
         from roommate.net import outbound_http
 
         settings, names, silent = self.settings(), set[str](), list[str]()
-        keyed = [settings.llm_model.partition("/")[0], *(name for name, key in settings.model_keys.items() if key)]
+        mine = settings.llm_model.partition("/")[0]
+        others = [f"{name}/" for name, key in settings.model_keys.items() if key and name != mine]
         async with outbound_http.session() as session:
-            for provider in dict.fromkeys(keyed):
+            for model in (settings.llm_model, *others):
                 try:
-                    names.update(await models_of(provider, *settings.way_to(f"{provider}/"), lambda: session))
+                    names.update(await models_of(model, *settings.way_to(model), lambda: session))
                 except ModelError as error:
-                    silent.append(f"{provider} does not tell: {error}")
+                    silent.append(f"{model.partition('/')[0]} does not tell: {error}")
         return Reached(sorted(name for name in names if params.word.lower() in name.lower()), silent)
 
     @operation("prompt.show", reads=_prompt, who=Who.ANYONE, chat="prompt", cli="prompt show")
