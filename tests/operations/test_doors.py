@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -11,6 +11,7 @@ from typing import Annotated, Any, cast
 import pytest
 import typer
 from pydantic import Field
+from typer.core import TyperGroup
 from typer.testing import CliRunner
 
 from roommate.chat.commands import parse
@@ -239,3 +240,22 @@ def test_in_the_texts() -> None:
     typed = {"_ROOMMATE_COMPLETE": "complete_bash", "COMP_WORDS": "roommate lamps l", "COMP_CWORD": "2"}
     completed = CliRunner().invoke(app, [], prog_name="roommate", env=typed).output
     assert completed.split() == ["light", "ls"]
+
+
+def test_help_says_of_every_word_what_it_is() -> None:
+    def silent(group: TyperGroup, *words: str) -> Iterator[str]:
+        for name, command in group.commands.items():
+            if not command.get_short_help_str():
+                yield " ".join((*words, name))
+            if isinstance(command, TyperGroup):
+                yield from silent(command, *words, name)
+
+    app = typer.Typer()
+    declared_commands.add_to(app, {name: typer.Typer() for name in ("sandbox", "workspace", "recovery", "share")})
+    everything = typer.main.get_command(app)
+    assert isinstance(everything, TyperGroup)
+    assert [*silent(everything)] == []
+    identity = everything.commands["identity"]
+    assert isinstance(identity, TyperGroup)
+    assert [*identity.commands] == ["rotate"]
+    assert "--json" in {option for one in identity.params for option in one.opts}, "it is a command as well"

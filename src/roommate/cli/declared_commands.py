@@ -30,6 +30,12 @@ GROUPS = {
     "repo": "The repositories that a room may use.",
     "devices": "The devices of the bot's account.",
     "agents": "The coding agents of a room.",
+    "room": "A room's own settings.",
+    "verbose": "How much a room sees of its model's work.",
+    "schedules": "What is asked in a room later, or again and again.",
+    "trust": "The daemons that are known, and which of them are trusted.",
+    "policy": "What other daemons may ask of this one.",
+    "requests": "What daemons have asked of each other.",
 }
 
 
