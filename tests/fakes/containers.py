@@ -52,9 +52,11 @@ class _Made:
     async def end(self) -> None:
         """All that was started there, whatever it did to get away."""
         if self.process is not None:
-            for pid in marked(f"{MARK}={self.mark}\0".encode()):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            while there := marked(f"{MARK}={self.mark}\0".encode()):
+                for pid in there:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                await asyncio.sleep(0.002)  # a process is not over at once
             await self.process.wait()
 
 

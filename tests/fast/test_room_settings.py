@@ -120,13 +120,14 @@ async def test_a_setup_that_was_interrupted_is_done_again_in_the_same_message(
 ) -> None:
     bot, ann, room = await with_operator(daemon, person, model)
     await command(bot, ann, room, "!room set setup echo begun >> made.txt; test -e go || sleep 1000")
-    await ann.say(room, run("echo never"))
+    first = await ann.say(room, run("echo never"))
     await ended(bot, ann, room, "setup runs")
     [made] = [*(bot.state / "rooms").glob("*/files/workspace")]
     await ann.wait(lambda: (made / "made.txt").exists(), what="the setup to begin")
     await bot.term()
     (made / "go").touch()
     await bot.start()
+    await ann.answer_to(first)
     assert await ran(ann, room, "cat made.txt") == "begun\nbegun"
     await ended(bot, ann, room, "is set up")
     assert not [one for one in bot.said(ann, room) if "setup runs" in one.body]
