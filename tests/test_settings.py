@@ -62,6 +62,8 @@ WRONG = {
     "PODMAN_PATH": ("/nowhere/podman", "no such program"),
     "STATE_DIR": ("/proc/roommate", "a folder that can be written"),
     "IPC_BASE_DIR": ("/proc/roommate/ipc", "a folder that can be written"),
+    "POLICY_FILE": ("/nowhere/policy.toml", "a file that can be read: no such file"),
+    "TRANSCRIPTION_MODEL": ("wisper", "PROVIDER/MODEL"),
     "BACKUP_DIR": ("/dev/null/backups", "a folder"),
     "UPDATE_REF": ("--upload-pack=x", "a branch, a tag or a commit"),
     "UPDATE_ALLOWED_SIGNERS": ("/nowhere/signers", "a file that can be read: no such file"),
@@ -86,7 +88,7 @@ def test_a_wrong_value_is_named_with_what_is_right(name: str, tmp_path: Path) ->
     if name.lower() in SECRETS:
         assert value not in said
     elif name != "UPDATE_SIGNED_TAGS_ONLY":
-        assert repr(value) in said or "LLM_MODEL" in said
+        assert repr(value) in said or "LLM_MODEL" in said, said
 
 
 @pytest.mark.parametrize(
@@ -274,6 +276,16 @@ async def test_doubts_are_told_at_the_start_and_by_doctor(tmp_path: Path, image:
         await process.wait()
     assert "WARNING" in said[0] and "OPERATORS: there is none" in said[0]
     assert "WARNING" in said[1] and "LLM_KEY: it is no setting, LLM_API_KEY is" in said[1]
+
+
+def test_a_picture_that_cannot_be_read_is_doubted(tmp_path: Path) -> None:
+    def told(picture: str) -> list[str]:
+        found = preconditions.doubts(config.load(None, operators="@a:b", bot_avatar=picture), tmp_path / "nothing")
+        return [*found]
+
+    [said] = told("~/nowhere/me.png")
+    assert said.startswith("BOT_AVATAR: it must be a file that can be read: no such file")
+    assert told("none") == told("") == []
 
 
 async def test_a_wrong_reload_changes_nothing_and_the_difference_is_shown(

@@ -15,7 +15,7 @@ from roommate.agent import model_name_checks
 from roommate.domain import Check
 from roommate.errors import ConfigError
 from roommate.maintenance import env_file
-from roommate.settings.config import Settings, named
+from roommate.settings.config import AS_IT_IS, Settings, named
 from roommate.settings.values import is_loopback
 
 LONGEST_SOCKET = 107
@@ -62,11 +62,15 @@ def problems(settings: Settings) -> Iterator[str]:
         words = shlex.split(getattr(settings, name))
         if words and not shutil.which(words[0]):
             yield named(name, f"there is no program {words[0]!r}", getattr(settings, name))
-    if settings.update_allowed_signers != Path():
-        yield from _readable("update_allowed_signers", settings.update_allowed_signers)
-    for what, name in (("LLM_MODEL", settings.llm_model), *(("LLM_FALLBACKS", one) for one in settings.llm_fallbacks)):
-        if why := model_name_checks.problem(name, *settings.way_to(name), what):
+    for name in ("update_allowed_signers", "policy_file"):
+        if (file := getattr(settings, name)) != Path():
+            yield from _readable(name, file)
+    for what, model in (("LLM_MODEL", settings.llm_model), *(("LLM_FALLBACKS", one) for one in settings.llm_fallbacks)):
+        if why := model_name_checks.problem(model, *settings.way_to(model), what):
             yield why
+    hears = settings.transcription_model
+    if hears and (why := model_name_checks.problem(hears, *settings.way_to_transcription, "TRANSCRIPTION_MODEL")):
+        yield why
 
 
 def doubts(settings: Settings, written: Path = Path(".env")) -> Iterator[str]:
@@ -75,6 +79,8 @@ def doubts(settings: Settings, written: Path = Path(".env")) -> Iterator[str]:
         yield "OPERATORS: there is none, so nobody may approve, redeploy or change limits: set it to your Matrix id"
     if settings.update_allowed_signers != Path() and not settings.update_signed_tags_only:
         yield "UPDATE_ALLOWED_SIGNERS: it counts with UPDATE_SIGNED_TAGS_ONLY=true only"
+    if settings.bot_avatar not in ("", AS_IT_IS):
+        yield from _readable("bot_avatar", Path(os.path.expanduser(settings.bot_avatar)))  # noqa: PTH111 — no traceback
     if (address := settings.http_address) and not is_loopback(address[0]):
         yield "HTTP_LISTEN: it can be reached from elsewhere, and asks nobody who they are"
     yield from env_file.doubts(written)

@@ -105,13 +105,8 @@ def transcriber(settings: Settings) -> Transcribe | None:
     """What writes down voice messages; None where nothing is set to do that."""
     if not settings.transcription_model:
         return None
-    own = settings.transcription_api_key.get_secret_value()
-    return partial(
-        transcribe,
-        settings.transcription_model,
-        api_key=own or settings.llm_api_key.get_secret_value(),
-        api_base=settings.transcription_api_base or ("" if own else settings.llm_api_base),
-    )
+    key, base = settings.way_to_transcription
+    return partial(transcribe, settings.transcription_model, api_key=key, api_base=base)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,12 @@ from pathlib import Path
 from roommate.errors import MatrixError
 from roommate.host import durable_files
 from roommate.matrix.homeserver import Homeserver
+from roommate.settings.config import AS_IT_IS
 
 log = logging.getLogger(__name__)
 
 DEFAULT_NAME = "Roommate"
 DEFAULT_PICTURE = Path(__file__).with_name("roommate.png")
-AS_IT_IS = "none"
-"""Instead of a name or a picture: the account's own stays."""
 LARGEST = 1 << 20
 _KINDS = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif", b"RIFF": "image/webp"}
 

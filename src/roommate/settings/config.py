@@ -22,6 +22,9 @@ from roommate.settings import values as right
 REHEARSAL = "rehearsal"
 """The name of the built-in model that needs no key."""
 
+AS_IT_IS = "none"
+"""Instead of the bot's name or picture: the account's own stays."""
+
 PROVIDERS = ("gemini", "dashscope", "openai", "anthropic", "openrouter")
 """Of models for the coding agents in the rooms."""
 
@@ -481,6 +484,13 @@ class Settings(BaseSettings):
             if named and known and not self.llm_api_base:
                 return "", ""
         return self.llm_api_key.get_secret_value(), self.llm_api_base
+
+    @property
+    def way_to_transcription(self) -> tuple[str, str]:
+        """(key, base URL) for TRANSCRIPTION_MODEL: those of LLM_MODEL, unless it has a key of its own."""
+        own = self.transcription_api_key.get_secret_value()
+        base = self.transcription_api_base or ("" if own else self.llm_api_base)
+        return own or self.llm_api_key.get_secret_value(), base
 
     @property
     def provider_bases(self) -> dict[str, str]:
