@@ -195,6 +195,20 @@ async def test_what_something_is_still_to_come_of_stays(database: Database) -> N
     assert await turns.unfinished(ROOM) == [], "the rooms know better, after a restore"
 
 
+async def test_what_was_to_be_sent_once_goes_where_its_reason_is_over(database: Database) -> None:
+    outbox = Outbox(database)
+    over = ("mesh:1:0", "mesh-reply:d", "mesh-no:$e", "asked:01A:0", "asked:01A", "setup:n", "tap:1", "tokens:!room:1:2:3")
+    for_ever = ("told:!room:@a:x", "unreadable:!room", "device D")
+    await outbox.put([Draft(ROOM, {"body": "x"}, once=once) for once in (*over, *for_ever)])
+    await hear(database, said("$1"))
+    [row] = await Inbox(database).waiting(ROOM)
+    await answered(database, row.seq)
+    await outbox.put([Draft(ROOM, {"body": "x"}, once="mesh:2:0")])
+    await Retention(database).sweep(later())
+    query = "SELECT once FROM outbox WHERE once IS NOT NULL ORDER BY id"
+    assert [once for (once,) in await database.rows(query)] == [*for_ever, "mesh:2:0"]
+
+
 async def test_a_card_that_is_decided_or_expired_goes_and_its_number_does_not_come_again(database: Database) -> None:
     cards = Cards(database)
     draft = Draft(ROOM, {"body": "?"})

@@ -194,7 +194,8 @@ def _outbox(c: sqlite3.Connection, age: Age, behind: int) -> Swept | None:
     """What has arrived, or never will, and what nothing refers to that is still to happen."""
     rows = c.execute(
         """SELECT id, event_id, event_type, edits FROM outbox AS old WHERE id > ? AND id <= ? AND state != 'unsent'
-             AND (once IS NULL OR once GLOB 'file:*' OR once GLOB 'again:*'
+             AND (once IS NULL OR substr(once, 1, instr(once, ':')) IN
+                    ('file:', 'again:', 'tap:', 'setup:', 'tokens:', 'mesh:', 'mesh-reply:', 'mesh-no:', 'asked:')
                   OR (once GLOB 'queued:*' OR once GLOB 'live:*') AND once NOT IN
                      (SELECT 'queued:' || seq FROM inbox WHERE state != 'done' UNION ALL
                       SELECT 'live:' || seq FROM inbox WHERE state != 'done')
