@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from roommate.agent import by_step
+from roommate.agent.cached_per_step import CachedPerStep
 from roommate.agent.openai_messages import Messages
 from roommate.agent.provider_model import ProviderModel
 from roommate.agent.turn import run_turn
@@ -107,7 +107,7 @@ def test_what_is_made_goes_with_its_step_and_depends_on_who_wrote_and_who_reads(
 
 
 def test_a_step_in_the_place_of_one_that_died_is_made_anew() -> None:
-    made: by_step.ByStep[str] = by_step.ByStep()
+    made: CachedPerStep[str] = CachedPerStep()
     for number in range(100):
         step = Answer(f"{number}")
         assert made(step, lambda step: step.text) == f"{number}"

@@ -197,7 +197,16 @@ async def test_what_something_is_still_to_come_of_stays(database: Database) -> N
 
 async def test_what_was_to_be_sent_once_goes_where_its_reason_is_over(database: Database) -> None:
     outbox = Outbox(database)
-    over = ("mesh:1:0", "mesh-reply:d", "mesh-no:$e", "asked:01A:0", "asked:01A", "setup:n", "tap:1", "tokens:!room:1:2:3")
+    over = (
+        "mesh:1:0",
+        "mesh-reply:d",
+        "mesh-no:$e",
+        "asked:01A:0",
+        "asked:01A",
+        "setup:n",
+        "tap:1",
+        "tokens:!room:1:2:3",
+    )
     for_ever = ("told:!room:@a:x", "unreadable:!room", "device D")
     await outbox.put([Draft(ROOM, {"body": "x"}, once=once) for once in (*over, *for_ever)])
     await hear(database, said("$1"))

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from roommate.agent.by_step import ByStep
+from roommate.agent.cached_per_step import CachedPerStep
 from roommate.domain import Answer, JsonObject, Picture, Prompt, Step, ToolCall, ToolResult, ToolSpec, UserId
 
 UNANSWERED = "(This turn was ended before an answer.)"
@@ -61,7 +61,7 @@ class Messages:
         self._litellm = litellm
         self._blank = {"reasoning_content": " "} if provider in THINK_ALOUD else {}
         self._signs = provider in ("gemini", "vertex_ai", "vertex_ai_beta")
-        self._made: ByStep[Message] = ByStep()
+        self._made: CachedPerStep[Message] = CachedPerStep()
 
     def of(self, system: str, history: Sequence[Step], *, sees: bool = True) -> list[Message]:
         """The history: it starts with a Prompt, each call of an Answer has its ToolResult behind it.

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from roommate.agent.by_step import ByStep
+from roommate.agent.cached_per_step import CachedPerStep
 from roommate.agent.openai_messages import as_object
 from roommate.domain import Answer, Picture, Prompt, Step, ToolCall, ToolResult
 
@@ -48,8 +48,8 @@ class Scale:
     its end is new."""
 
     def __init__(self) -> None:
-        self._weights: ByStep[int] = ByStep()
-        self._stubs: ByStep[Step] = ByStep()
+        self._weights: CachedPerStep[int] = CachedPerStep()
+        self._stubs: CachedPerStep[Step] = CachedPerStep()
 
     def __call__(self, steps: Iterable[Step]) -> int:
         return sum(self._weights(step, _weight) for step in steps)

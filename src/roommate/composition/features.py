@@ -53,9 +53,9 @@ from roommate.features.github.pull_requests import RoomProposals
 from roommate.features.hooks import reports
 from roommate.features.mesh import feature as mesh
 from roommate.features.mesh import place_checks
-from roommate.features.mesh.answering_part import answering_part
+from roommate.features.mesh.answering_composition import answering_part
+from roommate.features.mesh.asking_composition import asking_part
 from roommate.features.mesh.asking_operations import PeerOperations
-from roommate.features.mesh.asking_part import asking_part
 from roommate.features.mesh.policy_trials import PolicyOperations
 from roommate.features.mesh.request_operations import RequestOperations
 from roommate.features.mesh.trust_operations import TrustOperations

@@ -7,8 +7,8 @@ import asyncio
 from roommate.administration.startup_order import Phase, Service
 from roommate.domain import MESH_INTRODUCTION, CardKind
 from roommate.features.feature import Feature
-from roommate.features.mesh.answering_part import AnsweringPart
-from roommate.features.mesh.asking_part import AskingPart
+from roommate.features.mesh.answering_composition import AnsweringPart
+from roommate.features.mesh.asking_composition import AskingPart
 from roommate.features.mesh.envelope import REPLY
 from roommate.features.mesh.event_dispatch import EventRoad
 from roommate.features.mesh.request_operations import RequestOperations

@@ -11,7 +11,7 @@ from roommate.domain import Step
 Made = TypeVar("Made")
 
 
-class ByStep(Generic[Made]):
+class CachedPerStep(Generic[Made]):
     """A turn asks its model with the same steps at every round, and only their end is new."""
 
     def __init__(self) -> None:
