@@ -16,16 +16,35 @@ from hypothesis import strategies as st
 
 from roommate.domain import RoomId, UserId
 from roommate.errors import Refused, StateError
-from roommate.matrix.crypto import attachments, cross_signing, incoming_room_keys, megolm, olm
+from roommate.matrix.crypto import attachments, cross_signing, incoming_room_keys, megolm, olm, strangers
 from roommate.matrix.crypto.backed_up_session import BackupKey
-from roommate.matrix.crypto.device_lists import Device
+from roommate.matrix.crypto.device_lists import Device, DeviceLists
 from roommate.matrix.crypto.key_backup import KeyBackup
+from roommate.matrix.crypto.key_upload import KeyUpload
+from roommate.matrix.crypto.missing_keys import Mending
 from roommate.matrix.crypto.own_device import MEGOLM_ALGORITHM, OwnDevice
 from roommate.matrix.crypto.reading import MOST_WAITING, Reading
-from roommate.matrix.crypto.records import ASKED, INBOUND, OUTBOUND, SHUNNED, WAITING, WITHHELD, Records, load, save
+from roommate.matrix.crypto.records import (
+    APPLIED,
+    ASKED,
+    INBOUND,
+    OLM,
+    OUTBOUND,
+    POSTED,
+    SHUNNED,
+    UNUSED,
+    USER,
+    WAITING,
+    WEDGED,
+    WITHHELD,
+    Records,
+    load,
+    save,
+)
 from roommate.matrix.crypto.records import ROOM as ROOM_STATE
 from roommate.matrix.crypto.sealing import claim
 from roommate.matrix.crypto.signing import SigningKey, canonical, is_signed
+from roommate.matrix.crypto.to_device_outbox import ToDevice
 from roommate.matrix.crypto.verifications import Verifications
 from roommate.store import CryptoRecords
 
@@ -98,8 +117,8 @@ async def to_device(ann: Side, bot: Side, kind: str, content: JsonObject) -> Jso
     curve, ed = await bot.do(lambda r, own: (own.curve25519, own.ed25519))
 
     def work(r: Records, own: OwnDevice) -> JsonObject:
-        if not olm.has_session(r, curve):
-            olm.begin(r, ann.key, own, curve, next(iter(keys.values()))["key"])
+        if not olm.has_session(r, BOT, curve):
+            olm.begin(r, ann.key, own, BOT, curve, next(iter(keys.values()))["key"])
         sealed = olm.encrypt(r, ann.key, own, (BOT, curve, ed), kind, content)
         assert sealed is not None
         return sealed
@@ -173,9 +192,9 @@ async def test_an_olm_message_that_is_deeper_than_can_be_read_is_passed_over(sid
     curve = await bot.do(lambda r, own: own.curve25519)
 
     def seal(r: Records, own: OwnDevice) -> JsonObject:
-        [(session, _)] = olm._sessions(r, ann.key, curve)
+        [(session, _)] = olm._sessions(r, ann.key, BOT, curve)
         kind, body = session.encrypt(deep("1")).to_parts()
-        olm._keep(r, ann.key, curve, session)
+        olm._keep(r, ann.key, BOT, curve, session)
         return {"type": kind, "body": base64.b64encode(body).decode().rstrip("=")}
 
     content = {**event["content"], "ciphertext": {curve: await ann.do(seal)}}
@@ -273,7 +292,7 @@ async def test_a_device_whose_one_time_key_is_none_is_left_out(
     signed = await eve.do(lambda r, own: own.signed(one_time_key))
     ask = Account({"/keys/claim": {"one_time_keys": {ANN: {"DEVICE": {"signed_curve25519:A": signed}}}}})
     await claim(bot.records, ask, [Device(ANN, "DEVICE", curve, ed, cross_signed=False)])
-    assert not await bot.records.do(lambda r: olm.has_session(r, curve))
+    assert not await bot.records.do(lambda r: olm.has_session(r, ANN, curve))
 
 
 async def test_of_what_a_room_has_no_key_for_the_newest_waits(sides: tuple[Side, Side]) -> None:
@@ -314,6 +333,176 @@ async def test_only_who_wrote_may_say_that_a_key_does_not_come_and_few_are_kept(
         await withhold("@mallory:b", f"{number}", "!any:b")
     kept = await bot.records.do(lambda r: r.all(WITHHELD))
     assert len(kept) == incoming_room_keys.MOST_WITHHELD
+
+
+async def synced(bot: Side, events: list[JsonObject]) -> None:
+    """As syncs bring what is for a device."""
+    nobody: Any = None
+    reading = Reading(bot.records, BOT, KeyUpload(bot.records, nobody), nobody, required=False)
+    for at in range(0, len(events), 100):
+        await reading.receive({"to_device": {"events": events[at : at + 100]}})
+
+
+async def counted(bot: Side) -> dict[str, int]:
+    kinds = (APPLIED, INBOUND, OLM, UNUSED, USER, WEDGED)
+    found: dict[str, int] = await bot.records.do(lambda r: {kind: len(r.all(kind)) for kind in kinds})
+    return found
+
+
+class Flood:
+    """Of devices that begin sessions with the bot's fallback key, and give it keys of rooms."""
+
+    def __init__(self, curve: str, ed: str, fallback: str) -> None:
+        self.curve, self.ed, self.fallback = curve, ed, fallback
+
+    @classmethod
+    async def upon(cls, bot: Side) -> Flood:
+        def work(r: Records, own: OwnDevice) -> tuple[str, str, str]:
+            own.fallback = {}
+            [fallback] = own.fresh_fallback_key().values()
+            own.save(r, bot.key)
+            return own.curve25519, own.ed25519, fallback["key"]
+
+        return cls(*await bot.do(work))
+
+    def event(self, user: str, key: JsonObject | None = None) -> JsonObject:
+        device, room = vodozemac.Account(), vodozemac.GroupSession()
+        session = device.create_outbound_session(
+            vodozemac.Curve25519PublicKey.from_base64(self.curve),
+            vodozemac.Curve25519PublicKey.from_base64(self.fallback),
+        )
+        ids = {"session_id": room.session_id, "session_key": room.session_key.to_base64()}
+        payload = {
+            "sender": user,
+            "keys": {"ed25519": device.ed25519_key.to_base64()},
+            "recipient": BOT,
+            "recipient_keys": {"ed25519": self.ed},
+            "type": "m.room_key",
+            "content": key or {"algorithm": MEGOLM_ALGORITHM, "room_id": ROOM, **ids},
+        }
+        kind, body = session.encrypt(json.dumps(payload).encode()).to_parts()
+        mine = {self.curve: {"type": kind, "body": base64.b64encode(body).decode().rstrip("=")}}
+        content = {
+            "algorithm": "m.olm.v1.curve25519-aes-sha2",
+            "sender_key": device.curve25519_key.to_base64(),
+            "ciphertext": mine,
+        }
+        return {"type": "m.room.encrypted", "sender": user, "content": content}
+
+
+async def test_what_strangers_send_is_kept_up_to_a_limit_and_costs_nobody_a_key(sides: tuple[Side, Side]) -> None:
+    bot, ann = sides
+    flood = await Flood.upon(bot)
+    await synced(bot, [await key_of(ann, bot)])
+    assert await bot.read(await ann.write("before", "$1")) == "before"
+    of_one = [flood.event("@eve:b") for _ in range(strangers.MOST_OF_ONE)]
+    of_many = [flood.event(f"@eve{number}:b") for number in range(strangers.MOST_OF_STRANGERS)]
+    ben = flood.event("@ben:a")
+    await bot.records.do(lambda r: save(r, USER, "@ben:a", {"asked": 1, "changed": 1, "devices": {}}))
+    await synced(bot, [ben])
+    bens = await bot.records.do(lambda r: [name for name, _ in r.all(UNUSED, "@ben:a ")])
+    await synced(bot, of_one)
+    assert (await counted(bot))[INBOUND] == strangers.MOST_OF_ONE // 2 + 2
+    await synced(bot, of_many)
+    found = await counted(bot)
+    assert found[OLM] + found[INBOUND] - 2 == found[UNUSED] <= strangers.MOST_OF_STRANGERS + 2
+    kept = await bot.records.do(lambda r: [name for name, _ in r.all(UNUSED, "@ben:a ")])
+    assert len(kept) == 2 and kept == bens, "the bot writes where he is, and his key may come long before his event"
+    assert found[APPLIED] <= strangers.MOST_APPLIED + 100
+    assert await bot.read(await ann.write("after", "$2")) == "after"
+    second = {**await ann.room_key(), "room_id": "!second:a"}
+    await synced(bot, [await to_device(ann, bot, "m.room_key", second)])
+    assert (await counted(bot))[WEDGED] == 0, "her session is there"
+
+
+async def test_what_came_with_a_sync_is_known_when_it_comes_again_however_much_it_was(sides: tuple[Side, Side]) -> None:
+    bot, _ = sides
+    flood = await Flood.upon(bot)
+    nobody: Any = None
+    reading = Reading(bot.records, BOT, KeyUpload(bot.records, nobody), nobody, required=False)
+    events: list[JsonObject] = [flood.event("@eve:b")]
+    events += [{"type": "m.dummy", "sender": "@eve:b", "content": {"at": at}} for at in range(2000)]
+    for _ in range(3):
+        await reading.receive({"to_device": {"events": events}})
+    found = await counted(bot)
+    assert (found[APPLIED], found[WEDGED]) == (2001, 0)
+
+
+async def test_nobody_holds_up_the_mending_of_somebody_elses_session_or_takes_its_place(
+    sides: tuple[Side, Side],
+) -> None:
+    """The key that a device says it has is anybody's to say; only its user is what the homeserver vouches for."""
+    bot, ann = sides
+    curve = await ann.do(lambda r, own: own.curve25519)
+    eve, flood = vodozemac.Account(), await Flood.upon(bot)
+    flood.fallback = vodozemac.Account().curve25519_key.to_base64()
+    eve_key = eve.ed25519_key.to_base64()
+
+    def signed(value: JsonObject) -> JsonObject:
+        return {**value, "signatures": {"@eve:b": {"ed25519:E": eve.sign(canonical(value)).to_base64()}}}
+
+    eves = signed(
+        {
+            "user_id": "@eve:b",
+            "device_id": "E",
+            "algorithms": [],
+            "keys": {"curve25519:E": curve, "ed25519:E": eve_key},
+        }
+    )
+    homeserver = Account({"/keys/query": {"device_keys": {"@eve:b": {"E": eves}}}})
+    mending = Mending(
+        bot.records, BOT, homeserver, DeviceLists(bot.records, homeserver), ToDevice(bot.records, homeserver)
+    )
+
+    async def mended(by: str) -> list[tuple[str, JsonObject]]:
+        unreadable = flood.event(by)
+        unreadable["content"]["sender_key"] = curve
+        await synced(bot, [unreadable])
+        eve.generate_one_time_keys(1)
+        [one_time] = eve.one_time_keys.values()
+        eve.mark_keys_as_published()
+        hers = signed({"key": one_time.to_base64()})
+        theirs = await ann.do(lambda r, own: _stocked(r, own, ann.key))
+        homeserver.answers = {
+            "/keys/query": {
+                "device_keys": {"@eve:b": {"E": eves}, ANN: {"DEVICE": await ann.do(lambda r, own: own.keys())}}
+            },
+            "/keys/claim": {"one_time_keys": {"@eve:b": {"E": {"signed_curve25519:A": hers}}, ANN: {"DEVICE": theirs}}},
+            "": {},
+        }
+        homeserver.asked.clear()
+        mending.wake()
+        running = asyncio.create_task(mending.run())
+        async with asyncio.timeout(10):
+            while not any("messages" in (body or {}) for body in homeserver.asked):
+                await asyncio.sleep(0.01)
+                assert not running.done(), running.result()
+        running.cancel()
+        [sent] = [body["messages"] for body in homeserver.asked if body and "messages" in body]
+        return [(user, next(iter(devices.values()))) for user, devices in sent.items()]
+
+    assert [user for user, _ in await mended("@eve:b")] == ["@eve:b"]
+    assert (await counted(bot))[USER] == 0, "nothing is kept of strangers' devices"
+    [(user, content)] = await mended(ANN)
+    assert user == ANN
+    dummy = await ann.do(lambda r, own: olm.decrypt(r, ann.key, own, BOT, content))
+    assert dummy["type"] == "m.dummy"
+    assert not await bot.records.do(lambda r: r.all(POSTED))
+
+
+async def test_a_member_cannot_silence_another_by_calling_their_key_her_own(sides: tuple[Side, Side]) -> None:
+    """Whoever could read with a key before can give it on; who wrote with it is who is heard."""
+    bot, ann = sides
+    key = await ann.room_key()
+    flood = await Flood.upon(bot)
+    eve = flood.event("@eve:b", key)
+    await synced(bot, [eve])
+    await synced(bot, [await key_of(ann, bot)])
+    event = await ann.write("hello", "$1")
+    assert await bot.read({**event, "sender": "@eve:b", "event_id": "$copy"}) == "hello"
+    assert await bot.read(event) == "hello"
+    with pytest.raises(ValueError, match="once more"):
+        await bot.read({**event, "event_id": "$2"})
 
 
 async def test_what_waits_for_its_key_may_have_any_text_in_it(sides: tuple[Side, Side]) -> None:

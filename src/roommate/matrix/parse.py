@@ -6,7 +6,7 @@ import html
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import unquote
 
 from roommate.domain import (
@@ -349,6 +349,10 @@ def text(value: object, limit: int = MAX_TEXT) -> str | None:
         return None
     cleaned = _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value[:limit])
     return cleaned if len(cleaned) * 4 <= limit else cleaned.encode()[:limit].decode(errors="ignore")
+
+
+def is_user_id(value: object) -> TypeGuard[str]:
+    return _id(value, "@") is not None
 
 
 def is_room_id(value: object) -> bool:

@@ -74,6 +74,13 @@ class Transaction:
     def drop_before(self, kind: str, at: float) -> None:
         self._execute("DELETE FROM records WHERE kind=? AND at < ?", (kind, int(at * 1000)))
 
+    def keep_newest(self, kind: str, most: int) -> None:
+        self._execute(
+            """DELETE FROM records WHERE kind=?1 AND key IN
+               (SELECT key FROM records WHERE kind=?1 ORDER BY at DESC, key DESC LIMIT -1 OFFSET ?2)""",
+            (kind, most),
+        )
+
     def all(self, kind: str, prefix: str = "") -> list[tuple[str, str]]:
         found = self._execute(
             "SELECT key, value FROM records WHERE kind=? AND key >= ? AND key < ? ORDER BY key",

@@ -64,7 +64,7 @@ class DeviceLists:
     def __init__(self, vault: Vault, ask: Ask) -> None:
         self._vault, self._ask = vault, ask
         self._silent: dict[str, float] = {}
-        """Whose homeservers did not answer, and when."""
+        """Whose homeservers did not answer, and until when they are left alone."""
 
     async def refresh(self, users: Iterable[str]) -> None:
         """Know the lists of these users as the homeserver has them. Those of others' homeservers that do not answer
@@ -85,6 +85,7 @@ class DeviceLists:
         body = {"device_keys": {user: [] for user in stale}, "timeout": int(QUERY_SECONDS / 2 * 1000)}
         answer = await self._ask.call("tell people's devices", "POST", "/keys/query", body, QUERY_SECONDS)
         silent = set(obj(answer.get("failures")))
+        self._silent = {user: until for user, until in self._silent.items() if until > now}
         for user in stale:
             if user.partition(":")[2] in silent:
                 self._silent[user] = now + SILENT_SECONDS

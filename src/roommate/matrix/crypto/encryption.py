@@ -56,7 +56,7 @@ class Encryption:
         lists, to_device = DeviceLists(vault, ask), ToDevice(vault, ask)
         self._vault, self._ask, self._to_device = vault, ask, to_device
         self._keys = KeyUpload(vault, ask)
-        self._mending = Mending(vault, user, ask, lists)
+        self._mending = Mending(vault, user, ask, lists, to_device)
         self.devices = AccountDevices(vault, ask, user)
         self.signing = CrossSigning(vault, ask, folder, url)
         self.sealing = Sealing(vault, ask, lists, members, to_device, required=required, signed_only=signed_only)
@@ -102,20 +102,21 @@ class Encryption:
         try:
             await self._keys.stock()
             await self._mending.ask_for(overdue)
-            await self._mending.mend_sessions()
             await self._secrets.answer()
             await self._to_device.flush()
         except (Transient, Refused, StateError) as error:
             _log.warning("%s; it is tried again", error)
+        self._mending.wake()
         self.backup.wake()
 
     async def run(self) -> None:
-        """Beside all else, for ever: room keys are backed up, what is old is forgotten, and what somebody has approved
-        is taken up."""
+        """Beside all else, for ever: room keys are backed up, sessions that are out of step are mended, what is old is
+        forgotten, and what somebody has approved is taken up."""
         if self.works:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.signing.run())
                 group.create_task(self.backup.run())
+                group.create_task(self._mending.run())
                 group.create_task(self._forget())
 
     async def _forget(self) -> None:

@@ -7,8 +7,8 @@ import time
 from roommate.matrix.crypto import replay_guard
 from roommate.matrix.crypto.homeserver_requests import Ask
 from roommate.matrix.crypto.records import (
-    APPLIED,
     ASKED,
+    DISPUTED,
     GONE,
     INBOUND,
     LEFT,
@@ -26,8 +26,6 @@ from roommate.matrix.parse import items
 
 SEALED_SECONDS = 60 * 86400.0
 """How long an encrypted event that never went out can be sent as it was."""
-APPLIED_SECONDS = 30 * 86400.0
-"""How long it is known of a to-device event that it was applied. The homeserver forgets it with the next token."""
 ASKED_SECONDS = 30 * 86400.0
 """How long the answer to a request for a key is taken, and it is known why there is none."""
 LEFT_SECONDS = 30 * 86400.0
@@ -52,7 +50,6 @@ async def forget(vault: Vault, ask: Ask) -> None:
 def _forget_old(r: Records) -> list[str]:
     now = time.time()
     r.drop_before(SEALED, now - SEALED_SECONDS)
-    r.drop_before(APPLIED, now - APPLIED_SECONDS)
     for kind in (ASKED, WITHHELD):
         r.drop_before(kind, now - ASKED_SECONDS)
     return [room for room, _, at in r.oldest_first(LEFT) if at < now - LEFT_SECONDS]
@@ -69,7 +66,7 @@ def _forget_room(r: Records, room: str) -> None:
                 r.drop(kind, told)
         r.drop(INBOUND, name)
         r.put(GONE, name, "")
-    for kind in (UNSAVED, WAITING, ASKED, WITHHELD):
+    for kind in (DISPUTED, UNSAVED, WAITING, ASKED, WITHHELD):
         for name, _ in r.all(kind, f"{room} "):
             r.drop(kind, name)
     r.drop(OUTBOUND, room)

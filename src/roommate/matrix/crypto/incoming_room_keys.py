@@ -13,7 +13,7 @@ from roommate.matrix.crypto import megolm, olm, secret_sharing
 from roommate.matrix.crypto.device_lists import sender_of
 from roommate.matrix.crypto.own_device import MEGOLM_ALGORITHM, OLM_ALGORITHM, OwnDevice
 from roommate.matrix.crypto.records import APPLIED, ASKED, WEDGED, WITHHELD, Records, key, load, save
-from roommate.matrix.parse import is_room_id, obj, text
+from roommate.matrix.parse import is_room_id, is_user_id, obj, text
 
 WHY = 200
 MOST_WITHHELD = 1000
@@ -33,7 +33,7 @@ def apply(r: Records, pickle_key: bytes, own: OwnDevice, event: JsonObject) -> b
         return False
     r.put(APPLIED, name, "")
     sender, content = event.get("sender"), obj(event.get("content"))
-    if not isinstance(sender, str):
+    if not is_user_id(sender):
         return False
     try:
         if event.get("type") == "m.room_key.withheld":
@@ -82,7 +82,10 @@ def _apply(r: Records, pickle_key: bytes, own: OwnDevice, sender: str, curve2551
     if session.session_id != session_id:
         raise ValueError("it is not the key that it says it is")
     r.drop(WITHHELD, key(room_id, session_id))
-    return megolm.keep_key(r, pickle_key, room_id, session, user=user, curve25519=curve25519, ed25519=ed25519)
+    unasked = payload["type"] == "m.room_key"
+    return megolm.keep_key(
+        r, pickle_key, room_id, session, user=user, curve25519=curve25519, ed25519=ed25519, unasked=unasked
+    )
 
 
 def _withheld(r: Records, sender: str, content: JsonObject) -> bool:
@@ -92,11 +95,10 @@ def _withheld(r: Records, sender: str, content: JsonObject) -> bool:
         _mark_wedged(r, sender, content.get("sender_key"))
     elif code and room_id and session_id:
         save(r, WITHHELD, key(room_id, session_id), {"code": code, "by": sender})
-        for name, *_ in r.oldest_first(WITHHELD)[:-MOST_WITHHELD]:
-            r.drop(WITHHELD, name)
+        r.keep_newest(WITHHELD, MOST_WITHHELD)
     return False
 
 
 def _mark_wedged(r: Records, user: str, curve25519: object) -> None:
-    if isinstance(curve25519, str) and r.get(WEDGED, curve25519) is None:
-        save(r, WEDGED, curve25519, {"user": user, "mended": False})
+    if isinstance(curve25519, str) and r.get(WEDGED, key(user, curve25519)) is None:
+        save(r, WEDGED, key(user, curve25519), {"mended": False})

@@ -13,10 +13,11 @@ from typing import Any
 import vodozemac
 
 from roommate.domain import JsonObject
-from roommate.matrix.crypto import replay_guard
+from roommate.matrix.crypto import replay_guard, strangers
 from roommate.matrix.crypto.own_device import MEGOLM_ALGORITHM, OwnDevice
 from roommate.matrix.crypto.records import (
     BACKUP,
+    DISPUTED,
     GONE,
     INBOUND,
     OUTBOUND,
@@ -24,6 +25,7 @@ from roommate.matrix.crypto.records import (
     SHARED,
     SHUNNED,
     UNSAVED,
+    UNUSED,
     Records,
     key,
     load,
@@ -62,19 +64,26 @@ def keep_key(
     curve25519: str,
     ed25519: str,
     saved: bool = False,
+    unasked: bool = False,
 ) -> bool:
     """Keep a room key that came from this user's device; one that begins earlier takes the place of the other.
     Gives whether something can be read now that could not be read before.
 
-    Without a `user` it is of a backup that does not prove whose it is. `saved`: the backup has it."""
-    name = key(room_id, session.session_id)
+    Without a `user` it is of a backup that does not prove whose it is. `saved`: the backup has it. One that nobody
+    has asked for, nor made here (`unasked`), may be of no use."""
+    kind, name = INBOUND, key(room_id, session.session_id)
     if r.get(GONE, name) is not None:
         return False
     origin: JsonObject = {"user": user, "curve25519": curve25519, "ed25519": ed25519}
     if not user:
         origin["unproven"] = True
     earlier = True
-    if kept := load(r, INBOUND, name):
+    kept = load(r, INBOUND, name)
+    if kept and user and kept["user"] not in ("", user):
+        # Whoever has it may say that it is theirs, before its owner has.
+        kind, name = DISPUTED, key(name, user)
+        kept = load(r, DISPUTED, name)
+    if kept:
         known = vodozemac.InboundGroupSession.from_pickle(kept["pickle"], pickle_key)
         earlier = session.first_known_index < known.first_known_index
         if user and "unproven" in kept:
@@ -85,8 +94,10 @@ def keep_key(
             return False
         else:
             origin = kept
-    save(r, INBOUND, name, {**origin, "pickle": session.pickle(pickle_key)})
-    if not saved and r.get(BACKUP, "own") is not None:
+    save(r, kind, name, {**origin, "pickle": session.pickle(pickle_key)})
+    if kept is None and unasked:
+        strangers.unused(r, user, kind, name)
+    if kind == INBOUND and not saved and r.get(BACKUP, "own") is not None:
         r.put(UNSAVED, name, "")
     return earlier
 
@@ -99,10 +110,12 @@ def decrypt(r: Records, pickle_key: bytes, room_id: str, event: JsonObject) -> J
     if content["algorithm"] != MEGOLM_ALGORITHM:
         raise ValueError("it is encrypted in a way that is not known here")
     session_id = content["session_id"]
-    name = key(room_id, session_id)
+    kind, name, steps = INBOUND, key(room_id, session_id), session_id
     if r.get(GONE, name) is not None:
         raise ValueError("its key was thrown away, since the room was left long ago")
     kept = load(r, INBOUND, name)
+    if kept and kept["user"] not in ("", event["sender"]) and (theirs := load(r, DISPUTED, key(name, event["sender"]))):
+        kind, name, steps, kept = DISPUTED, key(name, event["sender"]), key(session_id, event["sender"]), theirs
     if kept is None:
         raise NoKey(session_id)
     session = vodozemac.InboundGroupSession.from_pickle(kept["pickle"], pickle_key)
@@ -114,8 +127,11 @@ def decrypt(r: Records, pickle_key: bytes, room_id: str, event: JsonObject) -> J
     found = session.decrypt(message)
     if not kept["user"]:
         save(r, INBOUND, name, {**kept, "user": event["sender"]})  # and nobody else's from now on
-    if not replay_guard.is_first(r, pickle_key, session_id, found.message_index, event["event_id"]):
+    if not replay_guard.is_first(r, pickle_key, steps, found.message_index, event["event_id"]):
         raise Replayed("it is an earlier event once more")
+    if r.get(UNUSED, key(event["sender"], kind, name)) is not None:
+        strangers.used(r, event["sender"], kind, name)
+        strangers.met(r, event["sender"], kept["curve25519"])
     payload = json.loads(found.plaintext)
     if payload["room_id"] != room_id or not isinstance(payload["content"], dict):
         raise ValueError("it is of another room")

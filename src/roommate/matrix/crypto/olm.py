@@ -13,6 +13,7 @@ from typing import Any
 import vodozemac
 
 from roommate.domain import JsonObject
+from roommate.matrix.crypto import strangers
 from roommate.matrix.crypto.own_device import OLM_ALGORITHM, OwnDevice
 from roommate.matrix.crypto.records import OLM, Records, key, load, save
 from roommate.matrix.crypto.signing import from_unpadded, unpadded
@@ -25,17 +26,17 @@ class Undecipherable(Exception):
     """Nobody can read this message of a device: what it thinks of our session is not what we think of it."""
 
 
-def has_session(r: Records, curve25519: str) -> bool:
-    return bool(r.all(OLM, f"{curve25519} "))
+def has_session(r: Records, user: str, curve25519: str) -> bool:
+    return bool(_rows(r, user, curve25519))
 
 
-def begin(r: Records, pickle_key: bytes, own: OwnDevice, curve25519: str, one_time_key: str) -> None:
+def begin(r: Records, pickle_key: bytes, own: OwnDevice, user: str, curve25519: str, one_time_key: str) -> None:
     """A session with a device of which this key was claimed. Raises ValueError where these are no keys."""
     session = own.account.create_outbound_session(
         vodozemac.Curve25519PublicKey.from_base64(curve25519), vodozemac.Curve25519PublicKey.from_base64(one_time_key)
     )
     own.save(r, pickle_key)
-    _keep(r, pickle_key, curve25519, session)
+    _keep(r, pickle_key, user, curve25519, session)
 
 
 def encrypt(
@@ -44,7 +45,7 @@ def encrypt(
     """The content of an ``m.room.encrypted`` for the device of this user, Curve25519 and Ed25519 key; None where
     there is no session with it."""
     user, curve25519, ed25519 = to
-    sessions = _sessions(r, pickle_key, curve25519)
+    sessions = _sessions(r, pickle_key, user, curve25519)
     if not sessions:
         return None
     payload = {
@@ -59,7 +60,7 @@ def encrypt(
     }
     session, used = sessions[0]
     kind_of, body = session.encrypt(json.dumps(payload, ensure_ascii=False).encode()).to_parts()
-    _keep(r, pickle_key, curve25519, session, used)
+    _keep(r, pickle_key, user, curve25519, session, used)
     return {
         "algorithm": OLM_ALGORITHM,
         "sender_key": own.curve25519,
@@ -72,7 +73,7 @@ def decrypt(r: Records, pickle_key: bytes, own: OwnDevice, sender: str, content:
     RecursionError for what is no message to us at all."""
     curve25519 = content["sender_key"]
     mine = content["ciphertext"][own.curve25519]
-    payload = json.loads(_decrypted(r, pickle_key, own, curve25519, mine["type"], mine["body"]))
+    payload = json.loads(_decrypted(r, pickle_key, own, sender, curve25519, mine["type"], mine["body"]))
     if payload["sender"] != sender or payload["recipient"] != own.user_id:
         raise ValueError("it is passed on from somebody else")
     if payload["recipient_keys"]["ed25519"] != own.ed25519:
@@ -82,8 +83,10 @@ def decrypt(r: Records, pickle_key: bytes, own: OwnDevice, sender: str, content:
     return dict(payload)
 
 
-def _decrypted(r: Records, pickle_key: bytes, own: OwnDevice, curve25519: str, kind: object, body: str) -> bytes:
-    sessions = _sessions(r, pickle_key, curve25519)
+def _decrypted(
+    r: Records, pickle_key: bytes, own: OwnDevice, user: str, curve25519: str, kind: object, body: str
+) -> bytes:
+    sessions = _sessions(r, pickle_key, user, curve25519)
     first = vodozemac.PreKeyMessage.from_base64(body) if kind == 0 else None
     message = first.to_any() if first else vodozemac.AnyOlmMessage.normal(from_unpadded(body))
     for session, _ in sessions:
@@ -95,7 +98,7 @@ def _decrypted(r: Records, pickle_key: bytes, own: OwnDevice, curve25519: str, k
             if first is not None:
                 raise Undecipherable(str(error)) from error
             continue
-        _keep(r, pickle_key, curve25519, session)
+        _keep(r, pickle_key, user, curve25519, session)
         return bytes(plain)
     if first is None:
         raise Undecipherable("no session with this device knows it")
@@ -106,21 +109,32 @@ def _decrypted(r: Records, pickle_key: bytes, own: OwnDevice, curve25519: str, k
     except ValueError as error:
         raise Undecipherable(str(error)) from error
     own.save(r, pickle_key)  # the one-time key is used up with this
-    _keep(r, pickle_key, curve25519, session)
+    _keep(r, pickle_key, user, curve25519, session)
     return bytes(plain)
 
 
-def _sessions(r: Records, pickle_key: bytes, curve25519: str) -> list[tuple[Any, float]]:
+def _sessions(r: Records, pickle_key: bytes, user: str, curve25519: str) -> list[tuple[Any, float]]:
     """With a device, and when the device was heard there last: the newest first."""
-    kept = sorted((json.loads(value) for _, value in r.all(OLM, f"{curve25519} ")), key=lambda one: -one["heard"])
-    return [(vodozemac.Session.from_pickle(one["pickle"], pickle_key), one["heard"]) for one in kept]
+    rows = _rows(r, user, curve25519)
+    return [(vodozemac.Session.from_pickle(one["pickle"], pickle_key), one["heard"]) for _, one in rows]
 
 
-def _keep(r: Records, pickle_key: bytes, curve25519: str, session: Any, heard: float | None = None) -> None:
+def _rows(r: Records, user: str, curve25519: str) -> list[tuple[str, JsonObject]]:
+    """The newest first. Any user may say that a device of theirs has the key of somebody else's."""
+    found = [(name, json.loads(value)) for name, value in r.all(OLM, f"{curve25519} ")]
+    theirs = [one for one in found if one[1].get("user", user) == user]  # earlier releases did not say whose it is
+    return sorted(theirs, key=lambda one: -one[1]["heard"])
+
+
+def _keep(
+    r: Records, pickle_key: bytes, user: str, curve25519: str, session: Any, heard: float | None = None
+) -> None:  # fmt: skip
     name = key(curve25519, session.session_id)
-    new = load(r, OLM, name) is None
-    save(r, OLM, name, {"pickle": session.pickle(pickle_key), "heard": time.time() if heard is None else heard})
-    if new:
-        others = sorted(r.all(OLM, f"{curve25519} "), key=lambda one: -json.loads(one[1])["heard"])
-        for old, _ in others[MOST_SESSIONS:]:
+    known = load(r, OLM, name)
+    heard = time.time() if heard is None else heard
+    save(r, OLM, name, {**(known or {"user": user}), "pickle": session.pickle(pickle_key), "heard": heard})
+    if known is None:
+        strangers.unused(r, user, OLM, name)
+        for old, _ in _rows(r, user, curve25519)[MOST_SESSIONS:]:
             r.drop(OLM, old)
+            strangers.used(r, user, OLM, old)

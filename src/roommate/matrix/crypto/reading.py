@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from roommate.domain import JsonObject, RoomId, UserId
-from roommate.matrix.crypto import device_lists, incoming_room_keys, megolm
+from roommate.matrix.crypto import device_lists, incoming_room_keys, megolm, strangers
 from roommate.matrix.crypto.key_upload import KeyUpload
 from roommate.matrix.crypto.own_device import OwnDevice
 from roommate.matrix.crypto.records import LEFT, ROOM, WAITING, WITHHELD, Records, Vault, key, load, save
@@ -60,7 +60,7 @@ class Reading:
         self._looking = self._looked = 0
         """Which of those times it was looked for events that can be read now, and what came of it is stored."""
         self._told: set[str] = set()
-        """Sessions of which the rooms were told, in this process."""
+        """Sessions of events that wait, of which the rooms were told in this process."""
         self.hurry = False
         """An event waits for its key of which nobody was told yet."""
         self._has_twin = False
@@ -89,7 +89,7 @@ class Reading:
 
         if encrypted or left:
             await self._vault.do(work)
-            self._sealing.encrypted(set(encrypted))
+            self._sealing.ask_again({*encrypted, *left})
 
     async def receive(self, answer: JsonObject, *, first: bool = False) -> None:
         """What a sync brings of keys, whoever asked for it; the `first` of a device does not tell what changed before
@@ -105,6 +105,8 @@ class Reading:
             for event in events:
                 if incoming_room_keys.apply(r, self._vault.key, own, event):
                     found = True
+            if events:
+                strangers.limit(r, len(events))
             for user in stale:
                 device_lists.changed(r, user)
             if first:
@@ -239,6 +241,7 @@ class Reading:
 
         waiting: list[Unread] = await self._vault.do(work)
         found: list[Unread] = []
+        self._told &= {one.session_id for one in waiting}
         now, seen = time.time(), set(self._told)
         self.hurry = False
         for one in waiting:

@@ -16,6 +16,8 @@ OLM = "olm"
 """By ``CURVE25519 SESSION``: sessions with other devices."""
 INBOUND = "inbound"
 """By ``ROOM SESSION``: the room keys that we were given, and our own."""
+DISPUTED = "disputed"
+"""By ``ROOM SESSION USER``: a room key that is `INBOUND` as that of somebody else, who gave it first."""
 OUTBOUND = "outbound"
 """By room: the Megolm session that is written with."""
 SHARED = "shared"
@@ -53,7 +55,9 @@ WITHHELD = "withheld"
 ASKED = "asked"
 """By ``ROOM SESSION``: keys that we have asked for."""
 WEDGED = "wedged"
-"""By Curve25519 key: a device with which a new Olm session has to begin."""
+"""By ``USER CURVE25519``: a device with which a new Olm session has to begin."""
+UNUSED = "unused"
+"""By ``USER KIND NAME``: what this user had us keep of that kind, and nothing in a room has needed yet."""
 WANTED = "wanted"
 """By ``DEVICE REQUEST``: secrets of the account that other sessions of the account ask for."""
 VERIFYING = "verifying"
@@ -78,6 +82,10 @@ class Records(Protocol):
 
     def drop_before(self, kind: str, at: float) -> None:
         """Those put first before this time, in seconds since 1970."""
+        ...
+
+    def keep_newest(self, kind: str, most: int) -> None:
+        """Drop all but so many that were put first last."""
         ...
 
     def all(self, kind: str, prefix: str = "") -> list[tuple[str, str]]:

@@ -7,13 +7,13 @@ import contextlib
 import json
 import logging
 import time
-from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from urllib.parse import quote
+from weakref import WeakValueDictionary
 
 from roommate.domain import JsonObject, RoomId
 from roommate.errors import Refused, Transient
-from roommate.matrix.crypto import megolm, olm
+from roommate.matrix.crypto import megolm, olm, strangers
 from roommate.matrix.crypto.device_lists import Device, DeviceLists, devices_of
 from roommate.matrix.crypto.homeserver_requests import Ask
 from roommate.matrix.crypto.own_device import MEGOLM_ALGORITHM, OwnDevice
@@ -60,15 +60,16 @@ class Sealing:
         """In which rooms which devices are given no keys; people were not told of them yet."""
         self._plain: set[RoomId] = set()
         """Rooms of which the homeserver says that they are not encrypted, until a sync says otherwise."""
-        self._alone: defaultdict[RoomId, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._keyless: dict[str, float] = {}
-        """Until when devices without one-time keys are left out, by Curve25519 key."""
+        self._alone: WeakValueDictionary[RoomId, asyncio.Lock] = WeakValueDictionary()
+        """While somebody holds or wants them."""
+        self._keyless: dict[tuple[str, str], float] = {}
+        """Until when devices without one-time keys are left out, by user and Curve25519 key."""
         self._arrived: set[str] = set()
         self.out_of_order = ""
         """Why nothing can be encrypted; then nothing is sent into encrypted rooms."""
 
-    def encrypted(self, rooms: set[RoomId]) -> None:
-        """They turn out to be."""
+    def ask_again(self, rooms: set[RoomId]) -> None:
+        """They turn out to be encrypted, or were left."""
         self._plain -= rooms
 
     async def is_encrypted(self, room_id: RoomId) -> bool:
@@ -96,7 +97,7 @@ class Sealing:
             return kind, content
         if self.out_of_order:
             raise Refused(self.out_of_order)
-        async with self._alone[room_id]:
+        async with self._alone.setdefault(room_id, asyncio.Lock()):
             sealed = await self._vault.do(lambda r: load(r, SEALED, txn_id))
             if sealed is None:
                 sealed = await self._sealed(room_id, kind, content, txn_id)
@@ -150,10 +151,10 @@ class Sealing:
         have = megolm.shared_with(r, session.session_id)
         self._shun(r, own, room_id, session.session_id, shunned)
         lack = [one for one in devices if (one.user_id, one.device_id) not in have]
-        met = [one for one in lack if olm.has_session(r, one.curve25519)]
-        strangers = [one for one in lack if one not in met and not self._is_keyless(one)]
-        if strangers:
-            return strangers
+        met = [one for one in lack if olm.has_session(r, one.user_id, one.curve25519)]
+        unmet = [one for one in lack if one not in met and not self._is_keyless(one)]
+        if unmet:
+            return unmet
         room_key = {
             "algorithm": MEGOLM_ALGORITHM,
             "room_id": room_id,
@@ -165,6 +166,7 @@ class Sealing:
             to = one.user_id, one.curve25519, one.ed25519
             if (content := olm.encrypt(r, self._vault.key, own, to, "m.room_key", room_key)) is not None:
                 messages.append((one.user_id, one.device_id, content))
+                strangers.met(r, one.user_id, one.curve25519)
                 r.put(SHARED, key(session.session_id, one.user_id, one.device_id), one.curve25519)
         post(r, "m.room.encrypted", messages)
         return []
@@ -193,17 +195,19 @@ class Sealing:
         self.withheld += len(told)
 
     def _is_keyless(self, one: Device) -> bool:
-        return time.monotonic() < self._keyless.get(one.curve25519, 0.0)
+        return time.monotonic() < self._keyless.get((one.user_id, one.curve25519), 0.0)
 
     async def _claim(self, devices: list[Device]) -> None:
         """Begin a session with each device; one that has no keys is left out for a while."""
         await claim(self._vault, self._ask, devices)
 
-        def without(r: Records) -> list[str]:
-            return [one.curve25519 for one in devices if not olm.has_session(r, one.curve25519)]
+        def without(r: Records) -> list[tuple[str, str]]:
+            found = [(one.user_id, one.curve25519) for one in devices]
+            return [one for one in found if not olm.has_session(r, *one)]
 
-        for curve25519 in await self._vault.do(without):
-            self._keyless[curve25519] = time.monotonic() + KEYLESS_SECONDS
+        now = time.monotonic()
+        self._keyless = {one: until for one, until in self._keyless.items() if until > now}
+        self._keyless |= dict.fromkeys(await self._vault.do(without), now + KEYLESS_SECONDS)
 
 
 async def claim(vault: Vault, ask: Ask, devices: list[Device]) -> None:
@@ -227,6 +231,6 @@ async def claim(vault: Vault, ask: Ask, devices: list[Device]) -> None:
                     _log.warning("a key of device %s of %s is not signed by it", one.device_id, one.user_id)
                     continue
                 with contextlib.suppress(ValueError, TypeError, KeyError):
-                    olm.begin(r, vault.key, own, one.curve25519, claimed["key"])
+                    olm.begin(r, vault.key, own, one.user_id, one.curve25519, claimed["key"])
 
     await vault.do(work)

@@ -71,7 +71,7 @@ class SecretSharing:
         held = {} if mine is None else secrets_of(mine, None if self._backup.problem else self._backup.key)
 
         def strangers(r: Records) -> list[Device]:
-            return [one for one in devices.values() if not olm.has_session(r, one.curve25519)]
+            return [one for one in devices.values() if not olm.has_session(r, one.user_id, one.curve25519)]
 
         if unknown := await self._vault.do(strangers):
             await claim(self._vault, self._ask, unknown)
