@@ -45,6 +45,24 @@ async def test_it_is_typing_while_it_works(bot: MemoryDaemon, person: MakePerson
     await alice.wait(lambda: bot.user_id not in alice.typing.get(room, ()), what="no typing")
 
 
+@pytest.mark.parametrize("stopped", [False, True])
+async def test_an_end_that_cannot_be_stored_ends_neither_the_room_nor_the_daemon(
+    bot: MemoryDaemon, person: MakePerson, model: MemoryModel, stopped: bool
+) -> None:
+    alice = await person("alice")
+    room = await bot.room_with(alice)
+    await alice.say(room, f"GATE {room}\nSAY never")
+    await alice.wait(lambda: bot.user_id in alice.typing.get(room, ()), what="typing")
+    with contextlib.closing(sqlite3.connect(bot.state / "roommate.db", isolation_level=None)) as c:
+        c.execute("PRAGMA foreign_keys=OFF")
+        c.execute("DELETE FROM turns WHERE stop IS NULL")  # as nobody does
+    if stopped:
+        await command(bot, alice, room, "!stop")
+    else:
+        model.open(room)
+    assert (await alice.ask(room, "SAY it goes on")).body == "it goes on"
+
+
 async def test_stop_all_drops_what_waits(bot: MemoryDaemon, person: MakePerson) -> None:
     alice = await person("alice")
     room = await bot.room_with(alice)

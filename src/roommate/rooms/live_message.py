@@ -140,6 +140,14 @@ class LiveMessage:
             drafts.append(self._attachment(whole))
         return drafts
 
+    def plain(self, outcome: Outcome) -> Draft:
+        """How it ended, and no more: where `close` fails, or what it gave cannot be stored."""
+        self._over.set()
+        if self._row is not None:
+            self._progress.forget(self._row)
+        content = {"msgtype": "m.text", "body": outcome.last.text, "m.mentions": {}}
+        return Draft(self._turn.room_id, {**content, TURN: self._about(str(outcome.stop))}, edits=self._row)
+
     async def _look(self) -> JsonObject:
         self._drawn_at = time.monotonic()
         await self._call_by_name()

@@ -155,6 +155,26 @@ class RunningTurn:
             self._needs.progress.forget(row)
 
     async def _see_through(self, work: asyncio.Task[Outcome]) -> None:
+        """See it to its end. Where what it came to cannot be told or stored, that is its end, and where not even that
+        can be stored, the next start takes it up again: the room goes on, and so do the others."""
+        try:
+            await self._to_its_end(work)
+        except Exception:
+            log.exception("how it ended is not known")
+            if self._ended.is_set():
+                return
+            work.cancel()
+            await asyncio.wait([work])
+            self.closing, self._was_stopped = True, False
+            lost = Outcome(Stop.FAILED, Answer(texts.broken(f"turn {self.turn.id}")))
+            drafts = () if self.silent else [self._live.plain(lost)]
+            try:
+                await stored(lambda: self._needs.turns.end(self.turn, lost.stop, lost.last, lost.usage, drafts))
+            except Exception:
+                log.exception("it is taken up again by the next start")
+            self._let_go()
+
+    async def _to_its_end(self, work: asyncio.Task[Outcome]) -> None:
         """Show signs of the turn while it works, then store and show how it ended."""
         needs, turn = self._needs, self.turn
         async with asyncio.TaskGroup() as signs:
@@ -179,15 +199,19 @@ class RunningTurn:
         if turn.plans and outcome.stop is Stop.DONE:
             along = needs.questions.putting(turn.room_id, plan_card.question(turn), turn.thread)
         await stored(lambda: needs.turns.end(turn, outcome.stop, outcome.last, outcome.usage, said, along, stopped))
-        needs.waiting.leave(turn)
-        self._over()
-        self._ended.set()
+        self._let_go()
         needs.questions.wake()
         await self._end_questions(stopped=self._was_stopped)
         if outcome.stop is not Stop.BUDGET:  # which has said it
             await stored(lambda: needs.budget.look(turn.room_id))
         if self._slow:
             await self._typing.take_off()
+
+    def _let_go(self) -> None:
+        """Its end is stored: the conversation goes on."""
+        self._needs.waiting.leave(self.turn)
+        self._over()
+        self._ended.set()
 
     async def _end_questions(self, *, stopped: bool) -> None:
         await stored(lambda: self._needs.questions.turn_over(self.turn, stopped))
