@@ -92,6 +92,18 @@ async def shows(two: Two, bot: MemoryDaemon, *words: str) -> None:
     )
 
 
+async def test_a_peer_that_goes_over_to_another_key_says_how_what_ran_there_ended(two: Two) -> None:
+    stream = Stream(two.laptop).ask("mesh.exec", peer="builder", argv=["sh", "-c", "echo up; exec sleep 1000"])
+    while bytes(stream.out) != b"up\n":
+        await asyncio.sleep(0.01)
+    before = await found(two.builder, "identity")
+    after = await found(two.builder, "identity", "rotate")
+    assert after["key"] != before["key"]
+    with pytest.raises(ControlError, match="it may have run: .* has another key"):
+        await asyncio.wait_for(stream.result(), 20)
+    assert (await found(two.laptop, "ping", "builder"))["peer"] == "builder"
+
+
 def is_answer(message: Shown) -> bool:
     return bool(message.content.get("io.roommate.turn", {}).get("state") == "done")
 

@@ -228,6 +228,9 @@ class Sender:
     def _start(self, tasks: asyncio.TaskGroup) -> float | None:
         """Start every request that may go now. Gives the seconds until the next may; None when only news can tell."""
         now = time.monotonic()
+        if self._failures:  # those of rooms where nothing is to be sent any more are forgotten
+            wanted = {*self._queues, *(live.room_id for live in self._live.values())}
+            self._failures = {room: one for room, one in self._failures.items() if one[1] > now or room in wanted}
         pauses = [again - now for _, again in self._failures.values() if again > now]
         for room_id in sorted((room for room in self._queues if self._is_free(room, now)), key=self._precedence):
             if len(self._busy) >= IN_FLIGHT:

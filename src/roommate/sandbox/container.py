@@ -16,6 +16,7 @@ from typing import Protocol
 from roommate import logs
 from roommate.domain import JsonObject, RoomId
 from roommate.errors import EngineError, HandLost, ImageError, SandboxError, ToolError
+from roommate.host import own_thread
 from roommate.sandbox import id_ranges, inotify_limit_per_room
 from roommate.sandbox.container_foundation import Foundation, Ground
 from roommate.sandbox.container_spec import STATE, Host, Limits, digest, spec
@@ -188,7 +189,7 @@ class RoomContainer:
             self._detach()
             await self._hang_up()
             await asyncio.to_thread(shutil.rmtree, self._layout.run, ignore_errors=True)
-            await asyncio.to_thread(self.files.delete if files else self.files.release)
+            await own_thread.run(self.files.delete if files else self.files.release, "files")
 
     async def close(self) -> None:
         """Let go of it; it stays as it is."""
@@ -225,7 +226,7 @@ class RoomContainer:
 
     async def disk(self) -> tuple[int, int | None]:
         """Bytes that its files take, and how many they may take."""
-        return await asyncio.to_thread(self.files.usage) or (await asyncio.to_thread(self.files.size), None)
+        return await asyncio.to_thread(self.files.usage) or (await own_thread.run(self.files.size, "disk"), None)
 
     async def _rise(self) -> HandHost:
         own = await self._plan.own.of(self.room_id)

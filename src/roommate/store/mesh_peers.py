@@ -79,6 +79,15 @@ class Peers:
     async def by_key(self, key: str) -> Peer | None:
         return await self._db.run(lambda c: of_key(c, key))
 
+    async def hands_over(self, key: str, to: str, mxid: UserId) -> bool:
+        """Has this key of the account said itself which follows it, and that one too, until the one that is pinned?"""
+        known = {one.key: one for one in await self.all() if one.mxid == mxid}
+        seen = set[str]()
+        while (one := known.get(key)) is not None and one.state is PeerState.ROTATED and key not in seen:
+            seen.add(key)
+            key = one.successor
+        return key == to and one is not None and one.state is PeerState.PINNED
+
     async def in_room(self, room_id: RoomId, now: int) -> Sequence[Peer]:
         """Those that are trusted there at this moment (ms since 1970)."""
         return [one for one in await self.all() if one.is_trusted(room_id, now)]

@@ -240,10 +240,14 @@ class Answering:
         return None
 
     async def recheck(self) -> None:
-        """Trust or the policy has changed: what is open is checked again, and ended where it would be refused now."""
+        """Trust, the policy or our own key has changed: what is open is checked again, and ended where it would be
+        refused now."""
         for row in await self._requests.open():
             found = await self._admission.check_again(row, self._running.facts(row))
             if isinstance(found, Accepted) or found.code is Code.TRY_AGAIN:
                 continue
-            if row.state is not RequestState.RUNNING or found.code is not Code.EXPIRED:
-                await self._running.stop(row, found.code)
+            runs, code = row.state is RequestState.RUNNING, found.code
+            if code is Code.TARGET:  # our key is another: whoever asked cannot end it any more
+                code = Code.UNKNOWN if runs else Code.TRY_AGAIN
+            if not runs or code is not Code.EXPIRED:
+                await self._running.stop(row, code)

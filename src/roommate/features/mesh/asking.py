@@ -125,7 +125,8 @@ class Asking:
         while (soonest := await self._requests.soonest()) is not None and soonest <= (now := time.time()):
             for asked in await self._requests.open():
                 if asked.until <= now:
-                    await self._lose(asked.id, _no_answer(asked))
+                    wrong = "; what came in its name does not count, see `audit`" if asked.id in self._wrong else ""
+                    await self._lose(asked.id, _no_answer(asked) + wrong)
         return LONGEST_SLEEP if soonest is None else min(max(soonest - time.time(), 0.0), LONGEST_SLEEP)
 
     # ── Asking ───────────────────────────────────────────────────────────────────────────────────
@@ -261,11 +262,14 @@ class Asking:
         asked = await self._requests.get(id) if isinstance(id, str) else None
         if asked is None or asked.is_over:
             return
-        bound = Bound(asked.id, asked.digest, asked.room_id, asked.origin, asked.peer, asked.peer_user)
         try:
             message = read_message(arrival.content)
+            key = asked.peer
+            if message.origin != key and await self._peers.hands_over(key, message.origin, asked.peer_user):
+                key = message.origin
+            bound = Bound(asked.id, asked.digest, asked.room_id, asked.origin, key, asked.peer_user)
             belongs(message, bound, arrival.sender, arrival.room_id)
-            verify(arrival.content, asked.peer, asked.peer_user)
+            verify(arrival.content, key, asked.peer_user)
         except (Malformed, Forged) as error:
             await self._refuse(asked, arrival, str(error))
             return

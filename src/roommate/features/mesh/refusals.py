@@ -81,7 +81,7 @@ MEANINGS = {
     Code.PAUSED: "the daemon or the room is paused",
     Code.TRY_AGAIN: "the daemon cannot do it at this moment: try again",
     Code.FAILED: "it could not be done",
-    Code.UNKNOWN: "it may have run: the daemon ended meanwhile",
+    Code.UNKNOWN: "it may have run: the daemon ended meanwhile, or has another key",
 }
 
 

@@ -24,6 +24,8 @@ from roommate.matrix.parse import obj, text
 BATCH = 100
 """Room keys in one request: about 120 kB."""
 ROOM_SECONDS = 120.0
+MOST_ASKED = 10_000
+"""Keys of which it is known that they were asked for; anybody in a room can have us ask for any."""
 LONGEST_WAIT = 300.0
 
 _OWN = "own"
@@ -51,7 +53,7 @@ class KeyBackup:
         self._vault, self._ask = vault, ask
         self._kept: _Kept | None = None
         self._asked: set[tuple[str, str]] = set()
-        """(room, session) that the backup was asked for, in this process."""
+        """(room, session) that the backup was asked for lately."""
         self._news = asyncio.Event()
         self.problem = ""
         """Why room keys are not backed up any more, and what to do, for operators; empty when they are, or need not."""
@@ -206,6 +208,8 @@ class KeyBackup:
             except Refused as error:
                 if error.errcode != "M_NOT_FOUND":
                     _log.warning("%s", error)
+            if len(self._asked) >= MOST_ASKED:
+                self._asked.clear()  # they may be asked for once more
             self._asked.add((room_id, session_id))
         return found
 
