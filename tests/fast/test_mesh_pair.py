@@ -99,7 +99,7 @@ async def test_a_peer_that_goes_over_to_another_key_says_how_what_ran_there_ende
     before = await found(two.builder, "identity")
     after = await found(two.builder, "identity", "rotate")
     assert after["key"] != before["key"]
-    with pytest.raises(ControlError, match="it may have run: .* has another key"):
+    with pytest.raises(ControlError, match=r"it may have run: .* has another key"):
         await asyncio.wait_for(stream.result(), 20)
     assert (await found(two.laptop, "ping", "builder"))["peer"] == "builder"
 

@@ -246,8 +246,8 @@ class Answering:
             found = await self._admission.check_again(row, self._running.facts(row))
             if isinstance(found, Accepted) or found.code is Code.TRY_AGAIN:
                 continue
-            runs, code = row.state is RequestState.RUNNING, found.code
-            if code is Code.TARGET:  # our key is another: whoever asked cannot end it any more
-                code = Code.UNKNOWN if runs else Code.TRY_AGAIN
-            if not runs or code is not Code.EXPIRED:
-                await self._running.stop(row, code)
+            runs = row.state is RequestState.RUNNING
+            if found.code is Code.TARGET:  # our key is another: whoever asked cannot end it any more
+                await self._running.stop(row, Code.UNKNOWN if runs else Code.TRY_AGAIN)
+            elif not runs or found.code is not Code.EXPIRED:
+                await self._running.stop(row, found.code)
