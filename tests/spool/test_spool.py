@@ -351,7 +351,8 @@ async def test_where_the_host_has_no_watch_left_folders_are_looked_into(tmp_path
     assert process.stdout is not None
     async with asyncio.timeout(PATIENCE):
         assert await process.stdout.readline() == b"one\n"
-        (tmp_path / f"{2:020d}-1-notification-x.json").write_text('{"text": "two"}')
+        (tmp_path / ".two").write_text('{"text": "two"}')
+        (tmp_path / ".two").rename(tmp_path / f"{2:020d}-1-notification-x.json")  # never seen in halves
         assert await process.stdout.readline() == b"two\n"
         _, errors = await process.communicate()
     assert b"looking every second" in errors and errors.count(b"\n") == 1
