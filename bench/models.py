@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -38,7 +39,6 @@ def _measured(url: str, way: str, rounds: int) -> dict[str, list[float]]:
 
 
 async def _main(url: str, way: str, rounds: int) -> None:
-    import resource
     import time
 
     from roommate.agent.provider_model import ProviderModel
@@ -77,7 +77,10 @@ async def _main(url: str, way: str, rounds: int) -> None:
             await ask(steps)
             taken.append(time.process_time() - began)
     await session.close()
-    samples["memory of that process"] = [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]
+    # Not getrusage(2): its maximum begins with that of the process that started this one.
+    peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert peak is not None
+    samples["memory of that process"] = [int(peak[1]) / 1024]
     sys.stdout.write(json.dumps(samples))
 
 
