@@ -5,19 +5,22 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from signedjson.sign import sign_json
 
 from roommate.cli.streamed_input import streamed
 from roommate.control import NAME
 from roommate.control.server import MOST_CONNECTIONS
-from roommate.domain import UserId
-from roommate.errors import ControlError
-from roommate.features.mesh.envelope import INPUT
+from roommate.domain import SentFile, UserId
+from roommate.errors import ControlError, PeerLost
+from roommate.features.mesh.envelope import INPUT, REPLY
+from roommate.features.mesh.reply_output import ReplyOutput
 from roommate.store import Database, Peer, PeerState, reading
 from roommate.store.mesh_peers import keeping
 from tests.fakes.daemon import MemoryDaemon
@@ -191,6 +194,34 @@ async def test_a_reply_that_was_changed_does_not_count(pair: Pair, how: str) -> 
     with pytest.raises(ControlError) as lost:
         await stream.result()
     assert lost.value.exit_code == 255
+
+
+async def test_a_piece_that_is_too_large_is_none(pair: Pair) -> None:
+    """An event can carry more than a piece may have."""
+    stream = pair.exec("true")
+    request = await pair.next()
+    small, large = b"right\n", output(b"x" * 40_000)
+    [piece] = pair.builder.reply(request, large)
+    content = sign_json(dataclasses.asdict(piece), piece.sender, pair.builder.key)
+    await pair.builder.person.send(pair.room, REPLY, content)
+    await pair.builder.answer(request, output(small), ended(small))
+    assert (await stream.result())["code"] == 0
+    assert bytes(stream.out) == small
+    assert [one for one in audited(pair.bot) if one[0] == "mesh.reply"] == [("mesh.reply", "refused")]
+
+
+async def test_more_than_is_taken_of_a_peer_ends_it() -> None:
+    class Endless:
+        async def pieces(self, file: SentFile, most: int) -> AsyncGenerator[bytes, None]:
+            while True:
+                yield b"x" * 1000
+
+    for body in (output(b"x" * 4001), {"kind": "file", "stream": "out", "url": "mxc://x/y", "size": 1}):
+        taken, reply = 0, ReplyOutput(Endless(), 4000)
+        with pytest.raises(PeerLost, match="more than is taken"):
+            async for _, piece in reply.pieces(body):
+                taken += len(piece)
+        assert taken <= 4000
 
 
 async def test_a_peer_can_not_put_its_end_off_for_ever(pair: Pair) -> None:
