@@ -11,6 +11,8 @@ from urllib.parse import quote
 
 import pytest
 
+from roommate.control import NAME
+from roommate.control.client import Client
 from roommate.errors import ControlError, StateError
 from roommate.features.mesh import envelope
 from roommate.features.mesh.identity_key import Identity, fingerprint, rotation, words
@@ -277,3 +279,11 @@ async def test_a_policy_with_a_mistake_stops_a_start_and_later_grants_nothing(da
     policy.write_text("version =")
     assert "line 1" in (await found(bot, "policy", "check"))["problem"]
     assert "line 1" in await refused(bot, "policy", "test")
+
+    def told() -> list[str]:
+        with Client(bot.state / "ipc" / NAME) as client:
+            return [one["text"] for one in client.call("status")["problems"]]
+
+    assert [one for one in await asyncio.to_thread(told) if "granted nothing" in one and "line 1" in one]
+    policy.unlink()
+    assert not [one for one in await asyncio.to_thread(told) if "granted nothing" in one]
