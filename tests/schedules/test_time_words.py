@@ -46,6 +46,12 @@ def test_a_zone_of_its_own() -> None:
     assert (when.zone, task, shown(when.next, "Asia/Tokyo")) == ("Asia/Tokyo", "$ make backup", "Sat 2026-11-21 09:00")
 
 
+@pytest.mark.parametrize(("word", "zone"), [("CET", "CET"), ("EST5EDT", "EST5EDT"), ("UTC", "UTC"), ("Iran", "")])
+def test_a_zone_may_be_a_word_and_a_country_is_none(word: str, zone: str) -> None:
+    when, task = every(f"day 9:00 {word} news", "Europe/Berlin", NOW)
+    assert (when.zone, task) == ((zone, "news") if zone else ("Europe/Berlin", f"{word} news"))
+
+
 @pytest.mark.parametrize(
     ("text", "due"),
     [

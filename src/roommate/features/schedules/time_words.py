@@ -102,7 +102,8 @@ def _shortest(cron: str, first: float) -> float:
 
 
 def is_zone(name: str) -> bool:
-    return name == "UTC" or ("/" in name and name in available_timezones())
+    """Not a country by its name, as some zones are called: with that begins what is to be done."""
+    return ("/" in name or re.fullmatch(r"[A-Z]{3,}\d?[A-Z]*", name) is not None) and name in available_timezones()
 
 
 def _fields(text: str) -> tuple[str, str]:
