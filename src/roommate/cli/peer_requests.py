@@ -10,17 +10,17 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, cast
 
 import typer
 from typer.core import TyperCommand
 
 from roommate import control
 from roommate.cli import daemon_requests
-from roommate.cli.daemon_requests import USAGE, asking_peers
+from roommate.cli.daemon_requests import NOT_DONE, USAGE, asking_peers
 from roommate.cli.path_and_secret_arguments import STREAM, AsJson, typed_path
 from roommate.cli.status import connect
-from roommate.errors import Misused
+from roommate.errors import ControlError, Misused
 from roommate.host import daemon_location
 from roommate.text.printable import printable
 
@@ -125,7 +125,7 @@ def _call(
 def _put(source: Local, path: There, peer: Peer, room: Room = "", as_json: AsJson = False) -> None:
     """Give a file to another daemon's room."""
     with contextlib.ExitStack() as stack:
-        file = sys.stdin.buffer if source == STREAM else stack.enter_context(source.open("rb"))
+        file = sys.stdin.buffer if source == STREAM else stack.enter_context(_opened(source, "rb"))
         shown = _Shown(as_json)
         with asking_peers():
             ended = _streamed("mesh.share_put", {"peer": peer, "room": room, "path": path}, file.read, shown.take)
@@ -145,9 +145,11 @@ def _get(path: There, peer: Peer, to: Local = STREAM, room: Room = "", as_json: 
     target = to / Path(path).name if to.is_dir() else to
     draft = target.with_name(f".{target.name}.part-{os.getpid()}")
     try:
-        with draft.open("xb") as file, asking_peers():
+        with _opened(draft, "xb") as file, asking_peers():
             ended = _streamed("mesh.share_get", asked, None, _Shown(out=file).take)
         draft.replace(target)
+    except OSError as error:
+        raise ControlError(f"{target}: {error.strerror}", NOT_DONE) from error
     finally:
         draft.unlink(missing_ok=True)
     if as_json:
@@ -216,6 +218,13 @@ def _run(work: Callable[[Path], Any]) -> Any:
         return asyncio.run(work(daemon_location.run_dir() / control.NAME))
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+
+
+def _opened(path: Path, mode: str) -> BinaryIO:
+    try:
+        return cast("BinaryIO", path.open(mode))
+    except OSError as error:
+        raise _misused(f"{path}: {error.strerror}") from error
 
 
 def _misused(why: str) -> Misused:
