@@ -109,7 +109,7 @@ def _thousand(key: str, number: int) -> Callable[[Transaction], None]:
     def work(c: Transaction) -> None:
         for one in range(1000):
             name = f"{number:06}{one:020}"
-            claim = claiming(key, name[:22] + f"{one:04}", name, EventId(f"${name}"), 2, 1 << 50, 1)(c)
+            claim = claiming(key, name[:22] + f"{one:04}", name, EventId(f"${name}"), 1 << 49, 1 << 50, 1)(c)
             assert claim is Claim.NEW, claim
 
     return work

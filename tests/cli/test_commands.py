@@ -39,8 +39,10 @@ async def test_version_and_help(tmp_path: Path) -> None:
 
 async def test_what_asks_other_daemons_ends_with_codes_of_its_own(tmp_path: Path) -> None:
     """Others than a program there is likely to end with."""
-    for words in ("ping", "ping x --nope", "who", "share ls", "share get x", "share put", "call", "exec --peer x",
-                  "share get --peer x --json a", "share put --peer x none a", "share get --peer x a none/b"):  # fmt: skip
+    for words in (
+        *("ping", "ping x --nope", "who", "share ls", "share get x", "share put", "call", "exec --peer x"),
+        *("share get --peer x --json a", "share put --peer x none a", "share get --peer x a none/b"),
+    ):
         assert (words, (await roommate(tmp_path, *words.split()))[0]) == (words, 64)
     for words in ("ping x", "who x", "share ls x", "share get --peer x a b", "call --peer x a", "exec --peer x -- a"):
         code, _, err = await roommate(tmp_path, *words.split(), STATE_DIR=str(tmp_path))
