@@ -6,6 +6,8 @@ The command line itself, its texts and its exit codes are in tests/cli.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from roommate.control import NAME
 from roommate.control.client import Client
 from roommate.doors import command_line
 from roommate.errors import ControlError
+from roommate.store import DATABASE
 from tests.fakes.daemon import MemoryDaemon
 from tests.fakes.model import MemoryModel
 from tests.fast.conftest import MakeDaemon, MakePerson
@@ -132,3 +135,13 @@ async def test_operators_pause_and_look_around_in_chat(
     assert "Resumed." in await told(alice, "!resume all", mine)
     assert (await alice.answer_to(asked)).body.startswith("one")
     assert "not paused" in await told(alice, "!resume")
+
+
+async def test_who_may_not_have_others_verified_is_refused(daemon: MakeDaemon, person: MakePerson) -> None:
+    bot, alice = await daemon(), await person("alice")
+    room = await bot.known_room_with(alice)
+    await alice.say(room, "!verify @else:localhost")
+    await alice.wait(lambda: any("only operators" in m.body for m in bot.said(alice, room)), what="to be told")
+    with contextlib.closing(sqlite3.connect(bot.state / DATABASE)) as database:
+        written = database.execute("SELECT who, outcome FROM audit WHERE what='verify'").fetchall()
+    assert written == [(alice.user_id, "refused")]

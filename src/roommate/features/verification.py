@@ -11,7 +11,7 @@ from pydantic import Field
 from roommate.administration.startup_order import Phase, Service
 from roommate.chat import texts
 from roommate.domain import CardKind, Draft, Question, RoomId, UserId
-from roommate.errors import ControlError, MatrixError, NotFound, Refused
+from roommate.errors import ControlError, MatrixError, NotFound, NotPermitted, Refused
 from roommate.features.feature import Feature
 from roommate.matrix import render
 from roommate.matrix.crypto.encryption import Encryption
@@ -96,7 +96,7 @@ class Verifying:
     async def ask(self, params: Whom, call: Call) -> str:
         """Begins to verify you, or another user, by emoji."""
         if params.who and call.may < Who.OPERATORS:
-            raise Refused("only operators can have me verify somebody else: say `!verify`")
+            raise NotPermitted("only operators can have me verify somebody else: say `!verify`", "verify")
         if call.here is None:
             raise Refused("say it in a room")
         who = UserId(params.who or call.who)
