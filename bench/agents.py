@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.broker import broker_to
 from bench.stage import ROOM, Figure, Stage, beside, figure, sandboxes, take_turns
 from roommate.domain import Hand, RoomId
-from roommate.features.coding_agents.agent_clis import PLANS
+from roommate.features.coding_agents.agent_clis import AGENT_CLIS
 from roommate.features.coding_agents.delegated_tasks import Choice, RoomAgents
 from roommate.features.coding_agents.task_prompt import brief
 from roommate.sandbox import image
@@ -19,7 +19,7 @@ TASK = "DO say fine"
 async def measure(stage: Stage, rounds: int) -> list[Figure]:
     await image.build(AGENTS_NAME, stage="agents", step=printed)
     async with FakeProviders() as fake, sandboxes(AGENTS_NAME) as (rooms, _):
-        bases = {PLANS[name].provider: f"{fake.url}/{PLANS[name].provider}" for name in NAMES}
+        bases = {AGENT_CLIS[name].provider: f"{fake.url}/{AGENT_CLIS[name].provider}" for name in NAMES}
         async with broker_to(bases) as broker:
             rooms.attach(broker.attach)
             hand = await rooms.hand(ROOM)
@@ -27,7 +27,7 @@ async def measure(stage: Stage, rounds: int) -> list[Figure]:
 
 
 async def _measure(name: str, hand: Hand, rounds: int) -> list[Figure]:
-    plan = PLANS[name]
+    plan = AGENT_CLIS[name]
     choice = Choice([plan.provider], {}, {}, 60)
 
     async def bare() -> None:
@@ -47,7 +47,7 @@ async def _measure(name: str, hand: Hand, rounds: int) -> list[Figure]:
 
 
 class _Forgetful:
-    """`AgentLog`: each run is a session of its own, as the bare one is."""
+    """`AgentStore`: each run is a session of its own, as the bare one is."""
 
     async def preferred(self, room_id: RoomId, role: str) -> tuple[str, ...]:
         return ()

@@ -83,7 +83,7 @@ class Daemon:
         self,
         settings: Settings,
         systemd: Systemd,
-        journal: Logs,
+        logs: Logs,
         end: Callable[[bool], None],
         alerts: Alerts,
         trial: Update | None = None,
@@ -92,7 +92,7 @@ class Daemon:
         """`end` ends the process, with True for it to begin again. `trial` is the update that this release is on trial
         in: until it stays it takes messages in, and no more."""
         self._settings = LiveSettings(settings)
-        self._systemd, self._journal, self._alerts = systemd, journal, alerts
+        self._systemd, self._logs, self._alerts = systemd, logs, alerts
         self._end, self._trial, self._borders = end, trial, borders
         self._counts = Counts()
         self._started, self._since = time.monotonic(), time.time()
@@ -102,12 +102,12 @@ class Daemon:
         settings = self._settings()
         database = Database.open(settings.state_dir)
         await asyncio.to_thread(self._alerts.begun)
-        self._journal.keep()
+        self._logs.keep()
         homeserver = Homeserver(
             settings.matrix_homeserver,
             settings.bot,
             keep=Inbox(database).keep_account,
-            learned=lambda login: self._journal.redact.learn(login.access_token, login.refresh_token),
+            learned=lambda login: self._logs.redact.learn(login.access_token, login.refresh_token),
             ca=settings.matrix_ca,
             session=self._borders.session,
         )
@@ -195,7 +195,7 @@ class Daemon:
             jobs=BackgroundJobs(WatchedJobs(database), sandboxes, residents.wake),
             holds=holds,
             counts=self._counts,
-            journal=self._journal,
+            logs=self._logs,
             trust=Trust(settings.state_dir, database, settings.bot, policy, sender.wake, homeserver.members.of),
             on_trial=self._trial is not None,
             mesh_news=mesh_news,
@@ -215,7 +215,7 @@ class Daemon:
         needs = turn_needs(kernel, features.tools, models)
         make = room_maker(kernel, needs, features.cards, features.prompts, operations)
         look = gauges(kernel, health, trial, systemd=self._systemd.watches, since=self._since).look
-        steering = Steering(self._settings, self._journal, audit, look=look, end=self._end, reloaded=models.forget)
+        steering = Steering(self._settings, self._logs, audit, look=look, end=self._end, reloaded=models.forget)
         server = Server(settings.run_dir / NAME, steering.methods, steering.refused)
         status = partial(in_a_line, kernel)
         services = (

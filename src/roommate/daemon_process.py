@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 def main(settings: Settings) -> int:
     """Run until SIGTERM, SIGINT or an operator ends it; gives the exit code. What is wrong is one line on stderr."""
-    journal = Logs(settings)
+    logs = Logs(settings)
     faulthandler.enable()  # systemd's watchdog ends what hangs with SIGABRT: the log shows where it hung
     code, again, trial = 0, False, None
     alerts = from_settings.alerts_of(settings)
@@ -37,7 +37,7 @@ def main(settings: Settings) -> int:
         for doubt in preconditions.doubts(settings):
             log.warning("%s", doubt)
         trial = release_startup.settle(settings)
-        again = asyncio.run(_until_told(settings, journal, alerts, trial))
+        again = asyncio.run(_until_told(settings, logs, alerts, trial))
         if again:
             release_startup.settle(settings)
     except* RoommateError as group:
@@ -56,7 +56,7 @@ def main(settings: Settings) -> int:
     return code
 
 
-async def _until_told(settings: Settings, journal: Logs, alerts: Alerts, trial: Update | None) -> bool:
+async def _until_told(settings: Settings, logs: Logs, alerts: Alerts, trial: Update | None) -> bool:
     """Gives whether it is to begin again."""
     systemd = Systemd.of_environment()
     loop = asyncio.get_running_loop()
@@ -74,7 +74,7 @@ async def _until_told(settings: Settings, journal: Logs, alerts: Alerts, trial: 
         atexit.register(signal.setitimer, signal.ITIMER_REAL, 0)
         daemon.cancel()
 
-    daemon = asyncio.create_task(Daemon(settings, systemd, journal, end, alerts, trial).run())
+    daemon = asyncio.create_task(Daemon(settings, systemd, logs, end, alerts, trial).run())
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
     loop.add_signal_handler(RESTART, end, True)

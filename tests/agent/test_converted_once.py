@@ -80,7 +80,7 @@ async def test_a_round_makes_what_is_new_in_it(way: str, context: int) -> None:
         await model.load()
         sys.setprofile(counting)
         try:
-            await run_turn([*earlier, [Prompt("go", ALICE)]], room="r", model=model, tools=work, journal=work,
+            await run_turn([*earlier, [Prompt("go", ALICE)]], room="r", model=model, tools=work, store=work,
                            emit=lambda _: None, rounds=ROUNDS + 1)  # fmt: skip
         finally:
             sys.setprofile(None)

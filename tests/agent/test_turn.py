@@ -94,7 +94,7 @@ class Bench:
 
 @dataclass
 class Rows:
-    """Implements Journal: durable a moment later, in the order in which it was asked, as the database is."""
+    """Implements StepStore: durable a moment later, in the order in which it was asked, as the database is."""
 
     rows: list[Step] = field(default_factory=list)
     usage: Usage = NO_USAGE
@@ -109,7 +109,7 @@ async def run(
     stored: Sequence[Step],
     model: Script,
     tools: Bench | None = None,
-    journal: Rows | None = None,
+    store: Rows | None = None,
     *,
     past: Sequence[Sequence[Step]] = (),
     rounds: int = 10,
@@ -120,7 +120,7 @@ async def run(
         room="!room",
         model=model,
         tools=tools or Bench(),
-        journal=journal or Rows(),
+        store=store or Rows(),
         emit=(events if events is not None else []).append,
         rounds=rounds,
     )
@@ -143,13 +143,13 @@ ROWS: tuple[Step, ...] = (
 
 
 async def test_a_turn_asks_runs_and_answers() -> None:
-    model, tools, journal = Script(THREE_ROUNDS), Bench(), Rows()
+    model, tools, store = Script(THREE_ROUNDS), Bench(), Rows()
     events: list[Event] = []
-    outcome = await run([PROMPT], model, tools, journal, events=events)
+    outcome = await run([PROMPT], model, tools, store, events=events)
     assert outcome == Outcome(Stop.DONE, Answer("done"), Usage(30, 3))
     assert sorted(tools.called) == ["a", "b", "c", "d"]
-    assert set(map(str, journal.rows)) == set(map(str, ROWS[1:]))
-    assert journal.usage == Usage(30, 3), "the last reply's is stored with the last step"
+    assert set(map(str, store.rows)) == set(map(str, ROWS[1:]))
+    assert store.usage == Usage(30, 3), "the last reply's is stored with the last step"
     assert all(is_valid(history) for history in model.asked)
     assert [event.text for event in events if isinstance(event, Said)] == ["first", "", "done"]
 
@@ -159,16 +159,16 @@ def test_a_turn_goes_on_from_every_place_and_runs_nothing_again(length: int, end
     """`length` rows were stored when the daemon died; parallel calls had ended in any order."""
     rows = [*ROWS[:2], *(ToolResult(name, f"result of {name}") for name in ended), *ROWS[5:]]
     stored = rows[:length]
-    model, tools, journal = Script(THREE_ROUNDS), Bench(), Rows()
+    model, tools, store = Script(THREE_ROUNDS), Bench(), Rows()
     events: list[Event] = []
-    outcome = asyncio.run(run(stored, model, tools, journal, events=events))
+    outcome = asyncio.run(run(stored, model, tools, store, events=events))
     assert outcome.last == Answer("done")
     assert all(is_valid(history) for history in model.asked)
     asked_for = {each.id for step in stored if isinstance(step, Answer) for each in step.calls}
     assert not asked_for & set(tools.called), "a call that may have run is not run again"
     assert len(tools.called) == len(set(tools.called))
     known = {step.call_id for step in stored if isinstance(step, ToolResult)}
-    whole = [*stored, *journal.rows]
+    whole = [*stored, *store.rows]
     results = {step.call_id: step.text for step in whole if isinstance(step, ToolResult)}
     assert results == {
         name: UNKNOWN if name in asked_for - known else f"result of {name}" for name in ("a", "b", "c", "d")
@@ -182,19 +182,19 @@ def test_a_turn_goes_on_from_every_place_and_runs_nothing_again(length: int, end
 @given(st.integers(0, 60))
 def test_a_turn_stopped_at_any_moment_leaves_a_history_that_goes_on(moments: int) -> None:
     async def stopped() -> None:
-        journal, model, tools = Rows([PROMPT]), Script(THREE_ROUNDS), Bench()
-        work = asyncio.create_task(run([PROMPT], model, tools, journal))
+        store, model, tools = Rows([PROMPT]), Script(THREE_ROUNDS), Bench()
+        work = asyncio.create_task(run([PROMPT], model, tools, store))
         for _ in range(moments):
             await asyncio.sleep(0)
         work.cancel()
         await asyncio.wait([work])
-        rows = len(journal.rows)
-        journal.rows.append(Answer("⏹ Stopped."))
+        rows = len(store.rows)
+        store.rows.append(Answer("⏹ Stopped."))
         for _ in range(20):
             await asyncio.sleep(0)
-        assert len(journal.rows) == rows + 1, "nothing is stored behind the end"
+        assert len(store.rows) == rows + 1, "nothing is stored behind the end"
         again = Script([Reply("yes")])
-        await run([Prompt("still there?", ALICE)], again, past=[journal.rows])
+        await run([Prompt("still there?", ALICE)], again, past=[store.rows])
         [history] = again.asked
         assert is_valid(history)
 
@@ -240,21 +240,21 @@ async def test_not_more_calls_run_at_once_than_are_good_for_the_machine() -> Non
 
 async def test_each_result_is_stored_when_it_is_there_and_does_not_wait_for_the_others() -> None:
     slow = asyncio.get_running_loop().create_future()
-    journal = Rows()
+    store = Rows()
     tools = Bench(lambda call: slow if call.id == "c" else None)
-    work = asyncio.create_task(run([PROMPT], Script(THREE_ROUNDS), tools, journal))
+    work = asyncio.create_task(run([PROMPT], Script(THREE_ROUNDS), tools, store))
     for _ in range(20):
         await asyncio.sleep(0)
-    assert {step.call_id for step in journal.rows if isinstance(step, ToolResult)} == {"a", "b"}
+    assert {step.call_id for step in store.rows if isinstance(step, ToolResult)} == {"a", "b"}
     slow.set_result(None)
     await work
 
 
 async def test_a_reply_is_stored_before_its_calls_run_and_results_before_the_end() -> None:
-    journal = Rows()
-    tools = Bench(lambda call: journal.rows.index(Answer("first", THREE_ROUNDS[0].calls)))  # raises where it is not
-    await run([PROMPT], Script(THREE_ROUNDS), tools, journal)
-    assert {step.call_id for step in journal.rows if isinstance(step, ToolResult)} == {"a", "b", "c", "d"}
+    store = Rows()
+    tools = Bench(lambda call: store.rows.index(Answer("first", THREE_ROUNDS[0].calls)))  # raises where it is not
+    await run([PROMPT], Script(THREE_ROUNDS), tools, store)
+    assert {step.call_id for step in store.rows if isinstance(step, ToolResult)} == {"a", "b", "c", "d"}
 
 
 async def test_the_rounds_end() -> None:
@@ -302,4 +302,4 @@ async def test_a_journal_that_fails_ends_the_turn() -> None:
             await super().add(step, usage)
 
     with pytest.raises(OSError, match="full"):
-        await run([PROMPT], Script(THREE_ROUNDS), journal=Full())
+        await run([PROMPT], Script(THREE_ROUNDS), store=Full())

@@ -17,7 +17,7 @@ PERSON = UserId("@person:example.org")
 
 
 class Memory:
-    """`EgressLog`, `UsageLog`, `RepoLog` and `Audit`, without a file."""
+    """`EgressStore`, `UsageStore`, `RepoStore` and `Audit`, without a file."""
 
     def __init__(self, *rules: Destination) -> None:
         self.kept = list(rules)

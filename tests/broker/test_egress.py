@@ -23,7 +23,7 @@ from roommate.features.egress.host_rules import allowed, typed
 from roommate.features.egress.proxy import EgressProxy, Limits, parse
 from roommate.features.egress.registries_of_image import Registries, destinations
 from roommate.features.egress.safe_connect import LOOKED_UP_AT_ONCE, Addresses, Unreachable
-from roommate.tunnels.request_body_stream import Refused
+from roommate.tunnels.request_body_stream import RequestRefused
 from tests.broker.conftest import ROOM, Memory, People, connect, say, server
 from tests.live_hand import LiveHand
 from tests.patience import PATIENCE, until
@@ -583,5 +583,5 @@ async def test_an_image_that_cannot_be_looked_into_has_no_registries() -> None:
 
 
 def test_a_request_that_hides_another_is_none() -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(RequestRefused):
         parse(b"GET http://a.test/ HTTP/1.1\r\nX: y\rHost: b")

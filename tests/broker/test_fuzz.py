@@ -26,7 +26,7 @@ from roommate.features.github.git_server import GitServer
 from roommate.features.github.git_wire import BadPush, commands, judgeable, pkt, pkts, report
 from roommate.features.model_gateway.gateway import Gateway
 from roommate.features.model_gateway.providers import providers
-from roommate.tunnels.request_body_stream import Refused
+from roommate.tunnels.request_body_stream import RequestRefused
 from roommate.tunnels.tunnel import Tunnel
 from tests.broker.conftest import ROOM, Memory, People
 from tests.patience import PATIENCE
@@ -99,7 +99,7 @@ def heads(draw: st.DrawFn) -> bytes:
 def test_a_proxy_head_is_one_request_to_the_host_that_was_judged(head: bytes) -> None:
     try:
         asked = parse(head)
-    except Refused as refusal:
+    except RequestRefused as refusal:
         assert refusal.status == 400
         return
     assert host_name(asked.host) == asked.host
@@ -120,7 +120,7 @@ def test_a_proxy_head_is_one_request_to_the_host_that_was_judged(head: bytes) ->
         assert int(port or 80) == asked.port
         assert [field for field in fields if field[:11].lower() == b"connection:"] == [b"Connection: close"]
     assert b"\r\nproxy-" not in asked.head.lower()
-    with contextlib.suppress(Refused):
+    with contextlib.suppress(RequestRefused):
         assert asked.body_bytes >= 0
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from roommate.domain import AgentReport, Event, RoomId, ToolOutput, ToolStep
 from roommate.errors import ToolError
-from roommate.features.coding_agents.agent_clis import PLANS
+from roommate.features.coding_agents.agent_clis import AGENT_CLIS
 from roommate.features.coding_agents.delegated_tasks import Choice, RoomAgents
 from roommate.features.coding_agents.json_lines import Lines
 from tests.live_hand import LiveHand, live_hand
@@ -19,11 +19,11 @@ from tests.patience import PATIENCE, until
 
 SAMPLES = Path(__file__).parent / "samples"
 ROOM = RoomId("!room")
-PROVIDERS = tuple(plan.provider for plan in PLANS.values())
+PROVIDERS = tuple(plan.provider for plan in AGENT_CLIS.values())
 
 
 class Log:
-    """AgentLog in memory."""
+    """AgentStore in memory."""
 
     def __init__(self) -> None:
         self.sessions: dict[str, str] = {}
@@ -74,7 +74,7 @@ async def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
         yield Room(hand, tmp_path, monkeypatch)
 
 
-@pytest.mark.parametrize("agent", PLANS)
+@pytest.mark.parametrize("agent", AGENT_CLIS)
 async def test_an_agent_works_and_its_steps_are_seen(room: Room, agent: str) -> None:
     room.replay(agent)
     report = await room.work("implement", "DO write hello.txt some text", agent)

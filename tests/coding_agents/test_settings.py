@@ -6,12 +6,12 @@ import pytest
 
 from roommate.composition.from_settings import choice_of
 from roommate.errors import ConfigError
-from roommate.features.coding_agents.agent_clis import PLANS
+from roommate.features.coding_agents.agent_clis import AGENT_CLIS
 from roommate.settings.config import AGENTS, load
 
 
 def test_settings_and_plans_know_the_same_agents() -> None:
-    assert tuple(PLANS) == AGENTS
+    assert tuple(AGENT_CLIS) == AGENTS
 
 
 def test_what_is_set_is_what_is_chosen(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roommate.domain import Usage
-from roommate.features.coding_agents.agent_clis import PLANS, is_session
+from roommate.features.coding_agents.agent_clis import AGENT_CLIS, is_session
 from roommate.features.coding_agents.events import AgentEvent, Began, Called, Complained, Ended, Returned, Spoke
 from roommate.features.coding_agents.json_lines import LONGEST, Lines
 from roommate.features.coding_agents.run_recorder import TRANSCRIPT, Account
@@ -22,12 +22,12 @@ from roommate.features.coding_agents.streams import MOST_PARTS
 from roommate.features.coding_agents.tool_changes import change, subject
 
 SAMPLES = Path(__file__).parent / "samples"
-NAMES = tuple(PLANS)
+NAMES = tuple(AGENT_CLIS)
 
 
 def read(agent: str, sample: str) -> list[AgentEvent]:
     lines = (SAMPLES / f"{agent}-{sample}.jsonl").read_text().splitlines()
-    return [event for line in lines for event in PLANS[agent].read(json.loads(line))]
+    return [event for line in lines for event in AGENT_CLIS[agent].read(json.loads(line))]
 
 
 def spoken(events: list[AgentEvent]) -> str:
@@ -85,7 +85,7 @@ def test_a_codex_that_fails_and_changes_files() -> None:
                                             "changes": [{"path": "/workspace/a.py", "kind": "add"}]}},
         {"type": "turn.failed", "error": {"message": "no model"}},
     ]  # fmt: skip
-    events = [event for line in lines for event in PLANS["codex"].read(line)]
+    events = [event for line in lines for event in AGENT_CLIS["codex"].read(line)]
     assert events == [
         Complained("Reconnecting..."), Called("i.0", "add", "a.py"), Returned("i.0", True, ""),
         Ended(Usage(), "no model"),
@@ -119,7 +119,7 @@ def broken(value: Any, path: list[int], put: Any) -> Any:
     json_values,
 )
 def test_whatever_stands_at_any_place_is_read(agent: str, line: str, path: list[int], put: Any) -> None:
-    for event in PLANS[agent].read(broken(json.loads(line), path, put)):
+    for event in AGENT_CLIS[agent].read(broken(json.loads(line), path, put)):
         repr(event).encode("ascii", "backslashreplace")
         for text in (getattr(event, name, "") for name in ("session", "text", "subject", "tool", "id", "error")):
             assert isinstance(text, str)
@@ -130,7 +130,7 @@ def heard(agent: str, pieces: list[bytes]) -> tuple[list[AgentEvent], Lines, Acc
     lines, account, events = Lines(), Account("c1", lambda event: None), list[AgentEvent]()
     for read in (*(lines.feed(piece) for piece in pieces), lines.end()):
         for line in read:
-            for event in PLANS[agent].read(line):
+            for event in AGENT_CLIS[agent].read(line):
                 events.append(event)
                 account.take(event)
     return events, lines, account
@@ -247,7 +247,7 @@ def test_a_session_is_a_word_that_no_command_takes_for_an_option() -> None:
 
 @pytest.mark.parametrize("agent", NAMES)
 def test_a_command_keeps_the_prompt_one_word_and_no_key_is_in_it(agent: str) -> None:
-    plan = PLANS[agent]
+    plan = AGENT_CLIS[agent]
     for session in ("", "abc"):
         command = plan.command("do $(it) --now", plan.model, session)
         assert command[0] == plan.program

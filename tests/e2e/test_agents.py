@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from roommate.features.coding_agents.agent_clis import PLANS
+from roommate.features.coding_agents.agent_clis import AGENT_CLIS
 from tests.conftest import MakeDaemon, MakePerson
 from tests.fake_providers import FakeProviders
 from tests.harness import Daemon, notice, tool
@@ -30,7 +30,7 @@ async def providers() -> AsyncIterator[FakeProviders]:
 
 def keys(providers: FakeProviders) -> dict[str, str]:
     """Every provider is the stand-in."""
-    names = [plan.provider for plan in PLANS.values()]
+    names = [plan.provider for plan in AGENT_CLIS.values()]
     bases = {f"{name.upper()}_API_BASE": f"{providers.url}/{name}" for name in names}
     # Codex gives the models that it knows a tool that runs JavaScript; others get plain tools.
     return {f"{name.upper()}_API_KEY": KEY for name in names} | bases | {"AGENT_MODELS": "codex=fake"}
@@ -41,7 +41,7 @@ def has_step(said: list[Shown]) -> bool:
     return any(re.search(r"^- [▶✔] .*hello\.txt", look, re.MULTILINE) for one in said for look in one.looks)
 
 
-@pytest.mark.parametrize("agent", PLANS)
+@pytest.mark.parametrize("agent", AGENT_CLIS)
 async def test_an_agent_writes_a_file_runs_a_command_and_waits_for_people_before_a_risky_one(
     agent: str,
     daemon: MakeDaemon,

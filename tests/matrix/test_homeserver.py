@@ -117,7 +117,7 @@ async def serve() -> AsyncIterator[Serve]:
 
 
 class Memory:
-    """A SyncLog."""
+    """A SyncStore."""
 
     def __init__(self) -> None:
         self.batches: list[SyncBatch] = []

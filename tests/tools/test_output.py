@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from roommate.domain import Event, ToolOutput
 from roommate.tools.bounded import Bounded
 from roommate.tools.live_output import EVERY, NEWEST, LiveOutput
-from roommate.tools.sanitized_text import is_binary, plain, shown
+from roommate.tools.sanitized_text import is_binary, sanitized, shown
 
 PIECES = st.lists(st.binary(max_size=60) | st.text(max_size=40).map(str.encode) | st.just(b"a line\n"), max_size=30)
 
@@ -76,7 +76,7 @@ def test_memory_is_bounded() -> None:
 @example(b"\xed\xa0\x80")
 @example("\x1b[31mred\x1b[0m\x1b]0;title\x07\x9b1m\u202e".encode())
 def test_whatever_it_was_it_is_safe(output: bytes) -> None:
-    text = plain(output)
+    text = sanitized(output)
     text.encode()
     assert all(unicodedata.category(char) not in ("Cc", "Cs") or char in "\n\t" for char in text)
     shown(fed([output], 50, 50).excerpt()).encode()
@@ -94,7 +94,7 @@ def test_whatever_it_was_it_is_safe(output: bytes) -> None:
     ],
 )
 def test_what_terminals_understand_becomes_text(printed: bytes, text: str) -> None:
-    assert plain(printed) == text
+    assert sanitized(printed) == text
 
 
 def test_binary_is_said() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from roommate.tools import reports
 from roommate.tools.reports import Failure, Report
-from roommate.tools.sanitized_text import plain
+from roommate.tools.sanitized_text import sanitized
 
 SAMPLES = Path(__file__).with_name("samples")
 WHAT: dict[str, Report] = {
@@ -73,7 +73,7 @@ WHAT: dict[str, Report] = {
 
 
 def sample(name: str) -> str:
-    return plain((SAMPLES / f"{name}.txt").read_bytes())
+    return sanitized((SAMPLES / f"{name}.txt").read_bytes())
 
 
 @pytest.mark.parametrize("runner", WHAT)
@@ -127,7 +127,7 @@ def test_a_failure_with_a_long_word_in_it_holds_up_nobody() -> None:
     assert time.thread_time() - began < 0.5
 
 
-LINES = [line for path in SAMPLES.glob("*.txt") for line in plain(path.read_bytes()).splitlines()]
+LINES = [line for path in SAMPLES.glob("*.txt") for line in sanitized(path.read_bytes()).splitlines()]
 
 
 @given(st.lists(st.sampled_from(LINES) | st.text(max_size=40), max_size=60))

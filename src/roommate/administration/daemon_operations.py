@@ -32,14 +32,14 @@ class Steering:
     def __init__(
         self,
         settings: LiveSettings,
-        journal: Logs,
+        logs: Logs,
         audit: Audit,
         *,
         look: Callable[[], Awaitable[Status]],
         end: Callable[[bool], None],
         reloaded: Callable[[], None],
     ) -> None:
-        self._settings, self._journal, self._audit = settings, journal, audit
+        self._settings, self._logs, self._audit = settings, logs, audit
         self._look = look
         self._end = end
         self._reloaded = reloaded
@@ -73,7 +73,7 @@ class Steering:
 
     async def _reload(self, params: Params, caller: Caller) -> Reloaded:
         reloaded = self._settings.take(await self._written())
-        self._journal.redact.learn(self._settings().llm_api_key.get_secret_value())
+        self._logs.redact.learn(self._settings().llm_api_key.get_secret_value())
         self._reloaded()
         await self._note(replace(_deed(caller, "daemon.reload"), subject=",".join(reloaded.changed)))
         return reloaded

@@ -80,7 +80,7 @@ class Gauges:
     """Where what there is to say of a daemon is read."""
 
     settings: Callable[[], Settings]
-    journal: Logs
+    logs: Logs
     holds: Holds
     queues: Vitals
     sandboxes: Sandboxes
@@ -101,7 +101,7 @@ class Gauges:
 
     async def look(self) -> Status:
         """How the daemon is now. Raises StateError."""
-        now, settings, error = time.time(), self.settings(), self.journal.newest.error
+        now, settings, error = time.time(), self.settings(), self.logs.newest.error
         free, size, backup_age = await asyncio.to_thread(_disk, settings)
         counted = self.encryption()
         found = Status(
@@ -119,7 +119,7 @@ class Gauges:
             disk_free=free,
             disk_size=size,
             backup_age=backup_age,
-            errors=self.journal.newest.count,
+            errors=self.logs.newest.count,
             undecrypted=counted.get("undecrypted", 0),
             withheld_from_bot=counted.get("withheld_from_bot", 0),
             withheld_by_bot=counted.get("withheld_by_bot", 0),

@@ -42,7 +42,7 @@ SHRINKS = 3
 """How often a history that is too long for the model is halved before the room is told."""
 
 
-class Journal(Protocol):
+class StepStore(Protocol):
     """Where the steps of a turn are kept, in the order in which they are added; what it returned from is durable."""
 
     def add(self, step: Step, usage: Usage) -> Coroutine[None, None, None]: ...
@@ -82,7 +82,7 @@ NOBODY = Nobody()
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a turn ended. ``last`` is not yet in the journal: it belongs into the transaction that ends the turn."""
+    """How a turn ended. ``last`` is not yet in the store: it belongs into the transaction that ends the turn."""
 
     stop: Stop
     last: Answer
@@ -95,7 +95,7 @@ async def run_turn(
     room: str,
     model: Model,
     tools: Tools,
-    journal: Journal,
+    store: StepStore,
     emit: Emit,
     rounds: int,
     around: prompt.Surroundings = prompt.NOTHING_AROUND,
@@ -111,22 +111,22 @@ async def run_turn(
     anew with what was said in the same breath. `over` tells people why the model is not to be asked again;
     empty where it may be.
 
-    Raises ModelError when the model cannot be asked, and whatever the journal raises.
+    Raises ModelError when the model cannot be asked, and whatever the store raises.
     """
     *past, stored = conversation
     earlier = [settled(turn, ENDED) for turn in past]
     again = [call for call in _unanswered(stored) if tools.goes_on(call)]
     steps = [step for step in settled(stored, UNKNOWN) if not _answers(step, again)]
     for lost in [step for step in steps if isinstance(step, ToolResult) and step not in stored]:
-        await journal.add(lost, NO_USAGE)
+        await store.add(lost, NO_USAGE)
     _tell(steps, tools, emit)
     asking = _Asking(model, tools, room, around, emit)
     try:
         async with asyncio.TaskGroup() as storing:
-            keep = _Storing(storing, journal)
+            keep = _Storing(storing, store)
             if again:
                 steps = settled([*steps, *await _run_calls(again, tools, emit, keep, shown=True)], UNKNOWN)
-            return await _go_on(earlier, steps, asking, tools, journal, keep, lines, emit, rounds, over)
+            return await _go_on(earlier, steps, asking, tools, store, keep, lines, emit, rounds, over)
     except ExceptionGroup as group:  # one thing went wrong: callers know errors, not how the turn is built
         raise group.exceptions[0] from None
 
@@ -160,7 +160,7 @@ async def _go_on(
     steps: list[Step],
     asking: _Asking,
     tools: Tools,
-    journal: Journal,
+    store: StepStore,
     storing: _Storing,
     lines: Lines,
     emit: Emit,
@@ -191,7 +191,7 @@ async def _go_on(
         emit(Spent(reply.usage))
         if not reply.calls:
             return Outcome(Stop.DONE, answer, reply.usage)
-        await journal.add(answer, reply.usage)
+        await store.add(answer, reply.usage)
         steps.append(answer)
         steps.extend(await _run_calls(reply.calls, tools, emit, storing))
     times = f"{rounds} rounds" if rounds > 1 else "one round"
@@ -222,12 +222,12 @@ class _Storing:
     """Stores results while the model is asked with them: what the model makes of one is stored behind it. All is stored
     when `group` is left."""
 
-    def __init__(self, group: asyncio.TaskGroup, journal: Journal) -> None:
-        self._group, self._journal = group, journal
+    def __init__(self, group: asyncio.TaskGroup, store: StepStore) -> None:
+        self._group, self._store = group, store
         self._tasks: list[asyncio.Task[None]] = []
 
     def __call__(self, result: ToolResult) -> None:
-        self._tasks.append(self._group.create_task(self._journal.add(result, NO_USAGE)))
+        self._tasks.append(self._group.create_task(self._store.add(result, NO_USAGE)))
 
     async def done(self) -> None:
         """All that was given is stored."""

@@ -257,7 +257,7 @@ def _control_room(kernel: Kernel) -> Feature:
     control = kernel.control
     return Feature(
         services=(
-            Service(Phase.CONNECT, lambda: control.watch(kernel.journal)),
+            Service(Phase.CONNECT, lambda: control.watch(kernel.logs)),
             Service(Phase.SERVE, lambda: control.tell(f"Roommate {__version__} is up.")),
         )
     )

@@ -50,7 +50,7 @@ class Kernel:
     jobs: BackgroundJobs
     holds: Holds
     counts: Counts
-    journal: Logs
+    logs: Logs
     trust: Trust
     """Who this daemon is to others, and whom it believes."""
     on_trial: bool

@@ -10,7 +10,7 @@ from roommate.composition.from_settings import transcriber
 from roommate.composition.kernel import Kernel
 from roommate.domain import CardKind, HookEvent, RoomId
 from roommate.doors.chat import ChatCommands
-from roommate.features.coding_agents.agent_clis import PLANS
+from roommate.features.coding_agents.agent_clis import AGENT_CLIS
 from roommate.features.hooks.reports import Hooks
 from roommate.matrix import profile
 from roommate.matrix.media_download import Media
@@ -92,7 +92,7 @@ def room_maker(
             replies=replies,
             holds=kernel.holds,
             name=kernel.names.of,
-            meanings=Meanings(settings, names, kernel.outbox.is_ours, rooms.has_turns, PLANS),
+            meanings=Meanings(settings, names, kernel.outbox.is_ours, rooms.has_turns, AGENT_CLIS),
             commands=commands,
             loops=BotLoopGuard(lambda: settings().loop_limit),
             cards=decisions,

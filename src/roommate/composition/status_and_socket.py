@@ -19,7 +19,7 @@ from roommate.updates.releases import own
 def gauges(kernel: Kernel, health: Health, trial: Trial, *, systemd: bool, since: float) -> Gauges:
     return Gauges(
         settings=kernel.settings,
-        journal=kernel.journal,
+        logs=kernel.logs,
         holds=kernel.holds,
         queues=Vitals(kernel.database),
         sandboxes=kernel.sandboxes,

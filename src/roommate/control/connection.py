@@ -9,7 +9,7 @@ from typing import Any
 
 from roommate.control import rpc
 from roommate.control.frames import Frames, TooLong, framed
-from roommate.control.method import Caller, plain
+from roommate.control.method import Caller, as_json
 from roommate.control.rpc import Flaw, Request
 from roommate.domain import JsonObject
 from roommate.host import deadlines
@@ -96,7 +96,7 @@ class Connection:
 
         async def tell(item: Any) -> None:
             if not request.is_notification:
-                params = {"id": request.id, "item": plain(item)}
+                params = {"id": request.id, "item": as_json(item)}
                 await self._send({"jsonrpc": "2.0", "method": _ITEM, "params": params})
 
         try:

@@ -63,7 +63,7 @@ async def answer(methods: Mapping[str, Method], request: Request, caller: Caller
         raise Flaw(rpc.INVALID_PARAMS, rpc.flaws_of(error), of=request.id) from None
     try:
         async with deadlines.within(method.seconds):
-            return plain(await method.act(params, caller))
+            return as_json(await method.act(params, caller))
     except TimeoutError:
         raise Flaw(rpc.FAILED, "it was not done in time", of=request.id) from None
     except RoommateError as error:
@@ -73,10 +73,10 @@ async def answer(methods: Mapping[str, Method], request: Request, caller: Caller
         raise Flaw(rpc.INTERNAL_ERROR, "something went wrong: the daemon's log has it", of=request.id) from error
 
 
-def plain(value: Any) -> Any:
+def as_json(value: Any) -> Any:
     """Dataclasses as JSON objects."""
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
     if isinstance(value, list | tuple):
-        return [plain(one) for one in value]
+        return [as_json(one) for one in value]
     return value

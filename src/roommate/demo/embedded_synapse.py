@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from roommate.demo.process import Background
+from roommate.demo.background_server import Background
 from roommate.demo.synapse_config import MARK_KEY, Instance, Limits, Place, is_free
 from roommate.domain import Account, JsonObject
 from roommate.errors import MatrixError

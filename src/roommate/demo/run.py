@@ -19,8 +19,8 @@ from urllib.parse import quote
 from roommate import control
 from roommate.composition.from_settings import sandboxes_of
 from roommate.control.client import Client as Socket
+from roommate.demo.background_server import Background
 from roommate.demo.embedded_synapse import Synapse
-from roommate.demo.process import Background
 from roommate.domain import Account, EventId, RoomId, UserId
 from roommate.errors import ImageError, StateError
 from roommate.host import deadlines, durable_files, file_lock, folder_modes

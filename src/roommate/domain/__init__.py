@@ -1,7 +1,6 @@
 """The words that every part speaks: what there is about a subject is in the module of that name."""
 
 # ruff: noqa: F403 — all of them, under one name
-from roommate.domain.account import *
 from roommate.domain.cards import *
 from roommate.domain.checks import *
 from roommate.domain.conversation_steps import *
@@ -12,6 +11,7 @@ from roommate.domain.hand import *
 from roommate.domain.hook_events import *
 from roommate.domain.host_place import *
 from roommate.domain.ids import *
+from roommate.domain.login import *
 from roommate.domain.matrix_events import *
 from roommate.domain.model import *
 from roommate.domain.outgoing import *

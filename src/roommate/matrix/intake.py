@@ -47,7 +47,7 @@ ARRIVAL_PAGES = 8
 _log = logging.getLogger(__name__)
 
 
-class SyncLog(Protocol):
+class SyncStore(Protocol):
     """Where intake keeps what it read."""
 
     async def since(self) -> str | None: ...
@@ -77,7 +77,7 @@ class Intake:
     def __init__(
         self,
         homeserver: Homeserver,
-        log: SyncLog,
+        log: SyncStore,
         stored: Callable[[SyncBatch], None],
         encryption: Encryption | None = None,
     ) -> None:
@@ -87,7 +87,7 @@ class Intake:
         """Of the sync that is being read: events whose key is not there."""
         self._verifying: list[tuple[RoomId, JsonObject]] = []
         """Of the sync that is being read: events of verifications."""
-        self._sync_log = log
+        self._syncs = log
         self._stored = stored
         self._synced_at: float | None = None
         self._stirred_at: float | None = None
@@ -109,8 +109,8 @@ class Intake:
 
     async def run(self) -> None:
         """Sync for ever. Raises TokenRevoked; everything else is waited out."""
-        since = await self._sync_log.since()
-        joined = dict(await self._sync_log.joined_rooms())
+        since = await self._syncs.since()
+        joined = dict(await self._syncs.joined_rooms())
         failures, rounds = 0, int(since is None)  # the very first sync is of no older copy
         while True:
             # Until it has caught up, and after a failure, it is not to wait until somebody writes.
@@ -167,7 +167,7 @@ class Intake:
         if (encryption := self._encryption) is None or (reading := self._reading) is None:
             batch = replace(await self._read(answer, since, joined), comes_again=True)
             if batch.next_batch != since:
-                await self._sync_log.commit(batch)
+                await self._syncs.commit(batch)
             return batch, []
         await reading.receive(answer, first=since is None)
         self._unread, self._verifying = [], []
@@ -186,7 +186,7 @@ class Intake:
             comes_again=not late and not overdue,
         )
         if batch.next_batch != since or batch.happened:
-            await self._sync_log.commit(batch)
+            await self._syncs.commit(batch)
         verifications.take(heard)
         await reading.settled(late, overdue)
         return batch, overdue
@@ -220,7 +220,7 @@ class Intake:
                 rooms.append(state)
             elif room_id not in joined:
                 rooms.append(state)
-                whole = await self._sync_log.replaces(room_id)
+                whole = await self._syncs.replaces(room_id)
                 stay = await self._since_invited(room_id, section, whole=whole)
                 if not any(parse.is_own_message(event, me) for event in stay):  # else it was in before `since` was new
                     happened.append(parse.arrived(room_id, events, me, _name("arrived", room_id, since)))

@@ -36,7 +36,7 @@ FALLBACK = 500
 _log = logging.getLogger(__name__)
 
 
-class OutboxLog(Protocol):
+class OutboxStore(Protocol):
     """Where the sender finds what must arrive."""
 
     async def unsent(self, after: int = 0) -> Sequence[Outgoing]:
@@ -122,7 +122,7 @@ class Sender:
     redacted before anything of it was sent is not sent at all.
     """
 
-    def __init__(self, homeserver: Homeserver, log: OutboxLog) -> None:
+    def __init__(self, homeserver: Homeserver, log: OutboxStore) -> None:
         self._homeserver = homeserver
         self._outbox = log
         self._bucket = Bucket(0.0, time.monotonic())

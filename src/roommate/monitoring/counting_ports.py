@@ -22,7 +22,7 @@ _NO_TOOL = "unknown"
 """A tool that a model made up."""
 
 
-class UsageLog(Protocol):
+class UsageStore(Protocol):
     """Where it is counted what the coding agents of a room use of models."""
 
     async def count(self, room_id: RoomId, agent: str, model: str, usage: Usage) -> None: ...
@@ -97,9 +97,9 @@ class CountedTools:
 
 
 class CountedUsages:
-    """Implements `UsageLog`."""
+    """Implements `UsageStore`."""
 
-    def __init__(self, log: UsageLog, counts: Counts) -> None:
+    def __init__(self, log: UsageStore, counts: Counts) -> None:
         self._log = log
         self._counts = counts
 

@@ -64,14 +64,14 @@ class ControlRoom:
             log.warning("the control room was replaced: set CONTROL_ROOM=%s", new)
             self.room_id = new
 
-    async def watch(self, journal: logs.Logs) -> None:
+    async def watch(self, kept: logs.Logs) -> None:
         """Tell of failures that are logged, until cancelled: at most one message in QUIET_SECONDS.
 
         That the disk is full cannot be kept in the outbox: it is said past it.
         """
         if not self.room_id:
             return
-        failures = _Failures(self.room_id, journal.redact)
+        failures = _Failures(self.room_id, kept.redact)
         logging.getLogger().addHandler(failures)
         try:
             while True:

@@ -235,7 +235,7 @@ class RunningTurn:
                 room=turn.room_id,
                 model=model,
                 tools=await needs.tools(turn, self._live.up),
-                journal=_Journal(needs.turns, turn),
+                store=_StepStore(needs.turns, turn),
                 emit=self._live.emit,
                 rounds=needs.settings().max_agent_turns,
                 around=replace(await needs.surroundings(turn.room_id), plans=turn.plans),
@@ -265,8 +265,8 @@ class RunningTurn:
         await self._typing.show()
 
 
-class _Journal:
-    """The steps of one turn; implements agent.turn.Journal. A full disk holds the turn up, and ends nothing."""
+class _StepStore:
+    """The steps of one turn; implements agent.turn.StepStore. A full disk holds the turn up, and ends nothing."""
 
     def __init__(self, turns: Turns, turn: Turn) -> None:
         self._turns = turns

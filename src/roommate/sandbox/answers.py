@@ -34,7 +34,7 @@ class Answer(BaseModel):
     model_config = ConfigDict(frozen=True, defer_build=True)
 
 
-class Refused(Answer):
+class CallRefused(Answer):
     error: Annotated[str, StringConstraints(max_length=2000)] | None = None
 
 

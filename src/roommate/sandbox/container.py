@@ -62,7 +62,7 @@ class Spools(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ContainerPlan:
     """What the containers of all rooms have in common. `state` keeps the rooms' files, `run` has their sockets."""
 
     daemon: str
@@ -95,7 +95,7 @@ class RoomContainer:
     def __init__(
         self,
         room_id: RoomId,
-        plan: Plan,
+        plan: ContainerPlan,
         foundation: Foundation,
         *,
         key: str = "",

@@ -9,7 +9,7 @@ import pwd
 from roommate.domain import Check
 from roommate.errors import ImageError, SandboxError
 from roommate.sandbox import agent_hooks, empty_shared_keyring, id_ranges, inotify_limit_per_room
-from roommate.sandbox.container import Plan
+from roommate.sandbox.container import ContainerPlan
 from roommate.sandbox.container_foundation import Foundation
 from roommate.sandbox.container_spec import IDS, Host, Limits
 from roommate.sandbox.image import ABOVE_BASE, STAGE, agents_of, lacking
@@ -35,7 +35,7 @@ def failed(problem: SandboxError) -> Check:
     )
 
 
-async def examine(foundation: Foundation, plan: Plan) -> list[Check]:
+async def examine(foundation: Foundation, plan: ContainerPlan) -> list[Check]:
     """Raises SandboxError when no container can run."""
     host = (await foundation.ground()).host
     who = "rootless" if host.rootless else "as root"
@@ -65,7 +65,7 @@ async def _room(foundation: Foundation) -> Check:
     return Check(what, True, "one like it starts, and its user has the files that it needs")
 
 
-async def _image(foundation: Foundation, plan: Plan) -> list[Check]:
+async def _image(foundation: Foundation, plan: ContainerPlan) -> list[Check]:
     try:
         image = await foundation.image()
     except ImageError as problem:
@@ -162,7 +162,7 @@ def _seccomp(host: Host) -> Check:
     return Check("seccomp", False, "no default profile to derive ours from; Podman's own is used", mend, needed=False)
 
 
-def _quota(host: Host, plan: Plan) -> Check:
+def _quota(host: Host, plan: ContainerPlan) -> Check:
     if not plan.limits.workspace_mb:
         return Check("workspace limit", True, "none is wanted (WORKSPACE_QUOTA_MB=0)")
     if host.quota:

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from roommate.domain import RoomId
-from roommate.sandbox.container import Plan, RoomContainer
+from roommate.sandbox.container import ContainerPlan, RoomContainer
 from roommate.sandbox.container_foundation import Foundation
 from roommate.sandbox.container_spec import STATE
 from roommate.sandbox.hand import HandHost
@@ -26,7 +26,7 @@ class FreshContainer:
     """With the room's image, limits and variables; its workspace and home are empty, its setup script is not run, and
     no tunnel leads out of it."""
 
-    def __init__(self, room_id: RoomId, plan: Plan, foundation: Foundation) -> None:
+    def __init__(self, room_id: RoomId, plan: ContainerPlan, foundation: Foundation) -> None:
         self._room_id, self._plan, self._foundation = room_id, plan, foundation
         self.key = PREFIX + secrets.token_hex(5)
         self._container: RoomContainer | None = None
@@ -58,7 +58,7 @@ class _Fixed:
         return True
 
 
-async def clear(engine: Engine, plan: Plan, kept: Collection[str]) -> None:
+async def clear(engine: Engine, plan: ContainerPlan, kept: Collection[str]) -> None:
     """Remove what is left of those whose daemon was killed: all but the `kept` keys, of which there may be more at any
     time. Raises SandboxError."""
     for container in await engine.list(STATE, str(plan.state)):
@@ -67,7 +67,7 @@ async def clear(engine: Engine, plan: Plan, kept: Collection[str]) -> None:
     await asyncio.to_thread(_delete_folders, plan, kept)
 
 
-def _delete_folders(plan: Plan, kept: Collection[str]) -> None:
+def _delete_folders(plan: ContainerPlan, kept: Collection[str]) -> None:
     for folder in (plan.state / "rooms").glob(f"{PREFIX}*"):
         if folder.name not in kept:
             Workspace(folder).delete()

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from roommate.domain import Clock, DirEntry, Exit, FileSlice, Job, Located, ShellLook, Take
 from roommate.errors import HandLost, SandboxError, ToolError
 from roommate.host import deadlines
-from roommate.sandbox.answers import Done, Ended, Found, JobState, JobStates, Looked, Refused, Size, Total, entries
+from roommate.sandbox.answers import CallRefused, Done, Ended, Found, JobState, JobStates, Looked, Size, Total, entries
 from roommate.sandbox.bounded_tunnel_handlers import Handlers
 from roommate.sandbox.call import Call
 from roommate.sandbox.connection import Connection
@@ -486,7 +486,7 @@ class HandHost:
         """Raises what `_ask` raises."""
         try:
             result = await call.finish(take, take_errors)
-            if (refused := Refused.model_validate_json(result)).error is None:
+            if (refused := CallRefused.model_validate_json(result)).error is None:
                 answer = understand(result)
         except HandLost:
             self._lost(connection)

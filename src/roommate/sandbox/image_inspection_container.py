@@ -10,7 +10,7 @@ from pathlib import Path
 
 from roommate.errors import EngineError
 from roommate.host import deadlines
-from roommate.sandbox.container import Plan
+from roommate.sandbox.container import ContainerPlan
 from roommate.sandbox.container_foundation import Ground
 from roommate.sandbox.container_spec import HOME, STATE, WORKSPACE, Mount, spec
 from roommate.sandbox.podman_client import Engine
@@ -27,7 +27,7 @@ def fresh_key() -> str:
     return f"{_FOLDER}{secrets.token_hex(4)}"
 
 
-async def run_aside(ground: Ground, image: str, script: str, *, plan: Plan, key: str) -> str:
+async def run_aside(ground: Ground, image: str, script: str, *, plan: ContainerPlan, key: str) -> str:
     """What a shell script printed, its first 64 KiB; how it ended does not matter. `key` is a fresh one.
 
     Raises EngineError."""
@@ -59,7 +59,7 @@ async def run_aside(ground: Ground, image: str, script: str, *, plan: Plan, key:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
 
-async def clear(engine: Engine, plan: Plan, kept: Collection[str]) -> None:
+async def clear(engine: Engine, plan: ContainerPlan, kept: Collection[str]) -> None:
     """Remove what is left of those whose daemon was killed: all but the `kept` keys. Raises SandboxError."""
     for container in await engine.list(STATE, str(plan.state)):
         if container.name.startswith(_CONTAINER) and container.name.removeprefix("roommate-") not in kept:

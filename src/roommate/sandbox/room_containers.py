@@ -14,7 +14,7 @@ from roommate.domain import Check, HostPlace, RoomId
 from roommate.errors import SandboxError
 from roommate.host import deadlines
 from roommate.sandbox import doctor, fresh_container, host_place, image_inspection_container
-from roommate.sandbox.container import DAEMON, ROOM, Plan, RoomContainer, Spools
+from roommate.sandbox.container import DAEMON, ROOM, ContainerPlan, RoomContainer, Spools
 from roommate.sandbox.container_foundation import Foundation
 from roommate.sandbox.container_spec import STATE, Limits
 from roommate.sandbox.fresh_container import FreshContainer
@@ -57,7 +57,7 @@ class RoomSandboxes:
         probe: Probe | None = None,
     ) -> None:
         """`probe` looks at the host, where it is not Podman that gives containers."""
-        self._plan = Plan(
+        self._plan = ContainerPlan(
             daemon, image, state, run, limits, asyncio.Semaphore(_AT_ONCE), [], spool, tuple(forge), patience
         )
         probe = probe or Probe(podman=podman, state=state, run=run, limits=limits, patience=patience)

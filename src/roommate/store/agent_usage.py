@@ -11,7 +11,7 @@ from roommate.store.database import Database
 
 
 class AgentUsages:
-    """`UsageLog`."""
+    """`UsageStore`."""
 
     def __init__(self, database: Database) -> None:
         self._db = database

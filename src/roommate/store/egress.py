@@ -9,7 +9,7 @@ from roommate.store.database import Database, Work
 
 
 class Egress:
-    """`EgressLog`."""
+    """`EgressStore`."""
 
     def __init__(self, database: Database) -> None:
         self._db = database

@@ -56,7 +56,7 @@ class Waiting:
 
 
 class Inbox:
-    """Implements `SyncLog`, and gives rooms their work in order."""
+    """Implements `SyncStore`, and gives rooms their work in order."""
 
     def __init__(self, database: Database) -> None:
         self._db = database

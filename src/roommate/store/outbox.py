@@ -14,7 +14,7 @@ from roommate.store.database import Database
 
 
 class Outbox:
-    """Implements `OutboxLog`."""
+    """Implements `OutboxStore`."""
 
     def __init__(self, database: Database) -> None:
         self._db = database

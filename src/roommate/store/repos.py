@@ -9,7 +9,7 @@ from roommate.store.database import Database, Work
 
 
 class Repos:
-    """`RepoLog`."""
+    """`RepoStore`."""
 
     def __init__(self, database: Database) -> None:
         self._db = database

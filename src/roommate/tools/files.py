@@ -14,7 +14,7 @@ from roommate.text.diffs import Difference, difference
 from roommate.tools.arguments import Arguments, Text
 from roommate.tools.glob_patterns import rooted
 from roommate.tools.outcome import Outcome, counted
-from roommate.tools.sanitized_text import is_binary, plain, start_of_binary
+from roommate.tools.sanitized_text import is_binary, sanitized, start_of_binary
 from roommate.tools.text_replacement import replace_once
 from roommate.tools.tool import Call, tool
 
@@ -102,7 +102,7 @@ def _read(path: str, first: int, lines: list[bytes], total: int | None) -> Outco
         )
         return Outcome(f"there is no line {first} in {path}: {where}", "no such line", ok=False)
     last = first + len(lines) - 1
-    text = "\n".join(plain(_cut(line)) for line in lines)
+    text = "\n".join(sanitized(_cut(line)) for line in lines)
     if first > 1 or last != total:
         of = f" of {total}" if total is not None else ""
         more = f"; go on with offset {last + 1}" if last != total else ""
@@ -137,7 +137,7 @@ async def _change(before: bytes, after: bytes) -> Difference:
     """For people to see, made beside the event loop: it may take a while."""
     if is_binary(before[:8192]) or is_binary(after[:8192]):
         return NOTHING_SHOWN
-    return await asyncio.to_thread(lambda: difference(plain(before), plain(after)))
+    return await asyncio.to_thread(lambda: difference(sanitized(before), sanitized(after)))
 
 
 async def edit(asked: EditFile, call: Call) -> Outcome:
@@ -170,7 +170,7 @@ async def list_files(asked: ListFiles, call: Call) -> Outcome:
 
 def _entry(folder: str, entry: DirEntry) -> str:
     path = entry.path if folder in (".", "./") else f"{folder.rstrip('/')}/{entry.path}"
-    path = plain(path.replace("\n", "?").replace("\r", "?").encode("utf-8", "replace"))
+    path = sanitized(path.replace("\n", "?").replace("\r", "?").encode("utf-8", "replace"))
     if entry.kind == "file":
         return f"{path}  {size(entry.size)}"
     return path + {"dir": "/", "link": " (link)"}.get(entry.kind, " (special file)")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from roommate.domain import Emit, Take, ToolOutput
 from roommate.tools.bounded import Bounded, begun
-from roommate.tools.sanitized_text import plain
+from roommate.tools.sanitized_text import sanitized
 from roommate.tools.tool import Call
 
 EVERY = 0.1
@@ -44,7 +44,7 @@ class LiveOutput:
             self._timer = None
         end = len(self._pending) if whole else _complete(self._pending)
         ready, self._pending = self._pending[:end], self._pending[end:]
-        if text := plain(ready):
+        if text := sanitized(ready):
             self._last = self._loop.time()
             self._emit(ToolOutput(self._call_id, text))
 

@@ -12,7 +12,7 @@ from roommate.tools.arguments import Arguments, Seconds, one_text
 from roommate.tools.command_tools import ending, with_status
 from roommate.tools.live_output import watched
 from roommate.tools.outcome import Outcome
-from roommate.tools.sanitized_text import plain, shown
+from roommate.tools.sanitized_text import sanitized, shown
 from roommate.tools.tool import Call, tool
 
 REACTS = 5.0
@@ -64,7 +64,7 @@ def _state(look: ShellLook) -> tuple[str, str]:
         gone = "; its folder, variables and programs are gone, the next command begins a new one"
         return f"the shell has ended: {ending(look.end)}", gone
     fresh = "; this is a new shell: of an earlier one nothing is left" if look.fresh else ""
-    folder = plain(look.cwd.encode("utf-8", "replace"))
+    folder = sanitized(look.cwd.encode("utf-8", "replace"))
     if look.code is not None:
         return f"exit code {look.code} · {look.seconds:.1f} s", f"{f'; in {folder}' if folder else ''}{fresh}"
     go_on = (

@@ -23,7 +23,7 @@ from roommate.tools import (
 )
 from roommate.tools.arguments import loaded, short
 from roommate.tools.outcome import Outcome
-from roommate.tools.sanitized_text import plain
+from roommate.tools.sanitized_text import sanitized
 from roommate.tools.tool import Call, Source, Tool, TurnPorts
 
 log = logging.getLogger(__name__)
@@ -120,9 +120,9 @@ class RoomTools:
 
 def _failed(text: str, advice: str = "") -> Outcome:
     """The last line, in brackets, is not shown to people."""
-    text = plain(text.encode("utf-8", "replace"))
+    text = sanitized(text.encode("utf-8", "replace"))
     title = text.partition("\n")[0]
-    text += f"\n[{plain(advice.encode('utf-8', 'replace'))}]" if advice else ""
+    text += f"\n[{sanitized(advice.encode('utf-8', 'replace'))}]" if advice else ""
     return Outcome(text, title if len(title) <= LONGEST_TITLE else title[: LONGEST_TITLE - 1] + "…", ok=False)
 
 

@@ -18,7 +18,7 @@ _BINARY_SHARE = 0.1
 _BINARY_SHOWN = 64
 
 
-def plain(output: bytes) -> str:
+def sanitized(output: bytes) -> str:
     """ECMA-48 escape sequences go; of a line that was drawn again and again (``\\r``) the last state stays."""
     text = _ESCAPE.sub("", output.decode("utf-8", "replace"))
     if "\r" in text:
@@ -43,9 +43,9 @@ def shown(excerpt: Excerpt, whole: str = "") -> str:
         start = start_of_binary(excerpt.head + excerpt.tail)
         return f"[binary output, {excerpt.size} bytes{where}; it starts with {start}]"
     if not excerpt.left_out:
-        return plain(excerpt.head + excerpt.tail)
+        return sanitized(excerpt.head + excerpt.tail)
     lines = f" ({excerpt.left_out_lines} lines)" if excerpt.left_out_lines else ""
     where = f", whole output in {whole}" if whole else ""
-    head, tail = plain(excerpt.head), plain(excerpt.tail)
+    head, tail = sanitized(excerpt.head), sanitized(excerpt.tail)
     newline = "\n" if head and not head.endswith("\n") else ""
     return f"{head}{newline}… {excerpt.left_out} bytes{lines} left out{where} …\n{tail}"

@@ -17,7 +17,7 @@ from roommate.tools.arguments import Arguments, Text
 from roommate.tools.bounded import Bounded
 from roommate.tools.image_headers import measure
 from roommate.tools.outcome import Outcome, counted
-from roommate.tools.sanitized_text import plain
+from roommate.tools.sanitized_text import sanitized
 from roommate.tools.send_file import described, whole
 from roommate.tools.tool import Call, tool
 
@@ -124,7 +124,7 @@ async def _run(asked: dict[str, object], hand: Hand, clock: Clock | None) -> Sho
     program = Path(__file__).with_name("screenshot_program.py").read_text("utf-8")
     command = ["python3", "-I", "-X", "utf8", "-c", program, json.dumps(asked)]
     ended = await hand.run(command, timeout=SECONDS, on_output=printed.add, clock=clock)
-    said = plain(printed.excerpt().tail)
+    said = sanitized(printed.excerpt().tail)
     if ended.timed_out:
         raise ToolError(f"there was no picture after {SECONDS:.0f} s")
     try:
@@ -139,7 +139,7 @@ async def _run(asked: dict[str, object], hand: Hand, clock: Clock | None) -> Sho
 
 
 def _clean(text: str) -> str:
-    return plain(text.encode("utf-8", "replace"))
+    return sanitized(text.encode("utf-8", "replace"))
 
 
 TOOLS = (tool("take_screenshot", TakeScreenshot, take, title=("url", "path")),)

@@ -15,7 +15,7 @@ from roommate.tools.command_tools import WORKSPACE, ending
 from roommate.tools.files import LONGEST_LINE
 from roommate.tools.glob_patterns import braces, rooted
 from roommate.tools.outcome import Outcome, counted
-from roommate.tools.sanitized_text import plain
+from roommate.tools.sanitized_text import sanitized
 from roommate.tools.tool import Call, tool
 
 SECONDS = 60.0
@@ -57,7 +57,7 @@ async def _run(command: Sequence[str], cwd: str, shown: str, call: Call) -> Outc
     found = Bounded(call.ports.keep, 0)
     ended = await call.hand.run(command, cwd=cwd, timeout=SECONDS, on_output=found.add)
     excerpt = found.excerpt()
-    lines = plain(excerpt.head).splitlines()
+    lines = sanitized(excerpt.head).splitlines()
     matches = sum(1 for line in lines if _MATCH.match(line))
     text = "\n".join(_short(line, shown if _MATCH.match(line) else "") for line in lines)
     if ended.code == 1 and not excerpt.size:

@@ -15,7 +15,7 @@ from roommate.text.amounts import size
 from roommate.tools.arguments import Arguments, Text
 from roommate.tools.image_headers import measure
 from roommate.tools.outcome import Outcome
-from roommate.tools.sanitized_text import plain
+from roommate.tools.sanitized_text import sanitized
 from roommate.tools.tool import Call, Share, Tool, TurnPorts, tool
 
 SLICE = 1 << 20
@@ -63,7 +63,7 @@ async def whole(hand: Hand, path: str, largest: int) -> bytes:
 
 def described(path: str, content: bytes, caption: str = "") -> Attachment:
     """A picture is what has a picture's header; of all else the name says what it is."""
-    name = plain(PurePosixPath(path).name.encode("utf-8", "replace")).replace("\n", " ")[-LONGEST_NAME:] or "file"
+    name = sanitized(PurePosixPath(path).name.encode("utf-8", "replace")).replace("\n", " ")[-LONGEST_NAME:] or "file"
     if picture := measure(content):
         return Attachment(name, content, picture.mimetype, caption, picture.width, picture.height)
     kind, encoding = _TYPES.guess_type(name)

@@ -22,7 +22,7 @@ from roommate.tools.live_output import LiveOutput
 from roommate.tools.outcome import Outcome, counted
 from roommate.tools.project_tests import PYTEST, RUFF, UNITTESTS, Suite
 from roommate.tools.reports import Failure, Finding, Report
-from roommate.tools.sanitized_text import plain, shown
+from roommate.tools.sanitized_text import sanitized, shown
 from roommate.tools.tool import Call, TurnPorts, tool
 
 QUIET = {"CI": "true", "NO_COLOR": "1", "FORCE_COLOR": "0"}
@@ -107,7 +107,7 @@ async def _run(suite: Suite, hand: Hand, live: LiveOutput, timeout: float, ports
     )
     text = shown(printed.excerpt(), ended.spilled or "")
     excerpt = for_counts.excerpt()
-    output = plain(excerpt.head + (b"\n" if excerpt.left_out else b"") + excerpt.tail)
+    output = sanitized(excerpt.head + (b"\n" if excerpt.left_out else b"") + excerpt.tail)
     if suite.by == RUFF:
         found = await asyncio.to_thread(reports.lint, output)
         return Run(suite, ended, text, findings=[replace(one, where=_placed(one.where, suite)) for one in found])

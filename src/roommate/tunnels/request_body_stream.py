@@ -10,7 +10,7 @@ from aiohttp import web
 from roommate.host import deadlines
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """What a room asked for is not done: an HTTP status, and one line for whoever asked."""
 
     def __init__(self, status: int, why: str) -> None:
@@ -19,15 +19,15 @@ class Refused(Exception):
 
 
 class Body:
-    """Iterate over it, once. It raises Refused when it is too long or too slow, and keeps that in `bad`: an HTTP client
-    that sends it tells its own caller of a broken connection instead."""
+    """Iterate over it, once. It raises RequestRefused when it is too long or too slow, and keeps that in `bad`: an HTTP
+    client that sends it tells its own caller of a broken connection instead."""
 
     def __init__(self, request: web.BaseRequest, *, most: int, seconds: float) -> None:
-        """`most` bytes may come, within so many seconds. Raises Refused at once where the request says that it has
-        more."""
+        """`most` bytes may come, within so many seconds. Raises RequestRefused at once where the request says that
+        it has more."""
         self.size = request.content_length if request.body_exists else 0
         """In bytes; None where the request does not say."""
-        self.bad: Refused | None = None
+        self.bad: RequestRefused | None = None
         self._content, self._most, self._seconds = request.content, most, seconds
         if self.size is not None and self.size > most:
             raise self._too_long()
@@ -39,7 +39,7 @@ class Body:
                 async with deadlines.at(until):
                     piece = await self._content.readany()
             except TimeoutError:
-                self.bad = Refused(408, f"a request has {self._seconds:.0f} s to come")
+                self.bad = RequestRefused(408, f"a request has {self._seconds:.0f} s to come")
                 raise self.bad from None
             if not piece:
                 return
@@ -48,6 +48,6 @@ class Body:
                 raise self._too_long()
             yield piece
 
-    def _too_long(self) -> Refused:
-        self.bad = Refused(413, f"a request may have {self._most >> 20} MiB")
+    def _too_long(self) -> RequestRefused:
+        self.bad = RequestRefused(413, f"a request may have {self._most >> 20} MiB")
         return self.bad

@@ -1,1 +1,1 @@
-"""Coding agents: each CLI as a plan of a command and its event stream, run in a room's container over its hand."""
+"""Coding agents: each CLI as a command and its event stream, run in a room's container over its hand."""

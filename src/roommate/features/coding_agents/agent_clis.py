@@ -22,7 +22,7 @@ _SESSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class AgentCli:
     """One CLI. `command` takes the prompt, a model ("" is its own choice) and a session to go on with ("" is none)."""
 
     name: str
@@ -144,14 +144,16 @@ def _toml(text: str) -> str:
     return json.dumps(text)
 
 
-PLANS: Mapping[str, Plan] = {
-    plan.name: plan
-    for plan in (
-        Plan("gemini", "Gemini CLI", "gemini", "gemini", streams.gemini, _gemini, _gemini_environment),
-        Plan("qwen", "Qwen Code", "qwen", "dashscope", streams.claude, _qwen, _qwen_environment, "qwen3-coder-plus"),
-        Plan("claude", "Claude Code", "claude", "anthropic", streams.claude, _claude, _claude_environment),
-        Plan("codex", "Codex", "codex", "openai", streams.codex, _codex, _codex_environment),
-        Plan(
+AGENT_CLIS: Mapping[str, AgentCli] = {
+    cli.name: cli
+    for cli in (
+        AgentCli("gemini", "Gemini CLI", "gemini", "gemini", streams.gemini, _gemini, _gemini_environment),
+        AgentCli(
+            "qwen", "Qwen Code", "qwen", "dashscope", streams.claude, _qwen, _qwen_environment, "qwen3-coder-plus"
+        ),
+        AgentCli("claude", "Claude Code", "claude", "anthropic", streams.claude, _claude, _claude_environment),
+        AgentCli("codex", "Codex", "codex", "openai", streams.codex, _codex, _codex_environment),
+        AgentCli(
             "opencode", "OpenCode", "opencode", "openrouter", streams.opencode, _opencode, _opencode_environment,
             "qwen/qwen3-coder",
         ),

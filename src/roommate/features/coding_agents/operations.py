@@ -10,15 +10,15 @@ from pydantic import Field
 
 from roommate.domain import RoomId
 from roommate.errors import Misused, RoommateError
-from roommate.features.coding_agents.agent_clis import PLANS, Plan
+from roommate.features.coding_agents.agent_clis import AGENT_CLIS, AgentCli
 from roommate.features.coding_agents.delegated_tasks import HOW_TO_GET, NOT_INSTALLED, RoomAgents
 from roommate.operations import Call, Change, OfRoom, Params, Who, changing, operation
 from roommate.rooms.sandboxes_port import Sandboxes
 from roommate.settings.config import Settings
 from roommate.store import Agents, agent_sessions
 
-ASK_USAGE = f"`!ask AGENT …` talks to a coding agent: {', '.join(f'`{name}`' for name in PLANS)}."
-AGENTS = ", ".join(PLANS)
+ASK_USAGE = f"`!ask AGENT …` talks to a coding agent: {', '.join(f'`{name}`' for name in AGENT_CLIS)}."
+AGENTS = ", ".join(AGENT_CLIS)
 ROLES = ("plan", "implement")
 READY = "ready"
 
@@ -51,8 +51,8 @@ class Known:
     problem: str = ""
 
 
-def _agent(plan: Plan, state: str) -> Agent:
-    return Agent(plan.name, plan.title, state, installed=NOT_INSTALLED not in state)
+def _agent(cli: AgentCli, state: str) -> Agent:
+    return Agent(cli.name, cli.title, state, installed=NOT_INSTALLED not in state)
 
 
 def _shown(known: Known) -> str:
@@ -86,7 +86,7 @@ class CodingAgents:
             missing = await self.agents(call.its_room).missing(await self.sandboxes.hand(call.its_room))
         except RoommateError as error:
             return Known((), order, str(error))
-        return Known([_agent(plan, missing.get(plan.name, READY)) for plan in PLANS.values()], order)
+        return Known([_agent(cli, missing.get(cli.name, READY)) for cli in AGENT_CLIS.values()], order)
 
     @operation(
         "agents.prefer",
@@ -102,7 +102,7 @@ class CodingAgents:
         role, names = params.role.lower(), [name.lower() for name in params.names]
         if role == "default" and not names:
             chosen: dict[str, Sequence[str]] = dict.fromkeys(ROLES, ())
-        elif role in ROLES and names and set(names) <= set(PLANS):
+        elif role in ROLES and names and set(names) <= set(AGENT_CLIS):
             await self._demand(call.its_room, names)
             chosen = {role: list(dict.fromkeys(names))}
         else:

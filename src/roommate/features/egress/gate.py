@@ -28,7 +28,7 @@ SHOWN = 250
 Key = tuple[RoomId, str, int]
 
 
-class EgressLog(Protocol):
+class EgressStore(Protocol):
     """Where a room's own rules about its way out are kept."""
 
     async def rules(self, room_id: RoomId) -> Sequence[Destination]: ...
@@ -63,7 +63,7 @@ class Gate:
 
     def __init__(
         self,
-        log: EgressLog,
+        log: EgressStore,
         ask: Ask,
         *,
         registries: Callable[[], Awaitable[Sequence[Destination]]],

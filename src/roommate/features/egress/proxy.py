@@ -13,7 +13,7 @@ from roommate.features.egress.gate import Gate
 from roommate.features.egress.host_rules import host_name
 from roommate.features.egress.safe_connect import Addresses, Unreachable
 from roommate.host import deadlines
-from roommate.tunnels.request_body_stream import Refused
+from roommate.tunnels.request_body_stream import RequestRefused
 from roommate.tunnels.tunnel import Tunnel
 
 log = logging.getLogger(__name__)
@@ -58,14 +58,16 @@ class Asked:
 
     @property
     def body_bytes(self) -> int:
-        """How many bytes belong to the request behind its head. Raises Refused where it does not say."""
+        """How many bytes belong to the request behind its head. Raises RequestRefused where it does not say."""
         fields = [(_name(field), field.partition(b":")[2].strip()) for field in self.head.split(b"\r\n")[1:]]
         if any(name == b"transfer-encoding" for name, _ in fields):
-            raise Refused(411, "the proxy of this site wants to know how long a request is: say its Content-Length")
+            raise RequestRefused(
+                411, "the proxy of this site wants to know how long a request is: say its Content-Length"
+            )
         lengths = {value for name, value in fields if name == b"content-length"} or {b"0"}
         length = lengths.pop()
         if lengths or not length.isdigit() or len(length) > 18:
-            raise Refused(400, "the request's Content-Length is wrong")
+            raise RequestRefused(400, "the request's Content-Length is wrong")
         return int(length)
 
 
@@ -85,13 +87,13 @@ class EgressProxy:
             head, rest = await self._head(tunnel)
             asked = parse(head)
             if self._open.get(room_id, 0) >= self._limits.connections:
-                raise Refused(503, "this room has too many connections open")
+                raise RequestRefused(503, "this room has too many connections open")
             self._open[room_id] = self._open.get(room_id, 0) + 1
             try:
                 await self._let_out(room_id, tunnel, asked, rest)
             finally:
                 self._open[room_id] -= 1
-        except Refused as refused:
+        except RequestRefused as refused:
             text = f"Roommate: {refused}\n".encode()
             reason = f"Roommate: {refused}".encode("ascii", "replace")[:200]  # of CONNECT clients show nothing else
             head = b"HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\n" % (refused.status, reason)
@@ -107,12 +109,12 @@ class EgressProxy:
                         break
                     piece = await tunnel.read()
                     if not piece:
-                        raise Refused(400, "the request has no end")
+                        raise RequestRefused(400, "the request has no end")
                     held += piece
         except TimeoutError:
-            raise Refused(408, "the request took too long to come") from None
+            raise RequestRefused(408, "the request took too long to come") from None
         if end < 0 or end > self._limits.head_bytes:
-            raise Refused(431, "the request's head is too long")
+            raise RequestRefused(431, "the request's head is too long")
         return bytes(held[:end]), bytes(held[end + 4 :])
 
     async def _let_out(self, room_id: RoomId, tunnel: Tunnel, asked: Asked, rest: bytes) -> None:
@@ -120,12 +122,12 @@ class EgressProxy:
             await self._addresses.check(asked.host)  # people are not asked about what they cannot allow
             if why := await self._gate.refusal(room_id, asked.host, asked.port, tunnel.caller):
                 log.info("not let out to %s:%d", asked.host, asked.port)
-                raise Refused(403, why)
+                raise RequestRefused(403, why)
             route = await self._addresses.connect(room_id, asked.host, asked.port, plain=bool(asked.head))
             writer = route.writer
         except Unreachable as error:
             log.info("%s", error)
-            raise Refused(403 if error.refused else 502, str(error)) from error
+            raise RequestRefused(403 if error.refused else 502, str(error)) from error
         try:
             most = None
             if route.head is not None:
@@ -205,11 +207,11 @@ class _Relay:
 
 
 def parse(head: bytes) -> Asked:
-    """Raises Refused."""
+    """Raises RequestRefused."""
     line, *fields = head.split(b"\r\n")
     match = _LINE.fullmatch(line)
     if match is None or not all(_FIELD.fullmatch(field) for field in fields):
-        raise Refused(400, "this is no HTTP request")
+        raise RequestRefused(400, "this is no HTTP request")
     method, target = match[1], match[2].decode()
     if method == b"CONNECT":
         host, _, digits = target.rpartition(":")
@@ -219,12 +221,12 @@ def parse(head: bytes) -> Asked:
         url = urlsplit(target)
         host, port = url.hostname or "", url.port or 80
     except ValueError:
-        raise Refused(400, "the request's address is wrong") from None
+        raise RequestRefused(400, "the request's address is wrong") from None
     if url.scheme != "http" or not host:
-        raise Refused(400, "this is a proxy: ask for http://HOST/…, or CONNECT")
+        raise RequestRefused(400, "this is a proxy: ask for http://HOST/…, or CONNECT")
     named = url.netloc.rpartition("@")[2]
     if not _NAMED.fullmatch(named):
-        raise Refused(400, "the request's address is wrong")
+        raise RequestRefused(400, "the request's address is wrong")
     path = (url.path or "/") + (f"?{url.query}" if url.query else "")
     dropped = (b"host", b"connection", b"keep-alive", b"upgrade")
     kept = [field for field in fields if not _name(field).startswith(b"proxy-") and _name(field) not in dropped]
@@ -239,11 +241,11 @@ def _name(field: bytes) -> bytes:
 def _host(text: str) -> str:
     host = host_name(text)
     if not host or host.startswith("*"):
-        raise Refused(400, "this is no name of a host")
+        raise RequestRefused(400, "this is no name of a host")
     return host
 
 
 def _port(port: int) -> int:
     if not 0 < port < 65536:
-        raise Refused(400, "this is no port")
+        raise RequestRefused(400, "this is no port")
     return port

@@ -32,7 +32,7 @@ from roommate.features.github.git_wire import COMMANDS_BYTES, BadPush, Commands,
 from roommate.host import deadlines
 from roommate.tunnels.http_forward import TOTAL_SECONDS
 from roommate.tunnels.http_server import Servers, tunnel_of
-from roommate.tunnels.request_body_stream import Body, Refused
+from roommate.tunnels.request_body_stream import Body, RequestRefused
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class Audit(Protocol):
         ...
 
 
-class RepoLog(Protocol):
+class RepoStore(Protocol):
     """Where it is kept which repositories of the forge a room may use. Names do not tell cases apart."""
 
     async def granted(self, room_id: RoomId, name: str) -> str | None:
@@ -77,7 +77,7 @@ class GitServer:
     """Of all rooms. ``http://127.0.0.1:PORT/OWNER/NAME`` is that repository of the forge."""
 
     def __init__(
-        self, forge: Forge, repos: RepoLog, refusal: Refusal, audit: Audit, *, protected: Sequence[str], folder: Path
+        self, forge: Forge, repos: RepoStore, refusal: Refusal, audit: Audit, *, protected: Sequence[str], folder: Path
     ) -> None:
         """`refusal` says why a room may not read a repository that is not its own. `protected` are globs of
         branches, beside each repository's default branch; pushes lie in `folder`."""
@@ -110,7 +110,7 @@ class GitServer:
             return await self._fetch(
                 room_id, request, Target(granted or asked[1], asked[2], FETCH, granted is not None)
             )
-        except Refused as refused:
+        except RequestRefused as refused:
             return _told(refused.status, str(refused))
         except BadPush as error:
             return _told(400, f"this push is not understood: {error}")
@@ -129,7 +129,7 @@ class GitServer:
         if not to.granted:
             there = self._forge.site.destination
             if why := await self._refusal(room_id, there.host, there.port, tunnel_of(request).caller):
-                raise Refused(403, f"{why} {how_to_grant(to.name)}")
+                raise RequestRefused(403, f"{why} {how_to_grant(to.name)}")
         body = Body(request, most=FETCH_BYTES, seconds=FETCH_SECONDS)
         try:
             return await self._upstream.forward(request, to, body, body.size)
@@ -142,13 +142,13 @@ class GitServer:
         self, room_id: RoomId, request: web.BaseRequest, name: str, granted: str | None
     ) -> web.StreamResponse:
         if not self._forge.site.token:
-            raise Refused(403, "nothing can be pushed from here: the operator has set no GITHUB_TOKEN")
+            raise RequestRefused(403, "nothing can be pushed from here: the operator has set no GITHUB_TOKEN")
         if granted is None:
-            raise Refused(403, f"{name} is not among this room's repositories. {how_to_grant(name)}")
+            raise RequestRefused(403, f"{name} is not among this room's repositories. {how_to_grant(name)}")
         if request.method == "GET":
             return await self._upstream.forward(request, Target(granted, "info/refs", PUSH, granted=True))
         if request.headers.get("Content-Encoding", "identity") != "identity":
-            raise Refused(415, "a push is not compressed once more")
+            raise RequestRefused(415, "a push is not compressed once more")
         with self._spool.push(room_id) as push:
             await _receive_all(request, push)
             push.file.seek(0)

@@ -14,7 +14,7 @@ from roommate.errors import ForgeError
 from roommate.features.github.forge import Site
 from roommate.features.github.git_wire import COMMANDS_BYTES, BadPush, judgeable
 from roommate.tunnels.http_forward import Upstream, fields
-from roommate.tunnels.request_body_stream import Refused
+from roommate.tunnels.request_body_stream import RequestRefused
 
 FETCH, PUSH = "git-upload-pack", "git-receive-pack"
 """git's two services."""
@@ -56,7 +56,7 @@ class GitUpstream:
     ) -> web.StreamResponse:
         """Ask the forge, and stream what it answers. `size` is that of the body, None where nobody knows it yet.
 
-        Raises Refused, ForgeError, aiohttp.ClientError, TimeoutError; ConnectionAbortedError in mid-answer.
+        Raises RequestRefused, ForgeError, aiohttp.ClientError, TimeoutError; ConnectionAbortedError in mid-answer.
         """
         headers = fields(request.headers, _GOES)
         if to.service == PUSH:
@@ -72,21 +72,23 @@ class GitUpstream:
             first = await _first(pieces) if query and to.service == PUSH else b""
             return await self._upstream.give(request, answer, _behind(first, pieces))
 
-    async def _refused(self, answer: aiohttp.ClientResponse, to: Target) -> Refused:
+    async def _refused(self, answer: aiohttp.ClientResponse, to: Target) -> RequestRefused:
         """What to tell of an answer that is none of git; never with a header that asks for a password."""
         name, server = to.name, self._site.server
         if answer.status in (401, 404) and not to.granted:
-            return Refused(404, f"{server} has no {name}, or does not show it to everybody. {how_to_grant(name)}")
+            return RequestRefused(
+                404, f"{server} has no {name}, or does not show it to everybody. {how_to_grant(name)}"
+            )
         if answer.status == 401:
-            return Refused(403, f"{server} does not take the GITHUB_TOKEN: the operator must set another")
+            return RequestRefused(403, f"{server} does not take the GITHUB_TOKEN: the operator must set another")
         if answer.status == 404:
-            return Refused(404, f"{server} has no {name}, or the GITHUB_TOKEN may not see it")
+            return RequestRefused(404, f"{server} has no {name}, or the GITHUB_TOKEN may not see it")
         if 300 <= answer.status < 400:
-            return Refused(404, f"{name} is at another place of {server} by now: use its new name")
+            return RequestRefused(404, f"{name} is at another place of {server} by now: use its new name")
         text = (await answer.content.read(4096)).decode(errors="replace")
         told = self._site.hidden(text) if answer.content_type == "text/plain" else ""
         line = " ".join(re.sub(r"[^\x20-\x7e\xa0-\uffff]+", " ", told).split())[:300]
-        return Refused(502, f"{server} answered with status {answer.status}{f': {line}' if line else ''}")
+        return RequestRefused(502, f"{server} answered with status {answer.status}{f': {line}' if line else ''}")
 
 
 async def _behind(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -17,7 +17,7 @@ from roommate.tools.arguments import Arguments, Text
 from roommate.tools.bounded import Bounded
 from roommate.tools.files import WRITES
 from roommate.tools.outcome import Outcome
-from roommate.tools.sanitized_text import plain
+from roommate.tools.sanitized_text import sanitized
 from roommate.tools.tool import Call, Tool, tool
 from roommate.tools.yielding_lock import yielding
 
@@ -162,7 +162,7 @@ async def _run(hand: Hand, command: Sequence[str], clock: Clock | None) -> tuple
     ended = await hand.run(command, timeout=SECONDS, on_output=printed.add, clock=clock)
     excerpt = printed.excerpt()
     gap = b"" if not excerpt.left_out else b"\n[...]\n"
-    text = plain(excerpt.head + gap + excerpt.tail).strip()
+    text = sanitized(excerpt.head + gap + excerpt.tail).strip()
     if ended.timed_out:
         raise ToolError(f"`{' '.join(command[:4])}` did not end within {SECONDS:.0f} s:\n{text}")
     return ended.code, text

@@ -8,14 +8,14 @@ from roommate.domain import DAEMON, Deed, PullRequest, Repository, RoomId
 from roommate.errors import ForgeError, ToolError
 from roommate.features.github import push_rules
 from roommate.features.github.forge import Forge
-from roommate.features.github.git_server import Audit, RepoLog
+from roommate.features.github.git_server import Audit, RepoStore
 
 
 class RoomProposals:
     """How a room proposes changes to its repositories. `protected` are globs of branches. Raises ToolError."""
 
     def __init__(
-        self, room_id: RoomId, forge: Forge, repos: RepoLog, audit: Audit, *, protected: Sequence[str]
+        self, room_id: RoomId, forge: Forge, repos: RepoStore, audit: Audit, *, protected: Sequence[str]
     ) -> None:
         self._room_id, self._forge, self._repos, self._audit = room_id, forge, repos, audit
         self._protected = tuple(protected)

@@ -13,7 +13,7 @@ from roommate.store.mesh_asked import Asked, AskedState
 from roommate.text.amounts import age
 from roommate.text.printable import block, in_code, one_line, plain
 from roommate.tools.sanitized_text import is_binary
-from roommate.tools.sanitized_text import plain as text_of
+from roommate.tools.sanitized_text import sanitized as text_of
 
 LONGEST_WHAT = 300
 LONGEST_REASON = 300

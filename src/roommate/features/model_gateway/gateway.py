@@ -16,10 +16,10 @@ from roommate.domain import RoomId, Usage
 from roommate.errors import StateError
 from roommate.features.model_gateway.providers import Provider
 from roommate.features.model_gateway.token_usage import Counter
-from roommate.monitoring.counting_ports import UsageLog
+from roommate.monitoring.counting_ports import UsageStore
 from roommate.tunnels.http_forward import Upstream, fields
 from roommate.tunnels.http_server import Servers
-from roommate.tunnels.request_body_stream import Body, Refused
+from roommate.tunnels.request_body_stream import Body, RequestRefused
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class Gateway:
     def __init__(
         self,
         providers: Mapping[str, Provider],
-        log: UsageLog,
+        log: UsageStore,
         budget: Budget = NO_BUDGET,
         *,
         body_seconds: float = BODY_SECONDS,
@@ -113,7 +113,7 @@ class Gateway:
         groups = path.groupdict()
         try:
             body = _Prompt(Body(request, most=BODY_BYTES, seconds=self._body_seconds), groups.get("model") or "")
-        except Refused as bad:
+        except RequestRefused as bad:
             return _error(bad.status, str(bad))
         agent = asked[2] or _agent(request.headers.get("User-Agent", ""))
         url = URL(provider.base + (groups.get("post") or groups.get("get") or ""), encoded=True)
@@ -183,7 +183,7 @@ class _Prompt:
         """Bytes."""
 
     @property
-    def bad(self) -> Refused | None:
+    def bad(self) -> RequestRefused | None:
         return self._body.bad
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
