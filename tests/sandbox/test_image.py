@@ -247,6 +247,9 @@ async def test_a_killed_build_keeps_no_image(tmp_path: Path, image: str, two_nam
         os.killpg(building.pid, signal.SIGKILL)
         await building.wait()
     assert working_containers(replaced), "it is held"
+    run_root = Path(podman("info", "--format", "{{.Store.RunRoot}}").strip())
+    left = [Path(one) for one in run_root.glob("roommate-build-*")]
+    assert left, "what it had of this host"
 
     changed = recipe_of_stages(tmp_path, image, **{"make one": "make uno"})
     try:
@@ -254,6 +257,7 @@ async def test_a_killed_build_keeps_no_image(tmp_path: Path, image: str, two_nam
             while podman("image", "ls", "--all", "--quiet", "--filter", f"id={replaced}"):
                 await build(name, stage="base", fresh=True, containerfile=changed, abandoned_after=0, step=printed)
         assert not working_containers(replaced)
+        assert not [one for one in left if one.exists()]
     finally:
         for left in working_containers(replaced):
             podman("rm", "--force", "--ignore", left)

@@ -18,10 +18,11 @@ _FILE = "roommate-builds.lock"
 
 class Builds:
     """Of one storage, seen by a build that holds its lock: `fd` is to be held by what it starts, too, for that may
-    outlive who started it."""
+    outlive who started it. Its files are in `folder`: of a build that was killed the next one finds them there, and so
+    does a start of the host."""
 
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
+    def __init__(self, fd: int, folder: Path) -> None:
+        self.fd, self.folder = fd, folder
 
     def alone(self) -> bool:
         """Is there no other one? From then on none begins before this one has ended."""
@@ -45,6 +46,6 @@ async def builds(podman: str) -> AsyncIterator[Builds]:
     try:
         # Who is alone only tidies up: that does not take long.
         await asyncio.to_thread(fcntl.flock, fd, fcntl.LOCK_SH)
-        yield Builds(fd)
+        yield Builds(fd, Path(folder))
     finally:
         os.close(fd)

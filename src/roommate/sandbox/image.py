@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -41,6 +42,8 @@ _STEP = re.compile(r"STEP \d+/\d+: RUN : ([^;]+);")
 """A RUN of the Containerfile says in its first words what it does."""
 _PODMANS = ("STEP ", "Error: ", "error building at STEP", "subprocess exited with status ")
 _UNFINISHED = ".unfinished"
+_SITE = "roommate-build-"
+"""A folder with what a build has of this host, passwords of package indexes with it."""
 
 ABANDONED_SECONDS = 86400.0
 """Age at which a build on an image of ours that is none of ours is taken to have ended: it looks as ours do."""
@@ -134,6 +137,8 @@ async def _make(
     await output(podman, "untag", unfinished, unfinished)
     if lock.alone():
         await _remove_left_behind(podman, began, abandoned_after, layers=complete)
+        for left in lock.folder.glob(f"{_SITE}*"):
+            await asyncio.to_thread(shutil.rmtree, left, ignore_errors=True)
     await _tidy(podman)
     return parent
 
@@ -181,7 +186,7 @@ async def _build(
     lock: Builds,
     say: Callable[[str], None],
 ) -> None:
-    with tempfile.TemporaryDirectory(prefix="roommate-build-") as place:
+    with tempfile.TemporaryDirectory(prefix=_SITE, dir=lock.folder) as place:
         folder = Path(place) / "site"
         # Its name changes with what of it stays in the image, so that no older layer is taken for the same.
         script = f"{digest(*here.stays.values())[:8]}.sh"
