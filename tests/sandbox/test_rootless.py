@@ -119,6 +119,45 @@ asyncio.run(main())
 """
 
 
+PLACE = """
+import asyncio, json, os, pwd
+from pathlib import Path
+from roommate.domain import HostPlace
+from roommate.errors import NoSuchPlace
+from roommate.sandbox.container_spec import Limits
+from roommate.sandbox.host_place import entered
+
+SCRIPTS = {
+    "who": "id -u; id -G; grep -e CapEff -e NoNewPrivs -e Seccomp: /proc/self/status; pwd; echo $HOME",
+    "writes": "touch x /tmp/x ~/x && ls; touch /x /etc/x /usr/x 2>/dev/null || echo nowhere else",
+    "sees": f"cat {Path.home()}/secret; ls -d /var /root /srv; unshare -U true; ls /proc | grep -c '^[0-9]'",
+    "net": "tail -n +3 /proc/net/dev | cut -d: -f1",
+    "left": "setsid sleep 98765 >/dev/null 2>&1 & echo left",
+}
+
+async def main():
+    home, limits = Path.home(), Limits(memory_mb=256, cpus=1, pids=64, workspace_mb=64)
+    (home / "secret").write_text("secret")
+    found = {}
+    async with entered(HostPlace("bubblewrap"), home, limits, patience=8) as hand:
+        for name, script in SCRIPTS.items():
+            printed = bytearray()
+            await hand.run(script, timeout=60, on_output=printed.extend)
+            found[name] = printed.decode().split()
+    async with entered(HostPlace("bubblewrap", pwd.getpwuid(os.getuid()).pw_name), home, limits, patience=8) as hand:
+        found["own"] = (await hand.run("true", timeout=60)).code
+    for kind, user in (("bubblewrap", "root"), ("bubblewrap", "daemon"), ("host", ""), ("host", "daemon")):
+        try:
+            async with entered(HostPlace(kind, user), home, limits):
+                found[kind + user] = ""
+        except NoSuchPlace as error:
+            found[kind + user] = str(error)
+    print(json.dumps(found))
+
+asyncio.run(main())
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Ordinary:
     """A user without any right, with ids of its own to give to containers."""
@@ -219,6 +258,25 @@ def test_the_posture_is_the_same(found: Any) -> None:
     assert int(found["inotify"][2]) == inotify_limit_per_room.of_a_room()["max_inotify_instances"]
     assert found["read only"][0] != 0
     assert found["unshare"][0] != 0
+
+
+def test_a_place_in_bubblewrap_needs_no_rights(ordinary: Ordinary) -> None:
+    """For a request of another daemon: nothing of the user's, no network, and nobody else to be."""
+    found = json.loads(ordinary.run(python_for(ordinary), "-c", PLACE).splitlines()[-1])
+    assert found["who"] == [
+        *("1000", "1000", "CapEff:", "0" * 16, "NoNewPrivs:", "1", "Seccomp:", "2", "/workspace", "/home/room")
+    ]
+    assert found["writes"] == ["x", "nowhere", "else"]
+    assert "secret" not in found["sees"]
+    assert int(found["sees"][-1]) < 10
+    assert found["net"] == ["lo"]
+    assert found["left"] == ["left"]
+    assert not [one for one in ordinary.processes() if b"98765" in Path(f"/proc/{one}/cmdline").read_bytes()]
+    assert found["own"] == 0
+    for user in ("root", "daemon"):
+        assert "the rule needs no `user`" in found[f"bubblewrap{user}"]
+    for user in ("", "daemon"):
+        assert "needs a daemon that is root" in found[f"host{user}"]
 
 
 def test_rooms_work_and_are_apart(found: Any, ordinary: Ordinary) -> None:
