@@ -100,6 +100,13 @@ def test_too_often_is_said_whenever_it_is_set(cron: str, minute: int) -> None:
         every(f"{cron} x", "Europe/Berlin", NOW + 60 * minute + 30)
 
 
+def test_a_time_of_any_length_is_no_time() -> None:
+    """Cron takes each number as often as it likes, and all of it is read, kept and shown."""
+    with pytest.raises(Misused, match="characters of when"):
+        every(f"0 0 {'1,' * 20_000}1 2 * x", "UTC", NOW)
+    assert every(f"0 0 {','.join(map(str, range(1, 32)))} * * x", "UTC", NOW)[0].next
+
+
 @given(st.text(max_size=60))
 def test_any_text_is_read(text: str) -> None:
     for read in (every, at):

@@ -21,6 +21,9 @@ AT = "`!at 14:30 TEXT`, `!at tomorrow 9:00 Europe/Berlin TEXT`, `!at 2026-12-24 
 SHORTEST_SECONDS = 300.0
 """Between two runs: each may cost a turn of a model."""
 
+LONGEST_WHEN = 200
+"""Characters: the words are shown with each schedule of a room, and cron's fields are read each time."""
+
 TIMES_LOOKED_AT = 60
 """As many times as an hour can have, so that a whole hour is among them."""
 
@@ -54,6 +57,8 @@ def every(text: str, zone: str, now: float) -> tuple[When, str]:
     if not task:
         raise Misused(f"What is to be done? {EVERY}.")
     written = text.strip()[: len(text.strip()) - len(task)].strip()
+    if len(written) > LONGEST_WHEN:
+        raise Misused(f"That has {len(written)} characters of when, {LONGEST_WHEN} is the most: {EVERY}.")
     first = following(cron, zone, now)
     if _shortest(cron, first) < SHORTEST_SECONDS:
         raise Misused(f"Every {SHORTEST_SECONDS / 60:.0f} minutes is the most often that I take.")
