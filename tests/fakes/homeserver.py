@@ -81,6 +81,7 @@ class MemoryHomeserver:
         self._sent: dict[tuple[str, str, str], str] = {}
         """Device, room and transaction id to the event that came of it."""
         self._media: dict[str, tuple[bytes, str]] = {}
+        self._late: dict[str, asyncio.Event] = {}
         self._order = itertools.count(1)
         self._now = 0
         self._news = asyncio.Event()
@@ -115,6 +116,15 @@ class MemoryHomeserver:
             self._users[user_id].hears.set()
 
     @contextlib.contextmanager
+    def withheld(self, uri: str) -> Iterator[None]:
+        """This file, an ``mxc://`` address, comes as late as this."""
+        late = self._late[uri.rpartition("/")[2]] = asyncio.Event()
+        try:
+            yield
+        finally:
+            late.set()
+
+    @contextlib.contextmanager
     def unanswered(self, user_id: str) -> Iterator[None]:
         """The cards and live messages that they send take place, and the answers to that take as long as this."""
         self._users[user_id].told.clear()
@@ -132,6 +142,8 @@ class MemoryHomeserver:
         await asyncio.sleep(0)  # others have their turn, as they do while a request is under way
         try:
             if path[:2] == ["_matrix", "media"] or path[3:4] == ["media"]:
+                if late := self._late.get(path[-1]):
+                    await late.wait()
                 return self._media_call(method, path, dict(parse_qsl(parts.query)), self._login(token), sent, kind)
             answer = await self._client_call(method, path, dict(parse_qsl(parts.query)), token, sent)
         except No as no:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.fakes.daemon import MemoryDaemon
+from tests.fakes.homeserver import MemoryHomeserver
 from tests.fakes.model import MemoryModel
 from tests.fast.conftest import MakeDaemon, MakePerson
 from tests.harness import notice, run, tool
@@ -74,6 +75,26 @@ async def test_a_file_that_comes_while_a_turn_runs_reaches_it_at_the_next_bounda
     said = (await alice.answer_to(prompt)).html
     assert "↪ <strong>" in said
     assert "inbox/shot.png" in said, "people see when it was told"
+
+
+async def test_files_that_come_late_hold_up_those_of_no_other_room(
+    bot: MemoryDaemon, person: MakePerson, homeserver: MemoryHomeserver
+) -> None:
+    """As of a homeserver that does not answer, which anybody in a room may have."""
+    alice, bob = await person("alice"), await person("bob")
+    room, other = await bot.room_with(alice), await bot.room_with(bob)
+    known = await alice.upload(room, "known.txt", b"known", "text/plain")
+    await marked(alice, room, known)
+    [url] = [one.content["url"] for one in alice.messages(room) if one.event_id == known]
+    with homeserver.withheld(url):
+        late = [
+            await alice.send(room, "m.room.message", {"msgtype": "m.file", "body": f"late-{number}.txt", "url": url})
+            for number in range(8)
+        ]
+        await marked(bob, other, await bob.upload(other, "quick.txt", b"quick", "text/plain"))
+        assert not any(alice.reactions(room, event) for event in late)
+    for event in late:
+        await marked(alice, room, event)
 
 
 async def test_a_caption_is_the_prompt(bot: MemoryDaemon, model: MemoryModel, person: MakePerson) -> None:

@@ -30,8 +30,8 @@ from roommate.rooms.running_turn import TurnNeeds
 from roommate.rooms.turns_side_by_side import Conversations
 from roommate.store import Cards, Inbox, Ipc, MessageReactions, ReceivedFiles, RepliedMessages, Rooms, Upgrades
 
-DOWNLOADS = 4
-"""Files that come in at the same time."""
+DOWNLOADS = 32
+"""Files that come in at the same time, of all rooms."""
 
 
 def room_maker(

@@ -38,6 +38,8 @@ HEAD = 256 << 10
 LONGEST_SIDE = 8000
 """Pixels of a picture that providers take."""
 LARGEST_VOICE = 25 << 20
+DOWNLOADS = 2
+"""Files of a room that come in at the same time: they may be of a homeserver that gives them slowly, or not at all."""
 
 Transcribe = Callable[[str, bytes], Awaitable[str]]
 """What somebody says in a file, by its name and content. Raises ModelError."""
@@ -74,6 +76,7 @@ class FileIntake:
         self, room_id: RoomId, tasks: asyncio.TaskGroup, news: Callable[[EventId | None], None], needs: FileNeeds
     ) -> None:
         self._room_id, self._tasks, self._news, self._needs = room_id, tasks, news, needs
+        self._turns = asyncio.Semaphore(DOWNLOADS)
         self._under_way: dict[int, asyncio.Task[None]] = {}
 
     async def look(self) -> None:
@@ -93,7 +96,7 @@ class FileIntake:
     async def _take_in(self, file: ReceivedFile) -> None:
         try:
             try:
-                async with self._needs.at_once:
+                async with self._turns, self._needs.at_once:
                     await self._bring(file)
             except RoommateError as error:
                 log.warning("the file of %s did not come in: %s", file.event_id, error)
