@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import shutil
 import signal
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import settings as hypothesis
 
 from roommate.demo.embedded_synapse import Synapse
+from roommate.domain import JsonObject
 from roommate.sandbox.container_spec import Limits
 from roommate.sandbox.room_containers import RoomSandboxes
 from tests.harness import Daemon
@@ -57,6 +59,13 @@ _numbers = itertools.count(1)
 _MEMORY = Path("/dev/shm")
 _VM = Path(__file__).parent / "vm"
 PASSWORD = "a test's password"
+_UNASKED = {
+    "push": {"enabled": False},
+    "federation_sender_instances": ["nobody"],
+    "update_user_directory_from_worker": "nobody",
+}
+"""What Synapse does at each event for phones, for other servers and for who searches people: a fifth of its processor
+time."""
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -72,18 +81,33 @@ def tmp_path() -> Iterator[Path]:
         yield Path(folder)
 
 
-@pytest.fixture(scope="session")
-async def homeserver() -> AsyncIterator[Synapse]:
-    """One Synapse for all tests of this worker, with its default limit on messages."""
+@contextlib.asynccontextmanager
+async def served(more: JsonObject) -> AsyncIterator[Synapse]:
+    """A Synapse with its default limit on messages; `more` is of its configuration."""
     fits = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > 2 << 30
     folder = Path(tempfile.mkdtemp(prefix="hs-", dir=_MEMORY if fits else None))
-    synapse = Synapse(folder)
+    synapse = Synapse(folder, more=more)
     try:
         await synapse.start()
         yield synapse
     finally:
         await synapse.stop()
         shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+async def homeserver() -> AsyncIterator[Synapse]:
+    """One Synapse for all tests of this worker. Nobody is notified by it: see `ringing`."""
+    async with served(_UNASKED) as synapse:
+        yield synapse
+
+
+@pytest.fixture(scope="module")
+async def ringing() -> AsyncIterator[Synapse]:
+    """A Synapse that notifies people at the push rules that everybody has: `homeserver` of the modules that look what
+    rings."""
+    async with served({}) as synapse:
+        yield synapse
 
 
 async def register(homeserver: Synapse, name: str, *, limited: bool = False) -> str:

@@ -42,6 +42,7 @@ TOGETHER = {
     "tests/sandbox/test_trust.py": "the agents' image",
     "tests/e2e/test_agents.py": "the agents' image",
     "tests/e2e/test_sharing.py": "the agents' image",
+    "tests/e2e/test_cards.py": "cards",
     "tests/e2e/test_noise.py": "noise",
     "tests/sandbox/test_limits_reached.py": "limits reached",
     "tests/e2e/test_story.py": "the agents' image",

@@ -9,6 +9,9 @@ import sqlite3
 import time
 from urllib.parse import quote
 
+import pytest
+
+from roommate.demo.embedded_synapse import Synapse
 from tests.conftest import MakeDaemon, MakePerson
 from tests.e2e.test_hooks import hook
 from tests.harness import Daemon, notice, run, tool
@@ -17,6 +20,16 @@ from tests.person import Person, Shown
 from tests.scripted_model import ScriptedModel
 
 CURL = "curl -sS http://{}.invalid/"
+
+
+@pytest.fixture
+def homeserver(ringing: Synapse) -> Synapse:
+    return ringing
+
+
+@pytest.fixture
+async def bot(daemon: MakeDaemon, model: ScriptedModel) -> Daemon:
+    return await daemon(model=model)
 
 
 async def rung(person: Person, room: str) -> list[str]:

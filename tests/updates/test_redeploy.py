@@ -43,6 +43,11 @@ approval = "none"
 
 
 @pytest.fixture(scope="module")
+def homeserver(ringing: Synapse) -> Synapse:
+    return ringing
+
+
+@pytest.fixture(scope="module")
 async def remote(tmp_path_factory: pytest.TempPathFactory) -> Remote:
     return Remote(tmp_path_factory.mktemp("remote") / "roommate")
 
