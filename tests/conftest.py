@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import shutil
 import signal
@@ -72,6 +73,16 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """What takes a virtual machine runs when it is asked for by name alone, as scripts/test --vm does."""
     asked = any(Path(name.partition("::")[0]).resolve().is_relative_to(_VM) for name in config.args)
     return True if collection_path == _VM and not asked else None
+
+
+def pytest_collection() -> None:
+    """What is loaded with the tests is no garbage: to look for some takes as long as to load it."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture
