@@ -37,7 +37,7 @@ APART = tuple(f"tests/{folder}/" for folder in ("cli", "demo", "e2e", "install",
 """Where each test is a unit of its own."""
 TOGETHER = {
     "tests/install/test_service.py": "install",
-    "tests/install/test_without_a_service.py": "install without a service",
+    "tests/install/test_without_a_service.py": "install",
     "tests/sandbox/test_agents_image.py": "the agents' image",
     "tests/sandbox/test_trust.py": "the agents' image",
     "tests/e2e/test_agents.py": "the agents' image",

@@ -16,27 +16,27 @@ ALIEN = (f"{HOME}/clone", f"{HOME}/.cache", f"{HOME}/.local/share/containers", "
 """The clone, and what uv and Podman keep for all who use them."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make(tmp_path_factory.mktemp("origin") / "roommate")
 
 
-@pytest.fixture(scope="module")
-async def machine(origin: Path, image: str) -> AsyncIterator[Machine]:
-    async for one in _booted(origin, image):
+@pytest.fixture(scope="package")
+async def machine(origin: Path) -> AsyncIterator[Machine]:
+    """The ordinary user's. What was installed before is away, and so are the images, but not what uv keeps."""
+    async for one in _booted(origin):
         yield one
 
 
 @pytest.fixture(scope="module")
-async def machine_of_root(origin: Path, image: str) -> AsyncIterator[Machine]:
-    async for one in _booted(origin, image, cgroups=True):
+async def machine_of_root(origin: Path) -> AsyncIterator[Machine]:
+    async for one in _booted(origin, cgroups=True):
         yield one
 
 
-async def _booted(origin: Path, image: str, *, cgroups: bool = False) -> AsyncIterator[Machine]:
+async def _booted(origin: Path, *, cgroups: bool = False) -> AsyncIterator[Machine]:
     one = await Machine.boot(f"{origin}:/srv/roommate:ro", cgroups=cgroups)
     await one.run("git config --system --add safe.directory '*'", user="root")
-    await one.give_image(image)
     await one.run("git clone --quiet /srv/roommate clone")
     yield one
     await one.try_to("journalctl --no-pager --lines=300", user="root")

@@ -24,6 +24,7 @@ async def test_a_service_from_a_clone_to_its_end(
 ) -> None:
     alice = await person("alice")
     bot = await register(homeserver, "installed")
+    await machine.give_image(image)
     before = await machine.files()
 
     # One command.

@@ -21,6 +21,7 @@ from tests.shell import HOME
 
 async def test_bare_and_away(machine: Machine, homeserver: Synapse, image: str, person: MakePerson) -> None:
     alice, bot = await person("alice"), await register(homeserver, "bare")
+    await machine.give_image(image)
     before = await machine.files()
     root = f"{HOME}/bare"
     await machine.run("clone/scripts/setup")
