@@ -17,7 +17,7 @@ from roommate.sandbox import host_apt, mirrors_and_certificates
 from roommate.sandbox.host_capabilities import SETUPS
 from roommate.sandbox.image import CONTAINERFILE, build
 from tests.patience import PATIENCE
-from tests.sandbox_image import podman, printed
+from tests.sandbox_image import podman, printed, remove
 from tests.shell import HOME, ID, USER, Shell
 
 NAME = "localhost/roommate:test-machine"
@@ -93,7 +93,7 @@ class Machine(Shell):
             done = subprocess.run(run, capture_output=True, text=True, check=False, env={**os.environ, **configured})
             if done.returncode == 0:
                 break
-            subprocess.run(("podman", "rm", "--force", "--volumes", name), capture_output=True, check=False)
+            remove(name)
         else:
             _remove(folder)
             raise AssertionError(f"no machine starts here: {done.stderr}")
@@ -134,9 +134,7 @@ class Machine(Shell):
         return set(podman("exec", self.name, "cat", "/tmp/files").splitlines())
 
     def discard(self) -> None:
-        subprocess.run(
-            ("podman", "rm", "--force", "--volumes", "--time=1", self.name), check=False, capture_output=True
-        )
+        remove(self.name, seconds=1)
         _remove(self._folder)
 
 

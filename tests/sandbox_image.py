@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 from roommate.sandbox.container import ROOM
 from roommate.sandbox.container_spec import STATE
 from roommate.sandbox.image import build
+from tests.patience import PATIENCE
 
 NAME = "localhost/roommate:test-base"
 AGENTS_NAME = "localhost/roommate:test-agents"
@@ -59,11 +61,18 @@ def containers(state: Path, room: str = "") -> list[str]:
     return podman("ps", "--all", "--format", "{{.Names}}", "--filter", f"label={STATE}={state}", *of_room).split()
 
 
+def remove(*names: str, seconds: int = 0) -> None:
+    """Remove these containers and their volumes, when they have had this time to end. Podman gives up five seconds
+    after a kill: where the kernel takes longer it is asked again."""
+    command = ("podman", "rm", "--force", "--ignore", "--volumes", f"--time={seconds}", *names)
+    deadline = time.monotonic() + PATIENCE
+    while (done := subprocess.run(command, capture_output=True, text=True, check=False)).returncode != 0:
+        assert time.monotonic() < deadline, done.stderr
+
+
 def remove_containers(state: Path) -> None:
     if names := containers(state):
-        # Its exit code says nothing: at times it reports a busy shm of a container that it did remove.
-        subprocess.run(("podman", "rm", "--force", "--time", "0", *names), capture_output=True, check=False)
-        assert containers(state) == []
+        remove(*names)
 
 
 def remove_rooms(state: Path) -> None:

@@ -236,8 +236,11 @@ async def test_a_killed_build_keeps_no_image(tmp_path: Path, image: str, two_nam
     recipe = recipe_of_stages(tmp_path, image, **{"RUN : make two;": "RUN : make two; test -e /go || sleep 600;"})
     replaced = (await build(name, stage="base", containerfile=recipe, step=printed)).removeprefix("sha256:")
     building = await asyncio.create_subprocess_exec(
-        sys.executable, "-uc", BUILD, name, str(recipe), stdout=asyncio.subprocess.PIPE, start_new_session=True
-    )
+        sys.executable, "-uc", BUILD, name, str(recipe),
+        env={**os.environ, "TMPDIR": str(tmp_path)},  # what it has no time to take away
+        stdout=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )  # fmt: skip
     try:
         assert building.stdout is not None
         async with asyncio.timeout(PATIENCE):
