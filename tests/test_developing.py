@@ -44,7 +44,7 @@ async def test_a_tool_is_a_file_and_a_line_a_card_two_lines_and_a_feature_a_file
 ) -> None:
     program, files = grown(tmp_path, "A tool for the model", "A card", "A feature")
     of_the_tool = ["tools/count_words.py", "tools/room_tools.py"]
-    of_the_card = ["domain/cards.py", "features/reset.py", "composition/features.py"]
+    of_the_card = ["domain/cards.py", "features/reset.py"]
     of_the_feature = ["domain/cards.py", "features/leftovers.py", "composition/features.py"]
     assert files == [f"src/roommate/{name}" for name in (*of_the_tool, *of_the_card, *of_the_feature)]
     bot, alice = await daemon(start=False, model=model), await person("alice")

@@ -344,7 +344,8 @@ def test_hints_name_settings_that_there_are() -> None:
     """No text of ours has a name in it that is nearly one of a setting."""
     known = {name.upper() for name in NAMES} | env_file.OF_OTHERS
     others = {"MATRIX_ADMIN_PASSWORD", "GOOGLE_API_KEY", "OR_API_KEY", "XAI_API_KEY", "GROQ_API_KEY", "MISTRAL_API_KEY",
-              "DEEPSEEK_API_KEY", "OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "OPENAI_MODEL", "LITELLM_MODE"}  # fmt: skip
+              "DEEPSEEK_API_KEY", "OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "OPENAI_MODEL", "LITELLM_MODE",
+              "OLLAMA_API_BASE"}  # fmt: skip
     texts = [
         node.value
         for path in SOURCE.rglob("*.py")

@@ -129,15 +129,6 @@ def _speaking(kernel: Kernel) -> say_as_bot.Speaking:
     return say_as_bot.Speaking(kernel.settings, homeserver, kernel.outbox, kernel.sender, wake)
 
 
-def _reset(kernel: Kernel) -> Feature:
-    return Feature(
-        [reset.Resets(kernel.residents.room)],
-        cards={
-            CardKind.RESET_WORKSPACE: reset.resetting(kernel.sandboxes, kernel.residents.room),
-        },
-    )
-
-
 def _room_settings(kernel: Kernel) -> Feature:
     database, containers = kernel.database, kernel.sandboxes
     operations = RoomSettingOperations(store.RoomSettings(database), kernel.settings, containers, kernel.sender.wake)
@@ -321,7 +312,7 @@ FEATURES: tuple[Declared, ...] = (
     asked_for(
         turn_changes_and_output.Results, lambda kernel: turn_changes_and_output.Results(store.Turns(kernel.database))
     ),
-    Declared([reset.Resets], _reset),
+    Declared([reset.Resets], lambda kernel: reset.feature(kernel.sandboxes, kernel.residents.room)),
     asked_for(ModelAndPrompt, lambda kernel: ModelAndPrompt(kernel.settings, store.Rooms(kernel.database))),
     Declared([RoomSettingOperations], _room_settings),
     Declared([Egress], _egress),

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from roommate.chat import texts
 from roommate.domain import CardKind, EventId, Question, RoomId, UserId
+from roommate.features.feature import Feature
 from roommate.operations import Ask, Call, Change, OfRoom, Who, form, operation
 from roommate.rooms.questions import Decide
 from roommate.rooms.residents import Resident
@@ -79,3 +80,7 @@ class Resets:
     async def reset_workspace(self, params: OfRoom, call: Call) -> Ask:
         """Deletes every file of a room, after asking there."""
         return Ask(Question(CardKind.RESET_WORKSPACE, texts.RESET, hint=texts.RESET_HINT, seconds=CARD_SECONDS))
+
+
+def feature(sandboxes: Sandboxes, resident: Callable[[RoomId], Resident]) -> Feature:
+    return Feature([Resets(resident)], cards={CardKind.RESET_WORKSPACE: resetting(sandboxes, resident)})
