@@ -237,7 +237,7 @@ async def test_an_address_without_a_homeserver_is_a_wrong_setting(serve: Serve) 
 
 
 async def test_a_locked_account_keeps_its_login(serve: Serve) -> None:
-    """nio forgets its token at a soft logout; but a lock is lifted again."""
+    """It is told as a soft logout; but a lock is lifted again."""
     locked = web.json_response({"errcode": "M_USER_LOCKED", "error": "locked", "soft_logout": True}, status=401)
     answers = [locked, web.json_response({"event_id": "$sent"})]
 

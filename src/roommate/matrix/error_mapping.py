@@ -7,12 +7,14 @@ import json
 import math
 import random
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
-from nio import ErrorResponse
 
+from roommate.domain import JsonObject
 from roommate.errors import MatrixError, Refused, TokenRevoked, Transient
+from roommate.matrix.parse import text
 from roommate.net import outbound_http
 
 UNSAID_RETRY_SECONDS = 5.0
@@ -33,20 +35,18 @@ def lost(what: str, error: BaseException) -> MatrixError:
     return Transient(f"the homeserver did not {what}: {outbound_http.why(error)}")
 
 
-def refusal(what: str, answer: ErrorResponse) -> MatrixError:
-    """The homeserver, or something before it, answered with an error. nio calls the Matrix error code `status_code`.
+def refusal(what: str, status: int, headers: Mapping[str, str], answer: JsonObject) -> MatrixError:
+    """The homeserver, or something before it, answered with an error.
 
     Codes: https://spec.matrix.org/v1.13/client-server-api/#standard-error-response
     """
-    response = answer.transport_response
-    status = response.status if response is not None else 0
-    code = answer.status_code or ""
-    said = f"the homeserver did not {what}: {code or status} {answer.message}"
+    code, message = text(answer.get("errcode")) or "", text(answer.get("error")) or "unknown error"
+    said = f"the homeserver did not {what}: {code or status} {message}"
     if code in _DEAD_LOGIN:
-        said = f"the homeserver does not take the bot's login any more: {code} {answer.message}"
-        return TokenRevoked(said, soft=answer.soft_logout)
+        said = f"the homeserver does not take the bot's login any more: {code} {message}"
+        return TokenRevoked(said, soft=answer.get("soft_logout") is True)
     if status == 429 or code == "M_LIMIT_EXCEEDED":
-        return Transient(said, _retry_after(answer))
+        return Transient(said, _retry_after(headers, answer))
     if status == 413:  # proxies limit the size of requests, too, without a word of Matrix
         return Refused(said, code or "M_TOO_LARGE")
     if status >= 500 or code in _PASSING:
@@ -54,12 +54,12 @@ def refusal(what: str, answer: ErrorResponse) -> MatrixError:
     return Refused(said, code) if code else NotMatrix(said)
 
 
-def _retry_after(answer: ErrorResponse) -> float:
+def _retry_after(headers: Mapping[str, str], answer: JsonObject) -> float:
     """Seconds. The header came with spec v1.10 and may be a date (RFC 9110, 10.2.3); the field is older and finer."""
-    given: object = answer.retry_after_ms
+    given = answer.get("retry_after_ms")
     if isinstance(given, int | float) and math.isfinite(given):
         return given / 1000
-    header = "" if answer.transport_response is None else answer.transport_response.headers.get("Retry-After", "")
+    header = headers.get("Retry-After", "")
     if header.isdecimal():
         return float(header)
     try:

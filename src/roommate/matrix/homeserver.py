@@ -6,18 +6,16 @@ import asyncio
 import contextlib
 import io
 import json
-import logging
 import secrets
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
-from aiohttp import ClientResponse
-from nio import AsyncClient, AsyncClientConfig, ErrorResponse
+from aiohttp import ClientResponse, ClientSession, ClientTimeout
 
 from roommate.domain import MESH_INTRODUCTION, Account, EventId, JsonObject, RoomId, UserId
-from roommate.errors import ConfigError, MatrixError, Refused, StateError, TokenRevoked, Transient
+from roommate.errors import ConfigError, Refused, StateError, TokenRevoked, Transient
 from roommate.host import deadlines
 from roommate.matrix import json_answers
 from roommate.matrix.crypto import attachments
@@ -52,9 +50,8 @@ async def _nowhere(account: Account) -> None:
 class Homeserver:
     """One account on one homeserver. After `sign_in` a call raises Transient, Refused or TokenRevoked, nothing else.
 
-    Syncs and history are taken as raw JSON, past nio's own parsing: that raises on some malformed events (every sync
-    would fail from then on), takes 0.2 ms for each, and keeps every room in memory. What is sent, and files, go through
-    `encryption`: nothing else decides what is encrypted. Syncs and history come as the homeserver has them.
+    What is sent, and files, go through `encryption`: nothing else decides what is encrypted. Syncs and history come as
+    the homeserver has them.
     """
 
     def __init__(
@@ -68,13 +65,9 @@ class Homeserver:
         session: outbound_http.Connect = outbound_http.session,
     ) -> None:
         """`keep` stores each login before it is used; `learned` is told of it before anything else. `ca` is a file of
-        CAs that are trusted beside the host's own. `session` makes what requests go through, once there is a login."""
-        # nio would repeat a rate-limited or timed-out request by itself, for ever and out of order.
-        # Its Olm machine stays off: ours is `matrix/crypto`.
-        config = AsyncClientConfig(
-            max_limit_exceeded=0, max_timeouts=0, request_timeout=REQUEST_SECONDS, encryption_enabled=False
-        )
-        self._nio = AsyncClient(url.rstrip("/"), user, config=config)
+        CAs that are trusted beside the host's own. `session` makes what requests go through, with the first of them."""
+        self._url = url.rstrip("/")
+        self._http: ClientSession | None = None
         self._keep, self._learned, self._ca, self._connect = keep, learned, ca, session
         self._session: Session | None = None
         self._upload_limit: int | None = None
@@ -82,7 +75,6 @@ class Homeserver:
         self.members = RoomMembers(self.joined_members)
         self.encryption: Encryption | None = None
         """Encrypts what is sent into encrypted rooms; None while the operator wants no encryption."""
-        logging.getLogger("nio").setLevel(logging.ERROR)  # it logs whole events, and so what people write
 
     async def sign_in(self, password: str, saved: Account | None, token: str = "") -> Account:
         """Use the access `token` that an operator gave, or else the saved login, or log in with the password.
@@ -91,9 +83,7 @@ class Homeserver:
         Transient while the homeserver is away (call it again then), TokenRevoked when the login is dead. A saved login
         of another account or homeserver is passed over.
         """
-        url, user = self._nio.homeserver, self.me.user_id
-        if self._nio.client_session is None:
-            self._nio.client_session = self._connect(more=self._ca)
+        url, user = self._url, self.me.user_id
         if self._session is not None:
             await self._session.close()
             self._session = None  # a dead login would spoil a new one
@@ -108,7 +98,6 @@ class Homeserver:
         self._session = Session(
             account, self._keep, password="" if token else password, ca=self._ca, renewed=self._learned
         )
-        self._nio.restore_login(user, account.device_id, account.access_token)
         if account is saved:
             await self._call("check the bot's login", "GET", f"{CLIENT_API}/account/whoami")
         self.me = Me(user, await self._display_name())
@@ -117,7 +106,8 @@ class Homeserver:
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
-        await self._nio.close()
+        if self._http is not None:
+            await self._http.close()
 
     # ── Reading ──────────────────────────────────────────────────────────────────────────────────
 
@@ -212,11 +202,9 @@ class Homeserver:
         """Something that is no JSON, its body unread: whoever reads it closes it. `seconds` until its first byte."""
 
         async def ask(token: str) -> ClientResponse:
-            headers = {"Authorization": f"Bearer {token}"} if token else {}
             try:
                 async with deadlines.within(seconds):
-                    request = self._nio.send("GET", path, None, headers, timeout=DOWNLOAD_SECONDS)
-                    response: ClientResponse = await request
+                    response = await self._request("GET", path, token, DOWNLOAD_SECONDS)
                     if response.status < 300:
                         return response
                     try:
@@ -225,7 +213,7 @@ class Homeserver:
                         response.close()
             except NETWORK_ERRORS as error:
                 raise lost(what, error) from error
-            raise _failed(what, content, response)
+            raise refusal(what, response.status, response.headers, json_answers.read(content))
 
         return await self._as_bot(ask)
 
@@ -237,10 +225,11 @@ class Homeserver:
         if self.encryption is not None:
             with _tried_again():
                 event_type, content = await self.encryption.sealing.seal(room, event_type, content, txn_id)
-        answer = await self._ask("send", lambda: self._nio.room_send(room, event_type, content, txn_id))
+        path = f"{_path(room)}/send/{quote(event_type, safe='')}/{quote(txn_id, safe='')}"
+        answer = await self._call("send", "PUT", path, content)
         if self.encryption is not None:
             self.encryption.sealing.arrived(txn_id)
-        return EventId(answer.event_id)
+        return _event_id("send", answer)
 
     async def set_state(self, room: RoomId, kind: str, key: str, content: JsonObject) -> EventId:
         """Set a part of the room's state, which nobody encrypts. The same content once more is the same event. Who may
@@ -252,8 +241,8 @@ class Homeserver:
     async def redact(self, room: RoomId, event: EventId, reason: str | None, txn_id: str) -> EventId:
         if reason and await self._is_encrypted(room):
             reason = None  # nobody encrypts it
-        answer = await self._ask("redact", lambda: self._nio.room_redact(room, event, reason, txn_id))
-        return EventId(answer.event_id)
+        path = f"{_path(room)}/redact/{quote(event, safe='')}/{quote(txn_id, safe='')}"
+        return _event_id("redact", await self._call("redact", "PUT", path, {"reason": reason} if reason else {}))
 
     async def upload(self, content: bytes, content_type: str, name: str) -> str:
         """Put a file into the media repository; gives its ``mxc://`` URI. Too large a file is Refused unsent."""
@@ -294,7 +283,8 @@ class Homeserver:
         return self._upload_limit
 
     async def typing(self, room: RoomId, on: bool, timeout_ms: int) -> None:
-        await self._ask("show typing", lambda: self._nio.room_typing(room, on, timeout_ms))
+        body = {"typing": on} | ({"timeout": timeout_ms} if on else {})
+        await self._call("show typing", "PUT", f"{_path(room)}/typing/{quote(self.me.user_id, safe='')}", body)
 
     async def join(self, room: RoomId, via: Sequence[str] = ()) -> None:
         """`via` are servers that know the room, where ours does not.
@@ -310,7 +300,7 @@ class Homeserver:
         await self._call("let the bot leave", "POST", f"{_path(room)}/leave", {"reason": reason} if reason else {})
 
     async def forget(self, room: RoomId) -> None:
-        await self._ask("forget the room", lambda: self._nio.room_forget(room))
+        await self._call("forget the room", "POST", f"{_path(room)}/forget", {})
 
     async def call(
         self,
@@ -326,21 +316,6 @@ class Homeserver:
 
     # ── Asking ───────────────────────────────────────────────────────────────────────────────────
 
-    async def _ask(self, what: str, call: Callable[[], Awaitable[Any]]) -> Any:
-        """nio's answer. nio returns a homeserver's errors and raises the network's: here both are raised."""
-
-        async def ask(token: str) -> Any:
-            self._nio.access_token = token  # nio forgets it at a soft logout, such as that of a locked account
-            try:
-                answer = await call()
-            except NETWORK_ERRORS as error:
-                raise lost(what, error) from error
-            if isinstance(answer, ErrorResponse):
-                raise refusal(what, answer)
-            return answer
-
-        return await self._as_bot(ask)
-
     async def _call(
         self,
         what: str,
@@ -351,16 +326,15 @@ class Homeserver:
         content_type: str = "application/json",
         also: int = 0,
     ) -> JsonObject:
-        """What nio cannot ask, or cannot read as we need it: a request whose answer is a JSON object. Where the
-        answer of status `also` asks for further proof of who we are, that is given as well."""
+        """A request whose answer is a JSON object. Where the answer of status `also` asks for further proof of who we
+        are, that is given as well."""
         sent = json.dumps(sendable(body)).encode() if isinstance(body, dict) else body
 
         async def ask(token: str) -> JsonObject:
-            headers = {"Content-Type": content_type} | ({"Authorization": f"Bearer {token}"} if token else {})
             try:
                 # A stream: bytes would be written at one go, however many.
                 data = None if sent is None else io.BytesIO(sent)
-                response = await self._nio.send(method, path, data, headers, timeout=seconds)
+                response = await self._request(method, path, token, seconds, data, content_type)
                 content = await response.read()
             except NETWORK_ERRORS as error:
                 raise lost(what, error) from error
@@ -368,10 +342,26 @@ class Homeserver:
             if response.status == also and "flows" in answer:
                 return answer
             if response.status >= 300:
-                raise _failed(what, content, response)
+                raise refusal(what, response.status, response.headers, answer)
             return answer
 
         return await self._as_bot(ask)
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        token: str,
+        seconds: float,
+        data: io.BytesIO | None = None,
+        content_type: str = "application/json",
+    ) -> ClientResponse:
+        """Gives its answer, unread. Raises NETWORK_ERRORS."""
+        if self._http is None:
+            self._http = self._connect(more=self._ca)
+        headers = {"Content-Type": content_type} | ({"Authorization": f"Bearer {token}"} if token else {})
+        timeout = ClientTimeout(total=seconds)
+        return await self._http.request(method, self._url + path, data=data, headers=headers, timeout=timeout)
 
     async def _as_bot(self, ask: Callable[[str], Awaitable[T]]) -> T:
         """With the token of now; before there is one, without."""
@@ -445,10 +435,10 @@ def _lean(limit: int) -> str:
     return json.dumps({"presence": nothing, "account_data": nothing, "room": room})
 
 
-def _failed(what: str, content: bytes, response: ClientResponse) -> MatrixError:
-    failed = ErrorResponse.from_dict(json_answers.read(content))
-    failed.transport_response = response
-    return refusal(what, failed)
+def _event_id(what: str, answer: JsonObject) -> EventId:
+    if (event := text(answer.get("event_id"))) is None:
+        raise Transient(f"the homeserver did not {what}: there is no event_id in its answer")
+    return EventId(event)
 
 
 @contextlib.contextmanager

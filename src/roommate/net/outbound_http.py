@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
@@ -60,10 +60,14 @@ def _trusting(
 
 def session(*, more: Path | None = None, at_once: int = 100, **options: Any) -> aiohttp.ClientSession:
     """For many requests, `at_once` of them (0 is no limit), trusting the CAs of the file `more` as well; `options` are
-    aiohttp's. Whoever asked for it closes it."""
-    connector = aiohttp.TCPConnector(ssl=trust(more), limit=at_once, keepalive_timeout=KEEP_ALIVE_SECONDS)
+    aiohttp's. Whoever asked for it closes it. What is asked through TLS raises OSError where a file cannot be read."""
+
+    class Request(_Request):
+        trusts = more
+
+    connector = aiohttp.TCPConnector(limit=at_once, keepalive_timeout=KEEP_ALIVE_SECONDS)
     jar = aiohttp.DummyCookieJar()
-    return aiohttp.ClientSession(connector=connector, cookie_jar=jar, request_class=_Request, **options)
+    return aiohttp.ClientSession(connector=connector, cookie_jar=jar, request_class=Request, **options)
 
 
 class LazySession:
@@ -85,15 +89,18 @@ class LazySession:
 
 
 class _Request(aiohttp.ClientRequest):
-    """Goes through the environment's proxy.
+    """Goes through the environment's proxy, and trusts whom we trust, who are looked up where there is TLS.
 
     aiohttp's own `trust_env` also sends what ~/.netrc has for a host, which may be neither what a room may use nor what
     we mean, and takes two threads for each request.
     """
 
+    trusts: ClassVar[Path | None]
+
     def __init__(self, method: str, url: URL, **options: Any) -> None:
-        if options.get("proxy") is None:
-            options["proxy"] = proxy(url)
+        through = options["proxy"] = options.get("proxy") or proxy(url)
+        if options.get("ssl") is True and "https" in (url.scheme, through and through.scheme):
+            options["ssl"] = trust(self.trusts)
         super().__init__(method, url, **options)
 
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import hmac
 
-from Crypto.Cipher import AES
-from Crypto.Util import Counter
-from nio.crypto.attachments import encrypt_attachment
-
 from roommate.domain import JsonObject
 from roommate.errors import Refused
 from roommate.matrix.crypto.signing import from_unpadded
 
 
 def encrypt(content: bytes) -> tuple[bytes, JsonObject]:
-    """What to upload, and the ``file`` of the event, to which its ``url`` is to be added."""
+    """What to upload, and the ``file`` of the event, to which its ``url`` is to be added. Blocks.
+
+    nio is imported by the first file: that takes 0.15 s of processor time and 12 MiB, which most starts do without.
+    """
+    from nio.crypto.attachments import encrypt_attachment
+
     sealed, file = encrypt_attachment(content)
     return sealed, file
 
@@ -25,6 +26,9 @@ class Decryption:
 
     def __init__(self, file: JsonObject) -> None:
         """Raises Refused: it does not say how it is encrypted."""
+        from Crypto.Cipher import AES
+        from Crypto.Util import Counter
+
         try:
             if (file["v"], file["key"]["alg"]) != ("v2", "A256CTR"):
                 raise Refused("the file is encrypted in a way that is not known here")

@@ -8,11 +8,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+from typing import Any
 from urllib.parse import quote
-
-from Crypto.Cipher import AES
-from Crypto.Hash import SHA256
-from Crypto.Protocol.KDF import HKDF
 
 from roommate.domain import JsonObject, UserId
 from roommate.errors import Refused
@@ -25,12 +22,23 @@ _DEFAULT = "m.secret_storage.default_key"
 _KEY = "m.secret_storage.key."
 _ZEROS = "\0" * 32
 """What is encrypted with a key, under no name, so that it can be told whether it is the right one."""
+_BLOCK = 16
+"""Bytes of AES."""
 
 
 def keys_of(key: bytes, name: str) -> tuple[bytes, bytes]:
     """What encrypts under this name, and what vouches for it; 32 bytes each."""
+    from Crypto.Hash import SHA256
+    from Crypto.Protocol.KDF import HKDF
+
     both = HKDF(key, 64, bytes(32), SHA256, context=name.encode())
     return both[:32], both[32:]
+
+
+def _cipher(key: bytes, counter: bytes) -> Any:
+    from Crypto.Cipher import AES  # which parses C: a start is spared that
+
+    return AES.new(key, AES.MODE_CTR, nonce=b"", initial_value=counter)
 
 
 def seal(key: bytes, name: str, secret: str, iv: bytes | None = None) -> JsonObject:
@@ -39,7 +47,7 @@ def seal(key: bytes, name: str, secret: str, iv: bytes | None = None) -> JsonObj
         fresh[8] &= 0x7F  # bit 63, as the specification wants it for some implementations' counters
         iv = bytes(fresh)
     encrypts, vouches = keys_of(key, name)
-    ciphertext = AES.new(encrypts, AES.MODE_CTR, nonce=b"", initial_value=iv).encrypt(secret.encode())
+    ciphertext = _cipher(encrypts, iv).encrypt(secret.encode())
     mac = hmac.digest(vouches, ciphertext, hashlib.sha256)
     return {"iv": unpadded(iv), "ciphertext": unpadded(ciphertext), "mac": unpadded(mac)}
 
@@ -51,9 +59,10 @@ def unseal(key: bytes, name: str, sealed: JsonObject) -> str:
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError("it is not written as it has to be") from error
     encrypts, vouches = keys_of(key, name)
-    if len(iv) != AES.block_size or not hmac.compare_digest(mac, hmac.digest(vouches, ciphertext, hashlib.sha256)):
+    if len(iv) != _BLOCK or not hmac.compare_digest(mac, hmac.digest(vouches, ciphertext, hashlib.sha256)):
         raise ValueError("it is encrypted with another key")
-    return AES.new(encrypts, AES.MODE_CTR, nonce=b"", initial_value=iv).decrypt(ciphertext).decode()
+    secret: bytes = _cipher(encrypts, iv).decrypt(ciphertext)
+    return secret.decode()
 
 
 def described(key: bytes) -> JsonObject:
@@ -66,7 +75,7 @@ def fits(key: bytes, description: JsonObject) -> bool:
     """Is it this key? One without a proof may be."""
     try:
         iv, mac = from_unpadded(description["iv"]), from_unpadded(description["mac"])
-        return len(iv) == AES.block_size and hmac.compare_digest(from_unpadded(seal(key, "", _ZEROS, iv)["mac"]), mac)
+        return len(iv) == _BLOCK and hmac.compare_digest(from_unpadded(seal(key, "", _ZEROS, iv)["mac"]), mac)
     except KeyError:
         return "iv" not in description and "mac" not in description
     except (ValueError, TypeError, AttributeError):
