@@ -33,6 +33,7 @@ from roommate.host import deadlines, malloc_trim
 from roommate.host.flag_files import flags
 from roommate.host.sd_notify import Systemd
 from roommate.logs import Logs
+from roommate.matrix import render
 from roommate.matrix.crypto.encryption import Encryption
 from roommate.matrix.display_names import DisplayNames
 from roommate.matrix.homeserver import Homeserver
@@ -224,6 +225,7 @@ class Daemon:
             Service(Phase.OPEN, lambda: self._systemd.run(status, lambda: intake.stalled_seconds)),
             Service(Phase.OPEN, Alarm(look, self._alerts).run),
             Service(Phase.OPEN, lambda: listen(settings.http_address, look, self._counts)),
+            Service(Phase.OPEN, render.load),
             Service(Phase.CONNECT, malloc_trim.give_back),
             Service(Phase.CONNECT, intake.run),
             Service(Phase.CONNECT, trial.run),

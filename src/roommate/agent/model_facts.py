@@ -57,9 +57,9 @@ def facts(name: str) -> Facts:
     text = _text(_PRICES)
     for known in (name, name.partition("/")[2]):
         # One entry of 4000: the whole file as objects would be 20 MB for a moment.
-        begins = re.compile(rf"^    {re.escape(json.dumps(known))}: ", re.MULTILINE)
-        if known and (match := begins.search(text)):
-            return _facts(json.JSONDecoder().raw_decode(text, match.end())[0])
+        begins = f"\n    {json.dumps(known)}: "
+        if known and (place := text.find(begins)) >= 0:
+            return _facts(json.JSONDecoder().raw_decode(text, place + len(begins))[0])
     return UNKNOWN
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 
-from watchfiles import Change, awatch
+from watchfiles import Change, watch
+
+from roommate.host import own_thread
 
 log = logging.getLogger(__name__)
 
@@ -32,22 +36,26 @@ async def watch_flags(folder: Path, *prefixes: str, tell: Callable[[Mapping[str,
     """Tell what `flags` gives whenever that changes, until cancelled."""
     told = flags(folder, *prefixes)
     while True:
+        ended = threading.Event()
+        # It looks now and then also where nothing changes: what came before the watch stood is not told.
+        changes = watch(
+            folder,
+            watch_filter=lambda change, path: change is not Change.modified and Path(path).name.startswith(prefixes),
+            debounce=_STEP_MS,
+            step=_STEP_MS,
+            stop_event=ended,
+            rust_timeout=_RETRY_SECONDS * 1000,
+            yield_on_timeout=True,
+            recursive=False,
+        )
         try:
-            # It looks now and then also where nothing changes: what came before the watch stood is not told.
-            async for _ in awatch(
-                folder,
-                watch_filter=lambda change, path: (
-                    change is not Change.modified and Path(path).name.startswith(prefixes)
-                ),
-                debounce=_STEP_MS,
-                step=_STEP_MS,
-                rust_timeout=_RETRY_SECONDS * 1000,
-                yield_on_timeout=True,
-                recursive=False,
-            ):
+            # `awatch` would load half of anyio for this, as soon as rooms begin to work.
+            while await own_thread.run(partial(next, changes, None), "flags") is not None:
                 if (found := flags(folder, *prefixes)) != told:
                     told = found
                     await tell(found)
-        except* (OSError, RuntimeError) as group:  # the system has no watch left
-            log.warning("%s cannot be watched, looking again: %s", folder, group.exceptions[0])
+        except (OSError, RuntimeError) as error:  # the system has no watch left
+            log.warning("%s cannot be watched, looking again: %s", folder, error)
             await asyncio.sleep(_RETRY_SECONDS)
+        finally:
+            ended.set()

@@ -216,6 +216,11 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(2, "draw")
 
 
+async def load() -> None:
+    """What the first message would wait for: best while an answer of the homeserver is waited for."""
+    await asyncio.get_running_loop().run_in_executor(_threads(), _html, "")
+
+
 @lru_cache(maxsize=4)
 def _html(text: str) -> str:
     """Rendered and sanitised. Remembered, since what was measured is sent next."""
@@ -237,7 +242,7 @@ def _cells(text: str) -> int:
 @cache
 def _parser(tables: bool) -> MarkdownIt:
     """Without `tables` a wide header cannot make hundreds of short rows wide as well."""
-    from markdown_it import MarkdownIt  # 70 ms, not needed to start
+    from markdown_it import MarkdownIt  # 70 ms, not needed by all that has something to render
 
     parser = MarkdownIt("commonmark", {"html": False, "breaks": True, "linkify": False}).enable("strikethrough")
     parser.add_render_rule("image", _image)

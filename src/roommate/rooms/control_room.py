@@ -55,8 +55,10 @@ class ControlRoom:
 
     def drafts(self, markdown: str, *, once: str | None = None, quietly: bool = True) -> Sequence[Draft]:
         """What `tell` would write, for a transaction that has more in it."""
+        if not self.room_id:
+            return []
         content = render.content(markdown, notice=quietly) | ({} if quietly else {TOLD: True})
-        return [Draft(self.room_id, content, once=once)] if self.room_id else []
+        return [Draft(self.room_id, content, once=once)]
 
     def moved(self, old: RoomId, new: RoomId) -> None:
         """A room was replaced: it may have been this one."""
