@@ -68,6 +68,7 @@ from roommate.store import (
     Upgrades,
     WatchedJobs,
 )
+from roommate.tools import room_tools
 from roommate.updates.at_start import Trial
 from roommate.updates.journal import Journal
 
@@ -226,6 +227,7 @@ class Daemon:
             Service(Phase.OPEN, Alarm(look, self._alerts).run),
             Service(Phase.OPEN, lambda: listen(settings.http_address, look, self._counts)),
             Service(Phase.OPEN, render.load),
+            Service(Phase.OPEN, room_tools.load),
             Service(Phase.CONNECT, malloc_trim.give_back),
             Service(Phase.CONNECT, intake.run),
             Service(Phase.CONNECT, trial.run),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import shlex
@@ -48,6 +49,13 @@ def offered(ports: TurnPorts, sources: Sequence[Source] = SOURCES) -> Mapping[st
     """By name, those that a turn has now."""
     found = [one for source in sources for one in (source(ports) if callable(source) else source)]
     return {one.spec.name: one for one in found}
+
+
+async def load() -> None:
+    """Describe the tools that every turn has, one by one: best while an answer of the homeserver is waited for."""
+    for one in (one for source in SOURCES if not callable(source) for one in source):
+        _ = one.spec
+        await asyncio.sleep(0)
 
 
 class RoomTools:
