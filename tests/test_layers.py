@@ -217,7 +217,7 @@ def test_one_module_reads_the_environment() -> None:
             "roommate.daemon_process",
             [
                 *("litellm", "synapse", "typer", "rich", "prompt_toolkit", "prometheus_client"),
-                *("podman", "requests", "nio", "Crypto"),
+                *("podman", "requests", "nio", "Crypto", "aiohttp.web"),
             ],
         ),
     ],

@@ -9,6 +9,7 @@ import asyncio
 import json
 import platform
 from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
 
 from roommate.administration import daemon_health
 from roommate.administration.daemon_health import Problem
@@ -16,7 +17,9 @@ from roommate.administration.status import Status
 from roommate.domain import JsonObject
 from roommate.errors import StateError
 from roommate.monitoring.counts import Counts
-from roommate.monitoring.listener import Answer, Route
+
+if TYPE_CHECKING:
+    from roommate.monitoring.listener import Answer, Route
 
 JSON = "application/json; charset=utf-8"
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterable, Mapping
 from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING
 
 import aiohttp
-from aiohttp import web
 from yarl import URL
 
 from roommate.net.outbound_http import LazySession
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 TOTAL_SECONDS = 3600.0
 """For a request and its whole answer."""
@@ -59,6 +62,8 @@ class Upstream:
     ) -> web.StreamResponse:
         """Answer a room's request with `pieces`. Raises ConnectionAbortedError where they break off: the half that is
         out cannot be taken back."""
+        from aiohttp import web
+
         response = web.StreamResponse(status=answer.status, headers=self.headers(answer))
         came = 0
         try:

@@ -7,8 +7,8 @@ import contextlib
 import functools
 import logging
 from collections.abc import Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING
 
-from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from roommate.domain import RoomId
@@ -16,6 +16,9 @@ from roommate.errors import HandLost
 from roommate.host import deadlines
 from roommate.net.token_bucket import Allowance
 from roommate.tunnels.tunnel import Tunnel
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 KEEP_SECONDS = 75
 """How long a connection may be without a request."""
@@ -66,6 +69,8 @@ class Servers:
         if not first:
             return
         if room_id not in self._servers:
+            from aiohttp import web  # half of aiohttp, which a start is spared
+
             handler = functools.partial(self._counted, room_id, _Turns())
             self._servers[room_id] = web.Server(
                 handler,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-
-from aiohttp import web
+from typing import TYPE_CHECKING
 
 from roommate.host import deadlines
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 
 class RequestRefused(Exception):

@@ -10,10 +10,9 @@ import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 import aiohttp
-from aiohttp import web
 
 from roommate.domain import DAEMON, Deed, Program, RoomId
 from roommate.errors import ForgeError
@@ -33,6 +32,9 @@ from roommate.host import deadlines
 from roommate.tunnels.http_forward import TOTAL_SECONDS
 from roommate.tunnels.http_server import Servers, tunnel_of
 from roommate.tunnels.request_body_stream import Body, RequestRefused
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 log = logging.getLogger(__name__)
 
@@ -141,6 +143,8 @@ class GitServer:
     async def _receive(
         self, room_id: RoomId, request: web.BaseRequest, name: str, granted: str | None
     ) -> web.StreamResponse:
+        from aiohttp import web
+
         if not self._forge.site.token:
             raise RequestRefused(403, "nothing can be pushed from here: the operator has set no GITHUB_TOKEN")
         if granted is None:
@@ -210,4 +214,6 @@ async def _receive_all(request: web.BaseRequest, push: Push) -> None:
 
 def _told(status: int, why: str) -> web.Response:
     """git shows a text of this type, each line after ``remote:``."""
+    from aiohttp import web
+
     return web.Response(status=status, text=f"Roommate: {why}\n", content_type="text/plain")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import aiohttp
-from aiohttp import web
 from yarl import URL
 
 from roommate.errors import ForgeError
@@ -15,6 +15,9 @@ from roommate.features.github.forge import Site
 from roommate.features.github.git_wire import COMMANDS_BYTES, BadPush, judgeable
 from roommate.tunnels.http_forward import Upstream, fields
 from roommate.tunnels.request_body_stream import RequestRefused
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 FETCH, PUSH = "git-upload-pack", "git-receive-pack"
 """git's two services."""

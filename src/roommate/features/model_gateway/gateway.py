@@ -6,10 +6,9 @@ import json
 import logging
 import re
 from collections.abc import AsyncIterator, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import aiohttp
-from aiohttp import web
 from yarl import URL
 
 from roommate.domain import RoomId, Usage
@@ -20,6 +19,9 @@ from roommate.monitoring.counting_ports import UsageStore
 from roommate.tunnels.http_forward import Upstream, fields
 from roommate.tunnels.http_server import Servers
 from roommate.tunnels.request_body_stream import Body, RequestRefused
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 log = logging.getLogger(__name__)
 
@@ -199,6 +201,8 @@ class _Prompt:
 
 async def _refused(provider: Provider, answer: aiohttp.ClientResponse, headers: dict[str, str]) -> web.Response:
     """An error of the provider, without our key, should it say it."""
+    from aiohttp import web
+
     text = await answer.content.read(1 << 16)
     text = text.replace(provider.key.encode(), b"[key]")
     headers = {name: value.replace(provider.key, "[key]") for name, value in headers.items()}
@@ -208,6 +212,8 @@ async def _refused(provider: Provider, answer: aiohttp.ClientResponse, headers: 
 
 def _error(status: int, why: str) -> web.Response:
     """In the shape that every provider's client shows: ``error.message``."""
+    from aiohttp import web
+
     text = json.dumps({"error": {"message": f"Roommate: {why}", "type": "roommate", "code": status}})
     return web.Response(status=status, text=text, content_type="application/json")
 
