@@ -268,16 +268,22 @@ async def test_what_was_asked_before_a_restore_is_refused_after_it(attacked: Att
     await peer.send(room, content)
     assert (await attacked.ended(once))["exit"] == 0
     await bot.kill9()
-    bot.settings["STATE_DIR"] = str(bot.folder / "new")
-    restored = await roommate(bot, "restore", str(kept), "--to", bot.settings["STATE_DIR"])
-    assert restored.code == 0, restored.errors
-    bot.state = bot.folder / "new"
-    await bot.start()
-    same, late = {"the same": content}, {"another of then": peer.signed(attacked.asks(room, "late"))}
-    await attacked.refuses(room, same, "unknown-peer")  # since nobody knows who was revoked after the backup
-    added = await roommate(bot, "trust", "add", peer.public, attacked.eve.user_id, "--everywhere", "--name", "eve")
-    assert added.code == 0, added.errors
-    await attacked.refuses(room, same | late, "replay-store")
+    other = Daemon(bot.settings["MATRIX_HOMESERVER"], bot.user_id, "", {**bot.settings, "MATRIX_PASSWORD": ""})
+    other.settings["STATE_DIR"] = str(other.state)
+    try:
+        restored = await roommate(other, "restore", str(kept))
+        assert restored.code == 0, restored.errors
+        await other.start()
+        attacked.bot = other
+        same, late = {"the same": content}, {"another of then": peer.signed(attacked.asks(room, "late"))}
+        await attacked.refuses(room, same, "unknown-peer")  # since nobody knows who was revoked after the backup
+        added = await roommate(
+            other, "trust", "add", peer.public, attacked.eve.user_id, "--everywhere", "--name", "eve"
+        )
+        assert added.code == 0, added.errors
+        await attacked.refuses(room, same | late, "replay-store")
+    finally:
+        await other.discard()
 
 
 async def test_a_policy_is_not_got_round(attacked: Attacked) -> None:
