@@ -196,7 +196,8 @@ async def _build(
         command += ["--no-cache"] if fresh else []
         command += [
             "--volume",
-            f"{folder}:{mirrors_and_certificates.MOUNT}:ro",
+            # With what is forbidden where it lies, most likely: a user may mount it with no less.
+            f"{folder}:{mirrors_and_certificates.MOUNT}:ro,nosuid,nodev,noexec",
             "--build-arg",
             f"SITE={mirrors_and_certificates.MOUNT}/{script}",
         ]
