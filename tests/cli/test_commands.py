@@ -10,9 +10,12 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 from roommate import __version__
 from roommate.cli import declared_commands
+from roommate.cli.app import complete
+from roommate.cli.help_panels import PANELS
 from roommate.composition.features import DECLARED
 from roommate.demo.embedded_synapse import Synapse
 from roommate.doors import reference
@@ -141,6 +144,12 @@ async def test_doctor_knows_the_login(homeserver: Synapse, daemon: MakeDaemon, t
     async with await Person.at(homeserver.url, one.user_id, PASSWORD) as somebody:
         await somebody.call("POST", "logout/all", {})
     assert (await found())["login"] == "the homeserver does not take the token any more"
+
+
+def test_help_has_a_panel_for_every_command() -> None:
+    everything = [name for name, one in vars(get_command(complete()))["commands"].items() if not one.hidden]
+    placed = [name for names in PANELS.values() for name in names]
+    assert sorted(placed) == sorted(everything)
 
 
 def test_the_document_and_help_have_what_is_declared() -> None:

@@ -11,11 +11,12 @@ import typer
 
 from roommate import __version__
 from roommate.cli import daemon_commands, peer_requests, recovery, sandbox, workspace
+from roommate.cli.help_panels import Panels
 from roommate.cli.path_and_secret_arguments import AsJson, typed_path
 
 T = TypeVar("T")
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(cls=Panels, no_args_is_help=True, pretty_exceptions_enable=False)
 image_app = typer.Typer(no_args_is_help=True, help="The image of the rooms' containers.")
 app.add_typer(image_app, name="image")
 backup_app = typer.Typer(invoke_without_command=True, help="Back up the whole state; verify backups.")

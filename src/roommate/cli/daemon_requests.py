@@ -16,7 +16,7 @@ from roommate.text.printable import printable
 
 JsonObject = dict[str, Any]
 Column = Callable[[JsonObject], object]
-NARROW = 20
+NARROW = 24
 """Characters of a cell that stay on one line: what is longer is folded first."""
 USAGE, NOT_DONE = 64, 255
 """Of what asks other daemons. EX_USAGE of sysexits.h; as ssh(1) has it: a program there may end with any other."""

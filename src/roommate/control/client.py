@@ -42,8 +42,8 @@ class Client:
             self._socket.close()
             why = (error.strerror or str(error)).lower()
             raise NotRunning(
-                f"no daemon is running here ({path}: {why}): `roommate start` starts one; commands belong into the "
-                f"folder of its .env"
+                f"no daemon is running here ({path}: {why}): `roommate start` starts one; if one runs, call this in "
+                f"the folder of its .env"
             ) from error
 
     def __enter__(self) -> Self:

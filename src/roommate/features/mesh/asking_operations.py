@@ -196,7 +196,7 @@ def _peers_shown(found: Sequence[Known]) -> str:
 
 
 def _peers_table(found: Sequence[Known]) -> Table:
-    heads = ("PEER", "USER", "WORDS", "ROOM", "OFFERS", "LOAD", "UNTIL")
+    heads = ("peer", "user", "words", "room", "offers", "load", "until")
     rows = [
         (
             *(one.name, one.user, one.words, one.room_name or one.room, " ".join(one.methods), str(one.load)),

@@ -88,7 +88,7 @@ def _tested(found: Sequence[Tested]) -> str:
 def _test_table(found: Sequence[Tested]) -> Table | str:
     rows = [("✔" if one.expected == one.found else "✘", f"line {one.line}", one.expected, one.found, one.why)
             for one in found]  # fmt: skip
-    return Table(rows, ("", "TEST", "EXPECTED", "FOUND", "WHY")) if rows else "the policy has no [[test]]"
+    return Table(rows, ("", "test", "expected", "found", "why")) if rows else "the policy has no [[test]]"
 
 
 class PolicyOperations:

@@ -78,7 +78,7 @@ def _table(found: Sequence[Listed]) -> Table | str:
         )
         for one in found
     ]
-    heads = ("REQUEST", "WAY", "AGE", "PEER", "ROOM", "STATE", "ASKS")
+    heads = ("request", "way", "age", "peer", "room", "state", "asks")
     return Table(rows, heads) if rows else "no daemon has asked this one for anything, nor this one another"
 
 

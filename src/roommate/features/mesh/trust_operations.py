@@ -138,7 +138,7 @@ def _list(found: Sequence[Shown]) -> str:
 def _table(found: Sequence[Shown]) -> Table | str:
     rows = [(one.name, one.state, one.words, one.mxid, _scope(one) if one.state == PeerState.PINNED else "")
             for one in found]  # fmt: skip
-    return Table(rows, ("NAME", "STATE", "WORDS", "ACCOUNT", "WHERE")) if rows else "no daemon is known"
+    return Table(rows, ("name", "state", "words", "account", "where")) if rows else "no daemon is known"
 
 
 def _facts(one: Shown) -> Sequence[tuple[str, str]]:
