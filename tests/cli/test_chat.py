@@ -49,8 +49,10 @@ def card(body: str, hidden: str = "") -> dict[str, object]:
 
 
 def final(body: str, state: str = "done") -> JsonObject:
-    rich = f"<p>{body}</p><details><summary>1 step · 2.0 s</summary><p>✔ <b>run_command</b></p></details>"
-    whole = f"{body}\n\n1 step · 2.0 s"
+    failed = "" if state == "done" else ", **1 failed**"
+    summary = f"1 step{failed.replace('**1 failed**', '<b>1 failed</b>')} · 2.0 s"
+    rich = f"<p>{body}</p><details><summary>{summary}</summary><p>✔ <b>run_command</b></p></details>"
+    whole = f"{body}\n\n1 step{failed} · 2.0 s"
     return {"msgtype": "m.text", "body": whole, "formatted_body": rich, TURN: {"id": 1, "state": state}}
 
 

@@ -120,7 +120,7 @@ def _post(event: Mapping[str, Any], content: JsonObject) -> Post:
     return Post(
         event_id=event["event_id"],
         sender=event["sender"],
-        body=body.removesuffix(summary).rstrip() if summary else body,
+        body=_without(summary, body) if summary else body,
         msgtype=str(content.get("msgtype", "")),
         live=state == "running",
         state="" if state == "running" else state,
@@ -146,6 +146,12 @@ def _details(rich: str) -> tuple[str, tuple[str, ...]]:
     if found is None:
         return "", ()
     return printable(_text(found[1])), tuple(printable(_text(_LINE_END.sub("\n", found[2]))).splitlines())
+
+
+def _without(summary: str, body: str) -> str:
+    """The body, whose last line is the summary in Markdown."""
+    before, _, last = body.rpartition("\n")
+    return before.rstrip() if last.replace("*", "") == summary else body
 
 
 def _text(rich: str) -> str:
