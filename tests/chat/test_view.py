@@ -46,6 +46,12 @@ def test_streamed_text_is_shown_and_a_dropped_reply_is_not() -> None:
     assert "the provider was busy" in view.live(1)
 
 
+def test_a_note_that_is_told_again_with_other_numbers_is_one_line() -> None:
+    view = seen(Note("It is busy. I ask again in 30 s."), Note("It is busy. I ask again in 31 s."), Note("resumed"))
+    assert "30 s" not in view.live(1)
+    assert "I ask again in 31 s.\nℹ️ resumed" in view.live(1)
+
+
 def test_a_tool_shows_its_command_its_output_while_it_runs_and_how_it_ended() -> None:
     view = seen(Said("I look."), ToolStarted(CALL, "pytest -q"), ToolOutput("c1", "collecting\n"))
     assert "▶ **run_command** `pytest -q`" in view.live(2)

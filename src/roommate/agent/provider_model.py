@@ -200,7 +200,7 @@ class ProviderModel:
             raise ModelBusy(f"The model's provider did not answer in {failed} tries ({found.why}): try again later.")
         log.info("%s: try %d failed (%s), the next in %.1f s", self._name, failed, found.why, seconds)
         if seconds > self._patience.silent_wait:
-            emit(Note(f"The model's provider did not answer ({found.why}); asking again in {seconds:.0f} s."))
+            emit(Note(f"{found.error} I ask again in {seconds:.0f} s."))
         return seconds
 
     async def _try(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -48,6 +49,7 @@ DETAILS = 5500
 """Characters of a turn's details: what stands behind a step is left out of the oldest first."""
 MOST_HOOKED = 100
 """Notices and sessions of hooks that a turn remembers: a room may make hundreds a second."""
+_NUMBER = re.compile(r"\d+")
 LIVE_CALLS = 4
 """Calls of a coding agent that a live message shows: its newest."""
 
@@ -159,7 +161,7 @@ class View:
             case TextDropped(why):
                 self._text = ""
                 if why:
-                    self._notes.append(why)
+                    self._note(why)
             case Said(text):
                 self._text, self._thinks = "", False
                 self._think_aloud()
@@ -186,7 +188,7 @@ class View:
             case Spent(usage):
                 self._usage += usage
             case Note(text):
-                self._notes.append(text)
+                self._note(text)
             case Asked(card):
                 self._asked[card] = event
             case Settled(card):
@@ -207,6 +209,13 @@ class View:
         if self._thought.strip():
             self._done.append(_thought(self._thought))
         self._thought = ""
+
+    def _note(self, text: str) -> None:
+        """One that says what the one before it says, but for its numbers, takes its place: a third try is no
+        third line."""
+        if self._notes and _NUMBER.sub("", self._notes[-1]) == _NUMBER.sub("", text):
+            self._notes.pop()
+        self._notes.append(text)
 
     def _hook(self, told: _Notice | _Agent) -> None:
         """Something new that hooks tell of; the oldest of it is forgotten for that."""
