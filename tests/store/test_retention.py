@@ -113,6 +113,24 @@ async def test_of_a_room_the_newest_turns_stay_and_of_a_cleared_one_none(
     assert await rows(database, "steps") == 0
 
 
+async def test_a_daemon_without_turns_forgets_too(database: Database) -> None:
+    inbox, outbox = Inbox(database), Outbox(database)
+
+    async def answered_at_once(event: str) -> None:
+        await hear(database, said(event))
+        [command] = await inbox.waiting(ROOM)
+        await inbox.done(command.seq, [Draft(ROOM, {"body": "Pong"})])
+        for row in await outbox.unsent():
+            await outbox.sent(row.id, f"$sent-{row.id}")
+
+    await answered_at_once("$1")
+    assert await Retention(database).sweep(time.time()) == 0, "nothing is old"
+    before = time.time()
+    await answered_at_once("$2")
+    assert await Retention(database).sweep(before) == 2
+    assert [await rows(database, table) for table in ("inbox", "outbox", "marks")] == [1, 1, 2]
+
+
 async def test_a_turn_that_was_half_forgotten_when_the_daemon_ended_is_not_shown_to_a_model(database: Database) -> None:
     await hear(database, said("$1"), said("$2"))
     first, second = await Inbox(database).waiting(ROOM)

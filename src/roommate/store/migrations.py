@@ -518,6 +518,18 @@ STEPS = (
         at INTEGER NOT NULL                      -- ms since 1970: it started then after a power cut; 0 for never
     );
     """,
+    """
+    CREATE TABLE marks (
+        at REAL NOT NULL,                        -- seconds since 1970
+        inbox INTEGER NOT NULL,                  -- the newest row there was then
+        outbox INTEGER NOT NULL,
+        ipc INTEGER NOT NULL
+    );
+    -- Turns know of their rows how old they are.
+    INSERT INTO marks SELECT max(ended), max(inbox_seq), coalesce(max(live), 0),
+        coalesce((SELECT max(id) FROM ipc WHERE turn_id <= max(turns.id)), 0)
+      FROM turns WHERE ended IS NOT NULL GROUP BY CAST(ended / 86400 AS INTEGER);
+    """,
 )
 
 UNDO: Mapping[int, str] = {
@@ -625,6 +637,7 @@ UNDO: Mapping[int, str] = {
     ALTER TABLE outbox DROP COLUMN state_key;
     """,
     30: "DROP TABLE power_cut;",
+    31: "DROP TABLE marks;",
 }
 """What makes a step as if it had not been, so that the release before it can go on. One that has none is final."""
 

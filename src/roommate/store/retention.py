@@ -36,14 +36,14 @@ SPARE_PAGES = 1024
 
 @dataclass(frozen=True, slots=True)
 class Age:
-    """What is old by now. Rows have no time of their own: the turns, which have, are the clock of their tables."""
+    """What is old by now. Rows have no time of their own: marks say how far their tables went at what time."""
 
     before: float
     """Seconds since 1970."""
     turn: int
     """The first turn that is not old."""
     seq: int
-    """The newest row of the inbox that is old, as far as is known; so are those before it."""
+    """The newest row of the inbox that is old; so are those before it."""
     row: int
     """The same of the outbox."""
     ipc: int
@@ -73,6 +73,7 @@ class Retention:
 
     async def sweep(self, before: float) -> int:
         """Forget what is older (seconds since 1970), in small pieces; gives how many rows."""
+        await self._db.run(_mark)
         age = await self._db.run(lambda c: _age(c, before))
         forgotten = 0
         for piece in (_steps, _ipc, _cards, _files, _inbox, _outbox):
@@ -110,13 +111,18 @@ def _age(c: sqlite3.Connection, before: float) -> Age:
 
     [last] = c.execute("SELECT coalesce(max(id), 0) FROM turns").fetchone()
     turn = 1 + bisect.bisect_left(range(1, last + 1), before, key=started)
-    seq = c.execute("SELECT inbox_seq FROM turns WHERE id < ? ORDER BY id DESC LIMIT 1", (turn,)).fetchone()
-    row = c.execute(
-        "SELECT live FROM turns WHERE id < ? AND live IS NOT NULL AND ended < ? ORDER BY id DESC LIMIT 1",
-        (turn, before),
-    ).fetchone()
-    [ipc] = c.execute("SELECT max(id) FROM ipc WHERE turn_id < ?", (turn,)).fetchone()
-    return Age(before, turn, seq[0] if seq else 0, row[0] if row else 0, ipc or 0)
+    query = "SELECT at, inbox, outbox, ipc FROM marks WHERE at < ? ORDER BY at DESC LIMIT 1"
+    at, seq, row, ipc = c.execute(query, (before,)).fetchone() or (0.0, 0, 0, 0)
+    c.execute("DELETE FROM marks WHERE at < ?", (at,))
+    return Age(before, turn, seq, row, ipc)
+
+
+def _mark(c: sqlite3.Connection) -> None:
+    c.execute(
+        """INSERT INTO marks VALUES (?, (SELECT coalesce(max(seq), 0) FROM inbox),
+             (SELECT coalesce(max(id), 0) FROM outbox), (SELECT coalesce(max(id), 0) FROM ipc))""",
+        (time.time(),),
+    )
 
 
 def _steps(c: sqlite3.Connection, age: Age, behind: int) -> Swept | None:
