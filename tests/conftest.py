@@ -139,8 +139,10 @@ async def person(homeserver: Synapse) -> AsyncIterator[MakePerson]:
 
     async def make(name: str) -> Person:
         user_id = await register(homeserver, name)
-        people.append(await Person.at(homeserver.url, user_id, PASSWORD))
-        return people[-1]
+        one = await Person.at(homeserver.url, user_id, PASSWORD)
+        one.looks_at_typing = False
+        people.append(one)
+        return one
 
     yield make
     for one in people:

@@ -116,6 +116,8 @@ class Person:
         self.typing: dict[str, set[str]] = {}
         """Who is typing in which room, now."""
         self.typing_log: list[tuple[float, str, set[str]]] = []
+        self.looks_at_typing = True
+        """Half of what it costs Synapse that somebody types is telling of it."""
         self._known: set[str] = set()
         self._members: dict[str, dict[str, str]] = {}
         self._txn = itertools.count()
@@ -402,7 +404,9 @@ class Person:
                 self._news.notify_all()
 
     async def _look(self, timeout_ms: int) -> None:
-        about = {"room": {"timeline": {"limit": 1000}}, "presence": {"types": []}}
+        nothing: JsonObject = {"types": []}
+        short_lived = {} if self.looks_at_typing else {"ephemeral": nothing}
+        about = {"room": {"timeline": {"limit": 1000}, **short_lived}, "presence": nothing, "account_data": nothing}
         query = f"timeout={timeout_ms}&filter={quote(json.dumps(about))}"
         if self._since is not None:
             query += f"&since={self._since}"

@@ -9,6 +9,7 @@ PINGS = 120
 
 async def test_a_prompt_comes_before_the_answers_to_old_commands(daemon: MakeDaemon, person: MakePerson) -> None:
     bot, alice = await daemon(limited=True), await person("alice")
+    alice.looks_at_typing = True
     flooded, other = await bot.room_with(alice), await bot.room_with(alice)
     await alice.ask(other, "run: echo ready")
     await bot.term()
