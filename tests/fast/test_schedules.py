@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import time
 from pathlib import Path
@@ -49,7 +50,8 @@ async def test_once_later(bot: MemoryDaemon, person: MakePerson, model: MemoryMo
     alice, bob = await person("alice"), await person("bob")
     room = await bot.room_with(alice, bob)
     await notice(bot, alice, room, "Hello")
-    assert "once, 20" in (await command(bot, alice, room, "!at +1s SAY it is time")).body
+    reply = (await command(bot, alice, room, "!at +1s SAY it is time")).body
+    assert re.fullmatch(r"⏰ Schedule \d+: once, \w{3} 20[-\d]+ [:\d]+ \(.+\)\. `!schedules` shows all\.", reply)
     told = await alice.wait(lambda: told_in(bot, alice, room))
     assert told is not None
     assert "alice" in told.body

@@ -61,15 +61,21 @@ def _when(iso: str) -> str:
     return f"{datetime.fromisoformat(iso):%a %Y-%m-%d %H:%M}"
 
 
+def _next(one: Set) -> str:
+    """Empty where the words say it, as those of what is asked once do."""
+    next_time = f"{_when(one.next)} ({one.zone})"
+    return "" if next_time in one.words else next_time
+
+
 def _set(one: Set) -> str:
-    due = f"{_when(one.next)} ({one.zone})"
-    return f"⏰ Schedule {one.number}: {plain(one.words)}. The next time is {due}. `!schedules` shows all."
+    due = f" The next time is {_next(one)}." if _next(one) else ""
+    return f"⏰ Schedule {one.number}: {plain(one.words)}.{due} `!schedules` shows all."
 
 
 def _list(found: Sequence[Listed]) -> str:
     rows = [
         f"- **{one.number}** {'⏸ ' if one.paused else ''}{plain(one.words)}: {span(_short(one.task))}"
-        f" — {'paused' if one.paused else f'next {_when(one.next)} ({one.zone})'}, for {plain(one.who)}"
+        f" — {'paused, ' if one.paused else f'next {_next(one)}, ' if _next(one) else ''}for {plain(one.who)}"
         for one in found
     ]
     hint = "`!schedules pause N`, `!schedules resume N`, `!schedules drop N`"

@@ -84,7 +84,7 @@ def at(text: str, zone: str, now: float) -> tuple[When, str]:
         shown = datetime.fromtimestamp(due, ZoneInfo(zone))
     except (ValueError, OverflowError):
         raise Misused("That is later than any calendar goes.") from None
-    return When("", zone, f"once, {shown:%Y-%m-%d %H:%M}", due), task.strip()
+    return When("", zone, f"once, {shown:%a %Y-%m-%d %H:%M} ({zone})", due), task.strip()
 
 
 def following(cron: str, zone: str, after: float) -> float:
