@@ -178,6 +178,15 @@ async def update_and_back(one: Installed, repository: Path) -> None:
     assert "old again" in (await one.answers("run: echo old again")).body
 
 
+async def back_from_backup(one: Installed) -> None:
+    """After all was deleted, by a backup and nothing else."""
+    await one.answers("run: echo kept > note.txt")
+    await one.sh(f"cp $({one.program} backup) backup.tar.gz && clone/scripts/uninstall.sh --yes --purge", timeout=INSTALL)
+    await one.sh(f"test -e {one.root}", fails=True)
+    await one.sh("clone/scripts/install-service.sh --restore backup.tar.gz", timeout=INSTALL)
+    assert "kept" in (await one.answers("run: cat note.txt")).body
+
+
 async def remove(one: Installed) -> None:
     await one.sh("clone/scripts/uninstall.sh --yes --purge", timeout=INSTALL)
     assert await one.sh("podman ps --all --quiet") == ""
@@ -228,6 +237,7 @@ async def test_as_an_ordinary_user(prepared: Prepared, homeserver: Synapse, pers
         await look_around(one)
         await check_with_doctor(one)
         await update_and_back(one, prepared.repository)
+        await back_from_backup(one)
         await remove(one)
     finally:
         machine.discard()
