@@ -18,7 +18,7 @@ from tests.patience import until
 async def test_what_waits_is_listed_and_dropped(bot: MemoryDaemon, person: MakePerson) -> None:
     alice, bob = await person("alice"), await person("bob")
     room = await bot.room_with(alice, bob)
-    await notice(bot, alice, room, "Hello")
+    assert "write my name first" in (await notice(bot, alice, room, "Hello")).body, "there are others"
     assert "Nothing waits" in (await command(bot, alice, room, "!queue")).body
     await alice.say(room, "DELAY 30\nSAY never", mentions=[bot.user_id])
     await alice.wait(lambda: any("working" in m.body for m in bot.said(alice, room)), what="a turn that runs")
@@ -44,6 +44,24 @@ async def test_what_waits_is_listed_and_dropped(bot: MemoryDaemon, person: MakeP
         lambda: any(m.body.startswith("second") and m.reply_to == second for m in bot.said(alice, room)), what="second"
     )
     assert not [m for m in bot.said(alice, room) if "and more" in m.body and m.msgtype == "m.text"]
+
+
+async def test_an_answer_to_what_waited_says_what_it_answers(bot: MemoryDaemon, person: MakePerson) -> None:
+    alice = await person("alice")
+    room = await bot.room_with(alice)
+    assert "my name" not in (await notice(bot, alice, room, "Hello")).body
+    asked = [await alice.say(room, "DELAY 1\nSAY first")]
+    await alice.wait(lambda: any("working" in m.body for m in bot.said(alice, room)), what="a turn that runs")
+    for text in ("SAY second", "SAY third"):
+        asked.append(await alice.say(room, text))
+        await alice.wait(lambda: bool(alice.reactions(room, asked[-1])), what="⏳")
+    for text, of in (("first", None), ("second", asked[1]), ("third", asked[2])):
+        answer = await alice.wait(
+            lambda text=text: next((m for m in bot.said(alice, room) if m.body.startswith(text)), None),  # type: ignore[misc]
+            what=text,
+        )
+        assert answer is not None
+        assert answer.reply_to == of
 
 
 class _Held(MemorySession):

@@ -181,7 +181,8 @@ async def update_and_back(one: Installed, repository: Path) -> None:
 async def back_from_backup(one: Installed) -> None:
     """After all was deleted, by a backup and nothing else."""
     await one.answers("run: echo kept > note.txt")
-    await one.sh(f"cp $({one.program} backup) backup.tar.gz && clone/scripts/uninstall.sh --yes --purge", timeout=INSTALL)
+    away = "clone/scripts/uninstall.sh --yes --purge"
+    await one.sh(f"cp $({one.program} backup) backup.tar.gz && {away}", timeout=INSTALL)
     await one.sh(f"test -e {one.root}", fails=True)
     await one.sh("clone/scripts/install-service.sh --restore backup.tar.gz", timeout=INSTALL)
     assert "kept" in (await one.answers("run: cat note.txt")).body

@@ -197,7 +197,7 @@ class ProviderModel:
         if seconds is None and failed < self._patience.tries:
             raise ModelBusy(f"The model's provider asks us to wait {found.after:.0f} s ({found.why}): try again then.")
         if seconds is None:
-            raise ModelBusy(f"The model's provider did not answer in {failed} tries ({found.why}): try again later.")
+            raise ModelBusy(f"{found.error} I have asked {failed} times: try again later.")
         log.info("%s: try %d failed (%s), the next in %.1f s", self._name, failed, found.why, seconds)
         if seconds > self._patience.silent_wait:
             emit(Note(f"{found.error} I ask again in {seconds:.0f} s."))

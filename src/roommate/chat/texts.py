@@ -66,7 +66,7 @@ def not_transcribed(path: str, why: str) -> str:
     return f"🎙 I could not hear what you said: {plain(why)}. The recording lies in {in_code(path, LONGEST_NAME)}."
 
 
-def greeting(model: str, *, encrypted: bool, rehearsal: bool, lacking: Mapping[str, str]) -> str:
+def greeting(model: str, *, encrypted: bool, rehearsal: bool, crowded: bool, lacking: Mapping[str, str]) -> str:
     if encrypted:
         return f"Hello, I am Roommate, a coding bot. {CANNOT_READ}"
     start = (
@@ -78,6 +78,7 @@ def greeting(model: str, *, encrypted: bool, rehearsal: bool, lacking: Mapping[s
         "Hello, I am Roommate, a coding bot. This room has a Linux container of its own now: I write files and run "
         f"commands there, and you see my work as it happens. {start} `!stop` stops me, `!help` shows what else I "
         "understand."
+        + (" There are several of you: write my name first, or reply to me, when you mean me." if crowded else "")
     ) + (f"\n\n{_lacks(lacking)}" if lacking else "")
 
 

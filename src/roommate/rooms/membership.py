@@ -133,7 +133,13 @@ class Membership:
         """What people read when the bot has come."""
         settings = self.settings()
         model, unread = row.model or settings.llm_model, row.encrypted and settings.e2ee == "off"
-        text = texts.greeting(model, encrypted=unread, rehearsal=model == REHEARSAL, lacking=await self.lacking())
+        text = texts.greeting(
+            model,
+            encrypted=unread,
+            rehearsal=model == REHEARSAL,
+            crowded=row.joined > 2 and not settings.answer_everything,
+            lacking=await self.lacking(),
+        )
         return notice(row.room_id, text)
 
     async def leave(self, room_id: RoomId, why: str) -> None:

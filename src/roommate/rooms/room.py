@@ -148,7 +148,7 @@ class Room:
                     if self._inherits:  # before anything else happens here
                         self._inherits = False
                         crowded = (await self._rows.get(self.room_id)).crowded
-                        await self._conversations.find_interrupted(crowded=crowded)
+                        await self._conversations.find_interrupted(replies=crowded)
                         lately = await self._inbox.do(said_lately(self.room_id, time.time() - WINDOW_SECONDS))
                         self._loops.recall(lately, self._meanings.commands)
                         await self._cards.go_on(self.room_id)
@@ -389,7 +389,7 @@ class Room:
             asked,
             task.model,
             plans=task.plans,
-            crowded=row.crowded,
+            replies=row.crowded or waiting.queued,
             breath=breath,
             more=joined,
             said=message.text,

@@ -84,7 +84,7 @@ class RunningTurn:
         needs: TurnNeeds,
         typing: TypingNotice,
         *,
-        crowded: bool,
+        replies: bool,
         over: Callable[[], None],
         resumes: Sequence[Event] | None = None,
         breath: Breath = SILENCE,
@@ -95,7 +95,7 @@ class RunningTurn:
         self._needs = needs
         self._typing = typing
         self._over, self._resumes = over, resumes
-        reply_to = turn.prompt_event if crowded and is_event(turn.prompt_event) else None
+        reply_to = turn.prompt_event if replies and is_event(turn.prompt_event) else None
         self._live = LiveMessage(turn, reply_to, needs.turns, needs.progress, needs.name)
         self._work: asyncio.Task[Outcome] | None = None
         self._through: asyncio.Task[None] | None = None

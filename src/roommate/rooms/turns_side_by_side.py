@@ -63,7 +63,7 @@ class Conversations:
         model: str | None,
         *,
         plans: bool,
-        crowded: bool,
+        replies: bool,
         breath: Breath,
         more: Mapping[int, Prompt],
         said: str,
@@ -71,7 +71,7 @@ class Conversations:
         """Make a turn, of this model or of the room's own, of a message that waits in the inbox, with what was said in
         the same `breath` and waits in `more` rows; nothing comes of one that was redacted, and one that says something
         else by now than what was `said` is looked at again. `plans`: it
-        changes nothing. `crowded`: its answer names the message that it answers."""
+        changes nothing. `replies`: its answer names the message that it answers."""
         turns, default = self._needs.turns, self._needs.settings().llm_model
         turn = await turns.begin(
             seq,
@@ -88,14 +88,14 @@ class Conversations:
             said=said,
         )
         if turn:
-            self._add(turn, crowded=crowded, breath=breath).start(self._tasks)
+            self._add(turn, replies=replies, breath=breath).start(self._tasks)
 
-    async def find_interrupted(self, *, crowded: bool) -> None:
+    async def find_interrupted(self, *, replies: bool) -> None:
         """Look for the turns that a restart left: their conversations wait for them to go on."""
         for turn in await self._needs.turns.unfinished(self._room_id):
             told = await self._told(turn.id)
             if turn.id not in self._turns:
-                self._add(turn, crowded=crowded, resumes=told)
+                self._add(turn, replies=replies, resumes=told)
 
     def running_in(self, thread: Thread) -> RunningTurn | None:
         """The turn of this conversation that still takes in what is said to it."""
@@ -158,14 +158,14 @@ class Conversations:
         self._turns.clear()
 
     def _add(
-        self, turn: Turn, *, crowded: bool, resumes: Sequence[Event] | None = None, breath: Breath = SILENCE
+        self, turn: Turn, *, replies: bool, resumes: Sequence[Event] | None = None, breath: Breath = SILENCE
     ) -> RunningTurn:
         def over() -> None:
             self._turns.pop(turn.id, None)
             self._news(turn.thread)
 
         self._line.pop(turn.thread, None)
-        one = RunningTurn(turn, self._needs, self.typing, crowded=crowded, over=over, resumes=resumes, breath=breath)
+        one = RunningTurn(turn, self._needs, self.typing, replies=replies, over=over, resumes=resumes, breath=breath)
         self._turns[turn.id] = one
         return one
 
