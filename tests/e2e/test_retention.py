@@ -48,6 +48,7 @@ async def test_what_is_forgotten_is_not_answered_again_and_still_understood(
     change(
         bot,
         f"UPDATE turns SET started = started - {AGE}, ended = ended - {AGE}",
+        f"INSERT INTO marks SELECT unixepoch() - {AGE}, (SELECT max(seq) FROM inbox), (SELECT max(id) FROM outbox), 0",
         f"UPDATE sync SET since = '{since}'",  # so that the homeserver sends all of it once more
     )
     await bot.start()

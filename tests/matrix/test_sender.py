@@ -54,7 +54,11 @@ async def test_rows_arrive_in_order_and_rooms_do_not_wait_for_each_other(line: M
             await bot.say(room, f"{number}")
     for room in rooms:
         await all_said(alice, room, bot.user_id, [str(number) for number in range(20)])
-    assert await bot.outbox.unsent() == []
+
+    async def all_sent() -> bool:
+        return not await bot.outbox.unsent()
+
+    await until(all_sent, "that it arrived to be known")
 
 
 async def test_a_crash_before_the_arrival_is_known_repeats_nothing(line: MakeLine, person: MakePerson) -> None:

@@ -202,9 +202,13 @@ class Database:
 
     def _judge(self, jobs: list[_Job]) -> None:
         """What the errors of SQLite mean for the database as a whole."""
-        for error in {str(job.error): job.error for job in jobs if isinstance(job.error, sqlite3.Error)}.values():
+        for job in jobs:
+            error = job.error
+            if not isinstance(error, sqlite3.Error):
+                continue
             if _code(error) in _DAMAGED:
                 self._break(f"the database {self.file} is damaged ({error}): {MEND}", jobs)
+                job.error = self.why
             elif _code(error) in _NO_ROOM and not self.trouble:
                 self.trouble = f"the disk of {self.file.parent} is full or does not write ({error})"
                 log.error("%s: nothing new is kept until it does; then all goes on by itself", self.trouble)
