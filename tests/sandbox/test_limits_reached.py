@@ -70,7 +70,7 @@ async def test_commands_step_back_behind_who_has_to_end_them(hand: Hand) -> None
     busy = "nice; for n in $(seq 40); do while :; do :; done & done; wait"
     ours = int((await sh(hand, "ps -o ni= -p $(pgrep -x roommate-hand)")).text)
     assert (await sh(hand, busy, timeout=2.0)).text == f"{min(19, ours + 10)}\n"
-    assert (await sh(hand, "pgrep -x bash | wc -l")).text == "1\n"
+    assert (await sh(hand, "pgrep --count --exact bash; :")).text == "1\n"
 
 
 async def test_a_call_beside_many_that_are_cancelled_does_not_wait_for_them(hand: Hand) -> None:

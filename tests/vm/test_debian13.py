@@ -10,6 +10,8 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from roommate.demo.embedded_synapse import Synapse
 from tests.conftest import PASSWORD, MakePerson, register
 from tests.origin import commit, git
@@ -22,6 +24,8 @@ from tests.vm.machine import VirtualMachine
 SLOW = 1200.0
 """Seconds that a room may take for anything at all."""
 INSTALL = 3600.0
+
+pytestmark = pytest.mark.timeout(2 * INSTALL)
 
 SEEN = r"""
 import json, multiprocessing, os, re
