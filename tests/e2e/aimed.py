@@ -23,10 +23,10 @@ _alone = threading.Lock()
 
 
 class AimedDatabase(Database):
-    def __init__(self, connection: sqlite3.Connection, lock: int, file: Path) -> None:
+    def __init__(self, connection: sqlite3.Connection, reader: sqlite3.Connection, lock: int, file: Path) -> None:
         self._changes = connection.total_changes
         connection.set_trace_callback(self._begins)
-        super().__init__(connection, lock, file)
+        super().__init__(connection, reader, lock, file)
 
     def _begins(self, statement: str) -> None:
         if statement == "COMMIT" and self._connection.total_changes > self._changes:

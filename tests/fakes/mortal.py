@@ -87,10 +87,10 @@ class _Watched:
 class MortalDatabase(Database):
     """To be put in the place of the daemon's."""
 
-    def __init__(self, connection: sqlite3.Connection, lock: int, file: Path) -> None:
+    def __init__(self, connection: sqlite3.Connection, reader: sqlite3.Connection, lock: int, file: Path) -> None:
         if life := _lives.get(file.parent):
             connection = _Watched(connection, life)  # type: ignore[assignment]
-        super().__init__(connection, lock, file)
+        super().__init__(connection, reader, lock, file)
 
 
 class _Session(MemorySession):

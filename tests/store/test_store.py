@@ -1,8 +1,11 @@
 """The store keeps what it took, once, in order, and gives it back after a crash."""
 
 import asyncio
+import os
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -460,17 +463,57 @@ def test_a_picture_is_not_kept() -> None:
 
 async def test_a_connection_that_cannot_even_roll_back_is_broken_for_everybody(database: Database) -> None:
     """Whoever waits is told, and whoever asks later: nobody waits for a thread that is no more."""
-    rooms = Rooms(database)
 
     def close(c: sqlite3.Connection) -> None:
         c.close()
 
+    def something(c: sqlite3.Connection) -> None:
+        c.execute("SELECT 1")
+
     async with asyncio.timeout(PATIENCE):
-        results = await asyncio.gather(rooms.joined(), database.run(close), rooms.joined(), return_exceptions=True)
+        results = await asyncio.gather(*map(database.run, (something, close, something)), return_exceptions=True)
         assert [type(result) for result in results] == [StateError] * 3
         await database.broken.wait()
         with pytest.raises(StateError, match="cannot be used any more"):
-            await rooms.joined()
+            await Rooms(database).joined()
+
+
+async def test_a_look_waits_for_nobody_and_sees_what_is_done(database: Database) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def pace(seconds: float, c: sqlite3.Connection) -> None:
+        c.execute("UPDATE sync SET pace=?", (seconds,))
+
+    def slow(c: sqlite3.Connection) -> None:
+        pace(7.0, c)
+        begun.set()
+        go_on.wait(PATIENCE)
+
+    await database.run(partial(pace, 5.0))
+    assert await database.row("SELECT pace FROM sync") == (5.0,)
+    working = asyncio.ensure_future(database.run(slow))
+    await asyncio.to_thread(begun.wait, PATIENCE)
+    assert await database.row("SELECT pace FROM sync") == (5.0,)
+    go_on.set()
+    await working
+    assert await database.row("SELECT pace FROM sync") == (7.0,)
+
+
+async def test_a_look_changes_nothing(database: Database) -> None:
+    """What is meant to is done all the same, in its place."""
+    await database.look(lambda c: c.execute("UPDATE sync SET pace=3"))
+    assert await database.row("SELECT pace FROM sync") == (3.0,)
+
+
+async def test_a_look_at_damage_is_seen(database: Database) -> None:
+    await database.alone(lambda c: c.execute("PRAGMA wal_checkpoint(TRUNCATE)"))
+    size = database.file.stat().st_size
+    with database.file.open("r+b") as file:
+        file.write(os.urandom(size))
+    with pytest.raises(StateError, match="damaged"):
+        await Rooms(database).joined()
+    async with asyncio.timeout(PATIENCE):
+        await database.broken.wait()
 
 
 async def test_a_database_from_before_turns_were_summed_is_brought_up_to_date_with_all_that_is_in_it(

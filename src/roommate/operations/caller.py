@@ -64,6 +64,8 @@ class Call:
     """Send a piece of the answer ahead of it, where the door can."""
     seq: int = 0
     """Row of the inbox that it came in, if any."""
+    doing: Deed | None = None
+    """What the audit log says of it. Who stores that with what it does gives `Unchanged`."""
 
     @property
     def its_room(self) -> RoomId:

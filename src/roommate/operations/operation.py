@@ -109,7 +109,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Unchanged(Generic[R]):
-    """A result where nothing had to be changed: there is nothing to be written down."""
+    """A result where nothing is to be written down: nothing had to be changed, or it is a part of what was stored."""
 
     result: R
 

@@ -54,7 +54,8 @@ class Operations:
                 raise self._refusal(operation)
             if named := getattr(params, "room", ""):
                 call = replace(call, room=call.here if named == call.here else await self._find(named))
-            acted = await operation.act(bound.feature, params, call)
+            doing = call.deed(operation.audit, subject=subject) if operation.audit else None
+            acted = await operation.act(bound.feature, params, replace(call, doing=doing))
             if isinstance(acted, Ask):
                 question = acted.question
                 deeds = [call.deed(operation.audit, subject=question.subject)] if operation.audit else []

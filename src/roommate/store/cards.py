@@ -177,7 +177,7 @@ class Cards:
     async def standing(self, room_id: RoomId, what: str) -> int:
         """How many of a room's questions of this kind wait for an answer."""
         query = "SELECT count(*) FROM cards WHERE room_id=? AND what=? AND verdict IS NULL AND expires>?"
-        return await self._db.run(lambda c: int(c.execute(query, (room_id, what, time.time())).fetchone()[0]))
+        return await self._db.look(lambda c: int(c.execute(query, (room_id, what, time.time())).fetchone()[0]))
 
     async def undecided(self) -> Sequence[Card]:
         """Of all rooms, oldest first, those that have not expired."""
@@ -265,7 +265,7 @@ class Cards:
 
     async def answer(self, card: int) -> Answer | None:
         """What was answered to it, if anything."""
-        return await self._db.run(lambda c: _answer(c, card))
+        return await self._db.look(lambda c: _answer(c, card))
 
     async def is_waited_for(self, card: int) -> bool:
         """Does its turn wait for the answer?"""

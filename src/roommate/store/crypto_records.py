@@ -52,14 +52,20 @@ def device_in(folder: Path) -> str:
 class Transaction:
     """Implements `matrix.crypto.records.Records`: what is done in it counts wholly or not at all."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, without: set[str]) -> None:
+        """`without`: kinds that have no record, which it keeps up to date."""
         self._execute = connection.execute
+        self._without = without
+        self.found_none: set[str] = set()
+        """Further ones, which count once this is committed."""
 
     def get(self, kind: str, key: str) -> str | None:
         row = self._execute("SELECT value FROM records WHERE kind=? AND key=?", (kind, key)).fetchone()
         return None if row is None else str(row[0])
 
     def put(self, kind: str, key: str, value: str) -> None:
+        self._without.discard(kind)
+        self.found_none.discard(kind)
         self._execute(
             "INSERT INTO records VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
             (kind, key, value, int(time.time() * 1000)),
@@ -86,15 +92,21 @@ class Transaction:
             "SELECT key, value FROM records WHERE kind=? AND key >= ? AND key < ? ORDER BY key",
             (kind, prefix, f"{prefix}\U0010ffff"),
         )
-        return [(key, value) for key, value in found]
+        records = [(key, value) for key, value in found]
+        return records if prefix else self._noted(kind, records)
 
     def some(self, kind: str, most: int) -> list[tuple[str, str]]:
         found = self._execute("SELECT key, value FROM records WHERE kind=? ORDER BY key LIMIT ?", (kind, most))
-        return [(key, value) for key, value in found]
+        return self._noted(kind, [(key, value) for key, value in found])
 
     def oldest_first(self, kind: str) -> list[tuple[str, str, float]]:
         found = self._execute("SELECT key, value, at FROM records WHERE kind=? ORDER BY at, key", (kind,))
-        return [(key, value, at / 1000) for key, value, at in found]
+        return self._noted(kind, [(key, value, at / 1000) for key, value, at in found])
+
+    def _noted(self, kind: str, found: list[T]) -> list[T]:
+        if not found:
+            self.found_none.add(kind)
+        return found
 
 
 class CryptoRecords:
@@ -104,6 +116,7 @@ class CryptoRecords:
         """Opens, or makes, the file and its key in the state folder, which is locked by us. Raises StateError."""
         self.file, key = folder / FILE, folder / KEY
         self._alone = threading.Lock()
+        self._without: set[str] = set()
         try:
             if not key.exists():
                 if self.file.exists() and self.file.stat().st_size:
@@ -126,6 +139,9 @@ class CryptoRecords:
                 f"{self.file} cannot be opened: {error}; moved away, the bot begins anew as another device"
             ) from error
 
+    def has_none(self, kind: str) -> bool:
+        return kind in self._without
+
     async def do(self, work: Callable[[Transaction], T]) -> T:
         """Do `work` in a transaction. Raises StateError where the disk says no, and whatever `work` raises."""
         return await asyncio.shield(asyncio.to_thread(self._do, work))
@@ -136,8 +152,10 @@ class CryptoRecords:
             try:
                 execute("BEGIN IMMEDIATE")
                 try:
-                    result = work(Transaction(self._connection))
+                    transaction = Transaction(self._connection, self._without)
+                    result = work(transaction)
                     execute("COMMIT")
+                    self._without |= transaction.found_none
                 except BaseException:
                     with contextlib.suppress(sqlite3.Error):
                         execute("ROLLBACK")

@@ -59,14 +59,15 @@ class Database:
     is read or written any more, and the daemon has to end.
     """
 
-    def __init__(self, connection: sqlite3.Connection, lock: int, file: Path) -> None:
+    def __init__(self, connection: sqlite3.Connection, reader: sqlite3.Connection, lock: int, file: Path) -> None:
+        """`reader` is what `look` reads with."""
         self.file = file
         self.trouble = ""
         """Why it takes nothing at present, for people; empty when it does."""
         self.broken = asyncio.Event()
         self.why: StateError | None = None
         """What is `broken`."""
-        self._connection = connection
+        self._connection, self._reader = connection, reader
         self._forced = True
         """What is committed now is forced to the disk."""
         self._unforced_until: float | None = None
@@ -98,6 +99,7 @@ class Database:
             power_cut.note(connection, was_open=was_open)
             _let_it_shrink(connection, folder)
             connection.execute("PRAGMA foreign_keys=ON")
+            reader = _reader(file)
         except (OSError, sqlite3.Error) as error:
             os.close(lock)
             mend = f"; {MEND}" if _code(error) in _DAMAGED else ""
@@ -105,7 +107,7 @@ class Database:
         except StateError:
             os.close(lock)
             raise
-        return cls(connection, lock, file)
+        return cls(connection, reader, lock, file)
 
     async def run(self, work: Work[T]) -> T:
         """Do `work` in a transaction and return what it returns, once that is on the disk."""
@@ -116,13 +118,28 @@ class Database:
         never what was committed before it. A process that is killed loses nothing."""
         return await self._do(_Job(work, asyncio.get_running_loop(), forced=False))  # type: ignore[no-any-return]
 
+    async def look(self, work: Work[T]) -> T:
+        """Do `work`, which reads a few rows, here and at once: it sees what every `run` that has returned has done, and
+        waits for nobody's fsync. What cannot be read so is left to `run`, which knows what that means."""
+        if self.why is None:
+            try:
+                self._reader.execute("BEGIN")
+                try:
+                    return work(self._reader)
+                finally:
+                    self._reader.execute("ROLLBACK")
+            except sqlite3.Error as error:
+                if _code(error) in _DAMAGED:
+                    self._break(self._damaged(error), asyncio.get_running_loop())
+        return await self.run(work)
+
     async def rows(self, query: str, *values: object) -> list[Any]:
-        """What one query finds."""
-        return await self.run(lambda c: c.execute(query, values).fetchall())
+        """What one query finds, by a `look`."""
+        return await self.look(lambda c: c.execute(query, values).fetchall())
 
     async def row(self, query: str, *values: object) -> Any:
         """The first of them; None where there is none."""
-        return await self.run(lambda c: c.execute(query, values).fetchone())
+        return await self.look(lambda c: c.execute(query, values).fetchone())
 
     async def alone(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do `work` outside of any transaction, for what SQLite does not do within one."""
@@ -145,6 +162,7 @@ class Database:
     async def close(self) -> None:
         self._work.put(None)
         await asyncio.to_thread(self._thread.join)
+        self._reader.close()
         self._connection.close()
         os.close(self._lock)
 
@@ -192,7 +210,7 @@ class Database:
                 do(jobs)
             except Exception as error:  # such as a ROLLBACK that fails: nobody knows what this connection does next
                 log.exception("the database's thread cannot go on")
-                self._break(f"the database {self.file} cannot be used any more: {error}", jobs)
+                self._break(f"the database {self.file} cannot be used any more: {error}", jobs[0].loop)
                 _fail(jobs, self.why)
             self._judge(jobs)
         else:
@@ -207,16 +225,19 @@ class Database:
             if not isinstance(error, sqlite3.Error):
                 continue
             if _code(error) in _DAMAGED:
-                self._break(f"the database {self.file} is damaged ({error}): {MEND}", jobs)
+                self._break(self._damaged(error), job.loop)
                 job.error = self.why
             elif _code(error) in _NO_ROOM and not self.trouble:
                 self.trouble = f"the disk of {self.file.parent} is full or does not write ({error})"
                 log.error("%s: nothing new is kept until it does; then all goes on by itself", self.trouble)
 
-    def _break(self, why: str, jobs: list[_Job]) -> None:
+    def _damaged(self, error: sqlite3.Error) -> str:
+        return f"the database {self.file} is damaged ({error}): {MEND}"
+
+    def _break(self, why: str, loop: asyncio.AbstractEventLoop) -> None:
         self.why = self.why or StateError(why)
         with contextlib.suppress(RuntimeError):  # the loop is closed: we end anyway
-            jobs[0].loop.call_soon_threadsafe(self.broken.set)
+            loop.call_soon_threadsafe(self.broken.set)
 
     def _run_alone(self, jobs: list[_Job]) -> None:
         [job] = jobs
@@ -280,6 +301,14 @@ def _lock(folder: Path) -> int:
         os.close(lock)
         raise InUse(f"another Roommate runs on STATE_DIR {folder}: stop it or choose another folder") from None
     return lock
+
+
+def _reader(file: Path) -> sqlite3.Connection:
+    """Waits for nothing, writes nothing, and holds little."""
+    reader = sqlite3.connect(file, timeout=0, isolation_level=None, check_same_thread=False)
+    reader.execute("PRAGMA query_only=ON")
+    reader.execute("PRAGMA cache_size=-256")
+    return reader
 
 
 def _refuse_to_begin_anew(folder: Path) -> None:

@@ -80,11 +80,11 @@ class Inbox:
         )
 
     async def since(self) -> str | None:
-        return await self._db.run(lambda c: c.execute("SELECT since FROM sync").fetchone()[0])
+        return await self._db.look(lambda c: c.execute("SELECT since FROM sync").fetchone()[0])
 
     async def joined_rooms(self) -> Mapping[RoomId, int]:
         query = "SELECT room_id, joined FROM rooms WHERE membership='join'"
-        return await self._db.run(lambda c: dict(c.execute(query).fetchall()))
+        return await self._db.look(lambda c: dict(c.execute(query).fetchall()))
 
     async def commit(self, batch: SyncBatch) -> None:
         def work(c: sqlite3.Connection) -> None:
@@ -115,7 +115,7 @@ class Inbox:
     async def replaces(self, room_id: RoomId) -> bool:
         # Who has to invite the bot first may do so much later: then that is the beginning.
         query = "SELECT 1 FROM upgrades WHERE new=? AND state IN ('open', 'moved')"
-        return await self._db.run(lambda c: c.execute(query, (room_id,)).fetchone() is not None)
+        return await self._db.look(lambda c: c.execute(query, (room_id,)).fetchone() is not None)
 
     async def rooms_with_work(self) -> Sequence[RoomId]:
         """Rooms that have something waiting, what a crash left unfinished, or nobody but the bot in them."""
@@ -140,7 +140,7 @@ class Inbox:
             )
             return [_waiting(*row) for row in rows]
 
-        return await self._db.run(work)
+        return await self._db.look(work)
 
     async def queued_in(self, room_id: RoomId) -> Mapping[EventId | None, bool]:
         """The threads of a room where messages wait for their turn, None for its main timeline; the one with the oldest
@@ -164,7 +164,7 @@ class Inbox:
             row = c.execute(lines, where).fetchone() or c.execute(query, where).fetchone()
             return _waiting(*row) if row else None
 
-        return await self._db.run(work)
+        return await self._db.look(work)
 
     async def behind(self, waiting: Waiting, most: int) -> Sequence[Waiting]:
         """The next that wait behind a message in its conversation."""
@@ -211,7 +211,7 @@ class Inbox:
     async def queues(self) -> Mapping[RoomId, int]:
         """How many messages wait for their turn, by room."""
         query = "SELECT room_id, count(*) FROM inbox WHERE state='queued' GROUP BY room_id"
-        return await self._db.run(lambda c: dict(c.execute(query).fetchall()))
+        return await self._db.look(lambda c: dict(c.execute(query).fetchall()))
 
 
 def putting(incoming: Incoming) -> Work[None]:

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from roommate.domain import Draft, JsonObject, RoomId, UserId
-from roommate.store import outbox
+from roommate.domain import Deed, Draft, JsonObject, RoomId, UserId
+from roommate.store import audit, outbox
 from roommate.store.database import Database, Work
 
 KEPT_SECONDS = 7 * 86_400.0
@@ -106,9 +106,9 @@ class AskedRequests:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    async def add(self, asked: Asked, draft: Draft) -> Asked:
-        """Write it down, and the event that asks; gives it as it is stored. One of a subject that is known is given as
-        it was, and nothing is sent."""
+    async def add(self, asked: Asked, draft: Draft, deeds: Sequence[Deed] = ()) -> Asked:
+        """Write it down, the event that asks, and who does so; gives it as it is stored. One of a subject that is known
+        is given as it was, and nothing is sent."""
 
         def work(c: sqlite3.Connection) -> Asked:
             if asked.subject and (before := _find(c, "subject=?", asked.subject)):
@@ -117,25 +117,26 @@ class AskedRequests:
             added = replace(asked, row=row)
             values = _values(added)
             c.execute(f"INSERT INTO mesh_asked ({_COLUMNS}) VALUES ({', '.join('?' * len(values))})", values)  # noqa: S608
+            audit.insert(c, deeds)
             return added
 
         # Who asks at the command line is gone after a power cut; a turn goes on, and would ask again.
         return await (self._db.run if asked.subject else self._db.run_unforced)(work)
 
     async def get(self, id: str) -> Asked | None:
-        return await self._db.run(lambda c: _find(c, "id=?", id))
+        return await self._db.look(lambda c: _find(c, "id=?", id))
 
     async def open(self) -> Sequence[Asked]:
         """Those that are waited for."""
-        return await self._db.run(lambda c: _all(c, "state != 'done' ORDER BY asked"))
+        return await self._db.look(lambda c: _all(c, "state != 'done' ORDER BY asked"))
 
     async def newest(self, most: int) -> Sequence[Asked]:
-        return await self._db.run(lambda c: _all(c, "1 ORDER BY asked DESC LIMIT ?", most))
+        return await self._db.look(lambda c: _all(c, "1 ORDER BY asked DESC LIMIT ?", most))
 
     async def called(self, part: str) -> Sequence[Asked]:
         """Those whose id begins or ends so."""
         where = "substr(id, 1, length(?1)) = ?1 OR substr(id, -length(?1)) = ?1"
-        return await self._db.run(lambda c: _all(c, where, part.upper()))
+        return await self._db.look(lambda c: _all(c, where, part.upper()))
 
     async def soonest(self) -> float | None:
         """When the next one is given up."""
@@ -154,7 +155,7 @@ class AskedRequests:
             )
             return _find(c, "id=?", id), [body for (body,) in rows]
 
-        asked, bodies = await self._db.run(work)
+        asked, bodies = await self._db.look(work)
         return asked, [json.loads(body) for body in bodies]
 
     async def hear(
@@ -224,7 +225,7 @@ class AskedRequests:
 
     async def tail(self, id: str) -> bytes:
         """The end of what it has printed."""
-        return await self._db.run(lambda c: _tail(c, id))
+        return await self._db.look(lambda c: _tail(c, id))
 
     async def forget(self, before: float) -> None:
         """What ended before that."""

@@ -45,7 +45,7 @@ class MeshEvents:
             rooms = c.execute("SELECT DISTINCT room_id FROM mesh_events").fetchall()
             return {RoomId(room): _waiting(c, room, most) for (room,) in rooms}
 
-        return await self._db.run(work)
+        return await self._db.look(work)
 
     async def newest(self) -> int:
         """The `seq` of the one that came last of those that wait; 0 where none does."""
@@ -53,7 +53,7 @@ class MeshEvents:
 
     async def waiting(self, room_id: RoomId, most: int = MOST_READ) -> Sequence[MeshArrival]:
         """Those of a room, in the order in which they came."""
-        return await self._db.run(lambda c: _waiting(c, room_id, most))
+        return await self._db.look(lambda c: _waiting(c, room_id, most))
 
     async def taken(self, arrival: MeshArrival) -> None:
         await self._db.run(taking(arrival))

@@ -47,11 +47,11 @@ class Nonces:
             room = c.execute("SELECT 1 FROM mesh_nonces WHERE expires <= ? LIMIT 1", (now,)).fetchone()
             return Claim.NEW if room else Claim.FULL
 
-        return await self._db.run(work)
+        return await self._db.look(work)
 
     async def still_counts(self, issued: int, made: int) -> Claim:
         """Of one that was NEW when it came, and whose row says what became of it: is that row of after the floor?"""
-        return await self._db.run(lambda c: _of_floor(c, issued, made))
+        return await self._db.look(lambda c: _of_floor(c, issued, made))
 
 
 def claiming(

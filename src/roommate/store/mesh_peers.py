@@ -71,13 +71,13 @@ class Peers:
         self._db = database
 
     async def all(self) -> Sequence[Peer]:
-        return await self._db.run(all_of)
+        return await self._db.look(all_of)
 
     async def pinned(self) -> Sequence[Peer]:
         return [one for one in await self.all() if one.state is PeerState.PINNED]
 
     async def by_key(self, key: str) -> Peer | None:
-        return await self._db.run(lambda c: of_key(c, key))
+        return await self._db.look(lambda c: of_key(c, key))
 
     async def hands_over(self, key: str, to: str, mxid: UserId) -> bool:
         """Has this key of the account said itself which follows it, and that one too, until the one that is pinned?"""

@@ -53,10 +53,10 @@ class Outbox:
                 for row, txn, room, rank, kind, content, edits, redacts, upload, once, state_key, target in rows
             ]
 
-        return await self._db.run(work)
+        return await self._db.look(work)
 
     async def event_of(self, row: int) -> EventId | None:
-        return await self._db.run(lambda c: c.execute("SELECT event_id FROM outbox WHERE id=?", (row,)).fetchone()[0])
+        return await self._db.look(lambda c: c.execute("SELECT event_id FROM outbox WHERE id=?", (row,)).fetchone()[0])
 
     async def arrived(self, row: int) -> EventId | None:
         """Wait until a row is sent, and give its event; None when it can never arrive."""
@@ -75,7 +75,7 @@ class Outbox:
 
     async def is_ours(self, event_id: EventId) -> bool:
         """Did the daemon send this event?"""
-        return await self._db.run(lambda c: is_ours(c, event_id))
+        return await self._db.look(lambda c: is_ours(c, event_id))
 
     async def uploaded(self, row: int, place: JsonObject) -> None:
         def work(c: sqlite3.Connection) -> None:
@@ -96,7 +96,7 @@ class Outbox:
         self._settled(row)
 
     async def pace(self) -> float:
-        return await self._db.run(self.known_pace)
+        return await self._db.look(self.known_pace)
 
     @staticmethod
     def known_pace(c: sqlite3.Connection) -> float:

@@ -89,7 +89,7 @@ class ReceivedFiles:
         return await self._db.run(work)
 
     async def of(self, room_id: RoomId, event: EventId) -> ReceivedFile | None:
-        return await self._db.run(lambda c: _row(c, room_id, event))
+        return await self._db.look(lambda c: _row(c, room_id, event))
 
     async def placed(
         self, file: ReceivedFile, path: str, size: int, picture: str, *, sign: Draft, heard: str, said: Sequence[Draft]

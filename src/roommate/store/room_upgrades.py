@@ -73,12 +73,12 @@ class Upgrades:
 
     async def of(self, old: RoomId) -> Upgrade | None:
         """How `old` is replaced."""
-        return await self._db.run(lambda c: _upgrade(c, f"SELECT {_COLUMNS} FROM upgrades WHERE old=?", old))  # noqa: S608
+        return await self._db.look(lambda c: _upgrade(c, f"SELECT {_COLUMNS} FROM upgrades WHERE old=?", old))  # noqa: S608
 
     async def into(self, new: RoomId) -> Upgrade | None:
         """What `new` replaces, unless that was refused."""
         query = f"SELECT {_COLUMNS} FROM upgrades WHERE new=? AND state!='refused'"  # noqa: S608
-        return await self._db.run(lambda c: _upgrade(c, query, new))
+        return await self._db.look(lambda c: _upgrade(c, query, new))
 
     async def newest(self, room_id: RoomId) -> RoomId:
         """The room that this one has become."""

@@ -69,6 +69,8 @@ class Order:
     subject: str = ""
     """As `Asked` has it: what was asked for it before is not asked again."""
     shown: bool = True
+    deed: Deed | None = None
+    """What the audit log says of it, once it is stored."""
 
 
 class Asking:
@@ -170,7 +172,8 @@ class Asking:
             asked=now,
         )
         content = sign(identity.signing_key, request)
-        kept = await self._requests.add(asked, Draft(order.room_id, content, event_type=REQUEST))
+        deeds = [replace(order.deed, room_id=order.room_id)] if order.deed else []
+        kept = await self._requests.add(asked, Draft(order.room_id, content, event_type=REQUEST), deeds)
         if kept.id == asked.id:
             self._progress.wake()
             self._tasks.create_task(self._attend(kept))

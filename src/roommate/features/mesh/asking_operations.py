@@ -23,7 +23,7 @@ from roommate.features.mesh.asking import Asking, Order
 from roommate.features.mesh.file_in_parts import IN_THE_OPEN, Parts, PutFile, is_in_the_open
 from roommate.features.mesh.identity_key import words
 from roommate.features.mesh.policy_file import Place
-from roommate.operations import AsOption, Base64, Call, OfRoomOrAll, Params, Table, Who, operation
+from roommate.operations import AsOption, Base64, Call, OfRoomOrAll, Params, Table, Unchanged, Who, operation
 from roommate.store import Peer
 from roommate.store.mesh_asked import Asked
 from roommate.text.amounts import size
@@ -238,6 +238,8 @@ def _size(count: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PeerOperations:
+    """What asks a peer for something is written down with the request, whatever comes of it."""
+
     calls: PeerCalls
     put_file: PutFile
     largest: Callable[[], Awaitable[int]]
@@ -272,7 +274,7 @@ class PeerOperations:
         ]
 
     @operation("mesh.ping", reads=_pong_shown, audit="mesh.ping", subject=lambda params: params.peer, cli="ping")
-    async def ping(self, params: OfPeer, call: Call) -> Pong:
+    async def ping(self, params: OfPeer, call: Call) -> Unchanged[Pong]:
         """Asks a trusted daemon whether it is there."""
         began = time.monotonic()
         order = await self._order(params, call, "ping", {}, seconds=SHORT_SECONDS, shown=False)
@@ -280,16 +282,16 @@ class PeerOperations:
         took = round((time.monotonic() - began) * 1000)
         load = result.get("load")
         version = one_line(str(result.get("version", "?")), 64)
-        return Pong(order.peer.name, version, load if isinstance(load, int) else 0, took)
+        return Unchanged(Pong(order.peer.name, version, load if isinstance(load, int) else 0, took))
 
     @operation("mesh.who", reads=_offers_shown, audit="mesh.who", subject=lambda params: params.peer, cli="who")
-    async def who(self, params: OfPeer, call: Call) -> JsonObject:
+    async def who(self, params: OfPeer, call: Call) -> Unchanged[JsonObject]:
         """Asks a trusted daemon what it grants this one: methods, and tools with their arguments."""
         order = await self._order(params, call, "who", {}, seconds=SHORT_SECONDS, shown=False)
-        return {"peer": order.peer.name} | await self.calls.finish(await self.calls.begin(order))
+        return Unchanged({"peer": order.peer.name} | await self.calls.finish(await self.calls.begin(order)))
 
     @operation("mesh.exec", audit="mesh.exec", subject=lambda params: f"{params.peer}: {params.argv[0]}", seconds=None)
-    async def exec(self, params: Exec, call: Call) -> Ended:
+    async def exec(self, params: Exec, call: Call) -> Unchanged[Ended]:
         """Runs a program at a peer, and sends what it prints; leaving ends it."""
         asked_for: JsonObject = {"argv": params.argv, "timeout": params.timeout}
         asked_for |= {"cwd": params.cwd} if params.cwd else {}
@@ -303,7 +305,7 @@ class PeerOperations:
             await call.tell(Opened(name, asked.id))
             result = await self._streamed(order, asked, call)
         ms = result.get("ms")
-        return Ended(
+        ended = Ended(
             asked.id,
             _whole(result.get("exit")),
             _whole(result.get("signal")),
@@ -312,18 +314,19 @@ class PeerOperations:
             result.get("truncated") is True,
             _whole(result.get("bytes")) or 0,
         )
+        return Unchanged(ended)
 
     @operation("mesh.call", audit="mesh.call", subject=lambda params: f"{params.peer}: {params.tool}", seconds=None)
-    async def call(self, params: CallTool, call: Call) -> JsonObject:
+    async def call(self, params: CallTool, call: Call) -> Unchanged[JsonObject]:
         """Calls a tool of a peer's room, and sends what it prints; gives whether it worked, and its text."""
         asked_for: JsonObject = {"tool": params.tool, "arguments": params.arguments}
         order = await self._order(params, call, "call", asked_for, seconds=LONGEST_SECONDS)
         asked = await self.calls.begin(order)
-        return await self._streamed(order, asked, call)
+        return Unchanged(await self._streamed(order, asked, call))
 
     @operation("mesh.share_put", audit="mesh.share.put", subject=lambda params: f"{params.peer}: {params.path}",
                seconds=None)  # fmt: skip
-    async def share_put(self, params: OfFile, call: Call) -> JsonObject:
+    async def share_put(self, params: OfFile, call: Call) -> Unchanged[JsonObject]:
         """Gives a file to a peer: what is sent as input is put there."""
         reached = await self.calls.choice.find(params.peer, call.room)
         parts = Parts(reached.room_id, self.put_file, await self.largest())
@@ -338,18 +341,18 @@ class PeerOperations:
         result = await self._streamed(order, asked, call)
         if result.get("sha256") != asked_for["sha256"]:
             raise PeerLost(f"{order.peer.name} says that it has put down something else: its hash is another")
-        return result
+        return Unchanged(result)
 
     @operation("mesh.share_get", audit="mesh.share.get", subject=lambda params: f"{params.peer}: {params.path}",
                seconds=None)  # fmt: skip
-    async def share_get(self, params: OfFile, call: Call) -> JsonObject:
+    async def share_get(self, params: OfFile, call: Call) -> Unchanged[JsonObject]:
         """Sends a file of a peer's room."""
         order = await self._order(params, call, "share.get", {"path": params.path}, seconds=LONGEST_SECONDS)
         asked = await self.calls.begin(order)
         result = await self._streamed(order, asked, call)
         if is_in_the_open("share.get", order.params, result):
             await call.tell(Told(IN_THE_OPEN))
-        return result
+        return Unchanged(result)
 
     @operation(
         "mesh.share_ls",
@@ -359,11 +362,11 @@ class PeerOperations:
         subject=lambda params: params.peer,
         cli="share ls",
     )
-    async def share_ls(self, params: InFolder, call: Call) -> JsonObject:
+    async def share_ls(self, params: InFolder, call: Call) -> Unchanged[JsonObject]:
         """Lists a folder of a peer's room."""
         asked_for = {"path": params.path} if params.path else {}
         order = await self._order(params, call, "share.ls", asked_for, seconds=SHORT_SECONDS)
-        return await self.calls.finish(await self.calls.begin(order))
+        return Unchanged(await self.calls.finish(await self.calls.begin(order)))
 
     @operation("mesh.type", seconds=None)
     async def type(self, params: Typed, call: Call) -> None:
@@ -397,7 +400,7 @@ class PeerOperations:
         *,
         shown: bool = True,
     ) -> Order:
-        return Order(room_id, peer, method, asked_for, call.name, seconds=seconds, shown=shown)
+        return Order(room_id, peer, method, asked_for, call.name, seconds=seconds, shown=shown, deed=call.doing)
 
     async def _streamed(self, order: Order, asked: Asked, call: Call) -> JsonObject:
         """Its result, after what it prints was sent on."""

@@ -162,6 +162,8 @@ class KeyBackup:
                     rooms.setdefault(room_id, {"sessions": {}})["sessions"][session_id] = session
             return found, rooms
 
+        if self._vault.has_none(UNSAVED):
+            return False
         found, rooms = await self._vault.do(read)
         if not found:
             return False

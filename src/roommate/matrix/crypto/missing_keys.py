@@ -101,6 +101,8 @@ class Mending:
                 changed(r, user)
             return wedged, {user for user, _ in wedged} - known
 
+        if self._vault.has_none(WEDGED):
+            return
         wedged, strangers = await self._vault.do(find)
         if not wedged:
             return

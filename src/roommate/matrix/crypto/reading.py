@@ -239,7 +239,7 @@ class Reading:
                 found.append(Unread(room_id, event, at, str(why.get("code", "")) if theirs else ""))
             return found
 
-        waiting: list[Unread] = await self._vault.do(work)
+        waiting: list[Unread] = [] if self._vault.has_none(WAITING) else await self._vault.do(work)
         found: list[Unread] = []
         self._told &= {one.session_id for one in waiting}
         now, seen = time.time(), set(self._told)

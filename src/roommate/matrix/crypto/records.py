@@ -109,6 +109,11 @@ class Vault(Protocol):
         """Do `work` with `Records` in one transaction, which is on the disk when this returns. Raises StateError."""
         ...
 
+    def has_none(self, kind: str) -> bool:
+        """There is no record of this kind, nor will one have come unseen; False where nobody has looked since the last
+        one came. So that each sync need not look for what is hardly ever there."""
+        ...
+
 
 def key(*parts: object) -> str:
     return " ".join(map(str, parts))

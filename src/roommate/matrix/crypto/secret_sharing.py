@@ -61,7 +61,7 @@ class SecretSharing:
             r.drop_before(WANTED, time.time() - SECONDS)
             return [json.loads(value) for _, value in r.all(WANTED)]
 
-        requests: list[JsonObject] = await self._vault.do(waiting)
+        requests: list[JsonObject] = [] if self._vault.has_none(WANTED) else await self._vault.do(waiting)
         if not requests:
             return
         body: JsonObject = {"device_keys": {self._user: []}}

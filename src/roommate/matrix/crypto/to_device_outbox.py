@@ -35,6 +35,8 @@ class ToDevice:
 
     async def flush(self) -> None:
         """Raises MatrixError, StateError: then it is to be tried again."""
+        if self._vault.has_none(POSTED):
+            return
         waiting: list[str] = await self._vault.do(lambda r: [name for name, _, _ in r.oldest_first(POSTED)])
         for txn_id in waiting:
             kept: JsonObject | None = await self._vault.do(lambda r, txn_id=txn_id: load(r, POSTED, txn_id))  # type: ignore[misc]
