@@ -107,7 +107,10 @@ async def test_pages_are_shown_to_people_and_to_models_that_see(
     await asyncio.sleep(2)
     await alice.say(room, "!stop")
     await alice.answer_to(asked)
-    left = tool("run_command", command="ps ax -o args | grep -c '[c]hrom'; ls -a .roommate .roommate/screenshots")
+    # Killed is not gone: its memory is given back first.
+    gone = "for n in $(seq 100); do pgrep -f '[c]hrom' >/dev/null || break; sleep 0.1; done"
+    look = f"{gone}; ps ax -o args | grep -c '[c]hrom'; ls -a .roommate .roommate/screenshots"
+    left = tool("run_command", command=look)
     left_over = (await alice.ask(room, f"{left}\n---\nECHO")).body
     assert left_over.startswith("0\n"), "no browser is left"
     assert ".gitignore" in left_over

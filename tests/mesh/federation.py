@@ -93,5 +93,11 @@ def _homeserver(folder: Path, name: str, names: list[str], *, behind: int | None
         "federation_custom_ca_list": [str(folder / "ca.pem")],
         "federation_domain_whitelist": names,
         "ip_range_blacklist": [],
+        # One that does not answer in a busy moment is asked again at once, and not ten minutes later.
+        "federation": {
+            "destination_min_retry_interval": "1s",
+            "destination_max_retry_interval": "2s",
+            "max_long_retry_delay": "1s",
+        },
     }
     return Synapse(own, server_name=name, limits="open", more=federating)
