@@ -5,9 +5,11 @@ The machine is ten to thirty times slower than the host: PATIENCE is what people
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -111,6 +113,15 @@ class Installed:
         return found
 
 
+@contextlib.asynccontextmanager
+async def booted(prepared: Prepared) -> AsyncIterator[VirtualMachine]:
+    machine = await prepared.boot()
+    try:
+        yield machine
+    finally:
+        machine.discard()
+
+
 async def install(
     prepared: Prepared, machine: VirtualMachine, user: str, homeserver: Synapse, who: Person
 ) -> Installed:
@@ -182,16 +193,6 @@ async def update_and_back(one: Installed, repository: Path) -> None:
     assert "old again" in (await one.answers("run: echo old again")).body
 
 
-async def back_from_backup(one: Installed) -> None:
-    """After all was deleted, by a backup and nothing else."""
-    await one.answers("run: echo kept > note.txt")
-    away = "clone/scripts/uninstall.sh --yes --purge"
-    await one.sh(f"cp $({one.program} backup) backup.tar.gz && {away}", timeout=INSTALL)
-    await one.sh(f"test -e {one.root}", fails=True)
-    await one.sh("clone/scripts/install-service.sh --restore backup.tar.gz", timeout=INSTALL)
-    assert "kept" in (await one.answers("run: cat note.txt")).body
-
-
 async def remove(one: Installed) -> None:
     await one.sh("clone/scripts/uninstall.sh --yes --purge", timeout=INSTALL)
     assert await one.sh("podman ps --all --quiet") == ""
@@ -207,42 +208,36 @@ async def test_setup_takes_what_the_distribution_has(machine: VirtualMachine) ->
     )
 
 
-async def test_as_root_and_on_another_machine(prepared: Prepared, homeserver: Synapse, person: MakePerson) -> None:
-    alice = await person("alice")
-    machine = await prepared.boot()
-    try:
-        one = await install(prepared, machine, "root", homeserver, alice)
+async def moved(prepared: Prepared, one: Installed) -> None:
+    """By a backup and nothing else to another machine, and away."""
+    await one.answers("run: echo kept > note.txt")
+    backup = (await one.roommate("backup")).strip().splitlines()[-1]
+    content = await one.machine.read(backup)
+    await remove(one)
+    one.machine.discard()
+    async with booted(prepared) as machine:
+        await machine.give("/srv/backup.tar", content)
+        await machine.run(f"chown {one.user} /srv/backup.tar", user="root")
+        await machine.run("clone/scripts/install-service.sh --restore /srv/backup.tar", user=one.user, timeout=INSTALL)
+        elsewhere = replace(one, machine=machine)
+        assert "kept" in (await elsewhere.answers("run: cat note.txt")).body
+        await remove(elsewhere)
+
+
+async def test_as_root(prepared: Prepared, homeserver: Synapse, person: MakePerson) -> None:
+    async with booted(prepared) as machine:
+        one = await install(prepared, machine, "root", homeserver, await person("alice"))
         await look_around(one)
         await check_with_doctor(one)
         await update_and_back(one, prepared.repository)
         await idle_and_awake(one)
-        await one.answers("run: echo kept > note.txt")
-        backup = (await one.roommate("backup")).strip().splitlines()[-1]
-        await one.sh("systemctl disable --now roommate")
-        content = await machine.read(backup)
-        await remove(one)
-    finally:
-        machine.discard()
-    machine = await prepared.boot()
-    try:
-        await machine.give("backup.tar", content)
-        again = "clone/scripts/install-service.sh --restore /root/backup.tar"
-        await machine.run(again, user="root", timeout=INSTALL)
-        elsewhere = Installed(machine, "root", alice, one.bot, one.room)
-        assert "kept" in (await elsewhere.answers("run: cat note.txt")).body
-        await remove(elsewhere)
-    finally:
-        machine.discard()
+        await moved(prepared, one)
 
 
 async def test_as_an_ordinary_user(prepared: Prepared, homeserver: Synapse, person: MakePerson) -> None:
-    machine = await prepared.boot()
-    try:
+    async with booted(prepared) as machine:
         one = await install(prepared, machine, USER, homeserver, await person("alice"))
         await look_around(one)
         await check_with_doctor(one)
         await update_and_back(one, prepared.repository)
-        await back_from_backup(one)
-        await remove(one)
-    finally:
-        machine.discard()
+        await moved(prepared, one)
