@@ -56,7 +56,9 @@ class MeshEvents:
         return await self._db.look(lambda c: _waiting(c, room_id, most))
 
     async def taken(self, arrival: MeshArrival) -> None:
-        await self._db.run(taking(arrival))
+        """Where what came of it has not taken it already."""
+        if await self._db.row("SELECT 1 FROM mesh_events WHERE seq=?", arrival.seq):
+            await self._db.run(taking(arrival))
 
 
 def _waiting(c: sqlite3.Connection, room_id: str, most: int) -> Sequence[MeshArrival]:
