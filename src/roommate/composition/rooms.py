@@ -55,7 +55,9 @@ def room_maker(
     membership = Membership(
         homeserver, rooms, moves, replies, settings, kernel.silent_seconds, kernel.sandboxes.lacking
     )
-    decisions = CardDecisions(cards, questions, replies, deciders, prompts, settings, kernel.names.of)
+    decisions = CardDecisions(
+        cards, questions, replies, deciders, prompts, settings, kernel.names.of, kernel.trust.peers.accounts
+    )
     commands = ChatCommands(operations, inbox, questions, replies, lambda who: settings().is_operator(who))
     upgrades = RoomUpgrades(
         moves,

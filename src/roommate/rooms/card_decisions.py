@@ -41,6 +41,9 @@ class CardDecisions:
     settings: Callable[[], Settings]
     name: Callable[[RoomId, str], Awaitable[str]]
     """What people call somebody in a room, as Markdown."""
+    daemons: Callable[[], Awaitable[Collection[UserId]]]
+    """The accounts of other daemons that are trusted: they are none of the people who are asked about what one of them
+    wants."""
     carrying_out: dict[int, RoomId] = field(default_factory=dict)
     """Cards whose decision is being carried out."""
 
@@ -71,7 +74,7 @@ class CardDecisions:
             return False
         else:
             seen = list(await self.cards.open_before(incoming.room_id, message.thread, waiting.seq))
-        fitting = [card for card in seen if self._may(card, incoming.sender) and _meant(card, said)]
+        fitting = [card for card in seen if _meant(card, said) and await self._may(card, incoming.sender)]
         if message.reply_to is None:  # what is said behind a plan may be about anything
             fitting = [
                 card for card in fitting if card.what != CardKind.PLAN or card_answers.choice_of(said, card.choices)
@@ -90,7 +93,7 @@ class CardDecisions:
     async def _answer(self, waiting: Waiting, card: Card, choice: str) -> None:
         """Somebody has answered it."""
         incoming = waiting.incoming
-        refusal = self._refusal(card, choice, incoming.sender)
+        refusal = await self._refusal(card, choice, incoming.sender)
         deed = Deed(
             incoming.sender,
             incoming.event_id,
@@ -175,17 +178,19 @@ class CardDecisions:
             return f"but what a question of the kind `{card.what}` means I do not know, so nothing was done"
         return await self.deciders[CardKind(card.what)](card, decided.choice, decided.by)
 
-    def _refusal(self, card: Card, choice: str, who: UserId) -> str | None:
+    async def _refusal(self, card: Card, choice: str, who: UserId) -> str | None:
         """Why this choice of theirs does not count, empty where nobody is told; None where it does."""
         settings = self.settings()
-        if not self._may(card, who):
+        if not await self._may(card, who):
             return ""
         for_good = card.what == CardKind.EGRESS and choice == texts.ALWAYS
         if for_good and settings.egress_forever != "people" and not settings.is_operator(who):
             return ONLY_OPERATORS
         return None
 
-    def _may(self, card: Card, who: UserId) -> bool:
+    async def _may(self, card: Card, who: UserId) -> bool:
+        if card.what == CardKind.MESH_REQUEST and who in await self.daemons():
+            return False
         settings = self.settings()
         return settings.is_operator(who) if card.operators_only else settings.is_allowed(who)
 

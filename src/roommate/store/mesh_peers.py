@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from roommate.domain import RoomId, UserId
@@ -75,6 +75,10 @@ class Peers:
 
     async def pinned(self) -> Sequence[Peer]:
         return [one for one in await self.all() if one.state is PeerState.PINNED]
+
+    async def accounts(self) -> Collection[UserId]:
+        """Of the daemons that are trusted."""
+        return {one.mxid for one in await self.pinned()}
 
     async def by_key(self, key: str) -> Peer | None:
         return await self._db.look(lambda c: of_key(c, key))
