@@ -102,10 +102,11 @@ class Screen:
 
 
 class Terminal:
-    """`screen` is what the person sees. Use as an async context manager."""
+    """`screen` is what the person sees, `written` all that the terminal was given. Use as an async context manager."""
 
     def __init__(self, *command: str, environment: Mapping[str, str], columns: int = 100, rows: int = 40) -> None:
         self.screen = Screen()
+        self.written = bytearray()
         self._command = command
         self._environment = {**os.environ, "TERM": "xterm-256color", **environment}
         self._size = struct.pack("HHHH", rows, columns, 0, 0)
@@ -189,6 +190,7 @@ class Terminal:
             asyncio.get_running_loop().remove_reader(self._ours)
         for _ in range(news.count(b"\x1b[6n")):  # where is the cursor?
             os.write(self._ours, b"\x1b[1;1R")
+        self.written += news
         self.screen.write(self._decoder.decode(news))
         self._news.set()
 

@@ -11,7 +11,7 @@ from roommate.features.mesh.refusals import Code
 from roommate.matrix import render
 from roommate.store.mesh_asked import Asked, AskedState
 from roommate.text.amounts import age
-from roommate.text.printable import block, in_code, one_line, plain
+from roommate.text.printable import block, in_code, one_line, plain, visible
 from roommate.tools.sanitized_text import is_binary
 from roommate.tools.sanitized_text import sanitized as text_of
 
@@ -93,7 +93,7 @@ def _message(asked: Asked, state: str, tail: bytes) -> JsonObject:
     lines = [
         f"📡 {who} asks **{peer}** (`{asked.peer_user}`): {in_code(what(asked.method, asked.params), LONGEST_WHAT)}"
     ]
-    shown = "[binary output]" if is_binary(tail) else text_of(tail)
+    shown = "[binary output]" if is_binary(tail) else visible(text_of(tail))
     if newest := "\n".join(shown.strip().splitlines()[-TAIL_LINES:])[-TAIL:]:
         lines.append(block(newest))
     lines.append(state)
