@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from tests.harness import ROOMMATE, Daemon, no_settings
 from tests.patience import PATIENCE
 from tests.person import Person
+from tests.sandbox_image import podman
 
 
 @dataclass
@@ -54,3 +55,9 @@ async def with_both(alice: Person, *bots: Daemon, encrypted: bool) -> str:
     for bot in bots:
         await alice.wait_for_member(room, bot.user_id)
     return room
+
+
+def fresh(bot: Daemon) -> str:
+    """The containers that were made for one request each and are not removed yet."""
+    label = f"label=io.roommate.state={bot.state}"
+    return podman("ps", "--all", "--filter", label, "--filter", "label=io.roommate.fresh", "--format", "{{.Names}}")

@@ -11,10 +11,9 @@ from hashlib import sha256
 
 from tests.conftest import MakeDaemon, MakePerson
 from tests.harness import Daemon
-from tests.mesh.pair import roommate, trusts, with_both
+from tests.mesh.pair import fresh, roommate, trusts, with_both
 from tests.patience import until
 from tests.processes import sleeping
-from tests.sandbox_image import podman
 
 POLICY = """\
 version = 1
@@ -82,11 +81,6 @@ async def runs_what_was_judged(laptop: Daemon, room: str) -> None:
         laptop, "exec", *at, "--place", "fresh", "--", "sh", "-c", "ls -A . ~; pwd; cat", stdin="in\n"
     )
     assert (done.code, done.out.split()) == (0, [".:", "/home/room:", "/workspace", "in"]), done
-
-
-def fresh(bot: Daemon) -> str:
-    label = f"label=io.roommate.state={bot.state}"
-    return podman("ps", "--all", "--filter", label, "--filter", "label=io.roommate.fresh", "--format", "{{.Names}}")
 
 
 async def test_plain_encrypted_and_killed(daemon: MakeDaemon, person: MakePerson) -> None:
