@@ -14,7 +14,7 @@ import pytest
 
 from roommate.features.mesh import envelope
 from roommate.features.mesh.identity_key import rotation
-from roommate.store import reading
+from roommate.store import copy, put_back, reading
 from tests.conftest import MakePerson
 from tests.harness import Daemon
 from tests.mesh.attacked import ALL, Attacked, JsonObject, attacked
@@ -218,6 +218,35 @@ async def test_what_was_asked_before_a_restore_is_refused_after_it(attacked: Att
         await attacked.refuses(room, same | late, "replay-store")
     finally:
         await other.discard()
+
+
+async def test_what_was_asked_before_a_rollback_is_refused_after_it(attacked: Attacked, person: MakePerson) -> None:
+    """Which puts the copy of the database back that was made before the release; the homeserver tells all since then
+    once more."""
+    peer, bot, mallory = attacked.peer, attacked.bot, await person("mallory")
+    room, kept = await bot.room_with(attacked.eve, mallory), bot.folder / "kept.db"
+    revoked = RawPeer(mallory, peer.target)
+    added = await roommate(bot, "trust", "add", revoked.public, mallory.user_id, "--everywhere", "--name", "eve2")
+    assert added.code == 0, added.errors
+    assert await attacked.ran(room) == 0
+    await bot.term()
+    copy(bot.state, kept)
+    await bot.start()
+    once = attacked.asks(room, "once")
+    content = peer.signed(once)
+    await peer.send(room, content)
+    assert (await attacked.ended(once))["exit"] == 0
+    late = peer.signed(attacked.asks(room, "late"))
+    assert (await roommate(bot, "trust", "revoke", "eve2")).code == 0
+    await bot.term()
+    put_back(kept, bot.state)
+    await bot.start()
+    await attacked.refuses(room, {"the same": content}, "replay")
+    await attacked.refuses(room, {"another of then": late}, "replay-store")
+    asked = revoked.request(room, "exec", argv=["sh", "-c", "echo evil >>/workspace/ran"])
+    assert await attacked.codes({"revoked": await revoked.send(room, revoked.signed(asked))}) == {"revoked": "revoked"}
+    attacked.change("UPDATE mesh_floor SET issued=0")
+    assert await attacked.ran(room) == len("once\n")
 
 
 async def test_a_policy_is_not_got_round(attacked: Attacked) -> None:

@@ -89,7 +89,8 @@ def _look(
         (key, nonce, key, request),  # each by its index, which an OR is not
     ).fetchall()
     if found:
-        return Claim.NEW if found == [(nonce, request, event_id)] else Claim.SEEN, True
+        itself = found == [(nonce, request, event_id)]  # below the floor its row, which knows what came of it, is gone
+        return Claim.NEW if itself and counts is Claim.NEW else Claim.SEEN, True
     if counts is Claim.NEW and expires <= c.execute("SELECT forgotten FROM mesh_floor").fetchone()[0]:
         return Claim.FORGOTTEN, False
     if counts is Claim.NEW and issued <= power_cut.at(c) + AHEAD:
