@@ -21,7 +21,7 @@ from roommate.domain import PEER_REQUEST
 from roommate.features.mesh.envelope import REPLY, REQUEST
 from tests.harness import Daemon
 from tests.mesh.pair import trusts, with_both
-from tests.person import JsonObject, Person
+from tests.person import JsonObject, Person, Shown
 
 POLICY = """\
 version = 1
@@ -99,15 +99,19 @@ class _Pair:
         await asyncio.sleep(PAUSE)
         return _Ran(seconds, came, ended["request"])
 
-    def sent(self, request: str) -> list[JsonObject]:
-        """The request and all that was replied, as the room has them."""
+    def sent(self, request: str) -> tuple[list[JsonObject], JsonObject]:
+        """The request and all that was replied, as the room has them; and what people were told right behind that."""
         events = [one.content for one in self.person.seen if one.type in (REQUEST, REPLY)]
-        return [one for one in events if request in (one.get("id"), one.get("request"))]
+        told = [one.content for one in self._told() if one.sender != self.laptop.user_id]
+        return [one for one in events if request in (one.get("id"), one.get("request"))], told[-1]
 
     def _shown(self) -> int:
         """How many messages say that something has ended: one of who asked and one of who was asked."""
+        return len(self._told())
+
+    def _told(self) -> list[Shown]:
         messages = self.person.messages(self.room)
-        return sum(one.content.get(PEER_REQUEST, {}).get("state") == "done" for one in messages)
+        return [one for one in messages if one.content.get(PEER_REQUEST, {}).get("state") == "done"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +132,8 @@ async def _round_trips(stage: Stage, pair: _Pair, rounds: int) -> list[Figure]:
             what, samples, events = f"`{' '.join(argv)}`", list[list[float]]([[], []]), list[float]()
             for _ in range(rounds):
                 ran = await pair.exec(argv)
-                sent = pair.sent(ran.request)
-                samples[0].append(await _sent_and_seen(asker, answerer, room, sent))
+                sent, told = pair.sent(ran.request)
+                samples[0].append(await _sent_and_seen(asker, answerer, room, sent, told))
                 samples[1].append(ran.seconds)
                 events.append(len(sent))
                 await asyncio.sleep(PAUSE)
@@ -148,8 +152,11 @@ async def _bare(stage: Stage, name: str) -> AsyncIterator[Person]:
         yield person
 
 
-async def _sent_and_seen(asker: Person, answerer: Person, room: str, sent: Sequence[JsonObject]) -> float:
-    """Seconds until the request has gone there by a sync, and what is replied has come back, one after the other."""
+async def _sent_and_seen(
+    asker: Person, answerer: Person, room: str, sent: Sequence[JsonObject], told: JsonObject
+) -> float:
+    """Seconds until the request has gone there by a sync, and what is replied has come back, one after the other. What
+    people are told goes right behind that, and nobody waits for it, but the homeserver."""
     request, *replies = sent
     heard, got = len(answerer.seen), len(asker.seen)
 
@@ -157,13 +164,15 @@ async def _sent_and_seen(asker: Person, answerer: Person, room: str, sent: Seque
         await answerer.wait(lambda: any(seen.type == REQUEST for seen in answerer.seen[heard:]))
         for reply in replies:
             await answerer.send(room, REPLY, reply)
+        await answerer.send(room, "m.room.message", told)
 
     began = time.monotonic()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(answer())
         tasks.create_task(asker.send(room, REQUEST, request))
         await asker.wait(lambda: sum(seen.type == REPLY for seen in asker.seen[got:]) == len(replies))
-        return time.monotonic() - began
+        took = time.monotonic() - began
+    return took
 
 
 async def _streams(pair: _Pair, limits: str) -> list[Figure]:
