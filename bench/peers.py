@@ -171,8 +171,7 @@ async def _sent_and_seen(
         tasks.create_task(answer())
         tasks.create_task(asker.send(room, REQUEST, request))
         await asker.wait(lambda: sum(seen.type == REPLY for seen in asker.seen[got:]) == len(replies))
-        took = time.monotonic() - began
-    return took
+        return time.monotonic() - began
 
 
 async def _streams(pair: _Pair, limits: str) -> list[Figure]:
