@@ -140,7 +140,7 @@ class Inbox:
             )
             return [_waiting(*row) for row in rows]
 
-        return await self._db.look(work)
+        return await self._db.run(work)
 
     async def queued_in(self, room_id: RoomId) -> Mapping[EventId | None, bool]:
         """The threads of a room where messages wait for their turn, None for its main timeline; the one with the oldest
