@@ -1,6 +1,9 @@
 # What the scripts share that make environments of Python packages: sourced by them. `say` and `fail` are theirs.
 # shellcheck shell=sh disable=SC2034,SC2154
 
+# uv trusts whom this host trusts, as pip and Roommate do: a company's proxy may have a CA of its own.
+export UV_SYSTEM_CERTS=1
+
 # sound VENV: does its Python run, and is it of the version that the packages in it were installed for? After an upgrade of
 # the distribution it may be neither.
 sound() {

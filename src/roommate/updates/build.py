@@ -90,7 +90,8 @@ def _environment(release: Release, like: Release | None, uv: Path, seconds: floa
     if not lock.exists():
         raise UpdateError("this commit has no requirements.lock")
     into = ("--quiet", "--python", coming / "bin" / "python")
-    work([uv, "pip", "sync", *into, "--require-hashes", lock], "installing what the lock says", seconds=seconds)
+    sync = ("env", "UV_SYSTEM_CERTS=1", uv, "pip", "sync", *into)  # as scripts/python.sh has it
+    work([*sync, "--require-hashes", lock], "installing what the lock says", seconds=seconds)
     package = ("--no-deps", "--no-build-isolation", "--editable", release.path)
     work([uv, "pip", "install", *into, *package], "installing Roommate", seconds=seconds)
     _delete(place)
