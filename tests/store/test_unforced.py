@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,7 @@ from roommate.domain import (
     SyncBatch,
     UserId,
 )
+from roommate.errors import StateError
 from roommate.store import AskedRequests, Database, Inbox, MeshEvents, Transaction
 from roommate.store.database import FORCED_WITHIN
 from roommate.store.mesh_asked import Asked, AskedState, Heard
@@ -73,30 +76,106 @@ async def test_which_syncs_are_forced(database: Database) -> None:
     await database.alone(lambda c: c.set_trace_callback(None))
 
 
-async def test_what_was_not_forced_is_on_the_disk_soon(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    forces: list[str] = []
-    to_disk = os.fdatasync
-
-    def force(descriptor: int) -> None:
-        forces.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
-        to_disk(descriptor)
-
-    monkeypatch.setattr(os, "fdatasync", force)
+async def test_what_was_not_forced_is_on_the_disk_soon(database: Database, tmp_path: Path) -> None:
+    said: list[str] = []
+    await database.alone(lambda c: c.set_trace_callback(said.append))
     await database.run_unforced(forced)
-    assert forces == []
-    await until(lambda: forces == ["roommate.db-wal"])
+    assert not _forces(said)
+    log = (tmp_path / "roommate.db-wal").read_bytes()
+    await until(lambda: _forces(said) == 1)
+    await until(lambda: (tmp_path / "roommate.db-wal").read_bytes() != log, what="a change, else there is no fsync")
     await database.run_unforced(lambda c: c.execute("SELECT 1").fetchone())
     await database.run_unforced(forced)
     await database.run(forced)
+    assert _forces(said) == 2
     await asyncio.sleep(2 * FORCED_WITHIN)
-    assert len(forces) == 1, "that of others has taken it there"
+    assert _forces(said) == 2, "that of others has taken it there"
+    await database.alone(lambda c: c.set_trace_callback(None))
 
 
 async def test_one_that_never_rests_forces_now_and_then(database: Database) -> None:
+    said: list[str] = []
+    await database.alone(lambda c: c.set_trace_callback(said.append))
     began = asyncio.get_running_loop().time()
-    while not await database.run_unforced(forced):
+    while not _forces(said):
+        await asyncio.gather(database.run_unforced(forced), database.run_unforced(forced, few=False))
         assert asyncio.get_running_loop().time() < began + PATIENCE
     assert asyncio.get_running_loop().time() >= began + FORCED_WITHIN
+    await database.alone(lambda c: c.set_trace_callback(None))
+
+
+def _forces(said: Sequence[str]) -> int:
+    """How many changes SQLite was told to force."""
+    return sum(one == "PRAGMA synchronous=FULL" for one in said)
+
+
+async def test_what_waits_for_no_fsync_is_done_at_once_and_behind_what_was_given_before(database: Database) -> None:
+    """The thread does what is large, what begins the log, and what comes while it has anything to do."""
+    begun, done = threading.Event(), list[str]()
+
+    def who(name: str, c: Transaction) -> bool:
+        done.append(name)
+        c.execute("UPDATE sync SET since = since")
+        return threading.current_thread() is threading.main_thread()
+
+    def slow(c: Transaction) -> bool:
+        assert begun.wait(PATIENCE)
+        return who("slow", c)
+
+    assert not await database.run_unforced(partial(who, "begins the log"))
+    assert await database.run_unforced(partial(who, "at once"))
+    assert not await database.run_unforced(partial(who, "large"), few=False)
+    given = [asyncio.create_task(database.run(slow))]
+    await asyncio.sleep(0)
+    given.append(asyncio.create_task(database.run_unforced(partial(who, "behind"))))
+    await asyncio.sleep(0)
+    begun.set()
+    assert not any(await asyncio.gather(*given))
+    assert done[-2:] == ["slow", "behind"]
+    assert await database.run_unforced(partial(who, "at once"))
+
+
+async def test_no_fsync_is_waited_for_on_the_event_loop(database: Database, tmp_path: Path) -> None:
+    """Not that of a checkpoint, nor that of a log that begins anew behind it."""
+    here: list[bool] = []
+
+    def write(c: Transaction) -> None:
+        c.execute("UPDATE sync SET since = ?", (os.urandom(40_000).hex(),))
+        here.append(threading.current_thread() is threading.main_thread())
+
+    log = tmp_path / "roommate.db-wal"
+    database_written = (tmp_path / "roommate.db").stat().st_mtime_ns
+    begins = _salt(log)
+    for number in range(300):
+        before, salt = (tmp_path / "roommate.db").stat().st_mtime_ns, _salt(log)
+        await (database.run if number % 5 == 0 else database.run_unforced)(write)
+        if here[-1]:
+            assert (tmp_path / "roommate.db").stat().st_mtime_ns == before
+            assert _salt(log) == salt
+    assert (tmp_path / "roommate.db").stat().st_mtime_ns != database_written, "there was a checkpoint"
+    assert _salt(log) != begins, "the log has begun anew"
+    assert sum(here) > 150
+    assert log.stat().st_size < 16 << 20
+
+
+def _salt(log: Path) -> bytes:
+    """Of SQLite's log, another one each time that it begins: see its file format."""
+    with log.open("rb") as file:
+        return file.read(32)[16:24]
+
+
+async def test_what_fails_on_the_event_loop_has_done_nothing(database: Database) -> None:
+    def fails(c: Transaction) -> None:
+        c.execute("UPDATE sync SET since = 'half'")
+        raise ValueError("no")
+
+    await database.run(forced)
+    with pytest.raises(ValueError, match="no"):
+        await database.run_unforced(fails)
+    with pytest.raises(StateError, match="no such table"):
+        await database.run_unforced(lambda c: c.execute("UPDATE nowhere SET a = 1"))
+    assert await Inbox(database).since() is None
+    assert not await database.run_unforced(forced)
 
 
 async def test_a_power_cut_leaves_a_beginning_and_the_rest_comes_once(database: Database, tmp_path: Path) -> None:

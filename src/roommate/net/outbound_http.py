@@ -7,7 +7,7 @@ The proxy is the environment's (HTTP_PROXY, HTTPS_PROXY, NO_PROXY), and so is SS
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -60,10 +60,11 @@ def _trusting(
 
 def session(*, more: Path | None = None, at_once: int = 100, **options: Any) -> aiohttp.ClientSession:
     """For many requests, `at_once` of them (0 is no limit), trusting the CAs of the file `more` as well; `options` are
-    aiohttp's. Whoever asked for it closes it. What is asked through TLS raises OSError where a file cannot be read."""
+    aiohttp's. Whoever asked for it closes it. What is asked through TLS raises OSError where a file cannot be read. The
+    environment's proxies are those of now."""
 
     class Request(_Request):
-        trusts = more
+        trusts, proxies = more, getproxies()
 
     connector = aiohttp.TCPConnector(limit=at_once, keepalive_timeout=KEEP_ALIVE_SECONDS)
     jar = aiohttp.DummyCookieJar()
@@ -96,17 +97,19 @@ class _Request(aiohttp.ClientRequest):
     """
 
     trusts: ClassVar[Path | None]
+    proxies: ClassVar[Mapping[str, str]]
 
     def __init__(self, method: str, url: URL, **options: Any) -> None:
-        through = options["proxy"] = options.get("proxy") or proxy(url)
+        through = options["proxy"] = options.get("proxy") or proxy(url, self.proxies)
         if options.get("ssl") is True and "https" in (url.scheme, through and through.scheme):
             options["ssl"] = trust(self.trusts)
         super().__init__(method, url, **options)
 
 
-def proxy(url: URL) -> URL | None:
-    """The environment's proxy for a URL, with the login that it wants; None where none is to be used."""
-    known = getproxies().get(url.scheme)
+def proxy(url: URL, proxies: Mapping[str, str] | None = None) -> URL | None:
+    """The environment's proxy for a URL, with the login that it wants; None where none is to be used. Without `proxies`
+    all of the environment is searched for them, which takes 0.1 ms."""
+    known = (getproxies() if proxies is None else proxies).get(url.scheme)
     return None if known is None or url.host is None or proxy_bypass(url.host) else URL(known)
 
 

@@ -1,4 +1,4 @@
-"""The database file, the one thread that owns it, and group commit: what arrives together shares one fsync."""
+"""The database file, the thread that waits for its fsync, and group commit: what arrives together shares one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import queue
 import shutil
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,6 +36,9 @@ BATCH = 64
 FORCED_WITHIN = 0.25
 """Seconds until what was committed without being forced is on the disk, too."""
 
+LOG_PAGES = 1000
+"""With so many the log is brought back into the database, and begins anew."""
+
 MEND = "put a backup back: move STATE_DIR away, then `roommate restore FILE`"
 
 REWRITTEN_AT_START = 64 << 20
@@ -52,8 +54,9 @@ log = logging.getLogger(__name__)
 class Database:
     """A SQLite file in WAL mode with ``synchronous=FULL``: what `run` returned from is on the disk.
 
-    Work is a function of the connection; it runs in the database's own thread, alone, inside of a savepoint, so that
-    it counts wholly or not at all. What it raises reaches the caller; foreign SQLite errors come as StateError.
+    Work is a function of the connection; it runs alone, inside of a savepoint, so that it counts wholly or not at all:
+    in the database's own thread, or where `run_unforced` says. What it raises reaches the caller; foreign SQLite errors
+    come as StateError.
 
     A full disk passes: `trouble` says so until something was written again. Damage does not: `broken` is set, nothing
     is read or written any more, and the daemon has to end.
@@ -70,8 +73,14 @@ class Database:
         self._connection, self._reader = connection, reader
         self._forced = True
         """What is committed now is forced to the disk."""
-        self._unforced_until: float | None = None
-        """When what was not has to be there, as time.monotonic(); None where all is."""
+        self._behind = False
+        """The disk may not have yet what was committed at last."""
+        self._catching_up: asyncio.Task[None] | None = None
+        self._given = 0
+        """How much the thread has to do: it alone uses the connection as long as that is anything."""
+        self._checkpointed = _written(file)
+        self._log_begins = True
+        """The next change begins SQLite's log, which waits for an fsync in any case."""
         self._lock = lock
         self._work: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="database", daemon=True)
@@ -113,10 +122,19 @@ class Database:
         """Do `work` in a transaction and return what it returns, once that is on the disk."""
         return await self._do(_Job(work, asyncio.get_running_loop()))  # type: ignore[no-any-return]
 
-    async def run_unforced(self, work: Work[T]) -> T:
+    async def run_unforced(self, work: Work[T], *, few: bool = True) -> T:
         """The same, for what comes again where it is lost, or need not: for FORCED_WITHIN a power cut may take it, and
-        never what was committed before it. A process that is killed loses nothing."""
-        return await self._do(_Job(work, asyncio.get_running_loop(), forced=False))  # type: ignore[no-any-return]
+        never what was committed before it. A process that is killed loses nothing.
+
+        A `few` rows are written here and at once where the thread has nothing to do."""
+        job = _Job(work, asyncio.get_running_loop(), forced=False)
+        if self._given or self._log_begins or not few:
+            return await self._do(job)  # type: ignore[no-any-return]
+        self._work_off([job], self._commit)
+        self._catch_up(job.loop)
+        if job.error is not None:
+            raise job.error
+        return job.result  # type: ignore[no-any-return]
 
     async def look(self, work: Work[T]) -> T:
         """Do `work`, which reads a few rows, here and at once: it sees what every `run` that has returned has done, and
@@ -156,10 +174,35 @@ class Database:
         self.broken.set()
 
     async def _do(self, job: _Job) -> Any:
+        self._given += 1
         self._work.put(job)
         return await job.future
 
+    def _settle(self, job: _Job) -> None:
+        """The thread has done it."""
+        self._given -= 1
+        self._catch_up(job.loop)
+        if job.future.done():
+            return
+        if job.error is not None:
+            job.future.set_exception(job.error)
+        else:
+            job.future.set_result(job.result)
+
+    def _catch_up(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._behind and (self._catching_up is None or self._catching_up.done()):
+            self._catching_up = loop.create_task(self._force_log())
+
+    async def _force_log(self) -> None:
+        """Bring what was committed to the disk, with a change behind it. Where that fails the next one says so."""
+        await asyncio.sleep(FORCED_WITHIN)
+        if self._behind:
+            with contextlib.suppress(StateError):
+                await self.run(power_cut.touch)
+
     async def close(self) -> None:
+        if self._catching_up is not None:
+            self._catching_up.cancel()
         self._work.put(None)
         await asyncio.to_thread(self._thread.join)
         self._reader.close()
@@ -167,7 +210,7 @@ class Database:
         os.close(self._lock)
 
     def _serve(self) -> None:
-        while (first := self._next()) is not None:
+        while (first := self._work.get()) is not None:
             jobs, ends = [first], False
             while len(jobs) < BATCH and not ends and not jobs[-1].alone:
                 try:
@@ -182,26 +225,11 @@ class Database:
             for group, do in ((jobs, self._commit), ([last] if last else [], self._run_alone)):
                 if group:
                     self._work_off(group, do)
+                for job in group:
+                    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                        job.loop.call_soon_threadsafe(self._settle, job)
             if ends:
                 return
-
-    def _next(self) -> _Job | None:
-        while self._unforced_until is not None:
-            try:
-                return self._work.get(timeout=max(0.0, self._unforced_until - time.monotonic()))
-            except queue.Empty:
-                self._force_log()
-        return self._work.get()
-
-    def _force_log(self) -> None:
-        """Bring what was committed to the disk. Where that fails the next change says so."""
-        self._unforced_until = None
-        with contextlib.suppress(OSError):
-            log = os.open(f"{self.file}-wal", os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fdatasync(log)
-            finally:
-                os.close(log)
 
     def _work_off(self, jobs: list[_Job], do: Callable[[list[_Job]], None]) -> None:
         """Whatever happens, somebody hears of it: who waits for these jobs, or the daemon."""
@@ -216,7 +244,8 @@ class Database:
         else:
             _fail(jobs, self.why)
         for job in jobs:
-            job.deliver()
+            if isinstance(job.error, sqlite3.Error):
+                job.error = StateError(f"the state database did not take this: {job.error}")
 
     def _judge(self, jobs: list[_Job]) -> None:
         """What the errors of SQLite mean for the database as a whole."""
@@ -248,9 +277,8 @@ class Database:
 
     def _commit(self, jobs: list[_Job]) -> None:
         execute, before = self._connection.execute, self._connection.total_changes
-        late = self._unforced_until is not None and self._unforced_until <= time.monotonic()
         try:
-            self._force(late or any(job.forced for job in jobs))
+            self._force(any(job.forced for job in jobs))
             execute("BEGIN IMMEDIATE")
             for job in jobs:
                 execute("SAVEPOINT job")
@@ -264,9 +292,8 @@ class Database:
                 execute("RELEASE job")
             execute("COMMIT")
             if self._connection.total_changes > before:
-                self._unforced_until = (
-                    None if self._forced else self._unforced_until or time.monotonic() + FORCED_WITHIN
-                )
+                self._behind = not self._forced
+                self._log_begins = self._forced and self._was_checkpointed()
             failed = any(isinstance(job.error, sqlite3.Error) for job in jobs)
             if self.trouble and not failed and self._connection.total_changes > before:
                 log.warning("the disk of %s takes what is written again: all goes on", self.file.parent)
@@ -277,14 +304,28 @@ class Database:
             _fail(jobs, error)
 
     def _force(self, forced: bool) -> None:
+        """What is not forced brings no log back into the database, either: that takes an fsync of both."""
         if forced != self._forced:
             self._connection.execute(f"PRAGMA synchronous={'FULL' if forced else 'NORMAL'}")
+            self._connection.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES if forced else 0}")
             self._forced = forced
+
+    def _was_checkpointed(self) -> bool:
+        """Has the log been brought back into the database, which nothing else writes to?"""
+        before, self._checkpointed = self._checkpointed, _written(self.file)
+        return before != self._checkpointed
 
 
 def _fail(jobs: Iterable[_Job], error: Exception | None) -> None:
     for job in jobs:
         job.error = error
+
+
+def _written(file: Path) -> int:
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:  # it was deleted, which is found elsewhere
+        return 0
 
 
 def _lock(folder: Path) -> int:
@@ -409,17 +450,3 @@ class _Job:
         self.future: asyncio.Future[Any] = loop.create_future()
         self.result: Any = None
         self.error: Exception | None = None
-
-    def deliver(self) -> None:
-        if isinstance(self.error, sqlite3.Error):
-            self.error = StateError(f"the state database did not take this: {self.error}")
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            self.loop.call_soon_threadsafe(self._settle)
-
-    def _settle(self) -> None:
-        if self.future.done():
-            return
-        if self.error is not None:
-            self.future.set_exception(self.error)
-        else:
-            self.future.set_result(self.result)

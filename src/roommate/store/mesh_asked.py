@@ -18,6 +18,8 @@ KEPT_SECONDS = 7 * 86_400.0
 """How long what was answered can be read again."""
 MOST_KEPT = 64 << 20
 """Bytes of a reply, as JSON. A peer that says more in events, and not in files, is not listened to any further."""
+FEW = 64
+"""Pieces of a reply."""
 LOST = "lost"
 """The `kind` of a result that no peer gave: why there is none."""
 
@@ -184,7 +186,8 @@ class AskedRequests:
             _keep(c, now)
             return now if heard.seq > asked.seq else None
 
-        return await self._db.run_unforced(work)  # lost together with the token of its sync: it comes again
+        # Lost together with the token of its sync: it comes again. All that is kept of a reply is measured.
+        return await self._db.run_unforced(work, few=seq < FEW)
 
     async def end(self, id: str, result: JsonObject, draw: Draw) -> Asked | None:
         """Nobody waits for it any longer; None where it was over before."""

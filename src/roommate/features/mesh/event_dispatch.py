@@ -60,6 +60,7 @@ class EventRoad:
             while True:
                 for arrival in arrivals:
                     await self._patiently(partial(self._deal, arrival))
+                    await asyncio.sleep(0)  # what comes of it may all have been done without a wait
                 if len(arrivals) < MOST_READ and not news.is_set():
                     break
                 news.clear()
