@@ -179,24 +179,19 @@ class PeerRequests:
             row = _get(c, number)
             if row.state not in before:
                 return None
-            c.execute(
-                "UPDATE mesh_requests SET state=?, decided_by=iif(?2='', decided_by, ?2) WHERE id=?3",
-                (after, by, number),
-            )
-            row = _get(c, number)
+            row = replace(row, state=after, decided_by=by or row.decided_by)
+            c.execute("UPDATE mesh_requests SET state=?, decided_by=? WHERE id=?", (after, row.decided_by, number))
             for body in said:
                 row, _ = self._say(c, row, body)
             if after is RequestState.DONE:
                 last = said[-1]
-                outcome = str(last.get("code", last["kind"]))
+                row = replace(row, outcome=str(last.get("code", last["kind"])), result=last, ended=time.time())
                 c.execute(
                     "UPDATE mesh_requests SET outcome=?, result=?, ended=? WHERE id=?",
-                    (outcome, json.dumps(last), time.time(), number),
+                    (row.outcome, json.dumps(last), row.ended, number),
                 )
-                row = _get(c, number)
             if show is not None:
-                _show(c, row, show)
-                row = _get(c, number)
+                row = _show(c, row, show)
             audit.insert(c, deeds)
             return row
 
@@ -216,9 +211,7 @@ class PeerRequests:
 
         def work(c: sqlite3.Connection) -> PeerRequest:
             row = _get(c, number)
-            if row.message is None:
-                _show(c, row, show)
-            return _get(c, number)
+            return row if row.message is not None else _show(c, row, show)
 
         return await self._db.run(work)
 
@@ -265,10 +258,12 @@ def _see(c: sqlite3.Connection, claim: Work[Claim] | None) -> None:
         raise NotNew(counts)
 
 
-def _show(c: sqlite3.Connection, row: PeerRequest, show: Show) -> None:
+def _show(c: sqlite3.Connection, row: PeerRequest, show: Show) -> PeerRequest:
     [put] = outbox.insert(c, [show(row)])
-    if row.message is None:
-        c.execute("UPDATE mesh_requests SET message=? WHERE id=?", (put, row.number))
+    if row.message is not None:
+        return row
+    c.execute("UPDATE mesh_requests SET message=? WHERE id=?", (put, row.number))
+    return replace(row, message=put)
 
 
 def _get(c: sqlite3.Connection, number: int) -> PeerRequest:

@@ -144,10 +144,10 @@ class Answering:
         stored = await self._requests.take(arrival, row, found.claim, said=said, card=card, deeds=[deed])
         if stored is None:
             return
+        self._running.begin(stored, found)
         if held:
             self._questions.wake()
-        self._progress.wake()
-        self._running.begin(stored, found)
+            self._progress.wake()
 
     async def _answer_at_once(
         self, arrival: MeshArrival, request: Request, method: Method[Any], found: Accepted
