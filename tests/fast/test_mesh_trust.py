@@ -17,6 +17,7 @@ from roommate.errors import ControlError, StateError
 from roommate.features.mesh import envelope
 from roommate.features.mesh.identity_key import Identity, fingerprint, rotation, words
 from roommate.store import reading
+from tests import program
 from tests.fakes.daemon import MemoryDaemon
 from tests.fast.conftest import MakeDaemon, MakePerson
 from tests.fast.test_operations import found, typed
@@ -276,8 +277,15 @@ async def test_a_policy_with_a_mistake_stops_a_start_and_later_grants_nothing(da
     await bot.start()
     assert (await found(bot, "policy", "check"))["rules"] == 1
     assert [one["found"] for one in await found(bot, "policy", "test")] == ["operators", "deny"]
+
+    async def exit_code(command: str) -> int:
+        environment = {"PATH": program.PATH, "STATE_DIR": str(bot.state)}
+        return (await program.run("policy", command, cwd=bot.folder, environment=environment))[0]
+
+    assert (await exit_code("check"), await exit_code("test")) == (0, 1)
     policy.write_text("version =")
     assert "line 1" in (await found(bot, "policy", "check"))["problem"]
+    assert await exit_code("check") == 1
     assert "line 1" in await refused(bot, "policy", "test")
 
     def told() -> list[str]:

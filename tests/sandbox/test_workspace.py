@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -116,6 +119,36 @@ def test_a_disk_that_somebody_holds_gets_no_second_device(room: Workspace) -> No
         file.write("seen by both")
         file.flush()
         assert (room.workspace / "held").read_text() == "seen by both"
+
+
+def test_killed_before_the_disk_is_mounted_it_leaves_no_device(room: Workspace) -> None:
+    """With all that it has started, as systemd does it."""
+    room.prepare(OWNER, 16)
+    room.release()
+    assert gone(room)
+    prepare = "import sys, pathlib; from roommate.sandbox.workspace import Workspace as W; W(pathlib.Path(sys.argv[1]))"
+    for _ in range(5):
+        process = subprocess.Popen([sys.executable, "-c", f"{prepare}.prepare({OWNER}, 16)", str(room.folder)])
+        try:
+            mount = _child_called("mount", process)
+        finally:
+            process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(mount, signal.SIGKILL)
+        process.wait()
+        room.release()  # it may have been too fast
+        assert gone(room)
+
+
+def _child_called(name: str, process: subprocess.Popen[bytes]) -> int:
+    """Its process id, as soon as there is one."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline and process.poll() is None:
+        for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+            with contextlib.suppress(OSError):
+                if Path(f"/proc/{child}/comm").read_text().strip() == name:
+                    return int(child)
+    raise AssertionError(f"there was no {name}")
 
 
 def test_raising_the_limit_makes_the_disk_larger(room: Workspace) -> None:

@@ -65,3 +65,5 @@ def run(arguments: Sequence[str]) -> None:
         Console().print(Markdown(printable(shown["markdown"]), hyperlinks=False))
     elif text := shown["markdown"] or shown["text"]:
         sys.stdout.write(printable(text) + "\n")
+    if code := shown.get("exit_code"):  # a daemon of the release before says none
+        sys.exit(code)

@@ -25,13 +25,14 @@ class Typed(Params):
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What to print: the `result` as JSON, or for people a table, Markdown, or plain text."""
+    """What to print: the `result` as JSON, or for people a table, Markdown, or plain text. And the exit code."""
 
     as_json: bool
     result: Any = None
     table: Table | None = None
     markdown: str = ""
     text: str = ""
+    exit_code: int = 0
 
 
 def method(operations: Operations, door: SocketDoor) -> Method:
@@ -39,16 +40,18 @@ def method(operations: Operations, door: SocketDoor) -> Method:
         known = [bound.operation for bound in operations.known.values()]
         operation, raw, as_json = understood(known, params.arguments)
         result = await operations.perform(operation.name, raw, door.call(caller))
-        if as_json:
-            return Shown(as_json=True, result=result)
-        if isinstance(result, Asked):
+        if isinstance(result, Asked) and not as_json:
             number = result.approval
             text = f"The room is asked: question {number}. `roommate approvals approve {number}` says yes."
             return Shown(as_json=False, markdown=text)
+        code = int(not isinstance(result, Asked) and operation.wrong(result))
+        if as_json:
+            return Shown(as_json=True, result=result, exit_code=code)
         if operation.terminal is None:
-            return Shown(as_json=False, markdown=operation.reads(result))
+            return Shown(as_json=False, markdown=operation.reads(result), exit_code=code)
         shown = operation.terminal(result)
-        return Shown(as_json=False, table=shown) if isinstance(shown, Table) else Shown(as_json=False, text=shown)
+        table, text = (shown, "") if isinstance(shown, Table) else (None, shown)
+        return Shown(as_json=False, table=table, text=text, exit_code=code)
 
     return Method(act, Typed)
 

@@ -172,6 +172,10 @@ def _nothing(params: Any) -> str:
     return ""
 
 
+def _never(result: Any) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation(Generic[F, P, R]):
     """`F` is the feature that it is a part of, whose method `act` is. That gives `R` (dataclasses, or what JSON has),
@@ -187,6 +191,8 @@ class Operation(Generic[F, P, R]):
     """The result as Markdown."""
     terminal: Callable[[R], Table | str] | None = None
     """What a terminal shows instead: columns, or plain text."""
+    wrong: Callable[[R], bool] = _never
+    """Is the result one that a script stops at? The command line's exit code is 1 then."""
     who: Who = Who.HOST
     audit: str = ""
     """What the audit log calls it; empty for what only looks."""
@@ -218,6 +224,7 @@ def operation(
     *,
     reads: Callable[[Any], str] = str,
     terminal: Callable[[Any], Table | str] | None = None,
+    wrong: Callable[[Any], bool] = _never,
     who: Who = Who.HOST,
     audit: str = "",
     subject: Callable[[Any], str] = _nothing,
@@ -237,6 +244,7 @@ def operation(
             act=act,
             reads=reads,
             terminal=terminal,
+            wrong=wrong,
             who=who,
             audit=audit,
             subject=subject,

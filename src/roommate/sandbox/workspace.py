@@ -166,22 +166,26 @@ class Workspace:
             )
         with file_lock.alone(self.folder):  # a daemon and a backup must not make two devices of one disk
             for attempt in range(_MOUNTS):
-                device = self._device(megabytes)
+                # A container that outlived the daemon may hold the disk where we see no mount (a mount namespace of
+                # systemd). The same block device mounted twice is one file system; two devices on one file would
+                # destroy it.
+                devices = _run("losetup", "--noheadings", "--output", "NAME", "--associated", str(self._disk)).split()
+                if not devices:
+                    self._mend(megabytes)
+                # With ``loop`` the kernel takes its device back when nobody has it any more, were it only made by then.
+                what, how = (devices[0], "") if devices else (str(self._disk), ",loop")
                 try:
-                    _run("mount", "-t", "ext4", "-o", "nosuid,nodev,noatime,discard", device, str(place))
+                    _run("mount", "-t", "ext4", "-o", f"nosuid,nodev,noatime,discard{how}", what, str(place))
                     break
                 except EngineError:  # the device of a moment ago, which was just about to go
                     if attempt == _MOUNTS - 1:
                         raise
                     time.sleep(0.05)
-            _run("losetup", "--detach", device)  # takes effect when nobody has it mounted any more
+            if devices:
+                _run("losetup", "--detach", devices[0])  # takes effect when nobody has it mounted any more
 
-    def _device(self, megabytes: int) -> str:
-        """The block device of the disk, which is made, grown or mended first where needed."""
-        # A container that outlived the daemon may hold the disk where we see no mount (a mount namespace of systemd).
-        # The same block device mounted twice is one file system; two devices on one file would destroy it.
-        if device := _run("losetup", "--noheadings", "--output", "NAME", "--associated", str(self._disk)).split():
-            return device[0]
+    def _mend(self, megabytes: int) -> None:
+        """The disk is made, grown or mended where needed."""
         if not self._disk.exists():
             _make_disk(self._disk, megabytes)
         elif self._disk.stat().st_size < megabytes * _MIB:  # the limit was raised
@@ -190,7 +194,6 @@ class Workspace:
             _run("resize2fs", str(self._disk))
         else:
             _run("e2fsck", "-p", str(self._disk), fine=(1,))
-        return _run("losetup", "--find", "--show", str(self._disk)).strip()
 
 
 def quota_problem(folder: Path) -> str:

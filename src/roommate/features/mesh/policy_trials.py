@@ -95,7 +95,14 @@ class PolicyOperations:
     def __init__(self, policy: PolicyFile, peers: Peers) -> None:
         self._policy, self._peers = policy, peers
 
-    @operation("policy.check", reads=_checked, who=Who.OPERATORS, chat="policy", cli="policy check")
+    @operation(
+        "policy.check",
+        reads=_checked,
+        wrong=lambda one: bool(one.problem),
+        who=Who.OPERATORS,
+        chat="policy",
+        cli="policy check",
+    )
     async def check(self, params: Nothing, call: Call) -> Checked:
         """Says whether the policy can be read, and where its mistake is."""
         found = self._policy.now()
@@ -117,7 +124,14 @@ class PolicyOperations:
         limits, found = decision.limits, (decision.allowed, decision.approval, decision.line, decision.why)
         return Explanation(*found, limits.seconds, limits.output_bytes, list(rules.items()))
 
-    @operation("policy.test", reads=_tested, terminal=_test_table, who=Who.OPERATORS, cli="policy test")
+    @operation(
+        "policy.test",
+        reads=_tested,
+        terminal=_test_table,
+        wrong=lambda found: any(one.expected != one.found for one in found),
+        who=Who.OPERATORS,
+        cli="policy test",
+    )
     async def test(self, params: Nothing, call: Call) -> Sequence[Tested]:
         """Tries each `[[test]]` of the policy, and says which does not come out as it expects."""
         policy = self._read()
