@@ -65,9 +65,13 @@ class Answers:
     def seen(self, person: StrictPerson) -> Counter[int]:
         fresh, self._read = self._node.seen[self._read :], len(self._node.seen)
         for one in fresh:
-            if one.room == self._room and one.shown.get("msgtype") == "m.text" and (match := ANSWER.search(one.body)):
+            if (
+                one.room_id == self._room
+                and one.shown.get("msgtype") == "m.text"
+                and (match := ANSWER.search(one.body))
+            ):
                 self._of.setdefault(one.person, {})[one.message] = int(match[1])
-                self._finals.setdefault(int(match[1]), one.id)
+                self._finals.setdefault(int(match[1]), one.event_id)
         return Counter(self._of.get(person.name, {}).values())
 
     def disordered(self, timeline: Sequence[str]) -> list[int]:

@@ -15,12 +15,13 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.patience import PATIENCE
 
 HERE = Path(__file__).parent
 PROGRAM = HERE / "strict_person.mjs"
+T = TypeVar("T")
 JsonObject = dict[str, Any]
 
 
@@ -55,8 +56,8 @@ def library() -> tuple[Path, Path]:
 @dataclass(frozen=True, slots=True)
 class Seen:
     person: str
-    room: str
-    id: str
+    room_id: str
+    event_id: str
     sender: str
     type: str
     content: JsonObject
@@ -82,7 +83,7 @@ class Seen:
     @property
     def message(self) -> str:
         """The event that this is, or is an edit of."""
-        return str(self.relation["event_id"] if self.relation.get("rel_type") == "m.replace" else self.id)
+        return str(self.relation["event_id"] if self.relation.get("rel_type") == "m.replace" else self.event_id)
 
 
 class Node:
@@ -143,11 +144,34 @@ class StrictPerson:
         return str(room)
 
     async def say(self, room: str, text: str, **more: Any) -> str:
-        return str(await self.do("send", room=room, content={"msgtype": "m.text", "body": text, **more}))
+        return await self.send(room, "m.room.message", {"msgtype": "m.text", "body": text, **more})
+
+    async def send(self, room: str, event_type: str, content: JsonObject) -> str:
+        """Encrypted where the room is."""
+        return str(await self.do("send", room=room, type=event_type, content=content))
+
+    async def send_as_it_is(self, room: str, event_type: str, content: JsonObject) -> str:
+        """As who has no client: in the open, or what was encrypted before."""
+        return str(await self.do("sendAsItIs", room=room, type=event_type, content=content))
+
+    @property
+    def seen(self) -> list[Seen]:
+        return [one for one in self.node.seen if one.person == self.name]
+
+    async def wait(self, predicate: Callable[[], T], *, what: str = "it") -> T:
+        found: T = await self.node.wait(predicate, what)
+        return found
+
+    async def invite(self, room: str, other: StrictPerson, bot: str) -> None:
+        """Until all three know of each other."""
+        await self.do("invite", room=room, user=other.user_id)
+        await other.do("join", room=room)
+        await self.do("waitFor", room=room, user=other.user_id)
+        await other.do("waitFor", room=room, user=bot)
 
     def messages(self, room: str) -> list[Seen]:
         """What others wrote, in the order in which it could be read."""
-        here = [one for one in self.node.seen if (one.person, one.room) == (self.name, room)]
+        here = [one for one in self.seen if one.room_id == room]
         return [one for one in here if one.sender != self.user_id and one.type == "m.room.message"]
 
     def finals(self, room: str) -> list[Seen]:
@@ -155,9 +179,9 @@ class StrictPerson:
 
     def failures(self, room: str) -> list[Seen]:
         """What could not be read, and still cannot."""
-        here = [one for one in self.node.seen if (one.person, one.room) == (self.name, room)]
-        read = {one.id for one in here if not one.failure}
-        return [one for one in here if one.failure and one.id not in read]
+        here = [one for one in self.seen if one.room_id == room]
+        read = {one.event_id for one in here if not one.failure}
+        return [one for one in here if one.failure and one.event_id not in read]
 
     async def answer(self, room: str, words: str, by: str = "") -> Seen:
         """A final message with these words, of whomever of the others, or of this user."""

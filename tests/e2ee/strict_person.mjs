@@ -42,7 +42,7 @@ async function login({ name, url, user, password, strict = true, crossSign = tru
     if (event.isState() || event.isBeingDecrypted()) return;
     const info = event.isEncrypted() && !event.isDecryptionFailure() ? await crypto.getEncryptionInfoForEvent(event) : null;
     out({ seen: {
-      person: name, room: event.getRoomId(), id: event.getId(), sender: event.getSender(), type: event.getType(),
+      person: name, room_id: event.getRoomId(), event_id: event.getId(), sender: event.getSender(), type: event.getType(),
       content: event.getContent(), wire: event.getWireContent(), encrypted: event.isEncrypted(),
       failure: event.isDecryptionFailure() ? String(event.decryptionFailureReason) : '',
       shield: info ? info.shieldColour : null,
@@ -110,6 +110,10 @@ const deeds = {
   async kick({ client, room, user }) { await client.kick(room, user); },
   async send({ client, room, content, type = 'm.room.message' }) {
     return (await client.sendEvent(room, type, content)).event_id;
+  },
+  async sendAsItIs({ client, room, content, type }) {
+    const path = `/rooms/${encodeURIComponent(room)}/send/${type}/${client.makeTxnId()}`;
+    return (await client.http.authedRequest('PUT', path, undefined, content)).event_id;
   },
   async redact({ client, room, event }) { return (await client.redactEvent(room, event)).event_id; },
   async discardSession({ client, room }) { await client.getCrypto().forceDiscardSession(room); },

@@ -60,7 +60,7 @@ async def seen_by(person: StrictPerson, room: str, words: str) -> Seen:
     """Whoever wrote it."""
 
     def found() -> Seen | None:
-        here = [one for one in person.node.seen if (one.person, one.room) == (person.name, room) and not one.failure]
+        here = [one for one in person.seen if one.room_id == room and not one.failure]
         return next((one for one in here if words in one.body), None)
 
     seen: Seen = await person.node.wait(found, f"{words!r}, read")

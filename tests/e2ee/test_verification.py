@@ -30,7 +30,11 @@ LINE = re.compile(r"^\d\. (\S+) (.+)$", re.MULTILINE)
 
 
 def cards(ann: StrictPerson, room: str) -> list[Seen]:
-    return [one for one in ann.messages(room) if "Does that client show the same" in one.body and one.id == one.message]
+    return [
+        one
+        for one in ann.messages(room)
+        if "Does that client show the same" in one.body and one.event_id == one.message
+    ]
 
 
 async def card(ann: StrictPerson, room: str, number: int = 1) -> tuple[Seen, list[list[str]]]:
@@ -42,7 +46,7 @@ async def card(ann: StrictPerson, room: str, number: int = 1) -> tuple[Seen, lis
 
 
 async def tap(ann: StrictPerson, room: str, at: Seen, key: str = "✅") -> None:
-    await ann.do("send", room=room, type="m.reaction", content=react_to(at.id, key))
+    await ann.do("send", room=room, type="m.reaction", content=react_to(at.event_id, key))
 
 
 async def in_step(bot: Daemon, ann: StrictPerson, room: str, shown: list[list[str]], number: int) -> None:

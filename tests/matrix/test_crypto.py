@@ -14,7 +14,7 @@ import vodozemac
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roommate.domain import RoomId, UserId
+from roommate.domain import MESH_INPUT, MESH_INTRODUCTION, MESH_REPLY, MESH_REQUEST, RoomId, UserId
 from roommate.errors import Refused, StateError
 from roommate.matrix.crypto import attachments, cross_signing, incoming_room_keys, megolm, olm, strangers
 from roommate.matrix.crypto.backed_up_session import BackupKey
@@ -293,6 +293,26 @@ async def test_a_device_whose_one_time_key_is_none_is_left_out(
     ask = Account({"/keys/claim": {"one_time_keys": {ANN: {"DEVICE": {"signed_curve25519:A": signed}}}}})
     await claim(bot.records, ask, [Device(ANN, "DEVICE", curve, ed, cross_signed=False)])
     assert not await bot.records.do(lambda r: olm.has_session(r, ANN, curve))
+
+
+@pytest.mark.parametrize("required", [False, True])
+@pytest.mark.parametrize("encrypted", [False, True])
+async def test_what_is_not_encrypted_is_passed_over_where_it_has_to_be(
+    sides: tuple[Side, Side], *, required: bool, encrypted: bool
+) -> None:
+    """What people write where the operator says so, what daemons ask and answer in encrypted rooms, too."""
+    bot, _ = sides
+    nobody: Any = None
+    reading = Reading(bot.records, BOT, nobody, nobody, required=required)
+    if encrypted:
+        await bot.records.do(lambda r: save(r, ROOM_STATE, ROOM, {"algorithm": MEGOLM_ALGORITHM}))
+    always, people = ["m.room.redaction", "m.reaction", MESH_INTRODUCTION], ["m.room.message"]
+    daemons = [MESH_REQUEST, MESH_REPLY, MESH_INPUT]
+    events = [
+        {"type": kind, "sender": ANN, "event_id": f"${kind}", "content": {}} for kind in (*always, *people, *daemons)
+    ]
+    found = [one["type"] for one in await reading.read(RoomId(ROOM), events)]
+    assert found == always + people * (not required) + daemons * (not required and not encrypted)
 
 
 async def test_of_what_a_room_has_no_key_for_the_newest_waits(sides: tuple[Side, Side]) -> None:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from typing import Any
+from typing import Any, Generic
 
 from signedjson.types import SigningKey
 
 from roommate.domain import JsonObject
 from roommate.features.mesh import envelope
 from roommate.features.mesh.envelope import REPLY, Message, Request
-from tests.mesh.peer import new_key, public_of
-from tests.person import Person
+from tests.mesh.peer import AMember, new_key, public_of
 
 
-class Answerer:
+class Answerer(Generic[AMember]):
     """`person` is in the rooms of the daemon that asks."""
 
-    def __init__(self, person: Person, key: SigningKey | None = None) -> None:
+    def __init__(self, person: AMember, key: SigningKey | None = None) -> None:
         self.person, self.key = person, key or new_key()
 
     @property

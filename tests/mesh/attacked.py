@@ -6,7 +6,7 @@ import contextlib
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic
 
 import pytest
 
@@ -15,9 +15,8 @@ from roommate.store import reading
 from tests.conftest import MakeDaemon, MakePerson
 from tests.harness import Daemon
 from tests.mesh.pair import key_of, roommate
-from tests.mesh.peer import RawPeer
+from tests.mesh.peer import AMember, RawPeer
 from tests.patience import until
-from tests.person import Person
 
 JsonObject = dict[str, Any]
 
@@ -38,15 +37,15 @@ approval = "none"
 
 
 @dataclass
-class Attacked:
+class Attacked(Generic[AMember]):
     """A daemon that trusts the key of a member of its rooms."""
 
     bot: Daemon
-    eve: Person
-    peer: RawPeer
+    eve: AMember
+    peer: RawPeer[AMember]
 
     @staticmethod
-    async def at(bot: Daemon, eve: Person, policy: str = ALL) -> Attacked:
+    async def at(bot: Daemon, eve: AMember, policy: str = ALL) -> Attacked[AMember]:
         (bot.state / "policy.toml").write_text(policy)
         peer = RawPeer(eve, await key_of(bot))
         added = await roommate(bot, "trust", "add", peer.public, eve.user_id, "--everywhere", "--name", "eve")

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, Protocol
 
 from nacl.signing import SigningKey as Seeded
 from signedjson.key import decode_signing_key_base64
 from signedjson.types import SigningKey
+from typing_extensions import TypeVar
 from unpaddedbase64 import encode_base64
 
 from roommate.features.mesh import envelope
@@ -20,6 +21,34 @@ from roommate.features.mesh.envelope import Introduction, Message, Request
 from tests.person import Person
 
 JsonObject = dict[str, Any]
+T = TypeVar("T")
+
+
+class Event(Protocol):
+    """As it was meant, where it came encrypted."""
+
+    @property
+    def room_id(self) -> str: ...
+    @property
+    def sender(self) -> str: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def content(self) -> JsonObject: ...
+
+
+class Member(Protocol):
+    """Somebody at a client, of whatever kind."""
+
+    user_id: str
+
+    @property
+    def seen(self) -> Sequence[Event]: ...
+    async def send(self, room: str, event_type: str, content: JsonObject) -> str: ...
+    async def wait(self, predicate: Callable[[], T], *, what: str = ...) -> T: ...
+
+
+AMember = TypeVar("AMember", bound=Member, default=Person)
 
 
 def new_key() -> SigningKey:
@@ -49,10 +78,10 @@ def request(key: SigningKey, sender: str, room: str, target: str, method: str = 
     )
 
 
-class RawPeer:
+class RawPeer(Generic[AMember]):
     """Asks a daemon whose key is `target` in the rooms of `person`."""
 
-    def __init__(self, person: Person, target: str, key: SigningKey | None = None) -> None:
+    def __init__(self, person: AMember, target: str, key: SigningKey | None = None) -> None:
         self.person = person
         self.target = target
         self.key = key or new_key()

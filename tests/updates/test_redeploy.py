@@ -380,7 +380,7 @@ def nothing_lost(bot: Installed, ann: StrictPerson, sealed: str, *words: str) ->
     assert ann.failures(sealed) == []
     assert not [one.body for one in ann.messages(sealed) if "cannot read" in one.body]
     assert {one.shield for one in ann.messages(sealed)} == {0}
-    steps = {one.id: steps_of(one) for one in ann.messages(sealed)}
+    steps = {one.event_id: steps_of(one) for one in ann.messages(sealed)}
     assert len(set(steps.values())) == len(steps)
 
 
@@ -403,7 +403,7 @@ async def test_an_encrypted_conversation_where_a_release_comes_and_goes(
     await ann.say(sealed, "SAY and once more")
 
     def given() -> bool:
-        session = next(one.wire["session_id"] for one in ann.node.seen if one.id == said)
+        session = next(one.wire["session_id"] for one in ann.node.seen if one.event_id == said)
         with sqlite3.connect(bot.state / "crypto.db") as c:
             return bool(
                 c.execute("SELECT 1 FROM records WHERE kind='inbound' AND key=?", (f"{sealed} {session}",)).fetchone()

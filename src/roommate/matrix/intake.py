@@ -17,6 +17,7 @@ from roommate.domain import (
     Incoming,
     JsonObject,
     Message,
+    Redaction,
     RoomId,
     RoomState,
     SyncBatch,
@@ -172,7 +173,8 @@ class Intake:
         await reading.receive(answer, first=since is None)
         self._unread, self._verifying = [], []
         batch = await self._read(answer, since, joined)
-        await reading.wait(self._unread)
+        removed = [(one.room_id, one.what.target) for one in batch.happened if isinstance(one.what, Redaction)]
+        await reading.wait(self._unread, removed)
         overdue, late = await encryption.overdue(), await reading.late()
         came = {event["event_id"] for _, event in late}
         overdue = [one for one in overdue if one.event["event_id"] not in came]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from roommate.domain import JsonObject, RoomId, UserId
+from roommate.domain import MESH_INPUT, MESH_REPLY, MESH_REQUEST, EventId, JsonObject, RoomId, UserId
 from roommate.matrix.crypto import device_lists, incoming_room_keys, megolm, strangers
 from roommate.matrix.crypto.key_upload import KeyUpload
 from roommate.matrix.crypto.own_device import OwnDevice
@@ -23,6 +23,9 @@ GRACE_SECONDS = 10.0
 """How long a key may take after its event before somebody is told: it goes another way."""
 KEPT_SECONDS = 14 * 86400.0
 """How long an event waits for its key."""
+OF_DAEMONS = frozenset({MESH_REQUEST, MESH_REPLY, MESH_INPUT})
+"""What daemons say to each other counts encrypted alone in an encrypted room: none of them is a client that cannot."""
+OF_PEOPLE = "m.room.message"
 MOST_WAITING = 200
 """Events of a room that wait for their keys, its newest: each sync looks at all of them, and whoever is in a room can
 send what nobody has a key for."""
@@ -52,7 +55,7 @@ class Reading:
     `settled`, after the token: who is killed in between gives it again, and the inbox passes over what it has."""
 
     def __init__(self, vault: Vault, user: UserId, keys: KeyUpload, sealing: Sealing, *, required: bool) -> None:
-        """`required`: what people write without encryption is passed over."""
+        """`required`: what is written without encryption is passed over, of daemons and people, in any room."""
         self._vault, self._user, self._keys, self._sealing = vault, user, keys, sealing
         self._required = required
         self._came = 1
@@ -119,25 +122,26 @@ class Reading:
 
     async def read(self, room_id: RoomId, events: Sequence[Any]) -> list[Any]:
         """The events of a room, the encrypted ones as they were meant; those without a key stay as they are, and what
-        can never be read is left out. Raises StateError."""
-        if not self._required and not any(_is_encrypted(event) for event in events):
+        can never be read, or should have come encrypted, is left out. Raises StateError."""
+        if not self._required and not any(_is_encrypted(event) or _type(event) in OF_DAEMONS for event in events):
             return list(events)
 
         def work(r: Records) -> list[Any]:
-            plain_counts = not self._required
-            return [
-                found
-                for event in events
-                if (found := self._read(r, room_id, event, plain_counts=plain_counts)) is not None
-            ]
+            barred = OF_DAEMONS if self._required or r.get(ROOM, room_id) is not None else frozenset[str]()
+            if self._required:
+                barred |= {OF_PEOPLE}
+            return [found for event in events if (found := self._read(r, room_id, event, barred)) is not None]
 
         found: list[Any] = await self._vault.do(work)
         return found
 
-    def _read(self, r: Records, room_id: RoomId, event: Any, *, plain_counts: bool) -> Any:
+    def _read(self, r: Records, room_id: RoomId, event: Any, barred: frozenset[str]) -> Any:
+        """`barred`: types of events that count encrypted alone."""
         if not _is_encrypted(event):
-            said = obj(event).get("type") == "m.room.message" and obj(event).get("sender") != self._user
-            return None if said and not plain_counts else event
+            if _type(event) not in barred or obj(event).get("sender") == self._user:
+                return event
+            _log.warning("an event in %s is passed over: it is not encrypted", room_id)
+            return None
         try:
             return megolm.decrypt(r, self._vault.key, room_id, event)
         except megolm.NoKey:
@@ -169,10 +173,11 @@ class Reading:
 
     # ── What has no key yet ──────────────────────────────────────────────────────────────────────
 
-    async def wait(self, unread: Iterable[tuple[RoomId, Any]]) -> None:
-        """Keep these events until their keys come. Raises StateError."""
+    async def wait(self, unread: Iterable[tuple[RoomId, Any]], removed: Iterable[tuple[RoomId, EventId]] = ()) -> None:
+        """Keep these events until their keys come, and no longer those that were removed. Raises StateError."""
         found = [(key(room_id, event["event_id"]), event) for room_id, event in unread]
-        if not found:
+        gone = [key(*one) for one in removed]
+        if not found and not gone:
             return
         self.undecrypted += len(found)
 
@@ -182,6 +187,8 @@ class Reading:
                     save(r, WAITING, name, event)
                 except (ValueError, RecursionError) as error:  # such as half a surrogate in it
                     _log.warning("an encrypted event is passed over: %s", error)
+            for name in gone:
+                r.drop(WAITING, name)
             r.drop_before(WAITING, time.time() - KEPT_SECONDS)
             of_room: Counter[str] = Counter()
             for name, _, _ in reversed(r.oldest_first(WAITING)):
@@ -268,5 +275,10 @@ def _encryption(event: JsonObject) -> JsonObject | None:
     return obj(event.get("content"))
 
 
+def _type(event: Any) -> str:
+    found = obj(event).get("type")
+    return found if isinstance(found, str) else ""
+
+
 def _is_encrypted(event: Any) -> bool:
-    return obj(event).get("type") == "m.room.encrypted" and "state_key" not in obj(event)
+    return _type(event) == "m.room.encrypted" and "state_key" not in obj(event)
