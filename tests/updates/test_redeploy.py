@@ -4,42 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import os
 import re
 import signal
 import sqlite3
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from roommate.demo.embedded_synapse import Synapse
+from roommate.features.mesh.envelope import new_id, new_nonce
 from roommate.updates.journal import Journal
 from tests.conftest import PASSWORD, register
 from tests.e2e.test_cards import rung
 from tests.e2ee import strict
 from tests.e2ee.strict import Seen, StrictPerson
 from tests.harness import MARK, no_settings
-from tests.mesh.peer import RawPeer
+from tests.mesh.attacked import Attacked, JsonObject
 from tests.patience import OF_DAEMONS, PATIENCE, until
 from tests.person import Person, Shown
 from tests.scripted_model import ScriptedModel
 from tests.updates.installed import Installed, Remote, installed_in
 
 ENDED = re.compile("✅ `|❌ `")
-POLICY = """\
-version = 1
-
-[[allow]]
-peers = ["peer"]
-rooms = ["*"]
-methods = ["exec"]
-commands = ["*"]
-arguments = ["*"]
-approval = "none"
-"""
 
 
 @pytest.fixture(scope="module")
@@ -165,22 +154,44 @@ async def answered(bot: Installed, person: Person, room: str, pings: int) -> Non
     await person.wait(lambda: pongs(bot, person, room) >= pings, what=f"{pings} answers")
 
 
-@pytest.fixture
-async def peer(bot: Installed, homeserver: Synapse, alice: Person) -> AsyncIterator[tuple[RawPeer, str]]:
-    """Another daemon, whom this one does all for, in a room of theirs."""
-    (bot.state / "policy.toml").write_text(POLICY)
-    identity = json.loads(await bot.roommate("identity", "--json"))
+@pytest.fixture(scope="module")
+async def shared(bot: Installed, homeserver: Synapse, alice: Person) -> AsyncIterator[tuple[Attacked, str]]:
+    """Another daemon, whom this one does all for, and a room of theirs."""
     async with await Person.at(homeserver.url, await register(homeserver, "peer"), PASSWORD) as person:
-        peer = RawPeer(person, identity["key"])
-        await bot.roommate("trust", "add", peer.public, person.user_id, "--everywhere", "--name", "peer")
-        yield peer, await bot.room_with(alice, person)
+        yield await Attacked.at(bot, person), await bot.room_with(alice, person)
+
+
+async def done_once(shared: tuple[Attacked, str], word: str) -> Mapping[str, JsonObject]:
+    """What would do it once more."""
+    attacked, theirs = shared
+    attacked.change("UPDATE mesh_floor SET issued=0")  # an update may have been taken back just now
+    once = attacked.asks(theirs, word)
+    content = attacked.peer.signed(once)
+    await attacked.peer.send(theirs, content)
+    assert (await attacked.ended(once))["exit"] == 0
+    other = {"id": new_id()}, {"nonce": new_nonce()}
+    return {"the same": content} | {f"another {one}": attacked.peer.signed(once, **one) for one in other}
+
+
+async def are_refused(shared: tuple[Attacked, str], again: Mapping[str, JsonObject]) -> None:
+    attacked, theirs = shared
+    codes = await attacked.codes({name: await attacked.peer.send(theirs, one) for name, one in again.items()})
+    assert codes.keys() == again.keys()
+    assert {*codes.values()} <= {"replay", "expired"}, "too old it is on a busy machine alone"
 
 
 async def test_a_good_release_takes_over(
-    bot: Installed, remote: Remote, alice: Person, room: str, talk: str, model: ScriptedModel, peer: tuple[RawPeer, str]
+    bot: Installed,
+    remote: Remote,
+    alice: Person,
+    room: str,
+    talk: str,
+    model: ScriptedModel,
+    shared: tuple[Attacked, str],
 ) -> None:
     """In the middle of a turn, and of what it does for another daemon."""
-    asker, shared = peer
+    attacked, theirs = shared
+    asker = attacked.peer
     await alice.ask(talk, "SAY first")
     old, pid = bot.release, bot.pid
     remote.commit("A <b>bold</b> `change`")
@@ -194,7 +205,7 @@ async def test_a_good_release_takes_over(
     assert "<b>bold" not in asked.html
     assert "What is new:" in asked.body and "Rooms *dance*, all of them." in asked.html
     assert "New settings:" in asked.body and "DANCE: How" in asked.html
-    running = await asker.ask(shared, "exec", argv=["sh", "-c", "echo once >>ran; sleep 600"])
+    running = await asker.ask(theirs, "exec", argv=["sh", "-c", "echo once >>ran; sleep 600"])
     await asker.reply(running, lambda one: one.kind == "started")
     await alice.react(room, asked.event_id, "✅")
 
@@ -204,7 +215,7 @@ async def test_a_good_release_takes_over(
     await bot.step("trial")
     pings = pongs(bot, alice, room)
     await alice.say(room, "!ping")
-    on_trial = await asker.ask(shared, "exec", argv=["cat", "ran"])
+    on_trial = await asker.ask(theirs, "exec", argv=["cat", "ran"])
 
     shown = await ended(bot, alice, room, asked)
     assert f"✅ `{old}` → `{new}`" in shown.body
@@ -327,8 +338,16 @@ async def test_a_release_that_does_not_work(
 
 
 async def test_a_migration_that_destroys_and_a_start_that_hangs(
-    bot: Installed, remote: Remote, alice: Person, room: str, talk: str, model: ScriptedModel
+    bot: Installed,
+    remote: Remote,
+    alice: Person,
+    room: str,
+    talk: str,
+    model: ScriptedModel,
+    shared: tuple[Attacked, str],
 ) -> None:
+    """What a peer asked before is not done again, nor what it asked of a release that was taken back."""
+    attacked, theirs = shared
     running = bot.release
     await alice.ask(talk, "SAY remembered")
     broken = remote.commit(
@@ -339,8 +358,10 @@ async def test_a_migration_that_destroys_and_a_start_that_hangs(
     (bot.root / ".env").write_text("UPDATE_HEALTH_SECONDS=1\n")
     before = pongs(bot, alice, room)
     asked = await card(bot, alice, room)
+    again = await done_once(shared, "before")
     await alice.react(room, asked.event_id, "✅")
     await bot.step("trial")
+    on_trial = await attacked.peer.ask(theirs, "exec", argv=["sh", "-c", "echo evil >>ran"])
     await alice.say(room, "!ping")
     waiting = await alice.say(talk, "SAY and goes on")
     shown = await ended(bot, alice, room, asked)
@@ -353,6 +374,8 @@ async def test_a_migration_that_destroys_and_a_start_that_hangs(
     await answered(bot, alice, room, before + 1)
     assert [m.body for m in alice.finals(talk)].count("and goes on") == 1
     assert bot.release == running
+    await are_refused(shared, again)
+    assert await attacked.peer.refusal(on_trial) in ("replay-store", "expired")
     remote.back_to(running)
 
 
@@ -462,19 +485,23 @@ async def test_kill_9_between_any_two_steps(bot: Installed, remote: Remote, alic
 
 
 async def test_back_to_the_release_before(
-    bot: Installed, alice: Person, room: str, ann: StrictPerson, sealed: str
+    bot: Installed, alice: Person, room: str, ann: StrictPerson, sealed: str, shared: tuple[Attacked, str]
 ) -> None:
-    """In the middle of a turn in an encrypted room, too."""
+    """In the middle of a turn in an encrypted room, too; and what was done for a peer is not done again."""
     running, before = bot.release, (bot.root / "previous").readlink().name
     said = said_so_far(ann, sealed)
     asked = await card(bot, alice, room, "!rollback")
     await ann.say(sealed, "DELAY 3\nSAY in flight")
     await ann.do("discardSession", room=sealed)
     await ann.say(sealed, "SAY behind it")
+    again = await done_once(shared, "after")
     await alice.react(room, asked.event_id, "✅")
     shown = await ended(bot, alice, room, asked)
     assert f"✅ `{running}` → `{before}`" in shown.body
     assert bot.release == before
+    await are_refused(shared, again)
+    attacked, theirs = shared
+    assert await attacked.ran(theirs) == len("once\nbefore\nafter\n")
     await ann.answer(sealed, "behind it")
     await ann.say(sealed, "SAY and back")
     await ann.answer(sealed, "and back")
