@@ -42,7 +42,7 @@ from roommate.matrix.crypto.records import (
     save,
 )
 from roommate.matrix.crypto.records import ROOM as ROOM_STATE
-from roommate.matrix.crypto.sealing import claim
+from roommate.matrix.crypto.sealing import Sealing, claim
 from roommate.matrix.crypto.signing import SigningKey, canonical, is_signed
 from roommate.matrix.crypto.to_device_outbox import ToDevice
 from roommate.matrix.crypto.verifications import Verifications
@@ -303,7 +303,8 @@ async def test_what_is_not_encrypted_is_passed_over_where_it_has_to_be(
     """What people write where the operator says so, what daemons ask and answer in encrypted rooms, too."""
     bot, _ = sides
     nobody: Any = None
-    reading = Reading(bot.records, BOT, nobody, nobody, required=required)
+    sealing = Sealing(bot.records, nobody, nobody, nobody, nobody, required=required, signed_only=False)
+    reading = Reading(bot.records, BOT, nobody, sealing, required=required)
     if encrypted:
         await bot.records.do(lambda r: save(r, ROOM_STATE, ROOM, {"algorithm": MEGOLM_ALGORITHM}))
     always, people = ["m.room.redaction", "m.reaction", MESH_INTRODUCTION], ["m.room.message"]

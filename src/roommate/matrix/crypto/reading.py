@@ -123,7 +123,7 @@ class Reading:
     async def read(self, room_id: RoomId, events: Sequence[Any]) -> list[Any]:
         """The events of a room, the encrypted ones as they were meant; those without a key stay as they are, and what
         can never be read, or should have come encrypted, is left out. Raises StateError."""
-        if not self._required and not any(_is_encrypted(event) or _type(event) in OF_DAEMONS for event in events):
+        if not self._required and not any(_is_encrypted(one) or self._is_doubtful(room_id, one) for one in events):
             return list(events)
 
         def work(r: Records) -> list[Any]:
@@ -134,6 +134,10 @@ class Reading:
 
         found: list[Any] = await self._vault.do(work)
         return found
+
+    def _is_doubtful(self, room_id: RoomId, event: Any) -> bool:
+        """Does it depend on the room whether it counts?"""
+        return _type(event) in OF_DAEMONS and not self._sealing.is_known_plain(room_id)
 
     def _read(self, r: Records, room_id: RoomId, event: Any, barred: frozenset[str]) -> Any:
         """`barred`: types of events that count encrypted alone."""

@@ -72,9 +72,13 @@ class Sealing:
         """They turn out to be encrypted, or were left."""
         self._plain -= rooms
 
+    def is_known_plain(self, room_id: RoomId) -> bool:
+        """It is not encrypted, as far as syncs have told. Looks at nothing."""
+        return room_id in self._plain
+
     async def is_encrypted(self, room_id: RoomId) -> bool:
         """Asks the homeserver where that is not known yet. Raises MatrixError, StateError."""
-        if room_id in self._plain:
+        if self.is_known_plain(room_id):
             return False
         if await self._vault.do(lambda r: r.get(ROOM, room_id)) is not None:
             return True
