@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from roommate.administration import storage_health
 from roommate.administration.storage_health import Health
 from roommate.errors import StateError, first
 from roommate.store import Database, Rooms
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 
 
 @pytest.fixture
@@ -63,6 +64,27 @@ async def test_all_is_well_where_nothing_happened(database: Database, monkeypatc
     await asyncio.sleep(0.2)
     assert not running.done()
     assert watched.trouble == ""
+    running.cancel()
+
+
+async def test_a_disk_that_takes_nothing_is_trouble_until_it_does(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage_health, "RETRY_SECONDS", 0.01)
+    watched = Health(database)
+    await database.run(lambda c: c.execute("UPDATE sync SET since = 's0'"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        with pytest.raises(StateError):
+            await database.run(lambda c: c.execute("UPDATE sync SET since = 's1'"))
+        running = asyncio.create_task(watched.run())
+        for _ in range(20):
+            assert "is full or does not write" in watched.trouble
+            await asyncio.sleep(0.01)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    await until(lambda: watched.trouble == "")
     running.cancel()
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
+import sqlite3
 import threading
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
@@ -104,6 +106,47 @@ async def test_one_that_never_rests_forces_now_and_then(database: Database) -> N
     await database.alone(lambda c: c.set_trace_callback(None))
 
 
+async def test_what_comes_while_the_rest_is_forced_is_forced_soon_too(database: Database) -> None:
+    """Both are done before the event loop hears of either."""
+    said: list[str] = []
+    begun, done = threading.Event(), threading.Event()
+    await database.run(lambda c: None)
+    await database.alone(lambda c: c.set_trace_callback(said.append))
+    await database.run_unforced(forced, few=False)
+    slow = asyncio.create_task(database.run(lambda c: begun.wait(PATIENCE)))
+    await asyncio.sleep(2 * FORCED_WITHIN)
+    others = [
+        asyncio.create_task(database.alone(lambda c: None)),
+        asyncio.create_task(database.run_unforced(forced, few=False)),
+        asyncio.create_task(database.alone(lambda c: done.set())),
+    ]
+    await asyncio.sleep(0)
+    begun.set()
+    assert done.wait(PATIENCE)
+    await asyncio.gather(slow, *others)
+    forces = _forces(said)
+    await until(lambda: _forces(said) > forces)
+    await database.alone(lambda c: c.set_trace_callback(None))
+
+
+async def test_a_row_that_is_written_again_as_it_was_is_on_the_disk_then(database: Database, tmp_path: Path) -> None:
+    """SQLite writes nothing for it, and forces nothing."""
+    log = tmp_path / "roommate.db-wal"
+    await database.run_unforced(lambda c: c.execute("UPDATE sync SET since = 's1'"))
+    before = log.read_bytes()
+    await database.run(lambda c: c.execute("UPDATE sync SET since = 's1'"))
+    assert log.read_bytes() != before
+
+
+async def test_nothing_waits_behind_a_database_that_was_closed(tmp_path: Path) -> None:
+    database = Database.open(tmp_path)
+    await asyncio.gather(database.run_unforced(forced, few=False), database.close())
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    if others:
+        await asyncio.wait(others, timeout=4 * FORCED_WITHIN)
+    assert all(task.done() for task in others)
+
+
 def _forces(said: Sequence[str]) -> int:
     """How many changes SQLite was told to force."""
     return sum(one == "PRAGMA synchronous=FULL" for one in said)
@@ -162,6 +205,23 @@ def _salt(log: Path) -> bytes:
     """Of SQLite's log, another one each time that it begins: see its file format."""
     with log.open("rb") as file:
         return file.read(32)[16:24]
+
+
+async def test_another_process_that_writes_is_waited_for_by_the_thread(database: Database, tmp_path: Path) -> None:
+    await database.run(forced)
+    with contextlib.closing(sqlite3.connect(tmp_path / "roommate.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        waiting = asyncio.create_task(database.run_unforced(lambda c: threading.current_thread().name))
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+        other.execute("ROLLBACK")
+        assert await waiting == "database"
+
+
+async def test_what_begins_the_log_behind_a_checkpoint_is_left_to_the_thread(database: Database) -> None:
+    await database.run(forced)
+    await database.alone(lambda c: c.execute("PRAGMA wal_checkpoint").fetchone())
+    assert await database.run_unforced(lambda c: threading.current_thread().name) == "database"
 
 
 async def test_what_fails_on_the_event_loop_has_done_nothing(database: Database) -> None:

@@ -39,6 +39,9 @@ FORCED_WITHIN = 0.25
 LOG_PAGES = 1000
 """With so many the log is brought back into the database, and begins anew."""
 
+BUSY_SECONDS = 5.0
+"""Seconds that the thread waits where another process writes, such as SQLite's own program."""
+
 MEND = "put a backup back: move STATE_DIR away, then `roommate restore FILE`"
 
 REWRITTEN_AT_START = 64 << 20
@@ -99,7 +102,7 @@ class Database:
             _refuse_to_begin_anew(folder)
             was_open = file.with_name(f"{DATABASE}-wal").exists()
             os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+            connection = sqlite3.connect(file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             if not file.stat().st_size:
                 connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
             connection.execute("PRAGMA journal_mode=WAL")
@@ -128,13 +131,15 @@ class Database:
 
         A `few` rows are written here and at once where the thread has nothing to do."""
         job = _Job(work, asyncio.get_running_loop(), forced=False)
-        if self._given or self._log_begins or not few:
-            return await self._do(job)  # type: ignore[no-any-return]
-        self._work_off([job], self._commit)
-        self._catch_up(job.loop)
-        if job.error is not None:
-            raise job.error
-        return job.result  # type: ignore[no-any-return]
+        if few and not self._given and not self._log_begins:
+            self._work_off([job], self._commit_at_once)
+            if _code(job.error) != sqlite3.SQLITE_BUSY:
+                self._catch_up(job.loop)
+                if (error := job.failure()) is not None:
+                    raise error
+                return job.result  # type: ignore[no-any-return]
+            job.error = None
+        return await self._do(job)  # type: ignore[no-any-return]
 
     async def look(self, work: Work[T]) -> T:
         """Do `work`, which reads a few rows, here and at once: it sees what every `run` that has returned has done, and
@@ -184,8 +189,8 @@ class Database:
         self._catch_up(job.loop)
         if job.future.done():
             return
-        if job.error is not None:
-            job.future.set_exception(job.error)
+        if (error := job.failure()) is not None:
+            job.future.set_exception(error)
         else:
             job.future.set_result(job.result)
 
@@ -194,17 +199,18 @@ class Database:
             self._catching_up = loop.create_task(self._force_log())
 
     async def _force_log(self) -> None:
-        """Bring what was committed to the disk, with a change behind it. Where that fails the next one says so."""
-        await asyncio.sleep(FORCED_WITHIN)
-        if self._behind:
-            with contextlib.suppress(StateError):
-                await self.run(power_cut.touch)
+        """Bring what was committed to the disk, with a change behind it, until nothing more was committed meanwhile."""
+        while self._behind and self.why is None:
+            await asyncio.sleep(FORCED_WITHIN)
+            if self._behind:
+                with contextlib.suppress(StateError):
+                    await self.run(power_cut.touch)
 
     async def close(self) -> None:
-        if self._catching_up is not None:
-            self._catching_up.cancel()
         self._work.put(None)
         await asyncio.to_thread(self._thread.join)
+        if self._catching_up is not None:
+            self._catching_up.cancel()
         self._reader.close()
         self._connection.close()
         os.close(self._lock)
@@ -243,9 +249,6 @@ class Database:
             self._judge(jobs)
         else:
             _fail(jobs, self.why)
-        for job in jobs:
-            if isinstance(job.error, sqlite3.Error):
-                job.error = StateError(f"the state database did not take this: {job.error}")
 
     def _judge(self, jobs: list[_Job]) -> None:
         """What the errors of SQLite mean for the database as a whole."""
@@ -274,6 +277,13 @@ class Database:
             job.result = job.work(self._connection)
         except Exception as error:
             job.error = error
+        self._log_begins |= self._was_checkpointed()
+
+    def _commit_at_once(self, jobs: list[_Job]) -> None:
+        """For the event loop: where another process writes this is SQLITE_BUSY, and nothing was done."""
+        self._connection.execute("PRAGMA busy_timeout=0")
+        self._commit(jobs)
+        self._connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000:.0f}")
 
     def _commit(self, jobs: list[_Job]) -> None:
         execute, before = self._connection.execute, self._connection.total_changes
@@ -290,12 +300,15 @@ class Database:
                         raise  # SQLite took all of it back
                     execute("ROLLBACK TO job")
                 execute("RELEASE job")
+            changed = self._connection.total_changes > before
+            if changed and (self.trouble or (self._forced and self._behind)):
+                power_cut.touch(self._connection)  # else rows that stay as they are would pass for written and forced
             execute("COMMIT")
-            if self._connection.total_changes > before:
+            if changed:
                 self._behind = not self._forced
                 self._log_begins = self._forced and self._was_checkpointed()
             failed = any(isinstance(job.error, sqlite3.Error) for job in jobs)
-            if self.trouble and not failed and self._connection.total_changes > before:
+            if self.trouble and not failed and changed:
                 log.warning("the disk of %s takes what is written again: all goes on", self.file.parent)
                 self.trouble = ""
         except sqlite3.Error as error:
@@ -389,7 +402,7 @@ def is_begun(folder: Path) -> bool:
     return any(path.is_dir() for path in (folder / ROOMS).glob("*"))
 
 
-def _code(error: BaseException) -> int:
+def _code(error: BaseException | None) -> int:
     """SQLite's primary result code, 0 where the error is another's."""
     return int(getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
 
@@ -450,3 +463,9 @@ class _Job:
         self.future: asyncio.Future[Any] = loop.create_future()
         self.result: Any = None
         self.error: Exception | None = None
+
+    def failure(self) -> Exception | None:
+        """What its caller hears of."""
+        if isinstance(self.error, sqlite3.Error):
+            return StateError(f"the state database did not take this: {self.error}")
+        return self.error
