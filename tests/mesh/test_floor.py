@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from roommate.domain import EventId
-from roommate.store import Claim, Database, Nonces, power_cut
+from roommate.store import Claim, Database, Nonces, mesh_nonces, power_cut
 from roommate.store.mesh_nonces import AHEAD, claiming
 
 
@@ -22,6 +22,37 @@ async def test_a_floor_of_before_the_key_was_made_means_nothing(tmp_path: Path) 
         assert await database.run(claiming("key", "n1", "r1", *asked, made=before - 1)) is Claim.BELOW_FLOOR
         assert await database.run(claiming("key", "n1", "r1", *asked, made=now + 1)) is Claim.NEW
         assert await database.run(claiming("key", "n1", "r2", *asked, made=now + 1)) is Claim.SEEN
+    finally:
+        await database.close()
+
+
+async def test_room_is_made_in_small_steps_and_by_whoever_has_too_much(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is made on the event loop."""
+    for name, number in (("MOST_OF_A_KEY", 5), ("MOST", 11), ("FORGOTTEN_AT_ONCE", 2)):
+        monkeypatch.setattr(mesh_nonces, name, number)
+    now = int(time.time() * 1000)
+    database = Database.open(tmp_path)
+
+    async def ask(key: str, nonce: str, at: int) -> Claim:
+        asked = EventId(f"${nonce}"), now + 2 * AHEAD, at + 60_000, at
+        return await database.run(claiming(key, f"{key} {nonce}", f"{key} {nonce}", *asked))
+
+    async def counts() -> dict[str, int]:
+        kept = dict(await database.rows("SELECT key, nonces FROM mesh_counts"))
+        assert dict(await database.rows("SELECT key, count(*) FROM mesh_nonces GROUP BY key")) == kept
+        return kept
+
+    try:
+        for key in "ab":
+            assert [await ask(key, str(number), now) for number in range(5)] == [Claim.NEW] * 5
+        assert await ask("a", "more", now) is Claim.FULL
+        later = now + 60_001
+        assert await ask("b", "later", later) is Claim.NEW
+        assert await counts() == {"a": 5, "b": 4}
+        assert [await ask("c", str(number), later) for number in range(3)] == [Claim.NEW] * 3
+        assert sum((await counts()).values()) == 10, "all had too much together"
     finally:
         await database.close()
 

@@ -8,7 +8,7 @@ import os
 import shutil
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,7 @@ from roommate.domain import (
 from roommate.errors import StateError
 from roommate.store import AskedRequests, Database, Inbox, MeshEvents, Transaction
 from roommate.store.database import FORCED_WITHIN
-from roommate.store.mesh_asked import Asked, AskedState, Heard
+from roommate.store.mesh_asked import FEW, Asked, AskedState, Heard
 from roommate.store.mesh_events import taking
 from tests.patience import PATIENCE, until
 
@@ -288,12 +288,7 @@ async def test_the_end_of_what_was_asked_is_one_message_though_it_is_heard_again
     database: Database, tmp_path: Path
 ) -> None:
     """After a power cut the reply comes once more, and its message may have been sent."""
-    asked = Asked(
-        id="01ASKED", room_id=ROOM, peer="key", peer_user=ANN, peer_name="ann", origin="ours", method="ping",
-        params={}, digest="d", who="cli", subject="", shown=True, chain="d", sent_chain="d", seconds=1, until=1e12,
-        asked=1.0,
-    )  # fmt: skip
-    await AskedRequests(database).add(asked, Draft(ROOM, {}, event_type=MESH_REQUEST))
+    await ask(database)
     copy = tmp_path / "copy"
     copy.mkdir()
     await database.alone(lambda c: c.execute("VACUUM INTO ?", (str(copy / "roommate.db"),)))
@@ -302,6 +297,41 @@ async def test_the_end_of_what_was_asked_is_one_message_though_it_is_heard_again
         assert await heard(after) == before_the_cut
     finally:
         await after.close()
+
+
+async def test_a_reply_of_which_much_is_kept_is_heard_by_the_thread(database: Database) -> None:
+    """Its first piece may be the last that comes: then all is read. Before that nothing is."""
+    await ask(database)
+    heard = Heard(0, "d", AskedState.SENT, 1e12)
+    taken, threads = list[Sequence[int]](), list[str]()
+
+    def take(asked: Asked, there: Mapping[int, object]) -> Heard:
+        taken.append(sorted(there))
+        return heard
+
+    async def hear(seq: int) -> str:
+        def also(c: Transaction) -> None:
+            threads.append(threading.current_thread().name)
+
+        await AskedRequests(database).hear("01ASKED", seq, ("c", {}), take, lambda *_: {}, also)
+        return threads[-1]
+
+    await database.run(forced)
+    assert await hear(2) == "MainThread"
+    assert await hear(FEW) == "database"
+    assert await hear(1) == "database"
+    assert taken == []
+    assert await hear(0) == "database"
+    assert taken == [[0, 1, 2, FEW]]
+
+
+async def ask(database: Database) -> None:
+    asked = Asked(
+        id="01ASKED", room_id=ROOM, peer="key", peer_user=ANN, peer_name="ann", origin="ours", method="ping",
+        params={}, digest="d", who="cli", subject="", shown=True, chain="d", sent_chain="d", seconds=1, until=1e12,
+        asked=1.0,
+    )  # fmt: skip
+    await AskedRequests(database).add(asked, Draft(ROOM, {}, event_type=MESH_REQUEST))
 
 
 async def heard(database: Database) -> str:

@@ -178,6 +178,8 @@ class AskedRequests:
                 return _end(c, asked, {"kind": LOST, "message": "the peer says more than I keep of a reply"}, draw)
             c.execute("INSERT OR IGNORE INTO mesh_answers (request, seq, chain, body) VALUES (?, ?, ?, ?)",
                       (id, seq, chain, text))  # fmt: skip
+            if seq > asked.seq:
+                return None
             there = c.execute("SELECT seq, chain, body FROM mesh_answers WHERE request=? AND seq >= ?", (id, asked.seq))
             heard = take(asked, {number: (link, json.loads(said)) for number, link, said in there})
             now = replace(asked, seq=heard.seq, chain=heard.chain, state=heard.state, until=heard.until)
@@ -187,7 +189,8 @@ class AskedRequests:
             return now if heard.seq > asked.seq else None
 
         # Lost together with the token of its sync: it comes again. All that is kept of a reply is measured.
-        return await self._db.run_unforced(work, few=seq < FEW)
+        [newest] = await self._db.row("SELECT coalesce(max(seq), 0) FROM mesh_answers WHERE request=?", id)
+        return await self._db.run_unforced(work, few=max(seq, newest) < FEW)
 
     async def end(self, id: str, result: JsonObject, draw: Draw) -> Asked | None:
         """Nobody waits for it any longer; None where it was over before."""
