@@ -67,6 +67,17 @@ async def test_the_environments_proxy_and_nothing_else_of_it(
     assert "the proxy of HTTPS_PROXY or HTTP_PROXY cannot be reached" in outbound_http.why(gone.value)
 
 
+async def test_a_session_stays_with_the_network_that_it_began_with(homeserver: Synapse, tmp_path: Path) -> None:
+    """Also where `.env`, which is read anew, names no proxy any more, nor therefore who is reached without it."""
+    async with Proxy({}) as proxy:
+        (tmp_path / ".env").write_text(f"HTTP_PROXY={proxy.url}\n")
+        config.load(tmp_path / ".env")
+        async with outbound_http.session() as http:
+            config.load(None)
+            async with http.get(f"{homeserver.url}{VERSIONS}") as response:
+                assert response.status == 200
+
+
 async def test_all_that_asks_goes_through_the_proxy_of_env(
     homeserver: Synapse, daemon: MakeDaemon, person: MakePerson
 ) -> None:

@@ -109,8 +109,9 @@ class _Request(aiohttp.ClientRequest):
 def proxy(url: URL, proxies: Mapping[str, str] | None = None) -> URL | None:
     """The environment's proxy for a URL, with the login that it wants; None where none is to be used. Without `proxies`
     all of the environment is searched for them, which takes 0.1 ms."""
-    known = (getproxies() if proxies is None else proxies).get(url.scheme)
-    return None if known is None or url.host is None or proxy_bypass(url.host) else URL(known)
+    proxies = getproxies() if proxies is None else proxies
+    known = proxies.get(url.scheme)
+    return None if known is None or url.host is None or proxy_bypass(url.host, proxies) else URL(known)
 
 
 def why(error: BaseException, mend: str = FOR_HOMESERVERS) -> str:
