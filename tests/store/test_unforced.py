@@ -138,6 +138,20 @@ async def test_a_row_that_is_written_again_as_it_was_is_on_the_disk_then(databas
     assert log.read_bytes() != before
 
 
+async def test_what_a_killed_process_did_not_force_is_on_the_disk_at_the_next_start(
+    database: Database, tmp_path: Path
+) -> None:
+    await database.run_unforced(lambda c: c.execute("UPDATE sync SET since = 's1'"))
+    killed = shutil.copytree(tmp_path, tmp_path / "killed")
+    left = (killed / "roommate.db-wal").read_bytes()
+    after = Database.open(killed)
+    try:
+        assert (killed / "roommate.db-wal").read_bytes() != left
+        assert await Inbox(after).since() == "s1"
+    finally:
+        await after.close()
+
+
 async def test_nothing_waits_behind_a_database_that_was_closed(tmp_path: Path) -> None:
     database = Database.open(tmp_path)
     await asyncio.gather(database.run_unforced(forced, few=False), database.close())

@@ -109,6 +109,8 @@ class Database:
             connection.execute("PRAGMA synchronous=FULL")
             migrate(connection)
             power_cut.note(connection, was_open=was_open)
+            if was_open:
+                power_cut.touch(connection)  # brings what its last process had not forced to the disk
             _let_it_shrink(connection, folder)
             connection.execute("PRAGMA foreign_keys=ON")
             reader = _reader(file)
