@@ -1,5 +1,6 @@
 """The daemon at its borders: wrong settings, a state that is taken, a login that is dead, a homeserver that is away."""
 
+import contextlib
 import json
 import signal
 import sqlite3
@@ -14,7 +15,7 @@ from tests import program
 from tests.conftest import PASSWORD, MakeDaemon, MakePerson
 from tests.harness import Daemon, no_settings
 from tests.nursery import Nursery
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 from tests.person import Person
 
 
@@ -152,6 +153,16 @@ async def test_it_stops_within_five_seconds_although_podman_hangs(
     await alice.wait(lambda: any("Podman has not answered" in m.body for m in bot.said(alice, room)), what="the status")
     assert await bot.term(5) == 0
     assert "Traceback" not in bot.log_text()
+    await until(lambda: not _run_by(podman), what="the end of what hangs")
+
+
+def _run_by(program: Path) -> list[str]:
+    """Processes of a program, by their command lines."""
+    found = []
+    for one in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.append(one.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return [line for line in found if str(program) in line]
 
 
 async def test_an_access_token_of_the_settings_is_the_login(

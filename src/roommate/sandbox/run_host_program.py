@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import asyncio.subprocess
+import contextlib
 import os
 import re
 from collections import deque
@@ -11,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 from roommate.errors import EngineError, ImageError
+from roommate.host import deadlines
 
 _KEPT_ENV = re.compile(
     r"PATH|HOME|TMPDIR|USER|LOGNAME|(https?|no|all)_proxy|XDG_(RUNTIME|DATA|CONFIG)_(DIR|HOME)"
@@ -18,6 +20,8 @@ _KEPT_ENV = re.compile(
     re.IGNORECASE,
 )
 _LAST_LINES = 20
+GRACE_SECONDS = 2.0
+"""How long a program that is to end may take for it, before it is killed."""
 
 
 async def output(*command: str) -> str:
@@ -88,9 +92,17 @@ def last_line(stderr: bytes) -> str:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        process.terminate()
-        await process.wait()
+    if process.returncode is not None:
+        return
+    process.terminate()
+    try:
+        with contextlib.suppress(TimeoutError):
+            async with deadlines.within(GRACE_SECONDS):
+                await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    await process.wait()
 
 
 async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
