@@ -73,7 +73,7 @@ OWNERS = {
     "typer": {"cli"},
     "unpaddedbase64": {"features"},
     "vodozemac": {"matrix"},
-    "watchfiles": {"host"},
+    "watchfiles": {"cli"},
 }
 
 ENVIRONMENT = {"settings", "host", "demo", "sandbox", "agent"}

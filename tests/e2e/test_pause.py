@@ -14,6 +14,19 @@ from tests.harness import Daemon, notice
 from tests.person import Person, Shown
 from tests.scripted_model import ScriptedModel
 
+WRITES = 1000
+
+
+def switches(bot: Daemon) -> int:
+    """How often its threads have waited for something so far."""
+    lines = [
+        line
+        for status in Path(f"/proc/{bot.pid}/task").glob("*/status")
+        for line in status.read_text().splitlines()
+        if line.startswith("voluntary_ctxt_switches")
+    ]
+    return sum(int(line.split()[1]) for line in lines)
+
 
 def notices(bot: Daemon, person: Person, room: str) -> list[Shown]:
     return [one for one in bot.said(person, room) if "Paused by" in one.body and "wait" in one.body]
@@ -127,3 +140,16 @@ async def test_without_a_daemon_the_command_line_says_what_is_wrong(tmp_path: Pa
     assert await roommate(tmp_path, **completing) == (0, "pause\n", "")
     code, out, _ = await roommate(tmp_path, "rooms", "pause", "--help", COLUMNS="200")
     assert (code, "Holds back what is said in a room" in out, "A room; without one: all of them." in out) == (0, 1, 1)
+
+
+async def test_what_is_written_in_the_state_folder_wakes_nobody(daemon: MakeDaemon) -> None:
+    """As the databases there are written to, at every message."""
+    bot = await daemon()
+    await asyncio.sleep(1)
+    with (bot.state / "some.db-wal").open("wb", buffering=0) as file:
+        before = switches(bot)
+        for _ in range(WRITES):
+            file.write(b"page")
+            await asyncio.sleep(0.001)
+        woken = switches(bot) - before
+    assert woken < WRITES / 4

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import time
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,10 @@ from roommate.cli.daemon_requests import ask
 from roommate.errors import NotRunning, StateError
 from roommate.host import daemon_location
 
-LOOK_SECONDS = 0.2
+STEP_MS, TOGETHER_MS = 50, 200
+"""Who follows sees a line so late, and what comes without a pause so late."""
+LOOK_MS = 1000
+"""What came just before the watch stood is seen then."""
 
 
 def show(room: str, most: int, *, follow: bool) -> None:
@@ -67,6 +69,7 @@ class _About:
 
 def _lines(file: Path, *, follow: bool) -> Iterator[str | None]:
     """Every line; a None when there are no more, and with `follow` on from there, also when the file is rotated."""
+    changes = _changes(file.parent)
     while True:
         with file.open(errors="replace") as log:
             part = ""
@@ -79,7 +82,25 @@ def _lines(file: Path, *, follow: bool) -> Iterator[str | None]:
                 yield None
                 if not follow:
                     return
-                time.sleep(LOOK_SECONDS)
+                next(changes)
                 with contextlib.suppress(FileNotFoundError):
                     if not os.path.samestat(file.stat(), os.fstat(log.fileno())):
                         break
+
+
+def _changes(folder: Path) -> Iterator[object]:
+    """One whenever something was written there, and now and then. Raises StateError where it cannot be watched."""
+    from watchfiles import watch  # it takes longer to load than all that `logs` does without it
+
+    try:
+        yield from watch(
+            folder,
+            watch_filter=None,
+            step=STEP_MS,
+            debounce=TOGETHER_MS,
+            rust_timeout=LOOK_MS,
+            yield_on_timeout=True,
+            recursive=False,
+        )
+    except OSError as error:
+        raise StateError(f"{folder} cannot be watched, only shown without --follow: {error}") from error

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-import threading
+import os
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
 from pathlib import Path
 
-from watchfiles import Change, watch
-
-from roommate.host import own_thread
+from roommate.host import deadlines
+from roommate.host.inotify import Inotify
 
 log = logging.getLogger(__name__)
 
-_STEP_MS = 500
-"""People make these files: a look every half a second is soon enough."""
+_GATHER_SECONDS = 0.1
+"""A file is made, written, and given its time: that is told once."""
 
-_RETRY_SECONDS = 5
+_RETRY_SECONDS = 5.0
 
 
 def flags(folder: Path, *prefixes: str) -> Mapping[str, float]:
@@ -33,29 +32,32 @@ def flags(folder: Path, *prefixes: str) -> Mapping[str, float]:
 
 
 async def watch_flags(folder: Path, *prefixes: str, tell: Callable[[Mapping[str, float]], Awaitable[None]]) -> None:
-    """Tell what `flags` gives whenever that changes, until cancelled."""
-    told = flags(folder, *prefixes)
-    while True:
-        ended = threading.Event()
-        # It looks now and then also where nothing changes: what came before the watch stood is not told.
-        changes = watch(
-            folder,
-            watch_filter=lambda change, path: change is not Change.modified and Path(path).name.startswith(prefixes),
-            debounce=_STEP_MS,
-            step=_STEP_MS,
-            stop_event=ended,
-            rust_timeout=_RETRY_SECONDS * 1000,
-            yield_on_timeout=True,
-            recursive=False,
-        )
-        try:
-            # `awatch` would load half of anyio for this, as soon as rooms begin to work.
-            while await own_thread.run(partial(next, changes, None), "flags") is not None:
-                if (found := flags(folder, *prefixes)) != told:
-                    told = found
-                    await tell(found)
-        except (OSError, RuntimeError) as error:  # the system has no watch left
-            log.warning("%s cannot be watched, looking again: %s", folder, error)
-            await asyncio.sleep(_RETRY_SECONDS)
-        finally:
-            ended.set()
+    """Tell what `flags` gives whenever that changes, until cancelled. What is written to other files of `folder`, such
+    as a database, wakes nobody."""
+    told, stirred, blind = flags(folder, *prefixes), asyncio.Event(), False
+
+    def came(_watch: int, name: bytes) -> None:
+        if not name or os.fsdecode(name).startswith(prefixes):
+            stirred.set()
+
+    inotify = Inotify(came, stirred.set)
+    try:
+        while True:
+            patience = None
+            try:
+                inotify.watch(folder, gone=True)
+                blind = False
+            except OSError as error:  # the system has no watch left
+                if not blind:
+                    log.warning("%s cannot be watched, looking every %.0f s: %s", folder, _RETRY_SECONDS, error)
+                blind, patience = True, _RETRY_SECONDS
+            if (found := flags(folder, *prefixes)) != told:  # behind the watch: what came before is not told by it
+                told = found
+                await tell(found)
+            with contextlib.suppress(TimeoutError):
+                async with deadlines.within(patience):
+                    await stirred.wait()
+            await asyncio.sleep(_GATHER_SECONDS)
+            stirred.clear()
+    finally:
+        inotify.close()

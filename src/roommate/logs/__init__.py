@@ -22,7 +22,7 @@ from roommate.host import folder_modes
 from roommate.logs.redaction import Redaction
 from roommate.settings.config import Settings
 
-NOISY = ("nio", "aiohttp", "urllib3", "podman", "LiteLLM", "httpx", "asyncio", "watchfiles")
+NOISY = ("nio", "aiohttp", "urllib3", "podman", "LiteLLM", "httpx", "asyncio")
 FILE = Path("logs") / "roommate.log"
 """Below STATE_DIR."""
 

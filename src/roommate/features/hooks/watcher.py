@@ -15,7 +15,7 @@ from roommate import logs
 from roommate.domain import HookEvent, JsonObject, RoomId
 from roommate.errors import StateError
 from roommate.features.hooks.folder_reader import RIPE_SECONDS, Folder
-from roommate.features.hooks.inotify import Inotify
+from roommate.host.inotify import Inotify
 from roommate.net.token_bucket import Allowance
 
 log = logging.getLogger(__name__)

@@ -1,6 +1,7 @@
 """inotify(7) through the event loop: says which folders something comes into, and costs nothing while nothing does.
 
-Python's standard library has none, and watchfiles looks every few milliseconds for what its own inotify has seen.
+Python's standard library has none; watchfiles looks every few milliseconds for what its own inotify has seen, and is
+woken by each write to any file of the folder. See docs/decisions/007-an-idle-daemon-sleeps.md.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from functools import cache
 from pathlib import Path
 
 _CREATE, _CLOSE_WRITE, _MOVED_TO = 0x100, 0x8, 0x80
+_DELETE, _MOVED_FROM = 0x200, 0x40
 _OVERFLOW, _IGNORED = 0x4000, 0x8000
 _ONLY_DIR, _DONT_FOLLOW = 0x1000000, 0x2000000
 _MASK = _CREATE | _CLOSE_WRITE | _MOVED_TO | _ONLY_DIR | _DONT_FOLLOW
+_GONE = _DELETE | _MOVED_FROM
 _HEADER = struct.Struct("iIII")
 """watch, mask, cookie, length of the name behind it"""
 
@@ -37,13 +40,14 @@ class Inotify:
         self._loop = asyncio.get_running_loop()
         self._file = -1
 
-    def watch(self, folder: Path) -> int:
-        """From now on: what is in the folder already is not told. Raises OSError, also where the host has no more
-        watches to give (``fs.inotify.max_user_watches``, ``max_user_instances``)."""
+    def watch(self, folder: Path, *, gone: bool = False) -> int:
+        """From now on: what is in the folder already is not told; with `gone` also what leaves it. A folder that is
+        watched already keeps its watch. Raises OSError, also where the host has no more watches to give
+        (``fs.inotify.max_user_watches``, ``max_user_instances``)."""
         if self._file < 0:
             self._file = _checked(_libc().inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
             self._loop.add_reader(self._file, self._read)
-        return _checked(_libc().inotify_add_watch(self._file, os.fsencode(folder), _MASK))
+        return _checked(_libc().inotify_add_watch(self._file, os.fsencode(folder), _MASK | (_GONE if gone else 0)))
 
     def forget(self, watch: int) -> None:
         _libc().inotify_rm_watch(self._file, watch)  # it may have ended by itself, which is as good
