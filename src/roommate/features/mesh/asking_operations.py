@@ -93,7 +93,7 @@ class Resized(OfInput):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The first of a stream: by what name input is sent to it, and which request it is."""
+    """The first of a stream that takes input: by what name that is sent to it, and which request it is."""
 
     shell: str
     request: str
@@ -301,8 +301,10 @@ class PeerOperations:
         asked_for |= {"stdin": True} if params.stdin and not params.pty else {}
         order = await self._order(params, call, "exec", asked_for, seconds=params.timeout)
         asked = await self.calls.begin(order)
-        with _named(self.inputs, _Program(self.calls.asking, asked.id)) as name:
-            await call.tell(Opened(name, asked.id))
+        with contextlib.ExitStack() as input:
+            if params.pty or params.stdin:
+                name = input.enter_context(_named(self.inputs, _Program(self.calls.asking, asked.id)))
+                await call.tell(Opened(name, asked.id))
             result = await self._streamed(order, asked, call)
         ms = result.get("ms")
         ended = Ended(
