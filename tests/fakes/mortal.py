@@ -36,6 +36,11 @@ class Life:
         """From now on: at that commit (1 is the next one)."""
         self._before, self._left = before, at
 
+    def cut(self) -> None:
+        """Now."""
+        self.is_over = True
+        self.over.set()
+
     def lives_on(self) -> bool:
         """It was not reached, and is not any more."""
         self._left = 0

@@ -6,10 +6,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ import pytest
 import roommate.daemon
 from roommate.errors import ControlError
 from roommate.features.mesh.envelope import REPLY, REQUEST
+from roommate.store import power_cut
 from tests.conftest import PASSWORD
 from tests.fakes.homeserver import MemoryHomeserver
 from tests.fakes.mortal import MortalDaemon, MortalDatabase
@@ -117,6 +120,39 @@ async def test_killed_at_every_commit(two: Two, side: str, before: bool) -> None
         assert two.ran(token) in {"result": (1,), "unknown": (0, 1)}.get(seen[token], (0,)), (token, seen[token])
     assert len(seen) > 5
     assert {"result"} <= set(seen.values()) <= {"result", "unknown", "never asked"}
+
+
+async def test_a_power_cut_takes_the_row_of_an_end_and_not_the_end(
+    two: Two, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was told already: who asked keeps it, whatever the daemon says that has forgotten it. Nothing runs twice."""
+    await ask(two, "begin")
+    asking = asyncio.create_task(ask(two, "cut", "while [ ! -e over ]; do sleep 0.02; done"))
+    await until(lambda: two.ran("cut"), "the program")
+    state, kept = two.builder.state, tmp_path / "kept"
+    kept.mkdir()
+    with sqlite3.connect(state / "roommate.db") as c:
+        c.execute("VACUUM INTO ?", (str(kept / "roommate.db"),))
+    c.close()
+    [ran] = state.rglob("ran")
+    ran.with_name("over").touch()
+    assert (await asking)["code"] == 0
+    await until(lambda: two.ends("cut") == ["result"], "the end in the room")
+
+    two.builder.life.cut()
+    await two.builder.bury()
+    for file in state.glob("roommate.db*"):
+        file.unlink()
+    shutil.copy(kept / "roommate.db", state)
+    (state / "roommate.db-wal").touch()  # nobody had closed it
+    (tmp_path / "boot_id").write_text("another start of the host\n")
+    monkeypatch.setattr(power_cut, "BOOT", tmp_path / "boot_id")
+    await two.builder.start()
+    assert await two.end("cut") == ["result"]
+    await until(lambda: two.ends("cut") == ["result", "unknown"], "what the daemon knows of it")
+    assert two.ran("cut") == 1
+    assert (await ask(two, "later"))["code"] == 0
+    assert await two.end("cut") == ["result"]
 
 
 async def test_a_full_disk_delays_an_end_and_takes_none_away(two: Two) -> None:
