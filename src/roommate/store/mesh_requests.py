@@ -30,8 +30,6 @@ class RequestState(enum.StrEnum):
     DONE = "done"
 
 
-FEW = 4
-"""Replies that are signed in one turn of the event loop."""
 OPEN = (RequestState.HELD, RequestState.ACCEPTED, RequestState.RUNNING)
 
 
@@ -197,10 +195,10 @@ class PeerRequests:
             audit.insert(c, deeds)
             return row
 
-        # Where a power cut takes the end of what has run, `unknown` follows it: the asker keeps what it heard first.
-        if after is RequestState.DONE and set(before) == {RequestState.RUNNING}:
-            return await self._db.run_unforced(work, few=len(said) <= FEW)
-        return await self._db.run(work)
+        # Where a power cut takes the end of what has run, `unknown` follows it: the asker keeps what it heard first. Of
+        # an end in several pieces it may have heard one only: those are forced.
+        ran = after is RequestState.DONE and set(before) == {RequestState.RUNNING}
+        return await (self._db.run_unforced if ran and len(said) == 1 else self._db.run)(work)
 
     async def say(self, number: int, body: JsonObject) -> int | None:
         """A reply while it runs; gives its row of the outbox, None where it does not run."""
