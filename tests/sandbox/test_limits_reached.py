@@ -67,9 +67,9 @@ async def test_a_burst_beyond_the_process_limit_waits_in_line(hand: Hand, times:
 
 
 async def test_commands_step_back_behind_who_has_to_end_them(hand: Hand) -> None:
-    busy = "nice; for n in $(seq 40); do while :; do :; done & done; wait"
+    busy = "sleep 0.3; nice; for n in $(seq 40); do while :; do :; done & done; wait"
     ours = int((await sh(hand, "ps -o ni= -p $(pgrep -x roommate-hand)")).text)
-    assert (await sh(hand, busy, timeout=2.0)).text == f"{min(19, ours + 10)}\n"
+    assert (await sh(hand, busy, timeout=2.3)).text == f"{min(19, ours + 10)}\n"
     assert (await sh(hand, "pgrep --count --exact bash; :")).text == "1\n"
 
 
