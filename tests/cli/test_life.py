@@ -146,6 +146,14 @@ async def test_settings_are_read_again_and_the_log_is_shown(daemon: MakeDaemon, 
         await terminal.see("written after it was rotated")
         terminal.type("\x03")
         assert await terminal.ended() == 0
+    unwatched = f"echo 0 >/proc/sys/user/max_inotify_instances; exec {ROOMMATE} logs -f"
+    async with Terminal("unshare", "-Ur", "sh", "-c", unwatched, environment=bot.settings, columns=200) as terminal:
+        await terminal.see("written after it was rotated")
+        with log.open("a") as file:
+            file.write("2026-01-01 00:00:01 INFO    seen without a watch\n")
+        await terminal.see("seen without a watch")
+        terminal.type("\x03")
+        assert await terminal.ended() == 0
 
 
 async def notice(person: Person, bot: Daemon, room: str, command: str) -> str:

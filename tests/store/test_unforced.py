@@ -20,6 +20,7 @@ from roommate.domain import (
     Draft,
     EventId,
     Incoming,
+    JsonObject,
     MeshEvent,
     Message,
     RoomId,
@@ -32,6 +33,7 @@ from roommate.store import AskedRequests, Database, Inbox, MeshEvents, Transacti
 from roommate.store.database import FORCED_WITHIN
 from roommate.store.mesh_asked import FEW, Asked, AskedState, Heard
 from roommate.store.mesh_events import taking
+from roommate.store.mesh_requests import PeerRequests, RequestState
 from tests.patience import PATIENCE, until
 
 ROOM, ANN = RoomId("!room:x"), UserId("@ann:x")
@@ -75,6 +77,37 @@ async def test_which_syncs_are_forced(database: Database) -> None:
     assert not await is_forced(replace(token, happened=(ASKED, SAID)))
     assert await is_forced(replace(token, happened=(ASKED,), comes_again=False)), "part of it was kept elsewhere"
     assert await is_forced(replace(token, rooms=(RoomState(ROOM, "join"),)))
+    await database.alone(lambda c: c.set_trace_callback(None))
+
+
+async def test_which_ends_of_peers_requests_are_forced(database: Database) -> None:
+    """One that a power cut takes is told as unknown, and only where it has run: else it could run after all."""
+    said: list[str] = []
+    requests = PeerRequests(database, lambda row, body: (Draft(ROOM, {"seq": row.seq}), "chain"))
+    output: JsonObject = {"kind": "output", "data": ""}
+    result: JsonObject = {"kind": "result", "exit": 0}
+
+    async def is_forced(state: RequestState, *bodies: JsonObject, now: RequestState = RequestState.DONE) -> bool:
+        await database.run(lambda c: c.execute("DELETE FROM mesh_requests"))
+        row = await database.run(
+            lambda c: c.execute(
+                """INSERT INTO mesh_requests (peer, request, event_id, room_id, sender, method, content, digest,
+                     expires, state, line, chain, came)
+                   VALUES ('key', 'id', '$1', ?, ?, 'exec', '{}', 'digest', 0, ?, '', '', 0) RETURNING id""",
+                (ROOM, ANN, state),
+            ).fetchone()
+        )
+        said.clear()
+        assert await requests.move(row[0], [state], now, said=bodies) is not None
+        return "PRAGMA synchronous=NORMAL" not in said
+
+    await database.alone(lambda c: c.set_trace_callback(said.append))
+    assert not await is_forced(RequestState.RUNNING, result)
+    assert await is_forced(RequestState.RUNNING, output, result), "its asker may have the first of them alone"
+    assert await is_forced(RequestState.HELD, {"kind": "refused", "code": "not-approved"})
+    assert await is_forced(RequestState.ACCEPTED, {"kind": "refused", "code": "cancelled"})
+    assert await is_forced(RequestState.HELD, now=RequestState.ACCEPTED)
+    assert await is_forced(RequestState.ACCEPTED, now=RequestState.RUNNING)
     await database.alone(lambda c: c.set_trace_callback(None))
 
 

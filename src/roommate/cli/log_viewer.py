@@ -7,6 +7,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from roommate.cli.background_daemon import LOG
@@ -89,18 +90,23 @@ def _lines(file: Path, *, follow: bool) -> Iterator[str | None]:
 
 
 def _changes(folder: Path) -> Iterator[object]:
-    """One whenever something was written there, and now and then. Raises StateError where it cannot be watched."""
+    """One whenever something was written there, and now and then. Raises StateError where nobody can look."""
     from watchfiles import watch  # it takes longer to load than all that `logs` does without it
 
+    look = partial(
+        watch,
+        folder,
+        watch_filter=None,
+        step=STEP_MS,
+        debounce=TOGETHER_MS,
+        rust_timeout=LOOK_MS,
+        yield_on_timeout=True,
+        recursive=False,
+    )
     try:
-        yield from watch(
-            folder,
-            watch_filter=None,
-            step=STEP_MS,
-            debounce=TOGETHER_MS,
-            rust_timeout=LOOK_MS,
-            yield_on_timeout=True,
-            recursive=False,
-        )
-    except OSError as error:
-        raise StateError(f"{folder} cannot be watched, only shown without --follow: {error}") from error
+        try:
+            yield from look()
+        except RuntimeError:  # the host has no watch left
+            yield from look(force_polling=True)
+    except (OSError, RuntimeError) as error:
+        raise StateError(f"{folder} cannot be followed: {error}") from error
